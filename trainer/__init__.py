@@ -1,0 +1,1 @@
+"""Teach the embedder: train, evaluate, calibrate, export; see README.md, Train."""
