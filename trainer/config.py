@@ -1,0 +1,232 @@
+"""Every dial of a training run: YAML -> frozen, validated settings -> the copy kept with the run.
+
+Fractions are in [0, 1]; sizes are pixels of the network's input; methods are named in trainer/losses.py and siamese.py.
+"""
+
+import io
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from trainer.errors import TrainerError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys are errors and nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Section):
+    """Which images to learn from."""
+
+    sets: tuple[str, ...] = ("market1501", "cuhk03")
+    """market1501, cuhk03, cuhk01, folder:PATH or tracklets:PATH; each is one domain."""
+    height: Positive = 128
+    """Pixels of the network's input."""
+    width: Positive = 64
+    """Pixels of the network's input."""
+    validation_ids: Positive = 60
+    """Persons of the first set that are never trained on: early stopping, calibration, thresholds."""
+    validation_seed: int = 1501
+    """Draws the validation persons; the same for every run that is to be compared."""
+    skip_broken: bool = False
+    """Leave out images that cannot be decoded, instead of stopping with their names."""
+    max_persons: Positive | None = None
+    """Learn from this many persons of each set only; for small checks."""
+
+
+class ModelSettings(Section):
+    """The network, trainer/res2net.py and trainer/siamese.py."""
+
+    layers: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
+    """Blocks per stage; (3, 4, 6, 3) is Res2Net-50."""
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Factor on every channel count; 0.5 halves them."""
+    base_width: Positive = 26
+    """Channels of one of the scales for 64 planes; 26 is Res2Net-50 26w4s."""
+    scale: Positive = 4
+    """Groups of channels within a block."""
+    last_stride: Literal[1, 2] = 1
+    """1 keeps a finer last map (Bag of Tricks, Luo et al. 2019)."""
+    instance_norm: bool = False
+    """IBN-a in the first three stages: half of the channels forget the style of the camera (Pan et al. 2018)."""
+    pool: Literal["gem", "average"] = "gem"
+    """How the last map becomes one vector."""
+    dim: Annotated[int, Field(ge=8, le=512)] = 512
+    """Length of the embedding, by a learned projection."""
+    neck: bool = True
+    """BNNeck: batch normalisation between metric and identification losses (Luo et al. 2019)."""
+    heads: Literal["joint", "domain"] = "joint"
+    """One softmax over all persons, or one per domain."""
+    weights: Path | None = None
+    """A timm or official Res2Net state dict to start from; its classifier is dropped."""
+
+
+class AugmentSettings(Section):
+    """Random changes to the training images, trainer/augment.py."""
+
+    flip: Fraction = 0.5
+    """Share of mirrored images."""
+    shift: Fraction = 0.05
+    """Largest shift, as a share of the size; 0.05 stands for the customary pad-and-crop by 10 of 256 px."""
+    zoom: Fraction = 0.1
+    """Largest change of scale; boxes of a detector are less tidy than a data set's."""
+    erase: Fraction = 0.4
+    """Share of images with an erased rectangle; 0.4 is the best Rank-1 of Cao & Lee, table 2."""
+    erase_area: tuple[Fraction, Fraction] = (0.02, 0.3)
+    """Smallest and largest share of the image that is erased."""
+    brightness: Fraction = 0.2
+    """Largest change of the gain."""
+    contrast: Fraction = 0.2
+    """Largest change of the contrast."""
+    saturation: Fraction = 0.2
+    """Largest change of the saturation."""
+    tint: Fraction = 0.1
+    """Largest change of each colour channel on its own: the white balance of another camera."""
+    grey: Fraction = 0.02
+    """Share of images without colour."""
+    blur: Fraction = 0.1
+    """Share of images halved in size and enlarged again: a person far away."""
+
+
+class SamplerSettings(Section):
+    """What a batch is made of, trainer/sampler.py."""
+
+    persons: Annotated[int, Field(ge=2)] = 16
+    """P, persons in a batch."""
+    images: Annotated[int, Field(ge=2)] = 4
+    """K, images of each."""
+    domain_power: Fraction = 0.5
+    """A domain's share of a batch grows with its number of persons to this power (PersonViT)."""
+
+
+class LossSettings(Section):
+    """What is minimised, trainer/losses.py."""
+
+    identification: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of each of the two identification losses (Cao & Lee, section 3)."""
+    verification: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the verification loss (Cao & Lee, section 3)."""
+    label_smoothing: Fraction = 0.1
+    """Share of the target spread over all persons (Luo et al. 2019)."""
+    metric: Literal["none", "triplet", "circle"] = "triplet"
+    """Loss on the vectors before the neck."""
+    metric_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the metric loss."""
+    margin: Annotated[float, Field(gt=0)] = 0.3
+    """Margin of the batch-hard triplet loss on unit vectors, or of the circle loss."""
+    mining: Literal["hard", "random"] = "hard"
+    """Which negatives the verification head sees: the most similar in the batch, or any."""
+    negatives: tuple[Positive, Positive] = (1, 4)
+    """Negatives per positive pair at the start and at the end (Zheng et al. 2016)."""
+
+
+class OptimiserSettings(Section):
+    """How weights move."""
+
+    kind: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov momentum 0.9."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate at the end of the warm-up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Not applied to normalisation, pooling and verification parameters."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """Cosine to a hundredth of lr, or a tenth at each of `milestones`."""
+    milestones: tuple[Fraction, ...] = ()
+    """Shares of the run at which the step schedule divides lr by ten."""
+    warmup: Fraction = 0.03
+    """Share of the run over which lr grows linearly from a tenth."""
+    steps: Positive = 20_000
+    """Length of the run in batches."""
+    budget_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Ends the run earlier by the clock; the schedule follows whichever is further."""
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    """Largest norm of the gradient."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
+    """Decay of the averaged weights that are validated and shipped."""
+
+
+class RunSettings(Section):
+    """Machine, bookkeeping and repeatability."""
+
+    seed: int = 1
+    """Same seed, same data, same machine: same losses."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of the branch; heads and losses are always fp32."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    threads: Positive | None = None
+    """CPU threads; default: torch's choice."""
+    compile: bool = False
+    """torch.compile the branch."""
+    log_every: Positive = 50
+    """Steps between lines and TensorBoard points."""
+    checkpoint_every: Positive = 500
+    """Steps between checkpoints: what a kill can cost."""
+    validate_every: Positive = 1000
+    """Steps between validations of the averaged weights."""
+    patience: Positive | None = None
+    """Stop after this many validations without a better mAP; default: never."""
+
+
+class TrainSettings(Section):
+    """A whole run."""
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    run: RunSettings = RunSettings()
+
+
+def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSettings:
+    """Read a YAML file and apply `section.key=value` changes on top."""
+    try:
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise TrainerError(f"a configuration must be readable, {path}: {error.strerror}") from error
+    except YAMLError as error:
+        raise TrainerError(f"a configuration must be YAML, {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise TrainerError(f"a configuration must be sections of keys, got {type(document).__name__} ({path})")
+    for change in changes:
+        _apply(document, change)
+    return parse(document, str(path))
+
+
+def parse(document: dict[str, Any], origin: str) -> TrainSettings:
+    """Validate settings; errors name the origin, the key, what was found and what is allowed."""
+    try:
+        return TrainSettings.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}, got {item['input']!r}"
+            for item in error.errors(include_url=False)
+        ]
+        raise TrainerError(f"{origin}: " + "; ".join(lines)) from error
+
+
+def dump(settings: TrainSettings) -> str:
+    """Write settings as YAML, every key spelled out."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.dump(settings.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def _apply(document: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    names = key.strip().split(".")
+    if not separator or len(names) != 2:
+        raise TrainerError(f"--set must look like section.key=value, got {change!r}")
+    document.setdefault(names[0], {})[names[1]] = YAML(typ="safe").load(text)

@@ -1,0 +1,94 @@
+"""The backbone: timm's Res2Net at any width, images (b, 3, h, w) -> map (b, c, h/16, w/16).
+
+Sources: Gao et al., "Res2Net", TPAMI 2021 (arXiv 1904.01169), as implemented in timm (Apache-2.0); last stride 1 from
+Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019; IBN-a from Pan et al.,
+"Two at Once", ECCV 2018 (arXiv 1807.09441).
+
+Letters: b images, c channels, h and w pixels.
+"""
+
+from pathlib import Path
+
+import torch
+from timm.models.res2net import Bottle2neck
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from trainer.config import ModelSettings
+from trainer.errors import TrainerError
+
+
+class Res2Net(nn.Module):
+    """timm's Res2Net without its pooling and classifier."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        channels = [max(8, round(planes * settings.width)) for planes in (64, 128, 256, 512)]
+        self.net = ResNet(
+            Bottle2neck,
+            layers=settings.layers,
+            channels=channels,
+            base_width=settings.base_width,
+            num_classes=0,
+            global_pool="",
+            stem_width=channels[0],
+            block_args={"scale": settings.scale},
+        )
+        self.num_features = channels[3] * Bottle2neck.expansion
+        if settings.last_stride == 1:
+            keep_last_stride(self.net)
+        if settings.instance_norm:
+            for stage in (self.net.layer1, self.net.layer2, self.net.layer3):
+                for block in stage:
+                    block.bn1 = HalfInstanceNorm(block.bn1.num_features)
+        if settings.weights is not None:
+            load_weights(self.net, settings.weights)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the last map of images (b, 3, h, w)."""
+        return self.net.forward_features(images)  # (b, c, h/16, w/16) at last stride 1
+
+
+class HalfInstanceNorm(nn.Module):
+    """IBN-a: instance normalisation of the first half of the channels, batch normalisation of the rest."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.half = channels // 2
+        self.instance = nn.InstanceNorm2d(self.half, affine=True)
+        self.batch = nn.BatchNorm2d(channels - self.half)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise maps (b, c, h, w)."""
+        first, second = torch.split(maps, [self.half, maps.shape[1] - self.half], dim=1)
+        return torch.cat([self.instance(first), self.batch(second)], dim=1)
+
+
+def keep_last_stride(net: nn.Module) -> None:
+    """Let the last stage keep its input's resolution.
+
+    timm's `output_stride=16` would do it with dilation 2, which re-ID's "last stride 1" has not: strides are set in place.
+    """
+    block = net.layer4[0]  # type: ignore[index, union-attr]
+    for conv in block.convs:
+        conv.stride = (1, 1)
+    if block.pool is not None:
+        block.pool.stride = 1
+    if isinstance(block.downsample[0], nn.AvgPool2d):
+        block.downsample[0] = nn.Identity()
+    else:
+        block.downsample[0].stride = (1, 1)
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Start from a timm or official state dict of the same shape; its classifier is dropped."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    try:
+        missing, unexpected = net.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise TrainerError(f"model.weights must fit the network, {path}: {error}") from error
+    if missing or unexpected:
+        raise TrainerError(
+            f"model.weights must name the network's parameters, {path} lacks {list(missing)[:3]} and adds {list(unexpected)[:3]}"
+        )
