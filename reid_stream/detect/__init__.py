@@ -1,0 +1,1 @@
+"""Frames in, detections out: one batch over all cameras."""

@@ -1,0 +1,39 @@
+"""Everything that reid-stream raises on purpose.
+
+    ReidStreamError
+    ├── ConfigError    cams.yaml or an option is wrong: fix it and start again        exit 2
+    ├── ModelError     a bundle or a network is missing, broken or of the wrong kind  exit 3
+    ├── BrokerError    Redis cannot be reached or refuses to serve                    exit 4
+    └── StreamError    one camera failed; the daemon lives on and tries again
+
+A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of the
+caller), `assert` for what cannot happen.
+"""
+
+
+class ReidStreamError(Exception):
+    """Base of all errors that a user can do something about."""
+
+    exit_code = 1
+
+
+class ConfigError(ReidStreamError):
+    """The configuration cannot be used; the message lists every fault found."""
+
+    exit_code = 2
+
+
+class ModelError(ReidStreamError):
+    """A model bundle or its network cannot be used."""
+
+    exit_code = 3
+
+
+class BrokerError(ReidStreamError):
+    """Redis cannot be reached, or refuses to serve."""
+
+    exit_code = 4
+
+
+class StreamError(ReidStreamError):
+    """A camera's stream cannot be opened or read."""

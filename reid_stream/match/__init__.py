@@ -1,0 +1,1 @@
+"""Observations in, sightings out: who is the same person where."""

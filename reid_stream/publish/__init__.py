@@ -1,0 +1,1 @@
+"""Events out: typed, versioned, on one Redis stream per site."""

@@ -1,0 +1,1 @@
+"""Detections in, tracks out, one camera at a time."""
