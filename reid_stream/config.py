@@ -1,0 +1,225 @@
+"""Every dial of the daemon: meaning, unit, bound, default and why (pure; `configfile` reads the YAML).
+
+Each stage is given its own section, never the whole. `configs/default.yaml` shows the same keys and is tested to be equal.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Point = tuple[float, float]
+
+
+def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if len(points) < 3:
+        raise ValueError(f"a polygon needs at least 3 points, got {len(points)}")
+    return points
+
+
+Polygon = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of cams.yaml: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Camera(Section):
+    """One camera."""
+
+    id: Name
+    """Name in events; letters, digits, `_`, `.`, `-`."""
+    url: SecretStr
+    """rtsp://, rtsps://, http(s)://, a file, or a device such as /dev/video0. May hold ${ENV}."""
+    username: str | None = None
+    """Put into the URL, so that a password needs no escaping; with `password` or `password_file`."""
+    password: SecretStr | None = None
+    """May be ${ENV}; never logged."""
+    password_file: Path | None = None
+    """File whose first line is the password (Docker and Kubernetes secrets)."""
+    enabled: bool = True
+    """False keeps the entry but leaves the camera alone."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """RTSP only. TCP loses nothing; UDP is for networks where TCP stalls."""
+    max_fps: Annotated[float, Field(gt=0, le=120)] | None = 10
+    """Frames used per second at most; none for all. 10 is enough to follow walking people."""
+    resize: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
+    """(width, height) in pixels to scale frames to before all else; none keeps the camera's own."""
+    region: Polygon | None = None
+    """Only people whose feet are inside count. Corners as fractions of width and height, (0, 0) top left."""
+    ignore: tuple[Polygon, ...] = ()
+    """People whose feet are inside one of these are not seen (a poster, a screen). Fractions as in `region`."""
+    loop: bool = False
+    """Files only: begin again at the end."""
+    start_after_s: Annotated[float, Field(ge=0)] = 0
+    """Files only: wait so long before the first frame, to stagger replayed cameras."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("give password or password_file, not both")
+        return self
+
+
+class Redis(Section):
+    """Where events go."""
+
+    url: SecretStr | Literal["embedded"] = "embedded"  # type: ignore[assignment]
+    """`embedded` starts a Redis of our own beside the daemon; else redis://, rediss://, unix://. May hold ${ENV}."""
+    username: str | None = None
+    password: SecretStr | None = None
+    """May be ${ENV}; never logged."""
+    password_file: Path | None = None
+    """File whose first line is the password."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Embedded only: TCP port on 127.0.0.1; 0 takes a free one and prints it."""
+    directory: Path | None = None
+    """Embedded only: where its append-only file lives; none for the user's data folder."""
+
+
+class Models(Section):
+    """Which networks, run how."""
+
+    detector: str = "default"
+    """A detector bundle's folder, a name in $REID_STREAM_MODELS, or `default`."""
+    embedder: str = "default"
+    """An embedder bundle's folder, a name in $REID_STREAM_MODELS, or `default`."""
+    engine: Literal["auto", "openvino", "onnx", "torch", "tensorrt"] = "auto"
+    """auto: TensorRT, then torch on an NVIDIA GPU; OpenVINO, then ONNX Runtime on a CPU."""
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    """auto: bf16 where the processor has it (about twice as fast), else f32."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processor threads for the networks; 0 for all cores."""
+
+
+class Ingest(Section):
+    """Reading cameras."""
+
+    open_timeout_s: Seconds = 10
+    """A camera that has not answered by then counts as down."""
+    read_timeout_s: Seconds = 10
+    """A stream without a packet for so long counts as down."""
+    backoff_first_s: Seconds = 0.5
+    """Wait before the first new attempt; doubles from there."""
+    backoff_max_s: Seconds = 30
+    """Longest wait between attempts."""
+    hardware_decode: bool = False
+    """Decode on the GPU where FFmpeg can; falls back in silence, counted in the metrics."""
+
+
+class Detect(Section):
+    """Finding people."""
+
+    score: Fraction = 0.1
+    """Boxes below are dropped. Low, since the tracker uses weak boxes to hold on to people (ByteTrack, section 3)."""
+    iou: Fraction = 0.7
+    """Two boxes that overlap more are one person (non-maximum suppression)."""
+    min_height_px: Annotated[float, Field(ge=0)] = 16
+    """Smaller people are not seen."""
+    max_batch: Annotated[int, Field(ge=1, le=64)] = 8
+    """Frames per call of the network at most."""
+
+
+class Track(Section):
+    """Following people within one camera."""
+
+    algorithm: Literal["bytetrack", "botsort", "ocsort"] = "bytetrack"
+    """From the `trackers` package."""
+    lost_s: Seconds = 2.0
+    """A person unseen for so long is a new track when seen again; the matcher then links the two."""
+    birth_score: Fraction = 0.5
+    """A new track begins with a box at least this good."""
+    high_score: Fraction = 0.4
+    """Boxes at least this good are matched first (ByteTrack, section 3: 0.6; lower for small detectors)."""
+    first_iou: Fraction = 0.1
+    """Least overlap of a track and a good box; low, since frames are far apart at low rates."""
+
+
+class Embed(Section):
+    """Choosing crops and turning them into vectors."""
+
+    interval_s: Seconds = 1.0
+    """A track is embedded at once, then again after so long."""
+    better_by: Fraction = 0.15
+    """... or earlier, once a crop beats the track's best quality by this much."""
+    min_height_px: Annotated[float, Field(ge=8)] = 40
+    """Smaller people are tracked but not embedded."""
+    min_width_px: Annotated[float, Field(ge=4)] = 14
+    """Narrower boxes are tracked but not embedded."""
+    min_score: Fraction = 0.4
+    """Weaker boxes are tracked but not embedded."""
+    max_overlap: Fraction = 0.5
+    """A box covered more than this by another in front of it is not embedded: the vector would be the other person's."""
+    edge_px: Annotated[float, Field(ge=0)] = 2
+    """Boxes this near to the picture's side or top edge count as cut off."""
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 16
+    """Crops per call of the network at most."""
+
+
+class Match(Section):
+    """Deciding who is who."""
+
+    similarity: Fraction | None = None
+    """Least cosine to a known person; none takes the bundle's own calibration."""
+    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
+    """How often a stranger may be taken for a given known person; the threshold follows from the calibration."""
+    confirm_vectors: Annotated[int, Field(ge=1, le=100)] = 3
+    """Vectors of a track after which a new identity is confirmed."""
+    exemplars: Annotated[int, Field(ge=1, le=64)] = 8
+    """Vectors kept per identity: the most different ones of good quality."""
+    max_identities: Annotated[int, Field(ge=1)] = 10_000
+    """Identities kept; the longest unseen goes first. Bounds memory and time."""
+    retention_s: Seconds = 86_400
+    """Identities unseen for so long are forgotten."""
+
+
+class Publish(Section):
+    """Telling subscribers."""
+
+    seen_interval_s: Seconds = 1.0
+    """`identity.seen` is sent so often per person and camera."""
+    left_after_s: Seconds = 3.0
+    """A person unseen on a camera for so long has left it."""
+    heartbeat_s: Seconds = 10.0
+    """`daemon.heartbeat` is sent so often."""
+    max_events: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Events kept on the Redis stream, approximately; the oldest go first."""
+
+
+class Observe(Section):
+    """Looking at the daemon."""
+
+    host: str = "127.0.0.1"
+    """Address of /metrics and /healthz."""
+    port: Annotated[int, Field(ge=0, le=65535)] | None = 9464
+    """TCP port of /metrics and /healthz; 0 takes a free one, none turns them off."""
+
+
+class Settings(Section):
+    """The whole of cams.yaml."""
+
+    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "site"
+    """Prefix of global IDs and of the Redis keys; lower case letters, digits, `_`, `-`."""
+    redis: Redis = Redis()
+    models: Models = Models()
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
+    ingest: Ingest = Ingest()
+    detect: Detect = Detect()
+    track: Track = Track()
+    embed: Embed = Embed()
+    match: Match = Match()
+    publish: Publish = Publish()
+    observe: Observe = Observe()
+
+    @model_validator(mode="after")
+    def _own_ids(self) -> Self:
+        ids = [camera.id for camera in self.cameras]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"cameras: every camera needs its own id, {', '.join(map(repr, twice))} appears twice")
+        return self

@@ -1,0 +1,265 @@
+"""What subscribers are told; one struct per CloudEvents type, versioned `.v1` (pure).
+
+A change that a subscriber's parser could notice is a new version beside the old one, never an edit. `publish.envelope`
+wraps these in CloudEvents 1.0; the JSON Schemas in `configs/schemas/` are generated from them.
+"""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, IdentityState, TrackId
+
+PREFIX = "io.reid-stream."
+"""Reverse-DNS prefix of every CloudEvents `type`."""
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True):
+    type: ClassVar[str]
+
+    @property
+    def at(self) -> float:
+        """UTC seconds at which it happened (the capture time, where a frame shows it)."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """What it is about: a global ID, a camera or the daemon's run."""
+        raise NotImplementedError
+
+
+class _Identity(_Event, frozen=True, kw_only=True):
+    person: GlobalId
+    """The global ID."""
+    revision: int
+    """Grows by one with every correction of this identity."""
+
+    @property
+    def subject(self) -> str:
+        return self.person
+
+
+class _Seen(_Identity, frozen=True, kw_only=True):
+    camera: CameraId
+    track: TrackId
+    """Unique in this camera and run."""
+    seen_at: float
+    """UTC seconds, capture time of the frame."""
+    clock: ClockQuality
+    """How good `seen_at` is."""
+    box: Box
+    """x1, y1, x2, y2 in pixels of the full frame."""
+    frame_size: tuple[int, int]
+    """Width and height in pixels of the full frame."""
+    score: float
+    """The detector's, 0 to 1."""
+    state: IdentityState
+    similarity: float | None
+    """Cosine to the identity's best exemplar; null for somebody new."""
+    probability: float | None
+    """Calibrated probability that this is the same person; null for somebody new or without calibration."""
+    model: str
+    """Hash of the embedding bundle."""
+    since: float
+    """UTC seconds since when this person has been on this camera."""
+
+    @property
+    def at(self) -> float:
+        return self.seen_at
+
+
+class IdentityEntered(_Seen, frozen=True, kw_only=True):
+    """A person came into a camera's view."""
+
+    type = "identity.entered.v1"
+
+
+class IdentitySeen(_Seen, frozen=True, kw_only=True):
+    """A person is still in view; sent every `publish.seen_interval_s`."""
+
+    type = "identity.seen.v1"
+
+
+class IdentityLeft(_Identity, frozen=True, kw_only=True):
+    """A person has not been in a camera's view for `publish.left_after_s`."""
+
+    type = "identity.left.v1"
+    camera: CameraId
+    since: float
+    """UTC seconds: when the visit began."""
+    last_seen_at: float
+    """UTC seconds: when the visit ended."""
+    clock: ClockQuality
+    state: IdentityState
+
+    @property
+    def at(self) -> float:
+        return self.last_seen_at
+
+
+class IdentityConfirmed(_Identity, frozen=True, kw_only=True):
+    """A provisional identity is now believed."""
+
+    type = "identity.confirmed.v1"
+    camera: CameraId
+    track: TrackId
+    confirmed_at: float
+
+    @property
+    def at(self) -> float:
+        return self.confirmed_at
+
+
+class IdentityMerged(_Identity, frozen=True, kw_only=True):
+    """`previous` turned out to be `person`; read every earlier event of `previous` as one of `person`."""
+
+    type = "identity.merged.v1"
+    previous: GlobalId
+    similarity: float
+    probability: float | None
+    merged_at: float
+
+    @property
+    def at(self) -> float:
+        return self.merged_at
+
+
+class IdentitySplit(_Identity, frozen=True, kw_only=True):
+    """Some tracks of `person` belong to somebody else, `into`."""
+
+    type = "identity.split.v1"
+    into: GlobalId
+    tracks: tuple[tuple[CameraId, str, TrackId], ...]
+    """(camera, run, track) that moved to `into`."""
+    split_at: float
+
+    @property
+    def at(self) -> float:
+        return self.split_at
+
+
+class IdentityRetired(_Identity, frozen=True, kw_only=True):
+    """An identity left the gallery and will not be matched again."""
+
+    type = "identity.retired.v1"
+    reason: Literal["expired", "gallery full"]
+    last_seen_at: float
+    retired_at: float
+
+    @property
+    def at(self) -> float:
+        return self.retired_at
+
+
+class IdentityErased(_Identity, frozen=True, kw_only=True):
+    """Everything kept about a person was deleted on request."""
+
+    type = "identity.erased.v1"
+    erased_at: float
+
+    @property
+    def at(self) -> float:
+        return self.erased_at
+
+
+class _Camera(_Event, frozen=True, kw_only=True):
+    camera: CameraId
+    changed_at: float
+
+    @property
+    def at(self) -> float:
+        return self.changed_at
+
+    @property
+    def subject(self) -> str:
+        return self.camera
+
+
+class CameraUp(_Camera, frozen=True, kw_only=True):
+    """A camera delivers frames."""
+
+    type = "camera.up.v1"
+    frame_size: tuple[int, int]
+    codec: str
+    clock: ClockQuality
+
+
+class CameraDown(_Camera, frozen=True, kw_only=True):
+    """A camera stopped delivering frames."""
+
+    type = "camera.down.v1"
+    reason: str
+    """For people; never holds a password."""
+
+
+class _Daemon(_Event, frozen=True, kw_only=True):
+    run: str
+    told_at: float
+
+    @property
+    def at(self) -> float:
+        return self.told_at
+
+    @property
+    def subject(self) -> str:
+        return self.run
+
+
+class DaemonStarted(_Daemon, frozen=True, kw_only=True):
+    """The daemon has begun."""
+
+    type = "daemon.started.v1"
+    version: str
+    cameras: tuple[CameraId, ...]
+    model: str
+    """Hash of the embedding bundle."""
+
+
+class DaemonStopped(_Daemon, frozen=True, kw_only=True):
+    """The daemon has ended in order."""
+
+    type = "daemon.stopped.v1"
+    reason: str
+
+
+class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
+    """The daemon lives; sent every `publish.heartbeat_s`."""
+
+    type = "daemon.heartbeat.v1"
+    people: int
+    """Identities in view now."""
+    gallery: int
+    """Identities that can be matched."""
+    cameras_up: int
+
+
+Event = (
+    IdentityEntered
+    | IdentitySeen
+    | IdentityLeft
+    | IdentityConfirmed
+    | IdentityMerged
+    | IdentitySplit
+    | IdentityRetired
+    | IdentityErased
+    | CameraUp
+    | CameraDown
+    | DaemonStarted
+    | DaemonStopped
+    | DaemonHeartbeat
+)
+EVENT_TYPES: tuple[type[Event], ...] = (
+    IdentityEntered,
+    IdentitySeen,
+    IdentityLeft,
+    IdentityConfirmed,
+    IdentityMerged,
+    IdentitySplit,
+    IdentityRetired,
+    IdentityErased,
+    CameraUp,
+    CameraDown,
+    DaemonStarted,
+    DaemonStopped,
+    DaemonHeartbeat,
+)

@@ -1,0 +1,266 @@
+"""What flows between the stages: each record is frozen, validated where it is made, and never filled in later.
+
+    Frame ─▶ Detections ─▶ Tracks ─▶ Observation | TrackEnded ─▶ Sighting ─▶ (events.py)
+
+Conventions, stated once: boxes are `(x1, y1, x2, y2)` in pixels of the full frame; images are RGB; `*_at` is UTC epoch
+seconds, `*_s` a duration in seconds; vectors have unit length, so that a dot product is a cosine; scores and qualities
+are in [0, 1]. Letters in shapes: n boxes, d dimensions, h and w pixels.
+
+`Observation` and `TrackEnded` are the contract between perceive and identify and cross processes as msgpack
+(`encode`, `decode`); a change of theirs raises `SCHEMA`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NewType
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+CameraId = NewType("CameraId", str)
+TrackId = NewType("TrackId", int)
+"""Unique within one camera and one run of the daemon; only a GlobalId crosses cameras."""
+GlobalId = NewType("GlobalId", str)
+"""`<site>-<number>`; never reused."""
+
+ClockQuality = Literal["rtcp", "arrival", "file"]
+"""Where a capture time comes from: the camera's own wall clock, our clock at arrival, or the file's time stamps."""
+
+Floats = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Box = tuple[float, float, float, float]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture of one camera."""
+
+    camera: CameraId
+    sequence: int
+    """Counts this camera's frames of this run, from 0, the dropped ones included."""
+    captured_at: float
+    """UTC seconds."""
+    clock: ClockQuality
+    image: UInt8
+    """(h, w, 3) RGB."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"image must be (h, w, 3) uint8, got {self.image.shape} {self.image.dtype}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The people found in one frame."""
+
+    boxes: Floats
+    """(n, 4)."""
+    scores: Floats
+    """(n,)."""
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.boxes.dtype != np.float32:
+            raise ValueError(f"boxes must be (n, 4) float32, got {self.boxes.shape} {self.boxes.dtype}")
+        if self.scores.shape != self.boxes.shape[:1] or self.scores.dtype != np.float32:
+            raise ValueError(
+                f"scores must be ({len(self.boxes)},) float32, got {self.scores.shape} {self.scores.dtype}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """The people of one frame with their track numbers, and which tracks have ended since the last frame."""
+
+    camera: CameraId
+    seen_at: float
+    boxes: Floats
+    """(n, 4)."""
+    scores: Floats
+    """(n,)."""
+    ids: Ints
+    """(n,), unique; TrackIds."""
+    unassigned: int
+    """How many boxes the tracker left without a number (a first sight, not yet believed)."""
+    ended: tuple[TrackId, ...]
+    """Tracks that will never come back."""
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if self.boxes.shape != (n, 4) or self.scores.shape != (n,):
+            raise ValueError(f"boxes, scores, ids must agree, got {self.boxes.shape}, {self.scores.shape}, ({n},)")
+        if len(np.unique(self.ids)) != n:
+            raise ValueError(f"track ids must be unique within a frame, got {self.ids.tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kind"):
+    """One tracked person in one frame, perhaps with a fresh vector: what perceive tells identify."""
+
+    run: str
+    """Which run of the daemon made `track` and `sequence`."""
+    camera: CameraId
+    track: TrackId
+    sequence: int
+    """Counts this camera's observations and track ends of this run, from 0, without gaps."""
+    seen_at: float
+    """UTC seconds, the frame's capture time."""
+    clock: ClockQuality
+    box: Box
+    frame_size: tuple[int, int]
+    """(width, height) in pixels of the full frame."""
+    score: float
+    """The detector's, [0, 1]."""
+    quality: float
+    """How much the crop can be trusted, [0, 1]; 0 where no vector was made."""
+    vector: bytes | None
+    """float16 little endian (d,), unit length; none where this sighting was not embedded."""
+    model: str
+    """Hash of the bundle that made the vector; vectors of two bundles are never compared."""
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 1 or not 0 <= self.score <= 1:
+            raise ValueError(f"score and quality must be in [0, 1], got {self.score} and {self.quality}")
+        if self.box[2] <= self.box[0] or self.box[3] <= self.box[1]:
+            raise ValueError(f"box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {self.box}")
+        if self.vector is not None and (not self.vector or len(self.vector) % 2):
+            raise ValueError(f"vector must be float16 bytes, got {len(self.vector)} bytes")
+
+
+class TrackEnded(msgspec.Struct, frozen=True, tag="track-ended", tag_field="kind"):
+    """A track is over: nothing more will be said of it."""
+
+    run: str
+    camera: CameraId
+    track: TrackId
+    sequence: int
+    seen_at: float
+    """UTC seconds of the frame at which the tracker gave it up."""
+    schema: int = SCHEMA
+
+
+Perceived = Observation | TrackEnded
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Perceived] = msgspec.msgpack.Decoder(Perceived)
+
+
+def encode(record: Perceived) -> bytes:
+    """Write a record as msgpack."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes) -> Perceived:
+    """Read a record from msgpack.
+
+    Raises:
+        ValueError: the bytes are no record of this schema.
+    """
+    try:
+        record = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"an observation must be msgpack of schema {SCHEMA}: {error}") from error
+    if record.schema != SCHEMA:
+        raise ValueError(f"an observation must have schema {SCHEMA}, got {record.schema}")
+    return record
+
+
+def pack_vector(vector: Floats) -> bytes:
+    """Write a unit vector (d,) as float16 bytes."""
+    return vector.astype("<f2").tobytes()
+
+
+def unpack_vector(data: bytes) -> Floats:
+    """Read a vector (d,) back, scaled to unit length again after the rounding to float16.
+
+    Raises:
+        ValueError: it has no length, or holds a NaN or an infinity.
+    """
+    vector = np.frombuffer(data, dtype="<f2").astype(np.float32)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        raise ValueError(f"a vector must be finite and not zero, got length {length}")
+    return vector / np.float32(length)
+
+
+IdentityState = Literal["provisional", "confirmed"]
+"""Provisional until the evidence is in; what the matcher does not yet know, it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The matcher's answer to one observation: who this is, as far as we know."""
+
+    person: GlobalId
+    state: IdentityState
+    similarity: float | None
+    """Cosine to the identity's best exemplar when it was matched; none for somebody new."""
+    probability: float | None
+    """Calibrated P(same) behind the assignment; none for somebody new or where the bundle has no calibration."""
+    revision: int
+    """Of the identity; grows with each correction."""
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A provisional identity has enough evidence now."""
+
+    person: GlobalId
+    revision: int
+    at: float
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """`gone` was `into` all along; every track of `gone` is `into`'s from now on."""
+
+    gone: GlobalId
+    into: GlobalId
+    revision: int
+    """Of `into`, after the merge."""
+    similarity: float
+    probability: float | None
+    at: float
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """An identity left the gallery (too old, or the gallery is full) and will not be matched again."""
+
+    person: GlobalId
+    reason: Literal["expired", "gallery full"]
+    at: float
+    last_seen_at: float
+
+
+Decision = Sighting | Confirmation | Merge | Retirement
+"""What the matcher says, in the order in which it holds."""
+
+
+def by_camera(frames: Sequence[Frame]) -> dict[CameraId, Frame]:
+    """Index a batch by camera.
+
+    Raises:
+        ValueError: two frames of one camera in one batch.
+    """
+    indexed = {frame.camera: frame for frame in frames}
+    if len(indexed) != len(frames):
+        raise ValueError(f"a batch holds at most one frame per camera, got {[f.camera for f in frames]}")
+    return indexed
