@@ -69,7 +69,7 @@ class Camera(Section):
 class Redis(Section):
     """Where events go."""
 
-    url: SecretStr | Literal["embedded"] = "embedded"  # type: ignore[assignment]
+    url: SecretStr = SecretStr("embedded")
     """`embedded` starts a Redis of our own beside the daemon; else redis://, rediss://, unix://. May hold ${ENV}."""
     username: str | None = None
     password: SecretStr | None = None
@@ -80,6 +80,11 @@ class Redis(Section):
     """Embedded only: TCP port on 127.0.0.1; 0 takes a free one and prints it."""
     directory: Path | None = None
     """Embedded only: where its append-only file lives; none for the user's data folder."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """A Redis of our own is wanted."""
+        return self.url.get_secret_value() == "embedded"
 
 
 class Models(Section):
