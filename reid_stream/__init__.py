@@ -1,0 +1,32 @@
+"""Follow people across cameras: one global ID per person, every change an event on Redis.
+
+The map, one verb a stage, one noun an arrow; `ls` shows the same:
+
+    cameras ─▶ ingest ─▶ detect ─▶ track ─▶ embed ──Observations──▶ match ─▶ publish ─▶ Redis
+               Frame     Detections Tracks   └──────── link ───────┘ Events
+               └─────────── perceive (many, per node) ───┘          └── identify (one per site) ──┘
+
+Read on in this order: records (what flows), pipeline (the order), daemon (threads and endings), then any one stage.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reid_stream.publish.subscribe import subscribe as subscribe
+
+__all__ = ["__version__", "subscribe"]
+
+try:
+    __version__ = version("reid-stream")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client at its first use: `import reid_stream` stays quick."""
+    if name == "subscribe":
+        from reid_stream.publish.subscribe import subscribe
+
+        return subscribe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

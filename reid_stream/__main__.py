@@ -1,0 +1,5 @@
+"""python -m reid_stream."""
+
+from reid_stream.cli import main
+
+main()

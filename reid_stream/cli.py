@@ -1,0 +1,78 @@
+"""The command line: `reid-stream --cameras cams.yaml` runs the daemon, subcommands do the rest.
+
+Nothing heavy is imported here: each command imports what it needs when it is called, so that `--help` is quick.
+Exit codes: 0 fine, 1 another error, 2 configuration or usage, 3 model, 4 Redis.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_stream.commands import bench, check, events, models
+from reid_stream.errors import ReidStreamError
+
+
+class Replay(StrEnum):
+    """How file cameras are read."""
+
+    realtime = "realtime"
+    fast = "fast"
+
+
+app = typer.Typer(
+    name="reid-stream",
+    help="Follow people across cameras: one global ID per person, every change an event on Redis.",
+    rich_markup_mode="rich",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    cameras: Annotated[Path | None, typer.Option(help="cams.yaml: site, Redis, models and cameras.")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")] = None,
+    replay: Annotated[
+        Replay,
+        typer.Option(help="File cameras: at their own pace, or as fast as the pipeline goes (same events every time)."),
+    ] = Replay.realtime,
+    run_id: Annotated[
+        str | None, typer.Option(help="Name of this run in events; default: a new one each time.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Run the daemon until Ctrl-C, SIGTERM, or the end of all files."""
+    if version:
+        from reid_stream import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is not None:
+        return
+    if cameras is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    from reid_stream.commands.run import run as run_daemon
+
+    run_daemon(cameras, duration_s=duration, fast=replay is Replay.fast, run_id=run_id, plain=plain)
+
+
+app.command()(check.check)
+app.command()(events.events)
+app.add_typer(bench.app, name="bench")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run a command; errors of ours are one message and an exit code, never a traceback."""
+    try:
+        app()
+    except ReidStreamError as error:
+        print(f"reid-stream: {error}", file=sys.stderr)  # noqa: T201 (the message is the output)
+        raise SystemExit(error.exit_code) from None

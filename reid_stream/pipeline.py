@@ -1,0 +1,152 @@
+"""The hot path, whole: frames in, events out, in two halves with one seam (pure).
+
+    perceive: frames ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
+    identify:                                       └──────────▶ match ─▶ presence ─▶ events
+
+`Perceive` shares nothing between cameras, so it can run many times; `Identify` runs once per site.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reid_stream.events import Event
+from reid_stream.records import (
+    CameraId,
+    Decision,
+    Detections,
+    Floats,
+    Frame,
+    Observation,
+    Perceived,
+    TrackEnded,
+    TrackId,
+    Tracks,
+    UInt8,
+    pack_vector,
+)
+
+Detect = Callable[[Sequence[Frame]], list[Detections]]
+"""Frames of several cameras in, people of each out."""
+Follow = Callable[[CameraId, float, Detections], Tracks]
+"""One camera's people in, the same with track numbers out; called with rising times."""
+Embed = Callable[[Sequence[UInt8]], Floats]
+"""Crops in, unit vectors (n, d) out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A track of a frame that deserves a fresh vector now."""
+
+    index: int
+    """Row of the frame's Tracks."""
+    quality: float
+    """[0, 1]."""
+    crop: UInt8
+    """(h, w, 3) RGB."""
+
+
+Select = Callable[[Frame, Tracks], list[Pick]]
+"""Choose the tracks of a frame to embed; called once per frame, in order."""
+
+
+@dataclass(slots=True)
+class Perceive:
+    """Frames to observations; no state is shared between cameras."""
+
+    run: str
+    model: str
+    """Hash of the embedder's bundle."""
+    detect: Detect
+    follow: Mapping[CameraId, Follow]
+    select: Select
+    embed: Embed
+    counts: "PerceiveCounts" = field(default_factory=lambda: PerceiveCounts())
+    _sequence: dict[CameraId, int] = field(default_factory=dict)
+
+    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
+        """Advance by one batch: at most one frame per camera, times rising within each camera."""
+        found = self.detect(frames)
+        tracked = [
+            self.follow[frame.camera](frame.camera, frame.captured_at, boxes)
+            for frame, boxes in zip(frames, found, strict=True)
+        ]
+        picks = [self.select(frame, tracks) for frame, tracks in zip(frames, tracked, strict=True)]
+        crops = [pick.crop for chosen in picks for pick in chosen]
+        vectors = iter(self.embed(crops) if crops else ())
+        records: list[Perceived] = []
+        for frame, tracks, chosen in zip(frames, tracked, picks, strict=True):
+            fresh = {pick.index: (pick.quality, pack_vector(next(vectors))) for pick in chosen}
+            records.extend(self._observe(frame, tracks, fresh))
+        self.counts.add(found, tracked, len(crops), len(records))
+        return records
+
+    def _observe(
+        self, frame: Frame, tracks: Tracks, fresh: Mapping[int, tuple[float, bytes]]
+    ) -> list[Perceived]:
+        records: list[Perceived] = []
+        for index in range(len(tracks)):
+            quality, vector = fresh.get(index, (0.0, None))
+            x1, y1, x2, y2 = (round(float(edge), 2) for edge in tracks.boxes[index])
+            records.append(
+                Observation(
+                    run=self.run,
+                    camera=frame.camera,
+                    track=TrackId(int(tracks.ids[index])),
+                    sequence=self._next(frame.camera),
+                    seen_at=frame.captured_at,
+                    clock=frame.clock,
+                    box=(x1, y1, x2, y2),
+                    frame_size=frame.size,
+                    score=min(1.0, max(0.0, round(float(tracks.scores[index]), 4))),
+                    quality=quality,
+                    vector=vector,
+                    model=self.model,
+                )
+            )
+        records.extend(
+            TrackEnded(
+                run=self.run,
+                camera=frame.camera,
+                track=track,
+                sequence=self._next(frame.camera),
+                seen_at=frame.captured_at,
+            )
+            for track in tracks.ended
+        )
+        return records
+
+    def _next(self, camera: CameraId) -> int:
+        sequence = self._sequence.get(camera, 0)
+        self._sequence[camera] = sequence + 1
+        return sequence
+
+
+@dataclass(slots=True)
+class PerceiveCounts:
+    """What perceive has done so far."""
+
+    frames: int = 0
+    detections: int = 0
+    unassigned: int = 0
+    crops: int = 0
+    records: int = 0
+
+    def add(self, found: Sequence[Detections], tracked: Sequence[Tracks], crops: int, records: int) -> None:
+        """Count one step."""
+        self.frames += len(found)
+        self.detections += sum(len(boxes) for boxes in found)
+        self.unassigned += sum(tracks.unassigned for tracks in tracked)
+        self.crops += crops
+        self.records += records
+
+
+@dataclass(slots=True)
+class Identify:
+    """Observations to events; one a site."""
+
+    match: Callable[[Sequence[Perceived], float], list[Decision]]
+    present: Callable[[Sequence[Decision], float], list[Event]]
+
+    def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
+        """Advance to `now` (UTC seconds) by the records of one batch, which may be none."""
+        return self.present(self.match(records, now), now)
