@@ -1,0 +1,47 @@
+"""One owner per folder: a lock that ends with its process, however that ends."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from reid_stream.errors import ConfigError
+
+
+class FolderLock:
+    """Holds `<folder>/lock` by flock(2); child processes that inherit `fileno` hold it, too."""
+
+    def __init__(self, folder: Path, *, wait_s: float = 0.0) -> None:
+        """Create the folder and take the lock, waiting `wait_s` for an owner that is about to end.
+
+        Raises:
+            ConfigError: somebody else holds it, or the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.fileno = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(f"{folder} must be a folder that we can write: {error.strerror}") from error
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(self.fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                owner = os.pread(self.fileno, 20, 0).decode(errors="replace").strip() or "unknown"
+                os.close(self.fileno)
+                raise ConfigError(
+                    f"{folder} must belong to one daemon at a time: process {owner} has it; "
+                    "stop that one, or give this one another site or folder"
+                ) from None
+        os.ftruncate(self.fileno, 0)
+        os.pwrite(self.fileno, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """Give the folder back; a second call does nothing."""
+        if self.fileno >= 0:
+            os.close(self.fileno)
+            self.fileno = -1
