@@ -72,6 +72,7 @@ class Redis(Section):
     url: SecretStr = SecretStr("embedded")
     """`embedded` starts a Redis of our own beside the daemon; else redis://, rediss://, unix://. May hold ${ENV}."""
     username: str | None = None
+    """Of a Redis with users (ACL); none for the default user."""
     password: SecretStr | None = None
     """May be ${ENV}; never logged."""
     password_file: Path | None = None
@@ -137,12 +138,12 @@ class Track(Section):
     """From the `trackers` package."""
     lost_s: Seconds = 2.0
     """A person unseen for so long is a new track when seen again; the matcher then links the two."""
-    birth_score: Fraction = 0.5
-    """A new track begins with a box at least this good."""
-    high_score: Fraction = 0.4
-    """Boxes at least this good are matched first (ByteTrack, section 3: 0.6; lower for small detectors)."""
-    first_iou: Fraction = 0.1
-    """Least overlap of a track and a good box; low, since frames are far apart at low rates."""
+    birth_score: Fraction = 0.7
+    """A new track begins with a box at least this good; lower for a detector that is less sure of itself."""
+    high_score: Fraction = 0.6
+    """Boxes at least this good are matched first, weaker ones only prolong tracks (ByteTrack, section 3)."""
+    first_iou: Fraction = 0.15
+    """Least overlap of a track and a good box, both a little widened; low, since frames are far apart at low rates."""
 
 
 class Embed(Section):
