@@ -228,11 +228,12 @@ def probe_input(bundle: Bundle, seed: int | None = None) -> Floats:
     rows, columns = -(-height // _PROBE_BLOCK_PX), -(-width // _PROBE_BLOCK_PX)
     generator = np.random.Generator(np.random.PCG64(bundle.probe.seed if seed is None else seed))
     blocks = generator.integers(0, 256, (rows, columns, 3)).astype(np.float32)
-    image = blocks.repeat(_PROBE_BLOCK_PX, axis=0).repeat(_PROBE_BLOCK_PX, axis=1)[:height, :width] / np.float32(255)
+    image: Floats = blocks.repeat(_PROBE_BLOCK_PX, axis=0).repeat(_PROBE_BLOCK_PX, axis=1)[:height, :width]
     if isinstance(bundle, Embedder):
-        image = (image - np.asarray(bundle.input.mean, np.float32)) / np.asarray(bundle.input.std, np.float32)
+        mean, std = (np.asarray(values, np.float32) for values in (bundle.input.mean, bundle.input.std))
+        image = (image / np.float32(255) - mean) / std
     else:
-        image = image * np.float32(bundle.input.scale)
+        image = image * np.float32(bundle.input.scale / 255)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
