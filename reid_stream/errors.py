@@ -10,6 +10,8 @@ A message says what must hold, what was found, and where or what to do. `ValueEr
 caller), `assert` for what cannot happen.
 """
 
+from typing import Literal
+
 
 class ReidStreamError(Exception):
     """Base of all errors that a user can do something about."""
@@ -35,5 +37,13 @@ class BrokerError(ReidStreamError):
     exit_code = 4
 
 
+StreamCause = Literal["refused", "unreachable", "unreadable", "silent", "ended"]
+"""Why a stream failed: it wants another password, no answer came, what came is no video, it fell silent, it was closed."""
+
+
 class StreamError(ReidStreamError):
     """A camera's stream cannot be opened or read."""
+
+    def __init__(self, message: str, cause: StreamCause = "unreadable") -> None:
+        super().__init__(message)
+        self.cause: StreamCause = cause

@@ -1,0 +1,229 @@
+"""One camera, one thread: open, decode, stamp, cap the rate, scale, hand on; and again whenever it fails."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reid_stream import config
+from reid_stream.errors import StreamError
+from reid_stream.events import CameraDown, CameraUp
+from reid_stream.ingest.address import address
+from reid_stream.ingest.backoff import wait_s
+from reid_stream.ingest.clock import FileClock, Stamp, StreamClock
+from reid_stream.ingest.inbox import Inbox
+from reid_stream.ingest.interrupt import interrupted_by
+from reid_stream.ingest.pace import KeyframePolicy, RateCap
+from reid_stream.ingest.picture import Converter
+from reid_stream.ingest.source import Heard, Source, open_source
+from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
+from reid_stream.records import CameraId, Frame
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+LATE_S = 0.5
+"""A file's frame that comes this late is left out, so that a slow machine catches up."""
+
+
+class CameraThread:
+    """A camera from `start` to `stop`. Nothing it meets ends its thread but `stop` and the end of a file."""
+
+    def __init__(
+        self, camera: config.Camera, settings: config.Ingest, inbox: Inbox, on_change: Callable[[CameraChange], None]
+    ) -> None:
+        """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock."""
+        self._camera = camera
+        self._settings = settings
+        self._inbox = inbox
+        self._on_change = on_change
+        self._stop = threading.Event()
+        # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
+        self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
+        self._id = CameraId(camera.id)
+        self._clock = StreamClock()
+        self._sequence = 0
+        self._read_rate, self._used_rate = RateMeter(), RateMeter()
+        self.stats = CameraStats(self._id, name=camera.id, since=time.time())
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; returns at once. A camera that is being opened gives up within a fraction of a second."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for its end; False if it has not ended by then."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def has_ended(self) -> bool:
+        """It will give no more frames: stopped, or a file at its end."""
+        return self.stats.state in ("ended", "stopped")
+
+    def _run(self) -> None:
+        attempt, waited = 0, 0.0
+        with interrupted_by(self._stop):
+            while not self._stop.is_set():
+                opened = time.monotonic()
+                connects = self.stats.connects
+                try:
+                    if self._play():
+                        self._change("ended", "the file has ended")
+                        return
+                    failure = StreamError(f"{self.stats.name} has closed the connection", "ended")
+                except StreamError as error:
+                    failure = error
+                except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a camera costs only itself)
+                    # Its text may hold the URL, so the type must do.
+                    failure = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
+                if self._stop.is_set():
+                    break
+                # A camera that came back and lived longer than the last wait starts from the short waits again.
+                lived = self.stats.connects > connects and time.monotonic() - opened > 2 * waited
+                attempt = 1 if lived else attempt + 1
+                self._change("waiting", str(failure), failure)
+                # A refused password is not tried again in haste: many cameras lock a user out after a few attempts.
+                first_s = self._settings.backoff_max_s if failure.cause == "refused" else self._settings.backoff_first_s
+                waited = wait_s(attempt, random.random(), first_s, self._settings.backoff_max_s)
+                self._stop.wait(waited)
+        self._change("stopped", "stopped")
+
+    def _play(self) -> bool:
+        """Deliver until the stream ends or we are stopped; True if that was the end of a file."""
+        # Also for the name in messages, before anything can fail.
+        self.stats.name = address(self._camera).name
+        self._state("connecting")
+        with open_source(self._camera, self._settings) as source:
+            self.stats.codec = source.codec
+            self.stats.hardware = source.on_hardware
+            self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
+            player = _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(source, self._clock)
+            cap, keys = (RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps))
+            convert = Converter(self._camera.resize)
+            while not self._stop.is_set():
+                for heard in source.read(keys.wants):
+                    if self._stop.is_set():
+                        return False
+                    self.stats.keys_only = keys.keys_only
+                    self._take(source, player, heard, cap, convert)
+                if not source.is_recorded or self._stop.is_set():
+                    return False
+                if not self.stats.read:
+                    raise StreamError(f"{source.name} must be a video, no picture of it can be decoded")
+                if not self._camera.loop:
+                    return True
+                source.rewind()
+                player.again()
+        return False
+
+    def _take(
+        self, source: Source, player: "_Live | _Recorded", heard: Heard, cap: RateCap, convert: Converter
+    ) -> None:
+        player.hear(heard)
+        for picture in heard.pictures:
+            self.stats.read += 1
+            self._sequence += 1
+            self.stats.rate = self._read_rate.tick(time.monotonic())
+            stamp = player.stamp(picture)
+            is_due = player.wait(stamp)
+            if self._stop.is_set():
+                return
+            if not is_due:
+                self.stats.dropped["late"] += 1
+            elif not cap.wants(stamp.at):
+                self.stats.dropped["rate"] += 1
+            else:
+                self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
+        self.stats.dropped["corrupt"] += source.take_corrupt()
+        self.stats.skew_s = self._clock.skew_s
+
+    def _give(self, source: Source, stamp: Stamp, frame: Frame) -> None:
+        if self.stats.state != "up":
+            self.stats.connects += 1
+        if self.stats.state != "up" or self.stats.size != frame.size or self.stats.clock != stamp.clock:
+            self.stats.size, self.stats.clock = frame.size, stamp.clock
+            self._state("up")
+            self._on_change(
+                CameraUp(
+                    camera=self._id,
+                    changed_at=time.time(),
+                    frame_size=frame.size,
+                    codec=source.codec,
+                    clock=stamp.clock,
+                )
+            )
+        self._inbox.put(frame)
+        self.stats.used += 1
+        self.stats.used_rate = self._used_rate.tick(time.monotonic())
+
+    def _change(self, state: State, reason: str, failure: StreamError | None = None) -> None:
+        """Go down for a while or for good; told once per outage, or when the reason changes."""
+        is_news = self.stats.state == "up" or (state == "waiting" and self.stats.reason != reason)
+        self._state(state, reason)
+        self.stats.cause = failure.cause if failure is not None else None
+        if is_news:
+            self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason=reason))
+
+    def _state(self, state: State, reason: str | None = None) -> None:
+        # Connecting keeps the reason of the last failure: the camera is still down for it.
+        if reason is not None or state == "up":
+            self.stats.reason = reason or ""
+        if state != "up":
+            self.stats.rate = self.stats.used_rate = 0.0
+            self._read_rate, self._used_rate = RateMeter(), RateMeter()
+        if state != self.stats.state:
+            self.stats.state, self.stats.since = state, time.time()
+
+
+class _Live:
+    """A live stream: frames come when they come."""
+
+    def __init__(self, source: Source, clock: StreamClock) -> None:
+        self._source = source
+        self._clock = clock
+        self._heard_at = 0.0
+        clock.restart()
+
+    def hear(self, heard: Heard) -> None:
+        self._heard_at = time.time()
+        self._clock.observe(heard.stream_s, self._heard_at, heard.camera_at)
+
+    def stamp(self, picture: "VideoFrame") -> Stamp:
+        return self._clock.stamp(self._source.seconds(picture), self._heard_at)
+
+    def wait(self, stamp: Stamp) -> bool:
+        return True
+
+    def again(self) -> None:
+        """Never called: live streams do not loop."""
+
+
+class _Recorded:
+    """A file played at its own pace, as if it were live."""
+
+    def __init__(self, source: Source, camera: config.Camera, stop: threading.Event) -> None:
+        self._source = source
+        self._stop = stop
+        self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
+        self._steady_at = time.monotonic() - time.time()
+
+    def hear(self, heard: Heard) -> None:
+        """Nothing to learn: a file says it all."""
+
+    def stamp(self, picture: "VideoFrame") -> Stamp:
+        return Stamp(self._clock.stamp(self._source.seconds(picture)), "file")
+
+    def wait(self, stamp: Stamp) -> bool:
+        early_s = stamp.at + self._steady_at - time.monotonic()
+        if early_s > 0:
+            self._stop.wait(early_s)
+        return early_s > -LATE_S
+
+    def again(self) -> None:
+        self._clock.again()

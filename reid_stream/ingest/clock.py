@@ -1,0 +1,133 @@
+"""Stream timestamps to UTC seconds (pure).
+
+A frame's own timestamp (`stream_s`, seconds from an origin only the camera knows) is precise but not UTC; its arrival
+is UTC but late by whatever the network and the decoder's queue held it up. `StreamClock` learns the one number between:
+
+    captured_at = stream_s + offset
+
+- from RTCP, once the camera's sender report has tied its timestamps to its wall clock (quality `rtcp`);
+- before that, or without it, from arrivals: the least (arrival - stream_s) of the last seconds belongs to the packet
+  that waited least, and a sliding window follows the drift between the two clocks (quality `arrival`).
+
+Times never go back: where a better offset says so, the camera's time runs at half speed until the two agree again, so
+that trackers see short but positive steps.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from reid_stream.records import ClockQuality
+
+WINDOW_S = 30
+"""Arrivals remembered. Crystals differ by up to 100 ppm: 3 ms over the window, far under a frame."""
+MAX_LAG_S = 10.0
+"""A packet this much later than the best one means that the camera's timestamps began anew, not that it waited."""
+MAX_SKEW_S = 5.0
+"""A camera whose wall clock is farther than this from ours is not synchronised: its time is shown, not used."""
+SLEW = 0.5
+"""Speed of a camera's time while it waits for a corrected offset."""
+STEP_S = 1e-3
+"""Least distance of two frames of a camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A capture time and where it comes from."""
+
+    at: float
+    """UTC seconds."""
+    clock: ClockQuality
+
+
+class StreamClock:
+    """The mapping of one live camera, kept over reconnects so that its times go on rising."""
+
+    def __init__(self) -> None:
+        self._least: deque[tuple[int, float]] = deque()
+        """(second of arrival, least arrival - stream_s within it)."""
+        self._camera_offset: float | None = None
+        self._stream_s: float | None = None
+        self._at = float("-inf")
+
+    def restart(self) -> None:
+        """Forget the mapping: a new connection counts its timestamps from elsewhere."""
+        self._least.clear()
+        self._camera_offset = None
+        self._stream_s = None
+
+    def observe(self, stream_s: float | None, arrived_at: float, camera_at: float | None) -> None:
+        """Learn from a packet: its timestamp, when it came (our UTC), the camera's wall clock for it if it said so."""
+        if stream_s is None:
+            return
+        if camera_at is not None:
+            self._camera_offset = camera_at - stream_s
+        offset = arrived_at - stream_s
+        second = int(arrived_at)
+        known = self._arrival_offset()
+        if known is not None and offset - known > MAX_LAG_S:
+            self._least.clear()
+        # A step of our own clock leaves seconds that lie in the future; they would never leave the window.
+        while self._least and not second - WINDOW_S < self._least[0][0] <= second:
+            self._least.popleft()
+        if self._least and self._least[-1][0] == second:
+            self._least[-1] = (second, min(offset, self._least[-1][1]))
+        else:
+            self._least.append((second, offset))
+
+    @property
+    def skew_s(self) -> float | None:
+        """The camera's clock less ours, including the shortest transport delay (so a little below the truth)."""
+        known = self._arrival_offset()
+        return None if known is None or self._camera_offset is None else self._camera_offset - known
+
+    def stamp(self, stream_s: float | None, arrived_at: float) -> Stamp:
+        """Give a frame its capture time; later than every one given before."""
+        clock: ClockQuality = "arrival"
+        skew, known = self.skew_s, self._arrival_offset()
+        if stream_s is None or known is None:
+            at = arrived_at
+        elif skew is not None and self._camera_offset is not None and abs(skew) <= MAX_SKEW_S:
+            at, clock = stream_s + self._camera_offset, "rtcp"
+        else:
+            at = stream_s + known
+        passed = 0.0 if stream_s is None or self._stream_s is None else stream_s - self._stream_s
+        if self._at - at < MAX_LAG_S:
+            at = max(at, self._at + max(STEP_S, SLEW * min(passed, 1.0)))
+        else:
+            # Our own clock was far ahead and has been put right: wait for no ten seconds, but keep rising.
+            at = self._at + STEP_S
+        self._stream_s, self._at = stream_s, at
+        return Stamp(at, clock)
+
+    def _arrival_offset(self) -> float | None:
+        return min((least for _, least in self._least), default=None)
+
+
+class FileClock:
+    """The time of a recorded file that is played from `begins_at` on, over and over if it loops."""
+
+    def __init__(self, begins_at: float, period_s: float) -> None:
+        """`begins_at`: UTC of its first frame; `period_s`: time between frames, where the file does not say."""
+        self._base = begins_at
+        self._period_s = period_s
+        self._first_s: float | None = None
+        self._at: float | None = None
+
+    def stamp(self, stream_s: float | None) -> float:
+        """UTC seconds of the next frame; later than every one given before."""
+        if stream_s is not None and self._first_s is None:
+            self._first_s = stream_s
+        if self._at is None:
+            self._at = self._base
+        elif stream_s is None or self._first_s is None:
+            self._at += self._period_s
+        else:
+            at = self._base + stream_s - self._first_s
+            self._at = at if at > self._at else self._at + STEP_S
+        return self._at
+
+    def again(self) -> None:
+        """The file begins anew, one period after its last frame."""
+        self._base = self._base if self._at is None else self._at + self._period_s
+        self._first_s = None
+        self._at = None

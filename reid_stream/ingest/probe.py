@@ -1,0 +1,99 @@
+"""What a camera gives, or why it gives nothing: for `reid-stream check`."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from reid_stream import config
+from reid_stream.errors import StreamError
+from reid_stream.ingest.clock import StreamClock
+from reid_stream.ingest.source import open_source
+from reid_stream.records import CameraId, ClockQuality
+
+LOOK_S = 3.0
+"""How long to watch a live camera for its rate and for its clock, which it tells with the first RTCP report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A camera that works."""
+
+    camera: CameraId
+    name: str
+    """Address without secrets."""
+    codec: str
+    size: tuple[int, int]
+    """(width, height) in pixels, before `resize`."""
+    rate: float
+    """Frames per second, as measured; of a file, as announced."""
+    first_frame_s: float
+    """Seconds from the start of the attempt to the first decoded picture."""
+    clock: ClockQuality
+    skew_s: float | None
+    """The camera's wall clock less ours, where it told the time."""
+    is_used: bool
+    """False: its clock is too far off, frames are stamped on arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A camera that does not."""
+
+    camera: CameraId
+    reason: str
+    error: StreamError
+
+
+def probe(camera: config.Camera, settings: config.Ingest, look_s: float = LOOK_S) -> Probed | Failed:
+    """Open one camera, watch it for `look_s` seconds at most, close it."""
+    try:
+        return _look(camera, settings, look_s)
+    except StreamError as error:
+        return Failed(CameraId(camera.id), str(error), error)
+
+
+def probe_all(
+    cameras: Sequence[config.Camera], settings: config.Ingest, look_s: float = LOOK_S
+) -> list[Probed | Failed]:
+    """Probe all cameras at once; the answers in the order of `cameras`."""
+    with ThreadPoolExecutor(max_workers=max(1, min(64, len(cameras))), thread_name_prefix="probe") as pool:
+        return list(pool.map(lambda camera: probe(camera, settings, look_s), cameras))
+
+
+def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Probed:
+    began = time.monotonic()
+    clock = StreamClock()
+    quality: ClockQuality = "arrival"
+    size: tuple[int, int] | None = None
+    first_s = 0.0
+    pictures = 0
+    with open_source(camera, settings) as source:
+        for heard in source.read(lambda stream_s, is_key: True):
+            now = time.time()
+            clock.observe(heard.stream_s, now, heard.camera_at)
+            passed_s = time.monotonic() - began
+            for picture in heard.pictures:
+                first_s = first_s or passed_s
+                size = (picture.width, picture.height)
+                quality = clock.stamp(source.seconds(picture), now).clock
+                pictures += 1
+            if pictures and (source.is_recorded or passed_s - first_s >= look_s):
+                break
+        if size is None:
+            raise StreamError(f"{source.name} must be a video, no picture of it can be decoded")
+        watched_s = time.monotonic() - began - first_s
+        rate = source.rate or 0.0
+        if not source.is_recorded and pictures > 1:
+            rate = (pictures - 1) / watched_s
+        return Probed(
+            camera=CameraId(camera.id),
+            name=source.name,
+            codec=source.codec,
+            size=size,
+            rate=rate,
+            first_frame_s=first_s,
+            clock="file" if source.is_recorded else quality,
+            skew_s=clock.skew_s,
+            is_used=clock.skew_s is None or quality == "rtcp",
+        )

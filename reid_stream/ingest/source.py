@@ -1,0 +1,240 @@
+"""One opened stream, whatever its kind: packets with their timestamps, and the pictures decoded from them.
+
+Errors of FFmpeg name the URL with its password; none of them leaves this file, as text, cause or context.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from reid_stream.config import Camera, Ingest
+from reid_stream.errors import StreamError
+from reid_stream.ingest.address import Address, address
+from reid_stream.ingest.fault import explain
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
+"""FFmpeg makes up the timestamps of these (25 per second), so they say nothing."""
+_PRFT = struct.Struct("<qi")
+"""FFmpeg's AVProducerReferenceTime: UTC in microseconds, flags."""
+
+Wanted = Callable[[float | None, bool], bool]
+"""(stream seconds, is a key frame) -> decode this packet?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A packet and the pictures that came out of the decoder after it (often its own, sometimes earlier ones)."""
+
+    stream_s: float | None
+    """Timestamp in seconds from an origin of the stream's own; none where it has none."""
+    camera_at: float | None
+    """The camera's wall clock for this timestamp, UTC seconds, once RTCP has told."""
+    pictures: "list[VideoFrame]"
+
+
+class Source:
+    """An open stream; close it, or use it in a `with` block."""
+
+    def __init__(self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest) -> None:
+        self._where = where
+        self._container = container
+        self._stream = stream
+        self._settings = settings
+        self._corrupt = 0
+
+    @property
+    def name(self) -> str:
+        """The address without secrets."""
+        return self._where.name
+
+    @property
+    def codec(self) -> str:
+        """Such as `h264`."""
+        return self._stream.codec_context.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels as announced; (0, 0) before the first picture of some streams."""
+        return self._stream.codec_context.width, self._stream.codec_context.height
+
+    @property
+    def rate(self) -> float | None:
+        """Frames per second as announced."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def is_recorded(self) -> bool:
+        """It has a pace of its own that we must keep, since it can be read faster."""
+        return self._where.is_local or (self._where.kind == "http" and bool(self._container.duration))
+
+    @property
+    def on_hardware(self) -> bool:
+        """Whether FFmpeg decodes on a GPU."""
+        return bool(self._stream.codec_context.is_hwaccel)
+
+    def seconds(self, picture: "VideoFrame") -> float | None:
+        """A picture's timestamp, on the same axis as `Heard.stream_s`."""
+        pts = picture.pts if picture.pts is not None else picture.dts
+        return self._seconds(pts, picture.time_base)
+
+    def read(self, wanted: Wanted) -> Iterator[Heard]:
+        """Packets as they come, decoded where `wanted`; ends at the end of the file or stream.
+
+        Raises:
+            StreamError: nothing came, or nothing that can be decoded, for `read_timeout_s`; the connection broke.
+        """
+        import av
+
+        seen_at = time.monotonic()
+        limit_s = self._settings.read_timeout_s
+        packets = cast("Iterator[Packet[VideoStream]]", self._container.demux())
+        while True:
+            began = time.monotonic()
+            failure: StreamError | None = None
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                failure = explain(error, self._where, time.monotonic() - began, limit_s, opened=True)
+            if failure is not None:  # raised outside of `except`, so that FFmpeg's own is not its context
+                raise failure
+            heard = self._hear(packet, wanted)
+            now = time.monotonic()
+            if heard is not None:
+                seen_at = now if heard.pictures or heard.stream_s is None else seen_at
+                yield heard
+            if not self.is_recorded and now - seen_at > limit_s:
+                kind = "no video" if heard is None else "no picture that can be decoded"
+                raise StreamError(f"{self.name} sends data, but {kind} for {limit_s:g} s", "silent")
+
+    def _hear(self, packet: "Packet[VideoStream]", wanted: Wanted) -> Heard | None:
+        """Decode a packet; None if it is of another stream (sound), which says nothing about the picture."""
+        import av
+
+        if packet.stream_index != self._stream.index:
+            return None
+        is_flush = packet.size == 0
+        stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
+        if not is_flush and not wanted(stream_s, packet.is_keyframe):
+            return Heard(stream_s, self._camera_at(packet), [])
+        try:
+            pictures = packet.decode()
+        except (av.FFmpegError, ValueError):
+            self._corrupt += 1
+            return Heard(stream_s, self._camera_at(packet), [])
+        whole = [picture for picture in pictures if not picture.is_corrupt]
+        self._corrupt += len(pictures) - len(whole)
+        return Heard(stream_s, self._camera_at(packet), whole)
+
+    def _seconds(self, stamp: int | None, base: Fraction | None) -> float | None:
+        if stamp is None or not base or (self._container.format.name in UNTIMED_FORMATS and not self.is_recorded):
+            return None
+        return float(stamp * base)
+
+    def _camera_at(self, packet: "Packet[VideoStream]") -> float | None:
+        if self._where.kind != "rtsp" or not packet.has_sidedata("prft"):
+            return None
+        microseconds, _ = _PRFT.unpack_from(bytes(packet.get_sidedata("prft")))
+        return float(microseconds) / 1e6
+
+    def take_corrupt(self) -> int:
+        """How many packets and pictures could not be used since the last call."""
+        corrupt, self._corrupt = self._corrupt, 0
+        return corrupt
+
+    def rewind(self) -> None:
+        """Go back to the beginning of a file.
+
+        Raises:
+            StreamError: it cannot be rewound.
+        """
+        import av
+
+        failed = False
+        try:
+            self._container.seek(0)
+            self._stream.codec_context.flush_buffers()
+        except (av.FFmpegError, OSError):
+            failed = True
+        if failed:
+            raise StreamError(f"{self.name} cannot be played again: it cannot be rewound")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_source(camera: Camera, settings: Ingest) -> Source:
+    """Connect to a camera or open a file and find its video.
+
+    Raises:
+        StreamError: it cannot be reached, refuses us, or has no video; the message says which, `cause` for programs.
+    """
+    import av
+
+    where = address(camera)
+    began = time.monotonic()
+    failure: StreamError
+    try:
+        container = av.open(
+            where.secret,
+            mode="r",
+            format="v4l2" if where.kind == "device" else None,
+            options=_options(where, camera),
+            timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
+            hwaccel=_hardware() if settings.hardware_decode else None,
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
+    else:
+        if container.streams.video:
+            stream = container.streams.video[0]
+            # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
+            stream.codec_context.thread_count = 1
+            return Source(where, container, stream, settings)
+        container.close()
+        failure = StreamError(f"{where.name} must hold video, it holds none")
+    raise failure
+
+
+def _options(where: Address, camera: Camera) -> dict[str, str]:
+    if where.kind == "rtsp":
+        return {
+            "rtsp_transport": camera.transport,
+            "allowed_media_types": "video",
+            "fflags": "nobuffer",
+            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s.
+            "analyzeduration": "1000000",
+            # How long to wait for packets that overtook each other (UDP), in microseconds.
+            "max_delay": "200000",
+        }
+    if where.kind in ("http", "network"):
+        return {"fflags": "nobuffer", "analyzeduration": "2000000"}
+    return {}
+
+
+def _hardware() -> "av.codec.hwaccel.HWAccel | None":  # type: ignore[name-defined]  # noqa: F821
+    from av.codec.hwaccel import HWAccel, hwdevices_available
+
+    for device in ("cuda", "vaapi", "qsv"):
+        if device in hwdevices_available():
+            return HWAccel(device_type=device, allow_software_fallback=True)
+    return None
