@@ -18,6 +18,7 @@ from reid_stream.records import (
     Frame,
     Observation,
     Perceived,
+    Pick,
     TrackEnded,
     TrackId,
     Tracks,
@@ -31,18 +32,6 @@ Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's people in, the same with track numbers out; called with rising times."""
 Embed = Callable[[Sequence[UInt8]], Floats]
 """Crops in, unit vectors (n, d) out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """A track of a frame that deserves a fresh vector now."""
-
-    index: int
-    """Row of the frame's Tracks."""
-    quality: float
-    """[0, 1]."""
-    crop: UInt8
-    """(h, w, 3) RGB."""
 
 
 Select = Callable[[Frame, Tracks], list[Pick]]

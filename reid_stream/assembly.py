@@ -1,0 +1,222 @@
+"""Settings -> a wired daemon; the only file that names concrete classes.
+
+What must be there before the first frame is checked here, in this order: models, then Redis, then (by the cameras' own
+threads, later and again and again) the cameras.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_stream import __version__, shelf
+from reid_stream.bundle import MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
+from reid_stream.config import Redis, Settings
+from reid_stream.daemon import Daemon, Sink, Source
+from reid_stream.engines.protocol import PixelEngine
+from reid_stream.metrics import Metrics
+from reid_stream.pipeline import Detect, Embed, Identify, Perceive
+from reid_stream.records import CameraId
+
+REPLAY_ORIGIN = 1_704_067_200.0
+"""2024-01-01T00:00:00Z, when files are replayed fast: the same files give the same events every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The two networks, ready to run, and where they came from."""
+
+    detect: Detect
+    embed: Embed
+    detector: Detector
+    embedder: Embedder
+    detector_engine: PixelEngine
+    embedder_engine: PixelEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A wired daemon with what a shell wants to look at."""
+
+    daemon: Daemon
+    source: Source
+    networks: Networks
+    metrics: Metrics
+    redis_url: str
+    """Where events go, without secrets."""
+    stop_events: Callable[[], None]
+
+
+def load_networks(settings: Settings) -> Networks:
+    """Load both bundles, build their engines and make sure that they compute what they should.
+
+    Raises:
+        ModelError: a bundle is missing, broken or of the wrong kind, or its network computes something else here.
+    """
+    from reid_stream.detect.yolo import Detector as Yolo
+    from reid_stream.detect.yolo import spec_of as detector_spec
+    from reid_stream.detect.zones import zones_of
+    from reid_stream.embed.embedder import Embedder as Vectors
+    from reid_stream.embed.embedder import pixels_of
+    from reid_stream.embed.embedder import spec_of as embedder_spec
+    from reid_stream.engines.load import load_engine
+
+    folder, detector = shelf.detector(settings.models.detector)
+    yolo = detector_spec(detector)
+    finds = _checked(detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels))
+    folder, embedder = shelf.embedder(settings.models.embedder)
+    crops = embedder_spec(embedder.input)
+    size = (crops.height, crops.width)
+    embeds = _checked(
+        embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size)
+    )
+    return Networks(
+        detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
+        embed=Vectors(embeds, crops, embedder.dim, settings.embed),
+        detector=detector,
+        embedder=embedder,
+        detector_engine=finds,
+        embedder_engine=embeds,
+    )
+
+
+def perceive(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
+    """Wire the first half."""
+    from reid_stream.embed.selector import Selector
+    from reid_stream.track.tracker import Tracker
+
+    return Perceive(
+        run=run,
+        model=networks.embedder.hash,
+        detect=metrics.timed("detect", networks.detect),
+        follow={
+            CameraId(camera.id): metrics.timed("track", Tracker(settings.track).update) for camera in settings.cameras
+        },
+        select=metrics.timed("select", Selector(settings.embed)),
+        embed=metrics.timed("embed", networks.embed),
+    )
+
+
+@contextmanager
+def assemble(
+    settings: Settings, *, run: str, fast: bool = False, sink: Sink | None = None
+) -> Iterator[Site]:
+    """Wire a daemon; everything it opened is closed when the block ends.
+
+    Args:
+        settings: of cams.yaml.
+        run: name of this run in events.
+        fast: replay file cameras as fast as the pipeline goes.
+        sink: takes the events instead of Redis.
+
+    Raises:
+        ModelError: see `load_networks`.
+        BrokerError: Redis does not serve.
+        StreamError: a camera that is no file was to be replayed fast.
+    """
+    from reid_stream.ingest.live import LiveCameras
+    from reid_stream.ingest.replay import FastReplay
+    from reid_stream.link.inproc import pair
+    from reid_stream.match.matcher import Matcher
+    from reid_stream.match.presence import Presence
+
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    metrics = Metrics()
+    networks = load_networks(settings)
+    matcher = Matcher(
+        settings.match,
+        settings.site,
+        networks.embedder.hash,
+        verifier=networks.embedder.verifier,
+        calibration=None if networks.embedder.calibration.kind == "none" else networks.embedder.calibration,
+        dim=networks.embedder.dim,
+    )
+    presence = Presence(settings.publish)
+    with ExitStack() as opened:
+        where = "nowhere"
+        if sink is None:
+            sink, where = opened.enter_context(redis_sink(settings, run))
+        sender, receiver = pair()
+        told: list[Daemon] = []
+        source: Source
+        if fast:
+            source = FastReplay(
+                cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=lambda change: told[0].camera_changed(change)
+            )
+        else:
+            source = LiveCameras(cameras, settings.ingest, lambda change: told[0].camera_changed(change))
+        daemon = Daemon(
+            run=run,
+            version=__version__,
+            source=source,
+            perceive=perceive(settings, networks, run, metrics),
+            identify=Identify(
+                match=metrics.timed("match", matcher.update), present=metrics.timed("presence", presence.update)
+            ),
+            finish=presence.close,
+            link=_Seam(sender.send, receiver.receive),
+            sink=sink,
+            metrics=metrics,
+            cameras=[CameraId(camera.id) for camera in cameras],
+            heartbeat_s=settings.publish.heartbeat_s,
+            is_live=not fast,
+            gallery_size=lambda: len(matcher),
+            people_in_view=lambda: len(presence),
+        )
+        told.append(daemon)
+        yield Site(
+            daemon=daemon,
+            source=source,
+            networks=networks,
+            metrics=metrics,
+            redis_url=where,
+            stop_events=opened.close,
+        )
+
+
+@contextmanager
+def redis_sink(settings: Settings, run: str) -> Iterator[tuple[Sink, str]]:
+    """Open the way to Redis, an embedded one where that is wanted; gives the sink and the address without secrets."""
+    from reid_stream.publish.connection import connect, public
+    from reid_stream.publish.embedded import EmbeddedRedis, default_directory
+    from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.spool import Spool
+
+    with ExitStack() as opened:
+        url = settings.redis.url.get_secret_value()
+        if settings.redis.is_embedded:
+            server = opened.enter_context(
+                EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port)
+            )
+            url = server.url
+        client = connect(settings.redis, url=url)
+        sink = RedisSink(
+            client,
+            where=url,
+            site=settings.site,
+            run=run,
+            spool=Spool(spool_folder(settings.redis, settings.site)),
+            max_events=settings.publish.max_events,
+        )
+        yield sink, public(url)
+
+
+def spool_folder(settings: Redis, site: str) -> Path:
+    """Return where events wait for Redis."""
+    import platformdirs
+
+    if settings.directory is not None:
+        return settings.directory / "spool"
+    return platformdirs.user_data_path("reid-stream") / "spool" / site
+
+
+@dataclass(frozen=True, slots=True)
+class _Seam:
+    send: Callable[[Sequence["object"]], None]
+    receive: Callable[[float], list["object"]]
+
+
+def _checked(bundle: Bundle, engine: PixelEngine) -> PixelEngine:
+    """Run the bundle's probe through the engine."""
+    check_probe(bundle, engine(probe_input(bundle)))
+    return engine

@@ -1,0 +1,247 @@
+"""The whole pipeline against the ceiling of its parts.
+
+    ceiling = 1 / (t_decode + t_detect + crops per frame x t_embed)
+
+Each t is measured alone, with all cores, on the frames and crops of this very run: decode by replaying the same files
+into nothing, the detector by its raw engine on letterboxed frames in batches of the same size, the embedder by its raw
+engine on as many resized crops per call as the pipeline had. The ceiling assumes that the parts do not overlap, which is
+right where all cores are busy already.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from reid_stream.assembly import Networks, assemble
+from reid_stream.config import Camera, Observe, Settings
+from reid_stream.daemon import Sink
+from reid_stream.events import Event, IdentityEntered
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured; times in seconds, rates per second over all cameras."""
+
+    cameras: int
+    frames: int
+    footage_s: float
+    size: tuple[int, int]
+    detector: str
+    embedder: str
+    frames_per_s: float
+    ceiling: float
+    share_of_ceiling: float
+    share_of_detector: float
+    decode_ms: float
+    detect_ms: float
+    embed_ms: float
+    crops_per_frame: float
+    people: int
+    first_event_s: float
+    rss_mb: float
+    stages_ms: dict[str, float]
+    """Per frame, as timed inside the pipeline."""
+
+
+class _Counting:
+    """A sink that only counts, so that Redis is not what is measured."""
+
+    def __init__(self) -> None:
+        self.people: set[str] = set()
+        self.first_at: float | None = None
+
+    def publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, IdentityEntered):
+                self.people.add(event.person)
+                self.first_at = self.first_at or time.perf_counter()
+
+    def close(self, timeout_s: float) -> bool:
+        return True
+
+
+def measure(
+    *, clips: Sequence[Path], cameras: int, seconds: float, max_fps: float, detector: str, embedder: str
+) -> Figures:
+    """Run the pipeline and its parts; see the module."""
+    settings = Settings.model_validate(
+        {
+            "site": "bench",
+            "models": {"detector": detector, "embedder": embedder},
+            "cameras": [
+                Camera.model_validate(
+                    {"id": f"cam{n + 1}", "url": str(clips[n % len(clips)]), "max_fps": max_fps, "loop": True}
+                )
+                for n in range(cameras)
+            ],
+            "observe": Observe(port=None),
+        }
+    )
+    per_camera = round(seconds * max_fps)
+    began = time.perf_counter()
+    sink = _Counting()
+    with assemble(settings, run="bench", fast=True, sink=_as_sink(sink)) as site:
+        taken = _Limited(site.source, per_camera * cameras)
+        site.daemon._source = taken  # noqa: SLF001 (the bench stops the replay after so many frames)
+        loaded = time.perf_counter()
+        import threading
+
+        site.daemon.run(threading.Event())
+        passed = time.perf_counter() - loaded
+        counts = site.daemon._perceive.counts  # noqa: SLF001
+        networks = site.networks
+        stages = _stages(site.metrics.registry.collect(), counts.frames)
+    decode_s = _decode_alone(settings, counts.frames)
+    detect_s = _detect_alone(networks, settings, cameras)
+    crops = counts.crops / max(1, counts.frames)
+    embed_s = _embed_alone(networks, max(1, round(crops * cameras)))
+    ceiling = 1 / (decode_s + detect_s + crops * embed_s)
+    rate = counts.frames / passed
+    return Figures(
+        cameras=cameras,
+        frames=counts.frames,
+        footage_s=per_camera / max_fps,
+        size=taken.size,
+        detector=networks.detector_engine.name,
+        embedder=networks.embedder_engine.name,
+        frames_per_s=round(rate, 2),
+        ceiling=round(ceiling, 2),
+        share_of_ceiling=round(rate / ceiling, 3),
+        share_of_detector=round(rate * detect_s, 3),
+        decode_ms=round(decode_s * 1e3, 3),
+        detect_ms=round(detect_s * 1e3, 3),
+        embed_ms=round(embed_s * 1e3, 3),
+        crops_per_frame=round(crops, 3),
+        people=len(sink.people),
+        first_event_s=round((sink.first_at or time.perf_counter()) - began, 2),
+        rss_mb=round(_rss_mb(), 1),
+        stages_ms=stages,
+    )
+
+
+def show(figures: Figures) -> None:
+    """Print the figures as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", "value", box=None, header_style="bold")
+    rows = [
+        ("cameras", f"{figures.cameras} x {figures.size[0]}x{figures.size[1]}, {figures.frames} frames"),
+        ("engines", f"{figures.detector}; {figures.embedder}"),
+        ("pipeline", f"[bold]{figures.frames_per_s:.1f} frames/s[/]"),
+        ("ceiling", f"{figures.ceiling:.1f} frames/s = 1 / (decode + detect + crops per frame x embed)"),
+        ("share of the ceiling", f"[bold]{figures.share_of_ceiling:.2f}[/]"),
+        ("share of the raw detector", f"{figures.share_of_detector:.2f}"),
+        ("decode alone", f"{figures.decode_ms:.2f} ms per frame"),
+        ("detector alone", f"{figures.detect_ms:.2f} ms per frame"),
+        ("embedder alone", f"{figures.embed_ms:.2f} ms per crop, {figures.crops_per_frame:.2f} crops per frame"),
+        ("inside the pipeline", ", ".join(f"{name} {value:.2f}" for name, value in figures.stages_ms.items()) + " ms"),
+        ("people", str(figures.people)),
+        ("start to first event", f"{figures.first_event_s:.2f} s"),
+        ("memory (RSS)", f"{figures.rss_mb:.0f} MB"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)
+
+
+class _Limited:
+    """A source that ends after so many frames."""
+
+    def __init__(self, source: object, frames: int) -> None:
+        self._source = source
+        self._left = frames
+        self.size = (0, 0)
+
+    def start(self) -> None:
+        self._source.start()  # type: ignore[attr-defined]
+
+    def take(self, timeout_s: float) -> list["object"] | None:
+        if self._left <= 0:
+            return None
+        batch = self._source.take(timeout_s)  # type: ignore[attr-defined]
+        if batch is None:
+            return None
+        if batch:
+            self.size = batch[0].size
+        self._left -= len(batch)
+        return list(batch)
+
+    def stop(self) -> None:
+        self._source.stop()  # type: ignore[attr-defined]
+
+
+def _as_sink(sink: _Counting) -> Sink:
+    return sink
+
+
+def _decode_alone(settings: Settings, frames: int) -> float:
+    from reid_stream.ingest.replay import FastReplay
+
+    replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
+    replay.start()
+    begin, count = time.perf_counter(), 0
+    while count < frames and (batch := replay.take()) is not None:
+        count += len(batch)
+    passed = time.perf_counter() - begin
+    replay.stop()
+    return passed / max(1, count)
+
+
+def _detect_alone(networks: Networks, settings: Settings, batch: int) -> float:
+    """Seconds per frame of the raw engine, on pictures of the letterboxed size, in batches as in the pipeline."""
+    from reid_stream.detect.letterbox import fit
+    from reid_stream.ingest.replay import FastReplay
+
+    replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
+    replay.start()
+    frames = replay.take() or []
+    replay.stop()
+    spec = networks.detector.input
+    shape = networks.detector_engine.input_shape[2:]
+    stride = 32 if shape == (None, None) else None
+    layout = fit(frames[0].size, (spec.width, spec.height), stride=stride)
+    width, height = layout.network
+    rows = min(batch, settings.detect.max_batch)
+    pictures = np.full((rows, height, width, 3), spec.pad, np.uint8)
+    for row in range(rows):
+        layout.draw(frames[row % len(frames)].image, pictures[row], spec.pad)
+    return _fastest(lambda: networks.detector_engine.images(pictures)) / rows
+
+
+def _embed_alone(networks: Networks, batch: int) -> float:
+    rows = min(batch, 16)
+    spec = networks.embedder.input
+    crops = np.random.default_rng(1).integers(0, 255, (rows, spec.height, spec.width, 3), np.uint8)
+    return _fastest(lambda: networks.embedder_engine.images(crops)) / rows
+
+
+def _fastest(call: Callable[[], object], rounds: int = 30) -> float:
+    """Median seconds of a call after a warm-up."""
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+def _stages(families: "object", frames: int) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for family in families:  # type: ignore[attr-defined]
+        if family.name == "reid_stream_stage_seconds":
+            for sample in family.samples:
+                if sample.name.endswith("_sum"):
+                    sums[sample.labels["stage"]] = round(sample.value * 1e3 / max(1, frames), 3)
+    return sums
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

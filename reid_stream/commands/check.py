@@ -1,0 +1,71 @@
+"""`reid-stream check`: the configuration, the models, then every camera at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    cameras: Annotated[Path, typer.Option(help="cams.yaml to check.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Leave cameras and Redis alone.")] = False,
+) -> None:
+    """Check cams.yaml, the models, Redis, and open every camera: codec, size, rate, time to first frame, clock."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from reid_stream import configfile
+    from reid_stream.assembly import load_networks
+    from reid_stream.errors import BrokerError, StreamError
+    from reid_stream.ingest.probe import Failed, probe_all
+    from reid_stream.publish.connection import check as check_redis
+    from reid_stream.publish.connection import connect, public
+
+    console = Console()
+    settings = configfile.load(cameras)
+    console.print(f"[green]ok[/] {cameras}: site {settings.site}, {len(settings.cameras)} cameras", highlight=False)
+    networks = load_networks(settings)
+    for engine, bundle in (
+        (networks.detector_engine, networks.detector),
+        (networks.embedder_engine, networks.embedder),
+    ):
+        console.print(
+            f"[green]ok[/] {bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}",
+            highlight=False,
+        )
+    if offline:
+        return
+    broken: BrokerError | None = None
+    if settings.redis.is_embedded:
+        console.print("[green]ok[/] redis: embedded", highlight=False)
+    else:
+        url = settings.redis.url.get_secret_value()
+        try:
+            version = check_redis(connect(settings.redis), url)
+            console.print(f"[green]ok[/] redis {version} at {public(url)}", highlight=False)
+        except BrokerError as error:
+            broken = error
+            console.print(f"[red]--[/] redis: {error}", highlight=False)
+    enabled = [camera for camera in settings.cameras if camera.enabled]
+    table = Table("camera", "", "codec", "size", "fps", "first frame", "clock", "skew", box=None, header_style="bold")
+    failed = 0
+    for answer in probe_all(enabled, settings.ingest):
+        if isinstance(answer, Failed):
+            failed += 1
+            table.add_row(answer.camera, "[red]--[/]", answer.reason)
+            continue
+        table.add_row(
+            answer.camera,
+            "[green]ok[/]",
+            answer.codec,
+            f"{answer.size[0]}x{answer.size[1]}",
+            f"{answer.rate:.1f}",
+            f"{answer.first_frame_s:.2f} s",
+            answer.clock if answer.is_used else f"{answer.clock} (its own is too far off)",
+            "" if answer.skew_s is None else f"{answer.skew_s:+.3f} s",
+        )
+    console.print(table)
+    if broken is not None:
+        raise broken
+    if failed:
+        raise StreamError(f"{failed} of {len(enabled)} cameras do not answer")

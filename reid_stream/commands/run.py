@@ -1,0 +1,83 @@
+"""`reid-stream --cameras cams.yaml`: the daemon with a table to look at, or lines in a pipe."""
+
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+
+def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
+    """Run until a signal, the duration or the end of all files.
+
+    Raises:
+        ConfigError, ModelError, BrokerError, StreamError: with the exit code that each carries.
+    """
+    from contextlib import ExitStack
+
+    from rich.console import Console
+
+    from reid_stream import configfile
+    from reid_stream.assembly import assemble
+    from reid_stream.commands.watch import Watch
+    from reid_stream.metrics import serve
+
+    settings = configfile.load(cameras)
+    console = Console(stderr=True)
+    run_name = run_id or uuid.uuid4().hex[:12]
+    with _stopping(duration_s) as stop, ExitStack() as opened:
+        with console.status("loading models") if console.is_terminal and not plain else _nothing():
+            site = opened.enter_context(assemble(settings, run=run_name, fast=fast))
+        if settings.observe.port is not None:
+            try:
+                port = opened.enter_context(
+                    serve(site.metrics, settings.observe.host, settings.observe.port, site.daemon.healthy)
+                )
+                console.print(f"metrics on http://{settings.observe.host}:{port}/metrics", style="dim", highlight=False)
+            except OSError as error:
+                from reid_stream.errors import ConfigError
+
+                raise ConfigError(
+                    f"observe.port must be free, {settings.observe.host}:{settings.observe.port}: {error.strerror}; "
+                    "choose another, 0 for any, or null for none"
+                ) from error
+        console.print(
+            f"site {settings.site}, run {run_name}, events to {site.redis_url} stream reid:{settings.site}:events",
+            style="dim",
+            highlight=False,
+        )
+        watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
+        site.daemon.run(stop)
+        watch.finish()
+
+
+@contextmanager
+def _stopping(duration_s: float | None) -> Iterator[threading.Event]:
+    """Give an event that SIGTERM, Ctrl-C or the duration sets; a second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    timer = threading.Timer(duration_s, stop.set) if duration_s is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield stop
+    finally:
+        if timer is not None:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
