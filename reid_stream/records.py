@@ -107,6 +107,18 @@ class Tracks:
         return len(self.ids)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pick:
+    """A track of a frame that deserves a fresh vector now."""
+
+    index: int
+    """Row of the frame's Tracks."""
+    quality: float
+    """[0, 1]."""
+    crop: UInt8
+    """(h, w, 3) RGB."""
+
+
 class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kind"):
     """One tracked person in one frame, perhaps with a fresh vector: what perceive tells identify."""
 
@@ -241,6 +253,20 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Some tracks of `person` were somebody else, `into`, all along."""
+
+    person: GlobalId
+    into: GlobalId
+    tracks: tuple[tuple[CameraId, str, TrackId], ...]
+    """(camera, run, track) that are `into`'s from now on."""
+    revision: int
+    """Of `person`, after the split."""
+    at: float
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
 class Retirement:
     """An identity left the gallery (too old, or the gallery is full) and will not be matched again."""
 
@@ -248,9 +274,10 @@ class Retirement:
     reason: Literal["expired", "gallery full"]
     at: float
     last_seen_at: float
+    revision: int
 
 
-Decision = Sighting | Confirmation | Merge | Retirement
+Decision = Sighting | Confirmation | Merge | Split | Retirement
 """What the matcher says, in the order in which it holds."""
 
 

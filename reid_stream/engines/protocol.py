@@ -4,12 +4,27 @@ An engine is built once from a model file and called with numpy arrays. It knows
 Engines are called from one thread at a time.
 """
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How 8 bit RGB becomes the network's numbers: (value - mean) / scale, per channel in `colour` order."""
+
+    mean: Channels = (0.0, 0.0, 0.0)
+    """In [0, 255]."""
+    scale: Channels = (255.0, 255.0, 255.0)
+    """In [0, 255]."""
+    colour: Literal["rgb", "bgr"] = "rgb"
+    """Channel order of the network."""
 
 
 class Engine(Protocol):
@@ -37,3 +52,35 @@ class Engine(Protocol):
             ModelError: the batch does not fit the network, or the library refused it.
         """
         ...
+
+
+@runtime_checkable
+class PixelEngine(Engine, Protocol):
+    """An engine that turns 8 bit pictures into numbers itself: a quarter of the memory moved, no pass in numpy."""
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """What `images` does to pictures first; None when the engine was built without."""
+        ...
+
+    def images(self, batch: UInt8) -> Floats:
+        """Run RGB pictures (b, h, w, 3) uint8; the answer is that of `__call__` on `(batch - mean) / scale`.
+
+        Raises:
+            ModelError: as `__call__`, or the engine was built without `pixels`.
+        """
+        ...
+
+
+def to_numbers(batch: UInt8, pixels: Pixels) -> Floats:
+    """Turn RGB pictures (b, h, w, 3) into network input (b, 3, h, w) float32 (pure)."""
+    mean, scale = np.asarray(pixels.mean, np.float32), np.float32(1) / np.asarray(pixels.scale, np.float32)
+    ordered = batch if pixels.colour == "rgb" else batch[..., ::-1]
+    return np.ascontiguousarray(((ordered - mean) * scale).transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def run_images(engine: Engine, batch: UInt8, pixels: Pixels) -> Floats:
+    """Run RGB pictures (b, h, w, 3) uint8 on any engine, by its own short cut where it has this very one."""
+    if isinstance(engine, PixelEngine) and engine.pixels == pixels:
+        return engine.images(batch)
+    return engine(to_numbers(batch, pixels))

@@ -1,0 +1,138 @@
+"""Frames of many cameras -> people in each: one batch through the network, then back to each picture's pixels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from reid_stream import boxes as box_maths
+from reid_stream.bundle import Detector as DetectorBundle
+from reid_stream.config import Detect
+from reid_stream.detect.decoders import Decoder, decode, fits, suppress
+from reid_stream.detect.letterbox import Letterbox, fit
+from reid_stream.detect.zones import Zones
+from reid_stream.engines.protocol import Engine, Pixels, run_images
+from reid_stream.errors import ModelError
+from reid_stream.records import CameraId, Detections, Floats, Frame, UInt8
+
+# The coarsest grid of all these networks; an input's sides must be multiples of it.
+_STRIDE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """What a detector network expects and says."""
+
+    height: int
+    """Pixels; the most, where the network takes any size."""
+    width: int
+    """Pixels; the most, where the network takes any size."""
+    decoder: Decoder
+    person: int = 0
+    """Index of the class."""
+    classes: int = 80
+    """How many there are."""
+    colour: Literal["rgb", "bgr"] = "rgb"
+    scale: Literal[1, 255] = 1
+    """Pixel values run from 0 to this."""
+    pad: int = 114
+    """Grey of the bars, out of 255."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """What an engine should do to pictures; for `load_engine`."""
+        scale = 255.0 / self.scale
+        return Pixels(scale=(scale, scale, scale), colour=self.colour)
+
+
+def spec_of(bundle: DetectorBundle) -> DetectorSpec:
+    """Return a bundle's part that this stage needs."""
+    return DetectorSpec(
+        height=bundle.input.height,
+        width=bundle.input.width,
+        decoder=bundle.decoder,
+        person=bundle.person,
+        classes=len(bundle.classes),
+        colour=bundle.input.colour,
+        scale=bundle.input.scale,
+        pad=bundle.input.pad,
+    )
+
+
+class Detector:
+    """Find people. Not thread-safe: one canvas per picture size is used again and again."""
+
+    def __init__(
+        self, engine: Engine, spec: DetectorSpec, settings: Detect, zones: Mapping[CameraId, Zones] | None = None
+    ) -> None:
+        """Check that network and spec belong together.
+
+        Raises:
+            ModelError: they do not.
+        """
+        self._engine, self._spec, self._settings, self._zones = engine, spec, settings, zones or {}
+        height, width = engine.input_shape[2:]
+        if height not in (None, spec.height) or width not in (None, spec.width):
+            raise ModelError(
+                f"the detector must take {spec.width}x{spec.height} as its bundle says, its network takes "
+                f"{width}x{height}; make the bundle again"
+            )
+        if not fits(spec.decoder, engine.output_shape, spec.classes):
+            raise ModelError(
+                f"a detector of kind {spec.decoder} with {spec.classes} classes must answer so, its network answers "
+                f"{engine.output_shape}; make the bundle again with the right decoder and classes"
+            )
+        self._stride = _STRIDE if height is None and width is None else None
+        self._canvases: dict[tuple[int, int], UInt8] = {}
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame, best first, in pixels of the full frame.
+
+        Raises:
+            ModelError: the network's answer is not of the promised kind.
+        """
+        found: list[Detections | None] = [None] * len(frames)
+        layouts = [self._layout(frame.size) for frame in frames]
+        for size in dict.fromkeys(layout.network for layout in layouts):
+            same = [index for index, layout in enumerate(layouts) if layout.network == size]
+            for start in range(0, len(same), self._settings.max_batch):
+                chunk = same[start : start + self._settings.max_batch]
+                outputs = self._run([(frames[index], layouts[index]) for index in chunk], size)
+                for index, output in zip(chunk, outputs, strict=True):
+                    found[index] = self._people(frames[index], layouts[index], output)
+        return [people for people in found if people is not None]
+
+    def _layout(self, size: tuple[int, int]) -> Letterbox:
+        limit = self._spec.width, self._spec.height
+        return fit(size, limit, stride=self._stride, is_centred=self._spec.decoder != "yolox")
+
+    def _run(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> Floats:
+        canvas = self._canvas(size, len(pairs))
+        for picture, (frame, layout) in zip(canvas, pairs, strict=True):
+            layout.draw(frame.image, picture, self._spec.pad)
+        outputs = run_images(self._engine, canvas, self._spec.pixels)
+        if len(outputs) != len(pairs) or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
+            raise ModelError(
+                f"a detector of kind {self._spec.decoder} with {self._spec.classes} classes must answer so, got "
+                f"{outputs.shape}; make the bundle again with the right decoder and classes"
+            )
+        return outputs
+
+    def _canvas(self, size: tuple[int, int], rows: int) -> UInt8:
+        canvas = self._canvases.get(size)
+        if canvas is None or len(canvas) < rows:
+            canvas = self._canvases[size] = np.empty((rows, size[1], size[0], 3), dtype=np.uint8)
+        return canvas[:rows]
+
+    def _people(self, frame: Frame, layout: Letterbox, output: Floats) -> Detections:
+        spec, settings = self._spec, self._settings
+        found = decode(spec.decoder, output, spec.person, settings.score, layout.network)
+        boxes, scores = found if spec.decoder == "yolo_end2end" else suppress(found, settings.iou)
+        boxes = box_maths.clip(layout.to_picture(boxes), frame.size)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        kept = (sides[:, 1] >= max(1.0, settings.min_height_px)) & (sides[:, 0] >= 1)
+        zones = self._zones.get(frame.camera)
+        if zones is not None:
+            kept &= zones.keep(boxes, frame.size)
+        return Detections(boxes=boxes[kept], scores=np.clip(scores[kept], 0, 1).astype(np.float32))

@@ -1,0 +1,88 @@
+"""Which tracked people deserve a fresh vector now (pure).
+
+A vector is dear and a track changes slowly, so: a new track at once, then after an interval, or earlier when the person is
+seen clearly better than ever before; and never a crop that would give another person's vector, or nobody's.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from reid_stream import boxes as box_maths
+from reid_stream.config import Embed
+from reid_stream.embed.crops import cut
+from reid_stream.records import CameraId, Floats, Frame, Pick, TrackId, Tracks
+
+# Re-ID networks see 256 pixels in height; at half of that, a crop has lost what counts (fabric, straps, logos).
+_FULL_HEIGHT_PX = 128.0
+# Height over width of a standing or walking person; beyond, a box holds half a person or two.
+_ASPECT = (1.5, 4.0)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What has been embedded of a track."""
+
+    at: float
+    quality: float
+
+
+@dataclass(slots=True)
+class Selector:
+    """Choose the tracks of each frame to embed; remembers each living track."""
+
+    settings: Embed
+    _memory: dict[CameraId, dict[TrackId, _Memory]] = field(default_factory=dict)
+
+    def __call__(self, frame: Frame, tracks: Tracks) -> list[Pick]:
+        """Return the picks of one frame, best first; frames of a camera come in order."""
+        known = self._memory.setdefault(frame.camera, {})
+        for track in tracks.ended:
+            known.pop(track, None)
+        if not len(tracks):
+            return []
+        covered = box_maths.covered(tracks.boxes)
+        qualities = quality(tracks.boxes, tracks.scores, covered)
+        fits = self._fits(tracks, covered, frame.size)
+        picks = []
+        for index in np.argsort(-qualities, kind="stable"):
+            track, worth = TrackId(int(tracks.ids[index])), float(qualities[index])
+            if not fits[index] or not self._is_due(known.get(track), worth, tracks.seen_at):
+                continue
+            best = max(worth, known[track].quality) if track in known else worth
+            known[track] = _Memory(tracks.seen_at, best)
+            picks.append(Pick(index=int(index), quality=round(worth, 4), crop=cut(frame.image, tracks.boxes[index])))
+        return picks
+
+    def _is_due(self, memory: _Memory | None, worth: float, now: float) -> bool:
+        if memory is None:
+            return True
+        return now - memory.at >= self.settings.interval_s or worth >= memory.quality + self.settings.better_by
+
+    def _fits(self, tracks: Tracks, covered: Floats, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """Tell which boxes are neither tiny, weak, cut off at a side or the top, nor hidden."""
+        settings, boxes = self.settings, tracks.boxes
+        sides = boxes[:, 2:] - boxes[:, :2]
+        fits = (sides[:, 0] >= settings.min_width_px) & (sides[:, 1] >= settings.min_height_px)
+        fits &= (tracks.scores >= settings.min_score) & (covered <= settings.max_overlap)
+        fits &= (boxes[:, 0] > settings.edge_px) & (boxes[:, 1] > settings.edge_px)
+        return np.asarray(fits & (boxes[:, 2] < size[0] - settings.edge_px), dtype=bool)
+
+
+def quality(boxes: Floats, scores: Floats, covered: Floats) -> Floats:
+    """Return how much each crop can be trusted (n,), in [0, 1].
+
+    The product of the detector's score, the height over 128 px (at most 1), the share that nobody in front covers, and
+    the aspect: 1 for a height of 1.5 to 4 widths, falling in proportion outside.
+
+    Args:
+        boxes: (n, 4) in pixels.
+        scores: (n,) in [0, 1].
+        covered: (n,) of `boxes.covered`.
+    """
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], np.float32(1e-6))
+    aspect = sides[:, 1] / sides[:, 0]
+    upright = np.minimum(1, np.minimum(aspect / _ASPECT[0], _ASPECT[1] / aspect))
+    size = np.minimum(1, sides[:, 1] / _FULL_HEIGHT_PX)
+    return np.asarray(np.clip(scores * size * (1 - covered) * upright, 0, 1), dtype=np.float32)

@@ -1,0 +1,189 @@
+"""Networks on the processor by OpenVINO.
+
+A batch is run picture by picture, side by side on as many streams as OpenVINO thinks best, each with cores of its own: so
+any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.
+Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch 4
+to 16: 0.67 to 0.9. A single picture gets all cores.
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import openvino as ov
+import platformdirs
+from openvino import properties
+from openvino.preprocess import ColorFormat, PrePostProcessor
+from openvino.properties import hint
+
+from reid_stream.config import Models
+from reid_stream.engines.protocol import Floats, Pixels, UInt8
+from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.errors import ModelError
+
+# Cameras of a site have few picture sizes; a compiled network takes some ten megabytes.
+_MAX_COMPILED = 12
+
+
+class _Key(NamedTuple):
+    height: int
+    width: int
+    is_pixels: bool
+    is_single: bool
+
+
+class OpenVinoEngine:
+    """Run one ONNX network by OpenVINO."""
+
+    def __init__(
+        self, model: Path, settings: Models, *, pixels: Pixels | None = None, size: tuple[int, int] | None = None
+    ) -> None:
+        """Read the network; compile for `size` (height, width), if given or fixed by the network.
+
+        Raises:
+            ModelError: the file is no network of one picture input, or OpenVINO cannot run it.
+        """
+        self._path, self._threads, self._pixels = model, settings.threads, pixels
+        self._core = ov.Core()
+        _use_cache(self._core)
+        self._is_bf16 = _is_bf16(self._core, settings.precision)
+        try:
+            self._network = self._core.read_model(model)
+        except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
+            raise ModelError(f"{model} must be an ONNX network: {first_line(error)}; export it again") from error
+        inputs = [_shape(port.partial_shape) for port in self._network.inputs]
+        check_network(model, inputs, len(self._network.outputs))
+        self._input, self._output = inputs[0], _shape(self._network.outputs[0].partial_shape)
+        self._compiled: OrderedDict[_Key, list[ov.InferRequest]] = OrderedDict()
+        fixed = self._input[2:]
+        if size is None and None not in fixed:
+            size = (int(fixed[0] or 0), int(fixed[1] or 0))
+        if size is not None:
+            for is_single in (False, True):
+                self._requests(_Key(*size, is_pixels=pixels is not None, is_single=is_single))
+
+    @property
+    def name(self) -> str:
+        """`openvino cpu bf16` or `openvino cpu f32`."""
+        return f"openvino cpu {'bf16' if self._is_bf16 else 'f32'}"
+
+    @property
+    def input_shape(self) -> Shape:
+        """(b, c, h, w); any b is taken, whatever the file says."""
+        return (None, *self._input[1:])
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of the first output; any b."""
+        return (None, *self._output[1:])
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """What `images` does first."""
+        return self._pixels
+
+    def __call__(self, batch: Floats) -> Floats:
+        """See `protocol.Engine`."""
+        check_batch(batch, self._input)
+        return self._run(np.ascontiguousarray(batch), batch.shape[2], batch.shape[3], is_pixels=False)
+
+    def images(self, batch: UInt8) -> Floats:
+        """See `protocol.PixelEngine`."""
+        if self._pixels is None:
+            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
+        check_images(batch, self._input)
+        return self._run(np.ascontiguousarray(batch), batch.shape[1], batch.shape[2], is_pixels=True)
+
+    def _run(self, batch: Floats | UInt8, height: int, width: int, *, is_pixels: bool) -> Floats:
+        if not len(batch):
+            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+        requests = self._requests(_Key(height, width, is_pixels, len(batch) == 1))
+        output: Floats | None = None
+        try:
+            for start in range(0, len(batch), len(requests)):
+                busy = list(zip(requests, batch[start : start + len(requests)], strict=False))
+                for request, picture in busy:
+                    request.start_async([ov.Tensor(picture[None], shared_memory=True)])
+                for index, (request, _) in enumerate(busy, start):
+                    request.wait()
+                    answer = request.get_output_tensor(0).data
+                    if output is None:
+                        output = np.empty((len(batch), *answer.shape[1:]), dtype=np.float32)
+                    output[index] = answer[0]
+        except Exception as error:
+            raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
+        assert output is not None
+        return output
+
+    def _requests(self, key: _Key) -> list[ov.InferRequest]:
+        """Return a request per stream of the network compiled for a picture size; the least used is forgotten."""
+        if key in self._compiled:
+            self._compiled.move_to_end(key)
+            return self._compiled[key]
+        try:
+            compiled = self._core.compile_model(self._shaped(key), "CPU", self._options(key))
+            streams = 1 if key.is_single else int(compiled.get_property(properties.optimal_number_of_infer_requests))
+            requests = [compiled.create_infer_request() for _ in range(max(1, streams))]
+        except Exception as error:
+            raise ModelError(
+                f"{self._path} must take pictures of {key.width}x{key.height}: {first_line(error)}; "
+                "choose another engine, or export it again"
+            ) from error
+        self._compiled[key] = requests
+        while len(self._compiled) > _MAX_COMPILED:
+            self._compiled.popitem(last=False)
+        return requests
+
+    def _shaped(self, key: _Key) -> ov.Model:
+        network = self._network.clone()
+        if not key.is_pixels or self._pixels is None:
+            network.reshape([1, 3, key.height, key.width])
+            return network
+        builder = PrePostProcessor(network)
+        picture = builder.input()
+        picture.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.RGB)
+        steps = picture.preprocess().convert_element_type(ov.Type.f32)
+        if self._pixels.colour == "bgr":
+            steps.convert_color(ColorFormat.BGR)
+        steps.mean(list(self._pixels.mean)).scale(list(self._pixels.scale))
+        picture.model().set_layout(ov.Layout("NCHW"))
+        network = builder.build()
+        network.reshape([1, key.height, key.width, 3])
+        return network
+
+    def _options(self, key: _Key) -> dict[str, Any]:
+        mode = hint.PerformanceMode.LATENCY if key.is_single else hint.PerformanceMode.THROUGHPUT
+        options: dict[Any, Any] = {
+            hint.performance_mode: mode,
+            hint.inference_precision: ov.Type.bf16 if self._is_bf16 else ov.Type.f32,
+            # Decoders share the cores; a pinned thread would wait behind one while another core idles.
+            hint.enable_cpu_pinning: False,
+        }
+        if self._threads:
+            options[properties.inference_num_threads] = self._threads
+        return options
+
+
+def _is_bf16(core: ov.Core, precision: str) -> bool:
+    has = "BF16" in core.get_property("CPU", properties.device.capabilities)
+    if precision == "bf16" and not has:
+        raise ModelError("models.precision bf16 must be known to the processor, and it is not; set it to auto or f32")
+    return has and precision != "f32"
+
+
+def _use_cache(core: ov.Core) -> None:
+    """Keep compiled networks on disk, so that the next start is quick; go without where that cannot be written."""
+    folder = Path(platformdirs.user_cache_dir("reid-stream")) / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError:
+        return
+    core.set_property({properties.cache_dir: str(folder)})
+
+
+def _shape(partial: ov.PartialShape) -> Shape:
+    return tuple(size.get_length() if size.is_static else None for size in partial)
