@@ -25,6 +25,7 @@ from reid_stream.publish.lock import FolderLock
 
 _START_S = 30.0
 _STOP_S = 10.0
+_HANDOVER_S = 3.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,7 +48,7 @@ class EmbeddedRedis:
         """
         self.directory = directory
         # A server whose daemon was killed a moment ago still needs to write its last data.
-        self._lock = FolderLock(directory, wait_s=_STOP_S)
+        self._lock = FolderLock(directory, wait_s=_HANDOVER_S)
         self._log = directory / "redis.log"
         try:
             self.port, self._process = self._start(port)
@@ -121,7 +122,7 @@ class EmbeddedRedis:
             pass_fds=(self._lock.fileno,),
             # Ctrl-C in a terminal goes to the whole group; the daemon still has events to send then.
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 (one system call through a library that is loaded before)
         )
 
     def _serves(self, process: "subprocess.Popen[bytes]", port: int) -> bool:

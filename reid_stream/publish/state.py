@@ -1,0 +1,156 @@
+"""Events to the live keys of a site: who is where now, without reading the stream (pure).
+
+    reid:<site>:present:<camera>    set of global IDs in view
+    reid:<site>:identity:<gid>      hash: state, revision, camera, track, first_seen_at, seen_at, clock, box, model, run
+
+A batch of events becomes as few commands as leave the same keys; they go in the transaction that adds the events, so
+that a reader never sees the one without the other.
+"""
+
+from collections.abc import Sequence
+
+from reid_stream.events import (
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+    IdentityConfirmed,
+    IdentityEntered,
+    IdentityErased,
+    IdentityLeft,
+    IdentityMerged,
+    IdentityRetired,
+    IdentitySeen,
+    IdentitySplit,
+)
+from reid_stream.records import CameraId, GlobalId
+
+Command = tuple[str | float, ...]
+"""A Redis command and its arguments."""
+
+MERGED_KEPT_S = 86_400
+"""The hash of a merged identity points to its successor for so long: a day, as long as identities are kept by default."""
+
+
+def stream_key(site: str) -> str:
+    """Name of the events' stream, and of the Pub/Sub channel."""
+    return f"reid:{site}:events"
+
+
+def present_key(site: str, camera: CameraId) -> str:
+    """Name of the set of people in view of a camera."""
+    return f"reid:{site}:present:{camera}"
+
+
+def identity_key(site: str, person: GlobalId) -> str:
+    """Name of an identity's hash."""
+    return f"reid:{site}:identity:{person}"
+
+
+class LiveState:
+    """Turns events into commands; remembers who is where, to move people that are merged."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._present: dict[CameraId, set[GlobalId]] = {}
+
+    def commands(self, events: Sequence[Event]) -> list[Command]:
+        """Give the commands that bring the keys from before `events` to after them."""
+        batch = _Batch()
+        for event in events:
+            self._apply(event, batch)
+        return batch.commands(self._site)
+
+    def _apply(self, event: Event, batch: "_Batch") -> None:
+        match event:
+            case IdentityEntered() | IdentitySeen():
+                self._move(event.person, event.camera, True, batch)
+                batch.first[event.person] = min(event.since, batch.first.get(event.person, event.since))
+                batch.set(
+                    event.person,
+                    state=event.state,
+                    revision=event.revision,
+                    camera=event.camera,
+                    track=event.track,
+                    seen_at=event.seen_at,
+                    clock=event.clock,
+                    box=",".join(f"{edge:.1f}" for edge in event.box),
+                    model=event.model,
+                )
+            case IdentityLeft():
+                self._move(event.person, event.camera, False, batch)
+                batch.set(event.person, revision=event.revision, seen_at=event.last_seen_at, state=event.state)
+            case IdentityConfirmed():
+                batch.set(event.person, state="confirmed", revision=event.revision)
+            case IdentityMerged():
+                for camera in self._where(event.previous):
+                    self._move(event.previous, camera, False, batch)
+                    self._move(event.person, camera, True, batch)
+                batch.delete(event.previous)
+                batch.set(event.previous, merged_into=event.person)
+                batch.expiring.add(event.previous)
+                batch.set(event.person, revision=event.revision)
+            case IdentitySplit():
+                batch.set(event.person, revision=event.revision)
+            case IdentityRetired() | IdentityErased():
+                for camera in self._where(event.person):
+                    self._move(event.person, camera, False, batch)
+                batch.delete(event.person)
+            case DaemonStarted():
+                for camera in event.cameras:
+                    self._empty(camera, batch)
+            case DaemonStopped():
+                for camera in tuple(self._present):
+                    self._empty(camera, batch)
+            case _:
+                pass
+
+    def _where(self, person: GlobalId) -> list[CameraId]:
+        return [camera for camera, people in self._present.items() if person in people]
+
+    def _move(self, person: GlobalId, camera: CameraId, is_in: bool, batch: "_Batch") -> None:
+        people = self._present.setdefault(camera, set())
+        (people.add if is_in else people.discard)(person)
+        batch.moves[camera, person] = is_in
+
+    def _empty(self, camera: CameraId, batch: "_Batch") -> None:
+        self._present.pop(camera, None)
+        for key in [key for key in batch.moves if key[0] == camera]:
+            del batch.moves[key]
+        batch.emptied.add(camera)
+
+
+class _Batch:
+    """What a run of events comes to."""
+
+    def __init__(self) -> None:
+        self.emptied: set[CameraId] = set()
+        self.moves: dict[tuple[CameraId, GlobalId], bool] = {}
+        self.deleted: set[GlobalId] = set()
+        self.fields: dict[GlobalId, dict[str, str | float]] = {}
+        self.first: dict[GlobalId, float] = {}
+        self.expiring: set[GlobalId] = set()
+
+    def set(self, person: GlobalId, **fields: str | float) -> None:
+        self.fields.setdefault(person, {}).update(fields)
+
+    def delete(self, person: GlobalId) -> None:
+        self.deleted.add(person)
+        self.fields.pop(person, None)
+        self.first.pop(person, None)
+
+    def commands(self, site: str) -> list[Command]:
+        found: list[Command] = [("DEL", present_key(site, camera)) for camera in sorted(self.emptied)]
+        groups: dict[tuple[CameraId, bool], list[str]] = {}
+        for (camera, person), is_in in self.moves.items():
+            groups.setdefault((camera, is_in), []).append(person)
+        for (camera, is_in), people in groups.items():
+            found.append(("SADD" if is_in else "SREM", present_key(site, camera), *people))
+        found += [("DEL", identity_key(site, person)) for person in sorted(self.deleted)]
+        for person, fields in self.fields.items():
+            pairs = [part for pair in fields.items() for part in pair]
+            found.append(("HSET", identity_key(site, person), *pairs))
+            if person in self.first:
+                found.append(("HSETNX", identity_key(site, person), "first_seen_at", self.first[person]))
+            if person in self.expiring:
+                found.append(("EXPIRE", identity_key(site, person), MERGED_KEPT_S))
+        return found

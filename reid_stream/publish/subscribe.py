@@ -1,0 +1,210 @@
+"""The typed client: `for event in subscribe(url, site="shop"): ...`.
+
+Reads the stream of a site and yields each event once, in order; reconnects by itself and goes on where it was. Keep
+`event.position` and start there next time, and nothing is missed between two runs of your program.
+"""
+
+import time
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from reid_stream.config import Redis as RedisSettings
+from reid_stream.errors import BrokerError, ConfigError
+from reid_stream.events import EVENT_TYPES, PREFIX, Event
+from reid_stream.publish.connection import TIMEOUT_S, cause, check, connect, translated
+from reid_stream.publish.envelope import Envelope, Unknown, decode
+from reid_stream.publish.positions import NOWHERE, Position, start_of
+from reid_stream.publish.state import stream_key
+
+if TYPE_CHECKING:
+    import redis
+
+_PAGE = 500
+_POLL_S = 2.0
+"""Longest time in one blocking read, so that a connection that died in silence is noticed."""
+_RETRY_S = 0.5
+_log = structlog.get_logger(__name__)
+
+
+class Received(Envelope, frozen=True, kw_only=True):
+    """An event from the stream."""
+
+    position: str
+    """Where it stands on the stream; give it as `start` to go on behind it."""
+
+
+def subscribe(
+    url: str = "redis://127.0.0.1:6379/0",
+    *,
+    site: str = "site",
+    start: str | datetime = "$",
+    types: Collection[str] = (),
+    cameras: Collection[str] = (),
+    block_s: float | None = None,
+    settings: RedisSettings | None = None,
+) -> "Subscription":
+    """Follow the events of a site.
+
+    Args:
+        url: of the Redis that the daemon writes to.
+        start: `$` from now on, `0` all that is kept, a position to go on behind, or a time (ISO text or datetime).
+        types: only these, such as `identity.entered`, `identity` (all of them) or `identity.entered.v1`; empty for all.
+        cameras: only events that name one of these; empty for all.
+        block_s: end when nothing has come for so long; 0 reads what is there, none waits for ever.
+        settings: user, password or password file where the URL has none.
+
+    Raises:
+        ConfigError: the URL, the start or a type makes no sense.
+        BrokerError: Redis cannot be reached now; later on it is waited for.
+    """
+    return Subscription(
+        connect(settings or RedisSettings(), url=url, timeout_s=TIMEOUT_S + _POLL_S),
+        where=url,
+        site=site,
+        start=start.isoformat() if isinstance(start, datetime) else start,
+        types=types,
+        cameras=cameras,
+        block_s=block_s,
+    )
+
+
+class Subscription:
+    """An iterator over events; one thread at a time."""
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        *,
+        where: str,
+        site: str,
+        start: str,
+        types: Collection[str],
+        cameras: Collection[str],
+        block_s: float | None,
+    ) -> None:
+        self.missed = 0
+        """Events that the stream no longer had when we came to them, by the gaps in `sequence`."""
+        self.malformed = 0
+        """Entries that are no events; skipped."""
+        self._client = client
+        self._key = stream_key(site)
+        self._types = tuple(_short(name) for name in types)
+        self._cameras = frozenset(cameras)
+        self._block_s = block_s
+        self._page: Iterator[tuple[bytes, dict[bytes, bytes]]] = iter(())
+        self._sequences: dict[str, int] = {}
+        check(client, where)
+        with translated(where):
+            self._position = self._end() if start == "$" else _start(start)
+
+    @property
+    def position(self) -> str:
+        """Behind which entry the next one is looked for."""
+        return str(self._position)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Received:
+        quiet_since = time.monotonic()
+        while True:
+            for entry, fields in self._page:
+                self._position = Position.parse(entry.decode())
+                event = self._read(fields)
+                if event is not None:
+                    return event
+                quiet_since = time.monotonic()
+            left = None if self._block_s is None else self._block_s - (time.monotonic() - quiet_since)
+            page = self._next_page(left)
+            if page:
+                self._page = iter(page)
+            elif left is not None and left <= 0:
+                raise StopIteration
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _next_page(self, left_s: float | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        import redis
+
+        wait_s = _POLL_S if left_s is None else min(left_s, _POLL_S)
+        # BLOCK 0 would mean for ever.
+        block = {"block": max(int(wait_s * 1000), 1)} if wait_s > 0 else {}
+        try:
+            answer: Any = self._client.xread({self._key: self.position}, count=_PAGE, **block)
+        except (redis.exceptions.RedisError, OSError) as error:
+            if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
+                raise BrokerError(f"{self._key} must be a stream, found another type") from None
+            _log.warning("redis is away, waiting for it", reason=cause(error))
+            self._client.connection_pool.disconnect()
+            time.sleep(_RETRY_S if left_s is None else max(min(left_s, _RETRY_S), 0))
+            return []
+        if isinstance(answer, dict):
+            pages: Any = next(iter(answer.values()), [])
+            return list(pages[0]) if pages and isinstance(pages[0], list) else list(pages)
+        return list(answer[0][1]) if answer else []
+
+    def _read(self, fields: dict[bytes, bytes]) -> Received | None:
+        try:
+            event = decode(fields[b"event"])
+        except (KeyError, ValueError) as error:
+            self.malformed += 1
+            _log.warning("an entry is no event, skipped", position=self.position, reason=str(error))
+            return None
+        expected = self._sequences.get(event.run, event.sequence)
+        self.missed += max(event.sequence - expected, 0)
+        self._sequences[event.run] = max(event.sequence + 1, expected)
+        if event.sequence < expected:
+            # Delivered before: the daemon sent it again after an outage of Redis that took away an end of the stream.
+            return None
+        if self._types and not any(_is_of(event.type, wanted) for wanted in self._types):
+            return None
+        if self._cameras and _camera(event.data) not in self._cameras:
+            return None
+        return Received(**{name: getattr(event, name) for name in Envelope.__struct_fields__}, position=self.position)
+
+    def _end(self) -> Position:
+        import redis
+
+        try:
+            answer = self._client.xinfo_stream(self._key)
+        except redis.exceptions.ResponseError as error:
+            if "no such key" in str(error):
+                return NOWHERE
+            raise
+        return Position.parse(answer["last-generated-id"].decode())
+
+
+def _start(text: str) -> Position:
+    try:
+        return start_of(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _short(name: str) -> str:
+    short = name.removeprefix(PREFIX)
+    if not any(_is_of(PREFIX + event.type, short) for event in EVENT_TYPES):
+        known = ", ".join(event.type.rpartition(".")[0] for event in EVENT_TYPES)
+        raise ConfigError(f"an event type must be one of {known}, got {name!r}")
+    return short
+
+
+def _is_of(kind: str, wanted: str) -> bool:
+    short = kind.removeprefix(PREFIX)
+    return short == wanted or short.startswith(wanted + ".")
+
+
+def _camera(data: Event | Unknown) -> str | None:
+    found = data.fields.get("camera") if isinstance(data, Unknown) else getattr(data, "camera", None)
+    return found if isinstance(found, str) else None
