@@ -1,0 +1,1 @@
+"""What the daemon shows to the person who started it."""
