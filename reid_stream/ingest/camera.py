@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from reid_stream import config
 from reid_stream.errors import StreamError
@@ -14,14 +13,11 @@ from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.clock import FileClock, Stamp, StreamClock
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.interrupt import interrupted_by
-from reid_stream.ingest.pace import KeyframePolicy, RateCap
+from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.picture import Converter
 from reid_stream.ingest.source import Heard, Source, open_source
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
 from reid_stream.records import CameraId, Frame
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
 
 LATE_S = 0.5
 """A file's frame that comes this late is left out, so that a slow machine catches up."""
@@ -44,6 +40,9 @@ class CameraThread:
         self._id = CameraId(camera.id)
         self._clock = StreamClock()
         self._sequence = 0
+        self._given_at = float("-inf")
+        # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
+        self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
         self.stats = CameraStats(self._id, name=camera.id, since=time.time())
 
@@ -103,7 +102,7 @@ class CameraThread:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
-            player = _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(source, self._clock)
+            player = _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock)
             cap, keys = (RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps))
             convert = Converter(self._camera.resize)
             while not self._stop.is_set():
@@ -130,13 +129,16 @@ class CameraThread:
             self.stats.read += 1
             self._sequence += 1
             self.stats.rate = self._read_rate.tick(time.monotonic())
-            stamp = player.stamp(picture)
+            stream_s = source.seconds(picture)
+            stamp = player.stamp(stream_s)
             is_due = player.wait(stamp)
             if self._stop.is_set():
                 return
             if not is_due:
                 self.stats.dropped["late"] += 1
-            elif not cap.wants(stamp.at):
+            elif stamp.at - self._given_at < self._least_step_s or not cap.wants(
+                stamp.at if stream_s is None or source.is_recorded else stream_s
+            ):
                 self.stats.dropped["rate"] += 1
             else:
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
@@ -159,6 +161,7 @@ class CameraThread:
                 )
             )
         self._inbox.put(frame)
+        self._given_at = frame.captured_at
         self.stats.used += 1
         self.stats.used_rate = self._used_rate.tick(time.monotonic())
 
@@ -184,8 +187,7 @@ class CameraThread:
 class _Live:
     """A live stream: frames come when they come."""
 
-    def __init__(self, source: Source, clock: StreamClock) -> None:
-        self._source = source
+    def __init__(self, clock: StreamClock) -> None:
         self._clock = clock
         self._heard_at = 0.0
         clock.restart()
@@ -194,8 +196,8 @@ class _Live:
         self._heard_at = time.time()
         self._clock.observe(heard.stream_s, self._heard_at, heard.camera_at)
 
-    def stamp(self, picture: "VideoFrame") -> Stamp:
-        return self._clock.stamp(self._source.seconds(picture), self._heard_at)
+    def stamp(self, stream_s: float | None) -> Stamp:
+        return self._clock.stamp(stream_s, self._heard_at)
 
     def wait(self, stamp: Stamp) -> bool:
         return True
@@ -208,7 +210,6 @@ class _Recorded:
     """A file played at its own pace, as if it were live."""
 
     def __init__(self, source: Source, camera: config.Camera, stop: threading.Event) -> None:
-        self._source = source
         self._stop = stop
         self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
         self._steady_at = time.monotonic() - time.time()
@@ -216,8 +217,8 @@ class _Recorded:
     def hear(self, heard: Heard) -> None:
         """Nothing to learn: a file says it all."""
 
-    def stamp(self, picture: "VideoFrame") -> Stamp:
-        return Stamp(self._clock.stamp(self._source.seconds(picture)), "file")
+    def stamp(self, stream_s: float | None) -> Stamp:
+        return Stamp(self._clock.stamp(stream_s), "file")
 
     def wait(self, stamp: Stamp) -> bool:
         early_s = stamp.at + self._steady_at - time.monotonic()

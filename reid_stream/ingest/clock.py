@@ -24,6 +24,8 @@ MAX_LAG_S = 10.0
 """A packet this much later than the best one means that the camera's timestamps began anew, not that it waited."""
 MAX_SKEW_S = 5.0
 """A camera whose wall clock is farther than this from ours is not synchronised: its time is shown, not used."""
+AGREE_S = 0.02
+"""Two packets in a row give the same offset of the camera's clock when they differ by less."""
 SLEW = 0.5
 """Speed of a camera's time while it waits for a corrected offset."""
 STEP_S = 1e-3
@@ -45,6 +47,7 @@ class StreamClock:
     def __init__(self) -> None:
         self._least: deque[tuple[int, float]] = deque()
         """(second of arrival, least arrival - stream_s within it)."""
+        self._told_offset: float | None = None
         self._camera_offset: float | None = None
         self._stream_s: float | None = None
         self._at = float("-inf")
@@ -52,7 +55,7 @@ class StreamClock:
     def restart(self) -> None:
         """Forget the mapping: a new connection counts its timestamps from elsewhere."""
         self._least.clear()
-        self._camera_offset = None
+        self._told_offset = self._camera_offset = None
         self._stream_s = None
 
     def observe(self, stream_s: float | None, arrived_at: float, camera_at: float | None) -> None:
@@ -60,7 +63,7 @@ class StreamClock:
         if stream_s is None:
             return
         if camera_at is not None:
-            self._camera_offset = camera_at - stream_s
+            self._tell(camera_at - stream_s)
         offset = arrived_at - stream_s
         second = int(arrived_at)
         known = self._arrival_offset()
@@ -73,6 +76,12 @@ class StreamClock:
             self._least[-1] = (second, min(offset, self._least[-1][1]))
         else:
             self._least.append((second, offset))
+
+    def _tell(self, camera_offset: float) -> None:
+        # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are believed.
+        if self._told_offset is not None and abs(camera_offset - self._told_offset) < AGREE_S:
+            self._camera_offset = camera_offset
+        self._told_offset = camera_offset
 
     @property
     def skew_s(self) -> float | None:
@@ -91,11 +100,11 @@ class StreamClock:
         else:
             at = stream_s + known
         passed = 0.0 if stream_s is None or self._stream_s is None else stream_s - self._stream_s
-        if self._at - at < MAX_LAG_S:
-            at = max(at, self._at + max(STEP_S, SLEW * min(passed, 1.0)))
-        else:
-            # Our own clock was far ahead and has been put right: wait for no ten seconds, but keep rising.
-            at = self._at + STEP_S
+        soonest = self._at + STEP_S
+        # Slowed down, not stopped; but never ahead of now, as after a burst of buffered packets, nor if our own clock
+        # was far ahead and has been put right: then in small steps until the time is caught up with.
+        slowed = max(soonest, min(self._at + SLEW * min(max(passed, 0.0), 1.0), arrived_at))
+        at = max(at, slowed)
         self._stream_s, self._at = stream_s, at
         return Stamp(at, clock)
 

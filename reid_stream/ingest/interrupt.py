@@ -1,9 +1,9 @@
 """Calls that block inside FFmpeg, ended from outside.
 
 FFmpeg asks a callback about ten times a second whether to give up, while it waits for a network. PyAV's callback
-compares `time.monotonic()` with its timeout and offers no other way in, so the clock it asks is replaced by one that reads
-infinity on a thread that has been told to stop. Without this, stopping a camera that is being opened would take its
-whole timeout. Should a later PyAV ask another clock, that is what happens again; a test would tell.
+compares `time.monotonic()` with its timeout and offers no other way in, so the clock it asks is replaced by one that
+reads infinity on a thread that has been told to stop. Without this, stopping a camera that is being opened would take
+its whole timeout. Should a later PyAV ask another clock, that is what happens again; a test would tell.
 """
 
 import math

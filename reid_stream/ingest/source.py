@@ -40,6 +40,8 @@ class Heard:
     camera_at: float | None
     """The camera's wall clock for this timestamp, UTC seconds, once RTCP has told."""
     pictures: "list[VideoFrame]"
+    is_skipped: bool = False
+    """Not wanted, so not decoded."""
 
 
 class Source:
@@ -110,12 +112,17 @@ class Source:
                 failure = explain(error, self._where, time.monotonic() - began, limit_s, opened=True)
             if failure is not None:  # raised outside of `except`, so that FFmpeg's own is not its context
                 raise failure
-            heard = self._hear(packet, wanted)
             now = time.monotonic()
+            heard = self._hear(packet, wanted)
             if heard is not None:
-                seen_at = now if heard.pictures or heard.stream_s is None else seen_at
+                seen_at = now if heard.pictures or heard.is_skipped else seen_at
                 yield heard
-            if not self.is_recorded and now - seen_at > limit_s:
+            if self.is_recorded:
+                continue
+            if now - began >= limit_s:
+                # FFmpeg gave up waiting, but hands out the packet that its parser still held.
+                raise StreamError(f"{self.name} has sent nothing for {limit_s:g} s", "silent")
+            if now - seen_at > limit_s:
                 kind = "no video" if heard is None else "no picture that can be decoded"
                 raise StreamError(f"{self.name} sends data, but {kind} for {limit_s:g} s", "silent")
 
@@ -128,7 +135,7 @@ class Source:
         is_flush = packet.size == 0
         stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
         if not is_flush and not wanted(stream_s, packet.is_keyframe):
-            return Heard(stream_s, self._camera_at(packet), [])
+            return Heard(stream_s, self._camera_at(packet), [], is_skipped=True)
         try:
             pictures = packet.decode()
         except (av.FFmpegError, ValueError):
@@ -220,14 +227,15 @@ def _options(where: Address, camera: Camera) -> dict[str, str]:
         return {
             "rtsp_transport": camera.transport,
             "allowed_media_types": "video",
-            "fflags": "nobuffer",
-            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s.
+            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
+            # find out the rate. What it saw is kept: with `nobuffer`, the first key frame would be thrown away.
             "analyzeduration": "1000000",
+            "fpsprobesize": "0",
             # How long to wait for packets that overtook each other (UDP), in microseconds.
             "max_delay": "200000",
         }
     if where.kind in ("http", "network"):
-        return {"fflags": "nobuffer", "analyzeduration": "2000000"}
+        return {"analyzeduration": "2000000", "fpsprobesize": "0"}
     return {}
 
 
