@@ -34,6 +34,8 @@ class Received(Envelope, frozen=True, kw_only=True):
 
     position: str
     """Where it stands on the stream; give it as `start` to go on behind it."""
+    body: str
+    """The CloudEvents JSON as it came."""
 
 
 def subscribe(
@@ -171,7 +173,8 @@ class Subscription:
             return None
         if self._cameras and _camera(event.data) not in self._cameras:
             return None
-        return Received(**{name: getattr(event, name) for name in Envelope.__struct_fields__}, position=self.position)
+        attributes = {name: getattr(event, name) for name in Envelope.__struct_fields__}
+        return Received(**attributes, position=self.position, body=fields[b"event"].decode())
 
     def _end(self) -> Position:
         import redis

@@ -1,0 +1,117 @@
+"""A link between processes of one host: ZeroMQ PUSH to PULL over a Unix socket.
+
+One receiver binds, many senders connect, in any order of starting. A batch is one message, a record one part of it. Marks
+on both sides bound what is on the way; a full link makes `send` wait. What lies in the marks dies with a receiver that is
+killed: the gaps in `sequence` show it, and the Redis link is for those who cannot have that.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from reid_stream.errors import ConfigError
+from reid_stream.link.protocol import LinkClosedError
+from reid_stream.records import Perceived, decode, encode
+
+MAX_BATCHES = 100
+"""On the way on each side, in batches."""
+_LINGER_MS = 5000
+_POLL_MS = 100
+# sizeof(sockaddr_un.sun_path) less the final zero, Linux unix(7).
+_MAX_PATH = 107
+
+
+class ZmqSender:
+    """Perceive's end."""
+
+    def __init__(self, path: Path, max_batches: int = MAX_BATCHES) -> None:
+        """Connect to the socket at `path`; the receiver may come later.
+
+        Raises:
+            ConfigError: the path is too long for a Unix socket.
+        """
+        self._socket = _socket(zmq.PUSH, max_batches)
+        self._socket.connect(_address(path))
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+
+    def send(self, batch: Sequence[Perceived]) -> None:
+        """Hand over records; waits while the link is full or nobody receives.
+
+        Raises:
+            LinkClosedError: the link is closed.
+        """
+        if not batch:
+            return
+        parts = [encode(record) for record in batch]
+        with self._lock:
+            # Not a blocking send: close() from another thread must get through.
+            while not self._closing.is_set():
+                if self._socket.poll(_POLL_MS, zmq.POLLOUT):
+                    self._socket.send_multipart(parts, flags=zmq.NOBLOCK)
+                    return
+        raise LinkClosedError("the link is closed")
+
+    def close(self) -> None:
+        """Let what was sent go its way for a few seconds, then end."""
+        self._closing.set()
+        with self._lock:
+            self._socket.close(linger=_LINGER_MS)
+
+
+class ZmqReceiver:
+    """Identify's end."""
+
+    def __init__(self, path: Path, max_batches: int = MAX_BATCHES) -> None:
+        """Bind the socket at `path`.
+
+        Raises:
+            ConfigError: the path is too long for a Unix socket, or cannot be bound.
+        """
+        self._socket = _socket(zmq.PULL, max_batches)
+        try:
+            self._socket.bind(_address(path))
+        except zmq.ZMQError as error:
+            self._socket.close(linger=0)
+            raise ConfigError(f"{path} must be a place for a socket: {error}") from error
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+
+    def receive(self, timeout_s: float) -> list[Perceived]:
+        """Take one batch and all others that are there; empty after `timeout_s` or when closed."""
+        records: list[Perceived] = []
+        with self._lock:
+            if self._closing.is_set() or not self._socket.poll(int(timeout_s * 1000)):
+                return records
+            for _ in range(MAX_BATCHES):
+                try:
+                    parts = self._socket.recv_multipart(flags=zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                records += [decode(part) for part in parts]
+        return records
+
+    def acknowledge(self) -> None:
+        """Do nothing: a socket keeps no copy."""
+
+    def close(self) -> None:
+        """End."""
+        self._closing.set()
+        with self._lock:
+            self._socket.close(linger=0)
+
+
+def _socket(kind: int, mark: int) -> "zmq.Socket[bytes]":
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.set_hwm(mark)
+    # Without it, messages pile up for a receiver that is not there yet.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    return socket
+
+
+def _address(path: Path) -> str:
+    if len(str(path).encode()) > _MAX_PATH:
+        raise ConfigError(f"a socket's path must have at most {_MAX_PATH} bytes, got {len(str(path))}: {path}")
+    return f"ipc://{path}"
