@@ -11,7 +11,7 @@ from reid_stream.link.protocol import MAX_WAITING, LinkClosedError
 from reid_stream.records import Perceived
 
 
-class Inproc:
+class InprocLink:
     """Both ends in one; any number of threads may send."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
