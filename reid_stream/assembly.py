@@ -4,7 +4,7 @@ What must be there before the first frame is checked here, in this order: models
 threads, later and again and again) the cameras.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from reid_stream import __version__, shelf
 from reid_stream.bundle import MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
 from reid_stream.config import Redis, Settings
+from reid_stream.console.roster import Roster
 from reid_stream.daemon import Daemon, Sink, Source
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.metrics import Metrics
@@ -42,9 +43,9 @@ class Site:
     source: Source
     networks: Networks
     metrics: Metrics
+    roster: Roster
     redis_url: str
     """Where events go, without secrets."""
-    stop_events: Callable[[], None]
 
 
 def load_networks(settings: Settings) -> Networks:
@@ -116,7 +117,7 @@ def assemble(
     """
     from reid_stream.ingest.live import LiveCameras
     from reid_stream.ingest.replay import FastReplay
-    from reid_stream.link.inproc import pair
+    from reid_stream.link.inproc import Inproc
     from reid_stream.match.matcher import Matcher
     from reid_stream.match.presence import Presence
 
@@ -131,12 +132,11 @@ def assemble(
         calibration=None if networks.embedder.calibration.kind == "none" else networks.embedder.calibration,
         dim=networks.embedder.dim,
     )
-    presence = Presence(settings.publish)
+    presence, roster = Presence(settings.publish), Roster()
     with ExitStack() as opened:
         where = "nowhere"
         if sink is None:
             sink, where = opened.enter_context(redis_sink(settings, run))
-        sender, receiver = pair()
         told: list[Daemon] = []
         source: Source
         if fast:
@@ -154,14 +154,15 @@ def assemble(
                 match=metrics.timed("match", matcher.update), present=metrics.timed("presence", presence.update)
             ),
             finish=presence.close,
-            link=_Seam(sender.send, receiver.receive),
+            link=Inproc(),
             sink=sink,
             metrics=metrics,
             cameras=[CameraId(camera.id) for camera in cameras],
             heartbeat_s=settings.publish.heartbeat_s,
             is_live=not fast,
+            on_events=roster.update,
             gallery_size=lambda: len(matcher),
-            people_in_view=lambda: len(presence),
+            people_in_view=lambda: presence.people,
         )
         told.append(daemon)
         yield Site(
@@ -169,8 +170,8 @@ def assemble(
             source=source,
             networks=networks,
             metrics=metrics,
+            roster=roster,
             redis_url=where,
-            stop_events=opened.close,
         )
 
 
@@ -208,12 +209,6 @@ def spool_folder(settings: Redis, site: str) -> Path:
     if settings.directory is not None:
         return settings.directory / "spool"
     return platformdirs.user_data_path("reid-stream") / "spool" / site
-
-
-@dataclass(frozen=True, slots=True)
-class _Seam:
-    send: Callable[[Sequence["object"]], None]
-    receive: Callable[[float], list["object"]]
 
 
 def _checked(bundle: Bundle, engine: PixelEngine) -> PixelEngine:

@@ -10,14 +10,17 @@ Stopping is in the order of the data: cameras, the step under way, the records o
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reid_stream.events import CameraDown, CameraUp, DaemonHeartbeat, DaemonStarted, DaemonStopped, Event
 from reid_stream.metrics import Metrics
 from reid_stream.pipeline import Identify, Perceive
 from reid_stream.records import CameraId, Frame, Perceived
+
+if TYPE_CHECKING:
+    from reid_stream.ingest.stats import CameraStats
 
 TAKE_S = 0.2
 """Longest wait for a frame before the loop looks at its stop flag again."""
@@ -36,6 +39,16 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """Close the cameras; returns when their threads have ended."""
+        ...
+
+    @property
+    def stats(self) -> "Mapping[CameraId, CameraStats]":
+        """What is known of each camera now."""
+        ...
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced before the pipeline took them, per camera."""
         ...
 
 
@@ -88,13 +101,14 @@ class Daemon:
         source: Source,
         perceive: Perceive,
         identify: Identify,
-        finish: Callable[[float], Iterable[Event]],
+        finish: Callable[[], Iterable[Event]],
         link: Link,
         sink: Sink,
         metrics: Metrics,
         cameras: Sequence[CameraId],
         heartbeat_s: float,
         is_live: bool,
+        on_events: Callable[[Sequence[Event]], None],
         gallery_size: Callable[[], int],
         people_in_view: Callable[[], int],
         clock: Callable[[], float] = time.time,
@@ -110,7 +124,8 @@ class Daemon:
         self._metrics = metrics
         self._cameras = tuple(cameras)
         self._heartbeat_s = heartbeat_s
-        self._is_live = is_live
+        self.is_live = is_live
+        self._on_events = on_events
         self._gallery_size = gallery_size
         self._people_in_view = people_in_view
         self._clock = clock
@@ -152,7 +167,7 @@ class Daemon:
             self._source.stop()
             self._drained.set()
             identifier.join()
-            self._publish(self._finish(self._time()))
+            self._publish(self._finish())
             self._publish([DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)])
             self._sink.close(timeout_s=10.0)
         if self.progress.error is not None:
@@ -168,7 +183,7 @@ class Daemon:
         """Answer /healthz: fine while at least one camera delivers and the stages live."""
         if self.progress.error is not None:
             return False, f"identify has ended: {self.progress.error}"
-        if self._is_live and not self._up:
+        if self.is_live and not self._up:
             return False, f"no camera delivers frames (0 of {len(self._cameras)})"
         return True, f"ok, {len(self._up)} of {len(self._cameras)} cameras"
 
@@ -196,7 +211,7 @@ class Daemon:
                     return
                 # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
                 now = max(record.seen_at for record in records) if records else self._clock()
-                if records or self._is_live:
+                if records or self.is_live:
                     self._tell(self._identify.step(records, now), records)
                 if self._clock() - beat_at >= self._heartbeat_s:
                     beat_at = self._clock()
@@ -211,7 +226,7 @@ class Daemon:
         if events and self.progress.first_event_s is None:
             self.progress.first_event_s = self._clock() - self.progress.started_at
         self._publish(events)
-        if events and records and self._is_live:
+        if events and records and self.is_live:
             latency = self._clock() - max(record.seen_at for record in records)
             self._metrics.latency.observe(latency)
             self.progress.latencies_s.append(latency)
@@ -223,6 +238,7 @@ class Daemon:
             return
         with self._publishing:
             self._sink.publish(told)
+            self._on_events(told)
             self.progress.events += len(told)
         for event in told:
             self._metrics.events.labels(event.type).inc()
@@ -235,6 +251,3 @@ class Daemon:
             gallery=self._gallery_size(),
             cameras_up=len(self._up),
         )
-
-    def _time(self) -> float:
-        return self._clock() if self._is_live else self._now

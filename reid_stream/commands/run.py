@@ -48,6 +48,7 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
             f"site {settings.site}, run {run_name}, events to {site.redis_url} stream reid:{settings.site}:events",
             style="dim",
             highlight=False,
+            soft_wrap=True,
         )
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         site.daemon.run(stop)

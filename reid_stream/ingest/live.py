@@ -48,3 +48,8 @@ class LiveCameras:
     def stats(self) -> dict[CameraId, CameraStats]:
         """What is known of each camera now."""
         return {thread.stats.camera: thread.stats for thread in self.threads}
+
+    @property
+    def replaced(self) -> dict[CameraId, int]:
+        """Frames that a newer one replaced in the inbox, per camera."""
+        return self.inbox.dropped

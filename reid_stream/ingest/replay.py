@@ -93,6 +93,11 @@ class FastReplay:
         """What is known of each camera now."""
         return {file.id: file.stats for file in self._files}
 
+    @property
+    def replaced(self) -> dict[CameraId, int]:
+        """Nothing: the pipeline pulls, so no frame is replaced by a newer one."""
+        return {}
+
     def __iter__(self) -> Iterator[list[Frame]]:
         while (batch := self.take()) is not None:
             yield batch

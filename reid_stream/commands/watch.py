@@ -1,0 +1,123 @@
+"""What a person sees of a running daemon: a live table on a terminal, lines in a pipe, a summary at the end."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from rich.console import Console
+from rich.live import Live
+
+from reid_stream.assembly import Site
+from reid_stream.config import Settings
+from reid_stream.console.table import CameraRow, Snapshot, changes, live, summary
+
+if TYPE_CHECKING:
+    from threading import Thread
+
+    from reid_stream.ingest.stats import CameraStats
+
+_EVERY_S = 0.25
+_SHOWN: dict[str, Literal["up", "down", "waiting", "ended"]] = {
+    "connecting": "waiting",
+    "up": "up",
+    "waiting": "down",
+    "ended": "ended",
+    "stopped": "ended",
+}
+
+
+class Watch:
+    """Look at a site a few times a second until the block ends."""
+
+    def __init__(self, site: Site, settings: Settings, *, is_table: bool) -> None:
+        self._site = site
+        self._settings = settings
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, screen=False) if is_table else None
+        self._last: Snapshot | None = None
+        self._frames: dict[str, tuple[float, int, float]] = {}
+        self._is_over = False
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        from threading import Thread
+
+        if self._live is not None:
+            self._live.start()
+        self._thread = Thread(target=self._look, name="watch", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._live is not None:
+            self._live.stop()
+
+    def finish(self) -> None:
+        """Stop looking and sum up; called after the daemon has ended in order."""
+        self.__exit__(None, None, None)
+        self._console.print(summary(self.snapshot(final=True)), highlight=False)
+
+    def snapshot(self, *, final: bool = False) -> Snapshot:
+        """Gather what is known now; `final` gives rates over the whole run."""
+        site, progress = self._site, self._site.daemon.progress
+        now = time.time()
+        stats = site.source.stats
+        uptime_s = now - progress.started_at
+        latencies = progress.latencies_s[-50:]
+        cameras = [
+            self._camera(
+                stats[camera], progress.frames.get(camera, 0), now, uptime_s if final else None, latencies
+            )
+            for camera in sorted(stats)
+        ]
+        at = now if site.daemon.is_live else max((row.since for row in site.roster.here()), default=now)
+        return Snapshot(
+            site=self._settings.site,
+            at=at,
+            people=site.roster.here(),
+            cameras=cameras,
+            people_seen=site.roster.seen,
+            people_on_two=site.roster.on_two,
+            events=progress.events,
+            uptime_s=uptime_s,
+            events_to=f"{site.redis_url} reid:{self._settings.site}:events",
+        )
+
+    def _camera(
+        self, stats: "CameraStats", used: int, now: float, whole_s: float | None, latencies: list[float]
+    ) -> CameraRow:
+        at, count, rate = self._frames.get(stats.camera, (now, used, 0.0))
+        if stats.camera not in self._frames:
+            self._frames[stats.camera] = (now, used, 0.0)
+        elif now - at >= 2.0:  # noqa: PLR2004 (a rate over less would flicker)
+            rate = (used - count) / (now - at)
+            self._frames[stats.camera] = (now, used, rate)
+        if whole_s is not None:
+            rate = used / max(whole_s, 1e-9)
+        inbox = self._site.source.replaced.get(stats.camera, 0)
+        return CameraRow(
+            camera=stats.camera,
+            state=_SHOWN[stats.state],
+            fps_in=stats.rate,
+            fps_used=rate,
+            dropped=inbox + sum(count for cause, count in stats.dropped.items() if cause != "rate"),
+            clock=stats.clock,
+            size=stats.size if stats.size != (0, 0) else None,
+            latency_s=sum(latencies) / len(latencies) if latencies else None,
+        )
+
+    def _look(self) -> None:
+        while not self._is_over:
+            after = self.snapshot()
+            if self._live is not None:
+                self._live.update(live(after, self._console.height), refresh=True)
+            else:
+                for line in changes(self._last, after):
+                    self._console.print(line, highlight=False, soft_wrap=True)
+            self._last = after
+            time.sleep(_EVERY_S)

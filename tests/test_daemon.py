@@ -1,0 +1,147 @@
+"""The shell: it starts, hands everything on in order, and ends in order, whatever the stages do."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from reid_stream.config import Match, Publish
+from reid_stream.daemon import Daemon
+from reid_stream.errors import ModelError
+from reid_stream.events import DaemonStarted, DaemonStopped, IdentityEntered, IdentityLeft
+from reid_stream.link.inproc import Inproc
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.metrics import Metrics
+from reid_stream.pipeline import Identify, Perceive
+from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
+from tests.fakes import ListSink, ListSource, Lost, OnePerson, frame
+
+CAMERAS = [CameraId("door"), CameraId("till")]
+
+
+def build(
+    source: ListSource,
+    sink: ListSink,
+    *,
+    detect: Callable[[Sequence[Frame]], list[Detections]] | None = None,
+    match: Callable[[Sequence[Perceived], float], list[Decision]] | None = None,
+) -> Daemon:
+    world = OnePerson()
+    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
+    presence = Presence(Publish())
+    return Daemon(
+        run="run",
+        version="1",
+        source=source,
+        perceive=Perceive(
+            run="run",
+            model="model",
+            detect=detect or world.detect,
+            follow=dict.fromkeys(CAMERAS, world.follow),
+            select=world.select,
+            embed=world.embed,
+        ),
+        identify=Identify(match=match or matcher.update, present=presence.update),
+        finish=presence.close,
+        link=Inproc(),
+        sink=sink,
+        metrics=Metrics(),
+        cameras=CAMERAS,
+        heartbeat_s=1000,
+        is_live=False,
+        on_events=lambda events: None,
+        gallery_size=lambda: len(matcher),
+        people_in_view=lambda: presence.people,
+    )
+
+
+def walk(seconds: int) -> list[list[Frame]]:
+    return [[frame(camera, 100.0 + step / 2, step) for camera in CAMERAS] for step in range(2 * seconds)]
+
+
+def test_one_person_on_two_cameras_has_one_id_and_every_visit_ends() -> None:
+    source, sink = ListSource(walk(5)), ListSink()
+    build(source, sink).run(threading.Event())
+    entered = [event for event in sink.events if isinstance(event, IdentityEntered)]
+    left = [event for event in sink.events if isinstance(event, IdentityLeft)]
+    assert {event.camera for event in entered} == {"door", "till"}
+    assert {(event.person, event.camera) for event in entered} >= {(event.person, event.camera) for event in left}
+    assert len({event.person for event in left}) == 1
+    assert source.started
+    assert source.stopped
+    assert sink.closed
+
+
+def test_the_first_event_is_started_and_the_last_one_stopped() -> None:
+    sink = ListSink()
+    build(ListSource(walk(1)), sink).run(threading.Event())
+    assert isinstance(sink.events[0], DaemonStarted)
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert sink.events[-1].reason == "all cameras ended"
+
+
+def test_the_same_footage_gives_the_same_events() -> None:
+    def told() -> list[object]:
+        sink = ListSink()
+        build(ListSource(walk(4)), sink).run(threading.Event())
+        return sink.events[1:-1]
+
+    assert told() == told()
+
+
+def test_a_stop_ends_the_visits_in_order() -> None:
+    source, sink, stop = ListSource(walk(3), then_wait=True), ListSink(), threading.Event()
+    daemon = build(source, sink)
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    daemon.run(stop)
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert sink.events[-1].reason == "stopped"
+    assert any(isinstance(event, IdentityLeft) for event in sink.events)
+
+
+def test_a_detector_that_fails_ends_the_daemon_with_its_error_and_says_so() -> None:
+    def broken(frames: Sequence[Frame]) -> list[Detections]:
+        raise ModelError("the network has lost its mind")
+
+    source, sink = ListSource(walk(1)), ListSink()
+    with pytest.raises(ModelError, match="lost its mind"):
+        build(source, sink, detect=broken).run(threading.Event())
+    assert source.stopped
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert "lost its mind" in sink.events[-1].reason
+
+
+def test_a_matcher_that_fails_ends_the_daemon_too() -> None:
+    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
+        raise RuntimeError("no idea")
+
+    sink = ListSink()
+    with pytest.raises(RuntimeError, match="no idea"):
+        build(ListSource(walk(50), then_wait=True), sink, match=broken).run(threading.Event())
+    assert sink.closed
+
+
+def test_one_batch_goes_through_the_detector_at_once() -> None:
+    world, sink = OnePerson(), ListSink()
+    build(ListSource(walk(1)), sink, detect=world.detect).run(threading.Event())
+    assert world.batches == [2, 2]
+
+
+def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
+    world = OnePerson()
+    perceive = Perceive(
+        run="run",
+        model="model",
+        detect=world.detect,
+        follow={CAMERAS[0]: world.follow, CAMERAS[1]: Lost()},
+        select=lambda frame, tracks: world.select(frame, tracks) if len(tracks) else [],
+        embed=world.embed,
+    )
+    records = perceive.step([frame(camera, 1.0) for camera in CAMERAS])
+    assert [(type(record).__name__, record.camera, record.sequence) for record in records] == [
+        ("Observation", "door", 0),
+        ("TrackEnded", "till", 0),
+    ]
+    assert perceive.counts.unassigned == 1
