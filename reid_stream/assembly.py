@@ -117,7 +117,7 @@ def assemble(
     """
     from reid_stream.ingest.live import LiveCameras
     from reid_stream.ingest.replay import FastReplay
-    from reid_stream.link.inproc import Inproc
+    from reid_stream.link.inproc import InprocLink
     from reid_stream.match.matcher import Matcher
     from reid_stream.match.presence import Presence
 
@@ -154,7 +154,7 @@ def assemble(
                 match=metrics.timed("match", matcher.update), present=metrics.timed("presence", presence.update)
             ),
             finish=presence.close,
-            link=Inproc(),
+            link=InprocLink(),
             sink=sink,
             metrics=metrics,
             cameras=[CameraId(camera.id) for camera in cameras],

@@ -9,7 +9,7 @@ from reid_stream.config import Match, Publish
 from reid_stream.daemon import Daemon
 from reid_stream.errors import ModelError
 from reid_stream.events import DaemonStarted, DaemonStopped, IdentityEntered, IdentityLeft
-from reid_stream.link.inproc import Inproc
+from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
@@ -44,7 +44,7 @@ def build(
         ),
         identify=Identify(match=match or matcher.update, present=presence.update),
         finish=presence.close,
-        link=Inproc(),
+        link=InprocLink(),
         sink=sink,
         metrics=Metrics(),
         cameras=CAMERAS,
