@@ -38,7 +38,9 @@ def test_covered_is_the_share_of_the_hidden_box() -> None:
 @given(many)
 def test_clipped_boxes_lie_in_the_picture(rows: list) -> None:
     clipped = box_maths.clip(_boxes(rows), (320, 240))
-    assert (clipped >= 0).all() and (clipped[:, [0, 2]] <= 320).all() and (clipped[:, [1, 3]] <= 240).all()
+    assert (clipped >= 0).all()
+    assert (clipped[:, [0, 2]] <= 320).all()
+    assert (clipped[:, [1, 3]] <= 240).all()
 
 
 def test_a_point_on_the_edge_is_inside() -> None:

@@ -63,7 +63,7 @@ def suppress(found: Found, iou: float) -> Found:
     return boxes, scores
 
 
-def _yolo(output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
+def _yolo(output: Floats, person: int, score: float, _size: tuple[int, int]) -> Found:
     kept = np.flatnonzero(output[4 + person] >= score)
     candidates = output[:, kept]
     scores = candidates[4 + person]
@@ -71,7 +71,7 @@ def _yolo(output: Floats, person: int, score: float, size: tuple[int, int]) -> F
     return _corners(candidates[:4, is_person].T), np.ascontiguousarray(scores[is_person])
 
 
-def _yolo_end2end(output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
+def _yolo_end2end(output: Floats, person: int, score: float, _size: tuple[int, int]) -> Found:
     kept = output[(output[:, 4] >= score) & (output[:, 5].round() == person)]
     best_first = kept[np.argsort(-kept[:, 4], kind="stable")]
     return np.ascontiguousarray(best_first[:, :4]), np.ascontiguousarray(best_first[:, 4])

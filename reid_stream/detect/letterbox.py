@@ -2,9 +2,9 @@
 
     picture (h, w) -> scaled to fit -> grey bars -> network;   boxes of the network -> boxes of the picture
 
-The picture is scaled to whole pixels, so the factor differs a little between the axes; the way back uses the factors that
-were really applied and is exact. Networks that take any size get bars only up to the next multiple of their stride: a
-16:9 camera costs 640x384, not 640x640.
+The picture is scaled to whole pixels, so the factor differs a little between the axes; the way back uses the factors
+that were really applied and is exact. Networks that take any size get bars only up to the next multiple of their
+stride: a 16:9 camera costs 640x384, not 640x640.
 """
 
 from dataclasses import dataclass

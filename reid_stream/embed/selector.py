@@ -1,7 +1,7 @@
 """Which tracked people deserve a fresh vector now (pure).
 
-A vector is dear and a track changes slowly, so: a new track at once, then after an interval, or earlier when the person is
-seen clearly better than ever before; and never a crop that would give another person's vector, or nobody's.
+A vector is dear and a track changes slowly, so: a new track at once, then after an interval, or earlier when the person
+is seen clearly better than ever before; and never a crop that would give another person's vector, or nobody's.
 """
 
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
 """Networks on the processor by OpenVINO.
 
-A batch is run picture by picture, side by side on as many streams as OpenVINO thinks best, each with cores of its own: so
-any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.
-Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch 4
-to 16: 0.67 to 0.9. A single picture gets all cores.
+A batch is run picture by picture, side by side on as many streams as OpenVINO thinks best, each with cores of its own:
+so any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.
+Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch
+4 to 16: 0.67 to 0.9. A single picture gets all cores.
 """
 
 from collections import OrderedDict
@@ -130,6 +130,9 @@ class OpenVinoEngine:
                 f"{self._path} must take pictures of {key.width}x{key.height}: {first_line(error)}; "
                 "choose another engine, or export it again"
             ) from error
+        if key.is_pixels:  # numbers are for the probe at the start; what was compiled for it is memory for nothing now
+            for plain in [known for known in self._compiled if not known.is_pixels]:
+                del self._compiled[plain]
         self._compiled[key] = requests
         while len(self._compiled) > _MAX_COMPILED:
             self._compiled.popitem(last=False)

@@ -1,7 +1,7 @@
 """The one thing a network must be able to do, whichever library runs it.
 
-An engine is built once from a model file and called with numpy arrays. It knows nothing of people: shapes in, shapes out.
-Engines are called from one thread at a time.
+An engine is built once from a model file and called with numpy arrays. It knows nothing of people: shapes in, shapes
+out. Engines are called from one thread at a time.
 """
 
 from dataclasses import dataclass

@@ -61,18 +61,23 @@ def test_of_boxes_on_one_person_the_best_stays() -> None:
 def test_nothing_found_is_an_empty_answer() -> None:
     found = decode("yolo", np.zeros((84, 50), dtype=np.float32), 0, 0.25, (640, 640))
     boxes, scores = suppress(found, 0.7)
-    assert boxes.shape == (0, 4) and scores.shape == (0,)
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
 
 
 def test_the_candidates_for_suppression_are_bounded() -> None:
     corners = np.random.default_rng(0).uniform(0, 5000, (8000, 2)).astype(np.float32)
     scores = np.linspace(0.1, 0.9, 8000, dtype=np.float32)
     _, kept = suppress((np.concatenate([corners, corners + 1], axis=1), scores), 0.7)
-    assert len(kept) <= 1000 and kept.min() > 0.7
+    assert len(kept) <= 1000
+    assert kept.min() > 0.7
 
 
 def test_an_output_of_another_family_is_seen() -> None:
-    assert fits("yolo", (None, 84, None), 80) and fits("yolo", (1, 5, 8400), 1)
-    assert fits("yolox", (1, 3549, 85), 80) and fits("yolo_end2end", (1, 300, 6), 80)
-    assert not fits("yolo", (1, 300, 6), 80) and not fits("yolox", (1, 84, 8400), 80)
+    assert fits("yolo", (None, 84, None), 80)
+    assert fits("yolo", (1, 5, 8400), 1)
+    assert fits("yolox", (1, 3549, 85), 80)
+    assert fits("yolo_end2end", (1, 300, 6), 80)
+    assert not fits("yolo", (1, 300, 6), 80)
+    assert not fits("yolox", (1, 84, 8400), 80)
     assert not fits("yolo", (1, 84), 80)

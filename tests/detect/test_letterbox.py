@@ -30,9 +30,11 @@ def test_the_picture_lies_within_the_network_and_fills_one_side(
     assert 0 <= layout.left <= layout.network[0] - layout.scaled[0]
     assert 0 <= layout.top <= layout.network[1] - layout.scaled[1]
     assert layout.scaled[0] == 640 or layout.scaled[1] == 384
-    assert layout.network[0] <= 640 and layout.network[1] <= 384
+    assert layout.network[0] <= 640
+    assert layout.network[1] <= 384
     if stride:
-        assert layout.network[0] % stride == 0 and layout.network[1] % stride == 0
+        assert layout.network[0] % stride == 0
+        assert layout.network[1] % stride == 0
     else:
         assert layout.network == (640, 384)
 

@@ -83,7 +83,7 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
 
 def test_a_network_of_another_size_is_refused(tmp_path: Path) -> None:
     engine = load_engine(answers(tmp_path / "m.onnx", np.zeros((5, 20)), height=96, width=96), Models())
-    with pytest.raises(ModelError, match="must take 64x64 .* takes 96x96"):
+    with pytest.raises(ModelError, match=r"must take 64x64 .* takes 96x96"):
         Detector(engine, SPEC, Detect())
 
 

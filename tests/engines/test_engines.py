@@ -106,7 +106,7 @@ def test_a_file_that_is_no_network_is_refused_by_name(
 ) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="broken.onnx") as refusal:
+    with pytest.raises(ModelError, match=r"broken\.onnx") as refusal:
         load_engine(path, Models(engine=name))
     assert "\n" not in str(refusal.value)
 
@@ -126,7 +126,7 @@ def test_a_network_that_takes_no_colour_pictures_is_refused(tmp_path: Path, name
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["b", 5, "h", "w"]))
     del model.graph.value_info[:]
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="m.onnx"):
+    with pytest.raises(ModelError, match=r"m\.onnx"):
         load_engine(path, Models(engine=name))
 
 
@@ -141,5 +141,5 @@ def test_a_batch_of_the_wrong_shape_is_refused(tmp_path: Path, name: Literal["op
 
 @pytest.mark.parametrize("name", ["tensorrt", "torch"])
 def test_an_engine_that_is_not_there_says_what_to_do(tmp_path: Path, name: Literal["tensorrt", "torch"]) -> None:
-    with pytest.raises(ModelError, match="set models.engine to auto"):
+    with pytest.raises(ModelError, match=r"set models\.engine to auto"):
         load_engine(channel_means(tmp_path / "m.onnx"), Models(engine=name))

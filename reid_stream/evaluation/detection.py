@@ -1,0 +1,110 @@
+"""How well people are found in a clip with truth: average precision (COCO's rules, by `supervision`).
+
+    python -m reid_stream.evaluation.detection DETECTOR CLIP TRUTH [--every 5] [--precision f32]
+
+DETECTOR is a detector bundle's folder, CLIP a video, TRUTH its MOT text. Truth marked with confidence 0 is neither a
+hit nor a miss, as MOTChallenge prescribes.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reid_stream.config import Detect, Models
+from reid_stream.records import CameraId, Detections, Floats, Frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """Who is truly in one frame."""
+
+    boxes: Floats
+    """(n, 4) x1, y1, x2, y2 in pixels."""
+    is_ignored: npt.NDArray[np.bool_]
+    """(n,) neither to be found nor to be missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Average precision of one class, in [0, 1]."""
+
+    ap50: float
+    """A box counts from an intersection over union of 0.5."""
+    ap: float
+    """Mean over 0.5, 0.55 … 0.95."""
+
+
+def read_truth(path: Path) -> dict[int, People]:
+    """Read MOT text into the people of each frame, counted from 1."""
+    rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(7))
+    truth = {}
+    for number in np.unique(rows[:, 0]).astype(int):
+        here = rows[rows[:, 0] == number]
+        boxes = np.concatenate([here[:, 2:4], here[:, 2:4] + here[:, 4:6]], axis=1).astype(np.float32)
+        truth[int(number)] = People(boxes=boxes, is_ignored=here[:, 6] == 0)
+    return truth
+
+
+def average_precision(found: Sequence[Detections], truth: Sequence[People]) -> Precision:
+    """Return the average precision over frames; both in the same order."""
+    import supervision as sv
+    from supervision.config import ISCROWD_DATA_FIELD
+    from supervision.metrics import MeanAveragePrecision
+
+    metric = MeanAveragePrecision()
+    for people, boxes in zip(truth, found, strict=True):
+        none = np.zeros(len(people.boxes), dtype=int)
+        ignored: dict[str, Any] = {ISCROWD_DATA_FIELD: people.is_ignored.astype(int)}
+        metric.update(
+            sv.Detections(xyxy=boxes.boxes, confidence=boxes.scores, class_id=np.zeros(len(boxes), dtype=int)),
+            sv.Detections(xyxy=people.boxes, class_id=none, data=ignored),
+        )
+    result = metric.compute()
+    return Precision(ap50=float(result.map50), ap=float(result.map50_95))
+
+
+def read_frames(clip: Path, every: int = 1) -> Iterator[tuple[int, Frame]]:
+    """Give every n-th frame of a video with its number, counted from 1."""
+    import av
+
+    with av.open(str(clip)) as container:
+        for number, picture in enumerate(container.decode(video=0), start=1):
+            if (number - 1) % every == 0:
+                image = picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                yield number, Frame(CameraId("clip"), number, float(picture.time or 0), "file", image)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print AP50 and AP of a detector on a clip."""
+    from reid_stream.bundle import MODEL_FILE, load_detector
+    from reid_stream.detect.yolo import Detector, spec_of
+    from reid_stream.engines.load import load_engine
+
+    parser = argparse.ArgumentParser(description="Average precision of a detector on a clip with truth.")
+    parser.add_argument("detector", type=Path)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--every", type=int, default=5, metavar="N", help="use every N-th frame")
+    parser.add_argument("--precision", choices=("auto", "f32", "bf16"), default="auto")
+    chosen = parser.parse_args(arguments)
+    spec = spec_of(load_detector(chosen.detector))
+    engine = load_engine(chosen.detector / MODEL_FILE, Models(precision=chosen.precision), pixels=spec.pixels)
+    # COCO's curve needs the weak boxes, too; the daemon's own thresholds would cut it off.
+    detector = Detector(engine, spec, Detect(score=0.01, min_height_px=0))
+    truth, found, people = read_truth(chosen.truth), [], []
+    nobody = People(np.empty((0, 4), np.float32), np.empty(0, np.bool_))
+    for number, frame in read_frames(chosen.clip, chosen.every):
+        found += detector([frame])
+        people.append(truth.get(number, nobody))
+    result = average_precision(found, people)
+    sys.stdout.write(f"{engine.name}: AP50 {result.ap50:.3f}, AP {result.ap:.3f} over {len(found)} frames\n")
+
+
+if __name__ == "__main__":
+    main()
