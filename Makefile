@@ -1,0 +1,83 @@
+# make demo | test | check | fix | bench | score | setup. Needs Python 3.11+, make and the package registries.
+DURATION ?= 60
+PYTHON ?= python3
+ARGS ?=
+
+# The demo's environment is the base install; tests have their own with the training and development tools on top.
+BASE := .venv-base
+DEV := .venv
+UV := .venv-uv/bin/uv
+DATA := $(wildcard ../shared/data)
+
+ifneq ($(DATA),)
+export REID_STREAM_DATA ?= $(abspath $(DATA))
+endif
+# ultralytics would otherwise install packages on its own.
+export YOLO_AUTOINSTALL := false
+# Copies where the cache is on another disk, without a warning.
+export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
+# Whatever environment is active is left alone.
+unexport VIRTUAL_ENV
+
+.PHONY: demo test check fix bench score setup requirements docs clean
+
+demo: $(BASE)/.ready
+	@$(BASE)/bin/python -m reid_stream.demo
+	@$(BASE)/bin/reid-stream --cameras .demo/cams.yaml --duration $(DURATION) $(ARGS)
+
+test: $(DEV)/.ready
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+check: $(DEV)/.ready
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+fix: $(DEV)/.ready
+	$(DEV)/bin/ruff format .
+	$(DEV)/bin/ruff check --fix .
+
+bench: $(DEV)/.ready
+	$(DEV)/bin/reid-stream bench pipeline $(ARGS)
+
+score: $(DEV)/.ready
+	$(DEV)/bin/python -m reid_stream.evaluation $(ARGS)
+
+setup: $(BASE)/.ready $(DEV)/.ready
+
+# What is generated from the settings: configs/default.yaml and the schema for editors.
+docs: $(DEV)/.ready
+	$(DEV)/bin/python -m reid_stream.configdocs
+
+# New pins, for every Python and machine; no index host is written into them.
+requirements: $(UV)
+	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate \
+		--extra headless -o requirements/base.txt >/dev/null
+	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate -c requirements/base.txt \
+		--extra headless --extra dev --extra train --extra eval -o requirements/dev.txt >/dev/null
+
+clean:
+	rm -rf .demo $(BASE) $(DEV) .venv-uv
+
+$(UV):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
+		f"Python 3.11 or newer is needed, {v[0]}.{v[1]} was found; name another: make PYTHON=python3.12 ...")'
+	@echo "setup: the installer (uv)"
+	@$(PYTHON) -m venv .venv-uv || { echo "setup: 'python3 -m venv' does not work; install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(BASE)/.ready: requirements/base.txt pyproject.toml | $(UV)
+	@echo "setup: the daemon, about 740 MB below $(BASE)"
+	@test -x $(BASE)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(BASE)
+	$(UV) pip sync --python $(BASE)/bin/python requirements/base.txt
+	@$(UV) pip install --quiet --python $(BASE)/bin/python --no-deps --editable .
+	@touch $@
+
+$(DEV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
+	@echo "setup: tests and training, about 6.6 GB below $(DEV)"
+	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DEV)
+	$(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
+	@$(UV) pip install --quiet --python $(DEV)/bin/python --no-deps --editable .
+	@touch $@
