@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, events, models
+from reid_stream.commands import bench, check, evaluate, events, models
 from reid_stream.errors import ReidStreamError
 
 
@@ -65,6 +65,7 @@ def run(
 
 app.command()(check.check)
 app.command()(events.events)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 

@@ -1,0 +1,23 @@
+"""An event stream as a subscriber saw it: at once, and after its corrections."""
+
+from reid_stream.evaluation.stream import Timeline, boxes_of
+from tests.test_roster import entered, merged
+
+CAMERAS = {"door": Timeline(10.0, 10.0), "till": Timeline(10.0, 10.0)}
+
+
+def test_times_become_frame_numbers_from_one() -> None:
+    assert Timeline(100.0, 25.0).frame(100.0) == 1
+    assert Timeline(100.0, 25.0).frame(100.0 + 7 / 25 + 1e-4) == 8
+
+
+def test_a_merge_renames_the_past_only_for_those_who_follow_corrections() -> None:
+    told = boxes_of([entered("s-1", "door"), entered("s-2", "till", at=10.3), merged("s-2", "s-1")], CAMERAS)
+    assert told.at_once["till"].people == ("s-2",)
+    assert told.in_the_end["till"].people == ("s-1",)
+    assert told.in_the_end["till"].frames.tolist() == [4]
+
+
+def test_merges_of_merges_lead_to_the_last_one() -> None:
+    events = [entered("s-3", "till"), merged("s-3", "s-2"), merged("s-2", "s-1")]
+    assert boxes_of(events, CAMERAS).in_the_end["till"].people == ("s-1",)
