@@ -142,7 +142,7 @@ class Track(Section):
     """A new track begins with a box at least this good; lower for a detector that is less sure of itself."""
     high_score: Fraction = 0.6
     """Boxes at least this good are matched first, weaker ones only prolong tracks (ByteTrack, section 3)."""
-    first_iou: Fraction = 0.15
+    first_iou: Fraction = 0.2
     """Least overlap of a track and a good box, both a little widened; low, since frames are far apart at low rates."""
 
 
