@@ -131,6 +131,7 @@ class CameraThread:
             self.stats.rate = self._read_rate.tick(time.monotonic())
             stream_s = source.seconds(picture)
             stamp = player.stamp(stream_s)
+            when = stamp.at if stream_s is None or source.is_recorded else stream_s
             is_due = player.wait(stamp)
             if self._stop.is_set():
                 return

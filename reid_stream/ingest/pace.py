@@ -25,7 +25,7 @@ class RateCap:
         if stream_s < self._due_s - TOLERANCE * self._interval_s:
             return False
         # From the schedule and not from this frame, so that 25 fps becomes 10 by every second and third in turn.
-        self._due_s = max(self._due_s, stream_s - TOLERANCE * self._interval_s) + self._interval_s
+        self._due_s = max(self._due_s, stream_s - self._interval_s) + self._interval_s
         return True
 
 

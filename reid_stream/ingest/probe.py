@@ -14,6 +14,9 @@ from reid_stream.records import CameraId, ClockQuality
 LOOK_S = 3.0
 """How long to watch a live camera for its rate and for its clock, which it tells with the first RTCP report."""
 
+BURST_S = 0.3
+"""Pictures that come so soon after the first one say nothing of the rate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -67,7 +70,7 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Prob
     quality: ClockQuality = "arrival"
     size: tuple[int, int] | None = None
     first_s = 0.0
-    pictures = 0
+    steady: list[float] = []
     with open_source(camera, settings) as source:
         for heard in source.read(lambda stream_s, is_key: True):
             now = time.time()
@@ -77,15 +80,16 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Prob
                 first_s = first_s or passed_s
                 size = (picture.width, picture.height)
                 quality = clock.stamp(source.seconds(picture), now).clock
-                pictures += 1
-            if pictures and (source.is_recorded or passed_s - first_s >= look_s):
+                steady.append(passed_s)
+            if steady and (source.is_recorded or passed_s - first_s >= look_s):
                 break
         if size is None:
             raise StreamError(f"{source.name} must be a video, no picture of it can be decoded")
-        watched_s = time.monotonic() - began - first_s
+        # The first pictures come at once, since they waited while FFmpeg looked at the stream.
+        steady = [at for at in steady if at > first_s + BURST_S]
         rate = source.rate or 0.0
-        if not source.is_recorded and pictures > 1:
-            rate = (pictures - 1) / watched_s
+        if not source.is_recorded and len(steady) > 2:
+            rate = (len(steady) - 1) / (steady[-1] - steady[0])
         return Probed(
             camera=CameraId(camera.id),
             name=source.name,
