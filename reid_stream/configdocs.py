@@ -21,7 +21,7 @@ SCHEMA = Path("configs/schemas/cams.schema.json")
 _WIDTH = 120
 _HEAD = """\
 # yaml-language-server: $schema=schemas/cams.schema.json
-# Every key of cams.yaml with its default; leave out what you do not change. Only `cameras` with `id` and `url` is needed.
+# Every key of cams.yaml with its default; leave out what you do not change. Only `cameras` with `id`, `url` is needed.
 # ${NAME} and ${NAME:-default} in a text are environment variables; relative paths start from this file's folder.
 # Written by `python -m reid_stream.configdocs`.
 """
@@ -73,7 +73,7 @@ def _default(name: str, field: FieldInfo) -> str:
     return str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _with_variables(node: Any) -> Any:  # noqa: ANN401 (JSON)
+def _with_variables(node: Any) -> Any:
     """Let `${NAME}` stand where an editor would ask for a number or a boolean."""
     if isinstance(node, list):
         return [_with_variables(item) for item in node]

@@ -1,8 +1,8 @@
 """cams.yaml -> Settings: variables and secret files filled in, paths made absolute, all faults told at once.
 
-    cams.yaml, line 12: cameras[1].max_fps: must be greater than 0, found -1; allowed: a number above 0, at most 120, or null
+    cams.yaml, line 12: cameras[1].max_fps: must be greater than 0, found -1; allowed: a number above 0, at most 120
 
-A password is never part of a message, and neither is the source of an error: `raise ... from None`, since pydantic's and
+A password is never part of a message. Causes of errors are not chained (`raise ... from None`), since pydantic's and
 ruamel's own errors quote what they were given.
 """
 
@@ -228,7 +228,7 @@ def _sections_with_secrets(top: dict[str, Value]) -> Iterable[tuple[Keys, dict[s
 
 
 def _fill_in_secrets(tree: Tree, folder: Path) -> None:
-    assert isinstance(tree.value, dict)  # noqa: S101 (`load` has looked)
+    assert isinstance(tree.value, dict)  # `load` has looked
     for keys, section in _sections_with_secrets(tree.value):
         name = section.get("password_file")
         if not isinstance(name, str) or section.get("password") is not None:

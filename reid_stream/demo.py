@@ -2,7 +2,7 @@
 
     footage -> street.avi -> plaza.mp4 (another crop, scale, colour, some seconds later) -> cams.yaml
 
-`python -m reid_stream.demo` does it below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. A second call finds all
+`python -m reid_stream.demo` does it below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. Again, all is found
 done. Needs no camera, no GPU, no Redis, no ffmpeg.
 """
 
@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 from rich.console import Console
 
 from reid_stream import shelf
 from reid_stream.errors import ConfigError, ModelError, ReidStreamError
+from reid_stream.records import UInt8
 
 NAME = "vtest.avi"
 SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"
@@ -92,7 +94,7 @@ def second_view(source: Path, out: Path, say: Say) -> None:
     with av.open(str(source)) as reader, av.open(str(part), "w", format="mp4") as writer:
         video = reader.streams.video[0]
         video.thread_type = "AUTO"
-        rate = video.average_rate or 10
+        rate = video.average_rate or Fraction(10)
         stream = writer.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast"})
         stream.width, stream.height = _SIZE
         stream.pix_fmt = "yuv420p"
@@ -100,14 +102,14 @@ def second_view(source: Path, out: Path, say: Say) -> None:
         stream.gop_size = round(float(rate))
         total = video.frames or 0
         for number, frame in enumerate(reader.decode(video)):
-            image = frame.to_ndarray(format="rgb24")
+            image: UInt8 = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
             h, w = image.shape[:2]
             x1, y1, x2, y2 = (round(share * side) for share, side in zip(_CROP, (w, h, w, h), strict=True))
             image = np.ascontiguousarray(image[y1:y2, x1:x2])
             image = np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
             view = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(*_SIZE, format="yuv420p")
             view.pts = number
-            view.time_base = 1 / rate if not isinstance(rate, int) else None
+            view.time_base = 1 / rate
             writer.mux(stream.encode(view))
             if number % 200 == 0:
                 say(f"second camera: frame {number} of {total}")
@@ -161,7 +163,7 @@ def _from_debian(_environ: Mapping[str, str], say: Say) -> Path:
 
 
 def _call(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 (fixed words)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
 
 
 def _cache() -> Path:
@@ -197,17 +199,17 @@ def _models(folder: Path, environ: Mapping[str, str], say: Say) -> dict[str, str
 def _wrapped(data: Path, folder: Path, say: Say) -> Iterator[tuple[str, str]]:
     from reid_stream import make_bundle
 
-    sources = {
-        "detector": (data / "detector/yolo11n_dequant.onnx", "AGPL-3.0 (YOLO11 weights)"),
-        "embedder": (data / "reid/osnet_x0_25_msmt17.onnx", "MSMT17: research only"),
-    }
-    wraps = {"detector": make_bundle.wrap_detector, "embedder": make_bundle.wrap_embedder}
-    for kind, (network, licence) in sources.items():
-        out = folder / kind
-        if shelf.kind_of(out) != kind:
-            say(f"models: wrapping {network.name} as {kind}")
-            wraps[kind](network, out, licence=licence)
-        yield kind, str(out.resolve())
+    detector, embedder = folder / "detector", folder / "embedder"
+    if shelf.kind_of(detector) != "detector":
+        say("models: wrapping YOLO11n as the detector")
+        network = data / "detector/yolo11n_dequant.onnx"
+        make_bundle.wrap_detector(network, detector, licence="AGPL-3.0 (YOLO11 weights)")
+    yield "detector", str(detector.resolve())
+    if shelf.kind_of(embedder) != "embedder":
+        say("models: wrapping OSNet as the embedder")
+        network = data / "reid/osnet_x0_25_msmt17.onnx"
+        make_bundle.wrap_embedder(network, embedder, licence="trained on MSMT17: research only")
+    yield "embedder", str(embedder.resolve())
 
 
 def _cams(models: Mapping[str, str]) -> str:
@@ -241,8 +243,9 @@ def _brief(error: Exception) -> str:
 def main() -> None:
     """Prepare `.demo/` and say what was done."""
     console = Console(stderr=True, highlight=False)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     try:
-        prepare(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER, os.environ, lambda text: console.print(f"demo: {text}"))
+        prepare(folder, os.environ, lambda text: console.print(f"demo: {text}"))
     except ReidStreamError as error:
         console.print(f"demo: {error}", style="red")
         raise SystemExit(error.exit_code) from None

@@ -94,11 +94,11 @@ def read(path: Path, environ: Mapping[str, str]) -> Tree:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}, line {line}: must be UTF-8 text, found byte 0x{data[error.start]:02x}") from error
-    except _SyntaxFault as error:
+    except _NoYamlError as error:
         raise ConfigError(f"{path}, line {error.line}: must be YAML: {error.problem}") from error
 
 
-class _SyntaxFault(Exception):
+class _NoYamlError(Exception):
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
         self.line = line
@@ -119,15 +119,15 @@ def parse(text: str, environ: Mapping[str, str]) -> Tree:
         problem = str(error.problem or error.context or "unreadable")
         # The name of an alias may be a password that begins with `*`.
         problem = re.sub(r"(alias) '.*", r"\1; put text that begins with * in quotes", problem, flags=re.DOTALL)
-        raise _SyntaxFault(mark.line + 1 if mark else 1, " ".join(problem.split())) from None
+        raise _NoYamlError(mark.line + 1 if mark else 1, " ".join(problem.split())) from None
     except YAMLError as error:
         position = getattr(error, "position", 0)
-        raise _SyntaxFault(text.count("\n", 0, position) + 1, "a character that text must not hold") from None
+        raise _NoYamlError(text.count("\n", 0, position) + 1, "a character that text must not hold") from None
     except RecursionError:
-        raise _SyntaxFault(1, "nested too deeply") from None
+        raise _NoYamlError(1, "nested too deeply") from None
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # ruamel lets some of these through for odd directives and tags.
-        raise _SyntaxFault(1, f"not understood ({type(error).__name__})") from None
+        raise _NoYamlError(1, f"not understood ({type(error).__name__})") from None
     return tree
 
 
@@ -143,9 +143,9 @@ class _Reader:
         line = node.start_mark.line + 1
         self.tree.lines.setdefault(keys, line)
         if self.count > _MAX_VALUES:
-            raise _SyntaxFault(line, f"at most {_MAX_VALUES} values, found more (an alias repeated?)")
+            raise _NoYamlError(line, f"at most {_MAX_VALUES} values, found more (an alias repeated?)")
         if id(node) in around or len(around) > _MAX_DEPTH:
-            raise _SyntaxFault(line, "nested too deeply (an alias within itself?)")
+            raise _NoYamlError(line, "nested too deeply (an alias within itself?)")
         around = (*around, id(node))
         if isinstance(node, MappingNode):
             return self._mapping(node, keys, around)

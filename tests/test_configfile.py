@@ -1,6 +1,7 @@
 """cams.yaml: what is read, and what is said about each way to get it wrong."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -45,69 +46,198 @@ WRONG = [
     ("control character", "site: \x01\n", "line 1: must be YAML: a character that text must not hold"),
     ("two documents", CAMERAS + "---\nsite: b\n", "line 4: must be YAML: but found another document"),
     ("alias within itself", "a: &x [*x]\n", "nested too deeply"),
-    ("many aliases", "\n".join([f"a{i}: &a{i} [{', '.join([f'*a{i-1}'] * 9) if i else 0}]" for i in range(9)]), "values"),
+    (
+        "many aliases",
+        "\n".join([f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 0}]" for i in range(9)]),
+        "values",
+    ),
     ("tag", CAMERAS + "site: !!python/object:os.system x\n", "line 4: site: must be a plain value, found a YAML tag"),
     ("key twice", CAMERAS + "site: a\nsite: b\n", "line 5: site: a key must appear once, found it on line 4 already"),
     ("number as key", CAMERAS + "1: 2\n", "line 4: a key must be text"),
     ("no cameras", "site: shop\n", "line 1: cameras: must be given, found nothing; allowed: a list"),
     ("no camera in the list", "cameras: []\n", "line 1: cameras: must have at least 1 entries, found a list"),
     ("cameras is a mapping", "cameras:\n  door: {url: x}\n", "line 1: cameras: must be a list, found a mapping"),
-    ("camera is text", "cameras:\n  - rtsp://u:geheim@h/\n", "line 2: cameras[0]: must be a mapping of keys, found 'rtsp"),
+    (
+        "camera is text",
+        "cameras:\n  - rtsp://u:geheim@h/\n",
+        "line 2: cameras[0]: must be a mapping of keys, found 'rtsp",
+    ),
     ("no id", "cameras:\n  - url: a.mp4\n", "line 2: cameras[0].id: must be given, found nothing"),
     ("no url", "cameras:\n  - id: a\n", "line 2: cameras[0].url: must be given, found nothing"),
-    ("misspelt key", CAMERAS + "    max_fsp: 5\n", "line 4: cameras[0].max_fsp: must be a known key, found 'max_fsp' (did"),
-    ("misspelt section", CAMERAS + "redsi: {}\n", "line 4: redsi: must be a known key, found 'redsi' (did you mean 'redis'?)"),
-    ("rate below 0", CAMERAS + "    max_fps: -1\n", "cams.yaml, line 4: cameras[0].max_fps: must be greater than 0, found -1; "
-     "allowed: a number above 0, at most 120, or null"),
+    (
+        "misspelt key",
+        CAMERAS + "    max_fsp: 5\n",
+        "line 4: cameras[0].max_fsp: must be a known key, found 'max_fsp' (did",
+    ),
+    (
+        "misspelt section",
+        CAMERAS + "redsi: {}\n",
+        "line 4: redsi: must be a known key, found 'redsi' (did you mean 'redis'?)",
+    ),
+    (
+        "rate below 0",
+        CAMERAS + "    max_fps: -1\n",
+        "cams.yaml, line 4: cameras[0].max_fps: must be greater than 0, found -1; "
+        "allowed: a number above 0, at most 120, or null",
+    ),
     ("rate too high", CAMERAS + "    max_fps: 1000\n", "line 4: cameras[0].max_fps: must be at most 120, found 1000"),
     ("rate is text", CAMERAS + "    max_fps: fast\n", "line 4: cameras[0].max_fps: must be a number, found 'fast'"),
     ("rate is true", CAMERAS + "    max_fps: true\n", "line 4: cameras[0].max_fps: must be a number, found true"),
-    ("endless time", CAMERAS + "ingest:\n  read_timeout_s: .inf\n", "line 5: ingest.read_timeout_s: must be a finite number"),
-    ("not a number", CAMERAS + "match: {similarity: .nan}\n", "line 4: match.similarity: must be a finite number, found nan"),
-    ("transport", CAMERAS + "    transport: sctp\n", "line 4: cameras[0].transport: must be one of the allowed values, "
-     "found 'sctp'; allowed: tcp, udp"),
+    (
+        "endless time",
+        CAMERAS + "ingest:\n  read_timeout_s: .inf\n",
+        "line 5: ingest.read_timeout_s: must be a finite number",
+    ),
+    (
+        "not a number",
+        CAMERAS + "match: {similarity: .nan}\n",
+        "line 4: match.similarity: must be a finite number, found nan",
+    ),
+    (
+        "transport",
+        CAMERAS + "    transport: sctp\n",
+        "line 4: cameras[0].transport: must be one of the allowed values, found 'sctp'; allowed: tcp, udp",
+    ),
     ("resize of one number", CAMERAS + "    resize: [640]\n", "line 4: cameras[0].resize[1]: must be given"),
-    ("resize too small", CAMERAS + "    resize: [640, 0]\n", "line 4: cameras[0].resize[1]: must be at least 32, found 0"),
-    ("enabled is a word", CAMERAS + "    enabled: perhaps\n", "line 4: cameras[0].enabled: must be true or false, found 'per"),
-    ("none enabled", CAMERAS + "    enabled: false\n", "line 1: cameras: at least one camera must be enabled, found none"),
-    ("id with a space", "cameras:\n  - id: a b\n    url: x\n", "line 2: cameras[0].id: must be text of the allowed form, found"),
+    (
+        "resize too small",
+        CAMERAS + "    resize: [640, 0]\n",
+        "line 4: cameras[0].resize[1]: must be at least 32, found 0",
+    ),
+    (
+        "enabled is a word",
+        CAMERAS + "    enabled: perhaps\n",
+        "line 4: cameras[0].enabled: must be true or false, found 'per",
+    ),
+    (
+        "none enabled",
+        CAMERAS + "    enabled: false\n",
+        "line 1: cameras: at least one camera must be enabled, found none",
+    ),
+    (
+        "id with a space",
+        "cameras:\n  - id: a b\n    url: x\n",
+        "line 2: cameras[0].id: must be text of the allowed form, found",
+    ),
     ("id is a number", "cameras:\n  - id: 1\n    url: x\n", "line 2: cameras[0].id: must be text, found 1"),
-    ("id twice", CAMERAS + "  - id: door\n    url: x\n", "line 4: cameras[1].id: every camera needs its own id, found 'door' on "
-     "line 2 already"),
-    ("scheme", "cameras:\n  - id: a\n    url: ftp://h/x\n", "line 3: cameras[0].url: must be a kind of source that can be read, "
-     "found ftp://; allowed: rtsp://"),
+    (
+        "id twice",
+        CAMERAS + "  - id: door\n    url: x\n",
+        "line 4: cameras[1].id: every camera needs its own id, found 'door' on line 2 already",
+    ),
+    (
+        "scheme",
+        "cameras:\n  - id: a\n    url: ftp://h/x\n",
+        "line 3: cameras[0].url: must be a kind of source that can be read, found ftp://; allowed: rtsp://",
+    ),
     ("no host", "cameras:\n  - id: a\n    url: rtsp:///s\n", "line 3: cameras[0].url: must name a host, found none"),
-    ("port", "cameras:\n  - id: a\n    url: rtsp://h:99999/s\n", "line 3: cameras[0].url: must have a host and a port from 1"),
+    (
+        "port",
+        "cameras:\n  - id: a\n    url: rtsp://h:99999/s\n",
+        "line 3: cameras[0].url: must have a host and a port from 1",
+    ),
     ("url is blank", "cameras:\n  - id: a\n    url: ' '\n", "line 3: cameras[0].url: must be one line of visible text"),
-    ("loop of a stream", CAMERAS + "    loop: true\n", "line 4: cameras[0].loop: loop is for files only, found a rtsp camera"),
-    ("region in pixels", CAMERAS + "    region: [[0, 0], [640, 0], [640, 480]]\n", "line 4: cameras[0].region[1]: corners must be "
-     "fractions in 0..1, found [640, 0]"),
-    ("region of two corners", CAMERAS + "    region: [[0, 0], [1, 1]]\n", "line 4: cameras[0].region: a polygon needs at least 3"),
-    ("region is a line", CAMERAS + "    region: [[0, 0], [0.5, 0.5], [1, 1]]\n", "line 4: cameras[0].region: must enclose an area"),
-    ("region crosses itself", CAMERAS + "    ignore:\n      - [[0, 0], [1, 1], [1, 0.5], [0, 1]]\n", "line 5: cameras[0].ignore[0]: "
-     "must not cross itself"),
-    ("ignore is one polygon", CAMERAS + "    ignore: [[0, 0], [1, 0], [1, 1]]\n", "line 4: cameras[0].ignore: must be a list of polygons"),
-    ("password alone", CAMERAS + "    password: geheim\n", "line 4: cameras[0].password: password needs a username, found none"),
-    ("password is a list", CAMERAS + "    username: u\n    password: [geheim]\n", "line 5: cameras[0].password: must be text, found "
-     "(hidden)"),
-    ("two passwords", CAMERAS + "    username: u\n    password: geheim\n    password_file: f\n", "give password or password_file"),
-    ("secret file", CAMERAS + "    username: u\n    password_file: none.txt\n", "line 5: cameras[0].password_file: must be a "
-     "readable file, found: No such file"),
-    ("user twice", "cameras:\n  - id: a\n    url: rtsp://u:geheim@h/s\n    username: u\n", "line 3: cameras[0].url: credentials must"),
-    ("variable", CAMERAS + "    username: ${NOBODY_SET_ME}\n", "line 4: cameras[0].username: environment variable NOBODY_SET_ME must "
-     "be set"),
-    ("half a variable", CAMERAS + "    username: ${HALF\n", "line 4: cameras[0].username: an environment variable must be ${NAME}"),
-    ("redis scheme", CAMERAS + "redis:\n  url: http://:geheim@h/\n", "line 5: redis.url: must be a Redis, found http://; allowed: "
-     "embedded, redis://"),
-    ("redis port with url", CAMERAS + "redis:\n  url: redis://h\n  port: 7000\n", "line 6: redis.port: port is for the embedded"),
-    ("empty section", CAMERAS + "redis:\n", "line 4: redis: must be a mapping of keys, found nothing (leave the key out"),
-    ("site in capitals", CAMERAS + "site: Shop\n", "line 4: site: must be text of the allowed form, found 'Shop'; allowed: text "
-     "matching ^[a-z0-9]"),
-    ("share above one", CAMERAS + "detect:\n  score: 50\n", "line 5: detect.score: must be at most 1, found 50; allowed: a number at "
-     "least 0, at most 1"),
-    ("half a batch", CAMERAS + "detect: {max_batch: 1.5}\n", "line 4: detect.max_batch: must be a whole number, found 1.5"),
-    ("backoff", CAMERAS + "ingest:\n  backoff_first_s: 60\n", "line 5: ingest.backoff_first_s: must be at most backoff_max_s (30)"),
-]  # fmt: skip
+    (
+        "loop of a stream",
+        CAMERAS + "    loop: true\n",
+        "line 4: cameras[0].loop: loop is for files only, found a rtsp camera",
+    ),
+    (
+        "region in pixels",
+        CAMERAS + "    region: [[0, 0], [640, 0], [640, 480]]\n",
+        "line 4: cameras[0].region[1]: corners must be fractions in 0..1, found [640, 0]",
+    ),
+    (
+        "region of two corners",
+        CAMERAS + "    region: [[0, 0], [1, 1]]\n",
+        "line 4: cameras[0].region: a polygon needs at least 3",
+    ),
+    (
+        "region is a line",
+        CAMERAS + "    region: [[0, 0], [0.5, 0.5], [1, 1]]\n",
+        "line 4: cameras[0].region: must enclose an area",
+    ),
+    (
+        "region crosses itself",
+        CAMERAS + "    ignore:\n      - [[0, 0], [1, 1], [1, 0.5], [0, 1]]\n",
+        "line 5: cameras[0].ignore[0]: must not cross itself",
+    ),
+    (
+        "ignore is one polygon",
+        CAMERAS + "    ignore: [[0, 0], [1, 0], [1, 1]]\n",
+        "line 4: cameras[0].ignore: must be a list of polygons",
+    ),
+    (
+        "password alone",
+        CAMERAS + "    password: geheim\n",
+        "line 4: cameras[0].password: password needs a username, found none",
+    ),
+    (
+        "password is a list",
+        CAMERAS + "    username: u\n    password: [geheim]\n",
+        "line 5: cameras[0].password: must be text, found (hidden)",
+    ),
+    (
+        "two passwords",
+        CAMERAS + "    username: u\n    password: geheim\n    password_file: f\n",
+        "give password or password_file",
+    ),
+    (
+        "secret file",
+        CAMERAS + "    username: u\n    password_file: none.txt\n",
+        "line 5: cameras[0].password_file: must be a readable file, found: No such file",
+    ),
+    (
+        "user twice",
+        "cameras:\n  - id: a\n    url: rtsp://u:geheim@h/s\n    username: u\n",
+        "line 3: cameras[0].url: credentials must",
+    ),
+    (
+        "variable",
+        CAMERAS + "    username: ${NOBODY_SET_ME}\n",
+        "line 4: cameras[0].username: environment variable NOBODY_SET_ME must be set",
+    ),
+    (
+        "half a variable",
+        CAMERAS + "    username: ${HALF\n",
+        "line 4: cameras[0].username: an environment variable must be ${NAME}",
+    ),
+    (
+        "redis scheme",
+        CAMERAS + "redis:\n  url: http://:geheim@h/\n",
+        "line 5: redis.url: must be a Redis, found http://; allowed: embedded, redis://",
+    ),
+    (
+        "redis port with url",
+        CAMERAS + "redis:\n  url: redis://h\n  port: 7000\n",
+        "line 6: redis.port: port is for the embedded",
+    ),
+    (
+        "empty section",
+        CAMERAS + "redis:\n",
+        "line 4: redis: must be a mapping of keys, found nothing (leave the key out",
+    ),
+    (
+        "site in capitals",
+        CAMERAS + "site: Shop\n",
+        "line 4: site: must be text of the allowed form, found 'Shop'; allowed: text matching ^[a-z0-9]",
+    ),
+    (
+        "share above one",
+        CAMERAS + "detect:\n  score: 50\n",
+        "line 5: detect.score: must be at most 1, found 50; allowed: a number at least 0, at most 1",
+    ),
+    (
+        "half a batch",
+        CAMERAS + "detect: {max_batch: 1.5}\n",
+        "line 4: detect.max_batch: must be a whole number, found 1.5",
+    ),
+    (
+        "backoff",
+        CAMERAS + "ingest:\n  backoff_first_s: 60\n",
+        "line 5: ingest.backoff_first_s: must be at most backoff_max_s (30)",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "part"), [pytest.param(text, part, id=name) for name, text, part in WRONG])
@@ -208,7 +338,7 @@ def test_default_yaml_has_every_key_and_the_defaults_of_the_settings() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     text = (CONFIGS / "default.yaml").read_text().splitlines()
-    for above, line in zip(text, text[1:], strict=False):
+    for above, line in pairwise(text):
         if ":" in line and not line.lstrip().startswith("#"):
             assert above.lstrip().startswith(("#", "-")), f"no reason above {line!r}"
 

@@ -110,7 +110,7 @@ def summary(snapshot: Snapshot) -> str:
     frames = "; ".join(
         f"{row.camera} {row.fps_used:.1f} frames/s used, {row.dropped} dropped" for row in snapshot.cameras
     )
-    cameras = "both cameras" if len(snapshot.cameras) == 2 else f"at least two of {len(snapshot.cameras)} cameras"  # noqa: PLR2004
+    cameras = "both cameras" if len(snapshot.cameras) == 2 else f"at least two of {len(snapshot.cameras)} cameras"
     kept = ""
     if len(snapshot.cameras) > 1:
         verb = "person" if snapshot.people_on_two == 1 else "people"
@@ -143,7 +143,9 @@ def _cameras(snapshot: Snapshot, most: int) -> Table:
     table.add_column("size")
     table.add_column("people", justify="right")
     # The ones in trouble first, so that they are seen when not all fit.
-    ordered = sorted(snapshot.cameras, key=lambda row: row.state == "up") if len(snapshot.cameras) > most else snapshot.cameras
+    ordered = list(snapshot.cameras)
+    if len(ordered) > most:
+        ordered.sort(key=lambda row: row.state == "up")
     for row in ordered[:most]:
         table.add_row(
             row.camera,
@@ -172,7 +174,7 @@ def _people(snapshot: Snapshot, most: int) -> Table:
     rows = sorted(snapshot.people, key=lambda row: (_number(row.person), row.since))
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row.person)]
     # Those on several cameras are what one wants to see; then the others, in the order of their numbers.
-    groups.sort(key=lambda group: len(group) < 2)  # noqa: PLR2004
+    groups.sort(key=lambda group: len(group) < 2)
     shown = 0
     for group in groups:
         for index, row in enumerate(group):
