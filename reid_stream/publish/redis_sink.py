@@ -3,9 +3,9 @@
     publish(): event ─▶ envelope, position ─▶ spool ─▶ memory      the caller's thread; never waits for Redis
     sender:    memory or spool ─▶ MULTI: XADD, PUBLISH, live keys ─▶ mark as delivered
 
-A batch is one transaction, so a lost answer leaves all of it or nothing. After any fault the sender looks which events the
-stream already has before it sends the rest, and what it had delivered shortly before a crash of Redis is sent again if
-Redis lost it. Thus every event is on the stream once and in order; on the Pub/Sub channel at most once.
+A batch is one transaction, so a lost answer leaves all of it or nothing. Before each batch the sender looks where the
+stream ends: behind the batch's first position, and it leaves out what is stored already; before the last event delivered,
+and Redis came back without it, so it goes again. Thus every event is on the stream once and in order; on the Pub/Sub channel at most once.
 """
 
 import threading
@@ -127,7 +127,6 @@ class RedisSink:
             stored = self._last_stored()
         self._positions = Positions(max(spool.last(), stored))
         self.counters.accepted = spool.waiting()
-        self._is_unsure = self.counters.accepted > 0 or stored < self._sent
         self._thread = threading.Thread(target=self._send_all, name="publish", daemon=True)
         self._thread.start()
 
@@ -198,8 +197,6 @@ class RedisSink:
             self._is_behind = True
 
     def _send_all(self) -> None:
-        import redis
-
         delay = _RETRY_FIRST_S
         while True:
             with self._changed:
@@ -208,12 +205,13 @@ class RedisSink:
                     return
             batch: list[tuple[Row, Event | None]] = []
             try:
-                if self._is_unsure:
-                    self._go_back_to_what_redis_has()
+                stored = self._last_stored()
+                if stored < self._sent:
+                    self._go_back_to(stored)
                 batch = self._take()
                 if batch:
-                    self._deliver(batch)
-            except (redis.exceptions.RedisError, OSError) as error:
+                    self._deliver(batch, stored)
+            except Exception as error:  # noqa: BLE001 (whatever it is, events wait on disk and the sender tries again)
                 self._note_fault(error)
                 with self._changed:
                     self._put_back(batch)
@@ -245,12 +243,15 @@ class RedisSink:
         self._memory = deque(loose)
         self._is_behind = True
 
-    def _deliver(self, batch: list[tuple[Row, Event | None]]) -> None:
-        known = self._stored_of([row for row, _ in batch]) if self._is_unsure else frozenset()
+    def _deliver(self, batch: list[tuple[Row, Event | None]], stored: Position) -> None:
+        known = self._stored_of([row for row, _ in batch]) if batch[0][0].position <= stored else frozenset()
         new = [(row, event) for row, event in batch if row.position not in known]
-        refused = self._add(new) if new else []
-        end = self._last_stored() if refused else NOWHERE
-        self._is_unsure = False
+        end = stored
+        if new and new[0][0].position <= stored:
+            refused = new
+        else:
+            refused = self._add(new) if new else []
+            end = self._last_stored() if refused else stored
         with self._changed:
             self.counters.found += len(known)
             self.counters.published += len(batch) - len(refused)
@@ -276,11 +277,7 @@ class RedisSink:
         events = [event if event is not None else decode(row.body).data for row, event in batch]
         for command in self._live.commands([event for event in events if not isinstance(event, Unknown)]):
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-        try:
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except Exception:
-            self._is_unsure = True
-            raise
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
         faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
         refused = []
         for item, answer in zip(batch, answers, strict=False):
@@ -289,7 +286,6 @@ class RedisSink:
             elif isinstance(answer, redis.exceptions.ResponseError):
                 faults.append(answer)
         if faults:
-            self._is_unsure = True
             raise faults[0]
         stored = self._stored_of([row for row, _ in refused])
         self.counters.found += len(stored)
@@ -336,17 +332,14 @@ class RedisSink:
             raise
         return Position.parse(answer["last-generated-id"].decode())
 
-    def _go_back_to_what_redis_has(self) -> None:
+    def _go_back_to(self, stored: Position) -> None:
         """Send again, as far as the spool remembers, what Redis came back without."""
-        stored = self._last_stored()
         with self._changed:
-            self._is_behind = True
-            if stored >= self._sent:
-                return
             lost = [row for row in self._spool.after(stored, -1) if row.position <= self._sent]
             if lost:
                 self.counters.resent += len(lost)
                 self.counters.published = max(self.counters.published - len(lost), 0)
+                self._is_behind = True
                 self._sent = Position.from_key(lost[0].position.key - 1)
                 _log.warning("redis came back without its last events, sent again", count=len(lost))
 
@@ -362,7 +355,6 @@ class RedisSink:
             self._spool.mark(self._sent, forget=forget)
 
     def _note_fault(self, error: BaseException) -> None:
-        self._is_unsure = True
         reason = cause(error)
         self.counters.faults[reason] += 1
         self._client.connection_pool.disconnect()

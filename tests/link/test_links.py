@@ -1,0 +1,190 @@
+"""One contract, held by every link over the real thing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid_stream.config import Redis
+from reid_stream.link.inproc import InprocLink
+from reid_stream.link.protocol import LinkClosedError, Receiver, Sender
+from reid_stream.link.redis import RedisReceiver, RedisSender
+from reid_stream.link.zmq import ZmqReceiver, ZmqSender
+from reid_stream.publish.connection import connect
+from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.records import CameraId, Observation, Perceived, TrackEnded, TrackId
+
+
+@dataclass
+class Ends:
+    sender: Sender
+    receiver: Receiver
+
+
+@pytest.fixture(params=["inproc", "zmq", "redis"])
+def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ends]:
+    if request.param == "inproc":
+        link = InprocLink(max_waiting=40)
+        yield Ends(link, link)
+        link.close()
+    elif request.param == "zmq":
+        receiver = ZmqReceiver(tmp_path / "link", max_batches=4)
+        sender = ZmqSender(tmp_path / "link", max_batches=4)
+        yield Ends(sender, receiver)
+        receiver.close()
+        sender.close()
+    else:
+        server = request.getfixturevalue("server")
+        sender_client, receiver_client = (connect(Redis(), url=server.url) for _ in range(2))
+        to, of = RedisSender(sender_client, "shop", max_waiting=40), RedisReceiver(receiver_client, "shop")
+        yield Ends(to, of)
+        to.close()
+        of.close()
+        sender_client.close()
+        receiver_client.close()
+
+
+def record(sequence: int, camera: str = "door") -> Perceived:
+    if sequence % 7 == 6:
+        return TrackEnded(run="r", camera=CameraId(camera), track=TrackId(1), sequence=sequence, seen_at=float(sequence))
+    return Observation(
+        run="r",
+        camera=CameraId(camera),
+        track=TrackId(1),
+        sequence=sequence,
+        seen_at=float(sequence),
+        clock="file",
+        box=(0, 0, 10, 20),
+        frame_size=(640, 480),
+        score=0.9,
+        quality=0.5,
+        vector=b"\x00\x3c" * 64,
+        model="m",
+    )
+
+
+def drain(receiver: Receiver, count: int, timeout_s: float = 20.0) -> list[Perceived]:
+    got: list[Perceived] = []
+    deadline = time.monotonic() + timeout_s
+    while len(got) < count and time.monotonic() < deadline:
+        got += receiver.receive(0.2)
+        receiver.acknowledge()
+    return got
+
+
+def test_nothing_is_lost_or_reordered_when_the_receiver_is_slower(ends: Ends) -> None:
+    sent = [record(number // 2, ("door", "till")[number % 2]) for number in range(1000)]
+
+    def send() -> None:
+        for at in range(0, len(sent), 10):
+            ends.sender.send(sent[at : at + 10])
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert drain(ends.receiver, len(sent)) == sent
+    thread.join(5)
+    assert not thread.is_alive()
+    assert ends.receiver.receive(0.05) == []
+
+
+def test_a_full_link_makes_the_sender_wait_and_close_frees_it(ends: Ends) -> None:
+    outcome: list[str] = []
+    sent = [0]
+
+    def send() -> None:
+        try:
+            while True:
+                ends.sender.send([record(sent[0] + number) for number in range(10)])
+                sent[0] += 10
+        except LinkClosedError:
+            outcome.append("closed")
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    before = -1
+    while before != sent[0]:
+        before = sent[0]
+        thread.join(0.5)
+    assert thread.is_alive()
+    assert 0 < sent[0] < 1000
+    ends.sender.close()
+    thread.join(10)
+    assert outcome == ["closed"]
+
+
+def test_an_empty_link_gives_nothing_after_the_time_out(ends: Ends) -> None:
+    began = time.monotonic()
+    assert ends.receiver.receive(0.2) == []
+    assert 0.1 < time.monotonic() - began < 2
+
+
+def test_what_was_not_acknowledged_comes_again_to_the_next_receiver(server: EmbeddedRedis) -> None:
+    client: Any = connect(Redis(), url=server.url)
+    sent = [record(number) for number in range(20)]
+    RedisSender(client, "shop").send(sent)
+    first = RedisReceiver(client, "shop")
+    assert first.receive(1.0) == sent
+    first.close()
+    second = RedisReceiver(client, "shop")
+    assert second.receive(1.0) == sent
+    second.acknowledge()
+    assert client.xlen("reid:shop:observations") == 0
+    assert RedisReceiver(client, "shop").receive(0.1) == []
+    client.close()
+
+
+def test_a_record_sent_twice_is_taken_once(server: EmbeddedRedis) -> None:
+    client: Any = connect(Redis(), url=server.url)
+    sender, receiver = RedisSender(client, "shop"), RedisReceiver(client, "shop")
+    sender.send([record(0), record(1)])
+    sender.send([record(1), record(2)])
+    assert drain(receiver, 3) == [record(0), record(1), record(2)]
+    assert receiver.duplicates == 1
+    client.close()
+
+
+def test_the_link_outlives_a_kill_9_of_redis(tmp_path: Path) -> None:
+    first = EmbeddedRedis(tmp_path / "redis")
+    clients: list[Any] = [connect(Redis(), url=first.url) for _ in range(2)]
+    sender, receiver = RedisSender(clients[0], "shop"), RedisReceiver(clients[1], "shop")
+    sent = [record(number) for number in range(300)]
+
+    def send() -> None:
+        for at in range(0, len(sent), 10):
+            sender.send(sent[at : at + 10])
+
+    sender.send([])
+    thread = threading.Thread(target=send)
+    thread.start()
+    got = drain(receiver, 50)
+    os.kill(first.pid, signal.SIGKILL)
+    first.stop()
+    with EmbeddedRedis(tmp_path / "redis", port=first.port):
+        got += drain(receiver, len(sent) - len(got))
+        thread.join(10)
+    assert got == sent
+    for client in clients:
+        client.close()
+
+
+def test_zmq_carries_records_between_processes(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.link.test_links import record; "
+        "from reid_stream.link.zmq import ZmqSender\n"
+        "s = ZmqSender(Path(sys.argv[1]))\n"
+        "for n in range(0, 500, 10): s.send([record(m) for m in range(n, n + 10)])\n"
+        "s.close()"
+    )
+    receiver = ZmqReceiver(tmp_path / "link")
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "link")], cwd=Path(__file__).parents[2])
+    assert drain(receiver, 500) == [record(number) for number in range(500)]
+    assert child.wait(20) == 0
+    receiver.close()
