@@ -1,0 +1,126 @@
+"""The tracks that are open on all cameras, and which of them were seen side by side (pure)."""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from reid_stream.match.tracklet import Key, Tracklet, are_apart
+from reid_stream.records import Box, CameraId, Observation, TrackEnded
+
+_LINGER_S = 10.0
+"""Ended tracks are remembered so long, for observations that come late."""
+_SILENT_S = 60.0
+"""Tracks whose camera fell silent without ending them are closed after so long."""
+
+
+class OpenTracks:
+    """Open tracks by serial."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, Tracklet] = {}
+        self._serials: dict[Key, int] = {}
+        self._instant: dict[CameraId, tuple[float, dict[int, Box]]] = {}
+        self.next_serial = 1
+
+    def __iter__(self) -> Iterator[Tracklet]:
+        return iter(self._tracks.values())
+
+    def __getitem__(self, serial: int) -> Tracklet:
+        return self._tracks[serial]
+
+    def __contains__(self, serial: int) -> bool:
+        return serial in self._tracks
+
+    def put(self, tracklet: Tracklet) -> None:
+        """Take in a track as known from elsewhere."""
+        self._tracks[tracklet.serial] = tracklet
+        self._serials[tracklet.key] = tracklet.serial
+
+    def find(self, seen: Observation | TrackEnded) -> Tracklet | None:
+        """Return the track of a record, if it is open."""
+        serial = self._serials.get((seen.run, seen.camera, seen.track))
+        return None if serial is None else self._tracks[serial]
+
+    def see(self, seen: Observation) -> Tracklet:
+        """Return the track of an observation, opened if it is new, with its times brought up to date."""
+        tracklet = self.find(seen)
+        if tracklet is None:
+            tracklet = Tracklet(
+                self.next_serial,
+                seen.run,
+                seen.camera,
+                seen.track,
+                seen.seen_at,
+                seen.seen_at,
+            )
+            self.next_serial += 1
+            self.put(tracklet)
+        if tracklet.last is None or seen.seen_at >= tracklet.last_at:
+            tracklet.last = msgspec.structs.replace(seen, vector=None)
+        tracklet.last_at = max(tracklet.last_at, seen.seen_at)
+        tracklet.first_at = min(tracklet.first_at, seen.seen_at)
+        return tracklet
+
+    def beside(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
+        """Note beside whom a track is seen at this very instant; return those who are new beside it."""
+        at, boxes = self._instant.get(seen.camera, (-np.inf, {}))
+        if at - _SILENT_S < seen.seen_at < at:
+            return []  # late: the instant it belongs to is over
+        if seen.seen_at != at:  # a new instant, or a clock that jumped back
+            boxes = {}
+            self._instant[seen.camera] = (seen.seen_at, boxes)
+        new = []
+        for serial, box in boxes.items():
+            other = self._tracks.get(serial)
+            if other is None or other is tracklet or serial in tracklet.apart or not are_apart(seen.box, box):
+                continue
+            tracklet.apart.add(serial)
+            other.apart.add(tracklet.serial)
+            new.append(other)
+        boxes[tracklet.serial] = seen.box
+        return new
+
+    def forbidden(self, tracklet: Tracklet) -> set[int]:
+        """Return the people a track cannot be, since they were seen beside it."""
+        people = {self._tracks[serial].person for serial in tracklet.apart if serial in self._tracks}
+        return {person for person in people if person is not None} | tracklet.apart_people
+
+    def rename(self, gone: int, into: int) -> None:
+        """Let the tracks of `gone` be `into`'s."""
+        for tracklet in self._tracks.values():
+            if tracklet.person == gone:
+                tracklet.person = into
+            if tracklet.split_from == gone:
+                tracklet.split_from = into
+            if gone in tracklet.apart_people:
+                tracklet.apart_people.discard(gone)
+                tracklet.apart_people.add(into)
+
+    def forget(self, person: int) -> None:
+        """Drop everything about a person who is no longer known; such a person has no track in view."""
+        for tracklet in list(self._tracks.values()):
+            tracklet.apart_people.discard(person)
+            if tracklet.person == person:
+                self._remove(tracklet)
+
+    def close(self, now: float) -> list[Tracklet]:
+        """Remove and return the tracks that ended long enough ago, or whose camera fell silent."""
+        done = [
+            t
+            for t in self._tracks.values()
+            if (t.ended_at is not None and now - t.ended_at > _LINGER_S) or now - t.last_at > _SILENT_S
+        ]
+        for tracklet in done:
+            self._remove(tracklet)
+        return done
+
+    def _remove(self, tracklet: Tracklet) -> None:
+        del self._tracks[tracklet.serial]
+        del self._serials[tracklet.key]
+        for serial in tracklet.apart:
+            other = self._tracks.get(serial)
+            if other is not None:
+                other.apart.discard(tracklet.serial)
+                if tracklet.person is not None:
+                    other.apart_people.add(tracklet.person)

@@ -1,0 +1,228 @@
+"""Decisions in, events out: who came into view, is in view, left (pure).
+
+A visit is one person on one camera without a gap of `left_after_s`. The law: every `entered` has exactly one `left`
+after it, with nothing of the same visit in between but `seen`; that holds through merges and splits, since the visit of
+an ID that stops being used ends before its correction is told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from reid_stream.config import Publish as PublishSettings
+from reid_stream.events import (
+    Event,
+    IdentityConfirmed,
+    IdentityEntered,
+    IdentityLeft,
+    IdentityMerged,
+    IdentityRetired,
+    IdentitySeen,
+    IdentitySplit,
+)
+from reid_stream.records import (
+    CameraId,
+    Confirmation,
+    Decision,
+    GlobalId,
+    Merge,
+    Observation,
+    Retirement,
+    Sighting,
+    Split,
+    TrackId,
+)
+
+# A track of which nothing was heard for so long is no longer remembered by a visit.
+_TRACK_S = 60.0
+
+
+class _Visit(msgspec.Struct):
+    """One person on one camera."""
+
+    sighting: Sighting
+    """The latest."""
+    since: float
+    last_at: float
+    told_at: float
+    """When `entered` or `seen` was last sent."""
+    tracks: dict[tuple[str, TrackId], float]
+    """(run, track) -> last seen at."""
+
+
+class Presence:
+    """Turn decisions into events; one a site, called from one thread."""
+
+    def __init__(self, settings: PublishSettings) -> None:
+        self._settings = settings
+        self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {}
+
+    @property
+    def people(self) -> int:
+        """How many people are in view."""
+        return len({person for person, _ in self._visits})
+
+    def present(self) -> dict[CameraId, set[GlobalId]]:
+        """Return who is in view of each camera that sees somebody."""
+        cameras: dict[CameraId, set[GlobalId]] = {}
+        for person, camera in self._visits:
+            cameras.setdefault(camera, set()).add(person)
+        return cameras
+
+    def update(self, decisions: Sequence[Decision], now: float) -> list[Event]:
+        """Tell what the decisions mean, in their order, and who has left by `now` (UTC seconds)."""
+        out: list[Event] = []
+        for decision in decisions:
+            match decision:
+                case Sighting():
+                    self._see(decision, out)
+                case Confirmation():
+                    out.append(_confirmed(decision))
+                case Merge():
+                    self._merge(decision, out)
+                case Split():
+                    self._split(decision, out)
+                case Retirement():
+                    self._leave_all(decision.person, out)
+                    out.append(_retired(decision))
+        out.extend(self.tick(now))
+        return out
+
+    def tick(self, now: float) -> list[Event]:
+        """Tell who has left by `now`."""
+        out: list[Event] = []
+        for key, visit in list(self._visits.items()):
+            if now - visit.last_at >= self._settings.left_after_s:
+                self._leave(key, out)
+        return out
+
+    def close(self) -> list[Event]:
+        """End all visits: the daemon stops looking."""
+        out: list[Event] = []
+        for key in list(self._visits):
+            self._leave(key, out)
+        return out
+
+    def _see(self, sighting: Sighting, out: list[Event]) -> None:
+        seen = sighting.observation
+        key = (sighting.person, seen.camera)
+        visit = self._visits.get(key)
+        if visit is not None and seen.seen_at - visit.last_at >= self._settings.left_after_s:
+            self._leave(key, out)
+            visit = None
+        if visit is None:
+            visit = _Visit(sighting, seen.seen_at, seen.seen_at, seen.seen_at, {})
+            self._visits[key] = visit
+            out.append(_entered(sighting, seen.seen_at))
+        elif seen.seen_at >= visit.last_at:
+            visit.sighting, visit.last_at = sighting, seen.seen_at
+            if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
+                visit.told_at = seen.seen_at
+                out.append(_seen(sighting, visit.since))
+        visit.tracks[seen.run, seen.track] = max(seen.seen_at, visit.tracks.get((seen.run, seen.track), seen.seen_at))
+        if len(visit.tracks) > 1:
+            visit.tracks = {t: at for t, at in visit.tracks.items() if visit.last_at - at < _TRACK_S}
+
+    def _merge(self, merge: Merge, out: list[Event]) -> None:
+        moved = [(camera, visit) for (person, camera), visit in self._visits.items() if person == merge.gone]
+        self._leave_all(merge.gone, out)
+        out.append(
+            IdentityMerged(
+                person=merge.into,
+                revision=merge.revision,
+                previous=merge.gone,
+                similarity=merge.similarity,
+                probability=merge.probability,
+                merged_at=merge.at,
+            )
+        )
+        for camera, visit in moved:
+            heir = self._visits.get((merge.into, camera))
+            if heir is not None:
+                heir.tracks |= visit.tracks
+                continue
+            visit.sighting = replace(visit.sighting, person=merge.into, revision=merge.revision)
+            self._visits[merge.into, camera] = visit
+            out.append(_entered(visit.sighting, visit.since))
+
+    def _split(self, split: Split, out: list[Event]) -> None:
+        for camera, run, track in split.tracks:
+            visit = self._visits.get((split.person, camera))
+            if visit is not None:
+                visit.tracks.pop((run, track), None)
+                if not visit.tracks:
+                    self._leave((split.person, camera), out)
+        out.append(
+            IdentitySplit(
+                person=split.person,
+                revision=split.revision,
+                into=split.into,
+                tracks=split.tracks,
+                split_at=split.at,
+            )
+        )
+
+    def _leave_all(self, person: GlobalId, out: list[Event]) -> None:
+        for key in [key for key in self._visits if key[0] == person]:
+            self._leave(key, out)
+
+    def _leave(self, key: tuple[GlobalId, CameraId], out: list[Event]) -> None:
+        visit = self._visits.pop(key)
+        person, camera = key
+        out.append(
+            IdentityLeft(
+                person=person,
+                revision=visit.sighting.revision,
+                camera=camera,
+                since=visit.since,
+                last_seen_at=visit.last_at,
+                clock=visit.sighting.observation.clock,
+                state=visit.sighting.state,
+            )
+        )
+
+
+def _entered(sighting: Sighting, since: float) -> IdentityEntered:
+    seen = sighting.observation
+    return IdentityEntered(
+        person=sighting.person,
+        revision=sighting.revision,
+        camera=seen.camera,
+        track=seen.track,
+        seen_at=seen.seen_at,
+        clock=seen.clock,
+        box=seen.box,
+        frame_size=seen.frame_size,
+        score=seen.score,
+        state=sighting.state,
+        similarity=sighting.similarity,
+        probability=sighting.probability,
+        model=seen.model,
+        since=since,
+    )
+
+
+def _seen(sighting: Sighting, since: float) -> IdentitySeen:
+    return IdentitySeen(**msgspec.structs.asdict(_entered(sighting, since)))
+
+
+def _confirmed(confirmation: Confirmation) -> IdentityConfirmed:
+    seen: Observation = confirmation.observation
+    return IdentityConfirmed(
+        person=confirmation.person,
+        revision=confirmation.revision,
+        camera=seen.camera,
+        track=seen.track,
+        confirmed_at=confirmation.at,
+    )
+
+
+def _retired(retirement: Retirement) -> IdentityRetired:
+    return IdentityRetired(
+        person=retirement.person,
+        revision=retirement.revision,
+        reason=retirement.reason,
+        last_seen_at=retirement.last_seen_at,
+        retired_at=retirement.at,
+    )

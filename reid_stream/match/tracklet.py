@@ -1,0 +1,82 @@
+"""What is known of one open track: its vectors, when and beside whom it was seen, and whose it is (pure).
+
+One bad crop must not decide, so a track is compared by the quality-weighted mean of all its vectors.
+"""
+
+import msgspec
+import numpy as np
+
+from reid_stream.records import Box, CameraId, Floats, Observation, TrackId
+
+Key = tuple[str, CameraId, TrackId]
+"""(run, camera, track)."""
+
+MAX_VECTORS = 16
+"""Best vectors kept of an open track."""
+MAX_PENDING = 64
+"""Observations held back until it is decided who they are; the oldest go first."""
+
+
+class Tracklet(msgspec.Struct):
+    """One open track."""
+
+    serial: int
+    """Names the track within the matcher; rises with time of birth."""
+    run: str
+    camera: CameraId
+    track: TrackId
+    first_at: float
+    last_at: float
+    ended_at: float | None = None
+    person: int | None = None
+    bound_at: float = 0.0
+    similarity: float | None = None
+    probability: float | None = None
+    vectors: list[tuple[float, bytes]] = []
+    """(quality, float16 unit vector), the best `MAX_VECTORS`."""
+    num_vectors: int = 0
+    """All it ever had."""
+    apart: set[int] = set()
+    """Serials of open tracks seen beside it at the same instant: somebody else."""
+    apart_people: set[int] = set()
+    """People of ended tracks seen beside it."""
+    last: Observation | None = None
+    """Its latest observation, without the vector."""
+    pending: list[Observation] = []
+    """Held back until it has a person."""
+    split_from: int | None = None
+    """Person it was just taken from, until it has another."""
+
+    @property
+    def key(self) -> Key:
+        """What its observations name it by."""
+        return self.run, self.camera, self.track
+
+    def add(self, vector: Floats, quality: float) -> None:
+        """Remember a unit vector (d,) if it is among the best."""
+        self.num_vectors += 1
+        self.vectors.append((quality, vector.astype(np.float16).tobytes()))
+        if len(self.vectors) > MAX_VECTORS:
+            self.vectors.remove(min(self.vectors))
+
+    def matrix(self) -> Floats:
+        """Return the vectors (n, d)."""
+        return np.stack([np.frombuffer(data, dtype=np.float16) for _, data in self.vectors]).astype(np.float32)
+
+    def weights(self) -> Floats:
+        """Return how much each vector counts (n,), summing to 1."""
+        quality = np.asarray([quality for quality, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
+        return np.asarray(quality / quality.sum(), dtype=np.float32)
+
+
+def are_apart(a: Box, b: Box) -> bool:
+    """Say whether two boxes of one instant are surely two people, and not one person detected twice.
+
+    A second box of the same person (head and shoulders, or with a bag) lies mostly within the first.
+    """
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return True
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return width * height < 0.7 * smaller
