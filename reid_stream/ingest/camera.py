@@ -132,14 +132,12 @@ class CameraThread:
             stream_s = source.seconds(picture)
             stamp = player.stamp(stream_s)
             when = stamp.at if stream_s is None or source.is_recorded else stream_s
-            is_due = player.wait(stamp)
+            is_due = player.wait(stamp.at)
             if self._stop.is_set():
                 return
             if not is_due:
                 self.stats.dropped["late"] += 1
-            elif stamp.at - self._given_at < self._least_step_s or not cap.wants(
-                stamp.at if stream_s is None or source.is_recorded else stream_s
-            ):
+            elif stamp.at - self._given_at < self._least_step_s or not cap.wants(when):
                 self.stats.dropped["rate"] += 1
             else:
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
@@ -200,7 +198,8 @@ class _Live:
     def stamp(self, stream_s: float | None) -> Stamp:
         return self._clock.stamp(stream_s, self._heard_at)
 
-    def wait(self, stamp: Stamp) -> bool:
+    def wait(self, _at: float) -> bool:
+        """Live frames are due when they come."""
         return True
 
     def again(self) -> None:
@@ -221,8 +220,8 @@ class _Recorded:
     def stamp(self, stream_s: float | None) -> Stamp:
         return Stamp(self._clock.stamp(stream_s), "file")
 
-    def wait(self, stamp: Stamp) -> bool:
-        early_s = stamp.at + self._steady_at - time.monotonic()
+    def wait(self, at: float) -> bool:
+        early_s = at + self._steady_at - time.monotonic()
         if early_s > 0:
             self._stop.wait(early_s)
         return early_s > -LATE_S

@@ -12,7 +12,9 @@ def explain(error: BaseException, where: Address, took_s: float, limit_s: float,
 
     Args:
         error: FFmpeg's, or the system's; nothing of its text is used but the system's own words for its number.
-        took_s: how long the call ran; with `limit_s` it tells a timeout, which FFmpeg reports under many names.
+        where: whose name the message begins with.
+        took_s: how long the call ran.
+        limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time tells.
         opened: False while connecting.
     """
     import av
@@ -22,34 +24,36 @@ def explain(error: BaseException, where: Address, took_s: float, limit_s: float,
         if opened:
             return StreamError(f"{name} has sent nothing for {limit_s:g} s", "silent")
         return StreamError(f"{name} did not answer within {limit_s:g} s", "unreachable")
-    words: tuple[str, StreamCause] | None = None
-    match error:
-        case av.HTTPUnauthorizedError():
-            words = "refuses the user name or password (401)", "refused"
-        case av.HTTPForbiddenError():
-            words = "forbids access to this user (403)", "refused"
-        case av.HTTPNotFoundError():
-            words = ("has no such stream (404): look at the path of the URL", "unreadable")
-        case av.HTTPClientError() | av.HTTPServerError():
-            words = "answers with an error of its own", "unreadable"
-        case av.EOFError():
-            words = ("has closed the connection", "ended") if opened else ("is empty or was closed at once", "ended")
-        case FileNotFoundError():
-            words = "does not exist", "unreachable"
-        case IsADirectoryError():
-            words = "must be a file, it is a folder", "unreadable"
-        case PermissionError():
-            words = "may not be read by this user", "refused"
-        case av.ProtocolNotFoundError():
-            words = "has a kind of address that FFmpeg does not know", "unreadable"
-        case av.DecoderNotFoundError() | av.DemuxerNotFoundError():
-            words = "holds video of a kind that FFmpeg cannot decode", "unreadable"
-    if words is None:
-        words = _by_number(getattr(error, "errno", None), where, opened)
-    return StreamError(f"{name} {words[0]}", words[1])
+    if isinstance(error, av.EOFError):
+        words = "has closed the connection" if opened else "is empty or was closed at once"
+        return StreamError(f"{name} {words}", "ended")
+    for kind, words, cause in _kinds():
+        if isinstance(error, kind):
+            return StreamError(f"{name} {words}", cause)
+    words, cause = _by_number(getattr(error, "errno", None), where, opened=opened)
+    return StreamError(f"{name} {words}", cause)
 
 
-def _by_number(number: int | None, where: Address, opened: bool) -> tuple[str, StreamCause]:
+def _kinds() -> tuple[tuple[type[Exception], str, StreamCause], ...]:
+    """What each type of error means; the first that fits counts."""
+    import av
+
+    return (
+        (av.HTTPUnauthorizedError, "refuses the user name or password (401)", "refused"),
+        (av.HTTPForbiddenError, "forbids access to this user (403)", "refused"),
+        (av.HTTPNotFoundError, "has no such stream (404): look at the path of the URL", "unreadable"),
+        (av.HTTPClientError, "answers that the request is wrong (4xx)", "unreadable"),
+        (av.HTTPServerError, "answers with a failure of its own (5xx)", "unreadable"),
+        (FileNotFoundError, "does not exist", "unreachable"),
+        (IsADirectoryError, "must be a file, it is a folder", "unreadable"),
+        (PermissionError, "may not be read by this user", "refused"),
+        (av.ProtocolNotFoundError, "has a kind of address that FFmpeg does not know", "unreadable"),
+        (av.DecoderNotFoundError, "holds video of a kind that FFmpeg cannot decode", "unreadable"),
+        (av.DemuxerNotFoundError, "holds video of a kind that FFmpeg cannot read", "unreadable"),
+    )
+
+
+def _by_number(number: int | None, where: Address, *, opened: bool) -> tuple[str, StreamCause]:
     if where.is_local:
         return "must be a video, it is none or is damaged", "unreadable"
     if opened:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reid_stream import config
 from reid_stream.errors import StreamError
 from reid_stream.ingest.clock import StreamClock
+from reid_stream.ingest.pace import KeyframePolicy
 from reid_stream.ingest.source import open_source
 from reid_stream.records import CameraId, ClockQuality
 
@@ -72,7 +73,7 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Prob
     first_s = 0.0
     steady: list[float] = []
     with open_source(camera, settings) as source:
-        for heard in source.read(lambda stream_s, is_key: True):
+        for heard in source.read(KeyframePolicy(None).wants):
             now = time.time()
             clock.observe(heard.stream_s, now, heard.camera_at)
             passed_s = time.monotonic() - began

@@ -36,7 +36,7 @@ class FastReplay:
         settings: config.Ingest,
         *,
         origin: float,
-        on_change: Callable[[CameraChange], None] = lambda change: None,
+        on_change: Callable[[CameraChange], None] = lambda _: None,
     ) -> None:
         """`origin`: UTC seconds of the timeline's beginning; give the same to get the same times again.
 
@@ -68,7 +68,7 @@ class FastReplay:
         for file in self._files:
             file.start()
 
-    def take(self, timeout_s: float = 0.0) -> list[Frame] | None:
+    def take(self, timeout_s: float = 0.0) -> list[Frame] | None:  # noqa: ARG002 (the daemon's sources agree)
         """The next batch; None when all files have ended. `timeout_s` is for other sources: files are never late."""
         batch: list[Frame] = []
         while not self._is_over:

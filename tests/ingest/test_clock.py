@@ -67,7 +67,8 @@ def test_the_cameras_clock_counts_once_it_is_told(skew_s: float, delay_s: float)
 def test_a_camera_that_lives_in_1970_is_stamped_on_arrival_and_its_skew_shown() -> None:
     clock = StreamClock()
     stamp = play(clock, frames=50, skew_s=-NOW)
-    assert stamp == Stamp(pytest.approx(NOW + 4.9), "arrival")
+    assert stamp.clock == "arrival"
+    assert stamp.at == pytest.approx(NOW + 4.9)
     assert clock.skew_s is not None
     assert abs(clock.skew_s) > MAX_SKEW_S
 

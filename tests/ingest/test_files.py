@@ -174,16 +174,18 @@ def test_a_file_plays_at_its_own_pace_and_then_ends(clip: Path) -> None:
 
 def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path, clip: Path) -> None:
     path = tmp_path / "later.mp4"
-    live = LiveCameras([camera("a", path)], Ingest(backoff_first_s=0.05, backoff_max_s=0.1), lambda change: None)
+    changes: list[CameraChange] = []
+    live = LiveCameras([camera("a", path)], Ingest(backoff_first_s=0.05, backoff_max_s=0.1), changes.append)
     live.start()
-    stats = live.threads[0].stats
-    while stats.state != "waiting":
+    while not changes:
         live.take(0.01)
-    assert stats.reason.endswith("does not exist")
     os.link(clip, path)
-    while stats.state != "up":
+    while len(changes) < 2:
         live.take(0.01)
     live.stop()
+    assert isinstance(changes[0], CameraDown)
+    assert changes[0].reason.endswith("does not exist")
+    assert isinstance(changes[1], CameraUp)
 
 
 def test_a_stream_that_changes_its_size_goes_on_and_says_so(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 PYTHON = "/usr/bin/python3"
 """Of the system, where GStreamer's bindings are installed."""
@@ -39,9 +41,10 @@ def draw_clip(
     """Make an MP4 without B frames, with a square that moves: one key frame a second."""
     width, height = size
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            codec, rate=fps, options={"bf": "0", "preset": "ultrafast", "tune": "zerolatency"}
-        )
+        options = {"bf": "0", "preset": "ultrafast", "tune": "zerolatency"}
+        if codec == "libx265":
+            options["x265-params"] = "log-level=none"
+        stream = cast("VideoStream", container.add_stream(codec, rate=fps, options=options))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = fps
         for n in range(round(seconds * fps)):

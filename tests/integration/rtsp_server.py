@@ -1,9 +1,9 @@
 """A real RTSP server on loopback, for tests: GStreamer's, run by the system's Python, which has its bindings.
 
-    python3 rtsp_server.py --port 0 --clip a=/tmp/a.mp4 --clip b=/tmp/b.mp4:h265 [--user U --password P] [--tls]
+    python3 rtsp_server.py --port 0 --clip a=/tmp/a.mp4 --clip b=/tmp/b.mp4:h265 [--user U --password P]
 
-Prints one line, `ready PORT`, then serves rtsp://127.0.0.1:PORT/a and .../b until it is killed. Clips must be MP4 without
-B frames; each client that is not shared starts at the clip's beginning.
+Prints one line, `ready PORT`, then serves rtsp://127.0.0.1:PORT/a and .../b until it is killed. Clips must be MP4
+without B frames; clients of one clip share it, and it begins anew once they have all gone.
 """
 
 import argparse
@@ -21,7 +21,9 @@ PIPELINES = {
 }
 
 
-def _demand_password(server, factories, user, password) -> None:
+def _demand_password(
+    server: "GstRtspServer.RTSPServer", factories: "list[GstRtspServer.RTSPMediaFactory]", user: str, password: str
+) -> None:
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")

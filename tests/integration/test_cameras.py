@@ -19,8 +19,8 @@ from reid_stream.ingest.camera import CameraThread
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.probe import Failed, Probed, probe_all
-from reid_stream.ingest.stats import CameraChange
-from reid_stream.records import Frame
+from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.records import CameraId, Frame
 from tests.integration.rtsp import draw_clip, serve_clips, why_not
 
 reason = why_not()
@@ -47,6 +47,9 @@ class Site:
         self.changes: list[CameraChange] = []
         self.frames: list[Frame] = []
         self.live = LiveCameras(cameras, settings, self.changes.append)
+
+    def stats(self, camera: str) -> CameraStats:
+        return self.live.stats[CameraId(camera)]
 
     def ups(self, camera: str) -> list[CameraUp]:
         return [change for change in self.changes if isinstance(change, CameraUp) and change.camera == camera]
@@ -97,16 +100,16 @@ def test_four_cameras_give_frames_stamped_by_their_own_clocks(clip: Path) -> Non
 def test_a_server_that_is_killed_and_started_again_gets_its_camera_back(clip: Path) -> None:
     with serve_clips({"a": clip}) as server, running([camera("a", server.url("a"))]) as site:
         for round_ in range(3):
-            site.until(lambda: site.live.stats["a"].state == "up")
+            site.until(lambda: site.stats("a").state == "up")
             server.kill()
-            site.until(lambda: site.live.stats["a"].state != "up")
+            site.until(lambda: site.stats("a").state != "up")
             assert "closed the connection" in site.downs("a")[-1].reason or "refused" in site.downs("a")[-1].reason
             server.start()
             began = time.monotonic()
-            site.until(lambda: site.live.stats["a"].state == "up")
+            site.until(lambda: site.stats("a").state == "up")
             # Twice the longest wait, and the time the server needs to begin a stream.
             assert time.monotonic() - began < 2 * QUICK.backoff_max_s + 2
-            assert site.live.stats["a"].reconnects == round_ + 1
+            assert site.stats("a").reconnects == round_ + 1
 
 
 def test_a_frozen_camera_goes_down_and_comes_back(clip: Path) -> None:
@@ -116,7 +119,7 @@ def test_a_frozen_camera_goes_down_and_comes_back(clip: Path) -> None:
         site.until(lambda: bool(site.downs("a")))
         assert "has sent nothing for 1 s" in site.downs("a")[0].reason
         server.thaw()
-        site.until(lambda: site.live.stats["a"].state == "up")
+        site.until(lambda: site.stats("a").state == "up")
 
 
 def test_a_camera_that_returns_with_another_size_and_codec_goes_on(clip: Path, other_clip: Path) -> None:
@@ -139,8 +142,8 @@ def test_a_dead_a_frozen_and_a_garbage_camera_do_not_touch_a_healthy_one(clip: P
             camera("junk", f"rtsp://127.0.0.1:{port}/x"),
         ]
         with running(cameras) as site:
-            site.until(lambda: site.live.stats["a"].read >= 60)
-            stats = site.live.stats["a"]
+            site.until(lambda: site.stats("a").read >= 60)
+            stats = site.stats("a")
             assert len(site.ups("a")) <= 2
             assert not site.downs("a")
             assert stats.rate == pytest.approx(10, rel=0.1)
@@ -173,7 +176,7 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
             camera("refused", "rtsp://me:hunter2@127.0.0.1:1/x?password=hunter2"),
             camera("nameless", "rtsp://me:hunter2@host.invalid/x"),
         ]
-        results = {result.camera: result for result in probe_all(cameras, QUICK, look_s=2.5)}
+        results = {str(result.camera): result for result in probe_all(cameras, QUICK, look_s=2.5)}
         for name in ("right", "udp"):
             found = results[name]
             assert isinstance(found, Probed), found
@@ -215,18 +218,18 @@ def test_a_refused_password_is_not_tried_again_in_haste(clip: Path) -> None:
     with serve_clips({"a": clip}, user="me", password=PASSWORD) as server:
         settings = Ingest(backoff_first_s=0.01, backoff_max_s=60)
         with running([camera("a", server.url("a"), username="me", password="no")], settings) as site:
-            site.until(lambda: site.live.stats["a"].state == "waiting")
-            assert site.live.stats["a"].cause == "refused"
+            site.until(lambda: site.stats("a").state == "waiting")
+            assert site.stats("a").cause == "refused"
             assert not site.live.threads[0].join(1)
             assert len(site.downs("a")) == 1
 
 
 def test_a_camera_read_once_a_second_decodes_key_frames_alone(clip: Path) -> None:
     with serve_clips({"a": clip}) as server, running([camera("a", server.url("a"), max_fps=1)]) as site:
-        site.until(lambda: site.live.stats["a"].keys_only)
-        before = site.live.stats["a"].read
-        site.until(lambda: site.live.stats["a"].used >= 7)
-        assert site.live.stats["a"].read - before < 12
+        site.until(lambda: site.stats("a").keys_only)
+        before = site.stats("a").read
+        site.until(lambda: site.stats("a").used >= 7)
+        assert site.stats("a").read - before < 12
 
 
 connected = threading.Event()
