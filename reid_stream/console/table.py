@@ -79,7 +79,8 @@ class Snapshot:
 def live(snapshot: Snapshot, height: int = 40) -> RenderableType:
     """Draw a snapshot in at most `height` lines."""
     cameras = _cameras(snapshot, max(_LEAST_ROWS, height // 3))
-    left = height - cameras.row_count - 9
+    # Headline, footline, and of each table two blank lines, head, rule, and perhaps `and n more`.
+    left = height - cameras.row_count - 11
     return Group(_headline(snapshot), cameras, _people(snapshot, max(_LEAST_ROWS, left)), _footline(snapshot))
 
 

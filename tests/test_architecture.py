@@ -1,0 +1,142 @@
+"""What holds for the repository as a whole."""
+
+import importlib.util
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import typer
+
+from reid_stream.cli import app
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 400
+MOST_BYTES = 40 << 20
+# Split, so that this file does not hold what it looks for.
+HOSTS = re.compile("|".join(["py" + r"pi\.org", "python" + "hosted", "registry." + "npmjs", "deb." + r"debian\.org"]))
+MACHINE_PATHS = re.compile("|".join(["/wo" + "rk/", r"/\.lib" + "rary/", "/ro" + r"ot/\."]))
+
+OPTIONS = {
+    "--cameras",
+    "--duration",
+    "--plain",
+    "--replay",
+    "--run-id",
+    "--version",
+    "bench pipeline --cameras",
+    "bench pipeline --clip",
+    "bench pipeline --detector",
+    "bench pipeline --embedder",
+    "bench pipeline --json",
+    "bench pipeline --max-fps",
+    "bench pipeline --seconds",
+    "check --cameras",
+    "check --offline",
+    "eval --cameras",
+    "eval --json",
+    "eval --truth",
+    "events --camera",
+    "events --count",
+    "events --follow",
+    "events --from",
+    "events --json",
+    "events --site",
+    "events --type",
+    "events --url",
+    "models show name",
+    "models wrap --kind",
+    "models wrap --licence",
+    "models wrap --name",
+    "models wrap model",
+    "models wrap out",
+}
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+readme_tree = _load("readme_tree")
+
+
+def _text(path: Path) -> str:
+    return (ROOT / path).read_text(encoding="utf-8", errors="ignore")
+
+
+def test_no_module_is_longer_than_one_can_read_at_a_sitting() -> None:
+    long = {
+        str(path): count
+        for path in readme_tree.tracked()
+        if path.suffix == ".py" and (count := len(_text(path).splitlines())) > MOST_LINES
+    }
+    assert not long
+
+
+def test_the_tree_in_the_readme_is_the_tree_on_disk() -> None:
+    shown = readme_tree.listed(_text(Path("README.md")))
+    assert shown == readme_tree.entries(), "run `python tests/readme_tree.py` and put it under `## The tree`"
+
+
+def test_the_options_are_the_ones_that_were_decided() -> None:
+    assert set(_options(typer.main.get_command(app), "")) == OPTIONS
+
+
+def _options(command: click.Command, name: str) -> list[str]:
+    found = [
+        f"{name} {max(parameter.opts, key=len)}".strip()
+        for parameter in command.params
+        if not parameter.name or "completion" not in parameter.name
+    ]
+    for child, inner in getattr(command, "commands", {}).items():
+        found += _options(inner, f"{name} {child}".strip())
+    return found
+
+
+def test_all_files_together_are_small() -> None:
+    assert sum((ROOT / path).stat().st_size for path in readme_tree.tracked()) < MOST_BYTES
+
+
+def test_no_file_names_a_package_host_or_a_path_of_one_machine() -> None:
+    for path in readme_tree.tracked():
+        found = HOSTS.search(_text(path)) or MACHINE_PATHS.search(_text(path))
+        assert not found, f"{path}: {found[0] if found else ''}"
+
+
+def test_the_package_imports_without_heavy_libraries() -> None:
+    heavy = [
+        "av",
+        "cv2",
+        "numpy",
+        "openvino",
+        "onnxruntime",
+        "torch",
+        "trackers",
+        "supervision",
+        "scipy",
+        "pydantic",
+        "redis",
+    ]
+    code = f"import sys, reid_stream; sys.exit(', '.join(set({heavy!r}) & set(sys.modules)) or None)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_comes_at_once() -> None:
+    def seconds() -> float:
+        # Processor time, since others may use the machine, too.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "reid_stream", "--help"], cwd=ROOT, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # The best of several: the first one compiles.
+    assert min(seconds() for _ in range(4)) < 0.8
