@@ -17,7 +17,8 @@ def events(
         typer.Option("--from", help="0 (all), $ (new ones), a stream position or an ISO time; 0 unless --follow."),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", help="Only these: identity.entered, identity, camera ... (repeatable).")
+        list[str] | None,
+        typer.Option("--type", help="Only these: identity.entered, identity, camera ... (repeatable)."),
     ] = None,
     cameras: Annotated[list[str] | None, typer.Option("--camera", help="Only this camera (repeatable).")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events until Ctrl-C.")] = False,

@@ -270,7 +270,16 @@ class RedisSink:
         pipeline = self._client.pipeline(transaction=True)
         for row, _ in batch:
             pipeline.execute_command(  # type: ignore[no-untyped-call]
-                "XADD", self._key, "MAXLEN", "~", self._max_events, str(row.position), "type", row.type, "event", row.body
+                "XADD",
+                self._key,
+                "MAXLEN",
+                "~",
+                self._max_events,
+                str(row.position),
+                "type",
+                row.type,
+                "event",
+                row.body,
             )
         for row, _ in batch:
             pipeline.execute_command("PUBLISH", self._key, row.body)  # type: ignore[no-untyped-call]

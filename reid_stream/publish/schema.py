@@ -32,7 +32,8 @@ def schema_of(event: type[Event]) -> dict[str, Any]:
         "subject": text | {"description": "The global ID, the camera or the run that it is about."},
         "datacontenttype": {"const": "application/json"},
         "dataschema": {"const": SCHEMA_URI + short},
-        "sequence": text | {"pattern": "^[0-9]{12,}$", "description": "Grows by one per event of a run; sorts as text."},
+        "sequence": text
+        | {"pattern": "^[0-9]{12,}$", "description": "Grows by one per event of a run; sorts as text."},
         "runid": text | {"description": "The daemon's run."},
         "data": reference,
     }

@@ -80,7 +80,9 @@ class Spool:
             (self._delivered,) = self._db.execute("SELECT delivered FROM mark").fetchone()
         except sqlite3.Error as error:
             self._folder_lock.release()
-            raise ConfigError(f"{self.path} must be a spool that we can write: {error}; delete it or move it") from error
+            raise ConfigError(
+                f"{self.path} must be a spool that we can write: {error}; delete it or move it"
+            ) from error
 
     @property
     def delivered(self) -> Position:
@@ -125,7 +127,9 @@ class Spool:
     def waiting(self) -> int:
         """Count the rows that are not delivered."""
         with self._lock:
-            (count,) = self._db.execute("SELECT count(*) FROM waiting WHERE position > ?", (self._delivered,)).fetchone()
+            (count,) = self._db.execute(
+                "SELECT count(*) FROM waiting WHERE position > ?", (self._delivered,)
+            ).fetchone()
         return int(count)
 
     def mark(self, delivered: Position, *, forget: Position = NOWHERE) -> None:

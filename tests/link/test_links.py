@@ -54,7 +54,9 @@ def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ends]:
 
 def record(sequence: int, camera: str = "door") -> Perceived:
     if sequence % 7 == 6:
-        return TrackEnded(run="r", camera=CameraId(camera), track=TrackId(1), sequence=sequence, seen_at=float(sequence))
+        return TrackEnded(
+            run="r", camera=CameraId(camera), track=TrackId(1), sequence=sequence, seen_at=float(sequence)
+        )
     return Observation(
         run="r",
         camera=CameraId(camera),

@@ -1,0 +1,165 @@
+"""The typed client and `reid-stream events`, on a real Redis."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import typer
+from typer.testing import CliRunner
+
+from reid_stream import subscribe
+from reid_stream.commands.events import events as events_command
+from reid_stream.config import Redis
+from reid_stream.errors import BrokerError, ConfigError
+from reid_stream.events import IdentityEntered
+from reid_stream.publish.connection import connect
+from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.redis_sink import RedisSink
+from reid_stream.publish.spool import Spool
+from tests.publish.shop import entered, visit
+
+
+@pytest.fixture
+def sink(server: EmbeddedRedis, tmp_path: Path) -> Iterator[RedisSink]:
+    client = connect(Redis(), url=server.url)
+    running = RedisSink(client, where=server.url, site="shop", run="run", spool=Spool(tmp_path / "spool"))
+    yield running
+    running.close(5)
+
+
+def test_events_come_typed_and_a_position_resumes(server: EmbeddedRedis, sink: RedisSink) -> None:
+    sink.publish(visit(1) + visit(2))
+    assert sink.flush(5)
+    first = list(subscribe(server.url, site="shop", start="0", block_s=0))
+    assert [event.data for event in first] == visit(1) + visit(2)
+    assert first[0].id == "run-0"
+    assert first[0].type == "io.reid-stream.identity.entered.v1"
+    rest = list(subscribe(server.url, site="shop", start=first[2].position, block_s=0))
+    assert rest == first[3:]
+
+
+def test_dollar_means_from_the_call_on(server: EmbeddedRedis, sink: RedisSink) -> None:
+    sink.publish(visit(1))
+    assert sink.flush(5)
+    subscription = subscribe(server.url, site="shop", block_s=5)
+    sink.publish(visit(2))
+    assert next(subscription).data == visit(2)[0]
+
+
+def test_types_cameras_and_times_choose(server: EmbeddedRedis, sink: RedisSink) -> None:
+    sink.publish([*visit(1), entered("shop-2", camera="till")])
+    assert sink.flush(5)
+
+    def count(**options: Any) -> int:
+        return len(list(subscribe(server.url, site="shop", block_s=0, **{"start": "0"} | options)))
+
+    assert count(types=["identity.entered"]) == 2
+    assert count(types=["identity"]) == 4
+    assert count(types=["io.reid-stream.identity.left.v1"]) == 1
+    assert count(cameras=["till"]) == 1
+    assert count(start="2020-01-01") == 4
+    assert count(start=datetime(2199, 1, 1, tzinfo=UTC)) == 0
+    with pytest.raises(ConfigError, match="identity.entered"):
+        count(types=["nonsense"])
+    with pytest.raises(ConfigError, match="ISO"):
+        count(start="yesterday")
+
+
+def test_a_subscriber_outlives_a_kill_9_of_redis(tmp_path: Path) -> None:
+    first = EmbeddedRedis(tmp_path / "redis")
+    client = connect(Redis(), url=first.url)
+    sink = RedisSink(client, where=first.url, site="shop", run="run", spool=Spool(tmp_path / "spool"))
+    subscription = subscribe(first.url, site="shop", block_s=15)
+    got: list[int] = []
+
+    def read() -> None:
+        for event in subscription:
+            got.append(event.sequence)
+            if len(got) == 60:
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(10):
+        sink.publish(visit(number))
+    assert sink.flush(5)
+    os.kill(first.pid, signal.SIGKILL)
+    first.stop()
+    for number in range(10):
+        sink.publish(visit(number))
+    with EmbeddedRedis(tmp_path / "redis", port=first.port):
+        reader.join(20)
+        assert got == list(range(60))
+        assert subscription.missed == 0
+        assert sink.close(5)
+
+
+def test_entries_that_are_no_events_are_skipped_and_counted(server: EmbeddedRedis, sink: RedisSink) -> None:
+    redis.Redis.from_url(server.url).xadd("reid:shop:events", {"event": "{"})
+    sink.publish(visit(1))
+    assert sink.flush(5)
+    subscription = subscribe(server.url, site="shop", start="0", block_s=0)
+    assert len(list(subscription)) == 3
+    assert subscription.malformed == 1
+
+
+def test_a_subscriber_without_redis_is_told_where_it_looked() -> None:
+    with pytest.raises(BrokerError, match="127.0.0.1:1"):
+        subscribe("redis://:sesame@127.0.0.1:1")
+
+
+def test_the_command_writes_json_lines_in_a_pipe(server: EmbeddedRedis, sink: RedisSink) -> None:
+    sink.publish(visit(1) + visit(2))
+    assert sink.flush(5)
+    app = typer.Typer()
+    app.command()(events_command)
+    result = CliRunner().invoke(
+        app, ["--url", server.url, "--site", "shop", "--type", "identity.entered", "--count", "1"]
+    )
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["data"]["person"] == "shop-1"
+    assert isinstance(visit(1)[0], IdentityEntered)
+
+
+@pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
+def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tmp_path: Path, name: int) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from reid_stream.publish.embedded import EmbeddedRedis\n"
+        "server = EmbeddedRedis(Path(sys.argv[1])); print(server.pid, flush=True); time.sleep(60)"
+    )
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "redis")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert daemon.stdout is not None
+    pid = int(daemon.stdout.readline())
+    daemon.send_signal(name)
+    daemon.wait(10)
+    daemon.stdout.close()
+    # The new one waits for the lock, which the old server gives up when it has ended.
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        assert server.pid != pid
+        # A process that nobody has collected yet still has an entry, as a zombie.
+        status = Path(f"/proc/{pid}/stat")
+        deadline = time.monotonic() + 5
+        while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_two_daemons_cannot_share_a_folder(server: EmbeddedRedis) -> None:
+    with pytest.raises(ConfigError, match=str(os.getpid())):
+        EmbeddedRedis(server.directory)
