@@ -1,7 +1,7 @@
 """A link between hosts: one Redis Stream per site, `reid:<site>:observations`, with a consumer group.
 
-One entry per record. The receiver deletes what it has acknowledged, so the stream holds only what is on the way, and the
-senders wait while it is long. A sender that got no answer sends again; the receiver knows a record by (run, camera,
+One entry per record. The receiver deletes what it has acknowledged, so the stream holds only what is on the way, and
+the senders wait while it is long. A sender that got no answer sends again; the receiver knows a record by (run, camera,
 sequence) and takes it once. After a crash of the receiver, what it had not acknowledged comes again, in order.
 """
 

@@ -1,8 +1,8 @@
 """A link between processes of one host: ZeroMQ PUSH to PULL over a Unix socket.
 
-One receiver binds, many senders connect, in any order of starting. A batch is one message, a record one part of it. Marks
-on both sides bound what is on the way; a full link makes `send` wait. What lies in the marks dies with a receiver that is
-killed: the gaps in `sequence` show it, and the Redis link is for those who cannot have that.
+One receiver binds, many senders connect, in any order of starting. A batch is one message, a record one part of it.
+Marks on both sides bound what is on the way; a full link makes `send` wait. What lies in the marks dies with a
+receiver that is killed: the gaps in `sequence` show it, and the Redis link is for those who cannot have that.
 """
 
 import threading

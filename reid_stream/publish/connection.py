@@ -1,7 +1,8 @@
 """Settings to a Redis client: passwords, TLS, and errors in our own words.
 
 Every client made here raises at the first fault and never repeats a command by itself: whether a repetition is safe is
-known to the caller alone. A password from a file is read anew for each connection, so that it can be changed while we run.
+known to the caller alone. A password from a file is read anew for each connection, so that it can be changed while we
+run.
 """
 
 import re

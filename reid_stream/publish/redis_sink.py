@@ -4,8 +4,9 @@
     sender:    memory or spool ─▶ MULTI: XADD, PUBLISH, live keys ─▶ mark as delivered
 
 A batch is one transaction, so a lost answer leaves all of it or nothing. Before each batch the sender looks where the
-stream ends: behind the batch's first position, and it leaves out what is stored already; before the last event delivered,
-and Redis came back without it, so it goes again. Thus every event is on the stream once and in order; on the Pub/Sub channel at most once.
+stream ends: behind the batch's first position, and it leaves out what is stored already; before the last event
+delivered, and Redis came back without it, so it goes again. Thus every event is on the stream once and in order; on
+the Pub/Sub channel at most once while Redis keeps its data.
 """
 
 import threading

@@ -1,8 +1,8 @@
 """Events on disk, in order, from before they are sent until Redis surely has them.
 
-A SQLite table in write-ahead mode, keyed by stream position: an append is one transaction that needs no fsync, survives a
-kill -9 of the daemon, and a crash of the machine up to its last moments. Rows that were delivered stay for a few seconds
-more, so that they can be sent again to a Redis that comes back without them.
+A SQLite table in write-ahead mode, keyed by stream position: an append is one transaction that needs no fsync,
+survives a kill -9 of the daemon, and a crash of the machine up to its last moments. Rows that were delivered stay for
+a few seconds more, so that they can be sent again to a Redis that comes back without them.
 
 Bounded: when it is full, `seen` and `heartbeat` events go first, then news of cameras and daemon, then identity events;
 the oldest first each time. What went is counted by rank; subscribers see a gap in `sequence`.
@@ -24,7 +24,8 @@ RANKS = ("liveness", "operation", "identity")
 """What is given up first when there is no room."""
 _PAGE = 4096
 _SHARE = 10
-"""A tenth of a rank's rows is given up at a time, so that a full disk costs a search now and then, not at each event."""
+"""A tenth of a rank's rows is given up at a time, so that a full disk costs a search now and then, not at each
+event."""
 
 
 class Row(NamedTuple):

@@ -28,7 +28,8 @@ Command = tuple[str | float, ...]
 """A Redis command and its arguments."""
 
 MERGED_KEPT_S = 86_400
-"""The hash of a merged identity points to its successor for so long: a day, as long as identities are kept by default."""
+"""The hash of a merged identity points to its successor for so long: a day, as long as identities are kept by
+default."""
 
 
 def stream_key(site: str) -> str:
