@@ -7,23 +7,24 @@ from supervision import box_iou_batch
 
 from reid_stream import boxes as box_maths
 
+Row = tuple[float, float, float, float]
 corner, side = st.floats(0, 1000, width=32), st.floats(1, 500, width=32)
 many = st.lists(st.tuples(corner, corner, side, side), min_size=1, max_size=8)
 
 
-def _boxes(rows: list[tuple[float, float, float, float]]) -> np.ndarray:
+def _boxes(rows: list[Row]) -> np.ndarray:
     table = np.array(rows, dtype=np.float32)
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)
 
 
 @given(many, many)
-def test_iou_is_that_of_supervision(first: list, second: list) -> None:
+def test_iou_is_that_of_supervision(first: list[Row], second: list[Row]) -> None:
     one, other = _boxes(first), _boxes(second)
     np.testing.assert_allclose(box_maths.iou(one, other), box_iou_batch(one, other), atol=1e-3)
 
 
 @given(many)
-def test_nobody_is_covered_by_who_stands_behind(rows: list) -> None:
+def test_nobody_is_covered_by_who_stands_behind(rows: list[Row]) -> None:
     boxes = _boxes(rows)
     share = box_maths.covered(boxes)
     assert ((share >= 0) & (share <= 1)).all()
@@ -36,7 +37,7 @@ def test_covered_is_the_share_of_the_hidden_box() -> None:
 
 
 @given(many)
-def test_clipped_boxes_lie_in_the_picture(rows: list) -> None:
+def test_clipped_boxes_lie_in_the_picture(rows: list[Row]) -> None:
     clipped = box_maths.clip(_boxes(rows), (320, 240))
     assert (clipped >= 0).all()
     assert (clipped[:, [0, 2]] <= 320).all()

@@ -30,7 +30,7 @@ def answers(path: Path, output: np.ndarray, height: Size = "h", width: Size = "w
         helper.make_node("Reshape", ["nothing", "column"], ["rows"]),
         helper.make_node("Add", ["rows", "answer"], ["output"]),
     ]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "axes": np.array([1, 2, 3], dtype=np.int64),
         "zero": np.zeros(1, dtype=np.float32),
         "column": np.array([-1, 1, 1], dtype=np.int64),
