@@ -3,7 +3,8 @@
     python3 rtsp_server.py --port 0 --clip a=/tmp/a.mp4 --clip b=/tmp/b.mp4:h265 [--user U --password P]
 
 Prints one line, `ready PORT`, then serves rtsp://127.0.0.1:PORT/a and .../b until it is killed. Clips must be MP4
-without B frames; clients of one clip share it, and it begins anew once they have all gone.
+without B frames. Give each client a name of its own: clients of one name share its media, and GStreamer's server may
+lock up when they come and go at once.
 """
 
 import argparse
