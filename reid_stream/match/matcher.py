@@ -18,10 +18,11 @@ from scipy.optimize import linear_sum_assignment
 
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Match as MatchSettings
-from reid_stream.match.cameras import CameraShifts, CameraState, shifted
-from reid_stream.match.gallery import Exemplar
+from reid_stream.match.cameras import CameraShifts, shifted
+from reid_stream.match.intake import Intake
 from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
+from reid_stream.match.state import State
 from reid_stream.match.tracklet import MAX_PENDING, Tracklet
 from reid_stream.match.verifier import Answer, Judge
 from reid_stream.records import (
@@ -37,7 +38,6 @@ from reid_stream.records import (
     Sighting,
     Split,
     TrackEnded,
-    unpack_vector,
 )
 
 ANSWER_S = 0.9
@@ -48,18 +48,6 @@ _REVIEW_FACTOR = 2
 """A new person may still turn out to be a known one up to so many times `confirm_vectors`."""
 _CANDIDATES = 10
 """People per track that are weighed with care."""
-
-
-class State(msgspec.Struct):
-    """Everything a matcher knows; msgspec writes and reads it."""
-
-    model: str
-    next_number: int
-    next_serial: int
-    people: list[Person]
-    exemplars: dict[int, list[Exemplar]]
-    tracks: list[Tracklet]
-    cameras: dict[str, CameraState]
 
 
 class Matcher:
@@ -90,20 +78,23 @@ class Matcher:
         self._settings = settings
         self._site = site
         self._model = model
-        self._dim = dim
+        self._intake = Intake(model, dim)
         self._judge = Judge(settings, verifier, calibration)
         self._people = People(settings)
         self._gallery = self._people.gallery
         self._cameras = CameraShifts()
         self._tracks = OpenTracks()
-        self.rejected: dict[str, int] = {}
-        """Vectors that could not be used, by cause; their observations still count as sightings."""
         if state is not None:
             self._restore(state)
 
     def __len__(self) -> int:
         """Return how many people can be matched."""
         return len(self._people)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Vectors that could not be used, by cause; their observations still count as sightings."""
+        return self._intake.rejected
 
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
@@ -116,7 +107,7 @@ class Matcher:
                 self._take(record, fresh)
         self._gallery.move(self._cameras.centring())
         self._review(fresh, out)
-        self._decide(now, out)
+        self._decide(fresh, now, out)
         for record in records:
             if isinstance(record, Observation):
                 self._tell(record, out)
@@ -156,10 +147,8 @@ class Matcher:
         self._gallery.move(self._cameras.centring())
         for tracklet in state.tracks:
             self._tracks.put(tracklet)
-        self._dim = next(
-            (len(e.vector) // 2 for known in state.exemplars.values() for e in known),
-            self._dim,
-        )
+        lengths = (len(e.vector) // 2 for known in state.exemplars.values() for e in known)
+        self._intake.dim = next(lengths, self._intake.dim)
 
     def _name(self, number: int) -> GlobalId:
         return GlobalId(f"{self._site}-{number}")
@@ -169,7 +158,7 @@ class Matcher:
         if tracklet.person is not None:
             person = self._people[tracklet.person]
             person.last_at = max(person.last_at, seen.seen_at)
-        vector = self._vector(seen)
+        vector = self._intake.vector(seen)
         if vector is not None:
             tracklet.add(vector, seen.quality)
             fresh.add(tracklet.serial)
@@ -190,27 +179,6 @@ class Matcher:
                 else:
                     self._people.part(tracklet.person, other.person)
 
-    def _vector(self, seen: Observation) -> Floats | None:
-        if seen.vector is None:
-            return None
-        if seen.model != self._model:
-            self._reject("vector of another model")
-            return None
-        try:
-            vector = unpack_vector(seen.vector)
-        except ValueError:
-            self._reject("vector not finite")
-            return None
-        if self._dim is None:
-            self._dim = len(vector)
-        if len(vector) != self._dim:
-            self._reject("vector of another dimension")
-            return None
-        return vector
-
-    def _reject(self, cause: str) -> None:
-        self.rejected[cause] = self.rejected.get(cause, 0) + 1
-
     def _end(self, record: TrackEnded) -> None:
         tracklet = self._tracks.find(record)
         if tracklet is not None:
@@ -222,19 +190,16 @@ class Matcher:
         mean = tracklet.weights() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
         return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
-    def _decide(self, now: float, out: list[Decision]) -> None:
+    def _decide(self, fresh: set[int], now: float, out: list[Decision]) -> None:
         """Bind the tracks that have no person yet, camera by camera, so that one camera's answer helps the next."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
+        waiting = [t for t in waiting if t.serial in fresh or _is_due(t, now)]  # else nothing has changed
         for camera in sorted({t.camera for t in waiting}):
             here = [t for t in waiting if t.camera == camera]
             # Those who are known come first, so that they are in view before anybody is evicted for somebody new.
             answers = sorted(zip(here, self._assign(here), strict=True), key=lambda pair: pair[1] is None)
             for tracklet, found in answers:
-                is_due = (
-                    tracklet.num_vectors > 1
-                    or tracklet.ended_at is not None
-                    or max(now, tracklet.last_at) - tracklet.first_at >= ANSWER_S
-                )
+                is_due = _is_due(tracklet, now)
                 if found is not None:
                     person, answer = found
                     if is_due or answer.evidence >= self._judge.least + self._judge.clear:
@@ -243,9 +208,8 @@ class Matcher:
                     self._found(tracklet, now, out)
 
     def _could_be_known(self, tracklet: Tracklet) -> bool:
-        """Say whether anybody is known at all that a first vector could belong to."""
-        forbidden = self._tracks.forbidden(tracklet)
-        return len(self._people) > sum(number in self._people for number in forbidden)
+        """Say whether there is anybody that a first vector could belong to."""
+        return len(self._people) > sum(number in self._people for number in self._tracks.forbidden(tracklet))
 
     def _assign(self, here: list[Tracklet]) -> list[tuple[int, Answer] | None]:
         """Pair tracks of one camera with known people, one to one, for the greatest sum of evidence."""
@@ -422,6 +386,12 @@ class Matcher:
     def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
         self._tracks.forget(person.number)
         out.append(Retirement(self._name(person.number), reason, now, person.last_at, person.revision))
+
+
+def _is_due(tracklet: Tracklet, now: float) -> bool:
+    """Say whether a track must get an answer, be it by what little is known."""
+    waited = max(now, tracklet.last_at) - tracklet.first_at
+    return tracklet.num_vectors > 1 or tracklet.ended_at is not None or waited >= ANSWER_S
 
 
 def _latest(tracklet: Tracklet) -> Observation:

@@ -18,7 +18,7 @@ from reid_stream.calibration import log_odds, logit, sigmoid
 from reid_stream.config import Match as MatchSettings
 from reid_stream.records import Floats
 
-DEFAULT_SIMILARITY = 0.74
+DEFAULT_SIMILARITY = 0.75
 """For a bundle without calibration; best mean IDF1 with OSNet x0.25 over simulated worlds and the ADL overlap pair."""
 
 

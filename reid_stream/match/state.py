@@ -1,0 +1,20 @@
+"""Everything a matcher knows, in one serialisable value (pure)."""
+
+import msgspec
+
+from reid_stream.match.cameras import CameraState
+from reid_stream.match.gallery import Exemplar
+from reid_stream.match.people import Person
+from reid_stream.match.tracklet import Tracklet
+
+
+class State(msgspec.Struct):
+    """Everything a matcher knows; msgspec writes and reads it."""
+
+    model: str
+    next_number: int
+    next_serial: int
+    people: list[Person]
+    exemplars: dict[int, list[Exemplar]]
+    tracks: list[Tracklet]
+    cameras: dict[str, CameraState]
