@@ -68,9 +68,7 @@ def load_networks(settings: Settings) -> Networks:
     folder, embedder = shelf.embedder(settings.models.embedder)
     crops = embedder_spec(embedder.input)
     size = (crops.height, crops.width)
-    embeds = _checked(
-        embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size)
-    )
+    embeds = _checked(embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size))
     return Networks(
         detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
         embed=Vectors(embeds, crops, embedder.dim, settings.embed),
@@ -100,7 +98,7 @@ def perceive(settings: Settings, networks: Networks, run: str, metrics: Metrics)
 
 @contextmanager
 def assemble(
-    settings: Settings, *, run: str, fast: bool = False, sink: Sink | None = None
+    settings: Settings, *, run: str, fast: bool = False, sink: Sink | None = None, frames: int | None = None
 ) -> Iterator[Site]:
     """Wire a daemon; everything it opened is closed when the block ends.
 
@@ -109,14 +107,17 @@ def assemble(
         run: name of this run in events.
         fast: replay file cameras as fast as the pipeline goes.
         sink: takes the events instead of Redis.
+        frames: end after so many, of all cameras together.
 
     Raises:
         ModelError: see `load_networks`.
         BrokerError: Redis does not serve.
         StreamError: a camera that is no file was to be replayed fast.
     """
+    from reid_stream.ingest.first import FirstFrames
     from reid_stream.ingest.live import LiveCameras
     from reid_stream.ingest.replay import FastReplay
+    from reid_stream.ingest.stats import CameraChange
     from reid_stream.link.inproc import InprocLink
     from reid_stream.match.matcher import Matcher
     from reid_stream.match.presence import Presence
@@ -138,13 +139,17 @@ def assemble(
         if sink is None:
             sink, where = opened.enter_context(redis_sink(settings, run))
         told: list[Daemon] = []
+
+        def camera_changed(change: CameraChange) -> None:
+            told[0].camera_changed(change)
+
         source: Source
         if fast:
-            source = FastReplay(
-                cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=lambda change: told[0].camera_changed(change)
-            )
+            source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=camera_changed)
         else:
-            source = LiveCameras(cameras, settings.ingest, lambda change: told[0].camera_changed(change))
+            source = LiveCameras(cameras, settings.ingest, camera_changed)
+        if frames is not None:
+            source = FirstFrames(source, frames)
         daemon = Daemon(
             run=run,
             version=__version__,

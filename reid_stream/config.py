@@ -1,6 +1,6 @@
 """Every dial of the daemon: meaning, unit, bound, default and why (pure; `configfile` reads the YAML).
 
-Each stage is given its own section, never the whole. `configs/default.yaml` shows the same keys and is tested to be equal.
+Each stage is given its own section, never the whole. `configs/default.yaml` shows the same keys, which is tested.
 """
 
 from pathlib import Path
@@ -160,7 +160,7 @@ class Embed(Section):
     min_score: Fraction = 0.4
     """Weaker boxes are tracked but not embedded."""
     max_overlap: Fraction = 0.5
-    """A box covered more than this by another in front of it is not embedded: the vector would be the other person's."""
+    """A box covered more than this by another in front of it is not embedded: it would give the other's vector."""
     edge_px: Annotated[float, Field(ge=0)] = 2
     """Boxes this near to the picture's side or top edge count as cut off."""
     max_batch: Annotated[int, Field(ge=1, le=256)] = 16

@@ -1,7 +1,8 @@
 """The shell around the pipeline: start, loop, stop.
 
-Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive (this one, `Daemon.run`), one
-for identify (takes records from the link, hands events to the sink), one in the sink (talks to Redis), one for /metrics.
+Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive (this one, `Daemon.run`),
+one for identify (takes records from the link, hands events to the sink), one in the sink (talks to Redis), one for
+/metrics.
 Frames wait only in the inbox, where the newest wins; past it every step is finished and handed on in order. A slow step
 therefore costs frame rate, never memory or latency.
 
@@ -116,7 +117,7 @@ class Daemon:
         self._run = run
         self._version = version
         self._source = source
-        self._perceive = perceive
+        self.perceive = perceive
         self._identify = identify
         self._finish = finish
         self._link = link
@@ -150,7 +151,7 @@ class Daemon:
                     told_at=self._clock(),
                     version=self._version,
                     cameras=self._cameras,
-                    model=self._perceive.model,
+                    model=self.perceive.model,
                 )
             ]
         )
@@ -194,7 +195,7 @@ class Daemon:
                 return
             if not frames:
                 continue
-            records = self._perceive.step(frames)
+            records = self.perceive.step(frames)
             self._now = max(self._now, *(frame.captured_at for frame in frames))
             for frame in frames:
                 self.progress.frames[frame.camera] = self.progress.frames.get(frame.camera, 0) + 1

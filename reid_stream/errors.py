@@ -6,8 +6,8 @@
     ├── BrokerError    Redis cannot be reached or refuses to serve                    exit 4
     └── StreamError    one camera failed; the daemon lives on and tries again
 
-A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of the
-caller), `assert` for what cannot happen.
+A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
+the caller), `assert` for what cannot happen.
 """
 
 from typing import Literal
@@ -38,7 +38,7 @@ class BrokerError(ReidStreamError):
 
 
 StreamCause = Literal["refused", "unreachable", "unreadable", "silent", "ended"]
-"""Why a stream failed: it wants another password, no answer came, what came is no video, it fell silent, it was closed."""
+"""Why a stream failed: it wants a password, gives no answer, no video, or nothing more, or was closed."""
 
 
 class StreamError(ReidStreamError):

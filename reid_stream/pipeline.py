@@ -39,6 +39,25 @@ Select = Callable[[Frame, Tracks], list[Pick]]
 
 
 @dataclass(slots=True)
+class PerceiveCounts:
+    """What perceive has done so far."""
+
+    frames: int = 0
+    detections: int = 0
+    unassigned: int = 0
+    crops: int = 0
+    records: int = 0
+
+    def add(self, found: Sequence[Detections], tracked: Sequence[Tracks], crops: int, records: int) -> None:
+        """Count one step."""
+        self.frames += len(found)
+        self.detections += sum(len(boxes) for boxes in found)
+        self.unassigned += sum(tracks.unassigned for tracks in tracked)
+        self.crops += crops
+        self.records += records
+
+
+@dataclass(slots=True)
 class Perceive:
     """Frames to observations; no state is shared between cameras."""
 
@@ -49,7 +68,7 @@ class Perceive:
     follow: Mapping[CameraId, Follow]
     select: Select
     embed: Embed
-    counts: "PerceiveCounts" = field(default_factory=lambda: PerceiveCounts())
+    counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     _sequence: dict[CameraId, int] = field(default_factory=dict)
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
@@ -69,9 +88,7 @@ class Perceive:
         self.counts.add(found, tracked, len(crops), len(records))
         return records
 
-    def _observe(
-        self, frame: Frame, tracks: Tracks, fresh: Mapping[int, tuple[float, bytes]]
-    ) -> list[Perceived]:
+    def _observe(self, frame: Frame, tracks: Tracks, fresh: Mapping[int, tuple[float, bytes]]) -> list[Perceived]:
         records: list[Perceived] = []
         for index in range(len(tracks)):
             quality, vector = fresh.get(index, (0.0, None))
@@ -108,25 +125,6 @@ class Perceive:
         sequence = self._sequence.get(camera, 0)
         self._sequence[camera] = sequence + 1
         return sequence
-
-
-@dataclass(slots=True)
-class PerceiveCounts:
-    """What perceive has done so far."""
-
-    frames: int = 0
-    detections: int = 0
-    unassigned: int = 0
-    crops: int = 0
-    records: int = 0
-
-    def add(self, found: Sequence[Detections], tracked: Sequence[Tracks], crops: int, records: int) -> None:
-        """Count one step."""
-        self.frames += len(found)
-        self.detections += sum(len(boxes) for boxes in found)
-        self.unassigned += sum(tracks.unassigned for tracks in tracked)
-        self.crops += crops
-        self.records += records
 
 
 @dataclass(slots=True)

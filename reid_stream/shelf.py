@@ -91,7 +91,7 @@ def _default(kind: Kind) -> Path:
             names = ", ".join(path.name for path in fitting)
             raise ModelError(f"models.{kind}: default must be clear, found several in {folder}: {names}; name one")
     raise ModelError(
-        f"no {kind} bundle was found: ${VARIABLE} is {os.environ.get(VARIABLE) or 'not set'} and this package ships none; "
+        f"no {kind} bundle was found: ${VARIABLE} is {os.environ.get(VARIABLE) or 'not set'}, the package ships none; "
         f"make one from an ONNX file with `reid-stream models wrap MODEL.onnx FOLDER/{kind} --kind {kind}` and set "
         f"{VARIABLE}=FOLDER, or name a bundle's folder under models.{kind} in cams.yaml"
     )

@@ -8,7 +8,7 @@ import pytest
 from reid_stream.config import Match, Publish
 from reid_stream.daemon import Daemon
 from reid_stream.errors import ModelError
-from reid_stream.events import DaemonStarted, DaemonStopped, IdentityEntered, IdentityLeft
+from reid_stream.events import DaemonStarted, DaemonStopped, Event, IdentityEntered, IdentityLeft
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -82,7 +82,7 @@ def test_the_first_event_is_started_and_the_last_one_stopped() -> None:
 
 
 def test_the_same_footage_gives_the_same_events() -> None:
-    def told() -> list[object]:
+    def told() -> list[Event]:
         sink = ListSink()
         build(ListSource(walk(4)), sink).run(threading.Event())
         return sink.events[1:-1]

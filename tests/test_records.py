@@ -95,7 +95,7 @@ def test_records_name_the_shape_that_must_hold_and_the_one_found() -> None:
             ended=(),
         )
     with pytest.raises(ValueError, match="uint8"):
-        Frame(CameraId("a"), 0, 0.0, "file", np.zeros((2, 2, 3), np.float32))  # type: ignore[arg-type]
+        Frame(CameraId("a"), 0, 0.0, "file", np.zeros((2, 2, 3), np.float32))
 
 
 def test_a_batch_holds_one_frame_per_camera() -> None:

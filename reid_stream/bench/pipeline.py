@@ -2,22 +2,22 @@
 
     ceiling = 1 / (t_decode + t_detect + crops per frame x t_embed)
 
-Each t is measured alone, with all cores, on the frames and crops of this very run: decode by replaying the same files
-into nothing, the detector by its raw engine on letterboxed frames in batches of the same size, the embedder by its raw
-engine on as many resized crops per call as the pipeline had. The ceiling assumes that the parts do not overlap, which is
-right where all cores are busy already.
+Each t is measured alone, with all cores, in this very run: decode by replaying the same files into nothing, the detector
+by its raw engine on letterboxed frames in batches of the pipeline's size, the embedder by its raw engine on as many crops
+per call as the pipeline had. The ceiling assumes that the parts do not overlap, which is right where all cores are busy.
 """
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from prometheus_client import Metric
 
 from reid_stream.assembly import Networks, assemble
 from reid_stream.config import Camera, Observe, Settings
-from reid_stream.daemon import Sink
 from reid_stream.events import Event, IdentityEntered
 
 
@@ -58,7 +58,7 @@ class _Counting:
                 self.people.add(event.person)
                 self.first_at = self.first_at or time.perf_counter()
 
-    def close(self, timeout_s: float) -> bool:
+    def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
         return True
 
 
@@ -82,15 +82,12 @@ def measure(
     per_camera = round(seconds * max_fps)
     began = time.perf_counter()
     sink = _Counting()
-    with assemble(settings, run="bench", fast=True, sink=_as_sink(sink)) as site:
-        taken = _Limited(site.source, per_camera * cameras)
-        site.daemon._source = taken  # noqa: SLF001 (the bench stops the replay after so many frames)
+    with assemble(settings, run="bench", fast=True, sink=sink, frames=per_camera * cameras) as site:
         loaded = time.perf_counter()
-        import threading
-
         site.daemon.run(threading.Event())
         passed = time.perf_counter() - loaded
-        counts = site.daemon._perceive.counts  # noqa: SLF001
+        counts = site.daemon.perceive.counts
+        size = next(iter(site.source.stats.values())).size
         networks = site.networks
         stages = _stages(site.metrics.registry.collect(), counts.frames)
     decode_s = _decode_alone(settings, counts.frames)
@@ -103,7 +100,7 @@ def measure(
         cameras=cameras,
         frames=counts.frames,
         footage_s=per_camera / max_fps,
-        size=taken.size,
+        size=size,
         detector=networks.detector_engine.name,
         embedder=networks.embedder_engine.name,
         frames_per_s=round(rate, 2),
@@ -145,36 +142,6 @@ def show(figures: Figures) -> None:
     for name, value in rows:
         table.add_row(name, value)
     Console().print(table)
-
-
-class _Limited:
-    """A source that ends after so many frames."""
-
-    def __init__(self, source: object, frames: int) -> None:
-        self._source = source
-        self._left = frames
-        self.size = (0, 0)
-
-    def start(self) -> None:
-        self._source.start()  # type: ignore[attr-defined]
-
-    def take(self, timeout_s: float) -> list["object"] | None:
-        if self._left <= 0:
-            return None
-        batch = self._source.take(timeout_s)  # type: ignore[attr-defined]
-        if batch is None:
-            return None
-        if batch:
-            self.size = batch[0].size
-        self._left -= len(batch)
-        return list(batch)
-
-    def stop(self) -> None:
-        self._source.stop()  # type: ignore[attr-defined]
-
-
-def _as_sink(sink: _Counting) -> Sink:
-    return sink
 
 
 def _decode_alone(settings: Settings, frames: int) -> float:
@@ -230,9 +197,9 @@ def _fastest(call: Callable[[], object], rounds: int = 30) -> float:
     return float(np.median(times))
 
 
-def _stages(families: "object", frames: int) -> dict[str, float]:
+def _stages(families: Iterable[Metric], frames: int) -> dict[str, float]:
     sums: dict[str, float] = {}
-    for family in families:  # type: ignore[attr-defined]
+    for family in families:
         if family.name == "reid_stream_stage_seconds":
             for sample in family.samples:
                 if sample.name.endswith("_sum"):

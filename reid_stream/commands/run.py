@@ -60,7 +60,7 @@ def _stopping(duration_s: float | None) -> Iterator[threading.Event]:
     """Give an event that SIGTERM, Ctrl-C or the duration sets; a second Ctrl-C ends at once."""
     stop = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()

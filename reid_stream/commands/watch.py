@@ -70,9 +70,7 @@ class Watch:
         uptime_s = now - progress.started_at
         latencies = progress.latencies_s[-50:]
         cameras = [
-            self._camera(
-                stats[camera], progress.frames.get(camera, 0), now, uptime_s if final else None, latencies
-            )
+            self._camera(stats[camera], progress.frames.get(camera, 0), now, uptime_s if final else None, latencies)
             for camera in sorted(stats)
         ]
         at = now if site.daemon.is_live else max((row.since for row in site.roster.here()), default=now)
@@ -94,7 +92,7 @@ class Watch:
         at, count, rate = self._frames.get(stats.camera, (now, used, 0.0))
         if stats.camera not in self._frames:
             self._frames[stats.camera] = (now, used, 0.0)
-        elif now - at >= 2.0:  # noqa: PLR2004 (a rate over less would flicker)
+        elif now - at >= 2.0:
             rate = (used - count) / (now - at)
             self._frames[stats.camera] = (now, used, rate)
         if whole_s is not None:

@@ -1,6 +1,7 @@
 """An event stream as a subscriber saw it: at once, and after its corrections."""
 
 from reid_stream.evaluation.stream import Timeline, boxes_of
+from reid_stream.events import Event
 from tests.test_roster import entered, merged
 
 CAMERAS = {"door": Timeline(10.0, 10.0), "till": Timeline(10.0, 10.0)}
@@ -19,5 +20,5 @@ def test_a_merge_renames_the_past_only_for_those_who_follow_corrections() -> Non
 
 
 def test_merges_of_merges_lead_to_the_last_one() -> None:
-    events = [entered("s-3", "till"), merged("s-3", "s-2"), merged("s-2", "s-1")]
+    events: list[Event] = [entered("s-3", "till"), merged("s-3", "s-2"), merged("s-2", "s-1")]
     assert boxes_of(events, CAMERAS).in_the_end["till"].people == ("s-1",)

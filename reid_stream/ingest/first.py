@@ -1,0 +1,53 @@
+"""The first frames of another source, for benchmarks: the same amount of work in every run."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.records import CameraId, Frame
+
+
+class Frames(Protocol):
+    """A source of batches; `daemon.Source` says more of each."""
+
+    def start(self) -> None: ...
+    def take(self, timeout_s: float) -> list[Frame] | None: ...
+    def stop(self) -> None: ...
+    @property
+    def stats(self) -> Mapping[CameraId, CameraStats]: ...
+    @property
+    def replaced(self) -> Mapping[CameraId, int]: ...
+
+
+class FirstFrames:
+    """A source that ends after `frames` frames of all cameras together, with the batch that reaches them."""
+
+    def __init__(self, source: Frames, frames: int) -> None:
+        self._source = source
+        self._left = frames
+
+    def start(self) -> None:
+        """Open the cameras."""
+        self._source.start()
+
+    def take(self, timeout_s: float) -> list[Frame] | None:
+        """The next batch; None when enough have come."""
+        if self._left <= 0:
+            return None
+        batch = self._source.take(timeout_s)
+        self._left -= len(batch or ())
+        return batch
+
+    def stop(self) -> None:
+        """Close the cameras."""
+        self._source.stop()
+
+    @property
+    def stats(self) -> Mapping[CameraId, CameraStats]:
+        """What is known of each camera now."""
+        return self._source.stats
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced, per camera."""
+        return self._source.replaced
