@@ -2,9 +2,10 @@
 
     ceiling = 1 / (t_decode + t_detect + crops per frame x t_embed)
 
-Each t is measured alone, with all cores, in this very run: decode by replaying the same files into nothing, the detector
-by its raw engine on letterboxed frames in batches of the pipeline's size, the embedder by its raw engine on as many crops
-per call as the pipeline had. The ceiling assumes that the parts do not overlap, which is right where all cores are busy.
+Each t is measured alone, with all cores, in this very run: decode by replaying the same files into nothing, the
+detector by its raw engine on letterboxed frames in batches of the pipeline's size, the embedder by its raw engine on as
+many crops per call as the pipeline had. The ceiling assumes that the parts do not overlap, which is right where all
+cores are busy.
 """
 
 import threading
