@@ -1,10 +1,10 @@
 """k-reciprocal re-ranking: distances within and between queries and gallery -> better distances; offline only (pure).
 
-Two images that name each other among their neighbours, and share neighbours, are more alike than their distance says.
-Its result depends on the whole gallery and is no probability, so the daemon never uses it.
+Two images that name each other as neighbours, and share neighbours, are more alike than their distance says. The
+result depends on the whole gallery and is no probability, so the daemon never uses it.
 
-Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017 (arXiv 1701.08398), and
-zhunzhong07/person-re-ranking (MIT), whose numbers it gives.
+Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017 (arXiv 1701.08398),
+and zhunzhong07/person-re-ranking (MIT), whose numbers it gives.
 
 Letters: q queries, g gallery images, n = q + g images, d dimensions.
 """

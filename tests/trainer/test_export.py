@@ -1,0 +1,85 @@
+"""An export agrees with its checkpoint, or is refused."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from reid_stream.bundle import load_embedder
+from trainer.checkpoint import save
+from trainer.config import ModelSettings, TrainSettings
+from trainer.draw import GREEN, RED, ranking, sheet
+from trainer.errors import TrainerError
+from trainer.export import check_agreement, compress, export, to_onnx
+from trainer.network import open_network
+from trainer.retrieval import Labels
+from trainer.siamese import Siamese, load_branch
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A small network with random weights, as `fit` would have kept it."""
+    torch.manual_seed(0)
+    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32))
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    siamese = Siamese(settings.model, (5,))
+    file = tmp_path_factory.mktemp("run") / "best.pt"
+    facts = {
+        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["market1501"],
+        "images": 10,
+    }  # fmt: skip
+    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": siamese.state_dict()})
+    return file
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16", "int8-weights"])
+def test_a_bundle_gives_the_checkpoints_vectors(checkpoint, tmp_path, precision):
+    bundle, agreement = export(checkpoint, tmp_path / "small", precision)
+    assert load_embedder(tmp_path / "small") == bundle
+    assert agreement["cosine"] >= {"f32": 0.99999, "f16": 0.9999, "int8-weights": 0.99}[precision]
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 32, 3)).astype(np.uint8)
+    served = open_network(tmp_path / "small", "f32").embed(images, False)
+    trained = open_network(checkpoint).embed(images, False)
+    assert (served * trained).sum(axis=1).min() > 0.99
+    assert "Research only" in (tmp_path / "small" / "MODEL_CARD.md").read_text()
+
+
+def test_the_network_takes_any_batch_in_one_file_of_a_recent_opset(checkpoint):
+    loaded = load_branch(checkpoint)
+    model = onnx.load_from_string(to_onnx(loaded.branch, loaded.spec))
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert model.opset_import[0].version >= 17
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_stored_bits_halve_and_halve_again(checkpoint):
+    loaded = load_branch(checkpoint)
+    full = to_onnx(loaded.branch, loaded.spec)
+    half, quarter = (len(compress(full, precision)) for precision in ("f16", "int8-weights"))
+    assert half < 0.65 * len(full)
+    assert quarter < 0.8 * half
+
+
+def test_a_network_that_disagrees_is_refused(checkpoint, tmp_path):
+    loaded, other = load_branch(checkpoint), load_branch(checkpoint)
+    bundle, _ = export(checkpoint, tmp_path / "small", "f32")
+    with torch.no_grad():
+        other.branch.projection.weight.mul_(-1)
+    content = to_onnx(other.branch, loaded.spec)
+    with pytest.raises(TrainerError, match="disagrees with its checkpoint: cosine must be at least"):
+        check_agreement(loaded.branch, content, bundle, loaded.spec, "f32", None)
+
+
+def test_what_is_no_network_is_named(tmp_path):
+    with pytest.raises(TrainerError, match="a network must be a checkpoint"):
+        open_network(tmp_path)
+
+
+def test_right_answers_have_green_frames_and_wrong_ones_red():
+    labels = Labels(np.array([1]), np.array([0]), np.array([1, 2, 1, -1]), np.array([0, 1, 1, 1]))
+    order, right = ranking(np.array([0.0, 0.2, 0.3, 0.1], np.float32), labels, 0)
+    assert (order, right) == ([1, 2], [False, True])
+    crop = np.zeros((64, 32, 3), np.uint8)
+    picture = sheet([(crop, [crop, crop], right)])
+    colours = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
+    assert {GREEN, RED} <= colours

@@ -1,0 +1,58 @@
+"""Bundle + persons not trained on -> the same bundle with a calibration, its figures and a reliability plot."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from reid_stream.bundle import MODEL_FILE, load_embedder, save
+from reid_stream.errors import ModelError
+from trainer import card
+from trainer.calibrate import Pairs, cross_validated, fit, measure, pairs_of, thresholds
+from trainer.errors import TrainerError
+from trainer.network import Network, open_network
+from trainer.test_sets import read_test_set
+
+PLOT_FILE = "reliability.png"
+# One same-person pair in two, and in a hundred and one: a gallery of a hundred others.
+PRIORS = {"1:1": 1 / 2, "1:100": 1 / 101}
+
+
+def run(
+    folder: Path, fit_set: str, test_set: str | None, data: Path | None, precision: str, threads: int | None
+) -> Iterator[str]:
+    """Calibrate a bundle in place and yield what is worth telling.
+
+    Raises:
+        TrainerError: no bundle, or no pairs to learn from.
+    """
+    try:
+        bundle = load_embedder(folder)
+    except ModelError as error:
+        raise TrainerError(str(error)) from error
+    network = open_network(folder, precision, threads)
+    pairs = _pairs(network, fit_set, data)
+    losses = cross_validated(pairs)
+    yield "log loss on held-out persons: " + ", ".join(f"{kind} {value:.4f}" for kind, value in losses.items())
+    calibration = fit(pairs, network.precision, fit_set)
+    yield f"{calibration.kind} at {calibration.at_precision}, {calibration.fitted_on}"
+    figures = {f"{fit_set}.{name}": value for name, value in thresholds(calibration, pairs).items()}
+    if test_set is not None:
+        from trainer import plots
+
+        tested, curves = _pairs(network, test_set, data), []
+        for name, prior in PRIORS.items():
+            numbers, bins = measure(calibration, tested, prior)
+            figures |= {f"{test_set}.{key}@{name}": value for key, value in numbers.items()}
+            curves.append((f"{test_set} {name}", bins))
+        plots.reliability(curves, folder / PLOT_FILE)
+    yield from (f"{name} {value:.4f}" for name, value in figures.items())
+    changed = msgspec.structs.replace(bundle, calibration=calibration, metrics=bundle.metrics | figures)
+    saved = save(changed, (folder / MODEL_FILE).read_bytes(), folder)
+    card.write(saved, folder)
+    yield f"{folder}: {saved.hash[:12]}"
+
+
+def _pairs(network: Network, name: str, data: Path | None) -> Pairs:
+    images = read_test_set(name, data, network.spec).images
+    return pairs_of(network.embed(images.pixels, False), images.persons, images.cameras, network.verifier)
