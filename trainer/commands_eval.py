@@ -50,7 +50,8 @@ def evaluate(
     for name in test_set or ["market1501"]:
         found += evaluate(network, read_test_set(name, data, network.spec), rankings, flip)
     reports = [item.report for item in found]
-    Console().print(table(reports))
+    console = Console()
+    (console if console.is_terminal else Console(width=150)).print(table(reports))  # a log needs no wrapping
     for protocol in dict.fromkeys(f"{report.test_set}: {report.protocol}" for report in reports):
         typer.echo(protocol)
     if out is not None:
@@ -108,9 +109,7 @@ def rank(
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="a bundle's folder; its calibration is replaced")],
     fit_set: Annotated[str, typer.Option("--set", help="persons that were not trained on")] = "market1501:validation",
-    test_set: Annotated[
-        str, typer.Option("--test", help="where ECE and Brier score are measured; none: nowhere")
-    ] = "market1501",
+    test_set: Annotated[str, typer.Option("--test", help="where ECE and Brier are measured, or none")] = "market1501",
     data: Data = None,
     precision: Precision = "auto",
     threads: Threads = None,
@@ -144,5 +143,5 @@ def bench(queries: int = 3368, gallery: int = 19732, dim: int = 512) -> None:
     """Time distances and scores at the size of the whole of Market-1501, on random vectors."""
     from trainer.evaluate import synthetic
 
-    seconds, scores = synthetic(queries, gallery, dim)
-    typer.echo(f"{scores.queries} queries x {gallery} gallery images x {dim} dimensions: {seconds:.2f} s")
+    seconds, _ = synthetic(queries, gallery, dim)
+    typer.echo(f"{queries} queries x {gallery} gallery images x {dim} dimensions: {seconds:.2f} s")

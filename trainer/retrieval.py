@@ -7,7 +7,7 @@ The Market-1501 protocol, exactly: gallery images of the query's person from the
 Ties keep gallery order, as a stable sort would.
 
 Sources: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015; torchreid/metrics/rank.py (MIT) for
-the step AP, which equals sklearn's average_precision_score; Zheng et al.'s Matlab code for the triangular AP; Ye et al.,
+the step AP, which equals sklearn's average_precision_score; their Matlab code for the triangular AP; Ye et al.,
 "Deep Learning for Person Re-identification", TPAMI 2021, for mINP; Grother & Ngan, NIST IR 8009, for open-set rates.
 
 Letters: q queries, g gallery images, d dimensions, p positives of one query.
@@ -148,7 +148,7 @@ def average_precision_triangular(places: Ints) -> float:
 
 
 def detection_rate(scores: Scores, false_alarm_rate: float) -> tuple[float, float]:
-    """Return (DIR, threshold distance): how many enrolled persons are named rightly when that share of strangers is named.
+    """Return (DIR, threshold distance): how many enrolled are named rightly when that share of strangers is named.
 
     Every query is used twice: with its person in the gallery, and as a stranger with its person taken out.
     """

@@ -78,7 +78,8 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
     gallery = np.flatnonzero([image in searched for image in images.names])
     if (len(query), len(gallery)) != (len(asked), len(searched)):
         raise DataError(
-            f"market1501 must hold {len(asked)} query and {len(searched)} gallery images, found {len(query)} and {len(gallery)}"
+            f"market1501 must hold {len(asked)} query and {len(searched)} gallery images, "
+            f"found {len(query)} and {len(gallery)}"
         )
     return TestSet(name, "Market-1501 single query, 150 test persons", images, query, gallery)
 

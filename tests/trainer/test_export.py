@@ -1,5 +1,7 @@
 """An export agrees with its checkpoint, or is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,14 +12,14 @@ from trainer.checkpoint import save
 from trainer.config import ModelSettings, TrainSettings
 from trainer.draw import GREEN, RED, ranking, sheet
 from trainer.errors import TrainerError
-from trainer.export import check_agreement, compress, export, to_onnx
+from trainer.export import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
 from trainer.network import open_network
 from trainer.retrieval import Labels
 from trainer.siamese import Siamese, load_branch
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, as `fit` would have kept it."""
     torch.manual_seed(0)
     settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32))
@@ -33,10 +35,10 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8-weights"])
-def test_a_bundle_gives_the_checkpoints_vectors(checkpoint, tmp_path, precision):
+def test_a_bundle_gives_the_checkpoints_vectors(checkpoint: Path, tmp_path: Path, precision: Precision) -> None:
     bundle, agreement = export(checkpoint, tmp_path / "small", precision)
     assert load_embedder(tmp_path / "small") == bundle
-    assert agreement["cosine"] >= {"f32": 0.99999, "f16": 0.9999, "int8-weights": 0.99}[precision]
+    assert agreement["cosine"] >= MIN_COSINE[precision]
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 32, 3)).astype(np.uint8)
     served = open_network(tmp_path / "small", "f32").embed(images, False)
     trained = open_network(checkpoint).embed(images, False)
@@ -44,7 +46,7 @@ def test_a_bundle_gives_the_checkpoints_vectors(checkpoint, tmp_path, precision)
     assert "Research only" in (tmp_path / "small" / "MODEL_CARD.md").read_text()
 
 
-def test_the_network_takes_any_batch_in_one_file_of_a_recent_opset(checkpoint):
+def test_the_network_takes_any_batch_in_one_file_of_a_recent_opset(checkpoint: Path) -> None:
     loaded = load_branch(checkpoint)
     model = onnx.load_from_string(to_onnx(loaded.branch, loaded.spec))
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
@@ -52,15 +54,15 @@ def test_the_network_takes_any_batch_in_one_file_of_a_recent_opset(checkpoint):
     assert not any(tensor.external_data for tensor in model.graph.initializer)
 
 
-def test_stored_bits_halve_and_halve_again(checkpoint):
+def test_stored_bits_halve_and_halve_again(checkpoint: Path) -> None:
     loaded = load_branch(checkpoint)
     full = to_onnx(loaded.branch, loaded.spec)
-    half, quarter = (len(compress(full, precision)) for precision in ("f16", "int8-weights"))
+    half, quarter = len(compress(full, "f16")), len(compress(full, "int8-weights"))
     assert half < 0.65 * len(full)
     assert quarter < 0.8 * half
 
 
-def test_a_network_that_disagrees_is_refused(checkpoint, tmp_path):
+def test_a_network_that_disagrees_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     loaded, other = load_branch(checkpoint), load_branch(checkpoint)
     bundle, _ = export(checkpoint, tmp_path / "small", "f32")
     with torch.no_grad():
@@ -70,12 +72,12 @@ def test_a_network_that_disagrees_is_refused(checkpoint, tmp_path):
         check_agreement(loaded.branch, content, bundle, loaded.spec, "f32", None)
 
 
-def test_what_is_no_network_is_named(tmp_path):
+def test_what_is_no_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="a network must be a checkpoint"):
         open_network(tmp_path)
 
 
-def test_right_answers_have_green_frames_and_wrong_ones_red():
+def test_right_answers_have_green_frames_and_wrong_ones_red() -> None:
     labels = Labels(np.array([1]), np.array([0]), np.array([1, 2, 1, -1]), np.array([0, 1, 1, 1]))
     order, right = ranking(np.array([0.0, 0.2, 0.3, 0.1], np.float32), labels, 0)
     assert (order, right) == ([1, 2], [False, True])

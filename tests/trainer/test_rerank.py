@@ -1,12 +1,13 @@
 """k-reciprocal re-ranking gives the numbers of the authors' loop."""
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.rerank import rerank
-from trainer.retrieval import Labels, score, squared_distances
+from trainer.retrieval import Floats, Ints, Labels, score, squared_distances
 
 
-def authors_loop(query, gallery, k1, k2, weight):
+def authors_loop(query: Floats, gallery: Floats, k1: int, k2: int, weight: float) -> npt.NDArray[np.float64]:
     """The algorithm as zhunzhong07/person-re-ranking states it, dense and unhurried."""
     everyone = np.concatenate([query, gallery]).astype(np.float64)
     distances = ((everyone[:, None] - everyone) ** 2).sum(axis=2)
@@ -14,7 +15,7 @@ def authors_loop(query, gallery, k1, k2, weight):
     ranks = np.argsort(distances, axis=1, kind="stable")
     encoding = np.zeros_like(distances)
 
-    def mutual(image, k):
+    def mutual(image: int, k: int) -> npt.NDArray[np.int64]:
         forward = ranks[image, : k + 1]
         return forward[np.where(ranks[forward, : k + 1] == image)[0]]
 
@@ -33,7 +34,7 @@ def authors_loop(query, gallery, k1, k2, weight):
     return final[:, len(query) :]
 
 
-def people(seed: int = 0, persons: int = 12, images: int = 8):
+def people(seed: int = 0, persons: int = 12, images: int = 8) -> tuple[Floats, Ints, Ints]:
     random = np.random.default_rng(seed)
     centres = random.normal(size=(persons, 16))
     vectors = np.repeat(centres, images, axis=0) + 0.9 * random.normal(size=(persons * images, 16))
@@ -41,13 +42,13 @@ def people(seed: int = 0, persons: int = 12, images: int = 8):
     return vectors, np.repeat(np.arange(persons), images), np.tile([0, 1], persons * images // 2)
 
 
-def test_it_equals_the_authors_loop():
+def test_it_equals_the_authors_loop() -> None:
     vectors, _, _ = people()
     found = rerank(vectors[:20], vectors[20:], k1=7, k2=3, weight=0.3)
     np.testing.assert_allclose(found, authors_loop(vectors[:20], vectors[20:], 7, 3, 0.3), atol=2e-5)
 
 
-def test_it_finds_more_of_clustered_people():
+def test_it_finds_more_of_clustered_people() -> None:
     vectors, persons, cameras = people(1)
     asks = cameras == 0
     labels = Labels(persons[asks], cameras[asks], persons[~asks], cameras[~asks])
