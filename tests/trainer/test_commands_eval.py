@@ -7,8 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from reid_stream.bundle import load_embedder
 from reid_stream.embed.preprocess import InputSpec
@@ -74,7 +73,9 @@ def test_calibrate_puts_probabilities_in_the_bundle(people: Path, bundle: Path) 
 def test_rank_draws_queries_with_their_answers(people: Path, tmp_path: Path, order: tuple[str, ...]) -> None:
     result = run("rank", SAMPLE, tmp_path / "rank.png", "--set", f"folder:{people}", "--queries", 3, *order)
     assert result.exit_code == 0, result.output
-    assert cv2.imread(str(tmp_path / "rank.png")).shape[1] > 1000
+    picture = cv2.imread(str(tmp_path / "rank.png"))
+    assert picture is not None
+    assert picture.shape[1] > 1000
 
 
 def test_bench_tells_the_seconds() -> None:

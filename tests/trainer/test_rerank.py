@@ -31,7 +31,7 @@ def authors_loop(query: Floats, gallery: Floats, k1: int, k2: int, weight: float
     encoding = np.stack([encoding[ranks[image, :k2]].mean(axis=0) for image in range(len(everyone))])
     shared = np.minimum(encoding[: len(query), None], encoding[None]).sum(axis=2)
     final = (1 - shared / (2 - shared)) * (1 - weight) + distances[: len(query)] * weight
-    return final[:, len(query) :]
+    return np.asarray(final[:, len(query) :])
 
 
 def people(seed: int = 0, persons: int = 12, images: int = 8) -> tuple[Floats, Ints, Ints]:
