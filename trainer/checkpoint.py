@@ -1,0 +1,47 @@
+"""The state of a run on disk: written whole or not at all, so that a kill or a full disk costs no earlier checkpoint.
+
+`last.pt` holds everything that training needs to go on; `best.pt` only the averaged weights that validated best. Both
+hold `settings`, `facts` (step, seconds, persons, validation curve) and `averaged`, which `siamese.load_branch` reads.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import CheckpointError
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace `path` by `state` in one step."""
+    memory = io.BytesIO()
+    torch.save(state, memory)
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            file.write(memory.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        kept = f"the earlier {path} is intact" if path.exists() else "there is no earlier one"
+        size = memory.getbuffer().nbytes / 2**20
+        raise CheckpointError(
+            f"a checkpoint needs {size:.0f} MiB in {path.parent}, {error.strerror}; {kept}; make room, then --resume"
+        ) from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"--resume needs a checkpoint, {path}: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} must be a whole checkpoint: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} must be a checkpoint of reid-train fit, got {type(state).__name__}")
+    return state

@@ -1,0 +1,93 @@
+"""What training minimises: 0.5 identification + 0.5 identification + 1.0 verification, and a metric loss before the neck.
+
+Sources: Cao & Lee (arXiv 1910.04061), section 3, for the three terms and their weights; Luo et al., CVPRW 2019, for
+label smoothing and the metric loss before the neck; pytorch-metric-learning for batch-hard triplet (Hermans et al.,
+arXiv 1703.07737) and circle loss (Sun et al., CVPR 2020, arXiv 2002.10857).
+
+Letters: b images, d embedding dimensions, p pairs.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from pytorch_metric_learning import losses, miners
+from torch import Tensor
+
+from trainer.config import LossSettings
+from trainer.sampler import pairs
+from trainer.siamese import Siamese
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+class Criterion:
+    """The weighted sum of all terms, with each term's value for the record."""
+
+    def __init__(self, settings: LossSettings, persons_per_domain: tuple[int, ...]) -> None:
+        self.settings = settings
+        ends = torch.tensor(persons_per_domain).cumsum(0)
+        self._ranges = [(int(end) - size, int(end)) for end, size in zip(ends, persons_per_domain, strict=True)]
+        self._metric = metric_loss(settings)
+
+    def __call__(
+        self, model: Siamese, before: Tensor, after: Tensor, persons: Tensor, cameras: Tensor, progress: float,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its terms.
+
+        `before` and `after` the neck are (b, d); `progress` of the run in [0, 1] sets the share of negatives.
+        """
+        settings = self.settings
+        ratio = negatives_at(settings.negatives, progress)
+        first, second, same = pairs(persons, cameras, after, ratio, settings.mining == "hard", generator)
+        each = self.identification(model, after, persons)  # (b,)
+        terms = {
+            "identification": settings.identification * (each[first].mean() + each[second].mean()),
+            "verification": settings.verification * verification(model.verifier(after[first], after[second]), same),
+        }
+        if self._metric is not None:
+            terms["metric"] = settings.metric_weight * self._metric(before, persons)
+        return torch.stack(list(terms.values())).sum(), terms
+
+    def identification(self, model: Siamese, vectors: Tensor, persons: Tensor) -> Tensor:
+        """Return the cross-entropy (b,) of each image, over all persons or over those of its own domain."""
+        smoothing = self.settings.label_smoothing
+        if len(model.heads) == 1:
+            return F.cross_entropy(model.heads[0](vectors), persons, label_smoothing=smoothing, reduction="none")
+        result = torch.zeros(len(vectors), device=vectors.device)
+        for head, (start, end) in zip(model.heads, self._ranges, strict=True):
+            rows = torch.nonzero((persons >= start) & (persons < end)).flatten()
+            if len(rows):
+                values = F.cross_entropy(
+                    head(vectors[rows]), persons[rows] - start, label_smoothing=smoothing, reduction="none"
+                )
+                result = result.index_put((rows,), values)
+        return result
+
+
+def verification(margin: Tensor, same: Tensor) -> Tensor:
+    """Return the mean cross-entropy of margins (p,) against same (p,) bool: the two-way softmax as a sigmoid."""
+    return F.binary_cross_entropy_with_logits(margin, same.float())
+
+
+def negatives_at(negatives: tuple[int, int], progress: float) -> int:
+    """Return how many negatives a positive has at a point of the run; from first to last in equal parts.
+
+    >>> [negatives_at((1, 4), progress) for progress in (0.0, 0.3, 0.6, 1.0)]
+    [1, 2, 3, 4]
+    """
+    first, last = negatives
+    return min(last, first + int(progress * (last - first + 1))) if last >= first else first
+
+
+def metric_loss(settings: LossSettings) -> Metric | None:
+    """Return the loss on vectors before the neck (b, d) with persons (b,)."""
+    if settings.metric == "none":
+        return None
+    if settings.metric == "circle":
+        circle = losses.CircleLoss(m=settings.margin, gamma=64)  # Sun et al., section 4.1: gamma 64 for person re-ID
+        return lambda vectors, persons: circle(vectors, persons)
+    triplet = losses.TripletMarginLoss(margin=settings.margin)
+    miner = miners.BatchHardMiner()
+    return lambda vectors, persons: triplet(vectors, persons, miner(vectors, persons))
