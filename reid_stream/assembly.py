@@ -4,20 +4,26 @@ What must be there before the first frame is checked here, in this order: models
 threads, later and again and again) the cameras.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reid_stream import __version__, shelf
 from reid_stream.bundle import MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
-from reid_stream.config import Redis, Settings
+from reid_stream.config import Camera, Redis, Settings
 from reid_stream.console.roster import Roster
 from reid_stream.daemon import Daemon, Sink, Source
 from reid_stream.engines.protocol import PixelEngine
+from reid_stream.errors import ConfigError
 from reid_stream.metrics import Metrics
 from reid_stream.pipeline import Detect, Embed, Identify, Perceive
 from reid_stream.records import CameraId
+from reid_stream.scrape import Scrape
+
+if TYPE_CHECKING:
+    from reid_stream.publish.redis_sink import RedisSink
 
 REPLAY_ORIGIN = 1_704_067_200.0
 """2024-01-01T00:00:00Z, when files are replayed fast: the same files give the same events every time."""
@@ -98,18 +104,26 @@ def perceive(settings: Settings, networks: Networks, run: str, metrics: Metrics)
 
 @contextmanager
 def assemble(
-    settings: Settings, *, run: str, fast: bool = False, sink: Sink | None = None, frames: int | None = None
+    settings: Settings,
+    *,
+    run: str,
+    continues: bool = False,
+    fast: bool = False,
+    sink: Sink | None = None,
+    frames: int | None = None,
 ) -> Iterator[Site]:
     """Wire a daemon; everything it opened is closed when the block ends.
 
     Args:
         settings: of cams.yaml.
         run: name of this run in events.
+        continues: a run of this name may have been before; its events' numbers go on, so that no ID comes twice.
         fast: replay file cameras as fast as the pipeline goes.
         sink: takes the events instead of Redis.
         frames: end after so many, of all cameras together.
 
     Raises:
+        ConfigError: a camera's file is missing.
         ModelError: see `load_networks`.
         BrokerError: Redis does not serve.
         StreamError: a camera that is no file was to be replayed fast.
@@ -123,6 +137,7 @@ def assemble(
     from reid_stream.match.presence import Presence
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
+    check_files(cameras)
     metrics = Metrics()
     networks = load_networks(settings)
     matcher = Matcher(
@@ -136,8 +151,10 @@ def assemble(
     presence, roster = Presence(settings.publish), Roster()
     with ExitStack() as opened:
         where = "nowhere"
+        sending: RedisSink | None = None
         if sink is None:
-            sink, where = opened.enter_context(redis_sink(settings, run))
+            sending, where = opened.enter_context(redis_sink(settings, run, continues=continues))
+            sink = sending
         told: list[Daemon] = []
 
         def camera_changed(change: CameraChange) -> None:
@@ -150,11 +167,15 @@ def assemble(
             source = LiveCameras(cameras, settings.ingest, camera_changed)
         if frames is not None:
             source = FirstFrames(source, frames)
+        first_half = perceive(settings, networks, run, metrics)
+        metrics.registry.register(
+            Scrape(cameras=source, counts=first_half.counts, rejected=lambda: matcher.rejected, sending=sending)
+        )
         daemon = Daemon(
             run=run,
             version=__version__,
             source=source,
-            perceive=perceive(settings, networks, run, metrics),
+            perceive=first_half,
             identify=Identify(
                 match=metrics.timed("match", matcher.update), present=metrics.timed("presence", presence.update)
             ),
@@ -180,11 +201,37 @@ def assemble(
         )
 
 
+def check_files(cameras: Sequence[Camera]) -> None:
+    """Make sure that every camera that is a file is there: unlike a camera on the network, it will not come by itself.
+
+    Raises:
+        ConfigError: some are not; the message names them all.
+    """
+    from reid_stream.ingest.address import address
+
+    faults = []
+    for camera in cameras:
+        where = address(camera)
+        # FFmpeg takes a numbered series of pictures as `%04d.jpg`.
+        if (
+            where.is_local
+            and "%" not in where.secret
+            and (not Path(where.secret).exists() or Path(where.secret).is_dir())
+        ):
+            found = "a folder" if Path(where.secret).is_dir() else "nothing"
+            faults.append(
+                f"camera {camera.id}: url must name a video file that is there, found {found} at {where.name}"
+            )
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
 @contextmanager
-def redis_sink(settings: Settings, run: str) -> Iterator[tuple[Sink, str]]:
+def redis_sink(settings: Settings, run: str, *, continues: bool = False) -> "Iterator[tuple[RedisSink, str]]":
     """Open the way to Redis, an embedded one where that is wanted; gives the sink and the address without secrets."""
     from reid_stream.publish.connection import connect, public
     from reid_stream.publish.embedded import EmbeddedRedis, default_directory
+    from reid_stream.publish.history import next_sequence
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.spool import Spool
 
@@ -196,13 +243,15 @@ def redis_sink(settings: Settings, run: str) -> Iterator[tuple[Sink, str]]:
             )
             url = server.url
         client = connect(settings.redis, url=url)
+        spool = Spool(spool_folder(settings.redis, settings.site))
         sink = RedisSink(
             client,
             where=url,
             site=settings.site,
             run=run,
-            spool=Spool(spool_folder(settings.redis, settings.site)),
+            spool=spool,
             max_events=settings.publish.max_events,
+            first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
         )
         yield sink, public(url)
 

@@ -11,6 +11,7 @@ Stopping is in the order of the data: cameras, the step under way, the records o
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -84,6 +85,8 @@ class Progress:
     started_at: float
     frames: dict[CameraId, int] = field(default_factory=dict)
     events: int = 0
+    told_at: float = 0.0
+    """When the newest event about people or cameras happened, UTC seconds."""
     first_event_s: float | None = None
     """Seconds from the start to the first event about a person."""
     latencies_s: list[float] = field(default_factory=list)
@@ -130,10 +133,13 @@ class Daemon:
         self._gallery_size = gallery_size
         self._people_in_view = people_in_view
         self._clock = clock
-        self._now = 0.0
         self._drained = threading.Event()
         self._publishing = threading.Lock()
         self._up: set[CameraId] = set()
+        self._sent = 0
+        """Batches of records sent to identify."""
+        self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
+        """Of a replay's cameras: batches sent before each, and what it is."""
         self.progress = Progress(started_at=clock())
 
     def run(self, stop: threading.Event) -> None:
@@ -156,8 +162,8 @@ class Daemon:
             ]
         )
         identifier.start()
-        self._source.start()
         try:
+            self._source.start()
             self._perceive_loop(stop)
             if stop.is_set():
                 reason = "stopped"
@@ -168,6 +174,7 @@ class Daemon:
             self._source.stop()
             self._drained.set()
             identifier.join()
+            self._tell_changes(self._sent)
             self._publish(self._finish())
             self._publish([DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)])
             self._sink.close(timeout_s=10.0)
@@ -175,7 +182,20 @@ class Daemon:
             raise self.progress.error
 
     def camera_changed(self, change: CameraUp | CameraDown) -> None:
-        """Tell subscribers that a camera came or went; called by the camera's own thread."""
+        """Tell subscribers that a camera came or went; called by the camera's own thread.
+
+        A replay tells it between the same records in every run: once what was sent before it has been worked off.
+        """
+        if self.is_live:
+            self._tell_change(change)
+        else:
+            self._changes.append((self._sent, change))
+
+    def _tell_changes(self, worked_off: int) -> None:
+        while self._changes and self._changes[0][0] <= worked_off:
+            self._tell_change(self._changes.popleft()[1])
+
+    def _tell_change(self, change: CameraUp | CameraDown) -> None:
         (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
         self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
         self._publish([change])
@@ -196,29 +216,42 @@ class Daemon:
             if not frames:
                 continue
             records = self.perceive.step(frames)
-            self._now = max(self._now, *(frame.captured_at for frame in frames))
             for frame in frames:
                 self.progress.frames[frame.camera] = self.progress.frames.get(frame.camera, 0) + 1
                 self._metrics.frames_used.labels(frame.camera).inc()
             if records:
                 self._link.send(records)
+                self._sent += 1
 
     def _identify_loop(self) -> None:
-        beat_at = self._clock()
         try:
-            while True:
-                records = self._link.receive(TAKE_S)
-                if not records and self._drained.is_set():
-                    return
-                # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
-                now = max(record.seen_at for record in records) if records else self._clock()
-                if records or self.is_live:
-                    self._tell(self._identify.step(records, now), records)
-                if self._clock() - beat_at >= self._heartbeat_s:
-                    beat_at = self._clock()
-                    self._publish([self._heartbeat(beat_at)])
+            self._work_off_records()
         except BaseException as error:  # noqa: BLE001 (kept for `run`, which raises it on the main thread)
             self.progress.error = error
+            # Perceive may wait for room on the link; it looks at the error only then.
+            while not self._drained.is_set():
+                self._link.receive(TAKE_S)
+
+    def _work_off_records(self) -> None:
+        worked_off = 0
+        beat_at: float | None = None
+        while True:
+            records = self._link.receive(TAKE_S)
+            if not records and self._drained.is_set():
+                return
+            if not records and not self.is_live:
+                continue
+            # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
+            now = self._clock() if self.is_live and not records else max(record.seen_at for record in records)
+            self._tell_changes(worked_off)
+            self._tell(self._identify.step(records, now), records)
+            worked_off += bool(records)
+            told_at = self._clock() if self.is_live else now
+            if beat_at is None:
+                beat_at = told_at
+            elif told_at - beat_at >= self._heartbeat_s:
+                beat_at = told_at
+                self._publish([self._heartbeat(told_at)])
 
     def _tell(self, events: Sequence[Event], records: Sequence[Perceived]) -> None:
         self._metrics.observations.inc(len(records))
@@ -241,6 +274,8 @@ class Daemon:
             self._sink.publish(told)
             self._on_events(told)
             self.progress.events += len(told)
+            happened = [event.at for event in told if not isinstance(event, DaemonStarted | DaemonStopped)]
+            self.progress.told_at = max(self.progress.told_at, *happened, 0.0)
         for event in told:
             self._metrics.events.labels(event.type).inc()
 

@@ -1,6 +1,7 @@
 """Numbers about the running daemon, in Prometheus' format; every loss is counted here, by cause.
 
-One `Metrics` a daemon, with its own registry, so that two daemons in one process (tests) never mix. Thread-safe.
+One `Metrics` a daemon, with its own registry, so that two daemons in one process (tests) never mix. Thread-safe. What
+other parts count anyway is read from them by `scrape`, not counted twice.
 """
 
 import time
@@ -25,20 +26,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.frames_read = self._counter("frames_read", "Frames decoded.", "camera")
         self.frames_used = self._counter("frames_used", "Frames that went through the detector.", "camera")
-        self.frames_dropped = self._counter("frames_dropped", "Frames left out, by cause.", "camera", "cause")
         self.camera_up = self._gauge("camera_up", "1 while a camera delivers frames.", "camera")
-        self.reconnects = self._counter("camera_reconnects", "Times a camera came back.", "camera")
-        self.detections = self._counter("detections", "People found in frames.")
-        self.unassigned = self._counter("unassigned_boxes", "Boxes the tracker gave no track.")
-        self.crops = self._counter("crops_embedded", "Crops turned into vectors.")
         self.observations = self._counter("observations", "Observations handed to the matcher.")
-        self.rejected = self._counter("observations_rejected", "Observations the matcher could not use.", "cause")
         self.events = self._counter("events", "Events published, by type.", "type")
         self.identities = self._gauge("gallery_identities", "Identities that can be matched.")
         self.people = self._gauge("people_in_view", "Identities in view now.")
-        self.spooled = self._gauge("events_spooled", "Events on disk that wait for Redis.")
         self.latency = Histogram(
             "reid_stream_capture_to_event_seconds",
             "From a frame's capture to its events being handed to Redis.",

@@ -31,8 +31,8 @@ def test_a_sick_daemon_answers_503_with_the_reason() -> None:
 
 def test_two_daemons_in_one_process_do_not_mix_their_numbers() -> None:
     one, two = Metrics(), Metrics()
-    one.crops.inc()
-    assert two.registry.get_sample_value("reid_stream_crops_embedded_total") == 0.0
+    one.observations.inc()
+    assert two.registry.get_sample_value("reid_stream_observations_total") == 0.0
 
 
 def test_a_timed_stage_answers_as_before_and_is_recorded() -> None:

@@ -28,9 +28,9 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
     settings = configfile.load(cameras)
     console = Console(stderr=True)
     run_name = run_id or uuid.uuid4().hex[:12]
-    with _stopping(duration_s) as stop, ExitStack() as opened:
+    with _stopping() as stop, ExitStack() as opened:
         with console.status("loading models") if console.is_terminal and not plain else _nothing():
-            site = opened.enter_context(assemble(settings, run=run_name, fast=fast))
+            site = opened.enter_context(assemble(settings, run=run_name, continues=run_id is not None, fast=fast))
         if settings.observe.port is not None:
             try:
                 port = opened.enter_context(
@@ -51,13 +51,15 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
             soft_wrap=True,
         )
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
+        # Counted from here: how long the models take to load is no part of what was asked for.
+        opened.enter_context(_after(duration_s, stop))
         site.daemon.run(stop)
         watch.finish()
 
 
 @contextmanager
-def _stopping(duration_s: float | None) -> Iterator[threading.Event]:
-    """Give an event that SIGTERM, Ctrl-C or the duration sets; a second Ctrl-C ends at once."""
+def _stopping() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM or Ctrl-C sets; a second one ends at once."""
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -66,17 +68,26 @@ def _stopping(duration_s: float | None) -> Iterator[threading.Event]:
         stop.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    timer = threading.Timer(duration_s, stop.set) if duration_s is not None else None
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
     try:
         yield stop
     finally:
-        if timer is not None:
-            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _after(duration_s: float | None, stop: threading.Event) -> Iterator[None]:
+    """Set `stop` once so many seconds have passed, if the block has not ended by then."""
+    if duration_s is None:
+        yield
+        return
+    timer = threading.Timer(duration_s, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

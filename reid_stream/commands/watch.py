@@ -73,7 +73,8 @@ class Watch:
             self._camera(stats[camera], progress.frames.get(camera, 0), now, uptime_s if final else None, latencies)
             for camera in sorted(stats)
         ]
-        at = now if site.daemon.is_live else max((row.since for row in site.roster.here()), default=now)
+        # A replay's time is that of its events, not ours.
+        at = now if site.daemon.is_live else progress.told_at or now
         return Snapshot(
             site=self._settings.site,
             at=at,

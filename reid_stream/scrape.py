@@ -1,0 +1,108 @@
+"""Figures that others count anyway, read when Prometheus asks: cameras, perceive, the matcher, the way to Redis."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.records import CameraId
+
+if TYPE_CHECKING:
+    from reid_stream.ingest.stats import CameraStats
+    from reid_stream.publish.redis_sink import SinkCounters
+
+
+class Cameras(Protocol):
+    """What a source tells of its cameras; `daemon.Source` says more."""
+
+    @property
+    def stats(self) -> "Mapping[CameraId, CameraStats]":
+        """Of each camera, now."""
+        ...
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced, per camera."""
+        ...
+
+
+class Sending(Protocol):
+    """What the way to Redis tells of itself."""
+
+    @property
+    def backlog(self) -> int:
+        """Events taken and not yet on the stream."""
+        ...
+
+    @property
+    def counters(self) -> "SinkCounters":
+        """What became of the events so far."""
+        ...
+
+
+class Scrape(Collector):
+    """Registered once a daemon; every call of `collect` looks anew."""
+
+    def __init__(
+        self,
+        *,
+        cameras: Cameras,
+        counts: PerceiveCounts,
+        rejected: Callable[[], Mapping[str, int]],
+        sending: Sending | None,
+    ) -> None:
+        """`rejected`: of the matcher, by cause. `sending`: none where events do not go to Redis."""
+        self._cameras = cameras
+        self._counts = counts
+        self._rejected = rejected
+        self._sending = sending
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure as it is now."""
+        yield from self._of_cameras()
+        yield _count("detections", "People found in frames.", self._counts.detections)
+        yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
+        yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)
+        yield _by_cause("observations_rejected", "Observations the matcher could not use.", self._rejected())
+        if self._sending is not None:
+            counters = self._sending.counters
+            yield GaugeMetricFamily(
+                "reid_stream_events_spooled", "Events that wait for Redis.", value=self._sending.backlog
+            )
+            yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
+            yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+
+    def _of_cameras(self) -> Iterator[Metric]:
+        read = CounterMetricFamily("reid_stream_frames_read", "Frames decoded.", labels=["camera"])
+        dropped = CounterMetricFamily(
+            "reid_stream_frames_dropped",
+            "Frames left out: over the rate cap, a file's played too late, corrupt, or replaced by a newer one.",
+            labels=["camera", "cause"],
+        )
+        back = CounterMetricFamily("reid_stream_camera_reconnects", "Times a camera came back.", labels=["camera"])
+        skew = GaugeMetricFamily(
+            "reid_stream_camera_skew_seconds", "A camera's own clock less ours, where it tells.", labels=["camera"]
+        )
+        replaced = self._cameras.replaced
+        for camera, stats in self._cameras.stats.items():
+            read.add_metric([camera], stats.read)
+            for cause, count in {**stats.dropped, "replaced": replaced.get(camera, 0)}.items():
+                dropped.add_metric([camera, cause], count)
+            back.add_metric([camera], stats.reconnects)
+            if stats.skew_s is not None:
+                skew.add_metric([camera], stats.skew_s)
+        yield from (read, dropped, back, skew)
+
+
+def _count(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"reid_stream_{name}", text, value=value)
+
+
+def _by_cause(name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"reid_stream_{name}", text, labels=["cause"])
+    # A copy: the other thread may meet a new cause meanwhile.
+    for cause, count in dict(counts).items():
+        family.add_metric([cause], count)
+    return family
