@@ -1,6 +1,7 @@
 """reid-train: fit | eval | rank | calibrate | export | detector; each command imports what it needs when it runs.
 
-A file `trainer/commands_*.py` that has `register(app: typer.Typer) -> None` adds its commands; torch is imported inside them.
+A file `trainer/commands_*.py` that has `register(app: typer.Typer) -> None` adds its commands; torch is imported inside
+them.
 """
 
 import importlib
@@ -12,9 +13,12 @@ from typing import Annotated
 import typer
 
 import trainer
+from reid_stream.errors import ReidStreamError
 from trainer.errors import TrainerError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Teach the embedder: train, evaluate, calibrate, export.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Teach the embedder: train, evaluate, calibrate, export."
+)
 
 
 @app.callback()
@@ -44,5 +48,5 @@ def main() -> None:
             importlib.import_module(f"trainer.{module}").register(app)
     try:
         app()
-    except TrainerError as error:
+    except (TrainerError, ReidStreamError) as error:
         sys.exit(f"reid-train: {error}")

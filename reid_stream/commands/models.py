@@ -57,11 +57,25 @@ def wrap(
     kind: Annotated[Kind, typer.Option(help="What the network does.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "unknown",
     name: Annotated[str | None, typer.Option(help="For people; default: the folder's name.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels of the input, where the network takes any.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels of the input, where the network takes any.")] = None,
+    colour: Annotated[str | None, typer.Option(help="rgb or bgr; default: what its kind has.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Detector: yolo, yolo_end2end or yolox; default: by its shape.")
+    ] = None,
+    scale: Annotated[int | None, typer.Option(help="Detector: pixel values run to 1 or 255.")] = None,
+    person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
 ) -> None:
     """Make a bundle from any ONNX detector or embedder."""
+    from reid_stream.errors import ConfigError
     from reid_stream.make_bundle import wrap as make
 
-    made = make(model, out, kind=kind.value, name=name or out.name, licence=licence)
+    given = {"height": height, "width": width, "colour": colour}
+    of_detectors = {"decoder": decoder, "scale": scale, "person": person}
+    if kind is Kind.embedder and (wrong := [name for name, value in of_detectors.items() if value is not None]):
+        raise ConfigError(f"--{wrong[0]} is for detectors, got it with --kind embedder")
+    options = {name: value for name, value in {**given, **of_detectors}.items() if value is not None}
+    made = make(model, out, kind=kind.value, name=name or out.name, licence=licence, **options)
     typer.echo(f"{out}: {made.kind} {made.hash[:12]}")
 
 
