@@ -10,7 +10,9 @@ app = typer.Typer(help="Measure speed and memory, as shares of floors measured i
 
 @app.command()
 def pipeline(
-    clip: Annotated[list[Path], typer.Option(help="Video file; give several to use them in turn.")],
+    clip: Annotated[
+        list[Path] | None, typer.Option(help="Video file; several are used in turn. Default: the demo's clip.")
+    ] = None,
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Footage per camera.")] = 30.0,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
@@ -19,10 +21,18 @@ def pipeline(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
+    import os
+
     from reid_stream.bench.pipeline import measure, show
+    from reid_stream.demo import footage
 
     figures = measure(
-        clips=clip, cameras=cameras, seconds=seconds, max_fps=max_fps, detector=detector, embedder=embedder
+        clips=clip or [footage(os.environ, lambda text: typer.echo(text, err=True))],
+        cameras=cameras,
+        seconds=seconds,
+        max_fps=max_fps,
+        detector=detector,
+        embedder=embedder,
     )
     show(figures)
     if json is not None:
