@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_stream import __version__, shelf
-from reid_stream.bundle import MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
+from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
 from reid_stream.config import Camera, Redis, Settings
 from reid_stream.console.roster import Roster
 from reid_stream.daemon import Daemon, Sink, Source
 from reid_stream.engines.protocol import PixelEngine
-from reid_stream.errors import ConfigError
+from reid_stream.errors import ConfigError, ModelError
 from reid_stream.metrics import Metrics
 from reid_stream.pipeline import Detect, Embed, Identify, Perceive
 from reid_stream.records import CameraId
@@ -70,11 +70,13 @@ def load_networks(settings: Settings) -> Networks:
 
     folder, detector = shelf.detector(settings.models.detector)
     yolo = detector_spec(detector)
-    finds = _checked(detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels))
+    finds = _checked(detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels), folder)
     folder, embedder = shelf.embedder(settings.models.embedder)
     crops = embedder_spec(embedder.input)
     size = (crops.height, crops.width)
-    embeds = _checked(embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size))
+    embeds = _checked(
+        embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size), folder
+    )
     return Networks(
         detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
         embed=Vectors(embeds, crops, embedder.dim, settings.embed),
@@ -265,7 +267,10 @@ def spool_folder(settings: Redis, site: str) -> Path:
     return platformdirs.user_data_path("reid-stream") / "spool" / site
 
 
-def _checked(bundle: Bundle, engine: PixelEngine) -> PixelEngine:
+def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:
     """Run the bundle's probe through the engine."""
-    check_probe(bundle, engine(probe_input(bundle)))
+    try:
+        check_probe(bundle, engine(probe_input(bundle)))
+    except ModelError as error:
+        raise ModelError(f"{bundle.kind} {folder} must compute what its {BUNDLE_FILE} says: {error}") from error
     return engine
