@@ -74,6 +74,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Arithmetic of the engine whose vectors it was fitted on."""
     fitted_on: str = ""
     """Data, persons and pairs, in words."""
+    stranger_rates: list[Inside] = []
+    """False-match rates, falling, at which `stranger_log_odds` was measured on strangers; none for no curve."""
+    stranger_log_odds: list[float] = []
+    """Log likelihood ratio, rising, that pairs of strangers exceed with each rate."""
 
 
 class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -316,6 +320,11 @@ def _embedder_faults(bundle: Embedder) -> list[str]:
 
 def _calibration_faults(calibration: Calibration) -> list[str]:
     parameters = calibration.parameters
+    rates, odds = calibration.stranger_rates, calibration.stranger_log_odds
+    if len(rates) != len(odds):
+        return [f"calibration.stranger_rates and stranger_log_odds must agree, got {len(rates)} and {len(odds)}"]
+    if any(after >= before for before, after in pairwise(rates)) or any(b < a for a, b in pairwise(odds)):
+        return ["calibration.stranger_rates must fall and stranger_log_odds must not fall"]
     expected = {"platt": {"slope", "intercept"}, "isotonic": {"margin", "probability"}, "none": set[str]()}[
         calibration.kind
     ]

@@ -8,7 +8,7 @@ import msgspec
 from reid_stream.bundle import MODEL_FILE, load_embedder, save
 from reid_stream.errors import ModelError
 from trainer import card
-from trainer.calibrate import Pairs, cross_validated, fit, measure, pairs_of, thresholds
+from trainer.calibrate import Pairs, cross_validated, fit, measure, pairs_of, thresholds, with_strangers
 from trainer.errors import TrainerError
 from trainer.network import Network, open_network
 from trainer.test_sets import read_test_set
@@ -34,7 +34,7 @@ def run(
     pairs = _pairs(network, fit_set, data)
     losses = cross_validated(pairs)
     yield "log loss on held-out persons: " + ", ".join(f"{kind} {value:.4f}" for kind, value in losses.items())
-    calibration = fit(pairs, network.precision, fit_set)
+    calibration = with_strangers(fit(pairs, network.precision, fit_set), pairs)
     yield f"{calibration.kind} at {calibration.at_precision}, {calibration.fitted_on}"
     figures = {f"{fit_set}.{name}": value for name, value in thresholds(calibration, pairs).items()}
     if test_set is not None:

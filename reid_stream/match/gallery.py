@@ -87,9 +87,14 @@ class Gallery:
         return np.where(self._person[: self._used] >= 0, best, NEVER)
 
     def exemplars(self, person: int) -> Floats:
-        """Return the raw exemplars (n, d) of a person."""
+        """Return the centred exemplars (n, d) of a person."""
         rows = self._rows(person)
-        return self._raw[rows[self._quality[rows] > 0]].astype(np.float32)
+        return self._matrix[rows[self._quality[rows] > 0]]
+
+    @property
+    def spread(self) -> float:
+        """Squared distances of raw vectors are those of centred ones times this."""
+        return 1.0 - float(self._floor)
 
     def add(self, person: int, vector: Floats, quality: float, camera: CameraId, source: int) -> None:
         """Offer one raw unit vector (d,); it is kept if it is new or better.

@@ -240,12 +240,13 @@ class Matcher:
         if len(near) > _CANDIDATES:
             near = near[np.argsort(-cosines[near], kind="stable")[:_CANDIDATES]]
         answers = []
+        vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
         for slot in near:
             person = int(people[slot])
             if person in forbidden:
                 continue
             exemplars = self._gallery.exemplars(person)
-            answer = self._judge.weigh(float(cosines[slot]), tracklet.matrix(), exemplars)
+            answer = self._judge.weigh(float(cosines[slot]), vectors, exemplars, self._gallery.spread)
             if answer.evidence >= self._judge.least:
                 answers.append((answer, person))
         return sorted(answers, key=lambda pair: (-pair[0].evidence, pair[1]))
