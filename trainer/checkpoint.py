@@ -39,9 +39,11 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"--resume needs a checkpoint, {path}: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"--resume needs a checkpoint, {path}: {error.strerror or error}; without one start without --resume"
+        ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path} must be a whole checkpoint: {error}") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} must be a checkpoint of reid-train fit, got {type(state).__name__}")
+    if not isinstance(state, dict) or not {"settings", "facts", "model", "averaged", "optimiser"} <= set(state):
+        raise CheckpointError(f"{path} must be a last.pt of reid-train fit, it holds something else")
     return state

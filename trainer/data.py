@@ -3,9 +3,9 @@
 Decoded and resized once, with the file that serving uses, so that a training step costs only the network. Persons are
 never shared between splits: `split_market1501` holds the 150 test persons of Market-1501 back from every training run.
 
-Sources: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015 (Market-1501, `PPPP_cCsS_FFFFFF_NN.jpg`);
-Li et al., "DeepReID", CVPR 2014 (CUHK03); Li et al., "Human Reidentification with Transferred Metric Learning", ACCV 2012
-(CUHK01); both repacked as `PPPP_cC_NN.jpg`.
+Sources: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015 (Market-1501,
+`PPPP_cCsS_FFFFFF_NN.jpg`); Li et al., "DeepReID", CVPR 2014 (CUHK03); Li et al., "Human Reidentification with
+Transferred Metric Learning", ACCV 2012 (CUHK01); both repacked as `PPPP_cC_NN.jpg`.
 
 Letters: n images, h and w pixels.
 """
@@ -114,8 +114,12 @@ def split_market1501(folder: Path, validation_ids: int = 60, seed: int = 1501) -
 def hold_out(persons: Sequence[str], count: int, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split persons in (kept, held out): `count` of them, drawn by `seed`, whatever their order."""
     ordered = sorted(persons)
-    if not 0 < count < len(ordered):
-        raise DataError(f"validation must hold out between 1 and {len(ordered) - 1} of {len(ordered)} persons, got {count}")
+    if len(ordered) < 3:
+        raise DataError(f"a set must hold at least 3 persons, 2 to learn from and 1 to validate on, got {len(ordered)}")
+    if not 0 < count <= len(ordered) - 2:
+        raise DataError(
+            f"data.validation_ids must hold out between 1 and {len(ordered) - 2} of {len(ordered)} persons, got {count}"
+        )
     held = {ordered[index] for index in np.random.default_rng(seed).choice(len(ordered), count, replace=False)}
     return tuple(person for person in ordered if person not in held), tuple(sorted(held))
 
@@ -136,10 +140,16 @@ def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
         return read_folder(Path(path))
     if kind == "tracklets" and separator:
         return read_tracklets(Path(path))
+    if kind == "synthetic" and path.isdigit():
+        from trainer.synthetic import read_synthetic  # it makes this module's crops
+
+        return read_synthetic(int(path))
     if source not in ARCHIVES:
-        raise DataError(f"a set must be {', '.join(ARCHIVES)}, folder:PATH or tracklets:PATH, got {source!r}")
+        raise DataError(f"a set must be {', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH or synthetic:COUNT, got {source!r}")
     if folder is None:
-        raise DataError(f"{source} needs the folder that holds people/{ARCHIVES[source]}: give --data or REID_STREAM_DATA")
+        raise DataError(
+            f"{source} needs the folder that holds people/{ARCHIVES[source]}: give --data or set REID_STREAM_DATA"
+        )
     return read_archive(folder / "people" / ARCHIVES[source], source)
 
 
@@ -167,7 +177,7 @@ def read_folder(folder: Path) -> Iterator[Crop]:
     """
     _must_be_folder(folder, "person/ folders or PPPP_cC... images")
     persons = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    domain = f"folder:{folder.name}"
+    domain = f"folder:{folder}"
     found = False
     for person in persons:
         files = _images_in(person)
@@ -176,7 +186,8 @@ def read_folder(folder: Path) -> Iterator[Crop]:
         for file in files:
             camera = _CAMERA.search(file.stem)
             found = True
-            yield Crop(f"{person.name}/{file.name}", person.name, camera[1] if camera else "0", domain, file.read_bytes())
+            number = camera[1] if camera else "0"
+            yield Crop(f"{person.name}/{file.name}", person.name, number, domain, file.read_bytes())
     for file in _images_in(folder):
         if not file.name.startswith("-1"):
             found = True

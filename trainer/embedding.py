@@ -18,7 +18,8 @@ def embed(branch: nn.Module, images: UInt8, spec: InputSpec, flip: bool = True, 
     """
     if images.ndim != 4 or images.shape[1:] != (spec.height, spec.width, 3) or images.dtype != np.uint8:
         raise ValueError(
-            f"images must be (n, {spec.height}, {spec.width}, 3) uint8, got {images.shape} {images.dtype}; resize them first"
+            f"images must be (n, {spec.height}, {spec.width}, 3) uint8, got {images.shape} {images.dtype}; "
+            "resize them first"
         )
     device = next(branch.parameters()).device
     training = branch.training

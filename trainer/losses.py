@@ -1,4 +1,4 @@
-"""What training minimises: 0.5 identification + 0.5 identification + 1.0 verification, and a metric loss before the neck.
+"""What training minimises: 0.5 + 0.5 identification, 1.0 verification, and a metric loss before the neck.
 
 Sources: Cao & Lee (arXiv 1910.04061), section 3, for the three terms and their weights; Luo et al., CVPRW 2019, for
 label smoothing and the metric loss before the neck; pytorch-metric-learning for batch-hard triplet (Hermans et al.,
@@ -8,6 +8,7 @@ Letters: b images, d embedding dimensions, p pairs.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -31,7 +32,13 @@ class Criterion:
         self._metric = metric_loss(settings)
 
     def __call__(
-        self, model: Siamese, before: Tensor, after: Tensor, persons: Tensor, cameras: Tensor, progress: float,
+        self,
+        model: Siamese,
+        before: Tensor,
+        after: Tensor,
+        persons: Tensor,
+        cameras: Tensor,
+        progress: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its terms.
@@ -86,8 +93,8 @@ def metric_loss(settings: LossSettings) -> Metric | None:
     if settings.metric == "none":
         return None
     if settings.metric == "circle":
-        circle = losses.CircleLoss(m=settings.margin, gamma=64)  # Sun et al., section 4.1: gamma 64 for person re-ID
-        return lambda vectors, persons: circle(vectors, persons)
+        # Sun et al., section 4.1: gamma 64 for person re-ID.
+        return cast("Metric", losses.CircleLoss(m=settings.margin, gamma=64))
     triplet = losses.TripletMarginLoss(margin=settings.margin)
     miner = miners.BatchHardMiner()
     return lambda vectors, persons: triplet(vectors, persons, miner(vectors, persons))

@@ -8,6 +8,7 @@ Letters: b images, c channels, h and w pixels.
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from timm.models.res2net import Bottle2neck
@@ -23,9 +24,9 @@ class Res2Net(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        channels = [max(8, round(planes * settings.width)) for planes in (64, 128, 256, 512)]
+        channels = tuple(max(8, round(planes * settings.width)) for planes in (64, 128, 256, 512))
         self.net = ResNet(
-            Bottle2neck,
+            cast("Any", Bottle2neck),
             layers=settings.layers,
             channels=channels,
             base_width=settings.base_width,
@@ -39,7 +40,7 @@ class Res2Net(nn.Module):
             keep_last_stride(self.net)
         if settings.instance_norm:
             for stage in (self.net.layer1, self.net.layer2, self.net.layer3):
-                for block in stage:
+                for block in cast("list[Any]", stage):
                     block.bn1 = HalfInstanceNorm(block.bn1.num_features)
         if settings.weights is not None:
             load_weights(self.net, settings.weights)
@@ -54,22 +55,23 @@ class HalfInstanceNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.instance = nn.InstanceNorm2d(self.half, affine=True)
-        self.batch = nn.BatchNorm2d(channels - self.half)
+        self.first = channels // 2
+        self.instance = nn.InstanceNorm2d(self.first, affine=True)
+        self.batch = nn.BatchNorm2d(channels - self.first)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise maps (b, c, h, w)."""
-        first, second = torch.split(maps, [self.half, maps.shape[1] - self.half], dim=1)
+        first, second = torch.split(maps, [self.first, maps.shape[1] - self.first], dim=1)
         return torch.cat([self.instance(first), self.batch(second)], dim=1)
 
 
 def keep_last_stride(net: nn.Module) -> None:
     """Let the last stage keep its input's resolution.
 
-    timm's `output_stride=16` would do it with dilation 2, which re-ID's "last stride 1" has not: strides are set in place.
+    timm's `output_stride=16` would do it with dilation 2, which re-ID's "last stride 1" has not: strides are set in
+    place.
     """
-    block = net.layer4[0]  # type: ignore[index, union-attr]
+    block = cast("Any", net).layer4[0]
     for conv in block.convs:
         conv.stride = (1, 1)
     if block.pool is not None:
@@ -82,7 +84,10 @@ def keep_last_stride(net: nn.Module) -> None:
 
 def load_weights(net: nn.Module, path: Path) -> None:
     """Start from a timm or official state dict of the same shape; its classifier is dropped."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TrainerError(f"model.weights must be readable, {path}: {error.strerror or error}") from error
     state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     try:
         missing, unexpected = net.load_state_dict(state, strict=False)
@@ -90,5 +95,6 @@ def load_weights(net: nn.Module, path: Path) -> None:
         raise TrainerError(f"model.weights must fit the network, {path}: {error}") from error
     if missing or unexpected:
         raise TrainerError(
-            f"model.weights must name the network's parameters, {path} lacks {list(missing)[:3]} and adds {list(unexpected)[:3]}"
+            f"model.weights must name the network's parameters, {path} lacks {list(missing)[:3]} "
+            f"and adds {list(unexpected)[:3]}"
         )

@@ -48,7 +48,8 @@ class Branch(nn.Module):
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_in", nonlinearity="linear")
         self.neck: nn.Module = nn.BatchNorm1d(settings.dim) if settings.neck else nn.Identity()
         if isinstance(self.neck, nn.BatchNorm1d):
-            self.neck.bias.requires_grad_(False)  # Luo et al. 2019, section 3.5: no shift, classes stay around the origin
+            # Luo et al. 2019, section 3.5: no shift, classes stay around the origin.
+            self.neck.bias.requires_grad = False
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors before and after the neck, (b, d) each, of images (b, 3, h, w)."""
@@ -68,7 +69,7 @@ class Verifier(nn.Module):
     """
 
     def __init__(self, dim: int, scale: float = 10.0) -> None:
-        """Start as plain cosine similarity: even odds for unit vectors at right angles to within half (|f1 - f2|^2 = 1)."""
+        """Start as plain cosine similarity, with even odds at cosine 1/2: |f1 - f2|^2 = 1."""
         super().__init__()
         weight = torch.full((dim,), scale)
         self.v = nn.Parameter(weight + torch.log(-torch.expm1(-weight)))  # inverse of softplus

@@ -1,191 +1,206 @@
-"""Training, read from top to bottom: data, model, loss, loop, validation, checkpoint, report.
+"""Training, read from top to bottom: data, network, loop, validation, checkpoint, report.
 
-A run is a folder: settings.yaml, last.pt, best.pt, losses.jsonl, tensorboard/, report.json and report.md. Batches,
-augmentation and pairs are drawn from (seed, step), so a killed run that goes on with `resume` sees the same losses.
+A run is a folder: settings.yaml, last.pt, best.pt, losses.jsonl, tensorboard/, report.json and report.md. A killed run
+that goes on with `resume` sees the losses of an undisturbed one, unless `optimiser.budget_minutes` ties its schedule to
+the clock.
 """
 
-import json
-import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
-from torch.optim.swa_utils import AveragedModel
 
-from trainer import checkpoint, progress, report
-from trainer.augment import augment
-from trainer.config import TrainSettings, dump
+from trainer import checkpoint, report
+from trainer.config import OptimiserSettings, TrainSettings, dump, parse
 from trainer.data import Images, assemble, check_disjoint, hold_out, read, split_market1501
-from trainer.errors import DivergedError, TrainerError
-from trainer.losses import Criterion
-from trainer.optimiser import build_optimiser, ema_update, learning_rate
-from trainer.sampler import Sampler
-from trainer.siamese import Siamese, input_spec
+from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
+from trainer.learner import Learner
+from trainer.progress import Recorder, bare_speed
+from trainer.siamese import input_spec
 from trainer.validation import validate
 
 
 def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: bool = False) -> dict[str, Any]:
-    """Train a network into the folder `out` and return the report."""
-    run, plan = settings.run, settings.optimiser
+    """Train a network into the folder `out` and return the report.
+
+    Raises:
+        TrainerError: bad data, folder or settings; a diverged loss; a full disk. What last.pt and best.pt held stays.
+    """
     began = time.time()
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    torch.manual_seed(run.seed)
-    last = out / "last.pt"
-    if not resume and last.exists():
-        raise TrainerError(f"--out must be a new folder or --resume be given, {last} exists")
-    state = checkpoint.load(last) if resume else None
-    _open_folder(out, settings)
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)
+    torch.manual_seed(settings.run.seed)
+    state = _open_folder(out, settings, resume)
+    try:
+        training, held = load_images(settings, data)
+        learner = Learner(settings, training)
+        facts = _first_facts(settings, training, held)
+        if state is not None:
+            learner.restore(state)
+            facts = {**state["facts"], "stopped": ""}
+        with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
+            _introduce(recorder, learner, held)
+            _loop(settings, out, learner, held, facts, recorder)
+        measured = {
+            "command": " ".join(sys.argv),
+            "images_per_second": recorder.images_per_second,
+            "bare_images_per_second": bare_speed(learner),
+            "wall_seconds": time.time() - began,
+            "parameters": sum(parameter.numel() for parameter in learner.siamese.branch.parameters()),
+        }
+        return report.write(out, settings, facts, measured)
+    except OSError as error:
+        raise TrainerError(f"--out must have room, {out}: {error.strerror or error}; {_kept(out)}") from error
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {_kept(out)}") from error
 
-    # Data: decoded once, persons of validation never trained on.
-    training, held = load_images(settings, data)
-    sampler = Sampler(training, settings.sampler, run.seed)
-    spec = input_spec(settings)
-    mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std).view(1, 3, 1, 1)
 
-    # Model: channels-last, branch in bf16, heads and losses in fp32; an averaged twin is validated and shipped.
-    precision = "bf16-mixed" if run.precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
-    siamese = Siamese(settings.model, training.persons_per_domain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = build_optimiser(siamese, plan)
-    model, optimiser = fabric.setup(siamese, optimiser)
-    averaged = AveragedModel(siamese, multi_avg_fn=ema_update(plan.ema), use_buffers=True)
-    forward = torch.compile(model) if run.compile else model
-    criterion = Criterion(settings.loss, training.persons_per_domain)
-    facts: dict[str, Any] = {
-        "step": 0, "seconds": 0.0, "best": -1.0, "stale": 0, "curve": [], "seed": run.seed,
-        "persons_per_domain": list(training.persons_per_domain), "domains": list(training.domain_names),
-        "images": len(training), "validation_persons": list(held.person_names), "stopped": "",
-    }  # fmt: skip
-    if state is not None:
-        siamese.load_state_dict(state["model"])
-        averaged.load_state_dict({**{f"module.{k}": v for k, v in state["averaged"].items()}, "n_averaged": state["n_averaged"]})
-        optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
-        facts = state["facts"]
+def _loop(
+    settings: TrainSettings, out: Path, learner: Learner, held: Images, facts: dict[str, Any], recorder: Recorder
+) -> None:
+    """Learn step by step until the steps, the time budget or the patience are used up; `facts` keep count."""
+    run, plan, spec = settings.run, settings.optimiser, input_spec(settings)
 
-    def snapshot() -> dict[str, Any]:
-        return {
-            "settings": settings.model_dump(mode="json"), "facts": facts, "averaged": averaged.module.state_dict(),
-        }  # fmt: skip
+    def save(name: str, content: dict[str, Any]) -> None:
+        with recorder.pause():
+            checkpoint.save(out / name, {"settings": settings.model_dump(mode="json"), "facts": facts} | content)
 
-    def save_last() -> None:
-        full = {
-            "model": siamese.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state(),
-            "n_averaged": averaged.n_averaged,
-        }  # fmt: skip
-        checkpoint.save(last, snapshot() | full)
+    def look() -> None:
+        with recorder.pause():
+            score = validate(learner.shipped, held, spec)
+        facts["curve"].append({"step": facts["step"], "seconds": facts["seconds"], **score})
+        recorder.validation(facts["step"], score)
+        is_better = score["mAP"] > facts["best"]
+        facts["stale"] = 0 if is_better else facts["stale"] + 1
+        if is_better:
+            facts["best"] = score["mAP"]
+            save("best.pt", {"averaged": learner.state()["averaged"]})
+        elif run.patience and facts["stale"] >= run.patience:
+            facts["stopped"] = f"no better mAP in {run.patience} validations"
 
-    # Loop.
-    earlier, start = facts["seconds"], time.time()
-    with progress.Recorder(out, plan.steps, facts["step"], resume) as recorder:
-        recorder.say(f"{len(training)} images of {len(training.person_names)} persons, {', '.join(training.domain_names)}; "
-                     f"validation {len(held)} images of {len(held.person_names)} persons")  # fmt: skip
-        if sampler.alone:
-            recorder.say(f"{len(sampler.alone)} persons are seen by one camera only, {sampler.alone[0]} among them")
-        while facts["step"] < plan.steps:
-            step = facts["step"]
-            elapsed = earlier + time.time() - start
-            share = step / plan.steps
-            if plan.budget_minutes:
-                share = max(share, elapsed / 60 / plan.budget_minutes)
-                if share >= 1:
-                    facts["stopped"] = "the time budget was used up"
-                    break
+    start = time.time() - facts["seconds"]
+    batch = settings.sampler.persons * settings.sampler.images
+    while facts["step"] < plan.steps and not facts["stopped"]:
+        progress = _progress(plan, facts["step"], time.time() - start)
+        if progress >= 1:
+            facts["stopped"] = "the time budget was used up"
+            break
+        loss, terms, lr = learner.step(facts["step"], progress)
+        facts["step"] += 1
+        facts["seconds"] = time.time() - start
+        recorder.step(facts["step"], loss, terms, lr, batch, run.log_every)
+        if facts["step"] % run.validate_every == 0:
+            look()
+        if facts["step"] % run.checkpoint_every == 0:
+            save("last.pt", learner.state())
+    if not facts["curve"] or facts["curve"][-1]["step"] != facts["step"]:
+        look()
+    recorder.say(f"ended at step {facts['step']}: {facts['stopped'] or 'all steps are done'}")
+    save("last.pt", learner.state())
 
-            rows = sampler.batch(step)
-            chance = torch.Generator().manual_seed(int(np.random.SeedSequence([run.seed, step]).generate_state(1)[0]))
-            pixels = torch.from_numpy(training.pixels[rows]).permute(0, 3, 1, 2).float() / 255  # (b, 3, h, w)
-            images = (augment(pixels, settings.augment, chance) - mean) / std
-            images = fabric.to_device(images.contiguous(memory_format=torch.channels_last))
-            persons = fabric.to_device(torch.from_numpy(training.persons[rows]))
-            cameras = fabric.to_device(torch.from_numpy(training.cameras[rows]))
 
-            lr = learning_rate(plan, min(share, 1.0))
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            before, after = forward(images)
-            loss, terms = criterion(siamese, before, after, persons, cameras, min(share, 1.0), chance)
-            value = float(loss)
-            if not math.isfinite(value):
-                kept = f"{last} of an earlier step is intact" if last.exists() else "no checkpoint was written yet"
-                raise DivergedError(f"the loss must be finite, got {value} at step {step}; {kept}; lower optimiser.lr")
-            optimiser.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            fabric.clip_gradients(model, optimiser, max_norm=plan.clip)
-            optimiser.step()
-            averaged.update_parameters(siamese)
-
-            facts["step"] = step + 1
-            facts["seconds"] = earlier + time.time() - start
-            recorder.step(step + 1, value, {k: float(v) for k, v in terms.items()}, lr, len(rows), run.log_every)
-            is_end = step + 1 == plan.steps
-            if (step + 1) % run.validate_every == 0 or is_end:
-                if _keep_best(facts, validate(averaged.module.branch, held, spec), recorder):
-                    checkpoint.save(out / "best.pt", snapshot())
-                if run.patience and facts["stale"] >= run.patience:
-                    facts["stopped"] = f"no better mAP in {run.patience} validations"
-                    break
-            if (step + 1) % run.checkpoint_every == 0:
-                save_last()
-        if facts["stopped"]:
-            if _keep_best(facts, validate(averaged.module.branch, held, spec), recorder):
-                checkpoint.save(out / "best.pt", snapshot())
-            recorder.say(f"stopped at step {facts['step']}: {facts['stopped']}")
-        save_last()
-        speed = recorder.images_per_second
-    bare = progress.bare_speed(siamese, forward, settings, fabric)
-    return report.write(out, settings, facts, {
-        "command": " ".join(sys.argv), "images_per_second": speed, "bare_images_per_second": bare,
-        "wall_seconds": time.time() - began, "parameters": sum(p.numel() for p in siamese.branch.parameters()),
-    })  # fmt: skip
+def _progress(plan: OptimiserSettings, step: int, seconds: float) -> float:
+    """Return the share of the run that is done, by steps or by the clock, whichever is further."""
+    return max(step / plan.steps, seconds / 60 / plan.budget_minutes if plan.budget_minutes else 0.0)
 
 
 def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, Images]:
     """Read the sets and return (training, validation) images; the first set gives the validation persons.
 
-    Of Market-1501 only the split's training persons are read at all: the test persons are never even decoded.
+    Of Market-1501 only the split's training persons are decoded: the test persons are never looked at.
     """
     options = settings.data
-    kept, held = [], []
+    kept, held, domains = [], [], set[str]()
     for index, source in enumerate(options.sets):
         crops = list(read(source, folder))
-        if source == "market1501":
-            if folder is None:
-                raise TrainerError("market1501 needs --data or REID_STREAM_DATA")
+        if domains & {crop.domain for crop in crops}:
+            raise DataError(f"every set must be named once, {source} comes twice in data.sets")
+        domains |= {crop.domain for crop in crops}
+        learn, check = tuple(sorted({crop.person for crop in crops})), tuple[str, ...]()
+        if source == "market1501" and folder is not None:
             split = split_market1501(folder, options.validation_ids, options.validation_seed)
             learn, check = split.train, split.validation
-        else:
-            persons = sorted({crop.person for crop in crops})
-            learn, check = tuple(persons), ()
-            if index == 0:
-                learn, check = hold_out(persons, options.validation_ids, options.validation_seed)
+        elif index == 0:
+            learn, check = hold_out(learn, options.validation_ids, options.validation_seed)
         check_disjoint({"training": learn, "validation": check})
         chosen = set(learn[: options.max_persons])
         kept += [crop for crop in crops if crop.person in chosen]
         if index == 0:
             held = [crop for crop in crops if crop.person in set(check)]
     size = (options.height, options.width, options.skip_broken)
-    return assemble(kept, *size), assemble(held, *size)
+    training, validation = assemble(kept, *size), assemble(held, *size)
+    _must_cross_cameras(validation, options.sets[0])
+    return training, validation
 
 
-def _open_folder(out: Path, settings: TrainSettings) -> None:
+def _must_cross_cameras(held: Images, source: str) -> None:
+    cameras = [len(set(held.cameras[held.persons == person].tolist())) for person in range(len(held.person_names))]
+    if max(cameras) < 2:
+        raise DataError(
+            f"{source} must show persons by at least 2 cameras, none of the {len(cameras)} validation persons is seen "
+            "by more than 1; name the camera in file names (PPPP_cC_...) or put a set with several cameras first"
+        )
+
+
+def _open_folder(out: Path, settings: TrainSettings, resume: bool) -> dict[str, Any] | None:
+    """Return the state to go on from, if any, and keep a copy of the settings."""
+    last = out / "last.pt"
+    if not resume and last.exists():
+        raise TrainerError(f"--out must be a new folder or --resume be given, {last} exists")
+    state = checkpoint.load(last) if resume else None
+    if state is not None:
+        _must_match(parse(state["settings"], str(last)), settings, last)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "settings.yaml").write_text(dump(settings), encoding="utf-8")
     except OSError as error:
         raise TrainerError(f"--out must be a folder that can be written, {out}: {error.strerror}") from error
+    return state
 
 
-def _keep_best(facts: dict[str, Any], score: dict[str, float], recorder: "progress.Recorder") -> bool:
-    facts["curve"].append({"step": facts["step"], "seconds": facts["seconds"], **score})
-    recorder.validation(facts["step"], score)
-    is_better = score["mAP"] > facts["best"]
-    facts["best"] = max(facts["best"], score["mAP"])
-    facts["stale"] = 0 if is_better else facts["stale"] + 1
-    return is_better
+def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
+    """Raise where a run would go on with other data, another network or another seed: its losses would mean nothing."""
+    old, new = saved.model_dump(mode="json"), asked.model_dump(mode="json")
+    changed = [
+        f"{section}.{key} {old[section][key]} -> {value}"
+        for section in ("data", "model", "sampler")
+        for key, value in new[section].items()
+        if value != old[section][key]
+    ]
+    if saved.run.seed != asked.run.seed:
+        changed.append(f"run.seed {saved.run.seed} -> {asked.run.seed}")
+    if changed:
+        raise CheckpointError(f"--resume needs the settings of {last}, changed: {', '.join(changed)}; take a new --out")
+
+
+def _first_facts(settings: TrainSettings, training: Images, held: Images) -> dict[str, Any]:
+    return {
+        "step": 0,
+        "seconds": 0.0,
+        "best": -1.0,
+        "stale": 0,
+        "curve": [],
+        "seed": settings.run.seed,
+        "persons_per_domain": list(training.persons_per_domain),
+        "domains": list(training.domain_names),
+        "images": len(training),
+        "validation_persons": list(held.person_names),
+        "stopped": "",
+    }
+
+
+def _introduce(recorder: Recorder, learner: Learner, held: Images) -> None:
+    images, alone = learner.images, learner.sampler.alone
+    recorder.say(
+        f"{len(images)} images of {len(images.person_names)} persons, {', '.join(images.domain_names)}; "
+        f"validation {len(held)} images of {len(held.person_names)} persons"
+    )
+    if alone:
+        recorder.say(f"{len(alone)} persons are seen by one camera only, {alone[0]} among them")
+
+
+def _kept(out: Path) -> str:
+    last = out / "last.pt"
+    return f"the earlier {last} is intact" if last.exists() else "no checkpoint was written yet"

@@ -31,4 +31,6 @@ def score(similarity: np.ndarray, held: Images, query: np.ndarray) -> dict[str, 
         places = np.flatnonzero(hits)
         precisions.append(float(np.mean(np.arange(1, len(places) + 1) / (places + 1))))
         firsts.append(float(places[0] == 0))
-    return {"mAP": float(np.mean(precisions)) if precisions else 0.0, "rank1": float(np.mean(firsts)) if firsts else 0.0}
+    if not precisions:
+        return {"mAP": 0.0, "rank1": 0.0}
+    return {"mAP": float(np.mean(precisions)), "rank1": float(np.mean(firsts))}

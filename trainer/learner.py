@@ -1,0 +1,125 @@
+"""What learns: the siamese network, its optimiser, its averaged twin, and one step of them all.
+
+Batches, augmentation and pairs are drawn from (seed, step) and not from a stream of chance, so the step after a
+restored checkpoint is the step that the undisturbed run would have taken.
+"""
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from trainer.augment import augment
+from trainer.config import TrainSettings
+from trainer.data import Images
+from trainer.errors import CheckpointError, DivergedError
+from trainer.losses import Criterion
+from trainer.optimiser import build_optimiser, ema_update, learning_rate
+from trainer.sampler import Sampler
+from trainer.siamese import Branch, Siamese, input_spec
+
+ADVICE = "lower optimiser.lr, or lengthen optimiser.warmup"
+
+
+class Learner:
+    """Channels-last, branch in bf16 or fp32, heads and losses in fp32; the averaged twin is validated and shipped."""
+
+    def __init__(self, settings: TrainSettings, images: Images) -> None:
+        self.settings = settings
+        self.images = images
+        self.sampler = Sampler(images, settings.sampler, settings.run.seed)
+        self.fabric = Fabric(
+            accelerator=settings.run.accelerator,
+            devices=1,
+            precision="bf16-mixed" if settings.run.precision == "bf16" else "32-true",
+        )
+        self.siamese = Siamese(settings.model, images.persons_per_domain)
+        cast("nn.Module", self.siamese).to(memory_format=torch.channels_last)
+        optimiser = build_optimiser(self.siamese, settings.optimiser)
+        self.model, self.optimiser = self.fabric.setup(self.siamese, optimiser)
+        self.forward = torch.compile(self.model) if settings.run.compile else self.model
+        self.averaged = AveragedModel(self.siamese, multi_avg_fn=ema_update(settings.optimiser.ema), use_buffers=True)
+        self.criterion = Criterion(settings.loss, images.persons_per_domain)
+        spec = input_spec(settings)
+        self._mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(spec.std).view(1, 3, 1, 1)
+
+    @property
+    def shipped(self) -> Branch:
+        """The averaged branch."""
+        return cast("Siamese", self.averaged.module).branch
+
+    def step(self, step: int, progress: float) -> tuple[float, dict[str, float], float]:
+        """Learn from batch number `step`; `progress` of the run in [0, 1] sets learning rate and negatives.
+
+        Returns the loss, its terms and the learning rate.
+
+        Raises:
+            DivergedError: loss or gradient is not finite; weights are as before the step.
+        """
+        chance = torch.Generator().manual_seed(_seed(self.settings.run.seed, step))
+        images, persons, cameras = self._batch(step, chance)
+        lr = learning_rate(self.settings.optimiser, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        before, after = self.forward(images)
+        loss, terms = self.criterion(self.siamese, before, after, persons, cameras, progress, chance)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss must be finite, got {value} at step {step}; {ADVICE}")
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=self.settings.optimiser.clip, error_if_nonfinite=False
+        )
+        if norm is not None and not math.isfinite(float(norm)):
+            raise DivergedError(f"the gradient must be finite, got norm {float(norm)} at step {step}; {ADVICE}")
+        self.optimiser.step()
+        self.averaged.update_parameters(self.siamese)
+        return value, {name: float(term.detach()) for name, term in terms.items()}, lr
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that `restore` needs.
+
+        Raises:
+            DivergedError: a weight is not finite, so the state is not worth keeping.
+        """
+        for name, value in self.siamese.state_dict().items():
+            if not bool(torch.isfinite(value).all()):
+                raise DivergedError(f"weights must be finite, {name} is not; {ADVICE}")
+        return {
+            "model": self.siamese.state_dict(),
+            "averaged": self.averaged.module.state_dict(),
+            "n_averaged": self.averaged.n_averaged,
+            "optimiser": self.optimiser.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state; the network must have the same shape."""
+        twin = {f"module.{name}": value for name, value in state["averaged"].items()}
+        try:
+            self.siamese.load_state_dict(state["model"])
+            self.averaged.load_state_dict({**twin, "n_averaged": state["n_averaged"]})
+            self.optimiser.load_state_dict(state["optimiser"])
+            torch.set_rng_state(state["rng"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"--resume needs a last.pt of the same network and persons: {error}") from error
+
+    def _batch(self, step: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        rows = self.sampler.batch(step)
+        pixels = torch.from_numpy(self.images.pixels[rows]).permute(0, 3, 1, 2).float() / 255  # (b, 3, h, w)
+        images = (augment(pixels, self.settings.augment, chance) - self._mean) / self._std
+        return (
+            self.fabric.to_device(images.contiguous(memory_format=torch.channels_last)),
+            self.fabric.to_device(torch.from_numpy(self.images.persons[rows])),
+            self.fabric.to_device(torch.from_numpy(self.images.cameras[rows])),
+        )
+
+
+def _seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
