@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from reid_stream.events import IdentityEntered, IdentitySeen
 from reid_stream.publish.embedded import EmbeddedRedis
 from reid_stream.publish.subscribe import subscribe
 from tests.integration.rtsp import loop_clip, serve_clips, why_not
@@ -106,6 +107,8 @@ class Listener:
             for event in subscribe(
                 self._url, site=SITE, start=position, types=["identity.entered", "identity.seen"], block_s=1.0
             ):
+                if not isinstance(event.data, IdentityEntered | IdentitySeen):
+                    continue
                 now = time.time()
                 self.first_at = self.first_at or now
                 self.delays.append((now, now - event.data.seen_at))
