@@ -7,8 +7,8 @@ import pytest
 
 from reid_stream.config import Match, Publish
 from reid_stream.daemon import Daemon
-from reid_stream.errors import ModelError
-from reid_stream.events import DaemonStarted, DaemonStopped, Event, IdentityEntered, IdentityLeft
+from reid_stream.errors import ModelError, StreamError
+from reid_stream.events import CameraDown, CameraUp, DaemonStarted, DaemonStopped, Event, IdentityEntered, IdentityLeft
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -26,6 +26,7 @@ def build(
     *,
     detect: Callable[[Sequence[Frame]], list[Detections]] | None = None,
     match: Callable[[Sequence[Perceived], float], list[Decision]] | None = None,
+    link: InprocLink | None = None,
 ) -> Daemon:
     world = OnePerson()
     matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
@@ -44,7 +45,7 @@ def build(
         ),
         identify=Identify(match=match or matcher.update, present=presence.update),
         finish=presence.close,
-        link=InprocLink(),
+        link=link or InprocLink(),
         sink=sink,
         metrics=Metrics(),
         cameras=CAMERAS,
@@ -121,6 +122,63 @@ def test_a_matcher_that_fails_ends_the_daemon_too() -> None:
     with pytest.raises(RuntimeError, match="no idea"):
         build(ListSource(walk(50), then_wait=True), sink, match=broken).run(threading.Event())
     assert sink.closed
+
+
+def test_a_matcher_that_fails_while_the_link_is_full_ends_the_daemon_too() -> None:
+    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
+        raise RuntimeError("no idea")
+
+    sink = ListSink()
+    daemon = build(ListSource(walk(50), then_wait=True), sink, match=broken, link=InprocLink(max_waiting=1))
+    with pytest.raises(RuntimeError, match="no idea"):
+        daemon.run(threading.Event())
+    assert isinstance(sink.events[-1], DaemonStopped)
+
+
+def test_a_source_that_cannot_start_ends_the_daemon_and_says_so() -> None:
+    class Unreadable(ListSource):
+        def start(self) -> None:
+            raise StreamError("a.mp4 must be a video")
+
+    sink = ListSink()
+    with pytest.raises(StreamError, match=r"a\.mp4"):
+        build(Unreadable([]), sink).run(threading.Event())
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert "a.mp4" in sink.events[-1].reason
+    assert sink.closed
+
+
+def test_a_replay_tells_of_its_cameras_between_the_same_records_however_slow_the_matcher_is() -> None:
+    class Restless(ListSource):
+        """Its camera goes up before the first batch and down after the last."""
+
+        daemon: Daemon
+
+        def take(self, timeout_s: float) -> list[Frame] | None:
+            batch = super().take(timeout_s)
+            camera = CAMERAS[0]
+            if batch is not None and batch[0].sequence == 0:
+                self.daemon.camera_changed(
+                    CameraUp(camera=camera, changed_at=100.0, frame_size=(64, 48), codec="h264", clock="file")
+                )
+            if batch is None:
+                self.daemon.camera_changed(CameraDown(camera=camera, changed_at=110.0, reason="the file has ended"))
+            return batch
+
+    def slow(records: Sequence[Perceived], now: float) -> list[Decision]:
+        threading.Event().wait(0.02)
+        return matcher.update(records, now)
+
+    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
+    source, sink = Restless(walk(4)), ListSink()
+    source.daemon = build(source, sink, match=slow)
+    source.daemon.run(threading.Event())
+    kinds = [type(event) for event in sink.events]
+    assert kinds[:2] == [DaemonStarted, CameraUp]
+    assert kinds.index(CameraDown) > kinds.index(IdentityEntered)
+    assert kinds.index(CameraDown) == max(
+        n for n, kind in enumerate(kinds) if kind not in (IdentityLeft, DaemonStopped)
+    )
 
 
 def test_one_batch_goes_through_the_detector_at_once() -> None:

@@ -5,7 +5,12 @@ import urllib.request
 
 import pytest
 
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.metrics import Metrics, serve
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.publish.redis_sink import SinkCounters
+from reid_stream.records import CameraId
+from reid_stream.scrape import Scrape
 
 
 def _get(url: str) -> str:
@@ -39,3 +44,45 @@ def test_a_timed_stage_answers_as_before_and_is_recorded() -> None:
     metrics = Metrics()
     assert metrics.timed("double", lambda value: value * 2)(4) == 8
     assert metrics.registry.get_sample_value("reid_stream_stage_seconds_count", {"stage": "double"}) == 1.0
+
+
+class _Cameras:
+    def __init__(self) -> None:
+        self.stats = {CameraId("door"): CameraStats(CameraId("door"), "file")}
+        self.replaced = {CameraId("door"): 0}
+
+
+class _Sending:
+    def __init__(self) -> None:
+        self.backlog = 0
+        self.counters = SinkCounters()
+
+
+def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked() -> None:
+    cameras, counts, sending, rejected = _Cameras(), PerceiveCounts(), _Sending(), {"vector not finite": 0}
+    metrics = Metrics()
+    metrics.registry.register(Scrape(cameras=cameras, counts=counts, rejected=lambda: rejected, sending=sending))
+    (stats,) = cameras.stats.values()
+    stats.read, stats.connects, stats.skew_s = 7, 3, 0.25
+    stats.dropped["late"] = 2
+    cameras.replaced[CameraId("door")] = 4
+    counts.detections, counts.unassigned, counts.crops = 9, 1, 5
+    rejected["vector not finite"] = 6
+    sending.backlog = 8
+    sending.counters.faults["it is out of memory (maxmemory)"] += 1
+    sending.counters.dropped["liveness"] += 11
+    for name, labels, value in (
+        ("frames_read_total", {"camera": "door"}, 7),
+        ("frames_dropped_total", {"camera": "door", "cause": "late"}, 2),
+        ("frames_dropped_total", {"camera": "door", "cause": "replaced"}, 4),
+        ("camera_reconnects_total", {"camera": "door"}, 2),
+        ("camera_skew_seconds", {"camera": "door"}, 0.25),
+        ("detections_total", {}, 9),
+        ("unassigned_boxes_total", {}, 1),
+        ("crops_embedded_total", {}, 5),
+        ("observations_rejected_total", {"cause": "vector not finite"}, 6),
+        ("events_spooled", {}, 8),
+        ("redis_faults_total", {"cause": "it is out of memory (maxmemory)"}, 1),
+        ("events_dropped_total", {"cause": "liveness"}, 11),
+    ):
+        assert metrics.registry.get_sample_value(f"reid_stream_{name}", labels) == value, name

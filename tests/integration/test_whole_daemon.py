@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 import redis
 
+from reid_stream.metrics import Metrics
 from reid_stream.publish.embedded import EmbeddedRedis
 from tests.integration.program import Running, call, real_models, running, tiny_models, write_cams
 from tests.integration.rtsp import draw_clip, loop_clip, serve_clips, why_not
@@ -240,13 +241,15 @@ def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_when_told_to(
     with running("--cameras", cams, "--run-id", "r", "--plain", models=tiny, home=tmp_path) as daemon:
         daemon.until(lambda: "entered a" in daemon.out and "entered b" in daemon.out)
         assert get(port_of(daemon), "healthz") == "ok, 2 of 2 cameras\n"
-        shown = figures(get(port_of(daemon), "metrics"))
+        page = get(port_of(daemon), "metrics")
         ended = daemon.terminate(5)
     assert ended.code == 0, ended.err
     assert ended.is_plain
     told = events(server.url)
     assert [int(event["sequence"]) for event in told] == list(range(len(told)))
     assert told[-1]["data"]["reason"] == "stopped"
+    shown = figures(page)
+    assert {family.name for family in Metrics().registry.collect() if f"# TYPE {family.name}" not in page} == set()
     moving = {
         'frames_read_total{camera="a"}',
         'frames_used_total{camera="b"}',
