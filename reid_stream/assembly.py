@@ -142,21 +142,24 @@ def assemble(
     check_files(cameras)
     metrics = Metrics()
     networks = load_networks(settings)
-    matcher = Matcher(
-        settings.match,
-        settings.site,
-        networks.embedder.hash,
-        verifier=networks.embedder.verifier,
-        calibration=None if networks.embedder.calibration.kind == "none" else networks.embedder.calibration,
-        dim=networks.embedder.dim,
-    )
     presence, roster = Presence(settings.publish), Roster()
     with ExitStack() as opened:
         where = "nowhere"
         sending: RedisSink | None = None
         if sink is None:
-            sending, where = opened.enter_context(redis_sink(settings, run, continues=continues))
+            sending, where = opened.enter_context(
+                redis_sink(settings, run, continues=continues, keeps_numbers=not fast)
+            )
             sink = sending
+        matcher = Matcher(
+            settings.match,
+            settings.site,
+            networks.embedder.hash,
+            verifier=networks.embedder.verifier,
+            calibration=None if networks.embedder.calibration.kind == "none" else networks.embedder.calibration,
+            dim=networks.embedder.dim,
+            first_number=sending.highest_number() + 1 if sending is not None and not fast else 1,
+        )
         told: list[Daemon] = []
 
         def camera_changed(change: CameraChange) -> None:
@@ -229,7 +232,9 @@ def check_files(cameras: Sequence[Camera]) -> None:
 
 
 @contextmanager
-def redis_sink(settings: Settings, run: str, *, continues: bool = False) -> "Iterator[tuple[RedisSink, str]]":
+def redis_sink(
+    settings: Settings, run: str, *, continues: bool = False, keeps_numbers: bool = True
+) -> "Iterator[tuple[RedisSink, str]]":
     """Open the way to Redis, an embedded one where that is wanted; gives the sink and the address without secrets."""
     from reid_stream.publish.connection import connect, public
     from reid_stream.publish.embedded import EmbeddedRedis, default_directory
@@ -253,6 +258,7 @@ def redis_sink(settings: Settings, run: str, *, continues: bool = False) -> "Ite
             run=run,
             spool=spool,
             max_events=settings.publish.max_events,
+            keeps_numbers=keeps_numbers,
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
         )
         yield sink, public(url)

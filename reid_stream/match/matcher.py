@@ -62,6 +62,7 @@ class Matcher:
         calibration: Calibration | None = None,
         dim: int | None = None,
         state: State | None = None,
+        first_number: int = 1,
     ) -> None:
         """Begin, or go on from an earlier `state`.
 
@@ -72,6 +73,7 @@ class Matcher:
             verifier: the bundle's verification head.
             calibration: of that head.
             dim: length of the vectors; none takes the first one's.
+            first_number: of the first new person; beyond every number ever given on this site.
             state: of an earlier matcher; people known by vectors of another model are left out, their numbers are not
                 used again.
         """
@@ -80,7 +82,7 @@ class Matcher:
         self._model = model
         self._intake = Intake(model, dim)
         self._judge = Judge(settings, verifier, calibration)
-        self._people = People(settings)
+        self._people = People(settings, first_number)
         self._gallery = self._people.gallery
         self._cameras = CameraShifts()
         self._tracks = OpenTracks()

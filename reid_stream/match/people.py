@@ -36,13 +36,13 @@ class Person(msgspec.Struct):
 class People:
     """All identities that can be matched."""
 
-    def __init__(self, settings: MatchSettings) -> None:
+    def __init__(self, settings: MatchSettings, first_number: int = 1) -> None:
         self._settings = settings
         self.gallery = Gallery(settings.exemplars, settings.max_identities)
         self._people: dict[int, Person] = {}
         self._oldest: list[tuple[float, int]] = []
         """Heap of (when last seen, at least, number), one entry a person."""
-        self.next_number = 1
+        self.next_number = first_number
 
     def __len__(self) -> int:
         return len(self._people)

@@ -24,7 +24,7 @@ from reid_stream.publish.connection import cause, check, translated
 from reid_stream.publish.envelope import Unknown, decode, encode
 from reid_stream.publish.positions import NOWHERE, Position, Positions
 from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError, rank_of
-from reid_stream.publish.state import LiveState, stream_key
+from reid_stream.publish.state import LiveState, numbers_key, stream_key
 
 if TYPE_CHECKING:
     import redis
@@ -33,6 +33,7 @@ _BATCH = 500
 """Events per transaction: Redis serves nobody else meanwhile (about 5 ms)."""
 _MEMORY = 20_000
 """Events kept in memory for the sender; beyond that it reads the disk."""
+_NUMBERS_S = 5.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 2.0
 _KEEP_S = 10.0
@@ -89,6 +90,7 @@ class RedisSink:
         spool: Spool,
         max_events: int = 1_000_000,
         first_sequence: int = 0,
+        keeps_numbers: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Check that Redis serves, then start to send; what an earlier run left in the spool goes first.
@@ -97,6 +99,7 @@ class RedisSink:
             where: the address, for messages.
             run: names this run in every event.
             max_events: length that the stream is trimmed to, approximately.
+            keeps_numbers: note the highest number of a global ID beside the events.
             first_sequence: not 0 where a run with the same name goes on.
 
         Raises:
@@ -112,7 +115,7 @@ class RedisSink:
         self._sequence = first_sequence
         self._clock = clock
         self._key = stream_key(site)
-        self._live = LiveState(site)
+        self._live = LiveState(site, keeps_numbers=keeps_numbers)
         self._changed = threading.Condition()
         self._memory: deque[tuple[Row, Event | None]] = deque()
         self._is_behind = True
@@ -140,6 +143,17 @@ class RedisSink:
     def away(self) -> str | None:
         """Why Redis does not serve at the moment; none while it does."""
         return self._away
+
+    def highest_number(self) -> int:
+        """Return the highest number that a global ID of this site was ever made of, 0 for a new site.
+
+        Raises:
+            BrokerError: Redis does not answer.
+        """
+        self.flush(_NUMBERS_S)  # what an earlier run left in the spool may have newer ones
+        with translated(self._where):
+            found: Any = self._client.get(numbers_key(self._site))
+        return int(found or 0)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Take events to send, in order; they are on disk when this returns."""

@@ -1,6 +1,7 @@
 """Events to the live keys of a site: who is where now, without reading the stream (pure).
 
     reid:<site>:present:<camera>    set of global IDs in view
+    reid:<site>:state:numbers       highest number given to anybody; private
     reid:<site>:identity:<gid>      hash: state, revision, camera, track, first_seen_at, seen_at, clock, box, model, run
 
 A batch of events becomes as few commands as leave the same keys; they go in the transaction that adds the events, so
@@ -47,11 +48,18 @@ def identity_key(site: str, person: GlobalId) -> str:
     return f"reid:{site}:identity:{person}"
 
 
+def numbers_key(site: str) -> str:
+    """Name of the highest number that a global ID was made of; the next daemon goes on behind it."""
+    return f"reid:{site}:state:numbers"
+
+
 class LiveState:
     """Turns events into commands; remembers who is where, to move people that are merged."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, *, keeps_numbers: bool = True) -> None:
+        """`keeps_numbers`: note the highest number of a global ID, so that none is given twice."""
         self._site = site
+        self._highest = 0 if keeps_numbers else None
         self._present: dict[CameraId, set[GlobalId]] = {}
 
     def commands(self, events: Sequence[Event]) -> list[Command]:
@@ -59,7 +67,16 @@ class LiveState:
         batch = _Batch()
         for event in events:
             self._apply(event, batch)
-        return batch.commands(self._site)
+        return [*batch.commands(self._site), *self._numbers(batch)]
+
+    def _numbers(self, batch: "_Batch") -> list[Command]:
+        if self._highest is None:
+            return []
+        given = [int(person.rpartition("-")[2]) for person in batch.first]
+        if max(given, default=0) <= self._highest:
+            return []
+        self._highest = max(given)
+        return [("SET", numbers_key(self._site), self._highest)]
 
     def _apply(self, event: Event, batch: "_Batch") -> None:  # noqa: C901 (one case per kind of event)
         match event:
