@@ -282,7 +282,8 @@ def test_a_second_run_of_the_same_name_goes_on_counting(
     cams = write_cams(tmp_path, {"a": drawn}, redis=server.url)
     for _ in range(2):
         run = ("--cameras", cams, "--replay", "fast", "--run-id", "again", "--plain")
-        assert call(*run, models=tiny, home=tmp_path).code == 0
+        ended = call(*run, models=tiny, home=tmp_path)
+        assert ended.code == 0, ended.err
     told = events(server.url)
     assert sum(short(event) == "daemon.started" for event in told) == 2
     assert [event["id"] for event in told] == [f"again-{n}" for n in range(len(told))]
