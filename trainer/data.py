@@ -141,11 +141,12 @@ def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
     if kind == "tracklets" and separator:
         return read_tracklets(Path(path))
     if kind == "synthetic" and path.isdigit():
-        from trainer.synthetic import read_synthetic  # it makes this module's crops
+        from trainer.synthetic import read_synthetic  # late: it makes this module's crops
 
         return read_synthetic(int(path))
     if source not in ARCHIVES:
-        raise DataError(f"a set must be {', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH or synthetic:COUNT, got {source!r}")
+        known = f"{', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH or synthetic:COUNT"
+        raise DataError(f"a set must be {known}, got {source!r}")
     if folder is None:
         raise DataError(
             f"{source} needs the folder that holds people/{ARCHIVES[source]}: give --data or set REID_STREAM_DATA"
