@@ -132,7 +132,7 @@ def _weights(full: Path, half: Path, data: Path, say: Callable[[str], None]) -> 
 
     halve_weights(full, half)
     difference = agree(full, half, sample(data))
-    say(f"16 bit weights: scores within {difference[0]:.5f}, centres and sides within {difference[1]:.2f} px")
+    say(f"16 bit weights: scores differ by {difference[0]:.5f}, centres and sides by {difference[1]:.2f} px")
     if is_parity(difference):
         return half
     say("16 bit weights answer differently; 32 bits are kept")

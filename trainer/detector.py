@@ -14,12 +14,14 @@ Letters: b batch, n candidates, h and w pixels.
 
 import copy
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -100,6 +102,8 @@ def fine_tune(model: nn.Module, data: Path, tuning: Tuning, say: Callable[[str],
         DataError: there are no pictures.
     """
     torch.manual_seed(tuning.seed)
+    random.seed(tuning.seed)  # ultralytics draws its augmentation from these two
+    np.random.seed(tuning.seed)  # noqa: NPY002
     loader = _loader(data, model, tuning)
     trained = _freeze(model, tuning.freeze_backbone)
     optimiser = torch.optim.AdamW(trained, lr=tuning.lr, weight_decay=0.0)
@@ -147,7 +151,7 @@ def export(model: nn.Module, folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     network: Any = copy.deepcopy(model).eval()
     network.criterion = None
-    torch.save({"model": network.half(), "train_args": {"task": "detect", "imgsz": 640}}, folder / f"{name}.pt")
+    torch.save({"model": network, "train_args": {"task": "detect", "imgsz": 640}}, folder / f"{name}.pt")
     exported = YOLO(str(folder / f"{name}.pt"), task="detect").export(
         format="onnx", dynamic=True, imgsz=640, simplify=True, device="cpu", verbose=False
     )
