@@ -6,6 +6,7 @@ hold `settings`, `facts` (step, seconds, persons, validation curve) and `average
 
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"--resume needs a checkpoint, {path}: {error.strerror or error}; without one start without --resume"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:  # any bytes are possible
         raise CheckpointError(f"{path} must be a whole checkpoint: {error}") from error
     if not isinstance(state, dict) or not {"settings", "facts", "model", "averaged", "optimiser"} <= set(state):
         raise CheckpointError(f"{path} must be a last.pt of reid-train fit, it holds something else")

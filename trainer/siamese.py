@@ -10,6 +10,7 @@ TPAMI 2019 (arXiv 1711.02512); BNNeck: Luo et al., CVPRW 2019.
 Letters: b images, c channels, d embedding dimensions, p pairs, n persons.
 """
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def load_branch(path: Path) -> LoadedBranch:
         model.load_state_dict(saved["averaged"])
     except OSError as error:
         raise CheckpointError(f"a checkpoint must be readable, {file}: {error.strerror or error}") from error
-    except (KeyError, RuntimeError, EOFError) as error:
+    except (LookupError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{file} must be a checkpoint of reid-train fit: {error}") from error
     model.eval()
     spec = input_spec(settings)
