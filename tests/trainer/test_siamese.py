@@ -51,9 +51,11 @@ def test_gem_is_between_average_and_maximum() -> None:
 
 def test_identification_weighs_both_streams_by_half_and_smooths_labels() -> None:
     model = Siamese(TINY, (2, 1))
+    head = model.heads[0]
+    assert isinstance(head, nn.Linear)
     with torch.no_grad():
-        model.heads[0].weight.zero_()
-        model.heads[0].weight[0, 0] = 1.0
+        head.weight.zero_()
+        head.weight[0, 0] = 1.0
     vectors = torch.zeros(1, 8)
     vectors[0, 0] = 1.0
     criterion = Criterion(LossSettings(label_smoothing=0.3), (2, 1))
