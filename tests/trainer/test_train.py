@@ -28,7 +28,6 @@ from trainer.train import load_images, train
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "train-tiny.yaml"
 GOLDEN = ROOT / "tests" / "golden" / "losses_cpu.json"
-DATA = os.environ.get("REID_STREAM_DATA")
 QUICK = (
     "data.sets=['synthetic:12']", "data.validation_ids=4", "data.height=32", "data.width=16", "sampler.persons=4",
     "sampler.images=2", "run.checkpoint_every=5", "run.validate_every=10", "run.log_every=5",
@@ -121,13 +120,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
 
 
 def test_a_run_on_a_full_disk_says_so(tmp_path: Path) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    try:
-        with pytest.raises(TrainerError, match=r"MiB in .*make room, then --resume"):
-            train(tiny(*QUICK, "optimiser.steps=4", "run.checkpoint_every=2"), tmp_path / "run")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    with pytest.raises(TrainerError, match=r"MiB in .*make room, then --resume"), files_of_at_most(50_000):
+        train(tiny(*QUICK, "optimiser.steps=4", "run.checkpoint_every=2"), tmp_path / "run")
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
@@ -135,13 +129,11 @@ def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"step": 1})
     kept = path.read_bytes()
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(CheckpointError, match=r"MiB in .*; the earlier .*last.pt is intact; make room"):
-            checkpoint.save(path, {"step": 2, "weights": torch.zeros(1_000_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    with (
+        pytest.raises(CheckpointError, match=r"MiB in .*; the earlier .*last.pt is intact; make room"),
+        files_of_at_most(100_000),
+    ):
+        checkpoint.save(path, {"step": 2, "weights": torch.zeros(1_000_000)})
     assert path.read_bytes() == kept
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
