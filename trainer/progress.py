@@ -1,7 +1,6 @@
 """What a run shows: a bar on a terminal, plain lines in a pipe, TensorBoard, and every loss in losses.jsonl."""
 
 import json
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from trainer.learner import Learner
+
+Floats = npt.NDArray[np.float64]
 
 
 class Recorder:
@@ -32,14 +35,14 @@ class Recorder:
         self._file.writelines(line + "\n" for line in kept)
         self._losses: list[float] = []
         """Since the last line that was shown."""
-        self._seconds: list[float] = []
-        """Of every step, without pauses."""
+        self._seconds: list[Floats] = []
+        """(wall, processor) of every step, without pauses."""
         self._images = 0
-        self._since = time.perf_counter()
+        self._since = clocks()
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self._since = time.perf_counter()
+        self._since = clocks()
         return self
 
     def __exit__(
@@ -54,18 +57,18 @@ class Recorder:
                 raise
 
     @property
-    def images_per_second(self) -> float:
-        """Speed of the median step; validation and checkpoints are left out."""
-        return self._images / max(1e-9, statistics.median(self._seconds)) if self._seconds else 0.0
+    def seconds_per_image(self) -> Floats:
+        """Wall and processor seconds (2,) of the median step; validation and checkpoints are left out."""
+        return np.median(self._seconds, axis=0) / self._images if self._seconds else np.full(2, np.inf)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Leave what happens inside out of the speed."""
-        began = time.perf_counter()
+        began = clocks()
         try:
             yield
         finally:
-            self._since += time.perf_counter() - began
+            self._since = self._since + clocks() - began
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -73,7 +76,7 @@ class Recorder:
 
     def step(self, step: int, loss: float, terms: dict[str, float], lr: float, images: int, every: int) -> None:
         """Record one step of so many `images`; show a line `every` so many steps."""
-        now = time.perf_counter()
+        now = clocks()
         self._seconds.append(now - self._since)
         self._since, self._images = now, images
         self._file.write(json.dumps({"step": step, "loss": loss, **terms}) + "\n")
@@ -82,7 +85,7 @@ class Recorder:
         if step % every:
             return
         count = len(self._losses)
-        mean, speed = sum(self._losses) / count, images * count / max(1e-9, sum(self._seconds[-count:]))
+        mean, speed = sum(self._losses) / count, images * count / float(np.sum(self._seconds[-count:], axis=0)[0])
         self._losses = []
         parts = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
         self.say(f"step {step}  loss {mean:.3f}  {parts}  lr {lr:.2e}  {speed:.0f} images/s")
@@ -96,20 +99,25 @@ class Recorder:
             self._board.add_scalar(f"validation/{name}", value, step)
 
 
-def bare_speed(learner: Learner, steps: int = 10) -> float:
-    """Return images/s of the median forward and backward alone, on one batch that never changes."""
+def clocks() -> Floats:
+    """Return wall and processor seconds (2,): on a shared machine only the latter compare."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def bare_seconds_per_image(learner: Learner, steps: int = 10) -> Floats:
+    """Return wall and processor seconds (2,) of the median forward and backward alone, on one unchanging batch."""
     data, sampler = learner.settings.data, learner.settings.sampler
     count = sampler.persons * sampler.images
     images = torch.randn(count, 3, data.height, data.width).contiguous(memory_format=torch.channels_last)
     images = learner.fabric.to_device(images)
-    seconds = []
+    seconds: list[Floats] = []
     for _ in range(steps):
-        began = time.perf_counter()
+        began = clocks()
         loss = learner.forward(images)[1].square().mean()
         learner.fabric.backward(loss)
         learner.model.zero_grad(set_to_none=True)
         float(loss.detach())
         if images.is_cuda:
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return count / statistics.median(seconds[steps // 3 :])  # the first ones warm up
+        seconds.append(clocks() - began)
+    return np.median(seconds[steps // 3 :], axis=0) / count  # the first ones warm up

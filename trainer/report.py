@@ -17,11 +17,10 @@ def device() -> str:
 
 def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
     """Write both files and return what they hold."""
-    share = measured["images_per_second"] / max(1e-9, measured["bare_images_per_second"])
     report = {
         "data": list(settings.data.sets), "images": facts["images"], "persons": sum(facts["persons_per_domain"]),
         "seed": facts["seed"], "steps": facts["step"], "training_seconds": facts["seconds"], **measured,
-        "share_of_bare": share, "best_validation_mAP": facts["best"], "stopped": facts["stopped"],
+        "best_validation_mAP": facts["best"], "stopped": facts["stopped"],
         "curve": facts["curve"], "validation_persons": facts["validation_persons"],
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device()},
         "settings": settings.model_dump(mode="json"),
@@ -31,7 +30,9 @@ def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: d
         f"| {p['step']} | {p['seconds'] / 60:.1f} | {p['mAP']:.3f} | {p['rank1']:.3f} |" for p in facts["curve"]
     )
     took = f"{report['training_seconds'] / 60:.1f} minutes{'; ' + facts['stopped'] if facts['stopped'] else ''}"
-    speed = f"{report['images_per_second']:.0f} images/s, {share:.2f} of the bare forward and backward"
+    speed = (
+        f"{report['images_per_second']:.0f} images/s, {report['share_of_bare']:.2f} of the bare forward and backward"
+    )
     best = report["best_validation_mAP"]
     text = f"""# Training run
 

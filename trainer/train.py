@@ -17,7 +17,7 @@ from trainer.config import OptimiserSettings, TrainSettings, dump, parse
 from trainer.data import Images, assemble, check_disjoint, hold_out, read, split_market1501
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.learner import Learner
-from trainer.progress import Recorder, bare_speed
+from trainer.progress import Recorder, bare_seconds_per_image
 from trainer.siamese import input_spec
 from trainer.validation import validate
 
@@ -43,10 +43,13 @@ def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: 
         with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
             _introduce(recorder, learner, held)
             _loop(settings, out, learner, held, facts, recorder)
+        own, bare = recorder.seconds_per_image, bare_seconds_per_image(learner)
+        is_cuda = learner.fabric.device.type == "cuda"  # a GPU's work does not show in processor seconds
         measured = {
             "command": " ".join(sys.argv),
-            "images_per_second": recorder.images_per_second,
-            "bare_images_per_second": bare_speed(learner),
+            "images_per_second": float(1 / own[0]),
+            "bare_images_per_second": float(1 / bare[0]),
+            "share_of_bare": float(bare[0] / own[0] if is_cuda else bare[1] / own[1]),
             "wall_seconds": time.time() - began,
             "parameters": sum(parameter.numel() for parameter in learner.siamese.branch.parameters()),
         }
