@@ -253,14 +253,7 @@ class Matcher:
                 answers.append((answer, person))
         return sorted(answers, key=lambda pair: (-pair[0].evidence, pair[1]))
 
-    def _bind(
-        self,
-        tracklet: Tracklet,
-        number: int,
-        answer: Answer | None,
-        now: float,
-        out: list[Decision],
-    ) -> None:
+    def _bind(self, tracklet: Tracklet, number: int, answer: Answer | None, now: float, out: list[Decision]) -> None:
         person = self._people[number]
         tracklet.person, tracklet.bound_at = number, now
         if answer is not None:
@@ -312,14 +305,7 @@ class Matcher:
             if older:
                 self._merge(person, self._people[older[0][1]], older[0][0], tracklet, out)
 
-    def _merge(
-        self,
-        gone: Person,
-        into: Person,
-        answer: Answer,
-        tracklet: Tracklet,
-        out: list[Decision],
-    ) -> None:
+    def _merge(self, gone: Person, into: Person, answer: Answer, tracklet: Tracklet, out: list[Decision]) -> None:
         self._people.merge(gone, into)
         self._tracks.rename(gone.number, into.number)
         tracklet.similarity, tracklet.probability = (
