@@ -73,11 +73,6 @@ def test_a_file_camera_that_is_not_there_is_told_before_anything_starts(tmp_path
     assert "camera c: url must name a video file that is there, found a folder" in ended.err
 
 
-def _no_models(models: Path) -> None:
-    shutil.rmtree(models)
-    models.mkdir()
-
-
 def _cut(models: Path) -> None:
     file = models / "embedder" / "model.onnx"
     file.write_bytes(file.read_bytes()[:100])
@@ -111,7 +106,6 @@ def _another_network(models: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (_no_models, "no detector bundle was found"),
         (_empty, "model.onnx"),
         (_cut, "model.onnx"),
         (_tampered, "hash"),
@@ -228,3 +222,10 @@ def test_check_shows_every_camera_and_fails_for_a_dead_one(tmp_path: Path, model
     assert "refused" in rows["b"]
     assert "1 of 2 cameras do not answer" in ended.err
     assert PASSWORD not in ended.out + ended.err
+
+
+def test_a_model_that_is_nowhere_is_told_with_what_there_is(tmp_path: Path, models: Path, clip: Path) -> None:
+    cams = write_cams(tmp_path, {"a": clip}, more="observe: {port: null}\nmodels: {embedder: nowhere}")
+    ended = call("--cameras", cams, models=models, home=tmp_path)
+    assert ended.code == 3, ended.err
+    assert "found 'nowhere'; on the shelf: " in ended.err
