@@ -6,6 +6,7 @@ Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 
 4 to 16: 0.67 to 0.9. A single picture gets all cores.
 """
 
+import hashlib
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ class OpenVinoEngine:
         """
         self._path, self._threads, self._pixels = model, settings.threads, pixels
         self._core = ov.Core()
-        _use_cache(self._core)
+        _use_cache(self._core, model)
         self._is_bf16 = _is_bf16(self._core, settings.precision)
         try:
             self._network = self._core.read_model(model)
@@ -186,9 +187,11 @@ def _is_bf16(core: ov.Core, precision: str) -> bool:
     return has and precision != "f32"
 
 
-def _use_cache(core: ov.Core) -> None:
+def _use_cache(core: ov.Core, model: Path) -> None:
     """Keep compiled networks on disk, so that the next start is quick; go without where that cannot be written."""
-    folder = Path(platformdirs.user_cache_dir("reid-stream")) / "openvino"
+    # One folder per content: OpenVINO's own key takes another network at the same path for the one it has compiled.
+    content = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+    folder = Path(platformdirs.user_cache_dir("reid-stream")) / "openvino" / content
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
