@@ -17,10 +17,28 @@ def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
     return points
 
 
+def _two(pair: tuple[str, str]) -> tuple[str, str]:
+    if pair[0] == pair[1]:
+        raise ValueError(f"a pair must be two cameras, found {pair[0]} twice")
+    return pair
+
+
+def _rising(times: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not times[0] <= times[1] <= times[2] or times[0] == times[2]:
+        raise ValueError(f"times must be [least, typical, most], rising, found {list(times)}")
+    return times
+
+
 Polygon = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0)]
+
+Pair = Annotated[tuple[Name, Name], AfterValidator(_two)]
+Passage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}->[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+"""`from->to`, two cameras."""
+Transit = Annotated[tuple[float, float, float], AfterValidator(_rising)]
+"""Seconds: least, typical, most; negative where the views overlap."""
 
 
 class Section(BaseModel):
@@ -70,13 +88,24 @@ class Redis(Section):
     """Where events go."""
 
     url: SecretStr = SecretStr("embedded")
-    """`embedded` starts a Redis of our own beside the daemon; else redis://, rediss://, unix://. May hold ${ENV}."""
+    """`embedded` starts a Redis of our own beside the daemon; else redis://, rediss:// (TLS), unix://, or
+    redis+sentinel://host:26379,host:26379/NAME/0 (rediss+sentinel:// for TLS). May hold ${ENV}."""
     username: str | None = None
     """Of a Redis with users (ACL); none for the default user."""
     password: SecretStr | None = None
     """May be ${ENV}; never logged."""
     password_file: Path | None = None
-    """File whose first line is the password."""
+    """File whose first line is the password; read anew at each connection, so that it can be changed meanwhile."""
+    ca_file: Path | None = None
+    """TLS only: certificates (PEM) that the server's must come from; none for those of the system."""
+    cert_file: Path | None = None
+    """TLS only: our own certificate (PEM), for a Redis that asks clients for one; with `key_file`."""
+    key_file: Path | None = None
+    """TLS only: the key (PEM) of `cert_file`."""
+    sentinel_username: str | None = None
+    """Sentinels only: user of the sentinels themselves; `username` and `password` are Redis's."""
+    sentinel_password: SecretStr | None = None
+    """Sentinels only: password of the sentinels themselves; may be ${ENV}, never logged."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Embedded only: TCP port on 127.0.0.1; 0 takes a free one and prints it."""
     directory: Path | None = None
@@ -184,6 +213,23 @@ class Match(Section):
     """Identities unseen for so long are forgotten."""
 
 
+class Topology(Section):
+    """How people get from camera to camera; learned where it is not stated."""
+
+    learn: bool = True
+    """Learn overlaps, paths and transit times from people who were surely recognised."""
+    overlaps: tuple[Pair, ...] | None = None
+    """Pairs of cameras that see the same ground, as [[a, b], ...]: nobody is on any other two at once. none learns it."""
+    never: tuple[Pair, ...] = ()
+    """Pairs of cameras, as [[a, c], ...], between which nobody comes without being on another in between."""
+    transit_s: dict[Passage, Transit] = {}
+    """Seconds from leaving one camera to coming into the next, as {a->b: [least, typical, most]}."""
+
+    def transits(self) -> dict[tuple[str, str], tuple[float, float, float]]:
+        """Return `transit_s` by (from, to)."""
+        return {(pair[0], pair[2]): times for name, times in self.transit_s.items() if (pair := name.partition("->"))}
+
+
 class Publish(Section):
     """Telling subscribers."""
 
@@ -197,13 +243,38 @@ class Publish(Section):
     """Events kept on the Redis stream, approximately; the oldest go first."""
 
 
+class Spool(Section):
+    """Where events wait on disk while Redis is away."""
+
+    directory: Path | None = None
+    """Belongs to one daemon at a time; none for the user's data folder."""
+    max_mb: Annotated[float, Field(ge=0.1)] = 512
+    """Room in MiB, about a million events; its write-ahead log takes up to 16 more. When it is full, the oldest `seen`
+    events and heartbeats go first, then news of cameras and daemon, identity events last; `daemon.dropped` tells."""
+    keep_s: Annotated[float, Field(ge=0)] = 30
+    """Delivered events stay for so long, for a Redis that comes back, or fails over, without its latest data."""
+
+
+class Watchdog(Section):
+    """Stages that hang."""
+
+    stage_s: Seconds = 30
+    """A call of a stage that takes longer counts as stuck: perceive is started anew, identify ends the daemon."""
+    restarts: Annotated[int, Field(ge=0, le=100)] = 3
+    """Within an hour; once more and the daemon ends, for the service manager to start it."""
+
+
 class Observe(Section):
     """Looking at the daemon."""
 
     host: str = "127.0.0.1"
-    """Address of /metrics and /healthz."""
+    """Address of /metrics, /healthz and /readyz."""
     port: Annotated[int, Field(ge=0, le=65535)] | None = 9464
-    """TCP port of /metrics and /healthz; 0 takes a free one, none turns them off."""
+    """TCP port of /metrics, /healthz and /readyz; 0 takes a free one, none turns them off."""
+    log: Literal["text", "json"] = "text"
+    """How log lines look on the standard error output; json is one object a line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """info: one line per change of state."""
 
 
 class Settings(Section):
@@ -219,7 +290,10 @@ class Settings(Section):
     track: Track = Track()
     embed: Embed = Embed()
     match: Match = Match()
+    topology: Topology = Topology()
     publish: Publish = Publish()
+    spool: Spool = Spool()
+    watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()
 
     @model_validator(mode="after")

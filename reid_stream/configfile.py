@@ -241,9 +241,13 @@ def _fill_in_secrets(tree: Tree, folder: Path) -> None:
             reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
             tree.add((*keys, "password_file"), f"must be a readable file, found: {reason} ({file})")
             continue
-        section["password"] = lines[0].strip() if lines else ""
-        if not section["password"]:
+        password = lines[0].strip() if lines else ""
+        if not password:
             tree.add((*keys, "password_file"), f"must hold a password in its first line, found none ({file})")
+        elif keys == ("redis",):
+            section["password_file"] = file  # read again at each connection
+        else:
+            section["password"] = password
 
 
 def _make_absolute(top: dict[str, Value], folder: Path) -> None:
@@ -259,8 +263,11 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
             # A bare name is one on the shelf of models; with a slash it is a folder.
             if isinstance(name, str) and "/" in name:
                 models[key] = _absolute(name, folder)
-    if isinstance(redis, dict) and isinstance(redis.get("directory"), str):
-        redis["directory"] = _absolute(str(redis["directory"]), folder)
+    spool = top.get("spool")
+    for section in (redis, spool):
+        for key in ("directory", "ca_file", "cert_file", "key_file"):
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = _absolute(str(section[key]), folder)
 
 
 def _absolute(name: str, folder: Path) -> str:

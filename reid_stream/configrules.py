@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 from reid_stream.yamltree import Keys, Tree, Value, redacted
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+REDIS_SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
+_TLS_KEYS = ("ca_file", "cert_file", "key_file")
+_SENTINEL_KEYS = ("sentinel_username", "sentinel_password")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(?=//)|^(file):")
 # Less than a millionth of the picture: a line, not an area.
 _LEAST_AREA = 1e-6
@@ -105,7 +108,7 @@ def _redis(tree: Tree, redis: dict[str, Value]) -> None:
     if not isinstance(url, str):
         return
     if url == "embedded":
-        for key in ("username", "password", "password_file"):
+        for key in ("username", "password", "password_file", *_TLS_KEYS, *_SENTINEL_KEYS):
             if redis.get(key) is not None:
                 tree.add(("redis", key), "the embedded Redis takes no credentials, found some; leave them out")
         return
@@ -115,9 +118,35 @@ def _redis(tree: Tree, redis: dict[str, Value]) -> None:
     scheme = scheme_of(url)
     if scheme not in REDIS_SCHEMES:
         found = f"{scheme}://" if scheme else "none of them"
-        tree.add(("redis", "url"), f"must be a Redis, found {found}; allowed: embedded, redis://, rediss://, unix://")
+        allowed = f"embedded, {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
+        tree.add(("redis", "url"), f"must be a Redis, found {found}; allowed: {allowed}")
+        return
+    if scheme in SENTINEL_SCHEMES:
+        _sentinels(tree, url)
     elif scheme != "unix":
         _host(tree, url, ("redis", "url"))
+    for keys, is_meant, words in (
+        (_TLS_KEYS, str(scheme).startswith("rediss"), "TLS only; write rediss://"),
+        (_SENTINEL_KEYS, scheme in SENTINEL_SCHEMES, "sentinels only; write redis+sentinel://"),
+    ):
+        for key in keys:
+            if redis.get(key) is not None and not is_meant:
+                tree.add(("redis", key), f"{key} is for {words}, or leave it out, found {scheme}://")
+    if (redis.get("cert_file") is None) != (redis.get("key_file") is None):
+        given = "cert_file" if redis.get("cert_file") is not None else "key_file"
+        tree.add(("redis", given), "cert_file and key_file belong together, found one of them")
+
+
+def _sentinels(tree: Tree, url: str) -> None:
+    """Look at `redis+sentinel://[user:password@]host:port[,host:port...]/NAME[/database]`."""
+    hosts, _, name = url.partition("//")[2].rpartition("@")[2].partition("/")
+    for host in hosts.split(","):
+        _host(tree, f"redis://{host}", ("redis", "url"))
+    if not name.partition("?")[0].strip("/"):
+        tree.add(
+            ("redis", "url"),
+            "must name what the sentinels watch, found no name; allowed: redis+sentinel://host:26379,host:26379/NAME/0",
+        )
 
 
 def _host(tree: Tree, url: str, where: Keys) -> None:
