@@ -1,0 +1,153 @@
+"""Clips and live pictures served over real RTSP, for drills, tests and measurements.
+
+with serve_clips({"a": clip}) as server:
+    server.url("a")     # rtsp://127.0.0.1:PORT/a
+    server.kill(); server.start()   # same port
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+PYTHON = "/usr/bin/python3"
+"""Of the system, where GStreamer's bindings are installed."""
+_PROGRAM = Path(__file__).with_name("rtsp_server.py")
+_CHECK = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+
+
+def why_not() -> str | None:
+    """Why no RTSP server can be run here; None if one can."""
+    if not Path(PYTHON).exists():
+        return f"{PYTHON} with GStreamer's RTSP server is needed"
+    if subprocess.run([PYTHON, "-c", _CHECK], capture_output=True, check=False).returncode:
+        return "GStreamer's RTSP server is needed (apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-bad)"
+    return None
+
+
+def draw_clip(
+    path: Path, *, seconds: float, fps: int = 10, size: tuple[int, int] = (320, 240), codec: str = "libx264"
+) -> Path:
+    """Make an MP4 without B frames, with a square that moves: one key frame a second."""
+    width, height = size
+    with av.open(str(path), "w") as container:
+        options = {"bf": "0", "preset": "ultrafast", "tune": "zerolatency"}
+        if codec == "libx265":
+            options["x265-params"] = "log-level=none"
+        stream = cast("VideoStream", container.add_stream(codec, rate=fps, options=options))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = fps
+        for n in range(round(seconds * fps)):
+            image = np.full((height, width, 3), 60, np.uint8)
+            left = n * 7 % (width - 40)
+            image[height // 3 : height // 3 + 40, left : left + 40] = (200, n % 255, 40)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def loop_clip(source: Path, path: Path, *, seconds: float, fps: int = 10, height: int | None = None) -> Path:
+    """Encode a real clip without B frames at `fps`, over and over until it is `seconds` long (needs ffmpeg)."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise FileNotFoundError("ffmpeg is needed to prepare clips")
+    once = path.with_suffix(".once.mp4")
+    scale = [] if height is None else [f"scale=-2:{height}"]
+    filters = ",".join([f"fps={fps}", *scale])
+    encode = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-g", str(fps), "-pix_fmt", "yuv420p"]
+    quiet = [ffmpeg, "-y", "-v", "error"]
+    subprocess.run([*quiet, "-i", str(source), "-vf", filters, *encode, str(once)], check=True)
+    again = ["-stream_loop", "-1", "-i", str(once), "-t", str(seconds), "-c", "copy"]
+    subprocess.run([*quiet, *again, str(path)], check=True)
+    once.unlink()
+    return path
+
+
+@dataclass
+class RtspServer:
+    """A server process that can be killed, frozen and started again on its port."""
+
+    clips: dict[str, str]
+    """Name in the URL to path, with `:h265` behind it where the clip is HEVC."""
+    lives: dict[str, str] = field(default_factory=dict)
+    """Name in the URL to `320x240@10`, or with `:h265`: pictures that show the time they were taken at (`timecode`)."""
+    user: str | None = None
+    password: str = ""
+    port: int = 0
+    process: "subprocess.Popen[str] | None" = field(default=None, init=False)
+
+    def url(self, name: str, *, user: str | None = None, password: str = "") -> str:
+        """Where a clip is."""
+        auth = "" if user is None else f"{user}:{password}@"
+        return f"rtsp://{auth}127.0.0.1:{self.port}/{name}"
+
+    def start(self) -> None:
+        """Begin to serve; returns once it listens."""
+        command = [PYTHON, str(_PROGRAM), "--port", str(self.port)]
+        for name, clip in self.clips.items():
+            command += ["--clip", f"{name}={clip}"]
+        for name, live in self.lives.items():
+            command += ["--live", f"{name}={live}"]
+        if self.user is not None:
+            command += ["--user", self.user, "--password", self.password]
+        environment = {**os.environ, "GST_DEBUG": "0"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().split()
+        if line[:1] != ["ready"]:
+            raise RuntimeError(f"the RTSP server did not start on port {self.port}: {' '.join(line)}")
+        self.port = int(line[1])
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self.process = None
+
+    def freeze(self) -> None:
+        """Connections stay open, nothing is sent."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def serve_clips(
+    clips: Mapping[str, Path | str],
+    *,
+    lives: Mapping[str, str] = MappingProxyType({}),
+    user: str | None = None,
+    password: str = "",
+    port: int = 0,
+) -> Iterator[RtspServer]:
+    """Serve clips (name to MP4 path; `path:h265` for HEVC) and live pictures (name to `320x240@10`) while the block
+    runs; port 0 takes a free one.
+    """
+    server = RtspServer({name: str(clip) for name, clip in clips.items()}, dict(lives), user, password, port)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
