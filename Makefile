@@ -42,7 +42,7 @@ bench: $(DEV)/.ready
 	$(DEV)/bin/reid-stream bench pipeline $(ARGS)
 
 score: $(DEV)/.ready
-	$(DEV)/bin/python -m reid_stream.evaluation $(ARGS)
+	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)
 
 setup: $(BASE)/.ready $(DEV)/.ready
 

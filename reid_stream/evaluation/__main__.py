@@ -1,48 +1,64 @@
-"""`make score`: every set with truth below $REID_STREAM_DATA through the whole daemon, one table, kept per commit."""
+"""Measurements over every set with truth below $REID_STREAM_DATA and of `make worlds`; see `--help` of each.
+
+python -m reid_stream.evaluation record [SET ...]      what perceive sees, kept, so that matching replays in seconds
+python -m reid_stream.evaluation score [SET ...]       `make score`
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from reid_stream.config import Camera, Observe, Settings
+from reid_stream.config import Models
 from reid_stream.errors import ReidStreamError
+from reid_stream.evaluation import sets
 from reid_stream.evaluation.run import Figures, run
 
-SETS = {
-    "worlds/plaza": {f"cam_{number}": (f"cam_{number}.mp4", f"gt_{number}.txt") for number in (1, 2, 3, 5)},
-    "mot/ADL-Rundle-6-2cam-overlap": {f"cam_{name}": (f"cam_{name}.mp4", f"gt_{name}.txt") for name in "ab"},
-}
 KEPT = Path("scores")
 
+app = typer.Typer(help="Measurements over sets with truth.", pretty_exceptions_enable=False, no_args_is_help=True)
+Names = Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Parts of names of sets; none: all.")]
 
-def main() -> None:
-    """Score the sets that are there; with arguments, only those whose names contain one of them."""
-    root = os.environ.get("REID_STREAM_DATA")
-    if root is None:
-        sys.exit("make score needs footage with truth: set REID_STREAM_DATA to the folder that holds worlds/ and mot/")
-    wanted = {
-        name: files
-        for name, files in SETS.items()
-        if (Path(root) / name).is_dir() and (len(sys.argv) == 1 or any(part in name for part in sys.argv[1:]))
-    }
-    if not wanted:
-        sys.exit(f"{root} must hold at least one of {', '.join(SETS)}")
-    scored: dict[str, Figures] = {}
-    for name, files in wanted.items():
-        settings = Settings(
-            site="score",
-            cameras=tuple(
-                Camera.model_validate({"id": camera, "url": str(Path(root) / name / video), "max_fps": None})
-                for camera, (video, _) in files.items()
-            ),
-            observe=Observe(port=None),
+
+@app.command()
+def record(
+    names: Names = None,
+    to: Annotated[Path, typer.Option(help="Folder for the recordings, SET.rec with `-` for `/`.")] = Path(
+        ".recordings"
+    ),
+    detector: Annotated[str, typer.Option(help="As models.detector in cams.yaml.")] = "default",
+    embedder: Annotated[str, typer.Option(help="As models.embedder in cams.yaml.")] = "default",
+) -> None:
+    """Run detector, tracker and embedder over sets and keep what they say."""
+    from reid_stream.assembly import load_networks
+    from reid_stream.evaluation import recording
+
+    models = Models(detector=detector, embedder=embedder, threads=int(os.environ.get("OMP_NUM_THREADS", "0")))
+    chosen = sets.find(sets.roots(), names or ())
+    networks = load_networks(chosen[0].settings(models))
+    for footage in chosen:
+        made = recording.record(footage.settings(models), footage.truth(), name=footage.name, networks=networks)
+        file = to / f"{footage.name.replace('/', '-')}.rec"
+        recording.save(made, file)
+        Console().print(
+            f"{file}: {made.frames} frames of {len(made.cameras)} cameras in {made.seconds:.1f} s, "
+            f"{sum(len(batch.records) for batch in made.batches)} records, {file.stat().st_size / 1e6:.1f} MB",
+            highlight=False,
         )
-        scored[name] = run(settings, {camera: Path(root) / name / truth for camera, (_, truth) in files.items()})
+
+
+@app.command()
+def score(names: Names = None) -> None:
+    """Score every set through the whole daemon: one table, kept per commit."""
+    scored: dict[str, Figures] = {}
+    for footage in sets.find(sets.roots(), names or ()):
+        scored[footage.name] = run(footage.settings(), footage.truths)
     _show(scored)
     KEPT.mkdir(exist_ok=True)
     kept = KEPT / f"{_commit()}.json"
@@ -71,6 +87,6 @@ def _commit() -> str:
 
 if __name__ == "__main__":
     try:
-        main()
+        app()
     except ReidStreamError as error:
-        sys.exit(f"make score: {error}")
+        sys.exit(f"reid-stream evaluation: {error}")

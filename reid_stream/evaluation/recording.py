@@ -1,0 +1,227 @@
+"""What perceive tells identify about a set of cameras, kept in one file: matching is then replayed in seconds.
+
+    cameras ─▶ ingest ─▶ perceive ─▶ Recording ─▶ file ─▶ Recording ─▶ match ─▶ presence ─▶ events
+
+Decoding and the networks take minutes and say the same every time; who is matched with whom changes with every setting.
+A recording holds exactly the batches that the daemon's matcher would be called with, in their order, the truth beside
+them, and the verification head that goes with the vectors, so that it stays whole when the bundle is replaced. `replay`
+gives the identity events that the daemon publishes, field by field.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from reid_stream.assembly import REPLAY_ORIGIN, Networks, check_files, load_networks, perceive
+from reid_stream.bundle import Calibration, Verifier
+from reid_stream.config import Camera, Match, Publish, Settings
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation.score import Boxes
+from reid_stream.evaluation.stream import Timeline
+from reid_stream.events import Event
+from reid_stream.ingest.replay import FastReplay
+from reid_stream.ingest.source import open_source
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.metrics import Metrics
+from reid_stream.pipeline import Identify, Perceive
+from reid_stream.records import Box, Perceived
+
+SCHEMA = 1
+EVERY_FRAME = Publish(seen_interval_s=1e-3)
+"""`identity.seen` for every frame: truth has boxes in every frame."""
+
+Wire = Callable[[Settings, Networks, str, Metrics], Perceive]
+"""How the first half is put together; another than the daemon's swaps a stage, as by one that knows the truth."""
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """One call of the matcher."""
+
+    now: float
+    """UTC seconds."""
+    records: list[Perceived]
+    """In the order in which perceive gave them."""
+
+
+class TrueBoxes(msgspec.Struct, frozen=True):
+    """Who truly was on one camera; the lists go box by box."""
+
+    frames: list[int]
+    """From 1."""
+    people: list[int]
+    """One numbering over all cameras."""
+    boxes: list[Box]
+    """x1, y1, x2, y2 in pixels."""
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that matching a set of cameras needs, and what it should have found."""
+
+    schema: int = SCHEMA
+    name: str
+    """Of the set, for tables."""
+    run: str
+    """Of the records."""
+    model: str
+    """Hash of the embedder's bundle."""
+    dim: int
+    """Of the vectors."""
+    verifier: Verifier | None
+    """That bundle's head."""
+    calibration: Calibration | None
+    """Of that head; none where the bundle has none."""
+    detector: str
+    """Hash of the detector's bundle."""
+    stages: dict[str, dict[str, object]]
+    """Settings of `detect`, `track` and `embed` that it was made with, for readers."""
+    cameras: dict[str, Timeline]
+    """When each camera's frames were taken."""
+    batches: list[Batch]
+    truth: dict[str, TrueBoxes] = {}
+    """By camera; empty where nobody knows."""
+    frames: int
+    """That went through perceive, of all cameras."""
+    seconds: float
+    """That they took, decoding included."""
+
+    def true_boxes(self) -> dict[str, Boxes]:
+        """Return the truth by camera, to be scored against."""
+        return {
+            camera: Boxes(
+                np.asarray(true.frames, dtype=np.int64),
+                tuple(true.people),
+                np.asarray(true.boxes, dtype=np.float64).reshape(-1, 4),
+            )
+            for camera, true in self.truth.items()
+        }
+
+
+def record(
+    settings: Settings,
+    truth: Mapping[str, Boxes] | None = None,
+    *,
+    name: str = "recording",
+    run: str = "eval",
+    networks: Networks | None = None,
+    wire: Wire = perceive,
+) -> Recording:
+    """Run the first half of the pipeline over file cameras and keep what it says.
+
+    Args:
+        settings: cameras and stages; `match` and `publish` play no part.
+        truth: by camera.
+        name: of the set.
+        run: of the records.
+        networks: loaded ones, where several sets are recorded; none loads those of the settings.
+        wire: how the first half is put together.
+
+    Raises:
+        ConfigError: a camera's file is missing.
+        ModelError: a bundle is missing or broken.
+        StreamError: a camera is no readable file.
+    """
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    check_files(cameras)
+    networks = networks or load_networks(settings)
+    first_half = wire(settings, networks, run, Metrics())
+    batches: list[Batch] = []
+    began = time.perf_counter()
+    with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
+        for batch in frames:
+            records = first_half.step(batch)
+            if records:  # as the daemon does: what nobody is in never reaches the matcher
+                batches.append(Batch(max(record.seen_at for record in records), records))
+    head = networks.embedder
+    return Recording(
+        name=name,
+        run=run,
+        model=head.hash,
+        dim=head.dim,
+        verifier=head.verifier,
+        calibration=None if head.calibration.kind == "none" else head.calibration,
+        detector=networks.detector.hash,
+        stages={stage: getattr(settings, stage).model_dump(mode="json") for stage in ("detect", "track", "embed")},
+        cameras=timelines(cameras, settings),
+        batches=batches,
+        truth={camera: _kept(boxes) for camera, boxes in (truth or {}).items()},
+        frames=first_half.counts.frames,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def timelines(cameras: Iterable[Camera], settings: Settings) -> dict[str, Timeline]:
+    """Return when the frames of file cameras are taken in a fast replay.
+
+    Raises:
+        StreamError: a camera is no readable file.
+    """
+    found = {}
+    for camera in cameras:
+        with open_source(camera, settings.ingest) as source:
+            found[camera.id] = Timeline(REPLAY_ORIGIN + camera.start_after_s, source.rate or 25.0)
+    return found
+
+
+def replay(
+    recording: Recording, match: Match | None = None, publish: Publish = EVERY_FRAME, *, site: str = "site"
+) -> list[Event]:
+    """Match what was perceived and tell it: the identity events of the daemon, its own life and the cameras' aside.
+
+    Another head, or none, is a changed recording: `msgspec.structs.replace(recording, calibration=None)`.
+    """
+    matcher, presence = matcher_for(recording, match or Match(), site), Presence(publish)
+    identify = Identify(match=matcher.update, present=presence.update)
+    events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
+    return events + presence.close()
+
+
+def matcher_for(recording: Recording, match: Match, site: str = "site") -> Matcher:
+    """Make the matcher that the daemon would have."""
+    return Matcher(
+        match,
+        site,
+        recording.model,
+        verifier=recording.verifier,
+        calibration=recording.calibration,
+        dim=recording.dim,
+    )
+
+
+def save(recording: Recording, file: Path) -> None:
+    """Write a recording as msgpack, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    part.write_bytes(msgspec.msgpack.encode(recording))
+    part.replace(file)
+
+
+def load(file: Path) -> Recording:
+    """Read a recording.
+
+    Raises:
+        ConfigError: the file is missing or no recording of this schema.
+    """
+    try:
+        recording = msgspec.msgpack.decode(file.read_bytes(), type=Recording)
+    except OSError as error:
+        raise ConfigError(f"a recording must be a file that can be read, {file}: {error.strerror}") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(
+            f"a recording must be msgpack of schema {SCHEMA}, {file}: {error}; record it again"
+        ) from error
+    if recording.schema != SCHEMA:
+        raise ConfigError(f"a recording must have schema {SCHEMA}, got {recording.schema} ({file}); record it again")
+    return recording
+
+
+def _kept(boxes: Boxes) -> TrueBoxes:
+    edges: Sequence[Sequence[float]] = boxes.boxes.tolist()
+    return TrueBoxes(
+        frames=boxes.frames.tolist(),
+        people=[int(str(person)) for person in boxes.people],
+        boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in edges],
+    )

@@ -1,0 +1,99 @@
+"""Sets of cameras with truth on disk: folders with `cam_X.mp4` and `gt_X.txt` side by side.
+
+    ROOT/worlds/plaza/cam_1.mp4 ...  gt_1.txt ...    ->    {"worlds/plaza": FootageSet}
+
+Roots are $REID_STREAM_DATA and the folder that `make worlds` renders into.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_stream.config import Camera, Models, Observe, Settings
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation.score import Boxes, read_mot
+
+WORLDS = Path(".worlds")
+"""Where `make worlds` renders to, below the working folder."""
+TUNING = "tuning"
+"""Sets whose folder begins so are for choosing settings, never for reporting."""
+_GROUPS = ("worlds", "mot")
+
+
+@dataclass(frozen=True, slots=True)
+class FootageSet:
+    """Several cameras of one place, with truth."""
+
+    name: str
+    """Group and folder, as in `worlds/plaza`."""
+    videos: dict[str, Path]
+    """By camera."""
+    truths: dict[str, Path]
+    """By camera: MOT text, ids shared by all."""
+
+    @property
+    def is_for_tuning(self) -> bool:
+        """Settings may be chosen on it, so it is no evidence."""
+        return self.name.rsplit("/", 1)[-1].startswith(TUNING)
+
+    def settings(self, models: Models | None = None) -> Settings:
+        """Return the default configuration over these cameras, every frame used: truth has boxes in each."""
+        return Settings(
+            site="score",
+            models=models or Models(),
+            cameras=tuple(
+                Camera.model_validate({"id": camera, "url": str(video), "max_fps": None})
+                for camera, video in self.videos.items()
+            ),
+            observe=Observe(port=None),
+        )
+
+    def truth(self) -> dict[str, Boxes]:
+        """Read the truth by camera.
+
+        Raises:
+            ConfigError: a file is not MOT text.
+        """
+        try:
+            return {camera: read_mot(path) for camera, path in self.truths.items()}
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+def roots() -> list[Path]:
+    """Return where sets may lie: $REID_STREAM_DATA where it is set, and what `make worlds` rendered."""
+    named = os.environ.get("REID_STREAM_DATA")
+    return ([Path(named)] if named else []) + [WORLDS]
+
+
+def find(folders: Iterable[Path], wanted: Sequence[str] = ()) -> list[FootageSet]:
+    """Return the sets below `folders`, by name; with `wanted`, those whose names contain one of its words.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    places = list(folders)
+    found = {
+        found.name: found
+        for root in places
+        for group in _GROUPS
+        for folder in sorted((root / group).glob("*/"))
+        if (found := _set(f"{group}/{folder.name}", folder)) is not None
+    }
+    chosen = [found[name] for name in sorted(found) if not wanted or any(word in name for word in wanted)]
+    if not chosen:
+        known = f"; known: {', '.join(sorted(found))}" if found else ""
+        raise ConfigError(
+            f"a set is a folder of cam_X.mp4 with gt_X.txt below {' or '.join(f'{root}/worlds' for root in places)},"
+            f" none {'is called ' + ' or '.join(wanted) if wanted else 'is there'}{known}; set REID_STREAM_DATA"
+        )
+    return chosen
+
+
+def _set(name: str, folder: Path) -> FootageSet | None:
+    videos = {f"cam_{path.stem[3:]}": folder / f"cam_{path.stem[3:]}.mp4" for path in sorted(folder.glob("gt_*.txt"))}
+    videos = {camera: path for camera, path in videos.items() if path.is_file()}
+    if not videos:
+        return None
+    return FootageSet(name, videos, {camera: folder / f"gt_{camera[4:]}.txt" for camera in videos})

@@ -1,0 +1,137 @@
+"""A recording replays to what the daemon tells, and says so when it is none."""
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reid_stream.assembly import assemble, load_networks
+from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings
+from reid_stream.drill.rtsp import draw_clip
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation import recording
+from reid_stream.evaluation.recording import Batch, Recording
+from reid_stream.evaluation.score import read_mot, score
+from reid_stream.evaluation.stream import Timeline, boxes_of
+from reid_stream.events import Event, IdentityEntered
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.pipeline import Identify
+from tests.fakes import ListSink
+from tests.integration.program import tiny_models
+from tests.worlds import MODEL, RUN, World
+
+DATA = os.environ.get("REID_STREAM_DATA")
+
+
+def recorded(world: World) -> Recording:
+    """What a perfect perceive says of a simulated world, one batch an instant."""
+    batches: dict[float, Batch] = {}
+    for record in world.observations():
+        batches.setdefault(record.seen_at, Batch(record.seen_at, [])).records.append(record)
+    return Recording(
+        name="simulated",
+        run=RUN,
+        model=MODEL,
+        dim=world.dim,
+        verifier=None,
+        calibration=None,
+        detector="none",
+        stages={},
+        cameras={camera: Timeline(world.begins_at, world.fps) for camera, _ in world.owner},
+        batches=list(batches.values()),
+        frames=0,
+        seconds=0.0,
+    )
+
+
+def about_people(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.type.startswith("identity.")]
+
+
+@pytest.mark.parametrize("source", ["drawn", "real"])
+def test_a_replay_tells_what_the_daemon_told(tmp_path: Path, source: str) -> None:
+    """Drawn pictures through tiny networks, and real ones through those that ship."""
+    clip, models = tmp_path / "clip.avi", Models()
+    if source == "real":
+        if DATA is None:
+            pytest.skip("$REID_STREAM_DATA with real footage is needed")
+        cut = ["ffmpeg", "-v", "error", "-t", "1", "-i", str(Path(DATA) / "video" / "vtest.avi"), "-c", "copy"]
+        subprocess.run([*cut, str(clip)], check=True)
+    else:
+        tiny = tiny_models(tmp_path / "tiny")
+        models = Models(detector=str(tiny / "detector"), embedder=str(tiny / "embedder"))
+        clip = draw_clip(tmp_path / "clip.mp4", seconds=1)
+    settings = Settings(
+        site="lab",
+        models=models,
+        cameras=tuple(
+            Camera.model_validate({"id": name, "url": str(clip), "start_after_s": late})
+            for name, late in (("east", 0), ("west", 0.5))
+        ),
+        publish=Publish(seen_interval_s=0.3),
+        observe=Observe(port=None),
+    )
+    sink = ListSink()
+    with assemble(settings, run="eval", fast=True, sink=sink) as site:
+        site.daemon.run(threading.Event())
+    told = about_people(sink.events)
+    assert any(isinstance(event, IdentityEntered) for event in told)
+
+    file = tmp_path / "kept" / "clip.rec"
+    recording.save(recording.record(settings, networks=load_networks(settings)), file)
+    assert recording.replay(recording.load(file), settings.match, settings.publish, site="lab") == told
+
+
+def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:
+    made = recorded(World(people=4, cameras=2, seed=3))
+    match, publish = Match(similarity=0.6), Publish()
+    identify = Identify(Matcher(match, "s", MODEL).update, (presence := Presence(publish)).update)
+    expected = [event for batch in made.batches for event in identify.step(batch.records, batch.now)]
+    assert recording.replay(made, match, publish, site="s") == expected + presence.close()
+
+
+def test_settings_of_the_matcher_change_what_is_replayed() -> None:
+    made = recorded(World(people=4, cameras=2, seed=3))
+
+    def people(similarity: float) -> int:
+        events = recording.replay(made, Match(similarity=similarity))
+        return len({event.person for event in events if isinstance(event, IdentityEntered)})
+
+    assert people(1.0) > people(0.6) == 4
+
+
+def test_a_recording_comes_back_whole(tmp_path: Path) -> None:
+    truth = tmp_path / "gt.txt"
+    truth.write_text("1,7,10,20,30,40,1,1,1\n2,7,11,20,30,40,1,1,1\n")
+    boxes = read_mot(truth)
+    kept = recording.TrueBoxes([1, 2], [7, 7], [(10, 20, 40, 60), (11, 20, 41, 60)])
+    made = msgspec.structs.replace(recorded(World(people=2, cameras=1)), truth={"cam0": kept})
+    recording.save(made, tmp_path / "a.rec")
+    back = recording.load(tmp_path / "a.rec")
+    assert back == made
+    assert score({"cam0": boxes}, back.true_boxes()).hota == pytest.approx(1)
+
+
+def test_a_replayed_recording_is_scored_by_its_own_timelines() -> None:
+    world = World(people=3, cameras=2, seed=1)
+    made = recorded(world)
+    told = boxes_of(recording.replay(made, Match(similarity=0.6)), made.cameras)
+    seen = {camera: len(boxes.frames) for camera, boxes in told.in_the_end.items()}
+    assert sum(seen.values()) == sum(len(batch.records) for batch in made.batches) - len(world.visits)
+    assert all(boxes.frames.min() >= 1 for boxes in told.in_the_end.values())
+
+
+def test_a_file_that_is_no_recording_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.rec"
+    with pytest.raises(ConfigError, match="must be a file that can be read"):
+        recording.load(file)
+    file.write_bytes(b"\x81\xa1a\x01")
+    with pytest.raises(ConfigError, match="must be msgpack of schema 1.*record it again"):
+        recording.load(file)
+    file.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(recorded(World(people=1, cameras=1)), schema=2)))
+    with pytest.raises(ConfigError, match="schema 1, got 2"):
+        recording.load(file)
