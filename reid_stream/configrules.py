@@ -112,21 +112,25 @@ def _redis(tree: Tree, redis: dict[str, Value]) -> None:
             if redis.get(key) is not None:
                 tree.add(("redis", key), "the embedded Redis takes no credentials, found some; leave them out")
         return
-    for key in ("port", "directory"):
-        if redis.get(key):
-            tree.add(("redis", key), f"{key} is for the embedded Redis only, found a url, too; leave one out")
     scheme = scheme_of(url)
     if scheme not in REDIS_SCHEMES:
         found = f"{scheme}://" if scheme else "none of them"
         allowed = f"embedded, {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
         tree.add(("redis", "url"), f"must be a Redis, found {found}; allowed: {allowed}")
-        return
-    if scheme in SENTINEL_SCHEMES:
+    elif scheme in SENTINEL_SCHEMES:
         _sentinels(tree, url)
     elif scheme != "unix":
         _host(tree, url, ("redis", "url"))
+    _needless(tree, redis, str(scheme))
+
+
+def _needless(tree: Tree, redis: dict[str, Value], scheme: str) -> None:
+    """Keys that do nothing with this kind of URL, or lack the one they belong to."""
+    for key in ("port", "directory"):
+        if redis.get(key):
+            tree.add(("redis", key), f"{key} is for the embedded Redis only, found a url, too; leave one out")
     for keys, is_meant, words in (
-        (_TLS_KEYS, str(scheme).startswith("rediss"), "TLS only; write rediss://"),
+        (_TLS_KEYS, scheme.startswith("rediss"), "TLS only; write rediss://"),
         (_SENTINEL_KEYS, scheme in SENTINEL_SCHEMES, "sentinels only; write redis+sentinel://"),
     ):
         for key in keys:

@@ -6,13 +6,15 @@ run.
 """
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from reid_stream.config import Redis as RedisSettings
+from reid_stream.configrules import REDIS_SCHEMES, SENTINEL_SCHEMES
 from reid_stream.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
@@ -21,57 +23,127 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 """Longest wait for an answer; a Redis that is slower counts as away."""
 _FLOOR = (6, 2)
-_SCHEMES = ("redis", "rediss", "unix")
+_SENTINEL_PORT = 26379
+_SENTINEL_S = 1.0
+"""Longest wait for one sentinel: there are others to ask, and all of them count as one answer of Redis."""
 
 
 def connect(settings: RedisSettings, *, url: str | None = None, timeout_s: float = TIMEOUT_S) -> "redis.Redis":
     """Make a client for the settings; nothing is sent yet.
 
-    `url` replaces the settings' own where that says `embedded`. TLS is `rediss://`; a private authority is given as
-    `rediss://host:6379/0?ssl_ca_certs=/etc/ssl/site.pem`.
+    `url` replaces the settings' own where that says `embedded`. With `redis+sentinel://` the client asks the sentinels
+    for the master at every new connection, so that it follows a fail-over.
 
     Raises:
-        ConfigError: the URL is malformed, or the password file cannot be read.
+        ConfigError: the URL is malformed, or a file of the settings cannot be read.
     """
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     address = url if url is not None else settings.url.get_secret_value()
-    if urlsplit(address).scheme not in _SCHEMES:
-        raise ConfigError(f"redis.url must begin with redis://, rediss:// or unix://, got {public(address)!r}")
-    options: dict[str, object] = {}
-    if settings.password_file is not None:
-        _read_password(settings.password_file)
-        options["credential_provider"] = _FromFile(settings.username, settings.password_file)
-    elif settings.password is not None:
-        options["password"] = settings.password.get_secret_value()
-        options["username"] = settings.username
-    elif settings.username is not None:
-        options["username"] = settings.username
-    try:
-        client = redis.Redis.from_url(address)
-        # The URL's own user and password come last in redis-py; the settings' are meant to win.
-        client.connection_pool.connection_kwargs.update(
-            options,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            client_name="reid-stream",
+    scheme = address.partition("://")[0]
+    if scheme not in REDIS_SCHEMES:
+        raise ConfigError(
+            f"redis.url must begin with {', '.join(f'{name}://' for name in REDIS_SCHEMES)}, got {public(address)!r}"
         )
-        if "credential_provider" in options:
-            client.connection_pool.connection_kwargs.pop("username", None)
-            client.connection_pool.connection_kwargs.pop("password", None)
-        if address.startswith("unix:"):
-            client.connection_pool.connection_kwargs.pop("socket_keepalive", None)
+    try:
+        if scheme in SENTINEL_SCHEMES:
+            return _by_sentinels(settings, address, timeout_s)
+        import redis
+
+        client = redis.Redis.from_url(address)
     except (ValueError, TypeError):
         # The library's message may quote a part of the password, so it is not passed on.
         raise ConfigError(
             f"redis.url must be redis://[user:password@]host[:port][/database], got {public(address)!r}; "
             "a password with special characters goes into redis.password"
         ) from None
+    # The URL's own user and password come last in redis-py; the settings' are meant to win.
+    given = client.connection_pool.connection_kwargs
+    given.update(_options(timeout_s), **_credentials(settings), **_tls(settings, is_wanted=scheme == "rediss"))
+    if "credential_provider" in given:
+        given.pop("username", None)
+        given.pop("password", None)
+    if scheme == "unix":
+        given.pop("socket_keepalive", None)
     return client
+
+
+def _by_sentinels(settings: RedisSettings, address: str, timeout_s: float) -> "redis.Redis":
+    """Read `redis+sentinel://[user:password@]host[:port][,...]/NAME[/database]`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from redis.sentinel import Sentinel
+
+    scheme, _, rest = address.partition("://")
+    login, _, rest = rest.rpartition("@")
+    hosts, _, path = rest.partition("?")[0].partition("/")
+    name, _, database = path.strip("/").partition("/")
+    if not name:
+        raise ValueError("no name")
+    tls = _tls(settings, is_wanted=scheme.startswith("rediss"))
+    secure: dict[str, object] = {"ssl": True, **tls} if scheme.startswith("rediss") else {}
+    user, _, password = login.partition(":")
+    in_url = {"username": unquote(user) or None, "password": unquote(password)} if password else {}
+    ours: dict[str, object] = {**in_url, **_credentials(settings)}
+    if "credential_provider" in ours:
+        ours = {key: value for key, value in ours.items() if key not in ("username", "password")}
+    theirs: dict[str, object] = {}
+    if settings.sentinel_password is not None:
+        theirs = {"username": settings.sentinel_username, "password": settings.sentinel_password.get_secret_value()}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [_host_and_port(host) for host in hosts.split(",")],
+        sentinel_kwargs={**_options(min(timeout_s, _SENTINEL_S)), **secure, **theirs},
+    )
+    # `master_for` has no types; it gives a plain client.
+    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        name, db=int(database or 0), **{**_options(timeout_s), **secure, **ours}
+    )
+    return client
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.hostname, parts.port or _SENTINEL_PORT
+
+
+def _options(timeout_s: float) -> dict[str, object]:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "reid-stream",
+    }
+
+
+def _credentials(settings: RedisSettings) -> dict[str, object]:
+    if settings.password_file is not None:
+        _read_password(settings.password_file)
+        return {"credential_provider": _FromFile(settings.username, settings.password_file)}
+    if settings.password is not None:
+        return {"password": settings.password.get_secret_value(), "username": settings.username}
+    return {"username": settings.username} if settings.username is not None else {}
+
+
+def _tls(settings: RedisSettings, *, is_wanted: bool) -> dict[str, object]:
+    """Give the library's options for the files of the settings, made sure that they can be read."""
+    named = {"ssl_ca_certs": "ca_file", "ssl_certfile": "cert_file", "ssl_keyfile": "key_file"}
+    found: dict[str, object] = {}
+    for option, key in named.items() if is_wanted else ():
+        path: Path | None = getattr(settings, key)
+        if path is None:
+            continue
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"redis.{key} must be a file that can be read: {path}: {error.strerror}") from None
+        found[option] = str(path)
+    return found
 
 
 def check(client: "redis.Redis", where: str) -> str:
@@ -108,7 +180,10 @@ def translated(where: str) -> Iterator[None]:
 def cause(error: BaseException) -> str:
     """Say in a few words why Redis did not serve; for messages, logs and metrics."""
     import redis
+    import redis.sentinel
 
+    if isinstance(error, redis.sentinel.MasterNotFoundError):
+        return "no sentinel names a master that answers"
     if isinstance(error, redis.exceptions.AuthenticationError) or "NOAUTH" in str(error):
         return "it refuses the user or the password"
     if isinstance(error, redis.exceptions.NoPermissionError):
@@ -121,6 +196,8 @@ def cause(error: BaseException) -> str:
         return "it is a read-only replica"
     if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)):
         return "it did not answer in time"
+    if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"no secure connection ({_first_line(error)})"
     if isinstance(error, (redis.exceptions.ConnectionError, OSError)):
         return f"no connection ({_first_line(error)})"
     return _first_line(error)

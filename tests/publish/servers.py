@@ -1,0 +1,106 @@
+"""The system's redis-server with what the embedded one never has: TLS, and sentinels that watch it."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER = shutil.which("redis-server")
+
+
+def why_no_tls() -> str | None:
+    """Why TLS cannot be tried here; none where it can."""
+    if SERVER is None or shutil.which("openssl") is None:
+        return "redis-server and openssl are needed (apt-get install redis-server openssl)"
+    said = subprocess.run([SERVER, "--tls-port", "x", "--port", "0"], capture_output=True, text=True, check=False)
+    return "this redis-server is built without TLS" if "Bad directive" in said.stdout + said.stderr else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(folder: Path, port: int, *arguments: str, sentinel: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a redis-server on `port` of 127.0.0.1 while the block does; killed after it."""
+    assert SERVER is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "redis.conf"
+    if not config.exists():
+        config.write_text("")
+    mode = ["--sentinel"] if sentinel else ["--save", "", "--dir", str(folder)]
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen([SERVER, str(config), *mode, *arguments], stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 10
+        while True:
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < end, (folder / "log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A private authority and what it signed."""
+
+    authority: Path
+    server: Path
+    server_key: Path
+
+
+def certificates(folder: Path) -> Certificates:
+    """Make an authority and a server's certificate for 127.0.0.1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    key, request, extra = folder / "ca.key", folder / "server.csr", folder / "extra"
+    extra.write_text("subjectAltName=IP:127.0.0.1\n")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    sign = ("x509", "-req", "-in", request, "-out", made.server, "-days", "2")
+    for command in (
+        ["req", "-x509", *curve, "-keyout", key, "-out", made.authority, "-days", "2", "-subj", "/CN=test authority"],
+        ["req", *curve, "-keyout", made.server_key, "-out", request, "-subj", "/CN=redis"],
+        [*sign, "-CA", made.authority, "-CAkey", key, "-CAcreateserial", "-extfile", extra],
+    ):
+        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+    return made
+
+
+@dataclass
+class Watched:
+    """A master and its replica, watched by one sentinel."""
+
+    master: subprocess.Popen[bytes]
+    replica_port: int
+    url: str
+
+
+@contextmanager
+def watched(folder: Path, name: str = "site") -> Iterator[Watched]:
+    """Run a master, a replica and a sentinel that takes the master for dead after half a second."""
+    first, second, third = free_port(), free_port(), free_port()
+    rules = folder / "sentinel" / "redis.conf"
+    rules.parent.mkdir(parents=True)
+    rules.write_text(
+        f"port {third}\nsentinel monitor {name} 127.0.0.1 {first} 1\nsentinel down-after-milliseconds {name} 500\n"
+        f"sentinel failover-timeout {name} 3000\n"
+    )
+    with ExitStack() as opened:
+        master = opened.enter_context(serving(folder / "a", first, "--port", str(first)))
+        follows = ("--replicaof", "127.0.0.1", str(first), "--repl-diskless-sync-delay", "0")
+        opened.enter_context(serving(folder / "b", second, "--port", str(second), *follows))
+        opened.enter_context(serving(rules.parent, third, sentinel=True))
+        yield Watched(master, second, f"redis+sentinel://127.0.0.1:1,127.0.0.1:{third}/{name}/0")
