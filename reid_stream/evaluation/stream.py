@@ -1,12 +1,16 @@
 """An event stream -> the boxes it told of, as a subscriber saw them at the time and after its corrections (pure)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reid_stream.evaluation.score import Boxes
+from reid_stream.evaluation.align import Boxes
 from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
+from reid_stream.records import CameraId, TrackId
+
+Seen = IdentityEntered | IdentitySeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,10 @@ class Timeline:
         """Return the number, from 1, of the frame taken at `at`."""
         return round((at - self.first_at) * self.fps) + 1
 
+    def at(self, frame: int) -> float:
+        """Return when a frame was taken, UTC seconds."""
+        return self.first_at + (frame - 1) / self.fps
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -32,44 +40,83 @@ class Told:
     """With merges and splits applied to what came before them: what one who follows corrections knows."""
 
 
+class Names:
+    """Who everybody is by now, for a subscriber who follows corrections.
+
+    What is told of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
+    stretches, in the order in which they come, so that what is split off and merged again ends where it should.
+    """
+
+    def __init__(self) -> None:
+        self.now: list[str] = []
+        """The global ID of each stretch, by now."""
+        self._latest: dict[tuple[CameraId, TrackId, str], int] = {}
+        self._of: dict[str, set[int]] = defaultdict(set)
+
+    def see(self, event: Seen) -> int:
+        """Take in a sighting and return its stretch."""
+        key = (event.camera, event.track, str(event.person))
+        stretch = self._latest.get(key)
+        if stretch is None or self.now[stretch] != event.person:
+            stretch = self._latest[key] = len(self.now)
+            self.now.append(str(event.person))
+            self._of[event.person].add(stretch)
+        return stretch
+
+    def correct(self, event: IdentityMerged | IdentitySplit) -> None:
+        """Rename what an event says was somebody else all along."""
+        if isinstance(event, IdentityMerged):
+            self._rename(self._of.pop(event.previous, set()), event.person)
+            return
+        moved = {(camera, track) for camera, _, track in event.tracks}
+        stretches = {
+            stretch
+            for (camera, track, _), stretch in self._latest.items()
+            if (camera, track) in moved and self.now[stretch] == event.person
+        }
+        self._of[event.person] -= stretches
+        self._rename(stretches, event.into)
+
+    def _rename(self, stretches: set[int], name: str) -> None:
+        for stretch in stretches:
+            self.now[stretch] = str(name)
+        self._of[name] |= stretches
+
+
 def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> Told:
-    """Collect the boxes of `identity.entered` and `identity.seen`, one per person, camera and frame."""
-    seen: dict[tuple[str, int, str], IdentityEntered | IdentitySeen] = {}
-    became: dict[str, str] = {}
-    moved: dict[tuple[str, int], str] = {}
+    """Collect the boxes of `identity.entered` and `identity.seen`, one per person, camera and frame.
+
+    Where a correction tells the same frame of a track again under another name, the first is what was told at once.
+    """
+    names = Names()
+    seen: dict[tuple[CameraId, int, TrackId], tuple[Seen, int]] = {}
     for event in events:
         match event:
             case IdentityEntered() | IdentitySeen():
-                frame = cameras[event.camera].frame(event.seen_at)
-                seen[event.camera, frame, event.person] = event
-            case IdentityMerged():
-                became[event.previous] = event.person
-            case IdentitySplit():
-                moved.update({(camera, int(track)): event.into for camera, _, track in event.tracks})
-
-    def final(event: IdentityEntered | IdentitySeen) -> str:
-        person = str(moved.get((event.camera, int(event.track)), event.person))
-        while person in became:
-            person = became[person]
-        return person
-
+                stretch = names.see(event)
+                seen.setdefault(
+                    (event.camera, cameras[event.camera].frame(event.seen_at), event.track), (event, stretch)
+                )
+            case IdentityMerged() | IdentitySplit():
+                names.correct(event)
+    rows = [(camera, frame, event, stretch) for (camera, frame, _), (event, stretch) in seen.items()]
     return Told(
-        at_once={camera: _boxes(seen, camera, lambda event: str(event.person)) for camera in cameras},
-        in_the_end={camera: _boxes(seen, camera, final) for camera in cameras},
+        at_once=_boxes(cameras, [(camera, frame, str(event.person), event) for camera, frame, event, _ in rows]),
+        in_the_end=_boxes(
+            cameras, [(camera, frame, names.now[stretch], event) for camera, frame, event, stretch in rows]
+        ),
     )
 
 
-def _boxes(
-    seen: Mapping[tuple[str, int, str], IdentityEntered | IdentitySeen],
-    camera: str,
-    name: Callable[[IdentityEntered | IdentitySeen], str],
-) -> Boxes:
-    rows: dict[tuple[int, str], tuple[float, float, float, float]] = {}
-    for (where, frame, _), event in seen.items():
-        if where == camera:
-            rows[frame, name(event)] = event.box
-    return Boxes(
-        np.asarray([frame for frame, _ in rows], dtype=np.int64),
-        tuple(person for _, person in rows),
-        np.asarray(list(rows.values()), dtype=np.float64).reshape(-1, 4),
-    )
+def _boxes(cameras: Iterable[str], rows: Sequence[tuple[str, int, str, Seen]]) -> dict[str, Boxes]:
+    found: dict[str, dict[tuple[int, str], tuple[float, float, float, float]]] = {camera: {} for camera in cameras}
+    for camera, frame, name, event in rows:
+        found[camera][frame, name] = event.box
+    return {
+        camera: Boxes(
+            np.asarray([frame for frame, _ in here], dtype=np.int64),
+            tuple(name for _, name in here),
+            np.asarray(list(here.values()), dtype=np.float64).reshape(-1, 4),
+        )
+        for camera, here in found.items()
+    }

@@ -1,7 +1,8 @@
 """An event stream as a subscriber saw it: at once, and after its corrections."""
 
 from reid_stream.evaluation.stream import Timeline, boxes_of
-from reid_stream.events import Event
+from reid_stream.events import Event, IdentitySplit
+from reid_stream.records import CameraId, GlobalId, TrackId
 from tests.test_roster import entered, merged
 
 CAMERAS = {"door": Timeline(10.0, 10.0), "till": Timeline(10.0, 10.0)}
@@ -22,3 +23,42 @@ def test_a_merge_renames_the_past_only_for_those_who_follow_corrections() -> Non
 def test_merges_of_merges_lead_to_the_last_one() -> None:
     events: list[Event] = [entered("s-3", "till"), merged("s-3", "s-2"), merged("s-2", "s-1")]
     assert boxes_of(events, CAMERAS).in_the_end["till"].people == ("s-1",)
+
+
+def test_a_split_moves_its_tracks_and_nobody_elses() -> None:
+    split = IdentitySplit(
+        person=GlobalId("s-1"),
+        revision=1,
+        into=GlobalId("s-2"),
+        tracks=((CameraId("till"), "r", TrackId(4)),),
+        split_at=14,
+    )
+    told = boxes_of(
+        [
+            entered("s-1", "door", track=4),
+            entered("s-1", "till", track=4),
+            entered("s-1", "till", track=5, at=11),
+            split,
+        ],
+        CAMERAS,
+    )
+    assert told.in_the_end["door"].people == ("s-1",)
+    assert told.in_the_end["till"].people == ("s-2", "s-1")
+
+
+def test_what_is_split_off_and_merged_back_ends_where_it_began() -> None:
+    split = IdentitySplit(
+        person=GlobalId("s-1"),
+        revision=1,
+        into=GlobalId("s-2"),
+        tracks=((CameraId("door"), "r", TrackId(1)),),
+        split_at=14,
+    )
+    events: list[Event] = [entered("s-1", "door"), split, merged("s-2", "s-1"), entered("s-1", "door", at=12)]
+    assert boxes_of(events, CAMERAS).in_the_end["door"].people == ("s-1", "s-1")
+
+
+def test_a_frame_told_again_under_a_corrected_name_is_told_once() -> None:
+    told = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
+    assert told.at_once["door"].people == ("s-2",)
+    assert told.in_the_end["door"].people == ("s-1",)

@@ -1,0 +1,195 @@
+"""Truth and prediction laid side by side, camera by camera and frame by frame, with their overlaps (pure).
+
+    {camera: Boxes} true, {camera: Boxes} predicted -> Aligned -> score (HOTA, IDF1), matched (who was told to be where)
+
+A time step is one frame of one camera. Everything is kept in flat arrays, sorted by time step, so that a set of many
+cameras costs a few operations on whole arrays and not some per frame.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MATCH_IOU = 0.5
+"""Least intersection over union at which a predicted box is a person's; that of CLEAR (Bernardin & Stiefelhagen, 2008)
+and IDF1 (Ristani et al., 2016)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """The people of one camera, over time."""
+
+    frames: Ints
+    """(n,) frame numbers."""
+    people: tuple[Hashable, ...]
+    """(n,) who: numbers or global IDs, one space over all cameras."""
+    boxes: Doubles
+    """(n, 4) x1, y1, x2, y2 in pixels."""
+
+    def __post_init__(self) -> None:
+        if not len(self.frames) == len(self.people) == len(self.boxes) or self.boxes.shape[1:] != (4,):
+            raise ValueError(
+                f"frames, people, boxes must be (n,), (n,), (n, 4), got {len(self.frames)}, {len(self.people)},"
+                f" {self.boxes.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def only(self, frames: Ints) -> "Boxes":
+        """Return what is in these frames."""
+        kept = np.isin(self.frames, frames)
+        return Boxes(
+            self.frames[kept], tuple(p for p, keep in zip(self.people, kept, strict=True) if keep), self.boxes[kept]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """All boxes of all cameras, of the truth or of the prediction, sorted by camera, then frame."""
+
+    cameras: Ints
+    """(n,) rows of `Aligned.cameras`."""
+    frames: Ints
+    """(n,)."""
+    people: Ints
+    """(n,) rows of `names`."""
+    boxes: Doubles
+    """(n, 4)."""
+    names: tuple[Hashable, ...]
+    """Everybody, in order of first appearance."""
+    starts: Ints
+    """(t + 1,) the boxes of time step i are `starts[i]:starts[i + 1]`."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligned:
+    """Both sides over the same time steps."""
+
+    cameras: tuple[str, ...]
+    steps: Ints
+    """(t,) the camera of each time step: rows of `cameras`."""
+    true: Side
+    told: Side
+    overlaps: Doubles
+    """(p,) intersection over union of every pair within a time step, row by row of each step's table."""
+    starts: Ints = field(repr=False)
+    """(t + 1,) the table of time step i is `overlaps[starts[i]:starts[i + 1]]`, true boxes by told ones."""
+
+    def table(self, step: int) -> Doubles:
+        """Overlaps (n, m) of one time step: n true boxes, m told ones."""
+        told = int(self.told.starts[step + 1] - self.told.starts[step])
+        return self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, told) if told else np.empty((0, 0))
+
+
+def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Aligned:
+    """Lay truth and prediction side by side.
+
+    Frames without truth are time steps too. Cameras of the truth without a prediction are seen by nobody.
+
+    Raises:
+        ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
+    """
+    unknown = sorted(set(told) - set(truth))
+    if unknown:
+        raise ValueError(f"every camera needs its truth, got {unknown} beside {sorted(truth)}")
+    cameras = tuple(truth)
+    keys = [
+        _key(n, boxes[camera].frames) for boxes in (truth, told) for n, camera in enumerate(cameras) if camera in boxes
+    ]
+    steps = np.unique(np.concatenate([np.empty(0, np.int64), *keys]))
+    true, said = _side(cameras, truth, steps), _side(cameras, told, steps)
+    starts = np.concatenate([[0], np.cumsum(np.diff(true.starts) * np.diff(said.starts))])
+    rows, columns = _pairs(true.starts, said.starts, starts)
+    return Aligned(
+        cameras=cameras,
+        steps=steps >> _FRAME_BITS,
+        true=true,
+        told=said,
+        overlaps=_iou(true.boxes[rows], said.boxes[columns]),
+        starts=starts,
+    )
+
+
+def matched(aligned: Aligned, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
+    """Pair boxes one to one within each time step, for the greatest sum of overlaps of at least `least`.
+
+    Returns:
+        Rows of the true side and rows of the told side, (m,) each, in order of time steps.
+    """
+    near = np.flatnonzero(aligned.overlaps >= least)
+    rows, columns = _pairs(aligned.true.starts, aligned.told.starts, aligned.starts, near)
+    # Nearly all pairs are alone in their row and column; only where people overlap is there something to decide.
+    is_alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1) if len(near) else near > 0
+    found_rows, found_columns = [rows[is_alone]], [columns[is_alone]]
+    crowded = near[~is_alone]
+    for step in np.unique(np.searchsorted(aligned.starts, crowded, side="right") - 1):
+        table = aligned.table(int(step))
+        a, b = linear_sum_assignment(np.where(table >= least, table, 0), maximize=True)
+        good = table[a, b] >= least
+        found_rows.append(a[good] + aligned.true.starts[step])
+        found_columns.append(b[good] + aligned.told.starts[step])
+    # A pair that is alone in a crowded step comes out of both.
+    pairs = np.unique(np.stack([np.concatenate(found_rows), np.concatenate(found_columns)], axis=1), axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+_FRAME_BITS = 40
+"""Camera and frame in one number, so that time steps sort and compare as one array."""
+
+
+def _key(camera: int, frames: Ints) -> Ints:
+    return np.asarray((camera << _FRAME_BITS) + frames.astype(np.int64), dtype=np.int64)
+
+
+def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> Side:
+    here = [(n, boxes[camera]) for n, camera in enumerate(cameras) if camera in boxes]
+    numbers: dict[Hashable, int] = {}
+    people = np.asarray(
+        [numbers.setdefault(person, len(numbers)) for _, each in here for person in each.people], dtype=np.int64
+    )
+    keys = np.concatenate([np.empty(0, np.int64), *(_key(n, each.frames) for n, each in here)])
+    corners = np.concatenate([np.empty((0, 4)), *(each.boxes for _, each in here)])
+    order = np.argsort(keys, kind="stable")
+    keys, people, corners = keys[order], people[order], corners[order]
+    twice = np.lexsort((people, keys))
+    same = np.flatnonzero((np.diff(keys[twice]) == 0) & (np.diff(people[twice]) == 0))
+    if len(same):
+        row = twice[same[0]]
+        camera, frame = cameras[keys[row] >> _FRAME_BITS], keys[row] & ((1 << _FRAME_BITS) - 1)
+        person = list(numbers)[people[row]]
+        raise ValueError(f"a person must appear once a frame, got {person!r} twice (camera {camera}, frame {frame})")
+    return Side(
+        cameras=keys >> _FRAME_BITS,
+        frames=keys & ((1 << _FRAME_BITS) - 1),
+        people=people,
+        boxes=corners,
+        names=tuple(numbers),
+        starts=np.concatenate([np.searchsorted(keys, steps), [len(keys)]]).astype(np.int64),
+    )
+
+
+def _pairs(true: Ints, told: Ints, starts: Ints, at: Ints | None = None) -> tuple[Ints, Ints]:
+    """Rows of both sides for each pair of the flat tables, or for those `at` some places of it."""
+    at = np.arange(starts[-1]) if at is None else at
+    step = np.searchsorted(starts, at, side="right") - 1
+    width = (told[1:] - told[:-1])[step]
+    inner = at - starts[step]
+    return true[step] + inner // width, told[step] + inner % width
+
+
+def _iou(a: Doubles, b: Doubles) -> Doubles:
+    """Overlap (p,) of boxes (p, 4) with boxes (p, 4), pair by pair."""
+    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
+    inner = sides[:, 0] * sides[:, 1]
+    union = np.prod(a[:, 2:] - a[:, :2], axis=1) + np.prod(b[:, 2:] - b[:, :2], axis=1) - inner
+    return np.asarray(np.divide(inner, union, out=np.zeros_like(inner), where=union > 0), dtype=np.float64)

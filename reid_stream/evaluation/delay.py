@@ -1,0 +1,125 @@
+"""How long until subscribers know who it is (pure).
+
+    events in order, who was truly there -> seconds from the beginning of each visit to the right global ID
+
+The right ID of a person is the one that a one-to-one assignment of people and identities gives after all corrections
+(that of IDF1: most matched boxes in all). A visit is told right from the first moment at which the stream, followed
+with its corrections, shows that ID for it: by an `entered` or `seen`, or by a `merged` or `split` that renames an
+earlier one. Time is that of the stream itself, the latest capture time that an event has told so far.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from reid_stream.evaluation.align import Aligned, matched
+from reid_stream.evaluation.stream import Names, Timeline
+from reid_stream.evaluation.visits import Visits
+from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """From a true visit's first frame; percentiles are over the visits that got there."""
+
+    told_p50_s: float | None
+    """Until the stream shows any ID for the visit."""
+    right_p50_s: float | None
+    """Until it shows the right one."""
+    right_p95_s: float | None
+    right_at_first: int
+    """Visits whose first ID was the right one."""
+    right: int
+    """Visits that showed the right ID at some time."""
+    never_right: int
+    """Visits that were told of, but never under the right ID."""
+    untold: int
+    """Visits of which nothing was ever told."""
+
+
+def delays(
+    events: Iterable[Event], cameras: Mapping[str, Timeline], at_once: Aligned, in_the_end: Aligned, visits: Visits
+) -> Delay:
+    """Measure how long the right ID took.
+
+    Args:
+        events: of one run, in the order of the stream.
+        cameras: when the frames of the truth were taken.
+        at_once: truth and what the events told at once.
+        in_the_end: truth and what they told after all corrections.
+        visits: of that truth.
+    """
+    right = right_names(in_the_end)
+    visit_of = _visit_of(at_once, visits)
+    names, clock = Names(), -np.inf
+    shown: dict[int, int] = {}
+    """Visit -> the stretch it was last told by."""
+    told_at: dict[int, float] = {}
+    right_at: dict[int, float] = {}
+    right_at_first: set[int] = set()
+
+    def look(visit: int) -> bool:
+        """Note the first moment at which a visit shows the right name."""
+        is_right = names.now[shown[visit]] == right.get(int(visits.people[visit]))
+        if is_right:
+            right_at.setdefault(visit, clock)
+        return is_right
+
+    for event in events:
+        match event:
+            case IdentityEntered() | IdentitySeen():
+                clock = max(clock, event.at)
+                stretch = names.see(event)
+                visit = visit_of.get((event.camera, cameras[event.camera].frame(event.seen_at), str(event.person)))
+                if visit is not None:
+                    shown[visit] = stretch
+                    if look(visit) and visit not in told_at:
+                        right_at_first.add(visit)
+                    told_at.setdefault(visit, clock)
+            case IdentityMerged() | IdentitySplit():
+                clock = max(clock, event.at)
+                names.correct(event)
+                for visit in shown.keys() - right_at.keys():
+                    look(visit)
+    began = [cameras[at_once.cameras[c]].at(int(f)) for c, f in zip(visits.cameras, visits.first, strict=True)]
+    waited = np.asarray([at - began[visit] for visit, at in right_at.items()])
+    return Delay(
+        told_p50_s=_percentile(np.asarray([at - began[visit] for visit, at in told_at.items()]), 50),
+        right_p50_s=_percentile(waited, 50),
+        right_p95_s=_percentile(waited, 95),
+        right_at_first=len(right_at_first),
+        right=len(right_at),
+        never_right=len(told_at) - len(right_at),
+        untold=len(visits) - len(told_at),
+    )
+
+
+def right_names(aligned: Aligned) -> dict[int, str]:
+    """Return the global ID that stands for each person, one to one: rows of the true side's names -> told names."""
+    rows, columns = matched(aligned)
+    counts = np.zeros((len(aligned.true.names), len(aligned.told.names)))
+    np.add.at(counts, (aligned.true.people[rows], aligned.told.people[columns]), 1)
+    people, identities = linear_sum_assignment(counts, maximize=True)
+    return {
+        int(person): str(aligned.told.names[identity])
+        for person, identity in zip(people, identities, strict=True)
+        if counts[person, identity] > 0
+    }
+
+
+def _visit_of(at_once: Aligned, visits: Visits) -> dict[tuple[str, int, str], int]:
+    """Camera, frame, name as told -> the visit it was told of."""
+    rows, columns = matched(at_once)
+    told = at_once.told
+    return {
+        (at_once.cameras[told.cameras[column]], int(told.frames[column]), str(told.names[told.people[column]])): int(
+            visit
+        )
+        for column, visit in zip(columns.tolist(), visits.of[rows].tolist(), strict=True)
+    }
+
+
+def _percentile(values: "np.typing.NDArray[np.float64]", share: float) -> float | None:
+    return float(np.percentile(values, share)) if len(values) else None

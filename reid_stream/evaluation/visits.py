@@ -1,0 +1,51 @@
+"""Truth -> visits: one person on one camera without a gap, what a subscriber thinks in (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_stream.evaluation.align import Aligned, Ints
+
+GAP_S = 3.0
+"""A person unseen on a camera for longer has left it: the default of `publish.left_after_s`, so that a true visit is
+what a faultless daemon tells as one `entered` and one `left`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Visits:
+    """All visits, by person, then camera, then time."""
+
+    of: Ints
+    """(n,) the visit of each true box: rows of what follows."""
+    people: Ints
+    """(v,) rows of `Aligned.true.names`."""
+    cameras: Ints
+    """(v,) rows of `Aligned.cameras`."""
+    first: Ints
+    """(v,) frame it begins with."""
+    last: Ints
+    """(v,) frame it ends with."""
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+
+def visits(aligned: Aligned, fps: Mapping[str, float], gap_s: float = GAP_S) -> Visits:
+    """Cut what is true into visits.
+
+    Args:
+        aligned: n true boxes.
+        fps: frames per second of each camera's truth.
+        gap_s: a longer gap ends a visit.
+    """
+    true = aligned.true
+    order = np.lexsort((true.frames, true.cameras, true.people))
+    people, cameras, frames = true.people[order], true.cameras[order], true.frames[order]
+    most = np.asarray([gap_s * fps[camera] for camera in aligned.cameras])
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (np.diff(people) != 0) | (np.diff(cameras) != 0) | (np.diff(frames) > most[cameras[1:]])
+    ends = np.append(begins[1:], True)[: len(order)]
+    of = np.empty(len(order), dtype=np.int64)
+    of[order] = np.cumsum(begins) - 1
+    return Visits(of, people[begins], cameras[begins], frames[begins], frames[ends])

@@ -1,0 +1,66 @@
+"""When the right ID is shown, counted by hand on a stream of a few events."""
+
+import pytest
+
+from reid_stream.evaluation.account import account_stream
+from reid_stream.evaluation.delay import Delay
+from reid_stream.events import Event, IdentityEntered, IdentitySplit
+from reid_stream.records import CameraId, GlobalId, TrackId
+from tests.evaluation.rows import TIMELINES, Row, box, boxes
+from tests.test_roster import entered, merged
+
+TRUTH: list[Row] = [("door", 1, 1, 20, 0), ("till", 1, 31, 50, 0)]
+
+
+def told(person: str, camera: str, frames: range, track: int = 1, place: float = 0) -> list[Event]:
+    def event(frame: int) -> IdentityEntered:
+        import msgspec
+
+        at = TIMELINES[camera].at(frame)
+        return msgspec.structs.replace(entered(person, camera, track=track, at=at), box=box(place))
+
+    return [event(frame) for frame in frames]
+
+
+def delay(events: list[Event], truth: list[Row] = TRUTH) -> Delay:
+    return account_stream(boxes(truth), events, TIMELINES).delay
+
+
+def test_told_right_at_once_costs_what_the_first_event_waited() -> None:
+    found = delay([*told("s-1", "door", range(6, 21)), *told("s-1", "till", range(40, 51))])
+    assert (found.right, found.never_right, found.untold, found.right_at_first) == (2, 0, 0, 2)
+    assert found.right_p50_s == pytest.approx((0.5 + 0.9) / 2)
+    assert found.told_p50_s == found.right_p50_s
+
+
+def test_a_merge_makes_right_what_was_told_before() -> None:
+    merge = merged("s-2", "s-1")  # at 13.0, before anything here: the stream's own time goes on
+    found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41)), merge,
+                   *told("s-1", "till", range(41, 51))])  # fmt: skip
+    assert (found.right, found.right_at_first) == (2, 1)
+    # The door at once, the till once its tenth frame has been told: 0 and 0.9 s.
+    assert (found.right_p50_s, found.right_p95_s) == pytest.approx((0.45, 0.855))
+
+
+def test_a_split_makes_right_what_it_moves() -> None:
+    truth: list[Row] = [("door", 1, 1, 40, 0), ("till", 2, 31, 50, 0)]
+    split = IdentitySplit(
+        person=GlobalId("s-1"),
+        revision=1,
+        into=GlobalId("s-2"),
+        tracks=((CameraId("till"), "run", TrackId(7)),),
+        split_at=TIMELINES["till"].at(46),
+    )
+    found = delay([*told("s-1", "door", range(1, 41)), *told("s-1", "till", range(31, 46), track=7), split], truth)
+    assert (found.right, found.right_at_first, found.never_right) == (2, 1, 0)
+    assert found.right_p95_s == pytest.approx(0.95 * 1.5)
+
+
+def test_a_second_number_is_never_right_and_a_visit_may_be_untold() -> None:
+    truth: list[Row] = [*TRUTH, ("door", 2, 1, 20, 200)]
+    found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41))], truth)
+    assert (found.right, found.never_right, found.untold) == (1, 1, 1)
+
+
+def test_nothing_told_has_no_percentiles() -> None:
+    assert delay([]) == Delay(None, None, None, right_at_first=0, right=0, never_right=0, untold=2)

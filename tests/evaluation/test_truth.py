@@ -1,0 +1,68 @@
+"""Truth that cannot be one is refused, with what was found and where."""
+
+from pathlib import Path
+
+import pytest
+
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation.truth import check_cameras, read_mot, read_truth
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    return tmp_path / "gt.txt"
+
+
+def test_mot_text_is_read_without_what_is_not_counted(truth: Path) -> None:
+    truth.write_text("1,7,10,20,30,40,1,1,1\n2,7,10,20,30,40,0,1,1\n\n")
+    boxes = read_mot(truth)
+    assert (boxes.frames.tolist(), boxes.people, boxes.boxes.tolist()) == ([1], (7,), [[10, 20, 40, 60]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,7,10,20,30,40\n1,7,ten\n", r"at least 6 numbers a line, got '1,7,ten' .*line 2"),
+        ("0,7,10,20,30,40\n", "frames from 1"),
+        ("1,7,10,20,0,40\n", "a width and a height"),
+        ("1,7,10,20,nan,40\n", "a width and a height"),
+        ("1,7,10,20,30,40\n1,7,90,20,30,40\n", "got id 7 2 times in frame 1"),
+        ("3,7,10,20,30,40\n3,8,10,20,30,41\n", "got ids 7 and 8 in frame 3 with an overlap of 0.98"),
+        ("1,7,10,20,30,40\n9,7,10,20,30,40\n", "camera door has 8 frames, got 1 frames beyond, 9 to 9"),
+        ("1,7,10,20,30,40,0,1,1\n", "at least one counted person, got none"),
+        ("", "at least one counted person, got none"),
+    ],
+)
+def test_what_is_wrong_is_said(truth: Path, text: str, message: str) -> None:
+    truth.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_truth({"door": truth}, {"door": 8})
+
+
+def test_all_files_are_looked_at_before_any_fault_is_told(truth: Path, tmp_path: Path) -> None:
+    truth.write_text("nonsense")
+    with pytest.raises(ConfigError) as caught:
+        read_truth({"door": truth, "till": tmp_path / "missing.txt"})
+    assert "got 'nonsense'" in str(caught.value)
+    assert "missing.txt: No such file" in str(caught.value)
+
+
+def test_a_camera_that_nobody_passes_may_be_empty(truth: Path, tmp_path: Path) -> None:
+    truth.write_text("1,7,10,20,30,40\n")
+    (tmp_path / "empty.txt").touch()
+    assert len(read_truth({"door": truth, "till": tmp_path / "empty.txt"})["till"]) == 0
+
+
+def test_people_who_stand_close_are_two() -> None:
+    # The nearest pair of real footage overlaps by 0.91.
+    assert read_truth({"door": Path(__file__).parents[1] / "samples" / "truth" / "gt_door.txt"})["door"].people == (
+        42,
+        42,
+    )
+
+
+def test_names_of_cameras_must_agree() -> None:
+    check_cameras(["door", "till"], ["till", "door"])
+    with pytest.raises(ConfigError, match="got 'dor'") as caught:
+        check_cameras(["dor"], ["door", "till"])
+    assert "missing for door, till" in str(caught.value)
