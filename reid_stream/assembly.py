@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reid_stream import __version__, shelf
 from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
-from reid_stream.config import Camera, Redis, Settings
+from reid_stream.config import Camera, Settings
 from reid_stream.console.roster import Roster
 from reid_stream.daemon import Daemon, Sink, Source
 from reid_stream.engines.protocol import PixelEngine
@@ -250,7 +250,7 @@ def redis_sink(
             )
             url = server.url
         client = connect(settings.redis, url=url)
-        spool = Spool(spool_folder(settings.redis, settings.site))
+        spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
         sink = RedisSink(
             client,
             where=url,
@@ -259,18 +259,21 @@ def redis_sink(
             spool=spool,
             max_events=settings.publish.max_events,
             keeps_numbers=keeps_numbers,
+            keep_s=settings.spool.keep_s,
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
         )
         yield sink, public(url)
 
 
-def spool_folder(settings: Redis, site: str) -> Path:
+def spool_folder(settings: Settings) -> Path:
     """Return where events wait for Redis."""
     import platformdirs
 
-    if settings.directory is not None:
-        return settings.directory / "spool"
-    return platformdirs.user_data_path("reid-stream") / "spool" / site
+    if settings.spool.directory is not None:
+        return settings.spool.directory
+    if settings.redis.directory is not None:
+        return settings.redis.directory / "spool"
+    return platformdirs.user_data_path("reid-stream") / "spool" / settings.site
 
 
 def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:

@@ -233,6 +233,33 @@ class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
     cameras_up: int
 
 
+class DaemonDropped(_Daemon, frozen=True, kw_only=True):
+    """Events were given up for want of room on the disk while Redis was away; these many since the last such event."""
+
+    type = "daemon.dropped.v1"
+    reason: str
+    liveness: int
+    """`identity.seen` and `daemon.heartbeat`, which go first."""
+    operation: int
+    """News of cameras and daemon, which go next."""
+    identity: int
+    """All others about people, which go last."""
+
+
+class DaemonStalled(_Daemon, frozen=True, kw_only=True):
+    """A stage of the daemon hung."""
+
+    type = "daemon.stalled.v1"
+    stage: str
+    """detect, track, select, embed, match, presence, publish, or `load` for the models of a fresh start."""
+    after_s: float
+    """How long its call had taken."""
+    action: Literal["restarted", "ended"]
+    """Restarted: frames go on through a fresh half of the pipeline; ended: the daemon ends, to be started anew."""
+    frames: int
+    """Frames lost with the call."""
+
+
 Event = (
     IdentityEntered
     | IdentitySeen
@@ -247,6 +274,8 @@ Event = (
     | DaemonStarted
     | DaemonStopped
     | DaemonHeartbeat
+    | DaemonDropped
+    | DaemonStalled
 )
 EVENT_TYPES: tuple[type[Event], ...] = (
     IdentityEntered,
@@ -262,4 +291,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     DaemonStarted,
     DaemonStopped,
     DaemonHeartbeat,
+    DaemonDropped,
+    DaemonStalled,
 )

@@ -5,7 +5,8 @@ survives a kill -9 of the daemon, and a crash of the machine up to its last mome
 a few seconds more, so that they can be sent again to a Redis that comes back without them.
 
 Bounded: when it is full, `seen` and `heartbeat` events go first, then news of cameras and daemon, then identity events;
-the oldest first each time. What went is counted by rank; subscribers see a gap in `sequence`.
+the oldest first each time, but never one that is being sent. What went is counted by rank; subscribers see a gap in
+`sequence`, and `daemon.dropped` tells them.
 
 Concurrency: one lock around one connection. Every method may be called from any thread.
 """
@@ -44,7 +45,8 @@ def rank_of(kind: str) -> int:
     """Say how precious an event type (CloudEvents or short) is; an index in RANKS."""
     if ".seen." in kind or ".heartbeat." in kind or kind.startswith(("seen.", "heartbeat.")):
         return 0
-    return 2 if "identity." in kind else 1
+    # The news that some were given up is worth as much as they.
+    return 2 if "identity." in kind or "daemon.dropped." in kind else 1
 
 
 class SpoolFullError(Exception):
@@ -64,6 +66,8 @@ class Spool:
         self._folder_lock = FolderLock(folder)
         self.path = folder / "spool.sqlite"
         self.dropped = dict.fromkeys(RANKS, 0)
+        self.max_bytes = max_bytes
+        self._held = NOWHERE
         try:
             self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -96,6 +100,19 @@ class Spool:
             (key,) = self._db.execute("SELECT max(position) FROM waiting").fetchone()
             return max(Position.from_key(key or 0), self.delivered)
 
+    @property
+    def size_bytes(self) -> int:
+        """Room taken by rows, out of `max_bytes`."""
+        with self._lock:
+            (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * _PAGE
+
+    def hold(self, position: Position) -> None:
+        """Never give up rows at or before this one: they are being sent."""
+        with self._lock:
+            self._held = position
+
     def append(self, rows: Sequence[Row]) -> None:
         """Keep rows, making room by giving up others if need be.
 
@@ -111,7 +128,8 @@ class Spool:
                     self._db.execute("COMMIT")
                 except sqlite3.Error as error:
                     self._rollback()
-                    if not self._make_room():
+                    # Giving up rows helps where room is short, and against nothing else.
+                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._make_room():
                         raise SpoolFullError(f"no room in {self.path}: {error}") from error
                 else:
                     return
@@ -152,13 +170,21 @@ class Spool:
             self._delivered = delivered.key
 
     def move(self, moves: Sequence[tuple[Position, Position]]) -> None:
-        """Give rows new, higher positions; in the order from the last row to the first."""
+        """Give rows new, higher positions; in the order from the last row to the first.
+
+        Raises:
+            sqlite3.Error: no room on the disk; nothing has moved.
+        """
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "UPDATE waiting SET position = ? WHERE position = ?", [(new.key, old.key) for old, new in moves]
-            )
-            self._db.execute("COMMIT")
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(
+                    "UPDATE waiting SET position = ? WHERE position = ?", [(new.key, old.key) for old, new in moves]
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._rollback()
+                raise
 
     def close(self) -> None:
         """Close the file and give the folder back; rows stay."""
@@ -175,13 +201,16 @@ class Spool:
         try:
             if self._db.execute("DELETE FROM waiting WHERE position <= ?", (self._delivered,)).rowcount:
                 return True
+            begin = max(self._held.key, self._delivered)
             for rank, name in enumerate(RANKS):
-                (count,) = self._db.execute("SELECT count(*) FROM waiting WHERE rank = ?", (rank,)).fetchone()
+                (count,) = self._db.execute(
+                    "SELECT count(*) FROM waiting WHERE rank = ? AND position > ?", (rank, begin)
+                ).fetchone()
                 if count:
                     gone = self._db.execute(
                         "DELETE FROM waiting WHERE position IN "
-                        "(SELECT position FROM waiting WHERE rank = ? ORDER BY position LIMIT ?)",
-                        (rank, max(count // _SHARE, 1)),
+                        "(SELECT position FROM waiting WHERE rank = ? AND position > ? ORDER BY position LIMIT ?)",
+                        (rank, begin, max(count // _SHARE, 1)),
                     ).rowcount
                     self.dropped[name] += gone
                     return True
