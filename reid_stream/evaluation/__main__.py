@@ -70,11 +70,12 @@ def _show(scored: dict[str, Figures]) -> None:
     table = Table("set", "HOTA", "AssPr", "AssRe", "IDF1", "IDF1 at once", "IDs", "frames/s", box=None)
     for name, figures in scored.items():
         end = figures.in_the_end
-        values = (end.hota, end.ass_pr, end.ass_re, end.idf1, figures.at_once.idf1)
+        across = end.across
+        values = (across.hota, across.ass_pr, across.ass_re, across.idf1, figures.at_once.across.idf1)
         table.add_row(
             name,
             *(f"{value:.3f}" for value in values),
-            f"{figures.people_in_the_end} of {figures.people}",
+            f"{end.people.identities} of {end.people.people}",
             f"{figures.frames / figures.seconds:.1f}",
         )
     Console().print(table)

@@ -19,7 +19,7 @@ from reid_stream.assembly import REPLAY_ORIGIN, Networks, check_files, load_netw
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Camera, Match, Publish, Settings
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.score import Boxes
+from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
 from reid_stream.ingest.replay import FastReplay
@@ -147,7 +147,7 @@ def record(
         stages={stage: getattr(settings, stage).model_dump(mode="json") for stage in ("detect", "track", "embed")},
         cameras=timelines(cameras, settings),
         batches=batches,
-        truth={camera: _kept(boxes) for camera, boxes in (truth or {}).items()},
+        truth={camera: kept(boxes) for camera, boxes in (truth or {}).items()},
         frames=first_half.counts.frames,
         seconds=time.perf_counter() - began,
     )
@@ -218,7 +218,8 @@ def load(file: Path) -> Recording:
     return recording
 
 
-def _kept(boxes: Boxes) -> TrueBoxes:
+def kept(boxes: Boxes) -> TrueBoxes:
+    """Return truth as a recording keeps it."""
     edges: Sequence[Sequence[float]] = boxes.boxes.tolist()
     return TrueBoxes(
         frames=boxes.frames.tolist(),

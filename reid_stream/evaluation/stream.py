@@ -1,7 +1,7 @@
 """An event stream -> the boxes it told of, as a subscriber saw them at the time and after its corrections (pure)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +32,14 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The same boxes under two sets of names."""
+    """The same boxes under several sets of names."""
 
     at_once: dict[str, Boxes]
     """With the global ID that the event gave: what a subscriber who never looks back knows."""
     in_the_end: dict[str, Boxes]
     """With merges and splits applied to what came before them: what one who follows corrections knows."""
+    by_track: dict[str, Boxes]
+    """With (camera, track) as the name: what was told, without who it was."""
 
 
 class Names:
@@ -101,15 +103,14 @@ def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> Told:
                 names.correct(event)
     rows = [(camera, frame, event, stretch) for (camera, frame, _), (event, stretch) in seen.items()]
     return Told(
-        at_once=_boxes(cameras, [(camera, frame, str(event.person), event) for camera, frame, event, _ in rows]),
-        in_the_end=_boxes(
-            cameras, [(camera, frame, names.now[stretch], event) for camera, frame, event, stretch in rows]
-        ),
+        at_once=_boxes(cameras, [(c, frame, str(event.person), event) for c, frame, event, _ in rows]),
+        in_the_end=_boxes(cameras, [(c, frame, names.now[stretch], event) for c, frame, event, stretch in rows]),
+        by_track=_boxes(cameras, [(c, frame, (c, event.track), event) for c, frame, event, _ in rows]),
     )
 
 
-def _boxes(cameras: Iterable[str], rows: Sequence[tuple[str, int, str, Seen]]) -> dict[str, Boxes]:
-    found: dict[str, dict[tuple[int, str], tuple[float, float, float, float]]] = {camera: {} for camera in cameras}
+def _boxes(cameras: Iterable[str], rows: Sequence[tuple[str, int, Hashable, Seen]]) -> dict[str, Boxes]:
+    found: dict[str, dict[tuple[int, Hashable], tuple[float, float, float, float]]] = {camera: {} for camera in cameras}
     for camera, frame, name, event in rows:
         found[camera][frame, name] = event.box
     return {

@@ -1,0 +1,176 @@
+"""The error budget: what each stage of the pipeline costs, by making it perfect.
+
+    cameras + truth -> the same frames through four perceive halves at once -> matched, scored -> one table
+
+Perfect is what the truth says, put in the place of a stage while all others stay ours: true boxes for the detector's,
+true tracks for the tracker's (over our boxes or over true ones), true links for the matcher's. What is then still
+missing is what the event stream does not tell, or tells late: people too small to be embedded, and the time until a
+track's first vector. So the next point is visible before it is worked for.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from reid_stream.assembly import Networks, perceive
+from reid_stream.config import Match, Settings
+from reid_stream.evaluation.align import Boxes, align, matched
+from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
+from reid_stream.evaluation.recording import Batch, Recording, kept, record, replay, timelines
+from reid_stream.evaluation.run import Used
+from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
+from reid_stream.evaluation.stream import Told, boxes_of
+from reid_stream.metrics import Metrics
+from reid_stream.pipeline import Perceive
+from reid_stream.records import CameraId, Detections, Frame, Perceived
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """The same footage, recorded with stages made perfect."""
+
+    ours: Recording
+    true_boxes: Recording
+    """True boxes through our tracker."""
+    true_tracks: Recording
+    """Our boxes, those that cover somebody, on true tracks."""
+    true_both: Recording
+    """True boxes on true tracks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the budget."""
+
+    what: str
+    boxes: str
+    """`ours` or `true`."""
+    tracks: str
+    links: str
+    across: Score
+    single: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What one perfect stage would bring, all others staying as they are."""
+
+    stage: str
+    idf1: float
+    hota: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """All lines, and what they say about the stages, the largest loss of IDF1 first."""
+
+    lines: tuple[Line, ...]
+    losses: tuple[Loss, ...]
+
+
+def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | None = None, name: str = "") -> Takes:
+    """Record footage four times over in one pass: pictures are decoded and searched for people once.
+
+    Raises:
+        ConfigError, ModelError, StreamError: see `record`, `Used.only`.
+    """
+    cameras = timelines([camera for camera in settings.cameras if camera.enabled], settings)
+    scene = Scene(truth, cameras, settings.track.lost_s)
+    used = Used(cameras)
+    sides: list[_Side] = []
+
+    def wire(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
+        ours = perceive(settings, networks, run, metrics)
+        found: list[Detections] = []  # of the frames at hand, for the half that tracks them by the truth
+
+        def half(*, boxes: bool, tracks: bool) -> _Side:
+            other = perceive(settings, networks, run, Metrics())
+            other.detect = TrueDetector(scene) if boxes else lambda _: found
+            if tracks:
+                other.follow = {CameraId(camera): TrueTracker(scene).update for camera in cameras}
+            return _Side(other)
+
+        sides.extend([half(boxes=True, tracks=False), half(boxes=False, tracks=True), half(boxes=True, tracks=True)])
+        detect = used.noting(ours.detect)
+
+        def detects(frames: Sequence[Frame]) -> list[Detections]:
+            found[:] = detect(frames)
+            for side in sides:
+                side.step(frames)
+            return list(found)
+
+        ours.detect = detects
+        return ours
+
+    made = record(settings, truth, name=name, networks=networks, wire=wire)
+    made = msgspec.structs.replace(made, truth={camera: kept(boxes) for camera, boxes in used.only(truth).items()})
+    others = [msgspec.structs.replace(made, batches=side.batches) for side in sides]
+    return Takes(made, *others)
+
+
+class _Side:
+    """A perceive half that goes along with ours."""
+
+    def __init__(self, first_half: Perceive) -> None:
+        self._step = first_half.step
+        self.batches: list[Batch] = []
+
+    def step(self, frames: Sequence[Frame]) -> None:
+        records: list[Perceived] = self._step(frames)
+        if records:
+            self.batches.append(Batch(max(record.seen_at for record in records), records))
+
+
+def budget(takes: Takes, match: Match | None = None) -> Budget:
+    """Match and score every take."""
+    truth = takes.ours.true_boxes()
+    ours, true_boxes, true_tracks, true_both = (
+        boxes_of(replay(take, match), take.cameras)
+        for take in (takes.ours, takes.true_boxes, takes.true_tracks, takes.true_both)
+    )
+    lines = (
+        _line("ours", "ours", "ours", "ours", truth, ours.in_the_end),
+        _line("links by truth", "ours", "ours", "true", truth, linked(truth, ours)),
+        _line("tracks by truth", "ours", "true", "ours", truth, true_tracks.in_the_end),
+        _line("boxes by truth", "true", "ours", "ours", truth, true_boxes.in_the_end),
+        _line("boxes and tracks by truth", "true", "true", "ours", truth, true_both.in_the_end),
+        _line("all by truth, as told", "true", "true", "true", truth, linked(truth, true_both)),
+    )
+    base, links, tracks, boxes, _, told = (line.across for line in lines)
+    losses = [
+        Loss(stage, better.idf1 - base.idf1, better.hota - base.hota)
+        for stage, better in (("links", links), ("tracks", tracks), ("boxes", boxes))
+    ]
+    losses.append(Loss("telling", 1 - told.idf1, 1 - told.hota))
+    return Budget(lines, tuple(sorted(losses, key=lambda loss: -loss.idf1)))
+
+
+def linked(truth: Mapping[str, Boxes], told: Told) -> dict[str, Boxes]:
+    """Give what was told of each track the name of the person that it is on most often; one on nobody keeps its own."""
+    aligned = align(truth, told.by_track)
+    rows, columns = matched(aligned)
+    counts = np.zeros((len(aligned.told.names), len(aligned.true.names)), dtype=np.int64)
+    np.add.at(counts, (aligned.told.people[columns], aligned.true.people[rows]), 1)
+    names: dict[Hashable, Hashable] = {
+        track: aligned.true.names[int(counts[row].argmax())] if counts[row].any() else track
+        for row, track in enumerate(aligned.told.names)
+    }
+    return {camera: _once(boxes, [names[track] for track in boxes.people]) for camera, boxes in told.by_track.items()}
+
+
+def _once(boxes: Boxes, names: Sequence[Hashable]) -> Boxes:
+    """Rename boxes; of two with one name in one frame the first stays."""
+    rows: dict[tuple[int, Hashable], int] = {}
+    for row, (frame, name) in enumerate(zip(boxes.frames.tolist(), names, strict=True)):
+        rows.setdefault((frame, name), row)
+    chosen = list(rows.values())
+    return Boxes(boxes.frames[chosen], tuple(name for _, name in rows), boxes.boxes[chosen])
+
+
+def _line(
+    what: str, boxes: str, tracks: str, links: str, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]
+) -> Line:
+    aligned = align(truth, told)
+    return Line(what, boxes, tracks, links, score_aligned(aligned), mean(list(score_cameras(aligned).values())))
