@@ -66,7 +66,7 @@ class ModelSettings(Section):
     heads: Literal["joint", "domain"] = "joint"
     """One softmax over all persons, or one per domain."""
     weights: Path | None = None
-    """A timm or official Res2Net state dict to start from; its classifier is dropped."""
+    """Where to start: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
 
 
 class AugmentSettings(Section):
@@ -116,12 +116,12 @@ class LossSettings(Section):
     """Weight of the verification loss (Cao & Lee, section 3)."""
     label_smoothing: Fraction = 0.1
     """Share of the target spread over all persons (Luo et al. 2019)."""
-    metric: Literal["none", "triplet", "circle"] = "triplet"
-    """Loss on the vectors before the neck."""
+    metric: Literal["none", "triplet", "soft-triplet", "circle"] = "soft-triplet"
+    """Loss on the vectors before the neck; soft-triplet is log(1 + exp(d_pos - d_neg)) on vectors of any length."""
     metric_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the metric loss."""
     margin: Annotated[float, Field(gt=0)] = 0.3
-    """Margin of the batch-hard triplet loss on unit vectors, or of the circle loss."""
+    """Margin of the triplet loss on unit vectors, or of the circle loss; the soft one has none."""
     mining: Literal["hard", "random"] = "hard"
     """Which negatives the verification head sees: the most similar in the batch, or any."""
     negatives: tuple[Positive, Positive] = (1, 4)

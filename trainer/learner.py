@@ -21,6 +21,7 @@ from trainer.losses import Criterion
 from trainer.optimiser import build_optimiser, ema_update, learning_rate
 from trainer.sampler import Sampler
 from trainer.siamese import Branch, Siamese, input_spec
+from trainer.warm_start import warm_start
 
 ADVICE = "lower optimiser.lr, or lengthen optimiser.warmup"
 
@@ -38,6 +39,8 @@ class Learner:
             precision="bf16-mixed" if settings.run.precision == "bf16" else "32-true",
         )
         self.siamese = Siamese(settings.model, images.persons_per_domain)
+        self.fresh = warm_start(self.siamese, settings.model.weights) if settings.model.weights else []
+        """Parts that `model.weights` does not give."""
         cast("nn.Module", self.siamese).to(memory_format=torch.channels_last)
         optimiser = build_optimiser(self.siamese, settings.optimiser)
         self.model, self.optimiser = self.fabric.setup(self.siamese, optimiser)

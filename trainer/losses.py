@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
-from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
 from trainer.config import LossSettings
@@ -95,6 +95,14 @@ def metric_loss(settings: LossSettings) -> Metric | None:
     if settings.metric == "circle":
         # Sun et al., section 4.1: gamma 64 for person re-ID.
         return cast("Metric", losses.CircleLoss(m=settings.margin, gamma=64))
-    triplet = losses.TripletMarginLoss(margin=settings.margin)
-    miner = miners.BatchHardMiner()
+    if settings.metric == "soft-triplet":
+        # Hermans et al., section 2: the soft margin on plain Euclidean distances. On unit vectors before a batch
+        # normalisation all distances are alike, because their common part is large, and the loss stays at its margin.
+        triplet = losses.TripletMarginLoss(
+            margin=0.0, smooth_loss=True, distance=distances.LpDistance(normalize_embeddings=False)
+        )
+        miner = miners.BatchHardMiner(distance=distances.LpDistance(normalize_embeddings=False))
+    else:
+        triplet = losses.TripletMarginLoss(margin=settings.margin)
+        miner = miners.BatchHardMiner()
     return lambda vectors, persons: triplet(vectors, persons, miner(vectors, persons))

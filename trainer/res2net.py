@@ -7,7 +7,6 @@ Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identificati
 Letters: b images, c channels, h and w pixels.
 """
 
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,6 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from trainer.config import ModelSettings
-from trainer.errors import TrainerError
 
 
 class Res2Net(nn.Module):
@@ -42,8 +40,6 @@ class Res2Net(nn.Module):
             for stage in (self.net.layer1, self.net.layer2, self.net.layer3):
                 for block in cast("list[Any]", stage):
                     block.bn1 = HalfInstanceNorm(block.bn1.num_features)
-        if settings.weights is not None:
-            load_weights(self.net, settings.weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last map of images (b, 3, h, w)."""
@@ -62,7 +58,46 @@ class HalfInstanceNorm(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise maps (b, c, h, w)."""
         first, second = torch.split(maps, [self.first, maps.shape[1] - self.first], dim=1)
-        return torch.cat([self.instance(first), self.batch(second)], dim=1)
+        if torch.onnx.is_in_onnx_export() or maps.device.type != "cpu":
+            return torch.cat([self.instance(first), self.batch(second)], dim=1)
+        # A slice of a channels-last map, and of a gradient, is strided, and strided normalisation is slow on a CPU.
+        first = self.instance(_dense(first, torch.contiguous_format, torch.channels_last))
+        second = self.batch(_dense(second, torch.channels_last, torch.channels_last))
+        return torch.cat(
+            [
+                _dense(first, torch.channels_last, torch.contiguous_format),
+                _dense(second, torch.channels_last, torch.channels_last),
+            ],
+            dim=1,
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        """Take over a plain batch normalisation too: a network without IBN-a is a start for one with it."""
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            whole = state_dict.pop(prefix + name, None)
+            if whole is None:
+                continue
+            if whole.ndim and name in ("weight", "bias"):
+                state_dict[f"{prefix}instance.{name}"] = whole[: self.first]
+            state_dict[f"{prefix}batch.{name}"] = whole[self.first :] if whole.ndim else whole
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class _Dense(torch.autograd.Function):
+    """The same values, densely laid out in one format on the way forth and in another on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, forth: torch.memory_format, back: torch.memory_format) -> Tensor:
+        ctx.back = back
+        return maps.contiguous(memory_format=forth)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0].contiguous(memory_format=ctx.back), None, None
+
+
+def _dense(maps: Tensor, forth: torch.memory_format, back: torch.memory_format) -> Tensor:
+    return cast("Tensor", _Dense.apply(maps, forth, back))
 
 
 def keep_last_stride(net: nn.Module) -> None:
@@ -80,21 +115,3 @@ def keep_last_stride(net: nn.Module) -> None:
         block.downsample[0] = nn.Identity()
     else:
         block.downsample[0].stride = (1, 1)
-
-
-def load_weights(net: nn.Module, path: Path) -> None:
-    """Start from a timm or official state dict of the same shape; its classifier is dropped."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TrainerError(f"model.weights must be readable, {path}: {error.strerror or error}") from error
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    try:
-        missing, unexpected = net.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise TrainerError(f"model.weights must fit the network, {path}: {error}") from error
-    if missing or unexpected:
-        raise TrainerError(
-            f"model.weights must name the network's parameters, {path} lacks {list(missing)[:3]} "
-            f"and adds {list(unexpected)[:3]}"
-        )

@@ -200,6 +200,8 @@ def _introduce(recorder: Recorder, learner: Learner, held: Images) -> None:
         f"{len(images)} images of {len(images.person_names)} persons, {', '.join(images.domain_names)}; "
         f"validation {len(held)} images of {len(held.person_names)} persons"
     )
+    if learner.settings.model.weights:
+        recorder.say(f"starts from {learner.settings.model.weights}, afresh: {', '.join(learner.fresh) or 'nothing'}")
     if alone:
         recorder.say(f"{len(alone)} persons are seen by one camera only, {alone[0]} among them")
 

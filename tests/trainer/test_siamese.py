@@ -1,14 +1,12 @@
 """Hand-computed values of the layers and losses, and the shapes of the network."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from trainer.config import LossSettings, ModelSettings
-from trainer.errors import TrainerError
 from trainer.losses import Criterion, negatives_at, verification
 from trainer.siamese import Branch, GeM, Siamese, Verifier, square
 
@@ -119,7 +117,14 @@ def test_instance_norm_forgets_a_change_of_contrast_in_half_of_the_channels() ->
     assert not torch.allclose(plain[:, 2:], changed[:, 2:], atol=1e-1)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(TrainerError, match=r"model.weights must"):
-        Branch(TINY.model_copy(update={"weights": tmp_path / "w.pth"}))
+def test_dense_halves_give_the_values_and_gradients_of_the_plain_ones() -> None:
+    from trainer.res2net import HalfInstanceNorm
+
+    layer = HalfInstanceNorm(8).double()
+    maps = torch.randn(4, 8, 6, 5).double().contiguous(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(4, 8, 6, 5).double()
+    plain = torch.cat([layer.instance(maps[:, :4]), layer.batch(maps[:, 4:])], dim=1)
+    assert torch.allclose(layer(maps), plain)
+    (fast,) = torch.autograd.grad((layer(maps) * weights).sum(), maps)
+    (slow,) = torch.autograd.grad((plain * weights).sum(), maps)
+    assert torch.allclose(fast, slow)
