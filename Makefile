@@ -1,4 +1,4 @@
-# make demo | test | check | fix | bench | score | setup. Needs Python 3.11+, make and the package registries.
+# make demo | test | check | fix | bench | worlds | score | setup. Needs Python 3.11+, make and the package registries.
 DURATION ?= 60
 PYTHON ?= python3
 ARGS ?=
@@ -19,7 +19,7 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Whatever environment is active is left alone.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test check fix bench score setup requirements docs clean
+.PHONY: demo test check fix bench worlds score setup requirements docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.demo
@@ -40,6 +40,9 @@ fix: $(DEV)/.ready
 
 bench: $(DEV)/.ready
 	$(DEV)/bin/reid-stream bench pipeline $(ARGS)
+
+worlds: $(DEV)/.ready
+	$(DEV)/bin/python -m trainer.worlds $(ARGS)
 
 score: $(DEV)/.ready
 	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from reid_stream.config import Camera, Models, Observe, Settings
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.score import Boxes, read_mot
+from reid_stream.evaluation.align import Boxes
+from reid_stream.evaluation.truth import read_truth
 
-WORLDS = Path(".worlds")
+FOOTAGE = Path(".footage")
 """Where `make worlds` renders to, below the working folder."""
 TUNING = "tuning"
 """Sets whose folder begins so are for choosing settings, never for reporting."""
@@ -53,18 +54,15 @@ class FootageSet:
         """Read the truth by camera.
 
         Raises:
-            ConfigError: a file is not MOT text.
+            ConfigError: a file cannot be the truth.
         """
-        try:
-            return {camera: read_mot(path) for camera, path in self.truths.items()}
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return read_truth(self.truths)
 
 
 def roots() -> list[Path]:
     """Return where sets may lie: $REID_STREAM_DATA where it is set, and what `make worlds` rendered."""
     named = os.environ.get("REID_STREAM_DATA")
-    return ([Path(named)] if named else []) + [WORLDS]
+    return ([Path(named)] if named else []) + [FOOTAGE]
 
 
 def find(folders: Iterable[Path], wanted: Sequence[str] = ()) -> list[FootageSet]:
