@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reid_stream.ingest.stats import farthest_apart
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
@@ -78,22 +79,49 @@ class Scrape(Collector):
         read = CounterMetricFamily("reid_stream_frames_read", "Frames decoded.", labels=["camera"])
         dropped = CounterMetricFamily(
             "reid_stream_frames_dropped",
-            "Frames left out: over the rate cap, a file's played too late, corrupt, or replaced by a newer one.",
+            "Frames left out: over the rate cap, a file's played too late, corrupt, lost on the way, or replaced.",
             labels=["camera", "cause"],
         )
         back = CounterMetricFamily("reid_stream_camera_reconnects", "Times a camera came back.", labels=["camera"])
         skew = GaugeMetricFamily(
             "reid_stream_camera_skew_seconds", "A camera's own clock less ours, where it tells.", labels=["camera"]
         )
+        failures = CounterMetricFamily(
+            "reid_stream_camera_failures",
+            "Attempts that failed and connections that broke, by cause.",
+            labels=["camera", "cause"],
+        )
+        repaired = CounterMetricFamily(
+            "reid_stream_frames_repaired", "Frames that show a part of an earlier one's damage.", labels=["camera"]
+        )
+        fallbacks = CounterMetricFamily(
+            "reid_stream_hardware_fallbacks", "Times hardware decoding was wanted and not had.", labels=["camera"]
+        )
+        steps = CounterMetricFamily(
+            "reid_stream_clock_steps", "Times our own clock was put forward or back.", labels=["camera"]
+        )
         replaced = self._cameras.replaced
-        for camera, stats in self._cameras.stats.items():
+        told = self._cameras.stats
+        for camera, stats in told.items():
+            repaired.add_metric([camera], stats.repaired)
+            fallbacks.add_metric([camera], stats.hardware_fallbacks)
+            steps.add_metric([camera], stats.clock_steps)
+            for cause, count in dict(stats.failures).items():
+                failures.add_metric([camera, cause], count)
             read.add_metric([camera], stats.read)
             for cause, count in {**stats.dropped, "replaced": replaced.get(camera, 0)}.items():
                 dropped.add_metric([camera, cause], count)
             back.add_metric([camera], stats.reconnects)
             if stats.skew_s is not None:
                 skew.add_metric([camera], stats.skew_s)
-        yield from (read, dropped, back, skew)
+        yield from (read, dropped, back, skew, failures, repaired, fallbacks, steps)
+        apart = farthest_apart({camera: stats.skew_s for camera, stats in told.items()})
+        if apart is not None:
+            yield GaugeMetricFamily(
+                "reid_stream_camera_skew_between_seconds",
+                "Between the two cameras whose own clocks differ most.",
+                value=apart.by_s,
+            )
 
 
 def _count(name: str, text: str, value: float) -> Metric:

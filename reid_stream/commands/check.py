@@ -17,7 +17,8 @@ def check(
     from reid_stream import configfile
     from reid_stream.assembly import load_networks
     from reid_stream.errors import BrokerError, StreamError
-    from reid_stream.ingest.probe import Failed, probe_all
+    from reid_stream.ingest.probe import Failed, Probed, probe_all
+    from reid_stream.ingest.stats import farthest_apart
     from reid_stream.publish.connection import check as check_redis
     from reid_stream.publish.connection import connect, public
 
@@ -49,7 +50,8 @@ def check(
     enabled = [camera for camera in settings.cameras if camera.enabled]
     table = Table("camera", "", "codec", "size", "fps", "first frame", "clock", "skew", box=None, header_style="bold")
     failed = 0
-    for answer in probe_all(enabled, settings.ingest):
+    answers = probe_all(enabled, settings.ingest)
+    for answer in answers:
         if isinstance(answer, Failed):
             failed += 1
             table.add_row(answer.camera, "[red]--[/]", answer.reason)
@@ -65,6 +67,14 @@ def check(
             "" if answer.skew_s is None else f"{answer.skew_s:+.3f} s",
         )
     console.print(table)
+    apart = farthest_apart({answer.camera: answer.skew_s for answer in answers if isinstance(answer, Probed)})
+    if apart is not None:
+        # Half a second at walking pace is one step: a person seen there before here.
+        mark, advice = ("[green]ok[/]", "") if apart.by_s < 0.5 else ("[yellow]!![/]", "; set all to one time server")
+        console.print(
+            f"{mark} clocks of the cameras: {apart.ahead} is ahead of {apart.behind} by {apart.by_s:.3f} s{advice}",
+            highlight=False,
+        )
     if broken is not None:
         raise broken
     if failed:

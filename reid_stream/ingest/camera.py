@@ -3,16 +3,17 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reid_stream import config
 from reid_stream.errors import StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.address import address
 from reid_stream.ingest.backoff import wait_s
-from reid_stream.ingest.clock import FileClock, Stamp, StreamClock
+from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.interrupt import interrupted_by
+from reid_stream.ingest.losses import Gaps
 from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.picture import Converter
 from reid_stream.ingest.source import Heard, Source, open_source
@@ -83,6 +84,7 @@ class CameraThread:
                     failure = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
                 if self._stop.is_set():
                     break
+                self.stats.failures[failure.cause] = self.stats.failures.get(failure.cause, 0) + 1
                 # A camera that came back and lived longer than the last wait starts from the short waits again.
                 lived = self.stats.connects > connects and time.monotonic() - opened > 2 * waited
                 attempt = 1 if lived else attempt + 1
@@ -124,7 +126,8 @@ class CameraThread:
     def _take(
         self, source: Source, player: "_Live | _Recorded", heard: Heard, cap: RateCap, convert: Converter
     ) -> None:
-        player.hear(heard)
+        self.stats.clock_steps += player.hear(heard)
+        self._count_losses(source, player, heard)
         for picture in heard.pictures:
             self.stats.read += 1
             self._sequence += 1
@@ -141,8 +144,16 @@ class CameraThread:
                 self.stats.dropped["rate"] += 1
             else:
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
-        self.stats.dropped["corrupt"] += source.take_corrupt()
         self.stats.skew_s = self._clock.skew_s
+
+    def _count_losses(self, source: Source, player: "_Live | _Recorded", heard: Heard) -> None:
+        corrupt = source.take_corrupt()
+        self.stats.dropped["corrupt"] += corrupt
+        self.stats.repaired += source.take_repaired()
+        if isinstance(player, _Live):
+            self.stats.dropped["lost"] += player.missing(
+                [source.seconds(picture) for picture in heard.pictures], corrupt, is_skipped=heard.is_skipped
+            )
 
     def _give(self, source: Source, stamp: Stamp, frame: Frame) -> None:
         if self.stats.state != "up":
@@ -189,11 +200,32 @@ class _Live:
     def __init__(self, clock: StreamClock) -> None:
         self._clock = clock
         self._heard_at = 0.0
+        self._utc_less_steady = time.time() - time.monotonic()
+        self._gaps = Gaps()
+        self._unusable = 0
         clock.restart()
 
-    def hear(self, heard: Heard) -> None:
+    def hear(self, heard: Heard) -> bool:
+        """Learn from a packet; True if our own clock was put forward or back since the last one."""
         self._heard_at = time.time()
+        utc_less_steady = self._heard_at - time.monotonic()
+        step_s, self._utc_less_steady = utc_less_steady - self._utc_less_steady, utc_less_steady
+        has_stepped = abs(step_s) > OWN_STEP_S
+        if has_stepped:
+            self._clock.stepped(step_s)
         self._clock.observe(heard.stream_s, self._heard_at, heard.camera_at)
+        return has_stepped
+
+    def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
+        """Pictures that never came, as the timestamps of the whole ones tell."""
+        if is_skipped:
+            self._gaps.forget()
+        self._unusable += corrupt
+        count = 0
+        for stream_s in whole:
+            count += self._gaps.missing(stream_s, self._unusable)
+            self._unusable = 0
+        return count
 
     def stamp(self, stream_s: float | None) -> Stamp:
         return self._clock.stamp(stream_s, self._heard_at)
@@ -214,8 +246,9 @@ class _Recorded:
         self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
         self._steady_at = time.monotonic() - time.time()
 
-    def hear(self, heard: Heard) -> None:
+    def hear(self, _heard: Heard) -> bool:
         """Nothing to learn: a file says it all."""
+        return False
 
     def stamp(self, stream_s: float | None) -> Stamp:
         return Stamp(self._clock.stamp(stream_s), "file")

@@ -13,6 +13,7 @@ Times never go back: where a better offset says so, the camera's time runs at ha
 that trackers see short but positive steps.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -30,6 +31,10 @@ SLEW = 0.5
 """Speed of a camera's time while it waits for a corrected offset."""
 STEP_S = 1e-3
 """Least distance of two frames of a camera."""
+
+
+OWN_STEP_S = 0.1
+"""Our clock moved by more than this against a steady one between two packets: it was put right, not slewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,10 @@ class StreamClock:
             self._least[-1] = (second, min(offset, self._least[-1][1]))
         else:
             self._least.append((second, offset))
+
+    def stepped(self, by_s: float) -> None:
+        """Our own clock was put forward by so many seconds (back if negative): arrivals before it count as after it."""
+        self._least = deque((second + math.floor(by_s), offset + by_s) for second, offset in self._least)
 
     def _tell(self, camera_offset: float) -> None:
         # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are believed.

@@ -1,5 +1,6 @@
 """What is known of a camera now: for the live table, the metrics and `check`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,10 @@ State = Literal["connecting", "up", "waiting", "ended", "stopped"]
 
 CameraChange = CameraUp | CameraDown
 """What a camera tells when it comes, goes, or comes with another size, codec or clock."""
+
+CAUSES = ("rate", "late", "corrupt", "lost")
+"""Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, and never come (lost on
+the way, as a gap in the timestamps tells)."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class CameraStats:
     clock: ClockQuality | None = None
     skew_s: float | None = None
     """The camera's wall clock less ours, where it tells the time (RTCP)."""
+    clock_steps: int = 0
+    """Times our own clock was put forward or back while the camera was read."""
     rate: float = 0.0
     """Frames per second decoded, over the last seconds."""
     used_rate: float = 0.0
@@ -41,9 +48,12 @@ class CameraStats:
     """Frames decoded in this run."""
     used: int = 0
     """Frames handed to the inbox in this run."""
-    dropped: dict[str, int] = field(default_factory=lambda: {"rate": 0, "late": 0, "corrupt": 0})
-    """Frames left out here, by cause: `rate` (the cap), `late` (a file we cannot play fast enough), `corrupt`.
-    What a newer frame replaced is counted by the inbox."""
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    """Frames left out here, by cause. What a newer frame replaced is counted by the inbox."""
+    repaired: int = 0
+    """Frames decoded that are built upon a damaged one, and show a part of its damage until the next key frame."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Attempts that failed and connections that broke, by `StreamCause`."""
     connects: int = 0
     """Times it came up."""
     keys_only: bool = False
@@ -57,6 +67,25 @@ class CameraStats:
     def reconnects(self) -> int:
         """Times it came back."""
         return max(0, self.connects - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """The two cameras whose own clocks differ most."""
+
+    ahead: CameraId
+    behind: CameraId
+    by_s: float
+    """How far, never below 0; off by the difference of their shortest delays, under a frame as a rule."""
+
+
+def farthest_apart(skews: Mapping[CameraId, float | None]) -> Apart | None:
+    """Compare the clocks of cameras by their skews to ours; None where fewer than two tell theirs (pure)."""
+    told = sorted((skew, camera) for camera, skew in skews.items() if skew is not None)
+    if len(told) < 2:
+        return None
+    (least, behind), (most, ahead) = told[0], told[-1]
+    return Apart(ahead, behind, most - least)
 
 
 class RateMeter:

@@ -1,0 +1,47 @@
+"""How many pictures of a live camera never came (pure).
+
+Neither RTP nor FFmpeg tells: a packet that is lost takes its picture along, or leaves one that the decoder drops. What
+tells is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
+"""
+
+from collections import deque
+from statistics import median
+
+STEPS = 31
+"""Steps whose median is the usual one: robust to every second picture of a burst missing, quick to follow a camera that
+changes its rate."""
+LEAST_STEPS = 8
+"""Before so many, the usual step is not known."""
+MOST_S = 10.0
+"""A longer gap is an outage, which is told as one."""
+
+
+class Gaps:
+    """The steps of one connection."""
+
+    def __init__(self) -> None:
+        self._steps: deque[float] = deque(maxlen=STEPS)
+        self._last_s: float | None = None
+
+    def missing(self, stream_s: float | None, unusable: int) -> int:
+        """Pictures that never came before the one of this timestamp (seconds).
+
+        Args:
+            stream_s: of a whole picture; none where the stream has no timestamps.
+            unusable: pictures since the last whole one that came damaged and are counted as such.
+        """
+        if stream_s is None:
+            return 0
+        last_s, self._last_s = self._last_s, stream_s
+        step = 0.0 if last_s is None else stream_s - last_s
+        if not 0 < step <= MOST_S:
+            return 0
+        usual = median(self._steps) if len(self._steps) >= LEAST_STEPS else None
+        gap = 0 if usual is None else max(0, round(step / usual) - 1)
+        # Not divided by what is missing: a camera that halves its rate would be taken for one that loses half.
+        self._steps.append(step / (unusable + 1))
+        return max(0, gap - unusable)
+
+    def forget(self) -> None:
+        """Pictures were left out on purpose: the next step says nothing."""
+        self._last_s = None
