@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.embed.preprocess import UInt8, resize
+from reid_stream.store import read as read_track
+from reid_stream.store import tracks
 from trainer.errors import DataError
 
 Ints = npt.NDArray[np.int64]
@@ -203,25 +205,21 @@ def read_tracklets(store: Path) -> Iterator[Crop]:
     Only tracks with a global id are of use; the others are left out.
     """
     _must_be_folder(store, "<camera>/<day>/<track>/track.json")
-    files = sorted(store.glob("*/*/*/track.json"))
-    if not files:
+    folders = list(tracks(store))
+    if not folders:
         raise DataError(f"a tracklet store must hold <camera>/<day>/<track>/track.json, {store} holds none")
-    for file in files:
+    for folder in folders:
         try:
-            track = json.loads(file.read_text(encoding="utf-8"))
-            person, camera = track.get("global_id"), str(track.get("camera", file.parts[-4]))
-        except (ValueError, AttributeError) as error:
-            raise DataError(f"track.json must be a JSON object, {file}: {error}") from error
-        if isinstance(person, dict):
-            person = person.get("id")
-        if person is None:
+            track, images = read_track(folder)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        if track.global_id is None:
             continue
-        images = _images_in(file.parent)
         if not images:
-            raise DataError(f"every tracklet must have images, {file.parent} has none; remove the folder")
+            raise DataError(f"every tracklet must have images, {folder} has none; remove the folder")
         for image in images:
             name = "/".join(image.parts[-4:])
-            yield Crop(name, str(person), camera, f"tracklets:{store.name}", image.read_bytes())
+            yield Crop(name, str(track.global_id), str(track.camera), f"tracklets:{store.name}", image.read_bytes())
 
 
 def parse_name(base: str, where: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.config import Detect, Models
-from reid_stream.records import CameraId, Frame
+from reid_stream.records import CameraId, Detections, Frame
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -193,19 +193,16 @@ def average_precision(found: Sequence[Found], truths: Sequence[Truth]) -> float:
 
     An ignored region is COCO's crowd: a box that lies in it by half counts neither way, however many do.
     """
-    import supervision as sv
-    from supervision.metrics import MeanAveragePrecision
+    from reid_stream.evaluation import detection
 
-    metric = MeanAveragePrecision()
-    for (boxes, scores), truth in zip(found, truths, strict=True):
-        predictions = sv.Detections(xyxy=boxes, confidence=scores, class_id=np.zeros(len(boxes), dtype=int))
-        corners = np.concatenate([truth.people, truth.ignored])
-        is_ignored = np.repeat([0, 1], [len(truth.people), len(truth.ignored)])
-        targets = sv.Detections(
-            xyxy=corners, class_id=np.zeros(len(corners), dtype=int), data={"iscrowd": is_ignored, "ignore": is_ignored}
+    people = [
+        detection.People(
+            boxes=np.concatenate([truth.people, truth.ignored]),
+            is_ignored=np.repeat([False, True], [len(truth.people), len(truth.ignored)]),
         )
-        metric.update([predictions], [targets])
-    return max(0.0, float(metric.compute().map50))
+        for truth in truths
+    ]
+    return max(0.0, detection.average_precision([Detections(*one) for one in found], people).ap50)
 
 
 def _boxes(rows: Sequence[tuple[float, ...]]) -> Floats:

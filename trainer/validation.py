@@ -1,4 +1,4 @@
-"""Rank-1 and mAP on the validation persons while training, in one matrix product.
+"""Rank-1 and mAP on the validation persons while training.
 
 Letters: n images, d embedding dimensions.
 """
@@ -9,6 +9,7 @@ from torch import nn
 from reid_stream.embed.preprocess import InputSpec
 from trainer.data import Images
 from trainer.embedding import embed
+from trainer.retrieval import Labels, score, squared_distances
 
 
 def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, float]:
@@ -16,21 +17,6 @@ def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, floa
     vectors = embed(branch, held.pixels, spec, flip=False)  # (n, d)
     keys = held.persons * (held.cameras.max() + 1) + held.cameras
     query = np.unique(keys, return_index=True)[1]
-    return score(vectors[query] @ vectors.T, held, query)
-
-
-def score(similarity: np.ndarray, held: Images, query: np.ndarray) -> dict[str, float]:
-    """Return mean average precision (step) and Rank-1 of similarities (queries, n)."""
-    precisions, firsts = [], []
-    for row, asked in zip(similarity, query, strict=True):
-        own = (held.persons == held.persons[asked]) & (held.cameras == held.cameras[asked])
-        order = np.argsort(-row[~own], kind="stable")
-        hits = (held.persons[~own] == held.persons[asked])[order]
-        if not hits.any():
-            continue
-        places = np.flatnonzero(hits)
-        precisions.append(float(np.mean(np.arange(1, len(places) + 1) / (places + 1))))
-        firsts.append(float(places[0] == 0))
-    if not precisions:
-        return {"mAP": 0.0, "rank1": 0.0}
-    return {"mAP": float(np.mean(precisions)), "rank1": float(np.mean(firsts))}
+    labels = Labels(held.persons[query], held.cameras[query], held.persons, held.cameras)
+    found = score(squared_distances(vectors[query], vectors), labels, ranks=1)
+    return {"mAP": found.mean_ap, "rank1": float(found.cmc[0])}

@@ -1,15 +1,17 @@
 """Sets are read whole, splits never share a person, and what is broken is named."""
 
 import io
-import json
 import os
 import tarfile
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
+from reid_stream.records import CameraId, GlobalId, TrackId
+from reid_stream.store import StoredTrack
 from trainer.data import Crop, assemble, check_disjoint, decode, hold_out, read, split_market1501
 from trainer.errors import DataError
 
@@ -103,12 +105,19 @@ def test_folders_of_both_kinds_give_person_and_camera(tmp_path: Path) -> None:
 
 
 def test_a_tracklet_store_gives_the_tracks_with_a_global_id(tmp_path: Path) -> None:
-    for track, person in (("run-1", "site-4"), ("run-2", None)):
-        folder = tmp_path / "door" / "20260101" / track
+    for name, person in (("run-1", "site-4"), ("run-2", None)):
+        folder = tmp_path / "door" / "20260101" / name
         folder.mkdir(parents=True)
-        (folder / "track.json").write_text(json.dumps({"schema": 1, "camera": "door", "global_id": person}))
+        track = StoredTrack(
+            camera=CameraId("door"), run="run", track=TrackId(1), times=[1.0], boxes=[(0, 0, 8, 16)], qualities=[1.0],
+            clock="file", global_id=GlobalId(person) if person else None, bundle="b",
+        )  # fmt: skip
+        (folder / "track.json").write_bytes(msgspec.json.encode(track))
         (folder / "000001.jpg").write_bytes(picture())
     assert [(crop.person, crop.camera) for crop in read(f"tracklets:{tmp_path}")] == [("site-4", "door")]
+    (tmp_path / "door" / "20260101" / "run-1" / "track.json").write_text("{}")
+    with pytest.raises(DataError, match="must be a stored track"):
+        list(read(f"tracklets:{tmp_path}"))
 
 
 def test_a_broken_archive_is_named(tmp_path: Path) -> None:
