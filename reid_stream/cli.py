@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, evaluate, events, models
+from reid_stream.commands import bench, check, evaluate, events, models, simulate
 from reid_stream.errors import ReidStreamError
 
 
@@ -68,6 +68,7 @@ app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
+app.add_typer(simulate.app, name="simulate")
 
 
 def main() -> None:
