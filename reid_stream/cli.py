@@ -1,9 +1,10 @@
 """The command line: `reid-stream --cameras cams.yaml` runs the daemon, subcommands do the rest.
 
 Nothing heavy is imported here: each command imports what it needs when it is called, so that `--help` is quick.
-Exit codes: 0 fine, 1 another error, 2 configuration or usage, 3 model, 4 Redis.
+Exit codes: 0 fine, 1 another error, 2 configuration or usage, 3 model, 4 Redis, 5 a stage hung.
 """
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, evaluate, events, models, simulate
-from reid_stream.errors import ReidStreamError
+from reid_stream.commands import bench, check, drill, evaluate, events, models, simulate
+from reid_stream.errors import ReidStreamError, StuckError
 
 
 class Replay(StrEnum):
@@ -67,14 +68,37 @@ app.command()(check.check)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
+app.add_typer(drill.app, name="drill")
 app.add_typer(models.app, name="models")
 app.add_typer(simulate.app, name="simulate")
 
 
 def main() -> None:
     """Run a command; errors of ours are one message and an exit code, never a traceback."""
+    _cover_arguments()
     try:
         app()
     except ReidStreamError as error:
-        print(f"reid-stream: {error}", file=sys.stderr)  # noqa: T201 (the message is the output)
+        from reid_stream.logs import scrub
+
+        print(f"reid-stream: {scrub(str(error))}", file=sys.stderr)  # noqa: T201 (the message is the output)
+        if isinstance(error, StuckError):
+            # A thread is in the middle of native code, which must not be taken down around it.
+            sys.stderr.flush()
+            os._exit(error.exit_code)
         raise SystemExit(error.exit_code) from None
+    except Exception:
+        from reid_stream.logs import catch
+
+        catch()
+        raise
+
+
+def _cover_arguments() -> None:
+    """Take passwords out of what `ps` shows of this process."""
+    if any("://" in argument and "@" in argument for argument in sys.argv):
+        from setproctitle import setproctitle
+
+        from reid_stream.logs import scrub
+
+        setproctitle(scrub(" ".join(sys.argv)))

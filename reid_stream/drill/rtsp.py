@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -56,6 +56,30 @@ def draw_clip(
             frame.pts, frame.time_base = n, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return path
+
+
+def changing_clip(path: Path, sizes: Sequence[tuple[int, int]], *, seconds: float, fps: int = 10) -> Path:
+    """Make an MPEG-TS (`.ts`) of H.264 whose size changes on the way: so many seconds of each (width, height)."""
+    options = {"bf": "0", "preset": "ultrafast", "tune": "zerolatency"}
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.width, stream.height = sizes[0]
+        n = 0
+        for width, height in sizes:
+            encoder = av.CodecContext.create("libx264", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate, encoder.gop_size = Fraction(1, fps), Fraction(fps), fps
+            encoder.options = options
+            image = np.full((height, width, 3), 60, np.uint8)
+            for _ in range(round(seconds * fps)):
+                image[height // 3 : height // 2] = n % 255
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base = n, Fraction(1, fps)
+                n += 1
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
     return path
 
 

@@ -28,13 +28,22 @@ class CameraThread:
     """A camera from `start` to `stop`. Nothing it meets ends its thread but `stop` and the end of a file."""
 
     def __init__(
-        self, camera: config.Camera, settings: config.Ingest, inbox: Inbox, on_change: Callable[[CameraChange], None]
+        self,
+        camera: config.Camera,
+        settings: config.Ingest,
+        inbox: Inbox,
+        on_change: Callable[[CameraChange], None],
+        utc: Callable[[], float] = time.time,
     ) -> None:
-        """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock."""
+        """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
+
+        `utc` is our own clock, which may be put forward or back at any time.
+        """
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
         self._on_change = on_change
+        self._utc = utc
         self._stop = threading.Event()
         # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
@@ -104,7 +113,9 @@ class CameraThread:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
-            player = _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock)
+            player = (
+                _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock, self._utc)
+            )
             cap, keys = (RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps))
             convert = Converter(self._camera.resize)
             while not self._stop.is_set():
@@ -197,17 +208,18 @@ class CameraThread:
 class _Live:
     """A live stream: frames come when they come."""
 
-    def __init__(self, clock: StreamClock) -> None:
+    def __init__(self, clock: StreamClock, utc: Callable[[], float]) -> None:
         self._clock = clock
+        self._utc = utc
         self._heard_at = 0.0
-        self._utc_less_steady = time.time() - time.monotonic()
+        self._utc_less_steady = utc() - time.monotonic()
         self._gaps = Gaps()
         self._unusable = 0
         clock.restart()
 
     def hear(self, heard: Heard) -> bool:
         """Learn from a packet; True if our own clock was put forward or back since the last one."""
-        self._heard_at = time.time()
+        self._heard_at = self._utc()
         utc_less_steady = self._heard_at - time.monotonic()
         step_s, self._utc_less_steady = utc_less_steady - self._utc_less_steady, utc_less_steady
         has_stepped = abs(step_s) > OWN_STEP_S

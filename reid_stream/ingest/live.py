@@ -17,11 +17,15 @@ class LiveCameras:
     """Cameras and files at their own pace."""
 
     def __init__(
-        self, cameras: Sequence[config.Camera], settings: config.Ingest, on_change: Callable[[CameraChange], None]
+        self,
+        cameras: Sequence[config.Camera],
+        settings: config.Ingest,
+        on_change: Callable[[CameraChange], None],
+        utc: Callable[[], float] = time.time,
     ) -> None:
         self.inbox = Inbox()
         self.threads = tuple(
-            CameraThread(camera, settings, self.inbox, on_change) for camera in cameras if camera.enabled
+            CameraThread(camera, settings, self.inbox, on_change, utc) for camera in cameras if camera.enabled
         )
 
     def start(self) -> None:

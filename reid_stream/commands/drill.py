@@ -1,0 +1,39 @@
+"""`reid-stream drill`: break cameras on purpose, and compare what the daemon makes of it with its bounds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from reid_stream.drill.report import Finding
+
+app = typer.Typer(
+    help="Break cameras and Redis on purpose, on servers of its own; each figure beside its bound.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def cameras(
+    name: Annotated[
+        list[str] | None, typer.Argument(help="reconnect, sick, udp, clock; all of them by default.")
+    ] = None,
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """Real RTSP servers that are killed, frozen, re-encoded, sick, lossy, or whose clock steps."""
+    from reid_stream.drill.cameras import run
+
+    _end(run(tuple(name or ()), is_short=short, say=lambda text: typer.echo(text, err=True)), json)
+
+
+def _end(findings: "list[Finding]", path: Path | None) -> None:
+    """Show and write what was found; exit code 1 where a bound does not hold."""
+    from reid_stream.drill.report import all_hold, save, show
+
+    show(findings)
+    if path is not None:
+        save(findings, path)
+    if not all_hold(findings):
+        raise typer.Exit(1)

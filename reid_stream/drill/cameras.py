@@ -1,0 +1,32 @@
+"""All drills of cameras, one after another: `reid-stream drill cameras [NAME ...] [--short]`."""
+
+from collections.abc import Callable, Sequence
+
+from reid_stream.drill import cameras_clock, cameras_reconnect
+from reid_stream.drill.report import Finding
+from reid_stream.drill.rtsp import why_not
+from reid_stream.errors import ConfigError
+
+DRILLS: dict[str, Callable[..., list[Finding]]] = {
+    cameras_reconnect.NAME: cameras_reconnect.run,
+    cameras_clock.NAME: cameras_clock.run,
+}
+
+
+def run(names: Sequence[str], *, is_short: bool, say: Callable[[str], None]) -> list[Finding]:
+    """Run the named drills, all if none is named.
+
+    Raises:
+        ConfigError: there is no such drill, or no RTSP server can be run here.
+    """
+    unknown = [name for name in names if name not in DRILLS]
+    if unknown:
+        raise ConfigError(f"a drill must be one of {', '.join(DRILLS)}; found {', '.join(unknown)}")
+    reason = why_not()
+    if reason is not None:
+        raise ConfigError(reason)
+    findings: list[Finding] = []
+    for name in names or DRILLS:
+        say(f"drill: {name}")
+        findings += DRILLS[name](is_short=is_short)
+    return findings

@@ -1,0 +1,62 @@
+"""What a drill found, beside the bound that must hold: a table for people, JSON for programs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the table."""
+
+    drill: str
+    """Such as `reconnect`."""
+    what: str
+    """What was measured."""
+    found: str
+    """With its unit."""
+    bound: str
+    """What it must be, in the same unit; empty for a figure that has no bound."""
+    holds: bool
+
+
+def within(drill: str, what: str, value: float, most: float, unit: str = "", digits: int = 1) -> Finding:
+    """Make a finding that holds while `value` is at most `most`."""
+    space = f" {unit}" if unit else ""
+    return Finding(drill, what, f"{value:.{digits}f}{space}", f"<= {most:.{digits}f}{space}", value <= most)
+
+
+def at_least(drill: str, what: str, value: float, least: float, unit: str = "", digits: int = 1) -> Finding:
+    """Make a finding that holds while `value` is at least `least`."""
+    space = f" {unit}" if unit else ""
+    return Finding(drill, what, f"{value:.{digits}f}{space}", f">= {least:.{digits}f}{space}", value >= least)
+
+
+def told(drill: str, what: str, found: object) -> Finding:
+    """Make a finding without a bound, for the reader."""
+    return Finding(drill, what, str(found), "", holds=True)
+
+
+def all_hold(findings: Sequence[Finding]) -> bool:
+    """Whether every bound was kept; False where nothing was found at all."""
+    return bool(findings) and all(finding.holds for finding in findings)
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("drill", "", "what", "found", "bound", box=None, header_style="bold")
+    before = ""
+    for finding in findings:
+        mark = "" if not finding.bound else "[green]pass[/]" if finding.holds else "[bold red]FAIL[/]"
+        name = "" if finding.drill == before else finding.drill
+        table.add_row(name, mark, finding.what, finding.found, finding.bound)
+        before = finding.drill
+    Console().print(table)
+
+
+def save(findings: Sequence[Finding], path: Path) -> None:
+    """Write them as JSON."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(findings), indent=2) + b"\n")
