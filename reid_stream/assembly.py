@@ -4,26 +4,31 @@ What must be there before the first frame is checked here, in this order: models
 threads, later and again and again) the cameras.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from reid_stream import __version__, shelf
 from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
 from reid_stream.config import Camera, Settings
 from reid_stream.console.roster import Roster
-from reid_stream.daemon import Daemon, Sink, Source
+from reid_stream.daemon import Daemon
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.metrics import Metrics
-from reid_stream.pipeline import Detect, Embed, Identify, Perceive
+from reid_stream.parts import Sink, Source
+from reid_stream.pipeline import Detect, Embed, Identify, Perceive, PerceiveCounts
 from reid_stream.records import CameraId
 from reid_stream.scrape import Scrape
+from reid_stream.watchdog import Pulse
 
 if TYPE_CHECKING:
     from reid_stream.publish.redis_sink import RedisSink
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 REPLAY_ORIGIN = 1_704_067_200.0
 """2024-01-01T00:00:00Z, when files are replayed fast: the same files give the same events every time."""
@@ -87,20 +92,32 @@ def load_networks(settings: Settings) -> Networks:
     )
 
 
-def perceive(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
-    """Wire the first half."""
+def perceive(
+    settings: Settings,
+    networks: Networks,
+    run: str,
+    metrics: Metrics,
+    *,
+    pulse: Pulse | None = None,
+    counts: PerceiveCounts | None = None,
+) -> Perceive:
+    """Wire the first half; `pulse` tells of its thread, `counts` goes on counting."""
+    pulse = pulse or Pulse()
+
+    def stage(name: str, call: Callable[P, R]) -> Callable[P, R]:
+        return pulse.watched(name, metrics.timed(name, call))
+
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
     return Perceive(
         run=run,
         model=networks.embedder.hash,
-        detect=metrics.timed("detect", networks.detect),
-        follow={
-            CameraId(camera.id): metrics.timed("track", Tracker(settings.track).update) for camera in settings.cameras
-        },
-        select=metrics.timed("select", Selector(settings.embed)),
-        embed=metrics.timed("embed", networks.embed),
+        detect=stage("detect", networks.detect),
+        follow={CameraId(camera.id): stage("track", Tracker(settings.track).update) for camera in settings.cameras},
+        select=stage("select", Selector(settings.embed)),
+        embed=stage("embed", networks.embed),
+        counts=counts or PerceiveCounts(),
     )
 
 
@@ -172,7 +189,14 @@ def assemble(
             source = LiveCameras(cameras, settings.ingest, camera_changed)
         if frames is not None:
             source = FirstFrames(source, frames)
-        first_half = perceive(settings, networks, run, metrics)
+        pulse, identify_pulse = Pulse(), Pulse()
+        first_half = perceive(settings, networks, run, metrics, pulse=pulse)
+
+        def fresh(number: int, pulse: Pulse) -> Perceive:
+            # Networks of its own, since those of the hung call may hang again; tracks count from 0, in a run of theirs.
+            another = load_networks(settings)
+            return perceive(settings, another, f"{run}.{number}", metrics, pulse=pulse, counts=first_half.counts)
+
         metrics.registry.register(
             Scrape(cameras=source, counts=first_half.counts, rejected=lambda: matcher.rejected, sending=sending)
         )
@@ -182,7 +206,8 @@ def assemble(
             source=source,
             perceive=first_half,
             identify=Identify(
-                match=metrics.timed("match", matcher.update), present=metrics.timed("presence", presence.update)
+                match=identify_pulse.watched("match", metrics.timed("match", matcher.update)),
+                present=identify_pulse.watched("presence", metrics.timed("presence", presence.update)),
             ),
             finish=presence.close,
             link=InprocLink(),
@@ -194,6 +219,11 @@ def assemble(
             on_events=roster.update,
             gallery_size=lambda: len(matcher),
             people_in_view=lambda: presence.people,
+            watchdog=settings.watchdog,
+            pulse=pulse,
+            identify_pulse=identify_pulse,
+            fresh=fresh,
+            sink_ready=sending.ready if sending is not None else lambda: (True, where),
         )
         told.append(daemon)
         yield Site(

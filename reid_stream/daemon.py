@@ -1,97 +1,50 @@
 """The shell around the pipeline: start, loop, stop.
 
-Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive (this one, `Daemon.run`),
-one for identify (takes records from the link, hands events to the sink), one in the sink (talks to Redis), one for
-/metrics.
+Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive, one for identify (takes
+records from the link, hands events to the sink), one in the sink (talks to Redis), one for /metrics, and this one,
+`Daemon.run`, which watches over perceive and identify. A perceive that hangs is given up and replaced by a fresh one,
+whose track numbers are of a run of their own; an identify that hangs knows who is who and cannot be replaced, so the
+daemon ends and says so, for the service manager to start it anew.
 Frames wait only in the inbox, where the newest wins; past it every step is finished and handed on in order. A slow step
 therefore costs frame rate, never memory or latency.
 
 Stopping is in the order of the data: cameras, the step under way, the records on the link, the events in the sink.
 """
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Literal
 
-from reid_stream.events import CameraDown, CameraUp, DaemonHeartbeat, DaemonStarted, DaemonStopped, Event
+import msgspec
+import structlog
+
+from reid_stream.config import Watchdog
+from reid_stream.errors import StuckError
+from reid_stream.events import (
+    CameraDown,
+    CameraUp,
+    DaemonHeartbeat,
+    DaemonStalled,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+)
+from reid_stream.logs import scrub
 from reid_stream.metrics import Metrics
-from reid_stream.pipeline import Identify, Perceive
-from reid_stream.records import CameraId, Frame, Perceived
-
-if TYPE_CHECKING:
-    from reid_stream.ingest.stats import CameraStats
+from reid_stream.parts import Link, PerceiveHalf, Progress, Sink, Source
+from reid_stream.pipeline import Identify
+from reid_stream.records import CameraId, Perceived
+from reid_stream.watchdog import Patience, Pulse, Stuck, Worker
 
 TAKE_S = 0.2
 """Longest wait for a frame before the loop looks at its stop flag again."""
-
-
-class Source(Protocol):
-    """Where frames come from: live cameras behind an inbox, or files in step with the pipeline."""
-
-    def start(self) -> None:
-        """Open the cameras."""
-        ...
-
-    def take(self, timeout_s: float) -> list[Frame] | None:
-        """Give the newest frame of each camera that has one; empty after `timeout_s`; None when all have ended."""
-        ...
-
-    def stop(self) -> None:
-        """Close the cameras; returns when their threads have ended."""
-        ...
-
-    @property
-    def stats(self) -> "Mapping[CameraId, CameraStats]":
-        """What is known of each camera now."""
-        ...
-
-    @property
-    def replaced(self) -> Mapping[CameraId, int]:
-        """Frames that a newer one replaced before the pipeline took them, per camera."""
-        ...
-
-
-class Link(Protocol):
-    """Carries records from perceive to identify, in order, a batch at a time."""
-
-    def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over a batch; waits while the other side is behind."""
-        ...
-
-    def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take what has come; empty after `timeout_s`."""
-        ...
-
-
-class Sink(Protocol):
-    """Takes events; never blocks for long, never loses one."""
-
-    def publish(self, events: Sequence[Event]) -> None:
-        """Take events to send, in order."""
-        ...
-
-    def close(self, timeout_s: float) -> bool:
-        """Send what is left; False if some had to stay on disk."""
-        ...
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the daemon has done so far; read by the live table while it runs."""
-
-    started_at: float
-    frames: dict[CameraId, int] = field(default_factory=dict)
-    events: int = 0
-    told_at: float = 0.0
-    """When the newest event about people or cameras happened, UTC seconds."""
-    first_event_s: float | None = None
-    """Seconds from the start to the first event about a person."""
-    latencies_s: list[float] = field(default_factory=list)
-    """Capture to event, the newest thousand; live cameras only."""
-    error: BaseException | None = None
+_STOP_S = 10.0
+"""Longest wait for the step under way when the daemon is told to stop."""
+_log = structlog.get_logger(__name__)
 
 
 class Daemon:
@@ -103,7 +56,7 @@ class Daemon:
         run: str,
         version: str,
         source: Source,
-        perceive: Perceive,
+        perceive: PerceiveHalf,
         identify: Identify,
         finish: Callable[[], Iterable[Event]],
         link: Link,
@@ -115,8 +68,39 @@ class Daemon:
         on_events: Callable[[Sequence[Event]], None],
         gallery_size: Callable[[], int],
         people_in_view: Callable[[], int],
+        watchdog: Watchdog | None = None,
+        pulse: Pulse | None = None,
+        identify_pulse: Pulse | None = None,
+        fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+        sink_ready: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Wire a daemon; nothing runs yet.
+
+        Args:
+            run: names this run in events.
+            version: told in `daemon.started`.
+            source: of frames.
+            perceive: the first half.
+            identify: the second half.
+            finish: ends all visits.
+            link: from the first half to the second.
+            sink: takes the events.
+            metrics: counts.
+            cameras: all of them.
+            heartbeat_s: between heartbeats.
+            is_live: False for a replay, whose time is that of its files.
+            on_events: sees what is published.
+            gallery_size: of the matcher.
+            people_in_view: of presence.
+            watchdog: when a stage counts as stuck; none for the default.
+            pulse: that the stages of `perceive` are wrapped with.
+            identify_pulse: that those of `identify` are wrapped with.
+            fresh: makes another first half after one that hung, given how many there were and its pulse; none where it
+                cannot be replaced.
+            sink_ready: is there room for events somewhere, and what to say.
+            clock: UTC seconds.
+        """
         self._run = run
         self._version = version
         self._source = source
@@ -132,6 +116,13 @@ class Daemon:
         self._on_events = on_events
         self._gallery_size = gallery_size
         self._people_in_view = people_in_view
+        self._watchdog = watchdog or Watchdog()
+        self._pulse = pulse or Pulse()
+        self._identify_pulse = identify_pulse or Pulse()
+        self._fresh = fresh
+        self._number = 0
+        """Of the first half now at work, counted from 0."""
+        self._sink_ready = sink_ready
         self._clock = clock
         self._drained = threading.Event()
         self._publishing = threading.Lock()
@@ -141,6 +132,10 @@ class Daemon:
         self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
         """Of a replay's cameras: batches sent before each, and what it is."""
         self.progress = Progress(started_at=clock())
+        self.tick: Callable[[], None] = lambda: None
+        """Called a few times a second by the watching thread while it can run."""
+        self.given_up: list[Stuck] = []
+        """Calls that never came back; their threads live as long as the process."""
 
     def run(self, stop: threading.Event) -> None:
         """Follow people until `stop` is set or all cameras have ended for good.
@@ -149,7 +144,7 @@ class Daemon:
             ReidStreamError: a stage found its input unusable; everything said until then has been published.
         """
         reason = "all cameras ended"
-        identifier = threading.Thread(target=self._identify_loop, name="identify")
+        identifier = threading.Thread(target=self._identify_loop, name="identify", daemon=True)
         self._publish(
             [
                 DaemonStarted(
@@ -161,23 +156,28 @@ class Daemon:
                 )
             ]
         )
+        _log.info("daemon started", run=self._run, cameras=len(self._cameras), version=self._version)
         identifier.start()
         try:
             self._source.start()
-            self._perceive_loop(stop)
+            self._watch(stop)
             if stop.is_set():
                 reason = "stopped"
         except BaseException as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = scrub(f"{type(error).__name__}: {error}")
             raise
         finally:
             self._source.stop()
             self._drained.set()
-            identifier.join()
-            self._tell_changes(self._sent)
-            self._publish(self._finish())
-            self._publish([DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)])
-            self._sink.close(timeout_s=10.0)
+            stuck = self._join_identify(identifier)
+            # What is known of visits is what was told, unless identify went on after it was given up.
+            if not self._identify_pulse.is_given_up or (stuck is not None and stuck.stage == "match"):
+                self._tell_changes(self._sent)
+                self._publish(self._finish(), timeout_s=_STOP_S)
+            stopped = DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)
+            if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=_STOP_S):
+                self._sink.close(timeout_s=_STOP_S)
+            _log.info("daemon stopped", run=self._run, reason=reason)
         if self.progress.error is not None:
             raise self.progress.error
 
@@ -196,26 +196,122 @@ class Daemon:
             self._tell_change(self._changes.popleft()[1])
 
     def _tell_change(self, change: CameraUp | CameraDown) -> None:
+        if isinstance(change, CameraUp):
+            width, height = change.frame_size
+            _log.info(
+                "camera up", camera=change.camera, size=f"{width}x{height}", codec=change.codec, clock=change.clock
+            )
+        else:
+            change = msgspec.structs.replace(change, reason=scrub(change.reason))
+            _log.warning("camera down", camera=change.camera, reason=change.reason)
         (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
         self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
         self._publish([change])
 
     def healthy(self) -> tuple[bool, str]:
-        """Answer /healthz: fine while at least one camera delivers and the stages live."""
+        """Answer /healthz: fine while the stages live, whatever cameras and Redis do; a restart would mend neither."""
         if self.progress.error is not None:
             return False, f"identify has ended: {self.progress.error}"
-        if self.is_live and not self._up:
-            return False, f"no camera delivers frames (0 of {len(self._cameras)})"
+        for pulse in (self._pulse, self._identify_pulse):
+            stuck = pulse.stuck(self._watchdog.stage_s)
+            if stuck is not None:
+                return False, f"{stuck.stage} has not answered for {stuck.after_s:.0f} s"
         return True, f"ok, {len(self._up)} of {len(self._cameras)} cameras"
 
-    def _perceive_loop(self, stop: threading.Event) -> None:
+    def ready(self) -> tuple[bool, str]:
+        """Answer /readyz: frames come in, and events go somewhere. The models are loaded before anybody can ask."""
+        is_fine, text = self.healthy()
+        has_room, where = self._sink_ready()
+        if not is_fine or not has_room:
+            return False, text if not is_fine else where
+        if self.is_live and not self._up:
+            return False, f"no camera delivers frames (0 of {len(self._cameras)})"
+        return True, f"{text}, events: {where}"
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Run perceive on a thread of its own until it ends, and anew when it hangs.
+
+        Raises:
+            StuckError: a stage hangs that cannot be started anew, or one too many.
+            Exception: whatever perceive raised.
+        """
+        patience = Patience(self._watchdog.restarts)
+        limit_s = self._watchdog.stage_s
+        for self._number in itertools.count():
+            worker = Worker("perceive", partial(self._perceive_loop, self._pulse, stop))
+            stuck, is_ending = None, False
+            while stuck is None and not worker.ended.wait(min(TAKE_S, limit_s / 4)):
+                if stop.is_set() or self.progress.error is not None:
+                    limit_s, is_ending = min(limit_s, _STOP_S), True
+                self.tick()
+                self._watch_identify(limit_s)
+                stuck = self._pulse.give_up(limit_s)
+            if worker.error is not None:
+                raise worker.error
+            if stuck is None:
+                return
+            is_replaced = self._fresh is not None and not is_ending and patience.allows(time.monotonic())
+            self._tell_stuck(stuck, "restarted" if is_replaced else "ended")
+            if is_ending:
+                return
+            if not is_replaced:
+                raise StuckError(stuck.told(self._watchdog.stage_s))
+            self._pulse = Pulse()
+
+    def _watch_identify(self, limit_s: float) -> None:
+        stuck = self._identify_pulse.give_up(limit_s)
+        if stuck is not None:
+            self._tell_stuck(stuck, "ended")
+            raise StuckError(stuck.told(self._watchdog.stage_s))
+
+    def _join_identify(self, identifier: threading.Thread) -> Stuck | None:
+        """Wait until what is on the link is worked off; give what identify hangs in, if it does."""
+        limit_s = min(self._watchdog.stage_s, _STOP_S)
+        while identifier.is_alive():
+            stuck = self._identify_pulse.give_up(limit_s)
+            if stuck is not None:
+                if stuck.stage not in {known.stage for known in self.given_up}:
+                    self._tell_stuck(stuck, "ended")
+                return stuck
+            identifier.join(min(TAKE_S, limit_s / 4))
+        return None
+
+    def _tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
+        _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
+        self.given_up.append(stuck)
+        self._metrics.stage_stuck.labels(stuck.stage, action).inc()
+        for camera in stuck.cameras:
+            self._metrics.frames_stuck.labels(camera).inc()
+        told = DaemonStalled(
+            run=self._run,
+            told_at=self._clock(),
+            stage=stuck.stage,
+            after_s=round(stuck.after_s, 3),
+            action=action,
+            frames=len(stuck.cameras),
+        )
+        if stuck.stage != "publish":
+            self._publish([told], timeout_s=1.0)
+
+    def _perceive_loop(self, pulse: Pulse, stop: threading.Event) -> None:
+        perceive = self.perceive
+        if self._number and self._fresh is not None:
+            with pulse.busy("load"):
+                perceive = self._fresh(self._number, pulse)
+            if pulse.is_given_up:
+                return
+            self.perceive = perceive
+            _log.info("perceive goes on afresh", restarts=self._number)
         while not stop.is_set() and self.progress.error is None:
             frames = self._source.take(TAKE_S)
             if frames is None:
                 return
             if not frames:
                 continue
-            records = self.perceive.step(frames)
+            with pulse.busy("perceive", [frame.camera for frame in frames]):
+                records = perceive.step(frames)
+            if pulse.is_given_up:
+                return
             for frame in frames:
                 self.progress.frames[frame.camera] = self.progress.frames.get(frame.camera, 0) + 1
                 self._metrics.frames_used.labels(frame.camera).inc()
@@ -243,15 +339,21 @@ class Daemon:
                 continue
             # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
             now = self._clock() if self.is_live and not records else max(record.seen_at for record in records)
-            self._tell_changes(worked_off)
-            self._tell(self._identify.step(records, now), records)
+            with self._identify_pulse.busy("publish"):
+                self._tell_changes(worked_off)
+            with self._identify_pulse.busy("identify"):
+                events = self._identify.step(records, now)
+            if self._identify_pulse.is_given_up:
+                return
             worked_off += bool(records)
             told_at = self._clock() if self.is_live else now
-            if beat_at is None:
-                beat_at = told_at
-            elif told_at - beat_at >= self._heartbeat_s:
-                beat_at = told_at
-                self._publish([self._heartbeat(told_at)])
+            with self._identify_pulse.busy("publish"):
+                self._tell(events, records)
+                if beat_at is None:
+                    beat_at = told_at
+                elif told_at - beat_at >= self._heartbeat_s:
+                    beat_at = told_at
+                    self._publish([self._heartbeat(told_at)])
 
     def _tell(self, events: Sequence[Event], records: Sequence[Perceived]) -> None:
         self._metrics.observations.inc(len(records))
@@ -266,18 +368,25 @@ class Daemon:
             self.progress.latencies_s.append(latency)
             del self.progress.latencies_s[:-1000]
 
-    def _publish(self, events: Iterable[Event]) -> None:
+    def _publish(self, events: Iterable[Event], timeout_s: float = -1) -> bool:
+        """Tell events; False if another thread has been at it for so long that it must hang in the sink."""
         told = list(events)
         if not told:
-            return
-        with self._publishing:
+            return True
+        if not self._publishing.acquire(timeout=timeout_s):
+            _log.error("events cannot be handed over, the disk hangs", events=len(told))
+            return False
+        try:
             self._sink.publish(told)
             self._on_events(told)
             self.progress.events += len(told)
             happened = [event.at for event in told if not isinstance(event, DaemonStarted | DaemonStopped)]
             self.progress.told_at = max(self.progress.told_at, *happened, 0.0)
+        finally:
+            self._publishing.release()
         for event in told:
             self._metrics.events.labels(event.type).inc()
+        return True
 
     def _heartbeat(self, now: float) -> DaemonHeartbeat:
         return DaemonHeartbeat(

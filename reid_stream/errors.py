@@ -4,6 +4,7 @@
     ├── ConfigError    cams.yaml or an option is wrong: fix it and start again        exit 2
     ├── ModelError     a bundle or a network is missing, broken or of the wrong kind  exit 3
     ├── BrokerError    Redis cannot be reached or refuses to serve                    exit 4
+    ├── StuckError     a stage hangs: start the daemon again                          exit 5
     └── StreamError    one camera failed; the daemon lives on and tries again
 
 A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
@@ -35,6 +36,12 @@ class BrokerError(ReidStreamError):
     """Redis cannot be reached, or refuses to serve."""
 
     exit_code = 4
+
+
+class StuckError(ReidStreamError):
+    """A stage hangs and cannot be replaced; the process must end."""
+
+    exit_code = 5
 
 
 StreamCause = Literal["refused", "unreachable", "unreadable", "silent", "ended"]

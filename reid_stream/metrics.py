@@ -27,6 +27,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.frames_used = self._counter("frames_used", "Frames that went through the detector.", "camera")
+        self.frames_stuck = self._counter("frames_stuck", "Frames lost with a stage that hung.", "camera")
+        self.stage_stuck = self._counter(
+            "stage_stuck", "Stages that hung: started anew, or the end of the daemon.", "stage", "action"
+        )
         self.camera_up = self._gauge("camera_up", "1 while a camera delivers frames.", "camera")
         self.observations = self._counter("observations", "Observations handed to the matcher.")
         self.events = self._counter("events", "Events published, by type.", "type")
@@ -72,25 +76,33 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(metrics: Metrics, host: str, port: int, healthy: Callable[[], tuple[bool, str]]) -> Iterator[int]:
-    """Serve /metrics and /healthz on a thread while the block runs; gives the port.
+def serve(
+    metrics: Metrics,
+    host: str,
+    port: int,
+    healthy: Callable[[], tuple[bool, str]],
+    ready: Callable[[], tuple[bool, str]] | None = None,
+) -> Iterator[int]:
+    """Serve /metrics, /healthz and /readyz on a thread while the block runs; gives the port.
 
-    `healthy` answers /healthz: (fine, text), 200 or 503.
+    `healthy` answers /healthz, `ready` /readyz (none: the same): (fine, text), 200 or 503.
 
     Raises:
         OSError: the address is taken or not ours.
     """
+    pages = {"/healthz": healthy, "/readyz": ready or healthy}
 
     def answer(environ: dict[str, object], start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
         if environ.get("PATH_INFO") == "/metrics":
             start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
             return [generate_latest(metrics.registry)]
-        if environ.get("PATH_INFO") == "/healthz":
-            fine, text = healthy()
+        ask = pages.get(str(environ.get("PATH_INFO")))
+        if ask is not None:
+            fine, text = ask()
             start("200 OK" if fine else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
             return [f"{text}\n".encode()]
         start("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/metrics and /healthz are here\n"]
+        return [b"/metrics, /healthz and /readyz are here\n"]
 
     server: WSGIServer = make_server(host, port, answer, handler_class=_Quiet)
     thread = Thread(target=server.serve_forever, name="observe", daemon=True)

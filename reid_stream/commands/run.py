@@ -1,13 +1,22 @@
 """`reid-stream --cameras cams.yaml`: the daemon with a table to look at, or lines in a pipe."""
 
+import faulthandler
+import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reid_stream.daemon import Daemon
+
+_REARM_S = 5.0
 
 
 def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
@@ -20,12 +29,15 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
 
     from rich.console import Console
 
-    from reid_stream import configfile
+    from reid_stream import configfile, logs
     from reid_stream.assembly import assemble
     from reid_stream.commands.watch import Watch
     from reid_stream.metrics import serve
 
     settings = configfile.load(cameras)
+    logs.configure(settings.observe)
+    logs.hide(settings)
+    logs.catch()
     console = Console(stderr=True)
     run_name = run_id or uuid.uuid4().hex[:12]
     with _stopping() as stop, ExitStack() as opened:
@@ -34,7 +46,13 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
         if settings.observe.port is not None:
             try:
                 port = opened.enter_context(
-                    serve(site.metrics, settings.observe.host, settings.observe.port, site.daemon.healthy)
+                    serve(
+                        site.metrics,
+                        settings.observe.host,
+                        settings.observe.port,
+                        site.daemon.healthy,
+                        site.daemon.ready,
+                    )
                 )
                 console.print(f"metrics on http://{settings.observe.host}:{port}/metrics", style="dim", highlight=False)
             except OSError as error:
@@ -53,8 +71,42 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         # Counted from here: how long the models take to load is no part of what was asked for.
         opened.enter_context(_after(duration_s, stop))
+        opened.enter_context(_last_resort(site.daemon, settings.watchdog.stage_s))
         site.daemon.run(stop)
         watch.finish()
+        given_up = site.daemon.given_up
+    if given_up:
+        # Their threads are in the middle of native code, which must not be taken down around them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+@contextmanager
+def _last_resort(daemon: "Daemon", stage_s: float) -> Iterator[None]:
+    """End the process if not even the daemon's watch can run: native code that never gives Python back its lock.
+
+    The timer is faulthandler's, which needs no Python to fire; it says where every thread was and ends with code 1.
+    """
+    limit_s = 2 * stage_s + 30
+    armed_at = float("-inf")
+
+    def tick() -> None:
+        nonlocal armed_at
+        if time.monotonic() - armed_at > _REARM_S:
+            faulthandler.dump_traceback_later(limit_s, exit=True)
+            armed_at = time.monotonic()
+
+    daemon.tick = tick
+    try:
+        yield
+    finally:
+        daemon.tick = _do_nothing
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @contextmanager

@@ -146,6 +146,14 @@ class RedisSink:
         """The spool takes what Redis does not."""
         return self._waiting.is_on_disk
 
+    def ready(self) -> tuple[bool, str]:
+        """Is there room for events somewhere, and where."""
+        if self._away is None:
+            return True, "redis"
+        if self.is_on_disk:
+            return True, f"on disk, since {self._away}"
+        return False, f"neither redis ({self._away}) nor the spool takes events"
+
     def highest_number(self) -> int:
         """Return the highest number that a global ID of this site was ever made of, 0 for a new site.
 

@@ -1,0 +1,98 @@
+"""What a daemon is made of, as it sees them: a source of frames, two halves, the link between them, a sink; and what it
+has done so far.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from reid_stream.events import Event
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.records import CameraId, Frame, Perceived
+
+if TYPE_CHECKING:
+    from reid_stream.ingest.stats import CameraStats
+
+
+class PerceiveHalf(Protocol):
+    """Frames to records; `pipeline.Perceive`."""
+
+    @property
+    def model(self) -> str:
+        """Hash of the embedder's bundle."""
+        ...
+
+    @property
+    def counts(self) -> PerceiveCounts:
+        """What it has done so far."""
+        ...
+
+    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
+        """Advance by one batch."""
+        ...
+
+
+class Source(Protocol):
+    """Where frames come from: live cameras behind an inbox, or files in step with the pipeline."""
+
+    def start(self) -> None:
+        """Open the cameras."""
+        ...
+
+    def take(self, timeout_s: float) -> list[Frame] | None:
+        """Give the newest frame of each camera that has one; empty after `timeout_s`; None when all have ended."""
+        ...
+
+    def stop(self) -> None:
+        """Close the cameras; returns when their threads have ended."""
+        ...
+
+    @property
+    def stats(self) -> "Mapping[CameraId, CameraStats]":
+        """What is known of each camera now."""
+        ...
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced before the pipeline took them, per camera."""
+        ...
+
+
+class Link(Protocol):
+    """Carries records from perceive to identify, in order, a batch at a time."""
+
+    def send(self, batch: Sequence[Perceived]) -> None:
+        """Hand over a batch; waits while the other side is behind."""
+        ...
+
+    def receive(self, timeout_s: float) -> list[Perceived]:
+        """Take what has come; empty after `timeout_s`."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes events; never blocks for long, never loses one."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Take events to send, in order."""
+        ...
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is left; False if some had to stay on disk."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the daemon has done so far; read by the live table while it runs."""
+
+    started_at: float
+    frames: dict[CameraId, int] = field(default_factory=dict)
+    events: int = 0
+    told_at: float = 0.0
+    """When the newest event about people or cameras happened, UTC seconds."""
+    first_event_s: float | None = None
+    """Seconds from the start to the first event about a person."""
+    latencies_s: list[float] = field(default_factory=list)
+    """Capture to event, the newest thousand; live cameras only."""
+    error: BaseException | None = None
