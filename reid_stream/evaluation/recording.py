@@ -144,12 +144,25 @@ def record(
         verifier=head.verifier,
         calibration=None if head.calibration.kind == "none" else head.calibration,
         detector=networks.detector.hash,
-        stages={stage: getattr(settings, stage).model_dump(mode="json") for stage in ("detect", "track", "embed")},
+        stages=_stages(settings),
         cameras=timelines(cameras, settings),
         batches=batches,
         truth={camera: kept(boxes) for camera, boxes in (truth or {}).items()},
         frames=first_half.counts.frames,
         seconds=time.perf_counter() - began,
+    )
+
+
+def is_of(recording: Recording, settings: Settings, networks: Networks) -> bool:
+    """Say whether recording with these settings would use the same bundles, cameras and stages.
+
+    What the code of the stages did at the time, and what is in the files, is not looked at.
+    """
+    return (
+        recording.model == networks.embedder.hash
+        and recording.detector == networks.detector.hash
+        and recording.stages == _stages(settings)
+        and list(recording.cameras) == [camera.id for camera in settings.cameras if camera.enabled]
     )
 
 
@@ -226,3 +239,7 @@ def kept(boxes: Boxes) -> TrueBoxes:
         people=[int(str(person)) for person in boxes.people],
         boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in edges],
     )
+
+
+def _stages(settings: Settings) -> dict[str, dict[str, object]]:
+    return {stage: getattr(settings, stage).model_dump(mode="json") for stage in ("detect", "track", "embed")}

@@ -1,6 +1,7 @@
-"""Sets of cameras with truth on disk: folders with `cam_X.mp4` and `gt_X.txt` side by side.
+"""Sets of cameras with truth on disk, as a FootageSet each.
 
-    ROOT/worlds/plaza/cam_1.mp4 ...  gt_1.txt ...    ->    {"worlds/plaza": FootageSet}
+    ROOT/worlds/plaza/cam_1.mp4 ...  gt_1.txt ...          several cameras, ids shared
+    ROOT/mot/TUD-Campus/TUD-Campus.mp4  gt.txt | gt/gt.txt      one camera, as MOTChallenge lays it out
 
 Roots are $REID_STREAM_DATA and the folder that `make worlds` renders into.
 """
@@ -20,6 +21,8 @@ FOOTAGE = Path(".footage")
 TUNING = "tuning"
 """Sets whose folder begins so are for choosing settings, never for reporting."""
 _GROUPS = ("worlds", "mot")
+_ELSEWHERE = {"mot/PETS09-S2L1": Path("video") / "vtest.avi"}
+"""Videos that are not beside their truth, below the root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class FootageSet:
     def is_for_tuning(self) -> bool:
         """Settings may be chosen on it, so it is no evidence."""
         return self.name.rsplit("/", 1)[-1].startswith(TUNING)
+
+    @property
+    def has_links(self) -> bool:
+        """People can go from camera to camera."""
+        return len(self.videos) > 1
 
     def settings(self, models: Models | None = None) -> Settings:
         """Return the default configuration over these cameras, every frame used: truth has boxes in each."""
@@ -77,7 +85,7 @@ def find(folders: Iterable[Path], wanted: Sequence[str] = ()) -> list[FootageSet
         for root in places
         for group in _GROUPS
         for folder in sorted((root / group).glob("*/"))
-        if (found := _set(f"{group}/{folder.name}", folder)) is not None
+        if (found := _set(f"{group}/{folder.name}", root, folder)) is not None
     }
     chosen = [found[name] for name in sorted(found) if not wanted or any(word in name for word in wanted)]
     if not chosen:
@@ -89,9 +97,11 @@ def find(folders: Iterable[Path], wanted: Sequence[str] = ()) -> list[FootageSet
     return chosen
 
 
-def _set(name: str, folder: Path) -> FootageSet | None:
-    videos = {f"cam_{path.stem[3:]}": folder / f"cam_{path.stem[3:]}.mp4" for path in sorted(folder.glob("gt_*.txt"))}
-    videos = {camera: path for camera, path in videos.items() if path.is_file()}
-    if not videos:
-        return None
-    return FootageSet(name, videos, {camera: folder / f"gt_{camera[4:]}.txt" for camera in videos})
+def _set(name: str, root: Path, folder: Path) -> FootageSet | None:
+    cameras = [path.stem.removeprefix("gt") for path in sorted(folder.glob("gt_*.txt"))]
+    videos = {f"cam{camera}": path for camera in cameras if (path := folder / f"cam{camera}.mp4").is_file()}
+    if videos:
+        return FootageSet(name, videos, {camera: folder / f"gt{camera.removeprefix('cam')}.txt" for camera in videos})
+    video = root / _ELSEWHERE[name] if name in _ELSEWHERE else folder / f"{folder.name}.mp4"
+    truths = [path for path in (folder / "gt.txt", folder / "gt" / "gt.txt") if path.is_file()]
+    return FootageSet(name, {"cam": video}, {"cam": truths[0]}) if truths and video.is_file() else None

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reid_stream.assembly import assemble, load_networks
-from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings
+from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings, Track
 from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
@@ -81,9 +81,15 @@ def test_a_replay_tells_what_the_daemon_told(tmp_path: Path, source: str) -> Non
     told = about_people(sink.events)
     assert any(isinstance(event, IdentityEntered) for event in told)
 
-    file = tmp_path / "kept" / "clip.rec"
-    recording.save(recording.record(settings, networks=load_networks(settings)), file)
-    assert recording.replay(recording.load(file), settings.match, settings.publish, site="lab") == told
+    file, networks = tmp_path / "kept" / "clip.rec", load_networks(settings)
+    recording.save(recording.record(settings, networks=networks), file)
+    made = recording.load(file)
+    assert recording.replay(made, settings.match, settings.publish, site="lab") == told
+
+    assert recording.is_of(made, settings, networks)
+    other_tracks = settings.model_copy(update={"track": Track(lost_s=1.0)})
+    assert not recording.is_of(made, other_tracks, networks), "another tracker says something else"
+    assert recording.is_of(made, settings.model_copy(update={"match": Match(similarity=0.1)}), networks)
 
 
 def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:

@@ -41,3 +41,17 @@ def test_no_set_at_all_is_told(tmp_path: Path) -> None:
     footage(tmp_path, "worlds/plaza", "1")
     with pytest.raises(ConfigError, match=r"none is called rush; known: worlds/plaza"):
         sets.find([tmp_path], ["rush"])
+
+
+def test_a_single_camera_is_found_as_motchallenge_lays_it_out(tmp_path: Path) -> None:
+    for truth in ("mot/street/gt/gt.txt", "mot/campus/gt.txt", "mot/PETS09-S2L1/gt.txt"):
+        (tmp_path / truth).parent.mkdir(parents=True)
+        (tmp_path / truth).write_text("1,7,10,20,30,40,1,1,1\n")
+    for video in ("mot/street/street.mp4", "mot/campus/campus.mp4", "video/vtest.avi"):
+        (tmp_path / video).parent.mkdir(exist_ok=True)
+        (tmp_path / video).touch()
+    found = {each.name: each for each in sets.find([tmp_path])}
+    assert set(found) == {"mot/street", "mot/campus", "mot/PETS09-S2L1"}
+    assert not any(each.has_links for each in found.values())
+    assert found["mot/PETS09-S2L1"].videos["cam"] == tmp_path / "video" / "vtest.avi"
+    assert len(found["mot/street"].truth()["cam"]) == 1
