@@ -17,9 +17,9 @@ import numpy as np
 from reid_stream.assembly import Networks, perceive
 from reid_stream.config import Match, Settings
 from reid_stream.evaluation.align import Boxes, align, matched
+from reid_stream.evaluation.footage import recorded
 from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
-from reid_stream.evaluation.recording import Batch, Recording, kept, record, replay, timelines
-from reid_stream.evaluation.run import Used
+from reid_stream.evaluation.recording import Batch, Recording, replay, timelines
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
 from reid_stream.evaluation.stream import Told, boxes_of
 from reid_stream.metrics import Metrics
@@ -74,11 +74,10 @@ def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | No
     """Record footage four times over in one pass: pictures are decoded and searched for people once.
 
     Raises:
-        ConfigError, ModelError, StreamError: see `record`, `Used.only`.
+        ConfigError, ModelError, StreamError: see `recorded`.
     """
     cameras = timelines([camera for camera in settings.cameras if camera.enabled], settings)
     scene = Scene(truth, cameras, settings.track.lost_s)
-    used = Used(cameras)
     sides: list[_Side] = []
 
     def wire(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
@@ -93,7 +92,7 @@ def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | No
             return _Side(other)
 
         sides.extend([half(boxes=True, tracks=False), half(boxes=False, tracks=True), half(boxes=True, tracks=True)])
-        detect = used.noting(ours.detect)
+        detect = ours.detect
 
         def detects(frames: Sequence[Frame]) -> list[Detections]:
             found[:] = detect(frames)
@@ -104,8 +103,7 @@ def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | No
         ours.detect = detects
         return ours
 
-    made = record(settings, truth, name=name, networks=networks, wire=wire)
-    made = msgspec.structs.replace(made, truth={camera: kept(boxes) for camera, boxes in used.only(truth).items()})
+    made = recorded(settings, truth, name=name, networks=networks, wire=wire)
     others = [msgspec.structs.replace(made, batches=side.batches) for side in sides]
     return Takes(made, *others)
 

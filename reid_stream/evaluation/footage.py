@@ -1,0 +1,113 @@
+"""File cameras with truth: whether the two fit, and which frames of it can be scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from reid_stream.assembly import Networks, check_files, perceive
+from reid_stream.config import Camera, Settings
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation.align import Boxes
+from reid_stream.evaluation.recording import Recording, Wire, kept, record, timelines
+from reid_stream.evaluation.stream import Timeline
+from reid_stream.evaluation.truth import check_cameras, read_truth
+from reid_stream.ingest.address import address
+from reid_stream.metrics import Metrics
+from reid_stream.pipeline import Perceive
+from reid_stream.records import Detections, Frame
+
+
+@dataclass(slots=True)
+class Used:
+    """Which frames the detector was given; below a camera's own rate, the others are not to be scored."""
+
+    cameras: Mapping[str, Timeline]
+    frames: dict[str, list[int]] = field(default_factory=dict)
+
+    def note(self, frames: Sequence[Frame]) -> None:
+        """Remember that these were used."""
+        for frame in frames:
+            number = self.cameras[frame.camera].frame(frame.captured_at)
+            self.frames.setdefault(frame.camera, []).append(number)
+
+    def only(self, truth: Mapping[str, Boxes]) -> dict[str, Boxes]:
+        """Return the truth of the frames that were used.
+
+        Raises:
+            ConfigError: it goes on after the video.
+        """
+        for camera, boxes in truth.items():
+            numbers = np.asarray(sorted(self.frames.get(camera, [])), dtype=np.int64)
+            step = int(np.diff(numbers).max(initial=1))
+            if len(boxes) and len(numbers) and boxes.frames.max() >= numbers[-1] + step:
+                raise ConfigError(
+                    f"truth must end with the video, the last frame of camera {camera} is {numbers[-1]}, got frame"
+                    f" {boxes.frames.max()}; is it of another video or frame rate?"
+                )
+        return {
+            camera: boxes.only(np.asarray(self.frames.get(camera, []), dtype=np.int64))
+            for camera, boxes in truth.items()
+        }
+
+
+def recorded(
+    settings: Settings,
+    truth: Mapping[str, Boxes],
+    *,
+    name: str = "recording",
+    networks: Networks | None = None,
+    wire: Wire = perceive,
+) -> Recording:
+    """Record file cameras with the truth of the frames that were used.
+
+    Raises:
+        ConfigError: a camera's file is missing, or its truth goes on after it.
+        ModelError, StreamError: see `record`.
+    """
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    check_files(cameras)
+    used = Used(timelines(cameras, settings))
+
+    def noting(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
+        first_half = wire(settings, networks, run, metrics)
+        detect = first_half.detect
+
+        def detects(frames: Sequence[Frame]) -> list[Detections]:
+            used.note(frames)
+            return detect(frames)
+
+        first_half.detect = detects
+        return first_half
+
+    made = record(settings, truth, name=name, networks=networks, wire=noting)
+    return msgspec.structs.replace(made, truth={camera: kept(boxes) for camera, boxes in used.only(truth).items()})
+
+
+def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]:
+    """Read the truth of file cameras.
+
+    Raises:
+        ConfigError: a camera loops, has no truth, or a truth file cannot be one.
+        StreamError: a camera is no readable file.
+    """
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    if looping := [camera.id for camera in cameras if camera.loop]:
+        raise ConfigError(f"footage with truth must end, got loop: true for {', '.join(looping)}")
+    check_cameras(list(truth), [camera.id for camera in cameras])
+    lengths = {camera.id: number for camera in cameras if (number := _announced(camera)) is not None}
+    return read_truth(truth, lengths)
+
+
+def _announced(camera: Camera) -> int | None:
+    """How many frames a file says it has; none where its format does not say, or it cannot be opened."""
+    import av
+
+    where = address(camera)
+    try:
+        with av.open(where.secret) as container:
+            return container.streams.video[0].frames or None
+    except (av.FFmpegError, OSError, IndexError):
+        return None  # the replay will say why

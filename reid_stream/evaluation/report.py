@@ -1,0 +1,137 @@
+"""Figures -> tables that a person reads on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from reid_stream.evaluation.account import Account
+from reid_stream.evaluation.budget import Budget
+from reid_stream.evaluation.delay import Delay
+from reid_stream.evaluation.run import Figures
+from reid_stream.evaluation.score import Score
+from reid_stream.evaluation.sweep import Point
+
+_SCORES = ("hota", "det_a", "ass_a", "ass_pr", "ass_re", "idf1")
+_HEADS = ("HOTA", "DetA", "AssA", "AssPr", "AssRe", "IDF1")
+# Tables fit 80 columns, which is what a log or a pipe has.
+
+
+def show(figures: Figures, console: Console) -> None:
+    """Print scores across and within cameras, what went wrong with whom, and how long the right ID took."""
+    views = (("as told at once", figures.at_once), ("after corrections", figures.in_the_end))
+    show_accounts(views, console)
+    _show_delay(figures.delay, figures.in_the_end, console)
+    rate = figures.frames / figures.seconds if figures.seconds else 0.0
+    console.print(
+        f"{figures.frames} frames of {len(figures.in_the_end.cameras)} cameras in {figures.seconds:.1f} s "
+        f"({rate:.1f} frames/s), {figures.events} events",
+        highlight=False,
+        style="dim",
+    )
+
+
+def show_accounts(views: Sequence[tuple[str, Account]], console: Console) -> None:
+    """Print scores and counts of people, one line a view."""
+    table = _table("", *_HEADS)
+    for where in ("across", "single"):
+        one = views[0][1]
+        table.add_row(
+            "[bold]across cameras" if where == "across" else f"[bold]within cameras[/] (mean of {len(one.cameras)})"
+        )
+        for name, account in views:
+            table.add_row(name, *_scores(getattr(account, where)))
+    if len(views[-1][1].cameras) > 1:
+        for camera, score in views[-1][1].cameras.items():
+            table.add_row(f"  {camera}", *_scores(score), style="dim")
+    console.print(table)
+    console.print()
+    every = views[-1][1].people
+    table = _table("people", "IDs", "each", "purity", "merged", "pairs", "unlinked", "swaps", "ghosts")
+    for name, account in views:
+        each = account.people
+        counts = (each.wrong_merges, each.wrong_pairs, each.missed_links, each.switches, each.ghosts)
+        table.add_row(
+            name,
+            str(each.identities),
+            f"{each.fragmentation:.2f}",
+            f"{each.purity:.3f}",
+            *(str(count) for count in counts),
+        )
+    console.print(table)
+    found = f"{every.visits - every.visits_unseen} of {every.visits} visits"
+    console.print(
+        f"of {every.people} people {every.found} found, in {found} with {every.links} links to make; each: IDs a"
+        " person; merged: IDs of several people, pairs: of people mixed up",
+        highlight=False,
+        style="dim",
+        soft_wrap=True,
+    )
+    console.print()
+
+
+def _show_delay(delay: Delay, account: Account, console: Console) -> None:
+    visits = account.people.visits
+    shown = "never" if delay.told_p50_s is None else f"after {delay.told_p50_s:.1f} s (median)"
+    right = (
+        "never"
+        if delay.right_p50_s is None or delay.right_p95_s is None
+        else f"after {delay.right_p50_s:.1f} s (median), {delay.right_p95_s:.1f} s (p95)"
+    )
+    console.print(
+        f"of {visits} visits: an ID {shown}, the right one {right}; "
+        f"{delay.right_at_first} right with the first ID, {delay.right - delay.right_at_first} later, "
+        f"{delay.never_right} never, {delay.untold} not told of",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_budget(budget: Budget, console: Console) -> None:
+    """Print what each stage costs."""
+    table = _table("error budget", "boxes", "tracks", "links", "HOTA", "AssPr", "AssRe", "IDF1", "in 1 cam")
+    for line in budget.lines:
+        words = ("[green]true[/]" if each == "true" else each for each in (line.boxes, line.tracks, line.links))
+        across = line.across
+        values = (across.hota, across.ass_pr, across.ass_re, across.idf1, line.single.idf1)
+        table.add_row(line.what, *words, *(f"{value:.3f}" for value in values))
+    console.print(table)
+    first, *others = budget.losses
+    console.print(
+        f"largest loss: [bold]{first.stage}[/], {first.idf1:.3f} of IDF1 and {first.hota:.3f} of HOTA; then "
+        + ", ".join(f"{loss.stage} {loss.idf1:.3f} / {loss.hota:.3f}" for loss in others),
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print()
+
+
+def show_sweep(setting: str, points: Sequence[Point], console: Console) -> None:
+    """Print one line a value, the best IDF1 in bold."""
+    console.print(f"{setting}:", style="bold", highlight=False)
+    table = _table("", "HOTA", "AssPr", "AssRe", "IDF1", "at once", "IDs", "merged", "unlinked", "right")
+    best = max(points, key=lambda point: point.figures.in_the_end.across.idf1)
+    for point in points:
+        end, once, delay = point.figures.in_the_end, point.figures.at_once, point.figures.delay
+        values = (end.across.hota, end.across.ass_pr, end.across.ass_re, end.across.idf1, once.across.idf1)
+        counts = (end.people.identities, end.people.wrong_merges, end.people.missed_links)
+        table.add_row(
+            f"{point.value}{' (set)' if point.is_default else ''}",
+            *(f"{value:.3f}" for value in values),
+            *(str(count) for count in counts),
+            "never" if delay.right_p50_s is None else f"{delay.right_p50_s:.1f} s",
+            style="bold" if point is best else None,
+        )
+    console.print(table)
+    console.print()
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 0, 0, 2))
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def _scores(score: Score) -> list[str]:
+    return [f"{getattr(score, name):.3f}" for name in _SCORES]
