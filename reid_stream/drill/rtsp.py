@@ -37,9 +37,19 @@ def why_not() -> str | None:
 
 
 def draw_clip(
-    path: Path, *, seconds: float, fps: int = 10, size: tuple[int, int] = (320, 240), codec: str = "libx264"
+    path: Path,
+    *,
+    seconds: float,
+    fps: int = 10,
+    size: tuple[int, int] = (320, 240),
+    codec: str = "libx264",
+    is_busy: bool = False,
 ) -> Path:
-    """Make an MP4 without B frames, with a square that moves: one key frame a second."""
+    """Make an MP4 without B frames, with a square that moves: one key frame a second.
+
+    `is_busy` puts noise behind the square, so that a frame fills many packets.
+    """
+    noise = np.random.default_rng(1)
     width, height = size
     with av.open(str(path), "w") as container:
         options = {"bf": "0", "preset": "ultrafast", "tune": "zerolatency"}
@@ -50,6 +60,10 @@ def draw_clip(
         stream.codec_context.gop_size = fps
         for n in range(round(seconds * fps)):
             image = np.full((height, width, 3), 60, np.uint8)
+            if is_busy:
+                image[: height // 16 * 16, : width // 16 * 16] = np.kron(
+                    noise.integers(40, 90, (height // 16, width // 16, 1), np.uint8), np.ones((16, 16, 1), np.uint8)
+                )
             left = n * 7 % (width - 40)
             image[height // 3 : height // 3 + 40, left : left + 40] = (200, n % 255, 40)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
