@@ -64,10 +64,8 @@ def compare(
     from reid_stream.evaluation.compare import compare as compared
     from reid_stream.evaluation.compare import show
 
-    found = []
-    for file in files:
-        found.append(compared(recording.load(file)))
-        show(found[-1:], console)
+    found = [compared(recording.load(file)) for file in files]
+    show(found, console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
 
