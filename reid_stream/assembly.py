@@ -19,13 +19,14 @@ from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.metrics import Metrics
 from reid_stream.parts import Sink, Source
-from reid_stream.pipeline import Detect, Embed, Identify, Perceive, PerceiveCounts
-from reid_stream.records import CameraId
+from reid_stream.pipeline import Detect, Embed, Identify, Keep, Perceive, PerceiveCounts
+from reid_stream.records import CameraId, Decision, Perceived
 from reid_stream.scrape import Scrape
 from reid_stream.watchdog import Pulse
 
 if TYPE_CHECKING:
     from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.store.writer import StoreWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,8 +101,9 @@ def perceive(
     *,
     pulse: Pulse | None = None,
     counts: PerceiveCounts | None = None,
+    keep: Keep | None = None,
 ) -> Perceive:
-    """Wire the first half; `pulse` tells of its thread, `counts` goes on counting."""
+    """Wire the first half; `pulse` tells of its thread, `counts` goes on counting, `keep` takes the crops."""
     pulse = pulse or Pulse()
 
     def stage(name: str, call: Callable[P, R]) -> Callable[P, R]:
@@ -117,6 +119,7 @@ def perceive(
         follow={CameraId(camera.id): stage("track", Tracker(settings.track).update) for camera in settings.cameras},
         select=stage("select", Selector(settings.embed)),
         embed=stage("embed", networks.embed),
+        keep=keep,
         counts=counts or PerceiveCounts(),
     )
 
@@ -142,7 +145,7 @@ def assemble(
         frames: end after so many, of all cameras together.
 
     Raises:
-        ConfigError: a camera's file is missing.
+        ConfigError: a camera's file is missing, or the tracklet store is not ours to write.
         ModelError: see `load_networks`.
         BrokerError: Redis does not serve.
         StreamError: a camera that is no file was to be replayed fast.
@@ -190,15 +193,31 @@ def assemble(
         if frames is not None:
             source = FirstFrames(source, frames)
         pulse, identify_pulse = Pulse(), Pulse()
-        first_half = perceive(settings, networks, run, metrics, pulse=pulse)
+        storing = opened.enter_context(tracklet_store(settings))
+        keep = storing.take if storing is not None else None
+        first_half = perceive(settings, networks, run, metrics, pulse=pulse, keep=keep)
 
         def fresh(number: int, pulse: Pulse) -> Perceive:
             # Networks of its own, since those of the hung call may hang again; tracks count from 0, in a run of theirs.
             another = load_networks(settings)
-            return perceive(settings, another, f"{run}.{number}", metrics, pulse=pulse, counts=first_half.counts)
+            return perceive(
+                settings, another, f"{run}.{number}", metrics, pulse=pulse, counts=first_half.counts, keep=keep
+            )
+
+        def match(records: Sequence[Perceived], now: float) -> list[Decision]:
+            decisions = matcher.update(records, now)
+            if storing is not None:
+                storing.decided(decisions)
+            return decisions
 
         metrics.registry.register(
-            Scrape(cameras=source, counts=first_half.counts, rejected=lambda: matcher.rejected, sending=sending)
+            Scrape(
+                cameras=source,
+                counts=first_half.counts,
+                rejected=lambda: matcher.rejected,
+                sending=sending,
+                storing=storing,
+            )
         )
         daemon = Daemon(
             run=run,
@@ -206,7 +225,7 @@ def assemble(
             source=source,
             perceive=first_half,
             identify=Identify(
-                match=identify_pulse.watched("match", metrics.timed("match", matcher.update)),
+                match=identify_pulse.watched("match", metrics.timed("match", match)),
                 present=identify_pulse.watched("presence", metrics.timed("presence", presence.update)),
             ),
             finish=presence.close,
@@ -293,6 +312,21 @@ def redis_sink(
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
         )
         yield sink, public(url)
+
+
+@contextmanager
+def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
+    """Open the store where one is wanted; what is still open is written when the block ends."""
+    if settings.store.folder is None:
+        yield None
+        return
+    from reid_stream.store.writer import StoreWriter
+
+    writer = StoreWriter(settings.store, settings.store.folder)
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 def spool_folder(settings: Settings) -> Path:

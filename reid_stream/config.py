@@ -255,6 +255,23 @@ class Spool(Section):
     """Delivered events stay for so long, for a Redis that comes back, or fails over, without its latest data."""
 
 
+class Store(Section):
+    """Crops of tracks on disk: for replay with another model, and for training on the site's own people."""
+
+    folder: Path | None = None
+    """Where tracks are kept, by one daemon at a time; none keeps no picture of anybody."""
+    max_gb: Annotated[float, Field(gt=0)] = 10
+    """Room in GB; the oldest tracks go first."""
+    retention_s: Seconds = 30 * 86_400
+    """Tracks are deleted after so long."""
+    crops_per_track: Annotated[int, Field(ge=1, le=1000)] = 24
+    """The best ones of those that were embedded."""
+    vectors: bool = True
+    """Keep the vectors too, so that matching can be replayed without the network."""
+    settle_s: Annotated[float, Field(ge=0)] = 15
+    """A track is written so long after its end, when who it was is settled; corrections reach it later, too."""
+
+
 class Watchdog(Section):
     """Stages that hang."""
 
@@ -293,6 +310,7 @@ class Settings(Section):
     topology: Topology = Topology()
     publish: Publish = Publish()
     spool: Spool = Spool()
+    store: Store = Store()
     watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()
 

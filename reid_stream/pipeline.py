@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from reid_stream.events import Event
 from reid_stream.records import (
     CameraId,
+    Crop,
     Decision,
     Detections,
     Floats,
@@ -33,6 +34,9 @@ Follow = Callable[[CameraId, float, Detections], Tracks]
 Embed = Callable[[Sequence[UInt8]], Floats]
 """Crops in, unit vectors (n, d) out."""
 
+
+Keep = Callable[[Sequence[Crop], Sequence[TrackEnded]], None]
+"""Crops that were embedded in, and tracks that ended; called once per step."""
 
 Select = Callable[[Frame, Tracks], list[Pick]]
 """Choose the tracks of a frame to embed; called once per frame, in order."""
@@ -68,6 +72,8 @@ class Perceive:
     follow: Mapping[CameraId, Follow]
     select: Select
     embed: Embed
+    keep: Keep | None = None
+    """Takes the crops, where they are to be kept."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     _sequence: dict[CameraId, int] = field(default_factory=dict)
 
@@ -82,9 +88,14 @@ class Perceive:
         crops = [pick.crop for chosen in picks for pick in chosen]
         vectors = iter(self.embed(crops) if crops else ())
         records: list[Perceived] = []
+        kept: list[Crop] = []
         for frame, tracks, chosen in zip(frames, tracked, picks, strict=True):
             fresh = {pick.index: (pick.quality, pack_vector(next(vectors))) for pick in chosen}
-            records.extend(self._observe(frame, tracks, fresh))
+            seen = self._observe(frame, tracks, fresh)
+            records.extend(seen)
+            kept.extend(_crop(pick, seen[pick.index]) for pick in chosen)
+        if self.keep is not None:
+            self.keep(kept, [record for record in records if isinstance(record, TrackEnded)])
         self.counts.add(found, tracked, len(crops), len(records))
         return records
 
@@ -125,6 +136,23 @@ class Perceive:
         sequence = self._sequence.get(camera, 0)
         self._sequence[camera] = sequence + 1
         return sequence
+
+
+def _crop(pick: Pick, seen: Perceived) -> Crop:
+    """Return what was cut out with what was observed of it; the observations of a frame come in the order of tracks."""
+    assert isinstance(seen, Observation)
+    return Crop(
+        camera=seen.camera,
+        run=seen.run,
+        track=seen.track,
+        at=seen.seen_at,
+        clock=seen.clock,
+        box=seen.box,
+        quality=pick.quality,
+        image=pick.crop,
+        vector=seen.vector,
+        model=seen.model,
+    )
 
 
 @dataclass(slots=True)

@@ -119,6 +119,27 @@ class Pick:
     """(h, w, 3) RGB."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A crop that was embedded, with where it comes from: what the tracklet store keeps."""
+
+    camera: CameraId
+    run: str
+    track: TrackId
+    at: float
+    """UTC seconds."""
+    clock: ClockQuality
+    box: Box
+    quality: float
+    """[0, 1]."""
+    image: UInt8
+    """(h, w, 3) RGB."""
+    vector: bytes | None
+    """float16 (d,), as observations carry it."""
+    model: str
+    """Hash of the embedder's bundle."""
+
+
 class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kind"):
     """One tracked person in one frame, perhaps with a fresh vector: what perceive tells identify."""
 

@@ -43,6 +43,30 @@ class Sending(Protocol):
         ...
 
 
+class Storing(Protocol):
+    """What the tracklet store tells of itself."""
+
+    @property
+    def written(self) -> int:
+        """Crops put on disk."""
+        ...
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Crops that could not be kept, by cause."""
+        ...
+
+    @property
+    def removed(self) -> int:
+        """Tracks that had to go."""
+        ...
+
+    @property
+    def used_bytes(self) -> int:
+        """Size of all tracks."""
+        ...
+
+
 class Scrape(Collector):
     """Registered once a daemon; every call of `collect` looks anew."""
 
@@ -53,12 +77,22 @@ class Scrape(Collector):
         counts: PerceiveCounts,
         rejected: Callable[[], Mapping[str, int]],
         sending: Sending | None,
+        storing: Storing | None = None,
     ) -> None:
-        """`rejected`: of the matcher, by cause. `sending`: none where events do not go to Redis."""
+        """Look at these.
+
+        Args:
+            cameras: the source of frames.
+            counts: of perceive.
+            rejected: of the matcher, by cause.
+            sending: none where events do not go to Redis.
+            storing: none where no crops are kept.
+        """
         self._cameras = cameras
         self._counts = counts
         self._rejected = rejected
         self._sending = sending
+        self._storing = storing
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure as it is now."""
@@ -74,6 +108,11 @@ class Scrape(Collector):
             )
             yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
             yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+        if self._storing is not None:
+            yield _count("store_crops", "Crops put into the tracklet store.", self._storing.written)
+            yield _by_cause("store_crops_lost", "Crops the tracklet store could not keep.", self._storing.lost)
+            yield _count("store_tracks_removed", "Tracks deleted to keep within age and room.", self._storing.removed)
+            yield GaugeMetricFamily("reid_stream_store_bytes", "Size of the store.", value=self._storing.used_bytes)
 
     def _of_cameras(self) -> Iterator[Metric]:
         read = CounterMetricFamily("reid_stream_frames_read", "Frames decoded.", labels=["camera"])

@@ -1,19 +1,26 @@
-"""The tracklet store: what the daemon will write, `reidentify` replay and the trainer read.
+"""What a tracklet store looks like on disk: the daemon writes it, `reidentify` replays it, the trainer reads it.
 
     STORE/<camera>/<YYYYMMDD>/<run>-<track>/    000001.jpg ...  track.json  [vectors file]
 
-`YYYYMMDD` is the UTC day of the first crop. A track's folder is whole once `track.json` is there: it is written last.
+`YYYYMMDD` is the UTC day of the first crop. A track appears whole, by a rename; only its `track.json` is replaced
+later, when who it was is corrected.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, TrackId
 
 SCHEMA = 1
 TRACK_FILE = "track.json"
+VECTORS_FILE = "vectors.npy"
+PART = ".part"
+"""Folder of what is not whole yet; emptied when the store is opened."""
 
 
 class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +61,11 @@ def folder_of(store: Path, camera: str, day: str, run: str, track: int) -> Path:
     return store / camera / day / f"{run}-{track}"
 
 
+def day_of(at: float) -> str:
+    """Return the UTC day of a time (UTC seconds) as YYYYMMDD."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d")
+
+
 def crop_name(number: int) -> str:
     """Return the file name of a track's crop; the first is 1."""
     return f"{number:06d}.jpg"
@@ -82,3 +94,47 @@ def tracks(store: Path) -> Iterator[Path]:
     """Yield the folders of all whole tracks, in a fixed order."""
     for path in sorted(store.glob(f"*/*/*/{TRACK_FILE}")):
         yield path.parent
+
+
+def vectors_of(folder: Path, track: StoredTrack) -> npt.NDArray[np.float32] | None:
+    """Return the unit vectors (n, d) of a track's crops, none where they were not kept.
+
+    Raises:
+        ValueError: the file is missing, broken, or not one vector a crop.
+    """
+    if track.vectors is None:
+        return None
+    path = folder / track.vectors
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"the vectors of a stored track must be a readable .npy file, {path}: {error}") from error
+    if vectors.ndim != 2 or len(vectors) != len(track.times):
+        raise ValueError(f"{path} must hold a vector for each of {len(track.times)} crops, found {vectors.shape}")
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def write(store: Path, track: StoredTrack, crops: Sequence[bytes], vectors: npt.NDArray[np.float16] | None) -> Path:
+    """Put a track with its JPEG crops and their vectors (n, d) in place, whole or not at all, and return its folder.
+
+    Raises:
+        OSError: there is no room, or no right to write.
+    """
+    folder = folder_of(store, track.camera, day_of(track.times[0]), track.run, track.track)
+    part = store / PART / f"{track.camera}-{track.run}-{track.track}"
+    part.mkdir(parents=True)
+    for number, crop in enumerate(crops, 1):
+        (part / crop_name(number)).write_bytes(crop)
+    if vectors is not None and track.vectors is not None:
+        np.save(part / track.vectors, vectors, allow_pickle=False)
+    (part / TRACK_FILE).write_bytes(msgspec.json.encode(track))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(folder)
+    return folder
+
+
+def relabel(folder: Path, track: StoredTrack) -> None:
+    """Replace a track's `track.json` in one step."""
+    part = folder / f"{TRACK_FILE}{PART}"
+    part.write_bytes(msgspec.json.encode(track))
+    part.replace(folder / TRACK_FILE)

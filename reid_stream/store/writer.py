@@ -1,0 +1,275 @@
+"""Write the crops of tracks into a store, on a thread of its own: the pipeline never waits for a disk.
+
+    crops and ends of tracks (perceive), who is who (identify) ─▶ queue ─▶ open tracks ─▶ STORE/<camera>/<day>/…
+
+A track is written some seconds after its end, when who it was is settled; later corrections replace its track.json.
+What cannot be kept, because the queue or the disk is full, is counted by cause and costs nothing else.
+"""
+
+import contextlib
+import errno
+import fcntl
+import queue
+import shutil
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+import structlog
+
+from reid_stream.config import Store as StoreSettings
+from reid_stream.errors import ConfigError
+from reid_stream.records import (
+    Box,
+    ClockQuality,
+    Crop,
+    Decision,
+    GlobalId,
+    Merge,
+    Sighting,
+    Split,
+    TrackEnded,
+)
+from reid_stream.store.labels import Key, Labels
+from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, tracks, write
+from reid_stream.store.room import Room
+
+_QUEUE = 2048
+"""Crops that wait for the disk; some seconds of a busy site."""
+_NAMES = 10_000
+"""Beyond so many the names of tracks without a crop, or already written, are dropped."""
+_IDLE_S = 60.0
+"""A track whose end was never told is written after so long."""
+_LOOK_S = 1.0
+"""Between looks at what is due."""
+_JPEG_QUALITY = 95
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    at: float
+    box: Box
+    quality: float
+    jpeg: bytes
+    vector: bytes | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A track that is still being collected."""
+
+    clock: ClockQuality
+    model: str
+    heard_at: float
+    """Monotonic seconds of the last word about it."""
+    has_ended: bool = False
+    crops: list[_Kept] = field(default_factory=list)
+
+
+class StoreWriter:
+    """One store, one writer; `take` and `decided` never wait for the disk."""
+
+    def __init__(
+        self, settings: StoreSettings, folder: Path, clock: Callable[[], float] = time.time, queue_size: int = _QUEUE
+    ) -> None:
+        """Open the store, made if it is new; `clock` gives UTC seconds.
+
+        Raises:
+            ConfigError: the folder cannot be written, or another process writes it.
+        """
+        self._settings = settings
+        self._folder = folder
+        self._clock = clock
+        self._lock = _lock(folder)
+        shutil.rmtree(folder / PART, ignore_errors=True)
+        self._room = Room(folder, round(settings.max_gb * 1e9), settings.retention_s)
+        self._labels = Labels()
+        self._take_stock()
+        self._named: dict[Key, tuple[GlobalId, int]] = {}
+        self._queue: queue.Queue[Crop | TrackEnded | None] = queue.Queue(queue_size)
+        self._corrections: deque[Merge | Split] = deque()
+        """Rare, never to be lost, and nobody waits to put one in."""
+        self._open: dict[Key, _Open] = {}
+        self._is_failing = False
+        self._closing = threading.Event()
+        self.written = 0
+        """Crops put on disk."""
+        self.lost: Counter[str] = Counter()
+        """Crops that could not be kept, by cause: busy, disk full, unwritable."""
+        self._thread = threading.Thread(target=self._loop, name="store", daemon=True)
+        self._thread.start()
+
+    @property
+    def used_bytes(self) -> int:
+        """Size of all tracks on disk."""
+        return self._room.used
+
+    @property
+    def removed(self) -> int:
+        """Tracks that had to go: too old, or the oldest of too many."""
+        return self._room.removed
+
+    def take(self, crops: Sequence[Crop], ended: Sequence[TrackEnded]) -> None:
+        """Take in what one step of perceive cut out, in time order per track, and which tracks it ended."""
+        for crop in crops:
+            try:
+                self._queue.put_nowait(crop)
+            except queue.Full:
+                self.lost["busy"] += 1
+        for record in ended:
+            with contextlib.suppress(queue.Full):  # the track is written when nothing has been heard of it for a while
+                self._queue.put_nowait(record)
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Take in who is who; corrections reach what lies on disk already."""
+        for decision in decisions:
+            if isinstance(decision, Sighting):
+                seen = decision.observation
+                self._named[seen.camera, seen.run, seen.track] = (decision.person, decision.revision)
+            elif isinstance(decision, Merge | Split):
+                self._corrections.append(decision)
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Write what is open and end the thread."""
+        self._closing.set()
+        with contextlib.suppress(queue.Full):  # then the thread is awake anyway
+            self._queue.put_nowait(None)
+        self._thread.join(timeout_s)
+        self._lock.close()
+
+    def _take_stock(self) -> None:
+        self._room.open()
+        for folder in tracks(self._folder):
+            try:
+                self._labels.add(folder, read(folder)[0].global_id)
+            except ValueError as error:
+                _log.warning("stored track is broken and left alone", folder=str(folder), reason=str(error))
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=_LOOK_S)
+            except queue.Empty:
+                item = None
+            now = time.monotonic()
+            match item:
+                case Crop():
+                    self._collect(item, now)
+                case TrackEnded():
+                    track = self._open.get((item.camera, item.run, item.track))
+                    if track is not None:
+                        track.has_ended, track.heard_at = True, now
+            if not self._queue.empty():
+                continue
+            self._correct()
+            self._flush(np.inf if self._closing.is_set() else now)
+            if self._closing.is_set():
+                return
+
+    def _correct(self) -> None:
+        """Apply merges and splits to the tracks that are open and to those on disk."""
+        while self._corrections:
+            match self._corrections.popleft():
+                case Merge() as merge:
+                    for key, (person, _) in list(self._named.items()):
+                        if person == merge.gone:
+                            self._named[key] = (merge.into, merge.revision)
+                    self._labels.move(merge.gone, merge.into, merge.revision)
+                case Split() as split:
+                    for key in split.tracks:
+                        if key in self._named:
+                            self._named[key] = (split.into, split.revision)
+                    self._labels.move(split.person, split.into, split.revision, set(split.tracks))
+
+    def _collect(self, crop: Crop, now: float) -> None:
+        """Keep the best crops of a track, in time order."""
+        key = (crop.camera, crop.run, crop.track)
+        track = self._open.setdefault(key, _Open(crop.clock, crop.model, now))
+        track.heard_at = now
+        if len(track.crops) >= self._settings.crops_per_track:
+            worst = min(track.crops, key=lambda kept: kept.quality)
+            if worst.quality >= crop.quality:
+                return
+            track.crops.remove(worst)
+        picture = cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR)
+        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        track.crops.append(_Kept(crop.at, crop.box, crop.quality, jpeg, crop.vector))
+
+    def _flush(self, now: float) -> None:
+        """Write the tracks that are over; `now` in monotonic seconds, infinite to write all."""
+        for key, track in list(self._open.items()):
+            wait_s = self._settings.settle_s if track.has_ended else _IDLE_S
+            if now - track.heard_at >= wait_s:
+                del self._open[key]
+                self._write(key, track)
+        if len(self._named) > _NAMES:
+            for key in [key for key in list(self._named) if key not in self._open]:
+                self._named.pop(key, None)
+        for folder in self._room.trim(self._clock()):
+            self._labels.forget(folder)
+
+    def _write(self, key: Key, track: _Open) -> None:
+        crops = sorted(track.crops, key=lambda kept: kept.at)
+        person, revision = self._named.pop(key, (None, 0))
+        has_vectors = self._settings.vectors and all(kept.vector is not None for kept in crops)
+        stored = StoredTrack(
+            camera=key[0],
+            run=key[1],
+            track=key[2],
+            times=[kept.at for kept in crops],
+            boxes=[kept.box for kept in crops],
+            qualities=[kept.quality for kept in crops],
+            clock=track.clock,
+            global_id=person,
+            revision=revision,
+            bundle=track.model,
+            vectors=VECTORS_FILE if has_vectors else None,
+        )
+        vectors = np.stack([np.frombuffer(kept.vector or b"", np.float16) for kept in crops]) if has_vectors else None
+        for is_last in (False, True):
+            try:
+                folder = write(self._folder, stored, [kept.jpeg for kept in crops], vectors)
+            except OSError as error:
+                shutil.rmtree(self._folder / PART, ignore_errors=True)
+                if error.errno in _FULL and not is_last:
+                    for gone in self._room.give_way():
+                        self._labels.forget(gone)
+                    continue
+                self._fail(error, len(crops))
+                return
+            self._is_failing = False
+            self._room.add(folder, self._clock())
+            self._labels.add(folder, person)
+            self.written += len(crops)
+            return
+
+    def _fail(self, error: OSError, crops: int) -> None:
+        self.lost["disk full" if error.errno in _FULL else "unwritable"] += crops
+        if not self._is_failing:  # one line per change of state
+            self._is_failing = True
+            _log.warning("tracklet store loses crops", store=str(self._folder), reason=error.strerror or str(error))
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Make the folder and hold it, so that no second daemon writes it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"store.folder must be a folder that can be written, {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigError(
+            f"store.folder must be used by one daemon only, another one writes {folder}; give each its own folder"
+        ) from error
+    return lock
