@@ -35,7 +35,68 @@ def pipeline(
         embedder=embedder,
     )
     show(figures)
-    if json is not None:
-        import msgspec
+    _write(figures, json)
 
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+
+@app.command()
+def matcher(
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Stored identities; may be repeated. Default: 1e3, 1e4, 1e5, 1e6.")
+    ] = None,
+    exemplars: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Vectors of each; default: 8, fewer beyond 1e6 vectors in all.")
+    ] = None,
+    updates: Annotated[int, typer.Option(min=20, help="Updates to time at each size.")] = 300,
+    seconds: Annotated[float, typer.Option(min=1, help="... in at most so long, but at least 20.")] = 60.0,
+    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Update a matcher that knows many people: time against a raw matmul and FAISS, memory per identity."""
+    from reid_stream import shelf
+    from reid_stream.bench.matcher import SIZES, measure, show
+
+    bundle = shelf.embedder(embedder)[1]
+    rows = measure(bundle, size or SIZES, exemplars, updates, seconds, lambda text: typer.echo(text, err=True))
+    show(rows)
+    _write(rows, json)
+
+
+@app.command()
+def day(
+    cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras.")] = 20,
+    hours: Annotated[float, typer.Option(min=1, help="Length of the day.")] = 24.0,
+    people_per_hour: Annotated[float, typer.Option(min=1, help="Who come, everyone somebody else.")] = 200.0,
+    retention_s: Annotated[float, typer.Option(min=60, help="match.retention_s: settles how many are known.")] = 7200.0,
+    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
+) -> None:
+    """Work off a simulated day of many cameras: are the matcher's time and memory flat?"""
+    from reid_stream import shelf
+    from reid_stream.bench import day as days
+    from reid_stream.config import Match
+
+    found = days.measure(
+        shelf.embedder(embedder)[1],
+        cameras,
+        hours,
+        people_per_hour,
+        Match(retention_s=retention_s),
+        lambda text: typer.echo(text, err=True),
+    )
+    typer.echo(
+        f"{found.observations} observations of {found.cameras} cameras in {found.matched_s:.0f} s "
+        f"({found.observations_per_s:.0f} per second); memory grows {found.growth_mb_per_hour:.2f} MB an hour in the "
+        f"second half; p99 of the last quarter is {found.p99_change:.2f} times that of the second"
+    )
+    _write(found, json)
+    if plot is not None:
+        days.plot(found, plot)
+
+
+def _write(figures: object, file: Path | None) -> None:
+    import msgspec
+
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")

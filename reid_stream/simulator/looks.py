@@ -22,6 +22,10 @@ from reid_stream.simulator.crops import Crop
 
 Halves = npt.NDArray[np.float16]
 
+_PERSON_DIM, _CROP_DIM = 14, 64
+_DEVIATION, _VIEW = 0.9, 0.3
+"""Lengths of what a crop and a view add to a person's unit vector."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
@@ -125,6 +129,28 @@ def made(looks: Looks, people: int, rng: np.random.Generator) -> Looks:
     vectors = [_unit(drawn[new] + rows[lender] - means[lender]) for new, lender in enumerate(lenders)]
     count = looks.count[lenders]
     return Looks(np.concatenate(vectors).astype(np.float16), _starts(count), count, looks.model)
+
+
+def drawn(people: int, views: int, crops: int, dim: int, rng: np.random.Generator, model: str) -> Looks:
+    """Make people up from nothing, for measurements without any crops.
+
+    The cosines are about those of Market-1501's test persons under the shipped bundle: of strangers 0 in the median and
+    0.4 in the 99th percentile, of one person's crops 0.5 in the median (tested).
+    """
+    persons = _directions(people, _PERSON_DIM, dim, rng)
+    views_of = np.float32(_VIEW) * _directions(views, dim, dim, rng)
+    places = np.repeat(np.arange(people * views), crops)
+    vectors = np.float32(_DEVIATION) * _directions(len(places), _CROP_DIM, dim, rng)
+    vectors += persons[places // views] + views_of[places % views]
+    count = np.full((people, views), crops, dtype=np.int64)
+    return Looks(_unit(vectors).astype(np.float16), _starts(count), count, model)
+
+
+def _directions(count: int, inner: int, dim: int, rng: np.random.Generator) -> Floats:
+    """Return unit vectors (count, dim) that vary in `inner` dimensions only, as real ones do in few."""
+    inner = min(inner, dim)
+    basis = np.linalg.qr(rng.standard_normal((dim, inner)))[0].astype(np.float32)
+    return np.asarray(_unit(rng.standard_normal((count, inner), dtype=np.float32)) @ basis.T, dtype=np.float32)
 
 
 def _embed(crops: Sequence[Crop], folder: Path, threads: int) -> Halves:

@@ -21,7 +21,7 @@ def dial(experiment: Experiment, file: Path) -> None:
     requested = np.asarray([variant.requested for variant in experiment.variants], dtype=np.float64)
     for name, (hits, tries), colour in (
         ("per arrival of a newcomer", ("false_matches", "newcomers"), _ORANGE),
-        ("per comparison (what the dial promises)", ("false_matches", "comparisons"), _BLUE),
+        ("per comparison: what the dial promises", ("false_matches", "comparisons"), _BLUE),
     ):
         pooled = np.asarray([variant.pooled(hits, tries) for variant in experiment.variants])
         # A logarithmic axis has no zero: where nothing happened, only the upper end of the interval is drawn.
@@ -33,7 +33,7 @@ def dial(experiment: Experiment, file: Path) -> None:
     left.set(xscale="log", yscale="log", xlim=(low, requested.max() * 2), ylim=(low / 2, 1.5))
     left.set(xlabel="requested: match.false_match_rate", ylabel="obtained false-match rate")
     left.set_title("Newcomers taken for a known person", loc="left")
-    left.legend(frameon=False, loc="upper left")
+    left.legend(frameon=False, loc="lower right")
     for name, figure_name, colour in (
         ("IDF1", "idf1", _BLUE),
         ("links made (later tracks of a person)", "links", _GREEN),
