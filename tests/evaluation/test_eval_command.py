@@ -1,0 +1,117 @@
+"""`reid-stream eval` from cams.yaml to figures, and what it says to those who ask for what cannot be."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from reid_stream import configfile
+from reid_stream.cli import app
+from reid_stream.drill.rtsp import draw_clip
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation import recording
+from reid_stream.records import Observation
+from tests.integration.program import tiny_models, write_cams
+
+
+class Scene(NamedTuple):
+    """Two cameras that each see one person, always at one place, and the truth of it."""
+
+    cams: Path
+    truth: list[str]
+
+    def said(self, *words: str | Path) -> tuple[str, dict[str, Any]]:
+        """Run `eval`; give what it printed and what it wrote."""
+        file = self.cams.with_name("figures.json")
+        done = CliRunner().invoke(app, ["eval", *map(str, words), "--json", str(file)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output, json.loads(file.read_text())
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("eval")
+    tiny = tiny_models(folder / "tiny")
+    clip = draw_clip(folder / "clip.mp4", seconds=2)
+    models = f"models: {{detector: {tiny / 'detector'}, embedder: {tiny / 'embedder'}}}\nobserve: {{port: null}}"
+    cams = write_cams(folder, {"east": clip, "west": clip}, more=models)
+    made = recording.record(configfile.load(cams))
+    truth = {name: recording.TrueBoxes([1], [7], [(0, 0, 9, 9)]) for name in ("east", "west")}
+    recording.save(made, folder / "bare.rec")
+    recording.save(msgspec.structs.replace(made, truth=truth), folder / "a.rec")
+    (folder / "long.txt").write_text("21,7,1,1,9,9\n")
+    first = next(each for batch in made.batches for each in batch.records if isinstance(each, Observation))
+    left, top, right, bottom = first.box
+    lines = [f"{frame},7,{left},{top},{right - left},{bottom - top},1,1,1\n" for frame in range(1, 21)]
+    (folder / "gt.txt").write_text("".join(lines))
+    return Scene(cams, [word for name in ("east", "west") for word in ("--truth", f"{name}={folder / 'gt.txt'}")])
+
+
+def test_cameras_are_scored_through_the_daemon(scene: Scene) -> None:
+    output, figures = scene.said("--cameras", scene.cams, *scene.truth)
+    assert "across cameras" in output
+    assert (figures["frames"], figures["in_the_end"]["people"]["visits"]) == (40, 2)
+    # Whoever is told of is at the right place; the first frames go by before a track is believed.
+    assert figures["in_the_end"]["single"]["det_pr"] == pytest.approx(1.0)
+    assert 0.5 < figures["in_the_end"]["single"]["idf1"] <= 1
+    assert figures["delay"]["untold"] == 0
+
+
+def test_what_was_kept_is_scored_as_the_cameras_were(scene: Scene, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the `eval` extra draws")
+    kept, lanes, plot = tmp_path / "a.rec", tmp_path / "lanes.png", tmp_path / "sweep.png"
+    output, first = scene.said("--cameras", scene.cams, *scene.truth, "--budget", "--keep", kept, "--lanes", lanes)
+    assert "largest loss: " in output
+    assert lanes.stat().st_size > 1000
+    lines = {line["what"]: line["across"] for line in first["budget"]["lines"]}
+    assert lines["all by truth, as told"]["idf1"] >= lines["ours"]["idf1"] == first["in_the_end"]["across"]["idf1"]
+    output, again = scene.said("--recording", kept, "--sweep", "match.similarity=0.2,0.9", "--plot", plot)
+    assert {name: again[name] for name in ("at_once", "in_the_end", "delay")} == {
+        name: first[name] for name in ("at_once", "in_the_end", "delay")
+    }
+    assert "match.similarity:" in output
+    assert [point["value"] for point in again["sweep"]["points"]] == ["0.2", "0.9"]
+    assert plot.stat().st_size > 1000
+
+
+def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_path: Path) -> None:
+    slow = tmp_path / "cams.yaml"
+    slow.write_text(scene.cams.read_text().replace(", }", ", max_fps: 2}"))
+    assert "max_fps: 2" in slow.read_text()
+    _, figures = scene.said("--cameras", slow, *scene.truth, "--keep", tmp_path / "a.rec")
+    assert figures["frames"] == 10
+    assert figures["in_the_end"]["across"]["det_re"] > 0.5, "ten frames of forty would be 0.25 at most"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--truth", "east=x"], "one of --cameras, --recording or --store"),
+        (["--cameras", "CAMS", "--store", "."], "one of --cameras, --recording or --store"),
+        (["--cameras", "CAMS", "--truth", "east"], "must be CAMERA=FILE"),
+        (["--cameras", "CAMS", "--truth", "east=GT", "--truth", "east=GT"], "once a camera, got east twice"),
+        (["--cameras", "CAMS", "--truth", "est=GT", "--truth", "west=GT"], "of a camera of east, west, got 'est'"),
+        (["--cameras", "CAMS", "--truth", "east=GT", "--truth", "west=missing.txt"], "missing.txt: No such file"),
+        (
+            ["--cameras", "CAMS", "--truth", "east=GT", "--truth", "west=LONG"],
+            "camera west has 20 frames, got 1 frames",
+        ),
+        (["--cameras", "CAMS", "--plot", "a.png"], "--plot draws the trade-off of --sweep"),
+        (["--cameras", "CAMS", "--begin", "east=0@10"], "--begin is for --store"),
+        (["--recording", "REC", "--budget"], "--budget looks at the pictures again"),
+        (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "a recording has settled track"),
+        (["--recording", "BARE"], "has none; give --truth"),
+        (["--store", ".", "--truth", "east=GT"], "--store needs --truth and --begin of the same cameras"),
+        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "go with --cameras or"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:
+    files = {"CAMS": "cams.yaml", "REC": "a.rec", "BARE": "bare.rec", "GT": "gt.txt", "LONG": "long.txt"}
+    for short, name in files.items():
+        words = [word.replace(short, str(scene.cams.with_name(name))) for word in words]
+    with pytest.raises(ConfigError) as caught:
+        CliRunner().invoke(app, ["eval", *words], catch_exceptions=False)
+    assert message in str(caught.value)
