@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from reid_stream import __version__, shelf
 from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
-from reid_stream.config import Camera, Settings
+from reid_stream.config import Camera, Models, Settings
+from reid_stream.config import Embed as EmbedSettings
 from reid_stream.console.roster import Roster
 from reid_stream.daemon import Daemon
 from reid_stream.engines.protocol import PixelEngine
@@ -69,28 +70,37 @@ def load_networks(settings: Settings) -> Networks:
     from reid_stream.detect.yolo import Detector as Yolo
     from reid_stream.detect.yolo import spec_of as detector_spec
     from reid_stream.detect.zones import zones_of
-    from reid_stream.embed.embedder import Embedder as Vectors
-    from reid_stream.embed.embedder import pixels_of
-    from reid_stream.embed.embedder import spec_of as embedder_spec
     from reid_stream.engines.load import load_engine
 
     folder, detector = shelf.detector(settings.models.detector)
     yolo = detector_spec(detector)
     finds = _checked(detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels), folder)
-    folder, embedder = shelf.embedder(settings.models.embedder)
-    crops = embedder_spec(embedder.input)
-    size = (crops.height, crops.width)
-    embeds = _checked(
-        embedder, load_engine(folder / MODEL_FILE, settings.models, pixels=pixels_of(crops), size=size), folder
-    )
+    embedder, embed, embeds = load_embedder(settings.models, settings.embed)
     return Networks(
         detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
-        embed=Vectors(embeds, crops, embedder.dim, settings.embed),
+        embed=embed,
         detector=detector,
         embedder=embedder,
         detector_engine=finds,
         embedder_engine=embeds,
     )
+
+
+def load_embedder(models: Models, settings: EmbedSettings) -> tuple[Embedder, Embed, PixelEngine]:
+    """Load the embedder's bundle, build its engine and make sure that it computes what it should.
+
+    Raises:
+        ModelError: see `load_networks`.
+    """
+    from reid_stream.embed.embedder import Embedder as Vectors
+    from reid_stream.embed.embedder import pixels_of, spec_of
+    from reid_stream.engines.load import load_engine
+
+    folder, bundle = shelf.embedder(models.embedder)
+    crops = spec_of(bundle.input)
+    size = (crops.height, crops.width)
+    engine = _checked(bundle, load_engine(folder / MODEL_FILE, models, pixels=pixels_of(crops), size=size), folder)
+    return bundle, Vectors(engine, crops, bundle.dim, settings), engine
 
 
 def perceive(

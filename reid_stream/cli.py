@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, drill, evaluate, events, models, simulate
+from reid_stream.commands import bench, check, drill, evaluate, events, models, reidentify, simulate
 from reid_stream.errors import ReidStreamError, StuckError
 
 
@@ -67,6 +67,7 @@ def run(
 app.command()(check.check)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
+app.command()(reidentify.reidentify)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drill.app, name="drill")
 app.add_typer(models.app, name="models")

@@ -86,7 +86,7 @@ OPTIONS = {
     "reidentify --cameras",
     "reidentify --embedder",
     "reidentify --json",
-    "reidentify --store",
+    "reidentify store",
     "reidentify --write",
     "simulate ablation --calm",
     "simulate ablation --crops",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -47,6 +48,11 @@ def crop(track: int = 1, at: float = AT, quality: float = 0.5, shade: int = 90) 
         vector=pack_vector(np.array([0.6, 0.8], np.float32)),
         model="b" * 8,
     )
+
+
+def picture(shade: int) -> bytes:
+    """Return a JPEG of one grey."""
+    return bytes(cv2.imencode(".jpg", np.full((64, 32, 3), shade, np.uint8))[1].tobytes())
 
 
 def observation(track: int) -> Observation:
@@ -108,8 +114,6 @@ def test_a_track_lies_on_disk_whole_with_its_name_crops_and_vectors(tmp_path: Pa
 
 
 def test_colours_stay_as_they_were(tmp_path: Path) -> None:
-    import cv2
-
     keep(tmp_path)
     (folder,) = store.tracks(tmp_path)
     pixel = np.asarray(cv2.imread(str(folder / store.crop_name(1))))[10, 4].tolist()
