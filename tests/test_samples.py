@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reid_stream import store
-from reid_stream.evaluation.score import read_mot
+from reid_stream.evaluation.truth import read_mot
 from reid_stream.records import Observation, decode, unpack_vector
 from trainer.data import read_tracklets
 

@@ -12,9 +12,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from reid_stream.evaluation.align import Aligned, Boxes, Ints, align
-from reid_stream.evaluation.truth import read_mot
-
-__all__ = ["Boxes", "Score", "mean", "read_mot", "score", "score_aligned", "score_cameras"]
 
 
 @dataclass(frozen=True, slots=True)

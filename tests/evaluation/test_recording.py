@@ -14,8 +14,9 @@ from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.recording import Batch, Recording
-from reid_stream.evaluation.score import read_mot, score
+from reid_stream.evaluation.score import score
 from reid_stream.evaluation.stream import Timeline, boxes_of
+from reid_stream.evaluation.truth import read_mot
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
