@@ -50,7 +50,7 @@ class World:
 
 
 WORLDS = (
-    World("market-6cam", "test", (1, 2, 3, 4, 5, 6), people=75, seconds=120, fps=10, size="960x540", seed=23),
+    World("market-6cam", "test", (1, 2, 3, 4, 5, 6), people=75, seconds=90, fps=8, size="960x540", seed=23),
     World("rush", "test", (2, 3, 5, 6), people=80, seconds=80, fps=8, size="704x576", seed=41),
     World("tuning-square", "validation", (1, 2, 3, 4, 5, 6), people=54, seconds=120, fps=10, size="960x540", seed=5),
     World("tuning-rush", "validation", (1, 3, 4, 6), people=49, seconds=70, fps=8, size="704x576", seed=17),

@@ -17,7 +17,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from reid_stream.config import Models
+from reid_stream import logs
+from reid_stream.config import Models, Observe
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation import sets
 
@@ -90,6 +91,7 @@ def score(
     from reid_stream.evaluation.compare import compare as compared
     from reid_stream.evaluation.recording import replay
 
+    logs.configure(Observe(log_level="warning"))  # the bench runs a daemon, whose starts and stops are no news here
     models = Models(detector=detector, embedder=embedder, threads=threads)
     chosen = [each for each in sets.find(sets.roots(), names or ()) if names or not each.is_for_tuning]
     networks = load_networks(chosen[0].settings(models))
@@ -102,7 +104,7 @@ def score(
     speed = measure(
         clips=[street(os.environ, lambda text: typer.echo(text, err=True))],
         cameras=4,
-        seconds=15,
+        seconds=10,
         max_fps=10,
         detector=detector,
         embedder=embedder,
