@@ -44,6 +44,11 @@ bench: $(DEV)/.ready
 worlds: $(DEV)/.ready
 	$(DEV)/bin/python -m trainer.worlds $(ARGS)
 
+# Cameras and Redis broken on purpose; ARGS=--short takes a minute.
+drill: $(DEV)/.ready
+	$(DEV)/bin/reid-stream drill redis $(ARGS)
+	$(DEV)/bin/reid-stream drill cameras $(ARGS)
+
 score: $(DEV)/.ready
 	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)
 

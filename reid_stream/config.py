@@ -290,7 +290,7 @@ class Observe(Section):
     """TCP port of /metrics, /healthz and /readyz; 0 takes a free one, none turns them off."""
     log: Literal["text", "json"] = "text"
     """How log lines look on the standard error output; json is one object a line."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """info: one line per change of state."""
 
 

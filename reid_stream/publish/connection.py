@@ -212,7 +212,8 @@ def public(address: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    # Within a transaction the library quotes the command, with all it holds; the reason comes after it.
+    text = str(error).strip().rpartition("of pipeline caused error: ")[2]
     return text.splitlines()[0] if text else type(error).__name__
 
 

@@ -61,28 +61,39 @@ class LiveState:
         self._site = site
         self._highest = 0 if keeps_numbers else None
         self._present: dict[CameraId, set[GlobalId]] = {}
+        self._next, self._next_highest = self._present, self._highest
 
     def commands(self, events: Sequence[Event]) -> list[Command]:
-        """Give the commands that bring the keys from before `events` to after them."""
+        """Give the commands that bring the keys from before `events` to after them, however events are put together.
+
+        Until `done` says that they have been carried out, the next call begins from the same state as this one.
+        """
+        self._next = {camera: set(people) for camera, people in self._present.items()}
+        self._next_highest = self._highest
         batch = _Batch()
         for event in events:
             self._apply(event, batch)
         return [*batch.commands(self._site), *self._numbers(batch)]
 
+    def done(self) -> None:
+        """Note that the commands given last have been carried out."""
+        self._present, self._highest = self._next, self._next_highest
+
     def _numbers(self, batch: "_Batch") -> list[Command]:
         if self._highest is None:
             return []
-        given = [int(person.rpartition("-")[2]) for person in batch.first]
+        given = [int(person.rpartition("-")[2]) for person in batch.named]
         if max(given, default=0) <= self._highest:
             return []
-        self._highest = max(given)
-        return [("SET", numbers_key(self._site), self._highest)]
+        self._next_highest = max(given)
+        return [("SET", numbers_key(self._site), max(given))]
 
     def _apply(self, event: Event, batch: "_Batch") -> None:  # noqa: C901 (one case per kind of event)
         match event:
             case IdentityEntered() | IdentitySeen():
                 self._move(event.person, event.camera, True, batch)
-                batch.first[event.person] = min(event.since, batch.first.get(event.person, event.since))
+                batch.named.add(event.person)
+                batch.first.setdefault(event.person, event.since)
                 batch.set(
                     event.person,
                     state=event.state,
@@ -117,21 +128,21 @@ class LiveState:
                 for camera in event.cameras:
                     self._empty(camera, batch)
             case DaemonStopped():
-                for camera in tuple(self._present):
+                for camera in tuple(self._next):
                     self._empty(camera, batch)
             case _:
                 pass
 
     def _where(self, person: GlobalId) -> list[CameraId]:
-        return [camera for camera, people in self._present.items() if person in people]
+        return [camera for camera, people in self._next.items() if person in people]
 
     def _move(self, person: GlobalId, camera: CameraId, is_in: bool, batch: "_Batch") -> None:
-        people = self._present.setdefault(camera, set())
+        people = self._next.setdefault(camera, set())
         (people.add if is_in else people.discard)(person)
         batch.moves[camera, person] = is_in
 
     def _empty(self, camera: CameraId, batch: "_Batch") -> None:
-        self._present.pop(camera, None)
+        self._next.pop(camera, None)
         for key in [key for key in batch.moves if key[0] == camera]:
             del batch.moves[key]
         batch.emptied.add(camera)
@@ -146,6 +157,9 @@ class _Batch:
         self.deleted: set[GlobalId] = set()
         self.fields: dict[GlobalId, dict[str, str | float]] = {}
         self.first: dict[GlobalId, float] = {}
+        """When each person's hash was first written, unless it is there already."""
+        self.named: set[GlobalId] = set()
+        """Everybody who came into view, gone again or not."""
         self.expiring: set[GlobalId] = set()
 
     def set(self, person: GlobalId, **fields: str | float) -> None:

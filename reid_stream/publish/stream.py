@@ -76,6 +76,7 @@ class Stream:
                 faults.append(answer)
         if faults:
             raise faults[0]
+        self._live.done()
         stored = self.stored([row for row, _ in refused])
         return [item for item in refused if item[0].position not in stored], len(stored)
 

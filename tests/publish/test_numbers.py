@@ -40,4 +40,5 @@ def test_a_fast_replay_leaves_the_sites_numbers_alone(tmp_path: Path) -> None:
 def test_the_noted_number_never_falls() -> None:
     live = LiveState("s")
     assert ("SET", numbers_key("s"), 9) in live.commands([entered("s-9", "door")])
+    live.done()
     assert not [command for command in live.commands([entered("s-4", "door")]) if command[0] == "SET"]

@@ -1,0 +1,167 @@
+"""Footage to a daemon that can be run many times at any pace, always with the same events.
+
+Perceive (decoding, detector, tracker, embedder) sees the footage once; what it said is then told to one daemon after
+another: a real one with link, matcher, presence and sink, whose source and first half are this memory.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_stream import __version__
+from reid_stream.assembly import REPLAY_ORIGIN, load_networks, perceive
+from reid_stream.bundle import Embedder
+from reid_stream.config import Publish, Settings
+from reid_stream.daemon import Daemon
+from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.ingest.replay import FastReplay
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.link.inproc import InprocLink
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.metrics import Metrics
+from reid_stream.parts import Sink
+from reid_stream.pipeline import Identify, PerceiveCounts
+from reid_stream.records import CameraId, Frame, Perceived
+
+RUN = "drill"
+"""The run's fixed name, so that the same event has the same id in every run."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What perceive said about a piece of footage."""
+
+    cameras: tuple[CameraId, ...]
+    embedder: Embedder
+    batches: list[list[Perceived]]
+
+
+def watch(settings: Settings, seconds: float) -> Feed:
+    """Run perceive over the first seconds of file cameras.
+
+    Raises:
+        ModelError: a bundle is missing or broken.
+        StreamError: a camera is no readable file.
+    """
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    networks = load_networks(settings)
+    half = perceive(settings, networks, RUN, Metrics())
+    batches = []
+    with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
+        for batch in frames:
+            if batch[0].captured_at - REPLAY_ORIGIN > seconds:
+                break
+            records = half.step(batch)
+            if records:
+                batches.append(records)
+    return Feed(tuple(CameraId(camera.id) for camera in cameras), networks.embedder, batches)
+
+
+def daemon(feed: Feed, settings: Settings, sink: Sink, lasts_s: float) -> Daemon:
+    """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took."""
+    memory = _Memory(feed, lasts_s)
+    bundle = feed.embedder
+    matcher = Matcher(
+        settings.match,
+        settings.site,
+        bundle.hash,
+        verifier=bundle.verifier,
+        calibration=None if bundle.calibration.kind == "none" else bundle.calibration,
+        dim=bundle.dim,
+    )
+    presence = Presence(settings.publish)
+    made = Daemon(
+        run=RUN,
+        version=__version__,
+        source=memory,
+        perceive=memory,
+        identify=Identify(match=matcher.update, present=presence.update),
+        finish=presence.close,
+        link=InprocLink(),
+        sink=sink,
+        metrics=Metrics(),
+        cameras=feed.cameras,
+        heartbeat_s=Publish().heartbeat_s,
+        is_live=False,
+        on_events=lambda _: None,
+        gallery_size=lambda: len(matcher),
+        people_in_view=lambda: presence.people,
+    )
+    memory.told = made
+    return made
+
+
+class Timed:
+    """A sink in front of another that notes how long the daemon had to wait for it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.longest_s = 0.0
+        self._sink = sink
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand on, and take the time."""
+        begin = time.perf_counter()
+        self._sink.publish(events)
+        self.longest_s = max(self.longest_s, time.perf_counter() - begin)
+
+    def close(self, timeout_s: float) -> bool:
+        """Hand on."""
+        return self._sink.close(timeout_s)
+
+
+class _Memory:
+    """Source and first half in one: a batch of empty frames, and what was once seen in it."""
+
+    told: Daemon
+
+    def __init__(self, feed: Feed, lasts_s: float) -> None:
+        self._feed = feed
+        self._step_s = lasts_s / max(1, len(feed.batches))
+        self._next = 0
+        self._begun_at = 0.0
+        self._stop = threading.Event()
+        self.model = feed.embedder.hash
+        self.counts = PerceiveCounts()
+
+    def start(self) -> None:
+        """Let the clock run; the cameras are there."""
+        self._begun_at = time.monotonic()
+        for camera in self._feed.cameras:
+            up = CameraUp(camera=camera, changed_at=REPLAY_ORIGIN, frame_size=(1, 1), codec="memory", clock="file")
+            self.told.camera_changed(up)
+
+    def take(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
+        """Give the next batch when it is due."""
+        if self._next == len(self._feed.batches):
+            end = max(record.seen_at for record in self._feed.batches[-1])
+            for camera in self._feed.cameras:
+                self.told.camera_changed(CameraDown(camera=camera, changed_at=end, reason="the footage has ended"))
+            return None
+        self._stop.wait(max(0.0, self._begun_at + self._next * self._step_s - time.monotonic()))
+        times = {record.camera: record.seen_at for record in self._feed.batches[self._next]}
+        self._next += 1
+        empty = np.zeros((1, 1, 3), np.uint8)
+        return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
+
+    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
+        """Say what was seen then."""
+        self.counts.frames += len(frames)
+        return self._feed.batches[self._next - 1]
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._stop.set()
+
+    @property
+    def stats(self) -> Mapping[CameraId, CameraStats]:
+        """There is nothing to know."""
+        return {}
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Nothing is."""
+        return {}
