@@ -13,6 +13,7 @@ from reid_stream.records import CameraId
 if TYPE_CHECKING:
     from reid_stream.ingest.stats import CameraStats
     from reid_stream.publish.redis_sink import SinkCounters
+    from reid_stream.publish.spool import Spool
 
 
 class Cameras(Protocol):
@@ -40,6 +41,21 @@ class Sending(Protocol):
     @property
     def counters(self) -> "SinkCounters":
         """What became of the events so far."""
+        ...
+
+    @property
+    def away(self) -> str | None:
+        """Why Redis does not serve; none while it does."""
+        ...
+
+    @property
+    def in_memory_only(self) -> int:
+        """Events that found no room on the disk."""
+        ...
+
+    @property
+    def spool(self) -> "Spool":
+        """Where events wait."""
         ...
 
 
@@ -103,8 +119,19 @@ class Scrape(Collector):
         yield _by_cause("observations_rejected", "Observations the matcher could not use.", self._rejected())
         if self._sending is not None:
             counters = self._sending.counters
-            yield GaugeMetricFamily(
-                "reid_stream_events_spooled", "Events that wait for Redis.", value=self._sending.backlog
+            yield _gauge("events_spooled", "Events that wait for Redis.", self._sending.backlog)
+            yield _gauge("redis_up", "1 while Redis takes events.", self._sending.away is None)
+            yield _gauge("spool_bytes", "Room that events take on disk.", self._sending.spool.size_bytes)
+            yield _gauge("spool_bytes_max", "Room that they may take.", self._sending.spool.max_bytes)
+            yield _gauge(
+                "events_in_memory_only",
+                "Events a full disk did not take: a crash loses them.",
+                self._sending.in_memory_only,
+            )
+            yield _by_cause(
+                "events_repeated",
+                "Events sent more than once: found stored already, lost by Redis, or moved behind another writer.",
+                {"found": counters.found, "lost": counters.resent, "moved": counters.moved},
             )
             yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
             yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
@@ -165,6 +192,10 @@ class Scrape(Collector):
 
 def _count(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"reid_stream_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"reid_stream_{name}", text, value=value)
 
 
 def _by_cause(name: str, text: str, counts: Mapping[str, int]) -> Metric:

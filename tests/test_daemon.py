@@ -203,3 +203,19 @@ def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
         ("TrackEnded", "till", 0),
     ]
     assert perceive.counts.unassigned == 1
+
+
+def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> None:
+    daemon = build(ListSource([]), ListSink())
+    daemon.is_live = True
+    daemon._sink_ready = lambda: (True, "on disk, since no connection")
+    assert daemon.healthy() == (True, "ok, 0 of 2 cameras")
+    assert daemon.ready() == (False, "no camera delivers frames (0 of 2)")
+    up = CameraUp(camera=CAMERAS[0], changed_at=1.0, frame_size=(64, 48), codec="h264", clock="rtcp")
+    daemon.camera_changed(up)
+    assert daemon.ready() == (True, "ok, 1 of 2 cameras, events: on disk, since no connection")
+    daemon._sink_ready = lambda: (False, "neither takes events")
+    assert daemon.ready() == (False, "neither takes events")
+    assert daemon.healthy()[0]
+    daemon.camera_changed(CameraDown(camera=CAMERAS[0], changed_at=2.0, reason="rtsp://u:secret@10.0.0.5 is silent"))
+    assert daemon.ready()[0] is False

@@ -2,6 +2,7 @@
 
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.metrics import Metrics, serve
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.redis_sink import SinkCounters
+from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId
 from reid_stream.scrape import Scrape
 
@@ -34,6 +36,14 @@ def test_a_sick_daemon_answers_503_with_the_reason() -> None:
         assert caught.value.read() == b"no camera\n"
 
 
+def test_ready_and_alive_are_two_questions() -> None:
+    with serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok"), lambda: (False, "no camera")) as port:
+        assert _get(f"http://127.0.0.1:{port}/healthz") == "ok\n"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            _get(f"http://127.0.0.1:{port}/readyz")
+        assert (caught.value.code, caught.value.read()) == (503, b"no camera\n")
+
+
 def test_two_daemons_in_one_process_do_not_mix_their_numbers() -> None:
     one, two = Metrics(), Metrics()
     one.observations.inc()
@@ -53,13 +63,15 @@ class _Cameras:
 
 
 class _Sending:
-    def __init__(self) -> None:
-        self.backlog = 0
+    def __init__(self, folder: Path) -> None:
+        self.backlog = self.in_memory_only = 0
+        self.away: str | None = None
         self.counters = SinkCounters()
+        self.spool = Spool(folder, max_bytes=1_000_000)
 
 
-def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked() -> None:
-    cameras, counts, sending, rejected = _Cameras(), PerceiveCounts(), _Sending(), {"vector not finite": 0}
+def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked(tmp_path: Path) -> None:
+    cameras, counts, sending, rejected = _Cameras(), PerceiveCounts(), _Sending(tmp_path), {"vector not finite": 0}
     metrics = Metrics()
     metrics.registry.register(Scrape(cameras=cameras, counts=counts, rejected=lambda: rejected, sending=sending))
     (stats,) = cameras.stats.values()
@@ -69,7 +81,9 @@ def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked() -> None:
     counts.detections, counts.unassigned, counts.crops = 9, 1, 5
     rejected["vector not finite"] = 6
     sending.backlog = 8
-    sending.counters.faults["it is out of memory (maxmemory)"] += 1
+    sending.in_memory_only, sending.away = 12, "no connection"
+    sending.counters.faults["it is out of memory"] += 1
+    sending.counters.resent, sending.counters.moved, sending.counters.found = 13, 14, 15
     sending.counters.dropped["liveness"] += 11
     for name, labels, value in (
         ("frames_read_total", {"camera": "door"}, 7),
@@ -82,7 +96,15 @@ def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked() -> None:
         ("crops_embedded_total", {}, 5),
         ("observations_rejected_total", {"cause": "vector not finite"}, 6),
         ("events_spooled", {}, 8),
-        ("redis_faults_total", {"cause": "it is out of memory (maxmemory)"}, 1),
+        ("redis_faults_total", {"cause": "it is out of memory"}, 1),
         ("events_dropped_total", {"cause": "liveness"}, 11),
+        ("events_in_memory_only", {}, 12),
+        ("events_repeated_total", {"cause": "lost"}, 13),
+        ("events_repeated_total", {"cause": "moved"}, 14),
+        ("events_repeated_total", {"cause": "found"}, 15),
+        ("redis_up", {}, 0),
+        ("spool_bytes", {}, sending.spool.size_bytes),
+        ("spool_bytes_max", {}, 1_000_000),
     ):
         assert metrics.registry.get_sample_value(f"reid_stream_{name}", labels) == value, name
+    sending.spool.close()

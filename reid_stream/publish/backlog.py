@@ -50,6 +50,11 @@ class Backlog:
         """Everything that waits would outlive this process."""
         return not self._loose
 
+    @property
+    def in_memory_only(self) -> int:
+        """How many would not."""
+        return len(self._loose)
+
     def keep(self, taken: list[Item]) -> Counter[str]:
         """Take events in; return how many of what rank were given up for them."""
         if self._loose and time.monotonic() - self._failed_at < self._retry_s:

@@ -146,6 +146,11 @@ class RedisSink:
         """The spool takes what Redis does not."""
         return self._waiting.is_on_disk
 
+    @property
+    def in_memory_only(self) -> int:
+        """Events that found no room on the disk."""
+        return self._waiting.in_memory_only
+
     def ready(self) -> tuple[bool, str]:
         """Is there room for events somewhere, and where."""
         if self._away is None:
@@ -314,7 +319,8 @@ class RedisSink:
 
     def _note_fault(self, error: BaseException) -> None:
         reason = cause(error)
-        self.counters.faults[reason] += 1
+        # What stands in brackets are details, too many for a label.
+        self.counters.faults[reason.partition(" (")[0]] += 1
         self._client.connection_pool.disconnect()
         if self._away != reason:
             _log.warning("redis is away, events wait on disk", reason=reason, waiting=self.backlog)

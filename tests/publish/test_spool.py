@@ -121,6 +121,7 @@ def test_what_was_in_memory_only_goes_to_the_disk_once_it_can(small: Spool) -> N
     waiting.keep([item(3)])
     assert waiting.is_on_disk
     assert small.waiting() == 3
+    assert waiting.in_memory_only == 0
     assert [row.position.ms for row, _ in waiting.take(Position(0, 0))] == [1, 2, 3]
 
 
