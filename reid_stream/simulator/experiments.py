@@ -5,6 +5,7 @@
 Every variant meets the same worlds, so that differences are its own.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,7 +86,11 @@ class Bench:
 
     def worlds(self, looks: Looks) -> list[World]:
         """Make the world of each seed."""
-        return [simulate(self.scenario, looks, seed) for seed in self.seeds]
+        began = time.process_time()
+        worlds = [simulate(self.scenario, looks, seed) for seed in self.seeds]
+        passed, made = time.process_time() - began, sum(world.observations for world in worlds)
+        self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of processor time")
+        return worlds
 
     def run(self, name: str, mind: Mind, worlds: Iterable[World]) -> Variant:
         """Let a matcher meet all worlds."""
