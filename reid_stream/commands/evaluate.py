@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.config import Settings
+    from reid_stream.evaluation.align import Aligned
     from reid_stream.evaluation.recording import Recording
     from reid_stream.evaluation.run import Watched
+    from reid_stream.evaluation.stream import Timeline
 
 
 def evaluate(
@@ -56,9 +58,9 @@ def evaluate(
     named = _files(truth or [])
     console = Console()
     if store is not None:
-        if keep or sweep or lanes:
-            raise ConfigError("--keep, --sweep and --lanes need events: they go with --cameras or --recording")
-        told = _store(store, named, begin or [], console)
+        if keep or sweep:
+            raise ConfigError("--keep and --sweep match again: they go with --cameras or --recording")
+        told = _store(store, named, begin or [], lanes, console)
     else:
         if begin:
             raise ConfigError("--begin is for --store: file cameras have their own times")
@@ -101,7 +103,8 @@ def _footage(
             kept, told["budget"] = _budget(settings, truth, console)
         elif keep is not None or wanted is not None:
             kept = _recorder(truth, name)(settings)
-    watched = watch(settings, truth) if kept is None else rewatch(kept, settings.match)
+    with console.status("replaying the cameras" if kept is None else "matching"):
+        watched = watch(settings, truth) if kept is None else rewatch(kept, settings.match)
     if keep is not None and kept is not None:
         recordings.save(kept, keep)
     scored = figures(watched)
@@ -178,22 +181,33 @@ def _budget(settings: "Settings", truth: Mapping[str, Path], console: "Console")
 
 def _draw(watched: "Watched", path: Path, name: str) -> None:
     from reid_stream.evaluation.align import align
-    from reid_stream.evaluation.lanes import lanes
-    from reid_stream.evaluation.plots import draw_lanes
     from reid_stream.evaluation.stream import boxes_of
-    from reid_stream.evaluation.visits import visits
 
     told = boxes_of(watched.events, watched.cameras)
-    at_once, in_the_end = align(watched.truth, told.at_once), align(watched.truth, told.in_the_end)
-    fps = {camera: line.fps for camera, line in watched.cameras.items()}
-    draw_lanes(lanes(watched.cameras, at_once, in_the_end, visits(at_once, fps)), path, name)
+    _draw_aligned(
+        watched.cameras, align(watched.truth, told.at_once), align(watched.truth, told.in_the_end), path, name
+    )
 
 
-def _store(store: Path, truth: Mapping[str, Path], begin: list[str], console: "Console") -> dict[str, object]:
+def _draw_aligned(
+    cameras: "Mapping[str, Timeline]", at_once: "Aligned", in_the_end: "Aligned", path: Path, name: str
+) -> None:
+    from reid_stream.evaluation.lanes import lanes
+    from reid_stream.evaluation.plots import draw_lanes
+    from reid_stream.evaluation.visits import visits
+
+    found = visits(at_once, {camera: line.fps for camera, line in cameras.items()})
+    draw_lanes(lanes(cameras, at_once, in_the_end, found), path, name)
+
+
+def _store(
+    store: Path, truth: Mapping[str, Path], begin: list[str], drawn: Path | None, console: "Console"
+) -> dict[str, object]:
     """Score a tracklet store; return what is written as JSON."""
     from reid_stream.errors import ConfigError
     from reid_stream.evaluation import report
-    from reid_stream.evaluation.account import account
+    from reid_stream.evaluation.account import account_aligned
+    from reid_stream.evaluation.align import align
     from reid_stream.evaluation.stored import parse_timeline, read_store
     from reid_stream.evaluation.truth import read_truth
 
@@ -203,8 +217,11 @@ def _store(store: Path, truth: Mapping[str, Path], begin: list[str], console: "C
             f"--store needs --truth and --begin of the same cameras, got truth of {', '.join(sorted(truth)) or 'none'}"
             f" and times of {', '.join(sorted(lines)) or 'none'}"
         )
-    found = account(read_truth(truth), read_store(store, lines), {camera: line.fps for camera, line in lines.items()})
+    aligned = align(read_truth(truth), read_store(store, lines))
+    found = account_aligned(aligned, {camera: line.fps for camera, line in lines.items()})
     report.show_accounts([("as stored", found)], console)
+    if drawn is not None:
+        _draw_aligned(lines, aligned, aligned, drawn, store.name)
     return {"as_stored": found}
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from reid_stream import boxes as box_maths
 from reid_stream.assembly import Networks, check_files, perceive
 from reid_stream.config import Camera, Settings
+from reid_stream.detect.zones import Zones
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.recording import Recording, Wire, kept, record, timelines
@@ -87,7 +89,7 @@ def recorded(
 
 
 def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]:
-    """Read the truth of file cameras.
+    """Read the truth of file cameras, as they see it: at the size of `resize`, without those whom zones leave out.
 
     Raises:
         ConfigError: a camera loops, has no truth, or a truth file cannot be one.
@@ -97,17 +99,41 @@ def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]
     if looping := [camera.id for camera in cameras if camera.loop]:
         raise ConfigError(f"footage with truth must end, got loop: true for {', '.join(looping)}")
     check_cameras(list(truth), [camera.id for camera in cameras])
-    lengths = {camera.id: number for camera in cameras if (number := _announced(camera)) is not None}
-    return read_truth(truth, lengths)
+    said = {camera.id: _announced(camera) for camera in cameras}
+    true = read_truth(truth, {camera: about.frames for camera, about in said.items() if about and about.frames})
+    return {camera.id: _as_seen(true[camera.id], camera, said[camera.id]) for camera in cameras}
 
 
-def _announced(camera: Camera) -> int | None:
-    """How many frames a file says it has; none where its format does not say, or it cannot be opened."""
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """What a file says of itself."""
+
+    frames: int | None
+    """None where its format does not say."""
+    size: tuple[int, int]
+    """(width, height) in pixels."""
+
+
+def _announced(camera: Camera) -> _Announced | None:
+    """None where it cannot be opened: the replay will say why."""
     import av
 
     where = address(camera)
     try:
         with av.open(where.secret) as container:
-            return container.streams.video[0].frames or None
+            video = container.streams.video[0]
+            return _Announced(video.frames or None, (video.codec_context.width, video.codec_context.height))
     except (av.FFmpegError, OSError, IndexError):
-        return None  # the replay will say why
+        return None
+
+
+def _as_seen(boxes: Boxes, camera: Camera, about: _Announced | None) -> Boxes:
+    """Bring truth to the camera's own scale, and leave out whom its region and masks leave out."""
+    if about is None or not len(boxes):
+        return boxes
+    size = camera.resize or about.size
+    corners = boxes.boxes * np.tile(np.asarray(size) / np.asarray(about.size), 2)
+    inside = box_maths.clip(corners.astype(np.float32), size)
+    counts = Zones(camera.region, camera.ignore).keep(inside, size)
+    people = tuple(person for person, counted in zip(boxes.people, counts, strict=True) if counted)
+    return Boxes(boxes.frames[counts], people, corners[counts])

@@ -10,10 +10,13 @@ from typer.testing import CliRunner
 
 from reid_stream import configfile
 from reid_stream.cli import app
+from reid_stream.config import Settings
 from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
+from reid_stream.evaluation.footage import truth_for
 from reid_stream.records import Observation
+from tests.evaluation.test_stored import put
 from tests.integration.program import tiny_models, write_cams
 
 
@@ -77,6 +80,28 @@ def test_what_was_kept_is_scored_as_the_cameras_were(scene: Scene, tmp_path: Pat
     assert plot.stat().st_size > 1000
 
 
+def test_a_store_is_scored_as_it_lies(scene: Scene, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the `eval` extra draws")
+    put(tmp_path / "store", "door", 1, [1, 11, 20], "s-1")
+    gt = tmp_path / "gt.txt"
+    gt.write_text("".join(f"{frame},7,0,10,40,80,1,1,1\n" for frame in range(1, 21)))
+    lanes = tmp_path / "lanes.png"
+    words: list[str | Path] = [
+        "--store",
+        tmp_path / "store",
+        "--truth",
+        f"door={gt}",
+        "--begin",
+        "door=100@10",
+        "--lanes",
+        lanes,
+    ]
+    output, figures = scene.said(*words)
+    assert "as stored" in output
+    assert figures["as_stored"]["across"]["hota"] == pytest.approx(1.0)
+    assert lanes.stat().st_size > 1000
+
+
 def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_path: Path) -> None:
     slow = tmp_path / "cams.yaml"
     slow.write_text(scene.cams.read_text().replace(", }", ", max_fps: 2}"))
@@ -84,6 +109,22 @@ def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_pat
     _, figures = scene.said("--cameras", slow, *scene.truth, "--keep", tmp_path / "a.rec")
     assert figures["frames"] == 10
     assert figures["in_the_end"]["across"]["det_re"] > 0.5, "ten frames of forty would be 0.25 at most"
+
+
+def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
+    clip = str(scene.cams.with_name("clip.mp4"))
+    seeing: dict[str, dict[str, Any]] = {
+        "whole": {},
+        "half": {"resize": [160, 120]},
+        "left": {"region": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]},
+        "masked": {"ignore": [[[0.5, 0.5], [1, 0.5], [1, 1], [0.5, 1]]]},
+    }
+    cameras = [{"id": name, "url": clip, **how} for name, how in seeing.items()]
+    gt = scene.cams.with_name("two.txt")
+    gt.write_text("1,1,20,40,40,80,1,1,1\n1,2,240,100,40,100,1,1,1\n")
+    seen = truth_for(Settings.model_validate({"cameras": cameras}), dict.fromkeys(seeing, gt))
+    assert [boxes.people for boxes in seen.values()] == [(1, 2), (1, 2), (1,), (1,)]
+    assert seen["half"].boxes.tolist() == [[10, 20, 30, 60], [120, 50, 140, 100]]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +146,7 @@ def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_pat
         (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "a recording has settled track"),
         (["--recording", "BARE"], "has none; give --truth"),
         (["--store", ".", "--truth", "east=GT"], "--store needs --truth and --begin of the same cameras"),
-        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "go with --cameras or"),
+        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "match again: they go with"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:
