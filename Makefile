@@ -19,7 +19,7 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Whatever environment is active is left alone.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test check fix bench worlds score setup requirements docs clean
+.PHONY: demo test check fix bench worlds simulate score setup requirements docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.demo
@@ -48,6 +48,15 @@ worlds: $(DEV)/.ready
 drill: $(DEV)/.ready
 	$(DEV)/bin/reid-stream drill redis $(ARGS)
 	$(DEV)/bin/reid-stream drill cameras $(ARGS)
+
+# Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
+OUT ?= runs/simulate
+simulate: $(DEV)/.ready
+	$(DEV)/bin/reid-stream simulate dial --calm --json $(OUT)/dial-calm.json --plot $(OUT)/dial-calm.png $(ARGS)
+	$(DEV)/bin/reid-stream simulate dial --json $(OUT)/dial.json --plot $(OUT)/dial.png $(ARGS)
+	$(DEV)/bin/reid-stream simulate ablation --json $(OUT)/ablation.json --plot $(OUT)/ablation.png $(ARGS)
+	$(DEV)/bin/reid-stream bench matcher --json $(OUT)/matcher.json
+	$(DEV)/bin/reid-stream bench day --json $(OUT)/day.json --plot $(OUT)/day.png
 
 score: $(DEV)/.ready
 	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)

@@ -24,6 +24,8 @@ from reid_stream.simulator.world import World, simulate
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Thresholds tried for a matcher without a verification head."""
+_MOST_RATE = 0.003
+"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be taken for somebody."""
 Tell = Callable[[str], None]
 
 
@@ -138,15 +140,27 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
     Args:
         bench: what experiments share.
         looks: of the people that are reported on.
-        tuning: of other people, on whom the cosine threshold of the matcher without a head is chosen.
+        tuning: of other people, on whom the best cosine of a matcher without a head, and the best dial, are chosen.
         match: settings of all other variants.
     """
-    least, notes = _best_cosine(bench, tuning, match)
+    least, by_cosine = _best(
+        bench, tuning, {f"cosine {one:g}": Mind(match.model_copy(update={"similarity": one})) for one in COSINES}
+    )
+    asked, by_rate = _best(
+        bench,
+        tuning,
+        {
+            f"dial {rate:g}": bench.shipped(match.model_copy(update={"false_match_rate": rate}))
+            for rate in RATES
+            if rate <= _MOST_RATE
+        },
+    )
     whole, worlds = bench.shipped(match), bench.worlds(looks)
     raw = Calibration(kind="none", parameters={}, prior=bench.bundle.verifier.train_prior)
     variants = {
-        "as shipped": whole,
-        f"head off (cosine {least:g})": Mind(match.model_copy(update={"similarity": least})),
+        f"as shipped (dial {match.false_match_rate:g})": whole,
+        asked[0]: asked[1],
+        f"head off ({least[0]})": least[1],
         "calibration off": replace(whole, calibration=raw),
         **{
             f"exemplars {count}": replace(whole, settings=match.model_copy(update={"exemplars": count}))
@@ -154,18 +168,18 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
             if count != match.exemplars
         },
     }
-    return bench.experiment("ablation", [bench.run(name, mind, worlds) for name, mind in variants.items()], notes)
+    return bench.experiment(
+        "ablation", [bench.run(name, mind, worlds) for name, mind in variants.items()], [by_cosine, by_rate]
+    )
 
 
-def _best_cosine(bench: Bench, tuning: Looks, match: Match) -> tuple[float, list[str]]:
+def _best(bench: Bench, tuning: Looks, minds: dict[str, Mind]) -> tuple[tuple[str, Mind], str]:
+    """Choose by IDF1 on the tuning people; also say how all of them did."""
     worlds = [simulate(_as_many(bench.scenario, tuning), tuning, seed) for seed in bench.seeds[:2]]
-    scored = {}
-    for least in COSINES:
-        mind = Mind(match.model_copy(update={"similarity": least}))
-        scored[least] = bench.run(f"tuning: cosine {least:g}", mind, worlds).mean("idf1")
-    best = max(scored, key=lambda least: scored[least])
-    listed = ", ".join(f"{least:g}: {value:.3f}" for least, value in scored.items())
-    return best, [f"cosine of the matcher without a head, chosen by IDF1 on the tuning people ({listed})"]
+    scored = {name: bench.run(f"tuning: {name}", mind, worlds).mean("idf1") for name, mind in minds.items()}
+    best = max(scored, key=lambda name: scored[name])
+    listed = ", ".join(f"{name}: {value:.3f}" for name, value in scored.items())
+    return (f"{best}, tuned", minds[best]), f"{best} was chosen by IDF1 on the tuning people ({listed})"
 
 
 def _as_many(scenario: Scenario, looks: Looks) -> Scenario:
