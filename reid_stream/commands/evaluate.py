@@ -1,6 +1,7 @@
 """`reid-stream eval`: score cameras, a recording or a tracklet store against truth: who was followed how well."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
 
     from reid_stream.config import Settings
     from reid_stream.evaluation.align import Aligned
+    from reid_stream.evaluation.budget import Takes
     from reid_stream.evaluation.recording import Recording
     from reid_stream.evaluation.run import Watched
     from reid_stream.evaluation.stream import Timeline
+    from reid_stream.evaluation.sweep import Sweep
 
 
 def evaluate(
@@ -53,85 +56,128 @@ def evaluate(
         raise ConfigError("eval must be given one of --cameras, --recording or --store")
     if plot is not None and sweep is None:
         raise ConfigError("--plot draws the trade-off of --sweep, which is missing")
-    if budget and (recording or store):
-        raise ConfigError("--budget looks at the pictures again: it needs --cameras, without --recording and --store")
     named = _files(truth or [])
     console = Console()
     if store is not None:
-        if keep or sweep:
-            raise ConfigError("--keep and --sweep match again: they go with --cameras or --recording")
+        if keep or sweep or budget:
+            raise ConfigError("--keep, --sweep and --budget match again: they go with --cameras or --recording")
         told = _store(store, named, begin or [], lanes, console)
     else:
+        from reid_stream.evaluation.sweep import parse
+
         if begin:
             raise ConfigError("--begin is for --store: file cameras have their own times")
-        told = _footage(
-            cameras, recording, named, keep, budget=budget, lanes=lanes, sweep=sweep, plot=plot, console=console
-        )
+        chosen = parse(sweep) if sweep is not None else None
+        if recording is not None and chosen is not None and not chosen.is_replayed:
+            raise ConfigError(
+                f"a recording has settled {chosen.section}, so {chosen.setting} cannot be swept over it; sweep match.*"
+                " or give --cameras alone"
+            )
+        told = _footage(_Wanted(cameras, recording, named, keep, budget, lanes, chosen, plot), console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
 
 
-def _footage(
-    cameras: Path | None,
-    recording: Path | None,
-    truth: Mapping[str, Path],
-    keep: Path | None,
-    *,
-    budget: bool,
-    lanes: Path | None,
-    sweep: str | None,
-    plot: Path | None,
-    console: "Console",
-) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be looked at, and what for."""
+
+    cameras: Path | None
+    recording: Path | None
+    truth: Mapping[str, Path]
+    keep: Path | None
+    budget: bool
+    lanes: Path | None
+    sweep: "Sweep | None"
+    plot: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Footage:
+    """What there is to look at."""
+
+    name: str
+    settings: "Settings"
+    kept: "Recording | None"
+    """None where the daemon itself is to look at the cameras."""
+    takes: "Takes | None"
+    """The same with stages made perfect, where a budget is wanted."""
+
+
+def _footage(wanted: _Wanted, console: "Console") -> dict[str, object]:
     """Score file cameras or a recording of them; return what is written as JSON."""
-    from reid_stream.evaluation import recording as recordings
-    from reid_stream.evaluation import report
+    from reid_stream.evaluation import budget, report
     from reid_stream.evaluation.run import figures, rewatch, watch
-    from reid_stream.evaluation.sweep import parse, points
 
-    settings = _settings(cameras)
-    wanted = parse(sweep) if sweep is not None else None
-    kept: Recording | None = None
+    with console.status("looking at the cameras" if wanted.recording is None else "reading the recording"):
+        footage = _look(wanted)
     told: dict[str, object] = {}
-    if recording is not None:
-        kept = _with_truth(recordings.load(recording), truth)
-        name = kept.name
-    else:
-        assert cameras is not None
-        name = settings.site
-        if budget:
-            kept, told["budget"] = _budget(settings, truth, console)
-        elif keep is not None or wanted is not None:
-            kept = _recorder(truth, name)(settings)
-    with console.status("replaying the cameras" if kept is None else "matching"):
-        watched = watch(settings, truth) if kept is None else rewatch(kept, settings.match)
-    if keep is not None and kept is not None:
-        recordings.save(kept, keep)
+    kept, match = footage.kept, footage.settings.match
+    if footage.takes is not None:
+        with console.status("matching with one stage after the other made perfect"):
+            told["budget"] = costs = budget.budget(footage.takes, match)
+        report.show_budget(costs, console)
+    with console.status("the daemon is looking at the cameras" if kept is None else "matching"):
+        watched = watch(footage.settings, wanted.truth) if kept is None else rewatch(kept, match)
     scored = figures(watched)
-    told |= {field: getattr(scored, field) for field in scored.__dataclass_fields__}
+    told |= {field.name: getattr(scored, field.name) for field in fields(scored)}
     report.show(scored, console)
-    if lanes is not None:
-        _draw(watched, lanes, name)
-    if wanted is not None:
-        if recording is not None and not wanted.is_replayed:
-            from reid_stream.errors import ConfigError
-
-            raise ConfigError(
-                f"a recording has settled {wanted.section}, so {wanted.setting} cannot be swept over it; sweep match.*"
-                " or give --cameras alone"
-            )
-
-        def record(with_it: "Settings") -> "Recording":
-            return kept if kept is not None and with_it == settings else _recorder(truth, name)(with_it)
-
-        found = list(points(wanted, settings, record))
-        report.show_sweep(wanted.setting, found, console)
-        told["sweep"] = {"setting": wanted.setting, "points": found}
-        if plot is not None:
-            from reid_stream.evaluation.plots import draw_sweep
-
-            draw_sweep(wanted.setting, found, plot, name)
+    if wanted.lanes is not None:
+        _draw(watched, wanted.lanes, footage.name)
+    if wanted.sweep is not None:
+        told["sweep"] = _sweep(wanted, wanted.sweep, footage, console)
     return told
+
+
+def _look(wanted: _Wanted) -> _Footage:
+    """Get hold of what was or will be perceived."""
+    from reid_stream.evaluation import budget, recording
+    from reid_stream.evaluation.footage import truth_for
+
+    settings = _settings(wanted.cameras)
+    kept: Recording | None = None
+    takes: Takes | None = None
+    if wanted.recording is not None:
+        kept = _with_truth(recording.load(wanted.recording), wanted.truth)
+        takes = replace(budget.load(wanted.recording), ours=kept) if wanted.budget else None
+    elif wanted.budget:
+        takes = budget.take(settings, truth_for(settings, wanted.truth), name=settings.site)
+        kept = takes.ours
+    elif wanted.keep is not None or wanted.sweep is not None:
+        kept = _recorded(settings, wanted)
+    if wanted.keep is not None and takes is not None:
+        budget.save(takes, wanted.keep)
+    elif wanted.keep is not None and kept is not None:
+        recording.save(kept, wanted.keep)
+    return _Footage(kept.name if kept is not None else settings.site, settings, kept, takes)
+
+
+def _recorded(settings: "Settings", wanted: _Wanted) -> "Recording":
+    from reid_stream.evaluation.footage import recorded, truth_for
+
+    return recorded(settings, truth_for(settings, wanted.truth), name=settings.site)
+
+
+def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Console") -> object:
+    """Try the values of a setting; return what is written as JSON."""
+    from reid_stream.evaluation import report
+    from reid_stream.evaluation.sweep import points
+
+    def record(settings: "Settings") -> "Recording":
+        is_there = footage.kept is not None and settings == footage.settings
+        return footage.kept if is_there and footage.kept is not None else _recorded(settings, wanted)
+
+    tried = []
+    with console.status("") as status:
+        for point in points(sweep, footage.settings, record):
+            tried.append(point)
+            status.update(f"{sweep.setting}: {len(tried)} of {len(sweep.values)} values tried")
+    report.show_sweep(sweep.setting, tried, console)
+    if wanted.plot is not None:
+        from reid_stream.evaluation.plots import draw_sweep
+
+        draw_sweep(sweep.setting, tried, wanted.plot, footage.name)
+    return {"setting": sweep.setting, "points": tried}
 
 
 def _settings(cameras: Path | None) -> "Settings":
@@ -144,12 +190,6 @@ def _settings(cameras: Path | None) -> "Settings":
     if cameras is not None:
         return configfile.load(cameras)
     return Settings(cameras=(Camera(id="recorded", url=SecretStr("recorded")),))
-
-
-def _recorder(truth: Mapping[str, Path], name: str) -> "Callable[[Settings], Recording]":
-    from reid_stream.evaluation.footage import recorded, truth_for
-
-    return lambda settings: recorded(settings, truth_for(settings, truth), name=name)
 
 
 def _with_truth(kept: "Recording", truth: Mapping[str, Path]) -> "Recording":
@@ -167,16 +207,6 @@ def _with_truth(kept: "Recording", truth: Mapping[str, Path]) -> "Recording":
     if not kept.truth:
         raise ConfigError(f"a recording must be scored against truth, {kept.name} has none; give --truth CAMERA=FILE")
     return kept
-
-
-def _budget(settings: "Settings", truth: Mapping[str, Path], console: "Console") -> "tuple[Recording, object]":
-    from reid_stream.evaluation import budget, report
-    from reid_stream.evaluation.footage import truth_for
-
-    takes = budget.take(settings, truth_for(settings, truth), name=settings.site)
-    made = budget.budget(takes, settings.match)
-    report.show_budget(made, console)
-    return takes.ours, made
 
 
 def _draw(watched: "Watched", path: Path, name: str) -> None:

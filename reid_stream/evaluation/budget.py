@@ -9,13 +9,16 @@ track's first vector. So the next point is visible before it is worked for.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from reid_stream.assembly import Networks, perceive
 from reid_stream.config import Match, Settings
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation import recording
 from reid_stream.evaluation.align import Boxes, align, matched
 from reid_stream.evaluation.footage import recorded
 from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
@@ -121,6 +124,32 @@ class _Side:
             self.batches.append(Batch(max(record.seen_at for record in records), records))
 
 
+def save(takes: Takes, file: Path) -> None:
+    """Write all takes: ours to `file`, the others beside it."""
+    for name, place in _places(file).items():
+        recording.save(getattr(takes, name), place)
+
+
+def load(file: Path) -> Takes:
+    """Read takes that `save` wrote.
+
+    Raises:
+        ConfigError: one of them is missing or no recording.
+    """
+    places = _places(file)
+    if missing := [place.name for place in places.values() if not place.is_file()]:
+        raise ConfigError(
+            f"an error budget needs {', '.join(missing)} beside {file.name}; eval --cameras --budget --keep writes them"
+        )
+    return Takes(**{name: recording.load(place) for name, place in places.items()})
+
+
+def _places(file: Path) -> dict[str, Path]:
+    """Where each take is kept, as in `site.rec`, `site.true-boxes.rec`."""
+    others = {field.name: file.with_suffix(f".{field.name.replace('_', '-')}.rec") for field in fields(Takes)}
+    return {**others, "ours": file}
+
+
 def budget(takes: Takes, match: Match | None = None) -> Budget:
     """Match and score every take."""
     truth = takes.ours.true_boxes()
@@ -130,11 +159,11 @@ def budget(takes: Takes, match: Match | None = None) -> Budget:
     )
     lines = (
         _line("ours", "ours", "ours", "ours", truth, ours.in_the_end),
-        _line("links by truth", "ours", "ours", "true", truth, linked(truth, ours)),
-        _line("tracks by truth", "ours", "true", "ours", truth, true_tracks.in_the_end),
-        _line("boxes by truth", "true", "ours", "ours", truth, true_boxes.in_the_end),
-        _line("boxes and tracks by truth", "true", "true", "ours", truth, true_both.in_the_end),
-        _line("all by truth, as told", "true", "true", "true", truth, linked(truth, true_both)),
+        _line("true links", "ours", "ours", "true", truth, linked(truth, ours)),
+        _line("true tracks", "ours", "true", "ours", truth, true_tracks.in_the_end),
+        _line("true boxes", "true", "ours", "ours", truth, true_boxes.in_the_end),
+        _line("true boxes and tracks", "true", "true", "ours", truth, true_both.in_the_end),
+        _line("all true, as told", "true", "true", "true", truth, linked(truth, true_both)),
     )
     base, links, tracks, boxes, _, told = (line.across for line in lines)
     losses = [

@@ -89,12 +89,11 @@ def _show_delay(delay: Delay, account: Account, console: Console) -> None:
 
 def show_budget(budget: Budget, console: Console) -> None:
     """Print what each stage costs."""
-    table = _table("error budget", "boxes", "tracks", "links", "HOTA", "AssPr", "AssRe", "IDF1", "in 1 cam")
+    table = _table("error budget", "HOTA", "DetA", "AssPr", "AssRe", "IDF1", "IDF1 in a camera")
     for line in budget.lines:
-        words = ("[green]true[/]" if each == "true" else each for each in (line.boxes, line.tracks, line.links))
         across = line.across
-        values = (across.hota, across.ass_pr, across.ass_re, across.idf1, line.single.idf1)
-        table.add_row(line.what, *words, *(f"{value:.3f}" for value in values))
+        values = (across.hota, across.det_a, across.ass_pr, across.ass_re, across.idf1, line.single.idf1)
+        table.add_row(line.what, *(f"{value:.3f}" for value in values))
     console.print(table)
     first, *others = budget.losses
     console.print(

@@ -59,8 +59,8 @@ def test_where_vectors_say_little_links_are_the_largest_loss() -> None:
     found = budget(Takes(made, made, made, made), Match(similarity=0.6))
     assert (found.losses[0].stage, found.losses[0].idf1 > 0.3) == ("links", True)
     lines = {line.what: line.across for line in found.lines}
-    assert lines["links by truth"] == lines["all by truth, as told"]
-    assert lines["links by truth"].ass_pr == pytest.approx(1.0)
+    assert lines["true links"] == lines["all true, as told"]
+    assert lines["true links"].ass_pr == pytest.approx(1.0)
     # Boxes and tracks were perfect all along, so making them perfect brings nothing.
     assert {loss.stage: (loss.idf1, loss.hota) for loss in found.losses}["boxes"] == (0, 0)
     assert {loss.stage: (loss.idf1, loss.hota) for loss in found.losses}["tracks"] == (0, 0)
@@ -73,4 +73,4 @@ def test_where_people_are_overlooked_boxes_are_the_largest_loss() -> None:
     found = budget(Takes(ours=blind, true_boxes=made, true_tracks=blind, true_both=made), Match(similarity=0.6))
     assert found.losses[0].stage == "boxes"
     lines = {line.what: line.across for line in found.lines}
-    assert lines["links by truth"].det_re < 0.5 < 0.9 < lines["boxes by truth"].det_re
+    assert lines["true links"].det_re < 0.5 < 0.9 < lines["true boxes"].det_re

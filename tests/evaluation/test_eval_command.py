@@ -70,8 +70,9 @@ def test_what_was_kept_is_scored_as_the_cameras_were(scene: Scene, tmp_path: Pat
     assert "largest loss: " in output
     assert lanes.stat().st_size > 1000
     lines = {line["what"]: line["across"] for line in first["budget"]["lines"]}
-    assert lines["all by truth, as told"]["idf1"] >= lines["ours"]["idf1"] == first["in_the_end"]["across"]["idf1"]
-    output, again = scene.said("--recording", kept, "--sweep", "match.similarity=0.2,0.9", "--plot", plot)
+    assert lines["all true, as told"]["idf1"] >= lines["ours"]["idf1"] == first["in_the_end"]["across"]["idf1"]
+    output, again = scene.said("--recording", kept, "--budget", "--sweep", "match.similarity=0.2,0.9", "--plot", plot)
+    assert again["budget"] == first["budget"]
     assert {name: again[name] for name in ("at_once", "in_the_end", "delay")} == {
         name: first[name] for name in ("at_once", "in_the_end", "delay")
     }
@@ -142,11 +143,11 @@ def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
         ),
         (["--cameras", "CAMS", "--plot", "a.png"], "--plot draws the trade-off of --sweep"),
         (["--cameras", "CAMS", "--begin", "east=0@10"], "--begin is for --store"),
-        (["--recording", "REC", "--budget"], "--budget looks at the pictures again"),
+        (["--recording", "REC", "--budget"], "an error budget needs a.true-boxes.rec"),
         (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "a recording has settled track"),
         (["--recording", "BARE"], "has none; give --truth"),
         (["--store", ".", "--truth", "east=GT"], "--store needs --truth and --begin of the same cameras"),
-        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "match again: they go with"),
+        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "match again: they go"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:
