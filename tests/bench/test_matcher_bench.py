@@ -18,7 +18,7 @@ def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
     assert (row.identities, row.exemplars, row.updates) == (200, 2, 25)
     assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms <= row.worst_ms
     assert row.share_of_matmul == pytest.approx(row.matmul_ms / row.p50_ms)
-    assert row.floor_bytes_per_identity == 2 * 4 * row.dim
+    assert row.floor_bytes_per_identity == 2 * 2 * row.dim
 
 
 def test_a_day_is_told_hour_by_hour(tmp_path: Path) -> None:
