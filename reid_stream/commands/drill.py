@@ -17,7 +17,7 @@ app = typer.Typer(
 @app.command()
 def cameras(
     name: Annotated[
-        list[str] | None, typer.Argument(help="reconnect, sick, udp, clock; all of them by default.")
+        list[str] | None, typer.Argument(help="reconnect, sick, udp, crash, clock; all of them by default.")
     ] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,

@@ -1,5 +1,7 @@
 """A server that is killed, frozen and comes back as another: every camera back in time, and nothing left behind.
 
+Memory, threads, sockets and files are those of this process and of the cameras' own, together.
+
 "In time" is twice the longest wait of the backoff, from the moment the server listens again to the first frame.
 """
 
@@ -34,9 +36,9 @@ def run(*, is_short: bool) -> list[Finding]:
             # The first connections fill FFmpeg's and the allocator's pools.
             warm = 1 if is_short else 5
             waits = [_kill(site, server) for _ in range(warm)]
-            before = footprint()
+            before = footprint(*site.processes)
             waits += [_kill(site, server) for _ in range(kills - warm)]
-            after = footprint()
+            after = footprint(*site.processes)
             reconnects = sum(stats.reconnects for stats in site.live.stats.values())
             frozen_s, thawed_s = _freeze(site, server)
             recoded_s = _recode(site, server)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from reid_stream.assembly import Site
 from reid_stream.config import Settings
 from reid_stream.demo import footage
 from reid_stream.drill.report import Finding, at_least, told, within
@@ -43,12 +44,11 @@ def run(*, is_short: bool) -> list[Finding]:
             )
             with whole_daemon(settings, has_networks=not is_short) as (site, events):
                 until(lambda: is_up(site, "a"))
-                (stats,) = site.source.stats.values()
-                until(lambda: stats.clock == "rtcp")
-                before, began = _accounts(stats), time.monotonic()
+                until(lambda: _stats(site).clock == "rtcp")
+                before, began = _accounts(_stats(site)), time.monotonic()
                 time.sleep(seconds)
-                after, passed_s = _accounts(stats), time.monotonic() - began
-                is_running, reconnects = is_up(site, "a"), stats.reconnects
+                after, passed_s = _accounts(_stats(site)), time.monotonic() - began
+                is_running, reconnects = is_up(site, "a"), _stats(site).reconnects
             counts = wire.counts
     accounts = {cause: after[cause] - before[cause] for cause in after}
     expected = passed_s * FPS
@@ -61,6 +61,11 @@ def run(*, is_short: bool) -> list[Finding]:
         at_least(NAME, "... counted as corrupt or lost", accounts["corrupt"] + accounts["lost"], 1, digits=0),
         _sane([event for _, event in events.told]),
     ]
+
+
+def _stats(site: Site) -> CameraStats:
+    (stats,) = site.source.stats.values()
+    return stats
 
 
 def _accounts(stats: CameraStats) -> dict[str, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from reid_stream.config import Camera, Ingest
 from reid_stream.drill import timecode
 from reid_stream.events import CameraDown, CameraUp
+from reid_stream.ingest.isolated import IsolatedCamera
 from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
@@ -35,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What this process holds."""
+    """What a process holds."""
 
     rss_mb: float
     threads: int
@@ -79,6 +80,16 @@ class Watched:
                 return float("inf")
             time.sleep(LOOK_S)
         return time.monotonic() - began
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """Of the cameras that have one of their own, now."""
+        return tuple(
+            pid
+            for thread in self.live.threads
+            if isinstance(thread, IsolatedCamera) and (process := thread.process) is not None
+            if (pid := process.pid) is not None
+        )
 
     def are_up(self, since: float = 0.0) -> bool:
         """Whether all cameras deliver, and came up after `since` (monotonic seconds)."""
@@ -127,9 +138,24 @@ def camera(name: str, url: str, **options: object) -> Camera:
     return Camera.model_validate({"id": name, "url": url, "max_fps": None, **options})
 
 
-def footprint(pid: int | None = None) -> Footprint:
-    """Look at a process, at this one by default (Linux)."""
-    process = Path("/proc") / str(pid or os.getpid())
+def footprint(*others: int) -> Footprint:
+    """Look at this process and others, together (Linux)."""
+    each = [process_footprint(pid) for pid in (os.getpid(), *others)]
+    return Footprint(
+        sum(one.rss_mb for one in each),
+        sum(one.threads for one in each),
+        sum(one.sockets for one in each),
+        sum(one.files for one in each),
+    )
+
+
+def process_footprint(pid: int) -> Footprint:
+    """Look at one process.
+
+    Raises:
+        OSError: it has ended.
+    """
+    process = Path("/proc") / str(pid)
     status = dict(
         line.split(":", 1) for line in (process / "status").read_text(encoding="utf-8").splitlines() if ":" in line
     )

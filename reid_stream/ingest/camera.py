@@ -4,6 +4,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from reid_stream import config
 from reid_stream.errors import StreamError
@@ -11,7 +13,6 @@ from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.address import address
 from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
-from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.interrupt import interrupted_by
 from reid_stream.ingest.losses import Gaps
 from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, RateCap
@@ -24,6 +25,22 @@ LATE_S = 0.5
 """A file's frame that comes this late is left out, so that a slow machine catches up."""
 
 
+class Door(Protocol):
+    """Where a camera's frames go: the inbox, or the way to the process that has it."""
+
+    def put(self, frame: Frame) -> None:
+        """Offer a frame; never blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where an earlier process of the same camera broke off, so that numbers and times go on rising."""
+
+    stats: CameraStats
+    captured_at: float = float("-inf")
+
+
 class CameraThread:
     """A camera from `start` to `stop`. Nothing it meets ends its thread but `stop` and the end of a file."""
 
@@ -31,13 +48,14 @@ class CameraThread:
         self,
         camera: config.Camera,
         settings: config.Ingest,
-        inbox: Inbox,
+        inbox: Door,
         on_change: Callable[[CameraChange], None],
         utc: Callable[[], float] = time.time,
+        begin: Begin | None = None,
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
 
-        `utc` is our own clock, which may be put forward or back at any time.
+        `utc` is our own clock, which may be put forward or back at any time. Without `begin` all counts are 0.
         """
         self._camera = camera
         self._settings = settings
@@ -48,13 +66,13 @@ class CameraThread:
         # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._id = CameraId(camera.id)
-        self._clock = StreamClock()
-        self._sequence = 0
-        self._given_at = float("-inf")
+        self.stats = CameraStats(self._id, name=camera.id, since=time.time()) if begin is None else begin.stats
+        self._given_at = float("-inf") if begin is None else begin.captured_at
+        self._clock = StreamClock(self._given_at)
+        self._sequence = self.stats.read
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
-        self.stats = CameraStats(self._id, name=camera.id, since=time.time())
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -109,6 +127,7 @@ class CameraThread:
         # Also for the name in messages, before anything can fail.
         self.stats.name = address(self._camera).name
         self._state("connecting")
+        self.stats.heard_at = time.monotonic()
         with open_source(self._camera, self._settings) as source:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
@@ -137,6 +156,7 @@ class CameraThread:
     def _take(
         self, source: Source, player: "_Live | _Recorded", heard: Heard, cap: RateCap, convert: Converter
     ) -> None:
+        self.stats.heard_at = time.monotonic()
         self.stats.clock_steps += player.hear(heard)
         self._count_losses(source, player, heard)
         for picture in heard.pictures:
@@ -203,6 +223,7 @@ class CameraThread:
             self._read_rate, self._used_rate = RateMeter(), RateMeter()
         if state != self.stats.state:
             self.stats.state, self.stats.since = state, time.time()
+            self.stats.heard_at = time.monotonic()
 
 
 class _Live:

@@ -49,13 +49,14 @@ class Stamp:
 class StreamClock:
     """The mapping of one live camera, kept over reconnects so that its times go on rising."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: float = float("-inf")) -> None:
+        """`after`: UTC seconds of the last frame of this camera, if there was one."""
         self._least: deque[tuple[int, float]] = deque()
         """(second of arrival, least arrival - stream_s within it)."""
         self._told_offset: float | None = None
         self._camera_offset: float | None = None
         self._stream_s: float | None = None
-        self._at = float("-inf")
+        self._at = after
 
     def restart(self) -> None:
         """Forget the mapping: a new connection counts its timestamps from elsewhere."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from reid_stream import config
 from reid_stream.ingest.camera import CameraThread
 from reid_stream.ingest.inbox import Inbox
+from reid_stream.ingest.isolated import IsolatedCamera
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
 
@@ -23,9 +24,14 @@ class LiveCameras:
         on_change: Callable[[CameraChange], None],
         utc: Callable[[], float] = time.time,
     ) -> None:
+        """`utc`: our own clock, for cameras on threads; those in processes ask the machine's."""
         self.inbox = Inbox()
-        self.threads = tuple(
-            CameraThread(camera, settings, self.inbox, on_change, utc) for camera in cameras if camera.enabled
+        self.threads: tuple[CameraThread | IsolatedCamera, ...] = tuple(
+            IsolatedCamera(camera, settings, self.inbox, on_change)
+            if settings.isolate
+            else CameraThread(camera, settings, self.inbox, on_change, utc)
+            for camera in cameras
+            if camera.enabled
         )
 
     def start(self) -> None:

@@ -14,9 +14,9 @@ State = Literal["connecting", "up", "waiting", "ended", "stopped"]
 CameraChange = CameraUp | CameraDown
 """What a camera tells when it comes, goes, or comes with another size, codec or clock."""
 
-CAUSES = ("rate", "late", "corrupt", "lost")
-"""Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, and never come (lost on
-the way, as a gap in the timestamps tells)."""
+CAUSES = ("rate", "late", "corrupt", "lost", "busy")
+"""Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, never come (lost on the
+way, as a gap in the timestamps tells), and not taken from the camera's own process in time."""
 
 
 @dataclass(slots=True)
@@ -29,6 +29,8 @@ class CameraStats:
     state: State = "connecting"
     since: float = 0.0
     """UTC seconds at which this state began."""
+    heard_at: float = 0.0
+    """Steady seconds (`time.monotonic`, the same in all processes) of the last packet or change of state."""
     reason: str = ""
     """Why it is not up."""
     cause: StreamCause | None = None

@@ -165,8 +165,8 @@ def test_stopping_a_camera_that_is_being_opened_takes_a_moment_only() -> None:
 
 
 def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Path) -> None:
-    with serve_clips({"a": clip}, user="me", password=PASSWORD) as server:
-        inside = server.url("a", user="me", password="s3%20cr%40t%2Fx")
+    with serve_clips({"a": clip, "b": clip}, user="me", password=PASSWORD) as server:
+        inside = server.url("b", user="me", password="s3%20cr%40t%2Fx")
         cameras = [
             camera("right", server.url("a"), username="me", password=PASSWORD),
             camera("udp", inside, transport="udp"),

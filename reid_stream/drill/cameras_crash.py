@@ -1,0 +1,78 @@
+"""A decoder that crashes or hangs: its camera comes back, the others do not notice.
+
+A signal stands for the bug: SIGSEGV is how a native crash ends a process, SIGSTOP leaves it as one that hangs for good.
+"""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from reid_stream.config import Ingest
+from reid_stream.drill.report import Finding, told, within
+from reid_stream.drill.rtsp import serve_clips
+from reid_stream.drill.watched import Watched, camera, watching
+from reid_stream.ingest.isolated import STUCK_S, IsolatedCamera
+
+NAME = "crash"
+FPS = 10
+SETTINGS = Ingest(open_timeout_s=3, read_timeout_s=1.5, backoff_first_s=0.25, backoff_max_s=2)
+BOUND_S = 2 * SETTINGS.backoff_max_s
+_GIVE_UP_S = 30.0
+
+
+def run(*, is_short: bool) -> list[Finding]:
+    """Crash the decoder of one of three cameras 10 times (twice if short), and, if not short, hang it once."""
+    crashes = 2 if is_short else 10
+    lives = dict.fromkeys("abc", f"320x240@{FPS}")
+    stuck: list[Finding] = []
+    with serve_clips({}, lives=lives) as server:
+        with watching([camera(name, server.url(name)) for name in lives], SETTINGS) as site:
+            site.until(site.are_up, _GIVE_UP_S)
+            site.until(lambda: all(stats.clock == "rtcp" for stats in site.live.stats.values()), _GIVE_UP_S)
+            begin = len(site.seen)
+            waits = [_signal(site, signal.SIGSEGV, _GIVE_UP_S) for _ in range(crashes)]
+            reasons = {change.reason for _, change in site.downs("a")}
+            if not is_short:
+                stuck_s = _signal(site, signal.SIGSTOP, _GIVE_UP_S)
+                stuck = [within(NAME, "... after it hung", stuck_s, STUCK_S + BOUND_S, "s")]
+            seen = site.seen[begin:]
+            downs = sum(len(site.downs(name)) for name in "bc")
+            failures = dict(site.stats("a").failures)
+        times = [one.captured_at for one in seen if one.camera == "a"]
+    gaps = [_longest_s([one.captured_at for one in seen if one.camera == name]) for name in "bc"]
+    return [
+        within(NAME, f"back after {crashes} crashes of its decoder, slowest", max(waits), BOUND_S, "s"),
+        *stuck,
+        told(NAME, "... as counted", ", ".join(f"{cause} {count}" for cause, count in failures.items())),
+        Finding(NAME, "... as told", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)),
+        Finding(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
+        within(NAME, "the other cameras: longest time without a frame", max(gaps) * 1e3, 2.5 * 1e3 / FPS, "ms", 0),
+        within(NAME, "... times down", downs, 0, digits=0),
+    ]
+
+
+def _signal(site: Watched, number: signal.Signals, most_s: float) -> float:
+    """Send it to the decoder of `a`; gives the seconds until its next frame, and lets it run for a moment then."""
+    (thread,) = (thread for thread in site.live.threads if thread.stats.camera == "a")
+    assert isinstance(thread, IsolatedCamera)
+    process = thread.process
+    assert process is not None
+    assert process.pid is not None
+    since = time.monotonic()
+    os.kill(process.pid, number)
+    site.until(lambda: site.stats("a").state != "up", most_s)
+    begin = len(site.seen)
+    site.until(lambda: bool(site.of("a", begin)), most_s)
+    back_s = time.monotonic() - since
+    site.until(lambda: len(site.of("a", begin)) > FPS / 2, most_s)
+    return back_s
+
+
+def _longest_s(times: list[float]) -> float:
+    return float(np.diff(times).max()) if len(times) > 1 else float("inf")
+
+
+def _rise(times: list[float]) -> bool:
+    return len(times) > 1 and bool((np.diff(times) > 0).all())
