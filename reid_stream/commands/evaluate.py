@@ -184,11 +184,15 @@ def _settings(cameras: Path | None) -> "Settings":
     """Settings of cams.yaml, or the defaults for a recording, which has its cameras inside."""
     from pydantic import SecretStr
 
-    from reid_stream import configfile
+    from reid_stream import configfile, logs
     from reid_stream.config import Camera, Settings
 
     if cameras is not None:
-        return configfile.load(cameras)
+        settings = configfile.load(cameras)
+        # The daemon is started to be scored: that its files begin and end is no news here.
+        logs.configure(settings.observe.model_copy(update={"log_level": "error"}))
+        logs.hide(settings)
+        return settings
     return Settings(cameras=(Camera(id="recorded", url=SecretStr("recorded")),))
 
 
