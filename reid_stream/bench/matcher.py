@@ -4,8 +4,8 @@
 
 Every size has a process of its own, so that memory is its own, too. The gallery is full, so each stranger who comes
 costs somebody the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
-people), earlier ones go on, with a vector each, and the oldest end. The floor compares each new track once with each person. All times
-are processor time, since others may use the machine, too; `wall` tells the difference.
+people), earlier ones go on, with a vector each, and the oldest end. The floor compares each new track once with each
+person. All times are processor time, since others may use the machine, too; `wall` tells the difference.
 
 Letters: n stored vectors, q queries, d dimensions.
 """
@@ -256,12 +256,12 @@ def _floors(
     flat = faiss.IndexFlatIP(dim)
     flat.add(stored)
     flat_ms = _median_ms(lambda at: flat.search(queries[at], 10), rounds)
-    lists = int(min(1024, max(16, len(stored) ** 0.5)))
+    lists = int(min(1024, max(1, len(stored) // 40), len(stored) ** 0.5))
     ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     learn = np.ascontiguousarray(stored[rng.permutation(len(stored))[: 40 * lists]])
     ivf.train(learn)
     ivf.add(stored)
-    ivf.nprobe = max(1, lists // 32)
+    ivf.nprobe = max(1, lists // 8)
     ivf_ms = _median_ms(lambda at: ivf.search(queries[at], 10), rounds)
     return matmul, flat_ms, ivf_ms, _recall(flat, ivf, queries[: min(rounds, 12)].reshape(-1, dim))
 
