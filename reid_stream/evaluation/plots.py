@@ -137,11 +137,11 @@ def _draw_nobody(axes: "Axes", panel: Panel, foot: float) -> None:
     """Shade the seconds in which boxes were told where nobody is."""
     shade = np.clip(panel.nobody / 2.0, 0, 1)
     for second in np.flatnonzero(shade > 0.02).tolist():
-        axes.add_patch(_rectangle(second, -foot, 1.0, foot - 0.3, color=_INK, alpha=0.12 + 0.5 * shade[second]))
+        axes.add_artist(_rectangle(second, -foot, 1.0, foot - 0.3, color=_INK, alpha=0.12 + 0.5 * shade[second]))
 
 
 def _block(axes: "Axes", start: float, end: float, low: float, height: float, paint: str | Colour) -> None:
-    axes.add_patch(_rectangle(start, low, end - start, height, color=paint))
+    axes.add_artist(_rectangle(start, low, end - start, height, color=paint))
 
 
 def _rectangle(x: float, y: float, width: float, height: float, color: str | Colour, alpha: float = 1.0) -> "Rectangle":

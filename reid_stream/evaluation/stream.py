@@ -54,6 +54,9 @@ class Names:
         """The global ID of each stretch, by now."""
         self._latest: dict[tuple[CameraId, TrackId, str], int] = {}
         self._of: dict[str, set[int]] = defaultdict(set)
+        """Global ID -> the stretches that bear it now."""
+        self._on: dict[tuple[CameraId, TrackId], set[int]] = defaultdict(set)
+        """Track -> its stretches."""
 
     def see(self, event: Seen) -> int:
         """Take in a sighting and return its stretch."""
@@ -63,6 +66,7 @@ class Names:
             stretch = self._latest[key] = len(self.now)
             self.now.append(str(event.person))
             self._of[event.person].add(stretch)
+            self._on[event.camera, event.track].add(stretch)
         return stretch
 
     def correct(self, event: IdentityMerged | IdentitySplit) -> None:
@@ -70,12 +74,8 @@ class Names:
         if isinstance(event, IdentityMerged):
             self._rename(self._of.pop(event.previous, set()), event.person)
             return
-        moved = {(camera, track) for camera, _, track in event.tracks}
-        stretches = {
-            stretch
-            for (camera, track, _), stretch in self._latest.items()
-            if (camera, track) in moved and self.now[stretch] == event.person
-        }
+        tracks = [self._on[camera, track] for camera, _, track in event.tracks]
+        stretches = self._of[event.person].intersection(set().union(*tracks))
         self._of[event.person] -= stretches
         self._rename(stretches, event.into)
 

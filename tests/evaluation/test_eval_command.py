@@ -112,6 +112,14 @@ def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_pat
     assert figures["in_the_end"]["across"]["det_re"] > 0.5, "ten frames of forty would be 0.25 at most"
 
 
+def test_what_is_decided_before_matching_is_looked_at_again_for_each_value(scene: Scene) -> None:
+    output, figures = scene.said("--cameras", scene.cams, *scene.truth, "--sweep", "track.birth_score=0.7,0.95")
+    seeing, blind = (point["figures"]["in_the_end"] for point in figures["sweep"]["points"])
+    assert [point["is_default"] for point in figures["sweep"]["points"]] == [True, False]
+    assert (seeing["people"]["found"], blind["people"]["found"]) == (1, 0), "the detector is sure to 0.9"
+    assert "track.birth_score:" in output
+
+
 def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
     clip = str(scene.cams.with_name("clip.mp4"))
     seeing: dict[str, dict[str, Any]] = {

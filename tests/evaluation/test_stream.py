@@ -58,6 +58,25 @@ def test_what_is_split_off_and_merged_back_ends_where_it_began() -> None:
     assert boxes_of(events, CAMERAS).in_the_end["door"].people == ("s-1", "s-1")
 
 
+def test_a_split_moves_all_that_was_told_of_a_track_however_often_it_changed_its_name() -> None:
+    split = IdentitySplit(
+        person=GlobalId("s-1"),
+        revision=3,
+        into=GlobalId("s-9"),
+        tracks=((CameraId("door"), "r", TrackId(1)),),
+        split_at=14,
+    )
+    events: list[Event] = [
+        entered("s-1", "door"),
+        merged("s-1", "s-5"),
+        entered("s-1", "door", at=11),
+        merged("s-5", "s-1"),
+    ]
+    events += [entered("s-1", "till"), split, entered("s-9", "door", at=12)]
+    told = boxes_of(events, CAMERAS).in_the_end
+    assert (told["door"].people, told["till"].people) == (("s-9", "s-9", "s-9"), ("s-1",))
+
+
 def test_a_frame_told_again_under_a_corrected_name_is_told_once() -> None:
     told = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
     assert told.at_once["door"].people == ("s-2",)
