@@ -118,6 +118,8 @@ class _Ledger:
         self._world = world
         self._person = world.rows.person.tolist()
         self._track = world.rows.track.tolist()
+        self._holds = dict(zip(self._track, self._person, strict=True))
+        """Who was last in a track."""
         camera = world.rows.camera
         self._row = {name: np.flatnonzero(camera == number).tolist() for number, name in enumerate(world.names)}
         self.said: Ints = np.full(len(world), -1, dtype=np.int64)
@@ -151,8 +153,7 @@ class _Ledger:
                 into, tracks = _number(decision.into), {int(track) for _, _, track in decision.tracks}
                 held = self._of[_number(decision.person)]
                 self._rename({stretch for stretch in held if self._whose[stretch] in tracks}, into)
-                row = self._row[decision.observation.camera][decision.observation.sequence]
-                self._name(into, self._person[row])
+                self._name(into, self._holds[min(tracks)])
             case Retirement():
                 self._bury(_number(decision.person))
             case Confirmation():
