@@ -14,6 +14,8 @@ from reid_stream.evaluation.align import Boxes, align
 TWIN_IOU = 0.95
 """Two people of one frame whose boxes overlap more than this are one person drawn twice: the nearest true pair of
 PETS09, TUD-Campus, ADL-Rundle-6 and simulated worlds reaches 0.91."""
+_MOST = 2.0**31
+"""Frames, people and pixels; more is a slip of the hand (two years of footage at 30 frames a second)."""
 _MOST_FAULTS = 8
 """Told of one file; more would only repeat them."""
 
@@ -27,7 +29,11 @@ def read_mot(path: Path) -> Boxes:
     frames: list[int] = []
     people: list[Hashable] = []
     boxes: list[tuple[float, float, float, float]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"MOT text must be text, got bytes that are none ({path}, byte {error.start})") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"({path}, line {number})"
@@ -35,8 +41,10 @@ def read_mot(path: Path) -> Boxes:
             frame, person, left, top, width, height, *rest = (float(field) for field in line.split(","))
         except ValueError as error:
             raise ValueError(f"MOT text needs at least 6 numbers a line, got {line!r} {where}") from error
-        if not np.isfinite([frame, person, left, top, width, height]).all() or frame < 1 or min(width, height) <= 0:
-            raise ValueError(f"MOT text counts frames from 1 and boxes have a width and a height, got {line!r} {where}")
+        if not max(abs(left), abs(top), width, height) <= _MOST or not min(width, height) > 0:
+            raise ValueError(f"boxes of MOT text have a place, a width and a height, got {line!r} {where}")
+        if not (1 <= frame <= _MOST and abs(person) <= _MOST and frame.is_integer() and person.is_integer()):
+            raise ValueError(f"MOT text counts frames from 1 and people by whole numbers, got {line!r} {where}")
         if rest and rest[0] == 0:
             continue
         frames.append(int(frame))

@@ -1,8 +1,11 @@
 """Truth that cannot be one is refused, with what was found and where."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.truth import check_cameras, read_mot, read_truth
@@ -24,6 +27,10 @@ def test_mot_text_is_read_without_what_is_not_counted(truth: Path) -> None:
     [
         ("1,7,10,20,30,40\n1,7,ten\n", r"at least 6 numbers a line, got '1,7,ten' .*line 2"),
         ("0,7,10,20,30,40\n", "frames from 1"),
+        ("1.5,7,10,20,30,40\n", "frames from 1"),
+        ("1e30,7,10,20,30,40\n", "frames from 1"),
+        ("1,7,10,20,9e307,9e307\n", "a width and a height"),
+        ("1,inf,10,20,30,40\n", "people by whole numbers"),
         ("1,7,10,20,0,40\n", "a width and a height"),
         ("1,7,10,20,nan,40\n", "a width and a height"),
         ("1,7,10,20,30,40\n1,7,90,20,30,40\n", "got id 7 2 times in frame 1"),
@@ -37,6 +44,25 @@ def test_what_is_wrong_is_said(truth: Path, text: str, message: str) -> None:
     truth.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_truth({"door": truth}, {"door": 8})
+
+
+@given(st.binary(max_size=200) | st.text(alphabet="0123456789.,-+einfa\n ", max_size=200).map(str.encode))
+def test_whatever_is_in_a_file_is_truth_or_a_fault_that_is_told(content: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "gt.txt"
+        path.write_bytes(content)
+        try:
+            boxes = read_truth({"door": path})["door"]
+        except ConfigError as error:
+            assert str(error)
+        else:
+            assert len(boxes) > 0
+
+
+def test_text_that_is_none_is_told(truth: Path) -> None:
+    truth.write_bytes(b"1,7,10,20,30,40\n\xff\xfe")
+    with pytest.raises(ConfigError, match="must be text, got bytes that are none .*byte 16"):
+        read_truth({"door": truth})
 
 
 def test_all_files_are_looked_at_before_any_fault_is_told(truth: Path, tmp_path: Path) -> None:
