@@ -41,7 +41,7 @@ def read_mot(path: Path) -> Boxes:
             frame, person, left, top, width, height, *rest = (float(field) for field in line.split(","))
         except ValueError as error:
             raise ValueError(f"MOT text needs at least 6 numbers a line, got {line!r} {where}") from error
-        if not max(abs(left), abs(top), width, height) <= _MOST or not min(width, height) > 0:
+        if not all(abs(edge) <= _MOST for edge in (left, top, width, height)) or min(width, height) <= 0:
             raise ValueError(f"boxes of MOT text have a place, a width and a height, got {line!r} {where}")
         if not (1 <= frame <= _MOST and abs(person) <= _MOST and frame.is_integer() and person.is_integer()):
             raise ValueError(f"MOT text counts frames from 1 and people by whole numbers, got {line!r} {where}")

@@ -29,6 +29,7 @@ def test_mot_text_is_read_without_what_is_not_counted(truth: Path) -> None:
         ("0,7,10,20,30,40\n", "frames from 1"),
         ("1.5,7,10,20,30,40\n", "frames from 1"),
         ("1e30,7,10,20,30,40\n", "frames from 1"),
+        ("1,7,10,nan,30,40\n", "a width and a height"),
         ("1,7,10,20,9e307,9e307\n", "a width and a height"),
         ("1,inf,10,20,30,40\n", "people by whole numbers"),
         ("1,7,10,20,0,40\n", "a width and a height"),
