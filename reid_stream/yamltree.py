@@ -71,8 +71,12 @@ def dotted(keys: Keys) -> str:
     return text.removeprefix(".")
 
 
+_ANNOUNCED = re.compile(r"(pass\w*|pwd|secret|token)([\s:=]).*", re.IGNORECASE | re.DOTALL)
+
+
 def redacted(text: str) -> str:
-    """Hide what may be credentials in a URL: all before the last `@`, and the query."""
+    """Hide what may be a secret: of a URL all before the last `@`, and the query; what follows `password:`."""
+    text = _ANNOUNCED.sub(r"\1\2***", text)
     text = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
     return re.sub(r"(://[^?]*)\?.*", r"\1?***", text, flags=re.DOTALL)
 

@@ -231,13 +231,16 @@ def open_source(camera: Camera, settings: Ingest) -> Source:
     except (av.FFmpegError, OSError, ValueError) as error:
         failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
     else:
-        if container.streams.video:
-            stream = container.streams.video[0]
+        stream = next(iter(container.streams.video), None)
+        # Without a decoder there is no context, whatever the library's types say.
+        has_decoder = stream is not None and cast("object", stream.codec_context) is not None
+        if stream is not None and has_decoder:
             # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
             stream.codec_context.thread_count = 1
             return Source(where, container, stream, settings)
         container.close()
-        failure = StreamError(f"{where.name} must hold video, it holds none")
+        found = "it holds none" if stream is None else "it holds some of a kind that FFmpeg cannot decode"
+        failure = StreamError(f"{where.name} must hold video, {found}")
     raise failure
 
 
