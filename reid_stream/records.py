@@ -270,7 +270,6 @@ class Merge:
     similarity: float
     probability: float | None
     at: float
-    observation: Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +283,6 @@ class Split:
     revision: int
     """Of `person`, after the split."""
     at: float
-    observation: Observation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,237 +1,269 @@
-"""Known people's exemplars in one float32 matrix, so that one product compares everybody (pure).
+"""Known people's templates in one float32 matrix, so that one product compares everybody (pure).
 
-Each person has a slot of `exemplars` rows: vectors of good quality that differ from one another. Slots are taken and
-given back; the matrix doubles as the site fills and never holds more than `max_identities` slots. Raw vectors are kept
-beside it (float16), since what is taken off (cameras.py) changes as it is learned.
+Each person has up to `exemplars` views, one a track: the quality-weighted mean of that track's raw vectors (float16,
+since what is taken off, cameras.py, changes as it is learned). When there is no room the two views most alike are found
+and the one of less weight goes, so that what stays is good and differs. A person's row in the matrix is the template of
+all its views (evidence.py), in the verification head's space, so that squared distances are the head's margins.
 
-Letters: s slots in use, e exemplars per slot, t queries, d dimensions.
+Rows are taken and given back; the matrix doubles as the site fills and never holds more than `max_identities`. When a
+camera's shift has moved, rows are made anew little by little, so that no single update pays for all.
+
+Letters: s rows in use, m views of a person, t queries, d dimensions.
 """
+
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from reid_stream.match.cameras import Centring, shifted
+from reid_stream.match.evidence import Template, mean_of
 from reid_stream.records import CameraId, Floats, Ints
 
-NEVER = np.float32(-2)
-"""Similarity to an empty row; below every cosine."""
-_ALIKE = 0.97
-"""Exemplars more alike than this say the same: the better of the two stays."""
+FAR = np.float32(1e9)
+"""Squared distance to a row that nobody has."""
 _STALE = 0.02
-"""Rows are moved anew when their camera's shift has changed by this length; a cosine changes by about as much."""
+"""Rows are made anew when a camera's shift has changed by this length; a cosine changes by about as much."""
+_REFRESH = 24
+"""Rows made anew per update at most."""
 
 
 class Exemplar(msgspec.Struct, frozen=True):
-    """One vector of a person, as kept over restarts."""
+    """One view of a person, as kept over restarts."""
 
     vector: bytes
-    """float16 (d,)."""
+    """float16 (d,): mean of raw unit vectors."""
     quality: float
+    """What it weighs: how many independent vectors it is worth, times their quality."""
     camera: str
     source: int
     """Serial of the track it came from."""
 
 
-class Gallery:
-    """Exemplars of numbered people."""
+class _View:
+    """One track's part in a person."""
 
-    def __init__(self, exemplars: int, max_identities: int) -> None:
+    __slots__ = ("camera", "raw", "source", "weight")
+
+    def __init__(self, raw: npt.NDArray[np.float16], weight: float, camera: CameraId, source: int) -> None:
+        self.raw, self.weight, self.camera, self.source = raw, weight, camera, source
+
+
+class Gallery:
+    """Views of numbered people."""
+
+    def __init__(self, exemplars: int, max_identities: int, fold: Callable[[Floats], Template]) -> None:
         self._e = exemplars
         self._bound = max_identities
-        self._slot: dict[int, int] = {}
+        self._fold = fold
+        self._row: dict[int, int] = {}
+        self._views: dict[int, list[_View]] = {}
         self._person: Ints = np.zeros(0, dtype=np.int64)
         self._free: list[int] = []
         self._used = 0
-        self._cameras: list[CameraId] = []
         self._matrix: Floats = np.zeros((0, 0), dtype=np.float32)
-        self._raw: npt.NDArray[np.float16] = np.zeros((0, 0), dtype=np.float16)
-        self._quality: Floats = np.zeros(0, dtype=np.float32)
-        """0 marks an empty row."""
-        self._camera: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
-        self._source: Ints = np.zeros(0, dtype=np.int64)
+        self._square: Floats = np.zeros(0, dtype=np.float32)
         self._applied: dict[CameraId, Floats] = {}
-        self._floor = np.float32(0)
+        self._stale: list[int] = []
+        self.floor = 0.0
+        """Of the centring in use."""
 
     def __len__(self) -> int:
-        return len(self._slot)
+        return len(self._row)
 
     def __contains__(self, person: int) -> bool:
-        return person in self._slot
+        return person in self._row
 
     @property
     def is_full(self) -> bool:
         """No further person fits."""
-        return len(self._slot) >= self._bound
+        return len(self._row) >= self._bound
 
     @property
     def nbytes(self) -> int:
         """Memory of the vectors."""
-        return self._matrix.nbytes + self._raw.nbytes
+        return self._matrix.nbytes + sum(view.raw.nbytes for views in self._views.values() for view in views)
 
     def people(self) -> Ints:
-        """Return the person of each slot (s,), -1 for a free one; the columns of `similarities`."""
+        """Return the person of each row (s,), -1 for a free one; the columns of `distances`."""
         return self._person[: self._used]
 
-    def similarities(self, queries: Floats) -> Floats:
-        """Return each query's cosine (t, s), on the raw scale, to each slot's nearest exemplar.
+    def row(self, person: int) -> int:
+        """Return a person's row; -1 for nobody of whom there is a view."""
+        return self._row.get(person, -1)
 
-        queries (t, d) are centred unit vectors.
-        """
-        rows = self._used * self._e
-        if rows == 0 or len(queries) == 0:
-            return np.zeros((len(queries), self._used), dtype=np.float32)
-        cosines = self._matrix[:rows] @ np.ascontiguousarray(queries.T)  # (s * e, t)
-        best = cosines.reshape(self._used, self._e, len(queries)).max(axis=1).T
-        best = best * (1 - self._floor) + self._floor
-        return np.where(self._person[: self._used] >= 0, best, NEVER)
+    def distances(self, queries: Sequence[Template]) -> Floats:
+        """Return squared distances (t, s) of templates to everybody's."""
+        if self._used == 0 or len(queries) == 0:
+            return np.full((len(queries), self._used), FAR, dtype=np.float32)
+        products = np.stack([query.vector for query in queries]) @ self._matrix[: self._used].T
+        squares = np.asarray([[query.square] for query in queries], dtype=np.float32)
+        squared = np.maximum(squares + self._square[: self._used] - 2 * products, 0)
+        return np.where(self._person[: self._used] >= 0, squared, FAR)
 
-    def exemplars(self, person: int) -> Floats:
-        """Return the centred exemplars (n, d) of a person."""
-        rows = self._rows(person)
-        return self._matrix[rows[self._quality[rows] > 0]]
+    def template(self, person: int, without: int | None = None) -> Template | None:
+        """Return a person's template, made anew without one source; none if nothing is left."""
+        if without is None:
+            row = self._row.get(person)
+            return None if row is None else Template(self._matrix[row].copy(), float(self._square[row]))
+        views = [view for view in self._views.get(person, ()) if view.source != without]
+        return self._make(views) if views else None
 
-    @property
-    def spread(self) -> float:
-        """Squared distances of raw vectors are those of centred ones times this."""
-        return 1.0 - float(self._floor)
+    def part(self, person: int, sources: Collection[int]) -> Template | None:
+        """Return the template of some sources of a person; none if it has none of them."""
+        views = [view for view in self._views.get(person, ()) if view.source in sources]
+        return self._make(views) if views else None
 
-    def add(self, person: int, vector: Floats, quality: float, camera: CameraId, source: int) -> None:
-        """Offer one raw unit vector (d,); it is kept if it is new or better.
+    def among(self, person: int, sources: Sequence[int]) -> Floats:
+        """Return the products (m, m) of the templates of some sources of a person; greater is more alike."""
+        rows = np.stack([template.vector for s in sources if (template := self.view(person, s)) is not None])
+        return np.asarray(rows @ rows.T, dtype=np.float32)
+
+    def view(self, person: int, source: int) -> Template | None:
+        """Return the template of one source; none if it has none here."""
+        for view in self._views.get(person, ()):
+            if view.source == source:
+                return self._make([view])
+        return None
+
+    def sources(self, person: int) -> list[int]:
+        """Return the serials of the tracks that a person has views of."""
+        return [view.source for view in self._views.get(person, ())]
+
+    def fold(self, raw: Floats, camera: CameraId) -> Template:
+        """Turn the mean (d,) of a camera's raw vectors into a template."""
+        return self._fold(shifted(raw, self._applied.get(camera)))
+
+    def put(self, person: int, raw: Floats, weight: float, camera: CameraId, source: int) -> None:
+        """Set what one source tells of a person: the mean (d,) of its raw unit vectors, and what that weighs.
 
         Raises:
             ValueError: the gallery is full, or the vector has another dimension.
         """
         if self._matrix.shape[1] == 0:
-            self._matrix = np.zeros((0, len(vector)), dtype=np.float32)
-            self._raw = np.zeros((0, len(vector)), dtype=np.float16)
-        if len(vector) != self._matrix.shape[1]:
-            raise ValueError(f"vectors of one gallery must agree, got {len(vector)} beside {self._matrix.shape[1]}")
-        if person not in self._slot:
-            self._take_slot(person)
-        moved = shifted(vector, self._applied.get(camera))
-        row = self._choose_row(self._rows(person), moved, quality)
-        if row is None:
-            return
-        self._matrix[row], self._raw[row] = moved, vector
-        self._quality[row] = max(quality, 1e-3)
-        self._camera[row] = self._camera_index(camera)
-        self._source[row] = source
+            self._matrix = np.zeros((0, len(raw)), dtype=np.float32)
+        if len(raw) != self._matrix.shape[1]:
+            raise ValueError(f"vectors of one gallery must agree, got {len(raw)} beside {self._matrix.shape[1]}")
+        if person not in self._row:
+            self._take_row(person)
+        views = self._views[person]
+        fresh = _View(raw.astype(np.float16), max(weight, 1e-3), camera, source)
+        for index, view in enumerate(views):
+            if view.source == source:
+                views[index] = fresh
+                break
+        else:
+            views.append(fresh)
+            if len(views) > self._e:
+                self._drop_one(views)
+        self._renew(person)
 
     def remove(self, person: int) -> None:
         """Forget a person; nothing happens for an unknown one."""
-        slot = self._slot.pop(person, None)
-        if slot is not None:
-            self._clear(np.arange(slot * self._e, (slot + 1) * self._e))
-            self._person[slot] = -1
-            self._free.append(slot)
+        row = self._row.pop(person, None)
+        if row is not None:
+            del self._views[person]
+            self._matrix[row] = 0
+            self._person[row] = -1
+            self._free.append(row)
 
     def remove_source(self, person: int, source: int) -> None:
         """Forget what one track told of a person."""
-        if person in self._slot:
-            rows = self._rows(person)
-            self._clear(rows[self._source[rows] == source])
+        views = self._views.get(person)
+        if views is None:
+            return
+        views[:] = [view for view in views if view.source != source]
+        if views:
+            self._renew(person)
+        else:
+            self.remove(person)
+
+    def move_source(self, gone: int, into: int, source: int) -> None:
+        """Give what one track told of `gone` to `into`."""
+        for view in self._views.get(gone, ()):
+            if view.source == source:
+                self.remove_source(gone, source)
+                self.put(into, view.raw.astype(np.float32), view.weight, view.camera, source)
+                return
 
     def merge(self, gone: int, into: int) -> None:
-        """Give `gone`'s exemplars to `into` and forget `gone`."""
-        for exemplar in self.export(gone):
-            vector = np.frombuffer(exemplar.vector, dtype=np.float16).astype(np.float32)
-            self.add(
-                into,
-                vector,
-                exemplar.quality,
-                CameraId(exemplar.camera),
-                exemplar.source,
-            )
+        """Give `gone`'s views to `into` and forget `gone`."""
+        for view in self._views.get(gone, [])[:]:
+            self.put(into, view.raw.astype(np.float32), view.weight, view.camera, view.source)
         self.remove(gone)
 
     def export(self, person: int) -> list[Exemplar]:
-        """Return a person's exemplars, raw."""
-        if person not in self._slot:
-            return []
-        rows = self._rows(person)
+        """Return a person's views, raw."""
         return [
-            Exemplar(
-                vector=self._raw[row].tobytes(),
-                quality=float(self._quality[row]),
-                camera=self._cameras[self._camera[row]],
-                source=int(self._source[row]),
-            )
-            for row in rows[self._quality[rows] > 0]
+            Exemplar(view.raw.tobytes(), view.weight, view.camera, view.source) for view in self._views.get(person, ())
         ]
 
+    def load(self, person: int, exemplars: Iterable[Exemplar]) -> None:
+        """Take in views as exported."""
+        for exemplar in exemplars:
+            raw = np.frombuffer(exemplar.vector, dtype=np.float16).astype(np.float32)
+            self.put(person, raw, exemplar.quality, CameraId(exemplar.camera), exemplar.source)
+
     def move(self, centring: Centring) -> None:
-        """Apply what has been learned about the cameras to all rows, where it changed enough to matter."""
-        self._floor = np.float32(centring.floor)
+        """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""
+        self.floor = centring.floor
+        changed = False
         for camera, shift in centring.shifts.items():
             applied = self._applied.get(camera)
-            change = shift if applied is None else shift - applied
-            if float(np.linalg.norm(change)) <= _STALE:
-                continue
-            self._applied[camera] = shift
-            rows = np.flatnonzero((self._camera == self._camera_index(camera)) & (self._quality > 0))
-            if len(rows) == 0:
-                continue
-            self._matrix[rows] = shifted(self._raw[rows].astype(np.float32), shift)
+            if float(np.linalg.norm(shift if applied is None else shift - applied)) > _STALE:
+                self._applied[camera] = shift
+                changed = True
+        if changed:
+            self._stale = list(self._row)
+        for _ in range(min(_REFRESH, len(self._stale))):
+            person = self._stale.pop()
+            if person in self._row:
+                self._renew(person)
 
     def shift_of(self, camera: CameraId) -> Floats | None:
         """Return the shift in use for a camera."""
         return self._applied.get(camera)
 
-    def _rows(self, person: int) -> Ints:
-        slot = self._slot[person]
-        return np.arange(slot * self._e, (slot + 1) * self._e)
+    def _renew(self, person: int) -> None:
+        row = self._row[person]
+        template = self._make(self._views[person])
+        self._matrix[row], self._square[row] = template.vector, template.square
 
-    def _clear(self, rows: Ints) -> None:
-        # A zero row has cosine 0 to everything, which no threshold accepts.
-        self._matrix[rows] = 0
-        self._raw[rows] = 0
-        self._quality[rows] = 0
+    def _make(self, views: list[_View]) -> Template:
+        templates = [self.fold(view.raw.astype(np.float32), view.camera) for view in views]
+        return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])
 
-    def _choose_row(self, rows: Ints, vector: Floats, quality: float) -> int | None:
-        """Return where a vector goes: an empty row, or the worse one of the two most alike; none if that is itself."""
-        taken = self._quality[rows] > 0
-        likeness = self._matrix[rows] @ vector
-        nearest = int(np.argmax(np.where(taken, likeness, NEVER)))
-        if taken[nearest] and likeness[nearest] * (1 - self._floor) + self._floor > _ALIKE:
-            return int(rows[nearest]) if quality > self._quality[rows[nearest]] else None
-        if not taken.all():
-            return int(rows[int(np.argmin(taken))])
-        among = self._matrix[rows] @ self._matrix[rows].T
-        np.fill_diagonal(among, NEVER)
-        a, b = divmod(int(np.argmax(among)), len(rows))
-        if among[a, b] >= likeness[nearest]:
-            return int(rows[a if self._quality[rows[a]] < self._quality[rows[b]] else b])
-        return int(rows[nearest]) if quality > self._quality[rows[nearest]] else None
+    def _centred(self, views: list[_View]) -> Floats:
+        """Return unit vectors (m, d)."""
+        return np.stack([shifted(view.raw.astype(np.float32), self._applied.get(view.camera)) for view in views])
 
-    def _camera_index(self, camera: CameraId) -> int:
-        if camera not in self._cameras:
-            self._cameras.append(camera)
-        return self._cameras.index(camera)
+    def _drop_one(self, views: list[_View]) -> None:
+        rows = self._centred(views)
+        among = rows @ rows.T
+        np.fill_diagonal(among, -2)
+        a, b = divmod(int(np.argmax(among)), len(views))
+        del views[a if views[a].weight < views[b].weight else b]
 
-    def _take_slot(self, person: int) -> None:
+    def _take_row(self, person: int) -> None:
         if self.is_full:
             raise ValueError(f"the gallery must hold at most {self._bound} people, got one more")
         if self._free:
-            slot = self._free.pop()
+            row = self._free.pop()
         else:
-            slot = self._used
+            row = self._used
             self._used += 1
             if self._used > len(self._person):
                 self._grow()
-        self._slot[person] = slot
-        self._person[slot] = person
+        self._row[person] = row
+        self._views[person] = []
+        self._person[row] = person
 
     def _grow(self) -> None:
-        slots = min(self._bound, max(16, 2 * len(self._person)))
-        rows, dim = slots * self._e, self._matrix.shape[1]
-        matrix, raw = (
-            np.zeros((rows, dim), dtype=np.float32),
-            np.zeros((rows, dim), dtype=np.float16),
-        )
-        matrix[: len(self._matrix)], raw[: len(self._raw)] = self._matrix, self._raw
-        self._matrix, self._raw = matrix, raw
-        self._person = np.concatenate([self._person, np.full(slots - len(self._person), -1)])
-        self._quality = np.concatenate([self._quality, np.zeros(rows - len(self._quality), dtype=np.float32)])
-        self._camera = np.concatenate([self._camera, np.zeros(rows - len(self._camera), dtype=np.int32)])
-        self._source = np.concatenate([self._source, np.zeros(rows - len(self._source), dtype=np.int64)])
+        rows = min(self._bound, max(16, 2 * len(self._person)))
+        matrix = np.zeros((rows, self._matrix.shape[1]), dtype=np.float32)
+        matrix[: len(self._matrix)] = self._matrix
+        more = rows - len(self._person)
+        self._matrix = matrix
+        self._person = np.concatenate([self._person, np.full(more, -1)])
+        self._square = np.concatenate([self._square, np.zeros(more, dtype=np.float32)])

@@ -1,11 +1,13 @@
 """Observations of all cameras in, decisions about who is who out (pure).
 
-    observations -> open tracks gather vectors -> one product with the gallery -> one-to-one assignment per camera
-                 -> bind to a known person | found somebody new (provisional) -> confirm | merge | split | retire
+    observations -> open tracks gather vectors -> a template each -> candidates: everybody known, and somebody new
+                 -> one assignment over all open tracks that wait -> bind | somebody new (provisional) -> confirm
+                 -> second thoughts (corrections.py): merge | split -> retire
 
-The law: never one person twice at once on one camera. Tracks seen side by side are apart for good; people seen side by
-side never merge; where two tracks of one person turn out to be side by side, the later one is split off. A track gets
-an answer within `ANSWER_S` of its first vector; where that was too early a Merge corrects it, never silence.
+The law: never one person twice at once on one camera. Tracks seen side by side are apart for good, whoever they are
+given to; where two tracks of one person turn out to be side by side, the one that is less like the rest is split off. A
+track gets an answer within `ANSWER_S` of its first vector; where that was too early a Merge or a Split corrects it,
+never silence.
 
 `Matcher.state` is everything the matcher knows, in one serialisable value.
 """
@@ -14,40 +16,46 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Match as MatchSettings
+from reid_stream.config import Topology as TopologySettings
+from reid_stream.match.assignment import assign
 from reid_stream.match.cameras import CameraShifts, shifted
+from reid_stream.match.candidates import Candidate, Candidates, Unknown
+from reid_stream.match.corrections import Corrections
+from reid_stream.match.evidence import Judge, Redundancy
+from reid_stream.match.gallery import Gallery
 from reid_stream.match.intake import Intake
+from reid_stream.match.newcomers import Newcomers
 from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
 from reid_stream.match.state import State
-from reid_stream.match.tracklet import MAX_PENDING, Tracklet
-from reid_stream.match.verifier import Answer, Judge
+from reid_stream.match.topology import Topology
+from reid_stream.match.tracklet import MAX_PENDING, Stay, Tracklet
 from reid_stream.records import (
     Confirmation,
     Decision,
-    Floats,
     GlobalId,
-    Ints,
-    Merge,
     Observation,
     Perceived,
     Retirement,
     Sighting,
-    Split,
     TrackEnded,
 )
 
 ANSWER_S = 0.9
 """A track with a vector waits no longer than this for a better one before it gets an answer."""
+_CLEAR = 2.0
+"""Log odds above what is asked for that let a first vector alone decide."""
 _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean: somebody who stands about must not become the mean."""
-_REVIEW_FACTOR = 2
-"""A new person may still turn out to be a known one up to so many times `confirm_vectors`."""
-_CANDIDATES = 10
-"""People per track that are weighed with care."""
+_OFTEN = 8
+"""A person is looked at anew with each of so many first vectors of a track, then with every fourth."""
+_SURE = 1.0
+"""Log odds above what is asked for that make a match worth learning the topology from."""
+_OTHERS = 48
+"""People, the latest seen, that a match is set against to learn how two people's stays fall."""
 
 
 class Matcher:
@@ -63,6 +71,7 @@ class Matcher:
         dim: int | None = None,
         state: State | None = None,
         first_number: int = 1,
+        topology: TopologySettings | None = None,
     ) -> None:
         """Begin, or go on from an earlier `state`.
 
@@ -76,16 +85,25 @@ class Matcher:
             first_number: of the first new person; beyond every number ever given on this site.
             state: of an earlier matcher; people known by vectors of another model are left out, their numbers are not
                 used again.
+            topology: what is stated of the cameras; none states nothing and learns all.
         """
         self._settings = settings
         self._site = site
         self._model = model
         self._intake = Intake(model, dim)
         self._judge = Judge(settings, verifier, calibration)
-        self._people = People(settings, first_number)
-        self._gallery = self._people.gallery
+        self._gallery = Gallery(settings.exemplars, settings.max_identities, self._judge.fold)
+        self._people = People(settings, self._gallery, first_number)
         self._cameras = CameraShifts()
         self._tracks = OpenTracks()
+        self.topology = Topology(topology or TopologySettings())
+        """How people get from camera to camera, as far as it is known."""
+        self.unnamed = 0
+        """Observations that were never told of anybody: of tracks that had no vector to their end."""
+        self._newcomers = state.newcomers if state is not None else Newcomers()
+        self._redundancy = state.redundancy if state is not None else Redundancy()
+        self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
+        self._corrections = Corrections(self._people, self._gallery, self._tracks, self._candidates, self._name)
         if state is not None:
             self._restore(state)
 
@@ -101,23 +119,21 @@ class Matcher:
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
         out: list[Decision] = []
-        fresh: set[int] = set()
+        fresh: dict[int, None] = {}
         for record in records:
             if isinstance(record, TrackEnded):
-                self._end(record)
+                self._end(record, now)
             else:
-                self._take(record, fresh)
+                self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
-        self._review(fresh, out)
         self._decide(fresh, now, out)
+        self._corrections.review(self._touched(fresh), now, out)
         for record in records:
             if isinstance(record, Observation):
                 self._tell(record, out)
         self._confirm(fresh, out)
         for tracklet in self._tracks.close(now):
-            if tracklet.person is not None:
-                self._people[tracklet.person].tracks.discard(tracklet.serial)
-                self._people[tracklet.person].in_view.discard(tracklet.serial)
+            self._close(tracklet, now)
         for person in self._people.expired(now):
             self._retire(person, "expired", now, out)
         return out
@@ -133,21 +149,26 @@ class Matcher:
             exemplars={person.number: self._gallery.export(person.number) for person in people},
             tracks=list(self._tracks),
             cameras=self._cameras.state(),
+            topology=self.topology.state(),
+            newcomers=self._newcomers,
+            redundancy=self._redundancy,
         )
         return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
 
     def _restore(self, state: State) -> None:
-        self._people.next_number, self._tracks.next_serial = (
-            state.next_number,
-            state.next_serial,
-        )
+        self._people.next_number = max(state.next_number, self._people.next_number)
+        self._tracks.next_serial = state.next_serial
+        self.topology.restore(state.topology)
         if state.model != self._model:
             return
         self._cameras.restore(state.cameras)
+        self._gallery.move(self._cameras.centring())
+        stays: dict[int, Stay] = {}
         for person in state.people:
             self._people.put(person, state.exemplars.get(person.number, []))
-        self._gallery.move(self._cameras.centring())
+            stays.update((stay.serial, stay) for stay in person.stays)
         for tracklet in state.tracks:
+            tracklet.stay = stays.get(tracklet.serial, tracklet.stay)  # one stay, which its person holds, too
             self._tracks.put(tracklet)
         lengths = (len(e.vector) // 2 for known in state.exemplars.values() for e in known)
         self._intake.dim = next(lengths, self._intake.dim)
@@ -155,186 +176,129 @@ class Matcher:
     def _name(self, number: int) -> GlobalId:
         return GlobalId(f"{self._site}-{number}")
 
-    def _take(self, seen: Observation, fresh: set[int]) -> None:
-        tracklet = self._tracks.see(seen)
+    def _take(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
+        tracklet = self._tracks.see(seen, now)
         if tracklet.person is not None:
-            person = self._people[tracklet.person]
-            person.last_at = max(person.last_at, seen.seen_at)
+            self._people.see(tracklet.person, seen.seen_at, now)
         vector = self._intake.vector(seen)
         if vector is not None:
             tracklet.add(vector, seen.quality)
-            fresh.add(tracklet.serial)
+            fresh[tracklet.serial] = None
             if tracklet.num_vectors <= _LEARN_VECTORS:
                 self._cameras.learn(seen.camera, vector)
             if tracklet.person is not None:
-                self._people.teach(tracklet.person, tracklet, vector, seen.quality)
+                self._people[tracklet.person].num_vectors += 1
+                self._teach(tracklet)
         for other in self._tracks.beside(seen, tracklet):
-            if tracklet.person is not None and other.person is not None:
-                if tracklet.person == other.person:
-                    self._take_away(
-                        max(
-                            tracklet,
-                            other,
-                            key=lambda track: (track.bound_at, track.serial),
-                        )
-                    )
-                else:
-                    self._people.part(tracklet.person, other.person)
+            if tracklet.person is not None and tracklet.person == other.person:
+                self._corrections.take_away(tracklet, other)
 
-    def _end(self, record: TrackEnded) -> None:
+    def _end(self, record: TrackEnded, now: float) -> None:
         tracklet = self._tracks.find(record)
         if tracklet is not None:
-            tracklet.ended_at = record.seen_at
+            tracklet.ended_at, tracklet.heard_at = record.seen_at, now
             if tracklet.person is not None:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
-    def _mean(self, tracklet: Tracklet) -> Floats:
-        mean = tracklet.weights() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-        return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    def _teach(self, tracklet: Tracklet) -> None:
+        """Let a track's person know what the track looks like now."""
+        assert tracklet.person is not None, "only tracks with a person teach"
+        weight = self._redundancy.independent(len(tracklet.vectors)) * tracklet.quality()
+        self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
 
-    def _decide(self, fresh: set[int], now: float, out: list[Decision]) -> None:
-        """Bind the tracks that have no person yet, camera by camera, so that one camera's answer helps the next."""
+    def _decide(self, fresh: dict[int, None], now: float, out: list[Decision]) -> None:
+        """Bind the tracks that have no person yet, those of all cameras at once."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
         waiting = [t for t in waiting if t.serial in fresh or _is_due(t, now)]  # else nothing has changed
-        for camera in sorted({t.camera for t in waiting}):
-            here = [t for t in waiting if t.camera == camera]
-            # Those who are known come first, so that they are in view before anybody is evicted for somebody new.
-            answers = sorted(zip(here, self._assign(here), strict=True), key=lambda pair: pair[1] is None)
-            for tracklet, found in answers:
-                is_due = _is_due(tracklet, now)
-                if found is not None:
-                    person, answer = found
-                    if is_due or answer.evidence >= self._judge.least + self._judge.clear:
-                        self._bind(tracklet, person, answer, now, out)
-                elif is_due or not self._could_be_known(tracklet):
-                    self._found(tracklet, now, out)
+        if not waiting:
+            return
+        unknowns = [
+            Unknown(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
+        ]
+        found = self._candidates.find(unknowns)
+        gains = {
+            (row, candidate.person): candidate.margin
+            for row, candidates in enumerate(found)
+            for candidate in candidates
+            if _is_due(waiting[row], now) or candidate.margin >= _CLEAR
+        }
+        conflicts = {
+            (a, b) for a in range(len(waiting)) for b in range(a + 1, len(waiting)) if self._conflict(waiting, a, b)
+        }
+        left = []
+        for row, person in enumerate(assign(gains, conflicts, len(waiting))):
+            if person is not None:
+                self._bind(waiting[row], person, next(c for c in found[row] if c.person == person), now, out)
+            elif _is_due(waiting[row], now) or not self._could_be_known(unknowns[row]):
+                left.append(row)
+        self._begin(left, waiting, unknowns, now, out)
 
-    def _could_be_known(self, tracklet: Tracklet) -> bool:
+    def _begin(
+        self, left: list[int], waiting: list[Tracklet], unknowns: list[Unknown], now: float, out: list[Decision]
+    ) -> None:
+        """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
+        groups: list[list[int]] = []
+        for row in left:
+            best: list[int] | None = None
+            most = self._candidates.asked
+            for group in groups:
+                if any(self._conflict(waiting, row, other) for other in group):
+                    continue
+                alike = sum(self._candidates.together(unknowns[row], unknowns[o]) for o in group) / len(group)
+                if alike > most:
+                    best, most = group, alike
+            if best is None:
+                groups.append([row])
+            else:
+                best.append(row)
+        for group in groups:
+            self._found([waiting[row] for row in group], now, out)
+
+    def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
+        """Say whether two tracks cannot be one person."""
+        one, other = waiting[a].stay, waiting[b].stay
+        return other.serial in one.apart or self.topology.excludes(one, other)
+
+    def _could_be_known(self, unknown: Unknown) -> bool:
         """Say whether there is anybody that a first vector could belong to."""
-        return len(self._people) > sum(number in self._people for number in self._tracks.forbidden(tracklet))
+        return len(self._people) > sum(number in self._people for number in unknown.forbidden)
 
-    def _assign(self, here: list[Tracklet]) -> list[tuple[int, Answer] | None]:
-        """Pair tracks of one camera with known people, one to one, for the greatest sum of evidence."""
-        found: list[tuple[int, Answer] | None] = [None] * len(here)
-        people = self._gallery.people()
-        cosines = self._gallery.similarities(np.stack([self._mean(t) for t in here]))
-        gain: dict[tuple[int, int], Answer] = {}
-        for row, tracklet in enumerate(here):
-            for answer, person in self._candidates(tracklet, cosines[row], people, self._tracks.forbidden(tracklet)):
-                gain[row, person] = answer
-        columns = sorted({person for _, person in gain})
-        if not columns:
-            return found
-        table = np.zeros((len(here), len(columns)))
-        for (row, person), answer in gain.items():
-            table[row, columns.index(person)] = answer.evidence - self._judge.least + 1e-6
-        rows, picked = linear_sum_assignment(table, maximize=True)
-        for row, column in zip(rows.tolist(), picked.tolist(), strict=True):
-            if table[row, column] > 0:
-                found[row] = (columns[column], gain[row, columns[column]])
-        return found
-
-    def _candidates(
-        self, tracklet: Tracklet, cosines: Floats, people: Ints, forbidden: set[int]
-    ) -> list[tuple[Answer, int]]:
-        """Return the people a track may be, best first."""
-        near = np.flatnonzero(cosines >= self._judge.candidates)
-        if len(near) > _CANDIDATES:
-            near = near[np.argsort(-cosines[near], kind="stable")[:_CANDIDATES]]
-        answers = []
-        vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-        for slot in near:
-            person = int(people[slot])
-            if person in forbidden:
-                continue
-            exemplars = self._gallery.exemplars(person)
-            answer = self._judge.weigh(float(cosines[slot]), vectors, exemplars, self._gallery.spread)
-            if answer.evidence >= self._judge.least:
-                answers.append((answer, person))
-        return sorted(answers, key=lambda pair: (-pair[0].evidence, pair[1]))
-
-    def _bind(self, tracklet: Tracklet, number: int, answer: Answer | None, now: float, out: list[Decision]) -> None:
+    def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float, out: list[Decision]) -> None:
         person = self._people[number]
         tracklet.person, tracklet.bound_at = number, now
-        if answer is not None:
-            tracklet.similarity = min(1.0, answer.similarity)
-            tracklet.probability = answer.probability
+        if found is not None:
+            tracklet.similarity, tracklet.probability = found.similarity, found.probability
         person.tracks.add(tracklet.serial)
-        person.last_at = max(person.last_at, tracklet.last_at)
+        self._people.give(tracklet.stay, number)
+        self._people.see(number, tracklet.stay.last_at, now)
         if tracklet.ended_at is None:
             person.in_view.add(tracklet.serial)
-        for other in self._tracks.forbidden(tracklet):
-            self._people.part(number, other)
-        for (quality, _), vector in zip(tracklet.vectors, tracklet.matrix(), strict=True):
-            self._people.teach(number, tracklet, vector, quality)
+        person.num_vectors += tracklet.num_vectors
+        self._teach(tracklet)
         if tracklet.split_from is not None and tracklet.split_from in self._people:
-            out.append(
-                Split(
-                    person=self._name(tracklet.split_from),
-                    into=self._name(number),
-                    tracks=((tracklet.camera, tracklet.run, tracklet.track),),
-                    revision=self._people[tracklet.split_from].revision,
-                    at=tracklet.last_at,
-                    observation=_latest(tracklet),
-                )
-            )
+            out.append(self._corrections.split(self._people[tracklet.split_from], number, [tracklet.stay]))
         tracklet.split_from = None
 
-    def _found(self, tracklet: Tracklet, now: float, out: list[Decision]) -> None:
-        """Make a track somebody new; the longest unseen person goes if the gallery is full."""
+    def _found(self, tracklets: Sequence[Tracklet], now: float, out: list[Decision]) -> None:
+        """Make tracks somebody new; the longest unseen person goes if the gallery is full."""
         has_room, evicted = self._people.make_room()
         if evicted is not None:
             self._retire(evicted, "gallery full", now, out)
-        if has_room:  # else everybody is in view, and the track stays unnamed until somebody leaves
-            person = self._people.new(tracklet.first_at, tracklet.last_at)
+        if not has_room:
+            return  # everybody is in view, and the tracks stay unnamed until somebody leaves
+        first, last = min(t.stay.first_at for t in tracklets), max(t.stay.last_at for t in tracklets)
+        person = self._people.new(first, last, now)
+        for tracklet in tracklets:
             self._bind(tracklet, person.number, None, now, out)
 
-    def _review(self, fresh: set[int], out: list[Decision]) -> None:
-        """Merge new people whose later vectors show that they are known."""
-        for serial in sorted(fresh):
-            tracklet = self._tracks[serial]
-            if tracklet.person is None or tracklet.num_vectors < 2:
-                continue
-            person = self._people[tracklet.person]
-            if person.num_vectors > _REVIEW_FACTOR * self._settings.confirm_vectors:
-                continue
-            forbidden = self._tracks.forbidden(tracklet) | person.apart | {person.number}
-            cosines = self._gallery.similarities(self._mean(tracklet)[None])[0]
-            found = self._candidates(tracklet, cosines, self._gallery.people(), forbidden)
-            older = [(answer, number) for answer, number in found if number < person.number]
-            if older:
-                self._merge(person, self._people[older[0][1]], older[0][0], tracklet, out)
-
-    def _merge(self, gone: Person, into: Person, answer: Answer, tracklet: Tracklet, out: list[Decision]) -> None:
-        self._people.merge(gone, into)
-        self._tracks.rename(gone.number, into.number)
-        tracklet.similarity, tracklet.probability = (
-            min(1.0, answer.similarity),
-            answer.probability,
-        )
-        out.append(
-            Merge(
-                gone=self._name(gone.number),
-                into=self._name(into.number),
-                revision=into.revision,
-                similarity=min(1.0, answer.similarity),
-                probability=answer.probability,
-                at=tracklet.last_at,
-                observation=_latest(tracklet),
-            )
-        )
-
-    def _take_away(self, tracklet: Tracklet) -> None:
-        """Take a track from its person, who is seen beside it; it gets another in this very update."""
-        if tracklet.person is None:
-            return
-        person = self._people[tracklet.person]
-        person.tracks.discard(tracklet.serial)
-        person.in_view.discard(tracklet.serial)
-        person.revision += 1
-        self._gallery.remove_source(person.number, tracklet.serial)
-        tracklet.split_from = person.number if tracklet.split_from is None else tracklet.split_from
-        tracklet.person = tracklet.similarity = tracklet.probability = None
+    def _touched(self, fresh: dict[int, None]) -> list[int]:
+        """Return the people to be looked at anew, since one of their tracks has changed enough."""
+        tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
+        return [
+            track.person
+            for track in tracks
+            if track.person is not None and (track.num_vectors <= _OFTEN or track.num_vectors % 4 == 0)
+        ]
 
     def _tell(self, seen: Observation, out: list[Decision]) -> None:
         tracklet = self._tracks.find(seen)
@@ -342,6 +306,7 @@ class Matcher:
             return
         tracklet.pending.append(seen)
         if tracklet.person is None:
+            self.unnamed += len(tracklet.pending[:-MAX_PENDING])
             del tracklet.pending[:-MAX_PENDING]
             return
         person = self._people[tracklet.person]
@@ -358,19 +323,41 @@ class Matcher:
             )
         tracklet.pending.clear()
 
-    def _confirm(self, fresh: set[int], out: list[Decision]) -> None:
+    def _confirm(self, fresh: dict[int, None], out: list[Decision]) -> None:
         """Believe people with enough vectors."""
-        for serial in sorted(fresh):
-            if serial not in self._tracks:
-                continue  # its person was evicted in this very update
-            tracklet = self._tracks[serial]
-            if tracklet.person is None:
-                continue
+        for serial in fresh:
+            tracklet = self._tracks.get(serial)
+            if tracklet is None or tracklet.person is None:
+                continue  # its person was evicted in this very update, or there is no room for one
             person = self._people[tracklet.person]
             if person.state == "provisional" and person.num_vectors >= self._settings.confirm_vectors:
                 person.state = "confirmed"
-                seen = _latest(tracklet)
-                out.append(Confirmation(self._name(person.number), person.revision, seen.seen_at, seen))
+                assert tracklet.last is not None, "a track is made by an observation"
+                out.append(
+                    Confirmation(self._name(person.number), person.revision, tracklet.last.seen_at, tracklet.last)
+                )
+
+    def _close(self, tracklet: Tracklet, now: float) -> None:
+        """Let go of a track, and learn what it tells of all tracks."""
+        if tracklet.person is None:
+            self.unnamed += len(tracklet.pending)
+            return
+        person = self._people[tracklet.person]
+        person.tracks.discard(tracklet.serial)
+        person.in_view.discard(tracklet.serial)
+        if not tracklet.vectors:
+            return
+        mean = tracklet.shares() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
+        self._redundancy.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
+        earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
+        self._newcomers.learn(is_new=not earlier)
+        if earlier and self._corrections.looks(person, tracklet.stay) >= self._candidates.asked + _SURE:
+            others = [
+                before
+                for other in self._people.latest(_OTHERS)
+                if other is not person and (before := other.before(tracklet.stay)) is not None
+            ]
+            self.topology.learn(person.before(tracklet.stay), tracklet.stay, others, now)
 
     def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
         self._tracks.forget(person.number)
@@ -379,10 +366,5 @@ class Matcher:
 
 def _is_due(tracklet: Tracklet, now: float) -> bool:
     """Say whether a track must get an answer, be it by what little is known."""
-    waited = max(now, tracklet.last_at) - tracklet.first_at
+    waited = max(now, tracklet.stay.last_at) - tracklet.stay.first_at
     return tracklet.num_vectors > 1 or tracklet.ended_at is not None or waited >= ANSWER_S
-
-
-def _latest(tracklet: Tracklet) -> Observation:
-    assert tracklet.last is not None, "a track is made by an observation"
-    return tracklet.last

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from reid_stream.match.tracklet import Key, Tracklet, are_apart
+from reid_stream.match.tracklet import Key, Stay, Tracklet, are_apart
 from reid_stream.records import Box, CameraId, Observation, TrackEnded
 
 _LINGER_S = 10.0
@@ -32,34 +32,34 @@ class OpenTracks:
     def __contains__(self, serial: int) -> bool:
         return serial in self._tracks
 
+    def get(self, serial: int) -> Tracklet | None:
+        """Return an open track; none if it is over."""
+        return self._tracks.get(serial)
+
     def put(self, tracklet: Tracklet) -> None:
         """Take in a track as known from elsewhere."""
         self._tracks[tracklet.serial] = tracklet
-        self._serials[tracklet.key] = tracklet.serial
+        self._serials[tracklet.stay.key] = tracklet.serial
 
     def find(self, seen: Observation | TrackEnded) -> Tracklet | None:
         """Return the track of a record, if it is open."""
         serial = self._serials.get((seen.run, seen.camera, seen.track))
         return None if serial is None else self._tracks[serial]
 
-    def see(self, seen: Observation) -> Tracklet:
+    def see(self, seen: Observation, now: float) -> Tracklet:
         """Return the track of an observation, opened if it is new, with its times brought up to date."""
         tracklet = self.find(seen)
         if tracklet is None:
-            tracklet = Tracklet(
-                self.next_serial,
-                seen.run,
-                seen.camera,
-                seen.track,
-                seen.seen_at,
-                seen.seen_at,
-            )
+            stay = Stay(self.next_serial, seen.run, seen.camera, seen.track, seen.seen_at, seen.seen_at)
+            tracklet = Tracklet(stay, now)
             self.next_serial += 1
             self.put(tracklet)
-        if tracklet.last is None or seen.seen_at >= tracklet.last_at:
+        tracklet.heard_at = now
+        stay = tracklet.stay
+        if tracklet.last is None or seen.seen_at >= stay.last_at:
             tracklet.last = msgspec.structs.replace(seen, vector=None)
-        tracklet.last_at = max(tracklet.last_at, seen.seen_at)
-        tracklet.first_at = min(tracklet.first_at, seen.seen_at)
+        stay.last_at = max(stay.last_at, seen.seen_at)
+        stay.first_at = min(stay.first_at, seen.seen_at)
         return tracklet
 
     def beside(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
@@ -73,18 +73,13 @@ class OpenTracks:
         new = []
         for serial, box in boxes.items():
             other = self._tracks.get(serial)
-            if other is None or other is tracklet or serial in tracklet.apart or not are_apart(seen.box, box):
+            if other is None or other is tracklet or serial in tracklet.stay.apart or not are_apart(seen.box, box):
                 continue
-            tracklet.apart.add(serial)
-            other.apart.add(tracklet.serial)
+            tracklet.stay.apart.add(serial)
+            other.stay.apart.add(tracklet.serial)
             new.append(other)
         boxes[tracklet.serial] = seen.box
         return new
-
-    def forbidden(self, tracklet: Tracklet) -> set[int]:
-        """Return the people a track cannot be, since they were seen beside it."""
-        people = {self._tracks[serial].person for serial in tracklet.apart if serial in self._tracks}
-        return {person for person in people if person is not None} | tracklet.apart_people
 
     def rename(self, gone: int, into: int) -> None:
         """Let the tracks of `gone` be `into`'s."""
@@ -93,34 +88,20 @@ class OpenTracks:
                 tracklet.person = into
             if tracklet.split_from == gone:
                 tracklet.split_from = into
-            if gone in tracklet.apart_people:
-                tracklet.apart_people.discard(gone)
-                tracklet.apart_people.add(into)
 
     def forget(self, person: int) -> None:
         """Drop everything about a person who is no longer known; such a person has no track in view."""
         for tracklet in list(self._tracks.values()):
-            tracklet.apart_people.discard(person)
             if tracklet.person == person:
                 self._remove(tracklet)
 
     def close(self, now: float) -> list[Tracklet]:
         """Remove and return the tracks that ended long enough ago, or whose camera fell silent."""
-        done = [
-            t
-            for t in self._tracks.values()
-            if (t.ended_at is not None and now - t.ended_at > _LINGER_S) or now - t.last_at > _SILENT_S
-        ]
+        done = [t for t in self._tracks.values() if now - t.heard_at > (_SILENT_S if t.ended_at is None else _LINGER_S)]
         for tracklet in done:
             self._remove(tracklet)
         return done
 
     def _remove(self, tracklet: Tracklet) -> None:
         del self._tracks[tracklet.serial]
-        del self._serials[tracklet.key]
-        for serial in tracklet.apart:
-            other = self._tracks.get(serial)
-            if other is not None:
-                other.apart.discard(tracklet.serial)
-                if tracklet.person is not None:
-                    other.apart_people.add(tracklet.person)
+        del self._serials[tracklet.stay.key]

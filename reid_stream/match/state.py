@@ -3,8 +3,11 @@
 import msgspec
 
 from reid_stream.match.cameras import CameraState
+from reid_stream.match.evidence import Redundancy
 from reid_stream.match.gallery import Exemplar
+from reid_stream.match.newcomers import Newcomers
 from reid_stream.match.people import Person
+from reid_stream.match.topology import TopologyState
 from reid_stream.match.tracklet import Tracklet
 
 
@@ -18,3 +21,6 @@ class State(msgspec.Struct):
     exemplars: dict[int, list[Exemplar]]
     tracks: list[Tracklet]
     cameras: dict[str, CameraState]
+    topology: TopologyState = msgspec.field(default_factory=lambda: TopologyState(0.0, {}))
+    newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
+    redundancy: Redundancy = msgspec.field(default_factory=Redundancy)

@@ -1,7 +1,4 @@
-"""What is known of one open track: its vectors, when and beside whom it was seen, and whose it is (pure).
-
-One bad crop must not decide, so a track is compared by the quality-weighted mean of all its vectors.
-"""
+"""What is known of one open track: its vectors, when and beside whom it was seen, and whose it is (pure)."""
 
 import msgspec
 import numpy as np
@@ -17,8 +14,8 @@ MAX_PENDING = 64
 """Observations held back until it is decided who they are; the oldest go first."""
 
 
-class Tracklet(msgspec.Struct):
-    """One open track."""
+class Stay(msgspec.Struct):
+    """One track's time on one camera; a person keeps it when the track is long over."""
 
     serial: int
     """Names the track within the matcher; rises with time of birth."""
@@ -27,6 +24,23 @@ class Tracklet(msgspec.Struct):
     track: TrackId
     first_at: float
     last_at: float
+    apart: set[int] = set()
+    """Serials of tracks seen beside it at the same instant: somebody else."""
+    moves: int = 0
+    """How often it was given to another person."""
+
+    @property
+    def key(self) -> Key:
+        """What its observations name it by."""
+        return self.run, self.camera, self.track
+
+
+class Tracklet(msgspec.Struct):
+    """One open track."""
+
+    stay: Stay
+    heard_at: float
+    """`now` of the update that last brought something of it; clocks of cameras play no part."""
     ended_at: float | None = None
     person: int | None = None
     bound_at: float = 0.0
@@ -36,10 +50,6 @@ class Tracklet(msgspec.Struct):
     """(quality, float16 unit vector), the best `MAX_VECTORS`."""
     num_vectors: int = 0
     """All it ever had."""
-    apart: set[int] = set()
-    """Serials of open tracks seen beside it at the same instant: somebody else."""
-    apart_people: set[int] = set()
-    """People of ended tracks seen beside it."""
     last: Observation | None = None
     """Its latest observation, without the vector."""
     pending: list[Observation] = []
@@ -48,9 +58,14 @@ class Tracklet(msgspec.Struct):
     """Person it was just taken from, until it has another."""
 
     @property
-    def key(self) -> Key:
-        """What its observations name it by."""
-        return self.run, self.camera, self.track
+    def serial(self) -> int:
+        """Of its stay."""
+        return self.stay.serial
+
+    @property
+    def camera(self) -> CameraId:
+        """Of its stay."""
+        return self.stay.camera
 
     def add(self, vector: Floats, quality: float) -> None:
         """Remember a unit vector (d,) if it is among the best."""
@@ -61,12 +76,26 @@ class Tracklet(msgspec.Struct):
 
     def matrix(self) -> Floats:
         """Return the vectors (n, d)."""
-        return np.stack([np.frombuffer(data, dtype=np.float16) for _, data in self.vectors]).astype(np.float32)
+        data = b"".join(data for _, data in self.vectors)
+        return np.frombuffer(data, dtype=np.float16).reshape(len(self.vectors), -1).astype(np.float32)
 
-    def weights(self) -> Floats:
-        """Return how much each vector counts (n,), summing to 1."""
+    def shares(self) -> Floats:
+        """Return how much each vector counts (n,), summing to 1: by its quality."""
         quality = np.asarray([quality for quality, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
         return np.asarray(quality / quality.sum(), dtype=np.float32)
+
+    def mean(self) -> Floats:
+        """Return the mean (d,) of the vectors by quality, as they came: raw."""
+        return np.asarray(self.shares() @ self.matrix(), dtype=np.float32)
+
+    def quality(self) -> float:
+        """Return the mean quality of the vectors."""
+        return sum(quality for quality, _ in self.vectors) / max(1, len(self.vectors))
+
+
+def by_time(stay: Stay) -> tuple[float, int]:
+    """Return what stays are put in order by."""
+    return stay.first_at, stay.serial
 
 
 def are_apart(a: Box, b: Box) -> bool:

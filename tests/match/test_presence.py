@@ -75,7 +75,7 @@ def test_two_cameras_are_two_visits() -> None:
 def test_a_merge_ends_the_visits_of_the_one_id_and_goes_on_with_the_other() -> None:
     presence = Presence(Publish())
     presence.update([sighting(0.0, "site-2")], 0.0)
-    merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 2, 0.9, None, 1.0, sighting(1.0).observation)
+    merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 2, 0.9, None, 1.0)
     events = presence.update([merge, sighting(1.1, "site-1")], 1.1)
     assert told(events) == [("left", "site-2"), ("merged", "site-1"), ("entered", "site-1"), ("seen", "site-1")]
     entered = events[2]
@@ -87,7 +87,7 @@ def test_a_split_ends_the_visit_that_only_the_moved_track_held() -> None:
     presence = Presence(Publish())
     presence.update([sighting(0.0, "site-1", track=7)], 0.0)
     moved = (CameraId("a"), RUN, TrackId(7))
-    split = Split(GlobalId("site-1"), GlobalId("site-2"), (moved,), 2, 1.0, sighting(1.0).observation)
+    split = Split(GlobalId("site-1"), GlobalId("site-2"), (moved,), 2, 1.0)
     events = presence.update([split, sighting(1.0, "site-2", track=7)], 1.0)
     assert told(events) == [("left", "site-1"), ("split", "site-1"), ("entered", "site-2")]
 

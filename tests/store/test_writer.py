@@ -128,7 +128,7 @@ def test_the_best_crops_stay_in_time_order(tmp_path: Path) -> None:
 
 
 def test_a_merge_renames_what_is_on_disk_and_what_is_open(tmp_path: Path) -> None:
-    merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 3, 0.9, 0.9, AT, observation(2))
+    merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 3, 0.9, 0.9, AT)
     with opened(tmp_path) as writer:
         writer.decided([sighting(1, "site-2"), sighting(2, "site-2")])
         writer.take([crop(1), crop(2)], [ended(1)])
@@ -139,7 +139,7 @@ def test_a_merge_renames_what_is_on_disk_and_what_is_open(tmp_path: Path) -> Non
 
 def test_a_split_renames_only_its_tracks(tmp_path: Path) -> None:
     keep(tmp_path, sighting(1, "site-1"), sighting(2, "site-1"), tracks=2)
-    split = Split(GlobalId("site-1"), GlobalId("site-5"), ((DOOR, "r", TrackId(2)),), 1, AT, observation(2))
+    split = Split(GlobalId("site-1"), GlobalId("site-5"), ((DOOR, "r", TrackId(2)),), 1, AT)
     with opened(tmp_path) as writer:  # another process: it has taken stock
         writer.decided([split])
     assert people(tmp_path) == [(1, "site-1", 0), (2, "site-5", 1)]

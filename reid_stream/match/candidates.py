@@ -1,0 +1,123 @@
+"""Who a track, or a person, may be: everybody who is known, and "somebody new" (pure).
+
+    template, stays -> log odds of each candidate = appearance + topology, against what the dial and the prior ask for
+
+Appearance is the log likelihood ratio of two templates (evidence.py), topology that of the time and place between stays
+(topology.py); the two are independent given who it is. What is asked for is the greater of the dial's threshold, which
+bounds false matches per comparison, and the prior odds of somebody new among so many (newcomers.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_stream.match.evidence import Judge, Template, squared_distance
+from reid_stream.match.gallery import FAR, Gallery
+from reid_stream.match.newcomers import Newcomers
+from reid_stream.match.people import People
+from reid_stream.match.topology import CEILING, Topology
+from reid_stream.match.tracklet import Stay
+
+_SHORTLIST = 12
+"""People per template that are looked at with care, by appearance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What is asked about: a track, or a person who may be another."""
+
+    template: Template
+    stays: Sequence[Stay]
+    """In order of time."""
+    forbidden: set[int]
+    """People it cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One person that an unknown may be."""
+
+    person: int
+    margin: float
+    """Log odds of being this person above what is asked for; accepted where positive."""
+    evidence: float
+    """Log likelihood ratio of appearance and topology."""
+    similarity: float
+    """Cosine of the templates, on the scale of raw vectors."""
+    probability: float | None
+    """P(this person | everybody known, somebody new); none without calibration."""
+
+
+class Candidates:
+    """Looks for candidates in the gallery."""
+
+    def __init__(
+        self, judge: Judge, gallery: Gallery, people: People, topology: Topology, newcomers: Newcomers
+    ) -> None:
+        self._judge, self._gallery, self._people = judge, gallery, people
+        self._topology, self._newcomers = topology, newcomers
+
+    @property
+    def asked(self) -> float:
+        """Evidence that is asked for before somebody is taken for a known person."""
+        return max(self._judge.least, self._newcomers.log_odds(len(self._people)))
+
+    def find(self, unknowns: Sequence[Unknown]) -> list[list[Candidate]]:
+        """Return each one's candidates with a positive margin, best first."""
+        if not unknowns or len(self._gallery) == 0:
+            return [[] for _ in unknowns]
+        asked = self.asked
+        everybody = self._gallery.people()
+        squared = self._gallery.distances([unknown.template for unknown in unknowns])
+        found = []
+        for row, unknown in zip(squared, unknowns, strict=True):
+            for number in unknown.forbidden:
+                at = self._gallery.row(number)
+                if at >= 0:
+                    row[at] = FAR
+            near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
+            near = near[row[near] < FAR]
+            looks = self._judge.evidence(row[near], self._gallery.floor)
+            good = looks >= asked - CEILING
+            found.append(self._weigh(unknown, everybody[near[good]].tolist(), looks[good].tolist(), asked))
+        return found
+
+    def together(self, a: Unknown, b: Unknown) -> float:
+        """Return the evidence that two unknowns are one."""
+        squared = np.asarray(squared_distance(a.template, b.template))
+        looks = float(self._judge.evidence(squared, self._gallery.floor))
+        return looks + self._topology.gain(a.stays, b.stays)
+
+    def _weigh(self, unknown: Unknown, people: list[int], looks: list[float], asked: float) -> list[Candidate]:
+        totals = {}
+        for number, look in zip(people, looks, strict=True):
+            stays = self._people[number].stays
+            if any(self._topology.excludes(a, b) for a in unknown.stays for b in stays):
+                continue
+            totals[number] = look + self._topology.gain(unknown.stays, stays)
+        if not totals:
+            return []
+        # Odds against "somebody new", whose share is 1; a tenth of a billionth of doubt always stays.
+        prior = self._newcomers.log_odds(len(self._people))
+        odds = {number: float(np.exp(min(23.0, total - prior))) for number, total in totals.items()}
+        whole = 1.0 + sum(odds.values())
+        is_calibrated = self._judge.is_calibrated
+        found = [
+            Candidate(
+                person=number,
+                margin=total - asked,
+                evidence=total,
+                similarity=self._similarity(unknown.template, number),
+                probability=odds[number] / whole if is_calibrated else None,
+            )
+            for number, total in totals.items()
+            if total > asked
+        ]
+        return sorted(found, key=lambda candidate: (-candidate.margin, candidate.person))
+
+    def _similarity(self, template: Template, person: int) -> float:
+        other = self._gallery.template(person)
+        assert other is not None, "a candidate has a template"
+        cosine = self._judge.similarity(template, other)
+        return min(1.0, cosine * (1 - self._gallery.floor) + self._gallery.floor)

@@ -1,0 +1,205 @@
+"""Second thoughts: who was told apart and is one, who was taken for another (pure).
+
+    people whose views changed, and the latest seen in turn -> Merge | Split
+
+Binding tracks to people one by one finds a good partition of tracks, not the best. Two moves make it better, where the
+log odds say so by a margin: two people become one, and one track goes to somebody else, known or new (the moves of
+Kernighan & Lin, 1970, with joins: Keuper et al., "Efficient decomposition of image and mesh graphs by lifted
+multicuts", ICCV 2015; on tracks by log odds of re-identification: Tang et al., "Multiple people tracking by lifted
+multicut and person re-identification", CVPR 2017). To join needs what the dial asks for; to stay needs only that the
+track is not more likely somebody else, so that nothing goes to and fro. Each update does a bounded number of both.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+
+from reid_stream.match.candidates import Candidate, Candidates, Unknown
+from reid_stream.match.gallery import Gallery
+from reid_stream.match.open_tracks import OpenTracks
+from reid_stream.match.people import People, Person
+from reid_stream.match.tracklet import Stay, Tracklet
+from reid_stream.records import Decision, GlobalId, Merge, Split
+
+REVIEWS = 3
+"""People of the recent past that are looked at anew per update, in turn."""
+RECENT_S = 900.0
+"""Unseen for longer, a person is left alone."""
+HOLD = 1.0
+"""Log odds by which evidence may fall below what is asked for before tracks leave their person."""
+PREFER = 1.0
+"""Log odds by which another person must be better before a track goes there."""
+_MOVES = 3
+"""A track is moved so often at most."""
+
+
+class Corrections:
+    """Makes the partition of tracks into people better, a little per update."""
+
+    def __init__(
+        self,
+        people: People,
+        gallery: Gallery,
+        tracks: OpenTracks,
+        candidates: Candidates,
+        name: Callable[[int], GlobalId],
+    ) -> None:
+        self._people, self._gallery, self._tracks = people, gallery, tracks
+        self._candidates, self._name = candidates, name
+        self._turn: list[int] = []
+
+    def review(self, touched: Iterable[int], now: float, out: list[Decision]) -> None:
+        """Look at people whose views just changed, and at some of the latest seen."""
+        numbers = dict.fromkeys(touched)
+        if not self._turn:
+            recent = islice(self._people.recent(), 4096)
+            self._turn = [person.number for person in recent if now - person.heard_at <= RECENT_S]
+        for _ in range(min(REVIEWS, len(self._turn))):
+            numbers[self._turn.pop()] = None
+        for number in numbers:
+            if number in self._people:
+                self._part(self._people[number], out)
+        asked = [number for number in numbers if number in self._people and number in self._gallery]
+        unknowns = [self._unknown(self._people[number]) for number in asked]
+        for number, found in zip(asked, self._candidates.find(unknowns), strict=True):
+            if found and number in self._people and found[0].person in self._people:
+                self._merge(number, found[0], out)
+
+    def take_away(self, a: Tracklet, b: Tracklet) -> None:
+        """Take one of two tracks, seen side by side, from their common person: the one that is less like the rest."""
+        assert a.person is not None, "only tracks with a person are taken away"
+        person = self._people[a.person]
+        fits = {track.serial: self._fit(person, track.stay) for track in (a, b)}
+        loser = min((a, b), key=lambda track: (fits[track.serial], -track.bound_at, -track.serial))
+        if fits[a.serial] == fits[b.serial]:
+            loser = max((a, b), key=lambda track: (track.bound_at, track.serial))
+        self._loosen(loser.stay, person)
+        loser.split_from = person.number if loser.split_from is None else loser.split_from
+        loser.person = loser.similarity = loser.probability = None
+
+    def looks(self, person: Person, stay: Stay) -> float:
+        """Return the evidence of appearance alone that a stay is its person's, by its other stays; nil without any."""
+        view = self._gallery.view(person.number, stay.serial)
+        rest = self._gallery.template(person.number, without=stay.serial)
+        if view is None or rest is None:
+            return 0.0
+        return self._candidates.together(Unknown(view, (), set()), Unknown(rest, (), set()))
+
+    def _fit(self, person: Person, stay: Stay) -> float:
+        """Return the evidence that a stay is its person's, by all its other stays; endless if there are none."""
+        view = self._gallery.view(person.number, stay.serial)
+        rest = self._gallery.template(person.number, without=stay.serial)
+        if view is None or rest is None:
+            return float("inf")
+        others = [kept for kept in person.stays if kept.serial != stay.serial]
+        return self._candidates.together(Unknown(view, [stay], set()), Unknown(rest, others, set()))
+
+    def _unknown(self, person: Person) -> Unknown:
+        template = self._gallery.template(person.number)
+        assert template is not None, "only people with views are asked about"
+        return Unknown(template, person.stays, self._people.apart(person) | {person.number})
+
+    def _part(self, person: Person, out: list[Decision]) -> None:
+        """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
+        stays = {stay.serial: stay for stay in person.stays}
+        sources = [source for source in self._gallery.sources(person.number) if source in stays]
+        if len(sources) < 2:
+            return
+        halves = self._halves(person, sources)
+        rest, loose = sorted(halves, key=lambda half: (-len(half), min(half)))
+        if any(stays[source].moves >= _MOVES for source in loose):
+            return
+        leaving = [stay for stay in person.stays if stay.serial in loose]
+        a = self._gallery.part(person.number, rest)
+        b = self._gallery.part(person.number, loose)
+        assert a is not None, "a source has a view"
+        assert b is not None, "a source has a view"
+        staying = [stay for stay in person.stays if stay.serial not in loose]
+        fit = self._candidates.together(Unknown(a, staying, set()), Unknown(b, leaving, set()))
+        if fit >= self._candidates.asked:
+            return
+        forbidden = {person.number}.union(*(self._people.beside(stay) for stay in leaving))
+        best = next(iter(self._candidates.find([Unknown(b, leaving, forbidden)])[0]), None)
+        if best is not None and best.evidence > fit + PREFER:
+            self._give(leaving, person, best.person, best, out)
+        elif fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:
+            fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.heard_at)
+            self._give(leaving, person, fresh.number, None, out)
+
+    def _halves(self, person: Person, sources: list[int]) -> tuple[list[int], list[int]]:
+        """Return the two halves that are least like each other, by average linkage of a person's views."""
+        groups = [[index] for index in range(len(sources))]
+        if len(sources) > 2:
+            alike = self._gallery.among(person.number, sources)
+            while len(groups) > 2:
+                links = {
+                    (i, j): float(alike[np.ix_(groups[i], groups[j])].mean())
+                    for i in range(len(groups))
+                    for j in range(i + 1, len(groups))
+                }
+                i, j = max(links, key=lambda pair: links[pair])
+                groups[i] += groups.pop(j)
+        first, second = ([sources[index] for index in group] for group in groups)
+        return first, second
+
+    def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None, out: list[Decision]) -> None:
+        """Move stays with their views to another person, and tell."""
+        heir = self._people[into]
+        for stay in stays:
+            track = self._tracks.get(stay.serial)
+            in_view = stay.serial in person.in_view
+            count = track.num_vectors if track is not None else 1
+            self._gallery.move_source(person.number, into, stay.serial)
+            self._people.take(stay, person.number)
+            stay.moves += 1
+            self._people.give(stay, into)
+            heir.num_vectors += count
+            person.num_vectors = max(0, person.num_vectors - count)
+            heir.last_at = max(heir.last_at, stay.last_at)
+            heir.heard_at = max(heir.heard_at, person.heard_at)
+            if track is not None:
+                heir.tracks.add(stay.serial)
+                if in_view:
+                    heir.in_view.add(stay.serial)
+                track.person = into
+                track.similarity = best.similarity if best is not None else None
+                track.probability = best.probability if best is not None else None
+        person.revision += 1
+        out.append(self.split(person, into, stays))
+
+    def split(self, person: Person, into: int, stays: Sequence[Stay]) -> Split:
+        """Return the news that stays are no longer `person`'s."""
+        return Split(
+            person=self._name(person.number),
+            into=self._name(into),
+            tracks=tuple((stay.camera, stay.run, stay.track) for stay in stays),
+            revision=person.revision,
+            at=max(stay.last_at for stay in stays),
+        )
+
+    def _loosen(self, stay: Stay, person: Person) -> None:
+        self._people.take(stay, person.number)
+        self._gallery.remove_source(person.number, stay.serial)
+        person.revision += 1
+
+    def _merge(self, number: int, found: Candidate, out: list[Decision]) -> None:
+        """Make one of two people a part of the other: the one with the higher number goes."""
+        into, gone = (self._people[n] for n in sorted((number, found.person)))
+        if gone.number in self._people.apart(into):
+            return  # an earlier merge of this very update brought somebody seen beside
+        self._people.merge(gone, into)
+        self._tracks.rename(gone.number, into.number)
+        for serial in into.tracks:
+            track = self._tracks[serial]
+            track.similarity, track.probability = found.similarity, found.probability
+        out.append(
+            Merge(
+                gone=self._name(gone.number),
+                into=self._name(into.number),
+                revision=into.revision,
+                similarity=found.similarity,
+                probability=found.probability,
+                at=into.stays[-1].last_at,
+            )
+        )
