@@ -49,6 +49,7 @@ OPTIONS = {
     "bench pipeline --seconds",
     "check --cameras",
     "check --offline",
+    "drill cameras --clip",
     "drill cameras --json",
     "drill cameras --short",
     "drill cameras name",

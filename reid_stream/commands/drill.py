@@ -19,13 +19,20 @@ def cameras(
     name: Annotated[
         list[str] | None, typer.Argument(help="reconnect, sick, udp, crash, clock; all of them by default.")
     ] = None,
+    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
     """Real RTSP servers that are killed, frozen, re-encoded, sick, lossy, or whose clock steps."""
+    import os
+
+    from reid_stream.demo import footage
     from reid_stream.drill.cameras import run
 
-    _end(run(tuple(name or ()), is_short=short, say=lambda text: typer.echo(text, err=True)), json)
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    _end(run(tuple(name or ()), is_short=short, people=lambda: clip or footage(os.environ, say), say=say), json)
 
 
 @app.command()

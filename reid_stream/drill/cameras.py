@@ -1,6 +1,7 @@
 """All drills of cameras, one after another: `reid-stream drill cameras [NAME ...] [--short]`."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from reid_stream.drill import cameras_clock, cameras_crash, cameras_reconnect, cameras_sick, cameras_udp
 from reid_stream.drill.report import Finding
@@ -16,8 +17,10 @@ DRILLS: dict[str, Callable[..., list[Finding]]] = {
 }
 
 
-def run(names: Sequence[str], *, is_short: bool, say: Callable[[str], None]) -> list[Finding]:
-    """Run the named drills, all if none is named.
+def run(
+    names: Sequence[str], *, is_short: bool, people: Callable[[], Path], say: Callable[[str], None]
+) -> list[Finding]:
+    """Run the named drills, all if none is named; `people` finds a clip of some.
 
     Raises:
         ConfigError: there is no such drill, or no RTSP server can be run here.
@@ -31,5 +34,5 @@ def run(names: Sequence[str], *, is_short: bool, say: Callable[[str], None]) -> 
     findings: list[Finding] = []
     for name in names or DRILLS:
         say(f"drill: {name}")
-        findings += DRILLS[name](is_short=is_short)
+        findings += DRILLS[name](is_short=is_short, people=people)
     return findings

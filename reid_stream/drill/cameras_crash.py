@@ -6,6 +6,8 @@ A signal stands for the bug: SIGSEGV is how a native crash ends a process, SIGST
 import os
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +24,7 @@ BOUND_S = 2 * SETTINGS.backoff_max_s
 _GIVE_UP_S = 30.0
 
 
-def run(*, is_short: bool) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
     """Crash the decoder of one of three cameras 10 times (twice if short), and, if not short, hang it once."""
     crashes = 2 if is_short else 10
     lives = dict.fromkeys("abc", f"320x240@{FPS}")

@@ -7,6 +7,7 @@ Memory, threads, sockets and files are those of this process and of the cameras'
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ _LEAK_MB = 8.0
 """Allocators keep some of what a decoder gave back; a leak of one decoder a reconnect (1 MB at this size) is more."""
 
 
-def run(*, is_short: bool) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
     """Kill 20 times (3 if short), freeze, change size and codec; 60 reconnects of 3 cameras in all (9 if short)."""
     kills = 3 if is_short else 20
     lives = dict.fromkeys("abc", "320x240@10")

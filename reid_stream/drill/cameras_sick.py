@@ -5,12 +5,11 @@ without and with the sick ones alternate, so that a change of the machine's load
 stand-ins for the two networks (one person in every picture), so that it fits small and busy machines.
 """
 
-import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 
 from reid_stream.assembly import Site
 from reid_stream.config import Settings
-from reid_stream.demo import footage
 from reid_stream.drill.report import Finding, told, within
 from reid_stream.drill.rtsp import RtspServer, draw_clip, loop_clip, serve_clips
 from reid_stream.drill.whole import is_up, until, whole_daemon
@@ -43,7 +41,7 @@ class _Run:
     """Why each sick camera was down at the end."""
 
 
-def run(*, is_short: bool) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
     """Alternate runs of 60 s without and with the sick cameras, twice (8 s, once, if short)."""
     seconds, rounds = (6.0, 1) if is_short else (60.0, 2)
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
@@ -51,7 +49,7 @@ def run(*, is_short: bool) -> list[Finding]:
         if is_short:
             draw_clip(clip, seconds=seconds + 40, fps=10)
         else:
-            loop_clip(footage(os.environ, lambda _: None), clip, seconds=seconds + 40, fps=FPS)
+            loop_clip(people(), clip, seconds=seconds + 40, fps=FPS)
         alone: list[_Run] = []
         beside: list[_Run] = []
         for _ in range(rounds):

@@ -3,16 +3,14 @@
 Still running, events sane, and every picture of the camera accounted for: used, left out by a cause, or never come.
 """
 
-import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reid_stream.assembly import Site
 from reid_stream.config import Settings
-from reid_stream.demo import footage
 from reid_stream.drill.report import Finding, at_least, told, within
 from reid_stream.drill.rtsp import draw_clip, loop_clip, serve_clips
 from reid_stream.drill.whole import is_up, until, whole_daemon
@@ -26,7 +24,7 @@ JITTER_S = 0.05
 FPS = 10
 
 
-def run(*, is_short: bool) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
     """Watch for 120 s (8 s with stand-ins for the networks if short)."""
     seconds = 8.0 if is_short else 120.0
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
@@ -34,7 +32,7 @@ def run(*, is_short: bool) -> list[Finding]:
         if is_short:
             draw_clip(clip, seconds=seconds + 40, fps=FPS, size=(640, 480), is_busy=True)
         else:
-            loop_clip(footage(os.environ, lambda _: None), clip, seconds=seconds + 40, fps=FPS)
+            loop_clip(people(), clip, seconds=seconds + 40, fps=FPS)
         with serve_clips({"a": clip}) as server, BadWire(server.port, loss=LOSS, jitter_s=JITTER_S) as wire:
             settings = Settings.model_validate(
                 {
