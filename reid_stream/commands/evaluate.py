@@ -198,16 +198,13 @@ def _settings(cameras: Path | None) -> "Settings":
 
 def _with_truth(kept: "Recording", truth: Mapping[str, Path]) -> "Recording":
     """Put other truth in the place of a recording's own, where it is given."""
-    import msgspec
-
     from reid_stream.errors import ConfigError
-    from reid_stream.evaluation.recording import kept as keeping
+    from reid_stream.evaluation.footage import with_truth
     from reid_stream.evaluation.truth import check_cameras, read_truth
 
     if truth:
         check_cameras(list(truth), list(kept.cameras))
-        boxes = read_truth(truth)
-        return msgspec.structs.replace(kept, truth={camera: keeping(each) for camera, each in boxes.items()})
+        return with_truth(kept, read_truth(truth))
     if not kept.truth:
         raise ConfigError(f"a recording must be scored against truth, {kept.name} has none; give --truth CAMERA=FILE")
     return kept

@@ -85,7 +85,17 @@ def recorded(
         return first_half
 
     made = record(settings, truth, name=name, networks=networks, wire=noting)
-    return msgspec.structs.replace(made, truth={camera: kept(boxes) for camera, boxes in used.only(truth).items()})
+    return with_truth(msgspec.structs.replace(made, used=used.frames), truth)
+
+
+def with_truth(recording: Recording, truth: Mapping[str, Boxes]) -> Recording:
+    """Put truth into a recording, of the frames that it used.
+
+    Raises:
+        ConfigError: the truth goes on after what was recorded.
+    """
+    boxes = Used(recording.cameras, recording.used).only(truth) if recording.used else truth
+    return msgspec.structs.replace(recording, truth={camera: kept(each) for camera, each in boxes.items()})
 
 
 def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]:

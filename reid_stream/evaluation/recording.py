@@ -83,6 +83,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     batches: list[Batch]
     truth: dict[str, TrueBoxes] = {}
     """By camera; empty where nobody knows."""
+    used: dict[str, list[int]] = {}
+    """Numbers of the frames that went through perceive, by camera; empty where that was not noted."""
     frames: int
     """That went through perceive, of all cameras."""
     seconds: float

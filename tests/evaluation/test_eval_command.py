@@ -45,6 +45,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     truth = {name: recording.TrueBoxes([1], [7], [(0, 0, 9, 9)]) for name in ("east", "west")}
     recording.save(made, folder / "bare.rec")
     recording.save(msgspec.structs.replace(made, truth=truth), folder / "a.rec")
+    frames = list(range(1, 21))
+    recording.save(msgspec.structs.replace(made, used={"east": frames, "west": frames}), folder / "kept.rec")
     (folder / "long.txt").write_text("21,7,1,1,9,9\n")
     first = next(each for batch in made.batches for each in batch.records if isinstance(each, Observation))
     left, top, right, bottom = first.box
@@ -108,6 +110,8 @@ def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_pat
     slow.write_text(scene.cams.read_text().replace(", }", ", max_fps: 2}"))
     assert "max_fps: 2" in slow.read_text()
     _, figures = scene.said("--cameras", slow, *scene.truth, "--keep", tmp_path / "a.rec")
+    _, again = scene.said("--recording", tmp_path / "a.rec", *scene.truth)
+    assert again["in_the_end"] == figures["in_the_end"]
     assert figures["frames"] == 10
     assert figures["in_the_end"]["across"]["det_re"] > 0.5, "ten frames of forty would be 0.25 at most"
 
@@ -153,13 +157,24 @@ def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
         (["--cameras", "CAMS", "--begin", "east=0@10"], "--begin is for --store"),
         (["--recording", "REC", "--budget"], "an error budget needs a.true-boxes.rec"),
         (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "a recording has settled track"),
+        (
+            ["--recording", "KEPT", "--truth", "east=GT", "--truth", "west=LONG"],
+            "last frame of camera west is 20, got frame 21",
+        ),
         (["--recording", "BARE"], "has none; give --truth"),
         (["--store", ".", "--truth", "east=GT"], "--store needs --truth and --begin of the same cameras"),
         (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "match again: they go"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:
-    files = {"CAMS": "cams.yaml", "REC": "a.rec", "BARE": "bare.rec", "GT": "gt.txt", "LONG": "long.txt"}
+    files = {
+        "CAMS": "cams.yaml",
+        "REC": "a.rec",
+        "BARE": "bare.rec",
+        "KEPT": "kept.rec",
+        "GT": "gt.txt",
+        "LONG": "long.txt",
+    }
     for short, name in files.items():
         words = [word.replace(short, str(scene.cams.with_name(name))) for word in words]
     with pytest.raises(ConfigError) as caught:
