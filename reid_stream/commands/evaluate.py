@@ -1,5 +1,6 @@
 """`reid-stream eval`: score cameras, a recording or a tracklet store against truth: who was followed how well."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -56,6 +57,7 @@ def evaluate(
         raise ConfigError("eval must be given one of --cameras, --recording or --store")
     if plot is not None and sweep is None:
         raise ConfigError("--plot draws the trade-off of --sweep, which is missing")
+    _check_outputs([file for file in (keep, lanes, plot, json) if file is not None], [lanes, plot])
     named = _files(truth or [])
     console = Console()
     if store is not None:
@@ -254,6 +256,24 @@ def _store(
     if drawn is not None:
         _draw_aligned(lines, aligned, aligned, drawn, store.name)
     return {"as_stored": found}
+
+
+def _check_outputs(files: list[Path], plots: list[Path | None]) -> None:
+    """Make sure that what will be written can be, before minutes of work are lost."""
+    from reid_stream.errors import ConfigError
+
+    for file in files:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{file} must be in a folder that can be made: {error.strerror}") from error
+        if file.is_dir() or not os.access(file.parent, os.W_OK):
+            raise ConfigError(f"{file} must be a file that can be written, found a folder or no permission")
+    for plot in plots:
+        if plot is not None:
+            from reid_stream.evaluation.plots import check
+
+            check(plot)
 
 
 def _files(named: list[str]) -> dict[str, Path]:

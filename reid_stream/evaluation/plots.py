@@ -254,6 +254,17 @@ def _head(figure: "Figure", title: str, height: float) -> None:
     )  # fmt: skip
 
 
+def check(path: Path) -> None:
+    """Make sure, before hours of work, that something can be drawn there.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or the file's ending is none that it draws.
+    """
+    endings = _figure()().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in endings:
+        raise ConfigError(f"a plot must be a .png, .svg or .pdf, got {path}")
+
+
 def _figure() -> "type[Figure]":
     """Return matplotlib's figure, without pyplot: no state of the process is touched.
 
@@ -272,4 +283,4 @@ def _write(figure: "Figure", path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, facecolor="white")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"a plot must be a .png, .svg or .pdf that can be written, got {path}: {error}") from error
+        raise ConfigError(f"a plot must be a file that can be written, got {path}: {error}") from error

@@ -9,7 +9,7 @@ import pytest
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import align
 from reid_stream.evaluation.lanes import Lanes, lanes
-from reid_stream.evaluation.plots import colour, draw_lanes
+from reid_stream.evaluation.plots import check, colour, draw_lanes
 from reid_stream.evaluation.visits import visits
 from tests.evaluation.rows import FPS, TIMELINES, Row, boxes
 
@@ -77,8 +77,12 @@ def test_lanes_are_drawn(tmp_path: Path, name: str) -> None:
 
 def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="the `eval` extra draws")
+    check(tmp_path / "lanes.pdf")
     with pytest.raises(ConfigError, match=r"must be a \.png"):
-        draw_lanes(laid(), tmp_path / "lanes.xyz")
+        check(tmp_path / "lanes.xyz")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="must be a file that can be written"):
+        draw_lanes(laid(), tmp_path / "file" / "lanes.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match=r"install `reid-stream\[eval\]`"):
         draw_lanes(laid(), tmp_path / "lanes.png")
