@@ -7,6 +7,7 @@ them.
 import importlib
 import pkgutil
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,13 @@ import typer
 import trainer
 from reid_stream.errors import ReidStreamError
 from trainer.errors import TrainerError
+
+
+class Recipe(StrEnum):
+    """What is known by name."""
+
+    site = "site"
+
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Teach the embedder: train, evaluate, calibrate, export."
@@ -28,16 +36,33 @@ def _root() -> None:
 
 @app.command()
 def fit(
-    config: Annotated[Path, typer.Option(help="settings, YAML; see configs/train-strong.yaml")],
     out: Annotated[Path, typer.Option(help="folder of the run; made if it is missing")],
+    config: Annotated[Path | None, typer.Option(help="settings, YAML; see configs/train-strong.yaml")] = None,
+    recipe: Annotated[Recipe | None, typer.Option(help="site: teach a network the people of a tracklet store")] = None,
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint of --out")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
+    store: Annotated[Path | None, typer.Option(help="site: the tracklet store")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="site: the bundle, or checkpoint, to begin with")] = None,
+    reviewed: Annotated[Path | None, typer.Option(help="site: a file of reviewed global IDs, one a line")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="site: of clustering and learning")] = 3,
 ) -> None:
     """Train a network; a killed run goes on with --resume to the same losses."""
     from trainer.config import load
     from trainer.train import train
 
+    if recipe is not None:
+        if config is not None or resume or store is None or bundle is None:
+            raise TrainerError("--recipe site needs --store and --bundle, and takes neither --config nor --resume")
+        from trainer.site import fit_site, read_reviewed, recipe_settings
+
+        names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
+        fit_site(recipe_settings(bundle, tuple(changes or ())), store, bundle, out, names, rounds, typer.echo)
+        return
+    if config is None:
+        raise TrainerError("fit needs --config FILE, or --recipe site with --store and --bundle")
+    if store is not None or bundle is not None or reviewed is not None:
+        raise TrainerError("--store, --bundle and --reviewed belong to --recipe site")
     train(load(config, tuple(changes or ())), out, data, resume)
 
 

@@ -27,7 +27,8 @@ class DataSettings(Section):
     """Which images to learn from."""
 
     sets: tuple[str, ...] = ("market1501", "cuhk03")
-    """market1501, cuhk03, cuhk01, folder:PATH, tracklets:PATH or synthetic:COUNT; each is one domain."""
+    """market1501, cuhk03, cuhk01, folder:PATH, tracklets:PATH, labelled:FILE (site_data.py) or synthetic:COUNT; each is
+    one domain."""
     height: Positive = 128
     """Pixels of the network's input."""
     width: Positive = 64

@@ -142,12 +142,16 @@ def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
         return read_folder(Path(path))
     if kind == "tracklets" and separator:
         return read_tracklets(Path(path))
+    if kind == "labelled" and separator:
+        from trainer.site_data import read_labelled  # late: it makes this module's crops
+
+        return read_labelled(Path(path))
     if kind == "synthetic" and path.isdigit():
         from trainer.synthetic import read_synthetic  # late: it makes this module's crops
 
         return read_synthetic(int(path))
     if source not in ARCHIVES:
-        known = f"{', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH or synthetic:COUNT"
+        known = f"{', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH, labelled:FILE or synthetic:COUNT"
         raise DataError(f"a set must be {known}, got {source!r}")
     if folder is None:
         raise DataError(

@@ -27,7 +27,7 @@ from trainer import card
 from trainer.errors import TrainerError
 from trainer.network import folded_verifier, unit
 from trainer.retrieval import score, squared_distances
-from trainer.siamese import Branch, LoadedBranch, load_branch
+from trainer.siamese import WEIGHTS_FILE, Branch, LoadedBranch, checkpoint_file, load_branch
 from trainer.test_sets import TestSet, read_test_set
 
 Precision = Literal["f32", "f16", "int8-weights"]
@@ -71,8 +71,22 @@ def export(
     agreement = check_agreement(loaded.branch, content, bundle, loaded.spec, precision, held)
     bundle = with_probe(bundle, run_once(_network(content), probe_input(bundle), out))
     saved = save(bundle, content, out)
+    _write_weights(checkpoint, out)
     card.write(saved, out)
     return saved, agreement
+
+
+def _write_weights(checkpoint: Path, out: Path) -> None:
+    """Put beside the network what training can go on from: a site's own, `reid-train site`, begins with a bundle."""
+    state = torch.load(checkpoint_file(checkpoint), map_location="cpu", weights_only=True)
+    kept = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in state["averaged"].items()
+        if not name.startswith("heads.")
+    }
+    memory = io.BytesIO()
+    torch.save({"settings": state["settings"], "facts": state["facts"], "averaged": kept}, memory)
+    (out / WEIGHTS_FILE).write_bytes(memory.getvalue())
 
 
 def to_onnx(branch: Branch, spec: InputSpec) -> bytes:

@@ -26,21 +26,33 @@ def rerank(query: Floats, gallery: Floats, k1: int = 20, k2: int = 6, weight: fl
         k2: neighbours over which the encoding is averaged.
         weight: of the original distance, lambda in the paper.
     """
-    everyone = np.concatenate([query, gallery])
-    distances = np.concatenate(list(squared_distances(everyone, everyone)))  # (n, n)
+    distances, encoding = _encoded(np.concatenate([query, gallery]), k1, k2)
+    jaccard = _jaccard(encoding, len(query))
+    mixed = (1 - weight) * jaccard + weight * distances[: len(query)]
+    return np.asarray(mixed[:, len(query) :], dtype=np.float32)
+
+
+def jaccard_distances(vectors: Floats, k1: int = 30, k2: int = 6) -> Floats:
+    """Return how few k-reciprocal neighbours two vectors share (n, n), from 0 to 1: what tracks are clustered by."""
+    _, encoding = _encoded(vectors, k1, k2)
+    return np.asarray(np.clip(_jaccard(encoding, len(vectors)), 0, 1), dtype=np.float32)
+
+
+def _encoded(vectors: Floats, k1: int, k2: int) -> tuple[Floats, sparse.csr_array]:
+    """Return distances (n, n), each row over its largest, and the averaged encoding (n, n) of vectors (n, d)."""
+    distances = np.concatenate(list(squared_distances(vectors, vectors)))  # (n, n)
     np.fill_diagonal(distances, 0)
     distances = np.ascontiguousarray((distances / np.maximum(distances.max(axis=0), 1e-12)).T)
     neighbours = np.argsort(distances, axis=1, kind="stable")[:, : k1 + 1]  # (n, k1 + 1), the image itself first
     encoding = _encode(distances, neighbours, k1)
+    k2 = min(k2, neighbours.shape[1])
     if k2 > 1:
         averaging = sparse.csr_array(
-            (np.full(len(everyone) * k2, 1 / k2), neighbours[:, :k2].ravel(), np.arange(len(everyone) + 1) * k2),
+            (np.full(len(vectors) * k2, 1 / k2), neighbours[:, :k2].ravel(), np.arange(len(vectors) + 1) * k2),
             shape=encoding.shape,
         )
         encoding = sparse.csr_array(averaging @ encoding)
-    jaccard = _jaccard(encoding, len(query))
-    mixed = (1 - weight) * jaccard + weight * distances[: len(query)]
-    return np.asarray(mixed[:, len(query) :], dtype=np.float32)
+    return distances, encoding
 
 
 def _encode(distances: Floats, neighbours: Ints, k1: int) -> sparse.csr_array:

@@ -23,6 +23,9 @@ from trainer.config import ModelSettings, TrainSettings, parse
 from trainer.errors import CheckpointError
 from trainer.res2net import Res2Net
 
+WEIGHTS_FILE = "weights.pt"
+"""In a bundle: what training can go on from, in float16."""
+
 
 class GeM(nn.Module):
     """Generalised mean pooling, (mean x^p)^(1/p) with a learned p: 1 is the average, infinity the maximum."""
@@ -130,22 +133,29 @@ class LoadedBranch:
 
 
 def load_branch(path: Path) -> LoadedBranch:
-    """Read the averaged weights of a checkpoint (a file, or a run's folder: its best one)."""
-    file = path / "best.pt" if path.is_dir() else path
+    """Read the averaged weights of a checkpoint: a file, a run's folder (its best one), or a bundle's that has one."""
+    file = checkpoint_file(path)
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
-        settings = parse(saved["settings"], str(file))
-        facts = saved["facts"]
-        model = Siamese(settings.model.model_copy(update={"weights": None}), tuple(facts["persons_per_domain"]))
-        model.load_state_dict(saved["averaged"])
+        settings, state, facts = parse(saved["settings"], str(file)), saved["averaged"], saved["facts"]
+        branch, verifier = Branch(settings.model.model_copy(update={"weights": None})), Verifier(settings.model.dim)
+        for part, module in (("branch.", branch), ("verifier.", verifier)):
+            module.load_state_dict({k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
     except OSError as error:
         raise CheckpointError(f"a checkpoint must be readable, {file}: {error.strerror or error}") from error
-    except (LookupError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (LookupError, RuntimeError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{file} must be a checkpoint of reid-train fit: {error}") from error
-    model.eval()
+    branch.eval()
     spec = input_spec(settings)
     prior = 1 / (1 + settings.loss.negatives[1])
-    return LoadedBranch(model.branch, spec, settings.model.dim, model.verifier, prior, settings, facts)
+    return LoadedBranch(branch, spec, settings.model.dim, verifier, prior, settings, facts)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Return the file that holds the weights of a run's folder or of a bundle's; a file is itself."""
+    if not path.is_dir():
+        return path
+    return path / WEIGHTS_FILE if (path / WEIGHTS_FILE).exists() else path / "best.pt"
 
 
 def input_spec(settings: TrainSettings) -> InputSpec:

@@ -61,7 +61,7 @@ def read_test_set(
         return TestSet(
             name, "query = camera 1, gallery = camera 2", images, np.flatnonzero(first), np.flatnonzero(~first)
         )
-    return _one_each(name, images)
+    return one_each(name, images)
 
 
 def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: int, seed: int) -> TestSet:
@@ -71,7 +71,7 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
     crops: list[Crop] = list(read("market1501", data))
     if name == "market1501:validation":
         held = set(split.validation)
-        return _one_each(name, assemble([c for c in crops if c.person in held], spec.height, spec.width))
+        return one_each(name, assemble([c for c in crops if c.person in held], spec.height, spec.width))
     asked, searched = set(split.query), set(split.gallery)
     images = assemble([c for c in crops if c.name in asked or c.name in searched], spec.height, spec.width)
     query = np.flatnonzero([image in asked for image in images.names])
@@ -84,7 +84,8 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
     return TestSet(name, "Market-1501 single query, 150 test persons", images, query, gallery)
 
 
-def _one_each(name: str, images: Images) -> TestSet:
+def one_each(name: str, images: Images) -> TestSet:
+    """Let the first image of each person and camera ask for the others."""
     keys = images.persons * (images.cameras.max() + 1) + images.cameras
     query = np.unique(keys, return_index=True)[1]
     gallery = np.setdiff1d(np.arange(len(images)), query)

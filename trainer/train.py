@@ -19,6 +19,7 @@ from trainer.errors import CheckpointError, DataError, DivergedError, TrainerErr
 from trainer.learner import Learner
 from trainer.progress import Recorder, bare_seconds_per_image
 from trainer.siamese import input_spec
+from trainer.site_data import read_labels
 from trainer.validation import validate
 
 
@@ -125,6 +126,9 @@ def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, I
         if source == "market1501" and folder is not None:
             split = split_market1501(folder, options.validation_ids, options.validation_seed)
             learn, check = split.train, split.validation
+        elif source.startswith("labelled:") and index == 0:
+            check = tuple(read_labels(Path(source.removeprefix("labelled:"))).held_out)
+            learn = tuple(person for person in learn if person not in check)
         elif index == 0:
             learn, check = hold_out(learn, options.validation_ids, options.validation_seed)
         check_disjoint({"training": learn, "validation": check})

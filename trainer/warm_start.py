@@ -8,18 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from trainer.errors import TrainerError
-from trainer.siamese import Siamese
+from trainer.siamese import Siamese, checkpoint_file
 
 
 def warm_start(model: Siamese, path: Path) -> list[str]:
     """Take over what `path` holds for `model` and return the names of the parts that start afresh.
 
-    A checkpoint gives its averaged weights: branch, verification head, and identification heads where the persons are
-    as many. A state dict gives the backbone; its classifier is dropped.
+    A checkpoint, or a bundle that has one, gives its averaged weights: branch, verification head, and identification
+    heads where the persons are as many. A state dict gives the backbone; its classifier is dropped.
 
     Raises:
         TrainerError: the file cannot be read, or does not fit the network.
     """
+    path = checkpoint_file(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -1,0 +1,131 @@
+"""A site's store teaches a network, and only what does better on held-out people is handed on."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from reid_stream import store
+from reid_stream.records import CameraId, GlobalId, TrackId
+from reid_stream.store import StoredTrack
+from trainer.checkpoint import save
+from trainer.config import ModelSettings, TrainSettings
+from trainer.data import read
+from trainer.errors import DataError, TrainerError
+from trainer.siamese import Siamese, load_branch
+from trainer.site import Gate, fit_site, read_reviewed, recipe_settings
+from trainer.site_data import read_labelled, read_labels, read_site
+from trainer.synthetic import read_synthetic
+
+PEOPLE = 14
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that knows nothing, as `fit` would have kept it."""
+    torch.manual_seed(0)
+    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.125, dim=32))
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    file = tmp_path_factory.mktemp("run") / "best.pt"
+    facts = {
+        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["synthetic"],
+        "images": 10,
+    }  # fmt: skip
+    state = Siamese(settings.model, (5,)).state_dict()
+    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": state})
+    return file
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which every synthetic person has one track a camera, named as the daemon would."""
+    folder = tmp_path_factory.mktemp("site") / "store"
+    seen: dict[tuple[str, str], list[bytes]] = {}
+    for crop in read_synthetic(PEOPLE):
+        seen.setdefault((crop.person, crop.camera), []).append(crop.data)
+    for number, ((person, camera), crops) in enumerate(sorted(seen.items()), 1):
+        track = StoredTrack(
+            camera=CameraId(f"cam{camera}"), run="r", track=TrackId(number),
+            times=[1000.0 * number + second for second in range(len(crops))], boxes=[(0, 0, 32, 64)] * len(crops),
+            qualities=[0.9] * len(crops), clock="rtcp", global_id=GlobalId(f"site-{person}"), bundle="b",
+        )  # fmt: skip
+        store.write(folder, track, crops, None)
+    return folder
+
+
+def reviewed(folder: Path, count: int) -> frozenset[str]:
+    names = sorted({str(store.read(place)[0].global_id) for place in store.tracks(folder)})
+    return frozenset(names[:count])
+
+
+SHORT = ("optimiser.steps=3", "run.validate_every=3", "run.checkpoint_every=3", "sampler.persons=2", "run.threads=1")
+
+
+@pytest.mark.timeout(240)
+def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    outcome = fit_site(
+        recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 8), rounds=1, say=said.append
+    )
+    labels = read_labels(tmp_path / "run" / "round-1.labels.json")
+    people = set(labels.tracks.values())
+    assert len(labels.held_out) == 4  # half of the reviewed ones
+    assert set(labels.held_out) < people
+    crops = list(read_labelled(tmp_path / "run" / "round-1.labels.json"))
+    assert {crop.person for crop in crops} == people
+    assert outcome.gate.truth == "reviewed"
+    assert outcome.gate.people == 4
+    assert outcome.reviewed == 8
+    assert Path(outcome.best) == (tmp_path / "run" / "round-1" / "last.pt" if outcome.gate.is_open else base)
+    load_branch(Path(outcome.best))
+    kept = json.loads((tmp_path / "run" / "site.json").read_text())
+    assert kept["gate"] == msgspec.to_builtins(outcome.gate)
+    assert any("on held-out people" in line for line in said)
+    with pytest.raises(TrainerError, match="new folder"):
+        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_open"),
+    [((0.5, 0.3), (0.6, 0.3), True), ((0.5, 0.3), (0.6, 0.2), False), ((0.5, 0.3), (0.5, 0.4), False)],
+)
+def test_the_gate_opens_for_better_ranking_that_knows_strangers_as_well(
+    before: tuple[float, float], after: tuple[float, float], is_open: bool
+) -> None:
+    named = [dict(zip(("mAP", "DIR@1%FAR"), values, strict=True)) for values in (before, after)]
+    assert Gate("reviewed", 4, 20, named[0], named[1]).is_open == is_open
+
+
+def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="site-nobody are not in"):
+        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", frozenset({"site-nobody"}))
+
+
+def test_too_few_people_for_a_gate_are_told(base: Path, site: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 2 people"):
+        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 2))
+
+
+def test_a_store_without_tracks_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds none"):
+        read_site(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "readable text file"), ("\n \n", "names none")])
+def test_a_list_of_reviewed_people_must_name_some(content: str | None, told: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "ids.txt").write_text(content)
+    with pytest.raises(DataError, match=told):
+        read_reviewed(tmp_path / "ids.txt")
+
+
+def test_a_labels_file_must_fit_its_store(site: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"store": str(site), "tracks": {"nowhere/1/r-1": "anna"}, "held_out": []}))
+    with pytest.raises(DataError, match="nowhere/1/r-1 is not in"):
+        list(read(f"labelled:{path}"))
+    path.write_text("{}")
+    with pytest.raises(DataError, match="must hold store, tracks and held_out"):
+        list(read(f"labelled:{path}"))
