@@ -8,7 +8,7 @@ about who is who.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class People:
     one), less one; so many merges would put everything right."""
     switches: int
     """Changes of identity between one matched box and the next of a visit."""
+    mixed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The wrong merges: identity -> the people it holds, as the truth names them; those of most people first."""
 
 
 def people(aligned: Aligned, visits: Visits) -> People:
@@ -87,6 +89,11 @@ def people(aligned: Aligned, visits: Visits) -> People:
         links=sum(len(each) - 1 for each in mains.values()),
         missed_links=sum(len(set(each)) - 1 for each in mains.values()),
         switches=_switches(visit, identity, aligned.true.frames[rows]),
+        mixed={
+            str(aligned.told.names[name]): tuple(str(aligned.true.names[each]) for each in sorted(together))
+            for name, together in sorted(held.items(), key=lambda item: (-len(item[1]), item[0]))
+            if len(together) > 1
+        },
     )
 
 

@@ -14,6 +14,7 @@ from reid_stream.evaluation.sweep import Point
 
 _SCORES = ("hota", "det_a", "ass_a", "ass_pr", "ass_re", "idf1")
 _HEADS = ("HOTA", "DetA", "AssA", "AssPr", "AssRe", "IDF1")
+_MOST_MIXED = 8
 # Tables fit 80 columns, which is what a log or a pipe has.
 
 
@@ -67,6 +68,15 @@ def show_accounts(views: Sequence[tuple[str, Account]], console: Console) -> Non
         style="dim",
         soft_wrap=True,
     )
+    if every.mixed:
+        shown = [f"{name} is {' and '.join(people)}" for name, people in list(every.mixed.items())[:_MOST_MIXED]]
+        more = len(every.mixed) - len(shown)
+        console.print(
+            f"merged: {'; '.join(shown)}{f'; {more} more' if more else ''}",
+            highlight=False,
+            style="dim",
+            soft_wrap=True,
+        )
     console.print()
 
 

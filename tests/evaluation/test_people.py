@@ -46,6 +46,7 @@ def test_one_id_for_three_people_makes_three_wrong_pairs() -> None:
     truth: list[Row] = [("door", who, 20 * who + 1, 20 * who + 10, 0) for who in range(3)]
     found = count([("door", "s", first, last, place) for _, _, first, last, place in truth], truth)
     assert (found.wrong_merges, found.wrong_pairs, found.links) == (1, 3, 0)
+    assert found.mixed == {"s": ("0", "1", "2")}
     assert found.purity == pytest.approx(1 / 3)
 
 
