@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from reid_stream.bundle import Calibration, Embedder
-from reid_stream.config import Match
+from reid_stream.config import Match, Topology
 from reid_stream.simulator.figures import Figures, figures
 from reid_stream.simulator.looks import Looks
 from reid_stream.simulator.replay import Mind, replay
@@ -162,6 +162,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
         asked[0]: asked[1],
         f"head off ({least[0]})": least[1],
         "calibration off": replace(whole, calibration=raw),
+        "topology off": replace(whole, topology=Topology(learn=False)),
         **{
             f"exemplars {count}": replace(whole, settings=match.model_copy(update={"exemplars": count}))
             for count in (1, 4, 16)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match, Publish
+from reid_stream.config import Match, Publish, Topology
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.records import Confirmation, Decision, GlobalId, Ints, Merge, Retirement, Sighting, Split
@@ -31,10 +31,19 @@ class Mind:
     settings: Match = field(default_factory=Match)
     verifier: Verifier | None = None
     calibration: Calibration | None = None
+    topology: Topology = field(default_factory=Topology)
 
     def matcher(self, model: str, dim: int) -> Matcher:
         """Make one for the vectors of a bundle."""
-        return Matcher(self.settings, SITE, model, verifier=self.verifier, calibration=self.calibration, dim=dim)
+        return Matcher(
+            self.settings,
+            SITE,
+            model,
+            verifier=self.verifier,
+            calibration=self.calibration,
+            dim=dim,
+            topology=self.topology,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

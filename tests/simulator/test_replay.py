@@ -46,7 +46,7 @@ def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough
     found = play(plain, similarity=0.0)
     assert found.false_arrivals > 0.5
     assert found.false_match_rate == pytest.approx(found.false_matches / found.comparisons)
-    assert found.purity < 0.5
+    assert found.purity < 0.8
     assert found.wrong_merges >= 1
 
 
