@@ -1,5 +1,6 @@
 # make demo | test | check | fix | bench | worlds | score | setup. Needs Python 3.11+, make and the package registries.
 DURATION ?= 60
+MINUTES ?= 10
 PYTHON ?= python3
 ARGS ?=
 
@@ -57,6 +58,12 @@ simulate: $(DEV)/.ready
 	$(DEV)/bin/reid-stream simulate ablation --json $(OUT)/ablation.json --plot $(OUT)/ablation.png $(ARGS)
 	$(DEV)/bin/reid-stream bench matcher --json $(OUT)/matcher.json
 	$(DEV)/bin/reid-stream bench day --json $(OUT)/day.json --plot $(OUT)/day.png
+
+# Spoilt input for MINUTES in all, steered by coverage; atheris is installed beside the tests' environment.
+fuzz: $(DEV)/.ready
+	@test -d .venv-fuzz || $(UV) pip install --quiet --python $(DEV)/bin/python --target .venv-fuzz atheris==3.0.0 \
+		|| echo "fuzz: no atheris for this Python; input is spoilt at random"
+	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 score: $(DEV)/.ready
 	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)

@@ -23,7 +23,7 @@ from reid_stream.errors import ModelError
 Floats = npt.NDArray[np.float32]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Inside = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 Channels = tuple[float, float, float]
 
 SCHEMA = 1
@@ -38,9 +38,9 @@ _PROBE_BLOCK_PX = 8
 class EmbedderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a re-ID network expects of a crop; the fields of `embed.preprocess.InputSpec`."""
 
-    height: Count
+    height: Pixels
     """Pixels."""
-    width: Count
+    width: Pixels
     """Pixels."""
     mean: Channels = (0.485, 0.456, 0.406)
     """Subtracted per channel, in [0, 1], in `colour` order."""
@@ -83,9 +83,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a frame becomes the network's input: letterboxed, padded, scaled."""
 
-    height: Count
+    height: Pixels
     """Pixels of the letterbox."""
-    width: Count
+    width: Pixels
     """Pixels of the letterbox."""
     colour: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the network."""
@@ -98,7 +98,7 @@ class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One input, made from a seed, and what the network must answer."""
 
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
     """Of `probe_input`."""
     shape: list[int]
     """Of the whole output, for a batch of one."""
@@ -285,7 +285,7 @@ def _read(path: Path, rule: str) -> bytes:
 def _parse(text: bytes, path: Path) -> Bundle:
     try:
         raw = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} must be JSON: {error}; copy the bundle again") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != SCHEMA:

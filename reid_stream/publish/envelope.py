@@ -7,6 +7,7 @@ loss) and `runid`. `source` and `id` together are unique.
 Source: CloudEvents 1.0.2, spec.md and extensions/sequence.md.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,10 @@ from reid_stream.events import EVENT_TYPES, PREFIX, Event
 
 SCHEMA_URI = "urn:reid-stream:schema:"
 """`dataschema` is this and the event's short type, as is the `$id` of the file in configs/schemas/events."""
+_LAST_TIME = 253_402_300_799.0
+"""The last second of the year 9999, beyond which RFC 3339 has no words."""
 _SEQUENCE_DIGITS = 12
+_SEQUENCE = re.compile(r"[0-9]{0,18}")
 _TYPES: dict[str, type[Event]] = {PREFIX + event.type: event for event in EVENT_TYPES}
 _ATTRIBUTES = {event: (PREFIX + event.type, SCHEMA_URI + event.type) for event in EVENT_TYPES}
 
@@ -112,8 +116,10 @@ def decode(body: bytes | str) -> Envelope:
             raise ValueError(f"an event must have specversion 1.0, got {read.specversion!r}")
         bodies = _bodies.get(read.type)
         data = bodies.decode(read.data) if bodies is not None else Unknown(_any.decode(read.data))
+        if not _SEQUENCE.fullmatch(read.sequence):
+            raise ValueError(f"an event must have a sequence of up to 18 digits, got {read.sequence!r:.40}")
         sequence = int(read.sequence or 0)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"an event must be CloudEvents 1.0 JSON of a known shape: {error}") from error
     return Envelope(
         id=read.id,
@@ -128,4 +134,6 @@ def decode(body: bytes | str) -> Envelope:
 
 
 def _rfc3339(at: float) -> str:
+    # A camera's clock may say anything; `data` has what it said.
+    at = min(max(at, 0.0), _LAST_TIME) if at == at else 0.0  # noqa: PLR0124 (not a number is unlike itself)
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

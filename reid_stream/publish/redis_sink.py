@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from reid_stream.events import DaemonDropped, Event
+from reid_stream.events import DaemonDropped, DaemonStopped, Event
 from reid_stream.publish.backlog import Backlog, Item
 from reid_stream.publish.connection import cause, check, translated
 from reid_stream.publish.envelope import encode
@@ -175,9 +175,11 @@ class RedisSink:
         if not events:
             return
         with self._changed:
-            self._keep(events)
-            if self._untold and time.monotonic() - self._announced_at >= _ANNOUNCE_S:
+            # Nobody listens any more after the news that the daemon has stopped.
+            is_last = isinstance(events[-1], DaemonStopped)
+            if self._untold and (is_last or time.monotonic() - self._announced_at >= _ANNOUNCE_S):
                 self._announce()
+            self._keep(events)
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:

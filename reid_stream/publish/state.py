@@ -8,6 +8,7 @@ A batch of events becomes as few commands as leave the same keys; they go in the
 that a reader never sees the one without the other.
 """
 
+import re
 from collections.abc import Sequence
 
 from reid_stream.events import (
@@ -25,6 +26,7 @@ from reid_stream.events import (
 )
 from reid_stream.records import CameraId, GlobalId
 
+_NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
 Command = tuple[str | float, ...]
 """A Redis command and its arguments."""
 
@@ -82,7 +84,7 @@ class LiveState:
     def _numbers(self, batch: "_Batch") -> list[Command]:
         if self._highest is None:
             return []
-        given = [int(person.rpartition("-")[2]) for person in batch.named]
+        given = [int(found[1]) for person in batch.named if (found := _NUMBER.search(person))]
         if max(given, default=0) <= self._highest:
             return []
         self._next_highest = max(given)

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from reid_stream.events import Event
 from reid_stream.publish.backlog import Item
 from reid_stream.publish.envelope import Unknown, decode
 from reid_stream.publish.positions import NOWHERE, Position
@@ -11,6 +14,8 @@ from reid_stream.publish.state import LiveState, stream_key
 
 if TYPE_CHECKING:
     import redis
+
+_log = structlog.get_logger(__name__)
 
 
 class Stream:
@@ -63,8 +68,7 @@ class Stream:
             pipeline.execute_command("XADD", self.key, *limit, str(row.position), *fields)  # type: ignore[no-untyped-call]
         for row, _ in batch:
             pipeline.execute_command("PUBLISH", self.key, row.body)  # type: ignore[no-untyped-call]
-        events = [event if event is not None else decode(row.body).data for row, event in batch]
-        for command in self._live.commands([event for event in events if not isinstance(event, Unknown)]):
+        for command in self._live.commands([known for item in batch if (known := _event(*item)) is not None]):
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
@@ -79,6 +83,18 @@ class Stream:
         self._live.done()
         stored = self.stored([row for row, _ in refused])
         return [item for item in refused if item[0].position not in stored], len(stored)
+
+
+def _event(row: Row, event: Event | None) -> Event | None:
+    """Read what the live keys follow; none for a row that another version wrote, or that the disk spoilt."""
+    if event is not None:
+        return event
+    try:
+        found = decode(row.body).data
+    except ValueError as error:
+        _log.error("a spoilt event goes to the stream as it is", position=str(row.position), reason=str(error))
+        return None
+    return None if isinstance(found, Unknown) else found
 
 
 def _field(fields: Any, name: bytes) -> bytes | None:
