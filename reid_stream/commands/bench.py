@@ -94,6 +94,47 @@ def day(
         days.plot(found, plot)
 
 
+@app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 30.0,
+    cameras: Annotated[int, typer.Option(min=1, max=64, help="Looping cameras, RTSP where GStreamer is there.")] = 2,
+    max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
+    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
+) -> None:
+    """Run the daemon on looping cameras: are memory, threads and open files flat?"""
+    import os
+    import tempfile
+    from contextlib import ExitStack
+
+    from reid_stream.bench import soak as soaks
+    from reid_stream.demo import footage
+    from reid_stream.drill.rtsp import loop_clip, serve_clips, why_not
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    source = clip or footage(os.environ, say)
+    names = [f"cam{n + 1}" for n in range(cameras)]
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="reid-stream-soak-")))
+        missing = why_not()
+        if missing is None:
+            # The server ends the connection with the clip: every two minutes all cameras reconnect.
+            looped = loop_clip(source, folder / "clip.mp4", seconds=120)
+            server = opened.enter_context(serve_clips(dict.fromkeys(names, looped)))
+            settings = [{"id": name, "url": server.url(name), "max_fps": max_fps} for name in names]
+        else:
+            say(f"cameras are files, not RTSP: {missing}")
+            settings = [{"id": name, "url": str(source), "max_fps": max_fps, "loop": True} for name in names]
+        found = soaks.measure(settings, minutes, folder, say)
+    soaks.show(found)
+    _write(found, json)
+    if plot is not None:
+        soaks.plot(found, plot)
+
+
 def _write(figures: object, file: Path | None) -> None:
     import msgspec
 

@@ -1,0 +1,29 @@
+"""A slice of every drill of cameras: what must hold, holds."""
+
+from pathlib import Path
+
+import pytest
+
+from reid_stream.drill.cameras import DRILLS, run
+from reid_stream.drill.rtsp import why_not
+from reid_stream.errors import ConfigError
+
+reason = why_not()
+pytestmark = [pytest.mark.skipif(reason is not None, reason=reason or ""), pytest.mark.timeout(300)]
+
+
+def no_clip() -> Path:
+    raise AssertionError("the slices draw their own pictures")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRILLS)
+def test_every_bound_holds(name: str) -> None:
+    findings = run([name], is_short=True, people=no_clip, say=lambda _: None)
+    assert len(findings) > 3
+    assert not [finding for finding in findings if not finding.holds]
+
+
+def test_a_drill_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match="must be one of reconnect, sick, udp, crash, clock; found nonsense"):
+        run(["nonsense"], is_short=True, people=no_clip, say=lambda _: None)
