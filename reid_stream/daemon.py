@@ -42,6 +42,8 @@ from reid_stream.watchdog import Patience, Pulse, Stuck, Worker
 
 TAKE_S = 0.2
 """Longest wait for a frame before the loop looks at its stop flag again."""
+_LOAD_SLACK = 10.0
+"""Loading networks may take so many times as long as a stage may."""
 _STOP_S = 10.0
 """Longest wait for the step under way when the daemon is told to stop."""
 _log = structlog.get_logger(__name__)
@@ -296,7 +298,7 @@ class Daemon:
     def _perceive_loop(self, pulse: Pulse, stop: threading.Event) -> None:
         perceive = self.perceive
         if self._number and self._fresh is not None:
-            with pulse.busy("load"):
+            with pulse.busy("load", slack=_LOAD_SLACK):
                 perceive = self._fresh(self._number, pulse)
             if pulse.is_given_up:
                 return

@@ -47,6 +47,7 @@ class Pulse:
         self._stage: str | None = None
         self._cameras: tuple[str, ...] = ()
         self._since = 0.0
+        self._slack = 1.0
         self._is_given_up = False
 
     @property
@@ -55,9 +56,9 @@ class Pulse:
         return self._is_given_up
 
     @contextmanager
-    def busy(self, stage: str, cameras: Sequence[str] = ()) -> Iterator[None]:
-        """Be at work while the block runs; outside it the thread may wait for as long as it likes."""
-        self._enter(stage, tuple(cameras))
+    def busy(self, stage: str, cameras: Sequence[str] = (), slack: float = 1.0) -> Iterator[None]:
+        """Be at work while the block runs, for `slack` times the limit; outside it the thread may wait for ever."""
+        self._enter(stage, tuple(cameras), slack)
         try:
             yield
         finally:
@@ -90,13 +91,13 @@ class Pulse:
 
     def _stuck(self, limit_s: float) -> Stuck | None:
         after_s = self._clock() - self._since
-        if self._stage is None or after_s <= limit_s:
+        if self._stage is None or after_s <= limit_s * self._slack:
             return None
         return Stuck(self._stage, after_s, self._cameras)
 
-    def _enter(self, stage: str | None, cameras: tuple[str, ...]) -> None:
+    def _enter(self, stage: str | None, cameras: tuple[str, ...], slack: float = 1.0) -> None:
         with self._lock:
-            self._stage, self._cameras, self._since = stage, cameras, self._clock()
+            self._stage, self._cameras, self._slack, self._since = stage, cameras, slack, self._clock()
 
 
 class Patience:

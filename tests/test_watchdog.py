@@ -1,16 +1,21 @@
 """A stage that hangs is replaced, or ends the daemon; either way somebody is told."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reid_stream.config import Match, Publish, Watchdog
+from reid_stream.assembly import assemble
+from reid_stream.config import Match, Publish, Settings, Watchdog
 from reid_stream.daemon import Daemon
+from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import StuckError
-from reid_stream.events import DaemonStalled, DaemonStopped, Event, IdentityEntered, IdentityLeft
+from reid_stream.events import DaemonStalled, DaemonStopped, Event, IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -19,6 +24,7 @@ from reid_stream.pipeline import Identify, Perceive
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
 from reid_stream.watchdog import Patience, Pulse
 from tests.fakes import ListSink, ListSource, OnePerson, frame
+from tests.integration.program import tiny_models
 
 CAMERAS = [CameraId("door"), CameraId("till")]
 LIMIT_S = 0.2
@@ -230,6 +236,57 @@ def test_each_stage_of_a_step_has_its_own_time() -> None:
         assert found is not None
         assert (found.stage, found.after_s, found.cameras) == ("perceive", 11.0, ("door",))
     assert pulse.give_up(10.0) is None
+
+
+def test_loading_may_take_longer() -> None:
+    now = [0.0]
+    pulse = Pulse(clock=lambda: now[0])
+    with pulse.busy("load", slack=10):
+        now[0] = 99.0
+        assert pulse.stuck(10.0) is None
+        now[0] = 101.0
+        assert pulse.stuck(10.0) is not None
+
+
+def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung: list[Hanging]) -> None:
+    models = tiny_models(tmp_path / "models")
+    clip = draw_clip(tmp_path / "a.mp4", seconds=4)
+    settings = Settings.model_validate(
+        {
+            "cameras": [{"id": "door", "url": str(clip)}],
+            "models": {"detector": str(models / "detector"), "embedder": str(models / "embedder")},
+            "watchdog": {"stage_s": 2},
+        }
+    )
+    sink = ListSink()
+    with assemble(settings, run="r", fast=True, sink=sink) as site:
+        half = site.daemon.perceive
+        assert isinstance(half, Perceive)
+        half.detect = Hanging(5, then=half.detect)
+        hung.append(half.detect)
+        site.daemon.run(threading.Event())
+        assert site.daemon.perceive is not half
+        assert site.daemon.progress.frames == {"door": 39}
+    (stall,) = stalls(sink)
+    assert (stall.action, stall.frames) == ("restarted", 1)
+    after = sink.events[sink.events.index(stall) :]
+    assert any(isinstance(event, IdentityEntered | IdentitySeen) for event in after)
+
+
+def test_a_process_that_cannot_even_watch_is_ended_and_says_where_it_was() -> None:
+    script = """
+import ctypes
+from types import SimpleNamespace
+from reid_stream.commands.run import last_resort
+daemon = SimpleNamespace()
+with last_resort(daemon, 0.5):
+    daemon.tick()
+    ctypes.PyDLL(None).sleep(30)  # called with Python's lock held, as a careless library would
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=25, check=False)
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    assert "line 8 in" in ended.stderr
 
 
 def test_patience_ends_and_comes_back() -> None:

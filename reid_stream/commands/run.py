@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reid_stream.daemon import Daemon
 
 _REARM_S = 5.0
+_MORE_S = 30.0
+"""The daemon's own watch comes first, by so much."""
 
 
 def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
@@ -71,7 +73,7 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         # Counted from here: how long the models take to load is no part of what was asked for.
         opened.enter_context(_after(duration_s, stop))
-        opened.enter_context(_last_resort(site.daemon, settings.watchdog.stage_s))
+        opened.enter_context(last_resort(site.daemon, 2 * settings.watchdog.stage_s + _MORE_S))
         site.daemon.run(stop)
         watch.finish()
         given_up = site.daemon.given_up
@@ -83,12 +85,11 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
 
 
 @contextmanager
-def _last_resort(daemon: "Daemon", stage_s: float) -> Iterator[None]:
+def last_resort(daemon: "Daemon", limit_s: float) -> Iterator[None]:
     """End the process if not even the daemon's watch can run: native code that never gives Python back its lock.
 
     The timer is faulthandler's, which needs no Python to fire; it says where every thread was and ends with code 1.
     """
-    limit_s = 2 * stage_s + 30
     armed_at = float("-inf")
 
     def tick() -> None:
