@@ -75,6 +75,7 @@ OPTIONS = {
     "eval --sweep",
     "eval --truth",
     "events --camera",
+    "events --cameras",
     "events --count",
     "events --follow",
     "events --from",
@@ -97,8 +98,8 @@ OPTIONS = {
     "reidentify --cameras",
     "reidentify --embedder",
     "reidentify --json",
-    "reidentify store",
     "reidentify --write",
+    "reidentify store",
     "simulate ablation --calm",
     "simulate ablation --crops",
     "simulate ablation --data",
@@ -132,6 +133,11 @@ OPTIONS = {
     "simulate world --set",
     "simulate world --threads",
     "simulate world --world",
+    "topology --json",
+    "topology --plot",
+    "topology --recording",
+    "topology --site",
+    "topology --url",
 }
 
 

@@ -1,16 +1,24 @@
 """`reid-stream events`: what the daemon says, on a terminal or in a pipe."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from reid_stream.config import Redis
     from reid_stream.publish.subscribe import Received
 
 
 def events(
-    url: Annotated[str, typer.Option(help="Redis that the daemon writes to.")] = "redis://127.0.0.1:6379/0",
+    settings: Annotated[
+        Path | None,
+        typer.Option("--cameras", help="cams.yaml: where Redis is, how to get in, and the site."),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help="Redis that the daemon writes to.", envvar="REID_STREAM_REDIS")
+    ] = "redis://127.0.0.1:6379/0",
     site: Annotated[str, typer.Option(help="`site` of cams.yaml.")] = "site",
     start: Annotated[
         str | None,
@@ -20,7 +28,7 @@ def events(
         list[str] | None,
         typer.Option("--type", help="Only these: identity.entered, identity, camera ... (repeatable)."),
     ] = None,
-    cameras: Annotated[list[str] | None, typer.Option("--camera", help="Only this camera (repeatable).")] = None,
+    camera: Annotated[list[str] | None, typer.Option("--camera", help="Only this camera (repeatable).")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events until Ctrl-C.")] = False,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="CloudEvents JSON lines, as in a pipe.")] = False,
@@ -28,6 +36,9 @@ def events(
     """Show the events of a site: lines on a terminal, JSON lines in a pipe."""
     from reid_stream.publish.subscribe import subscribe
 
+    login = None
+    if settings is not None:
+        login, url, site = _from_file(settings)
     plain = as_json or not sys.stdout.isatty()
     show = _json_line if plain else _rich_line()
     subscription = subscribe(
@@ -35,7 +46,8 @@ def events(
         site=site,
         start=start if start is not None else "$" if follow else "0",
         types=tuple(types or ()),
-        cameras=tuple(cameras or ()),
+        cameras=tuple(camera or ()),
+        settings=login,
         block_s=None if follow else 0,
     )
     try:
@@ -52,6 +64,26 @@ def events(
         subscription.close()
     if subscription.missed:
         typer.echo(f"{subscription.missed} events had already left the stream", err=True)
+
+
+def _from_file(path: Path) -> "tuple[Redis, str, str]":
+    """Read how to reach the Redis of a cams.yaml.
+
+    Raises:
+        ConfigError: the file is wrong, or its Redis is an embedded one whose port only the daemon knows.
+    """
+    from reid_stream import configfile, logs
+    from reid_stream.errors import ConfigError
+
+    settings = configfile.load(path)
+    logs.hide(settings)
+    if not settings.redis.is_embedded:
+        return settings.redis, settings.redis.url.get_secret_value(), settings.site
+    if not settings.redis.port:
+        raise ConfigError(
+            f"redis.port must be set in {path} to find its embedded Redis; or give --url, as the daemon says"
+        )
+    return settings.redis, f"redis://127.0.0.1:{settings.redis.port}/0", settings.site
 
 
 def _json_line(event: "Received") -> None:

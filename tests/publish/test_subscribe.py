@@ -132,6 +132,24 @@ def test_the_command_writes_json_lines_in_a_pipe(server: EmbeddedRedis, sink: Re
     assert isinstance(visit(1)[0], IdentityEntered)
 
 
+def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
+    server: EmbeddedRedis, sink: RedisSink, tmp_path: Path
+) -> None:
+    sink.publish(visit(1))
+    assert sink.flush(5)
+    admin: Any = redis.Redis.from_url(server.url)
+    admin.execute_command("ACL", "SETUSER", "reader", "on", ">geheim", "~*", "&*", "+@all")
+    cams = tmp_path / "cams.yaml"
+    login = f"url: '{server.url}', username: reader, password: geheim"
+    cams.write_text(f"site: shop\nredis: {{{login}}}\ncameras: [{{id: a, url: 'rtsp://h/s'}}]\n")
+    app = typer.Typer()
+    app.command()(events_command)
+    result = CliRunner().invoke(app, ["--cameras", str(cams)])
+    assert len(result.stdout.splitlines()) == 3
+    cams.write_text("cameras: [{id: a, url: 'rtsp://h/s'}]\n")
+    assert isinstance(CliRunner().invoke(app, ["--cameras", str(cams)]).exception, ConfigError)
+
+
 @pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
 def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tmp_path: Path, name: int) -> None:
     script = (
