@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from reid_stream import config
@@ -86,7 +87,10 @@ class IsolatedCamera:
         attempt = 0
         while not self._stop.is_set():
             began, connects = time.monotonic(), self.stats.connects
-            cause, words = self._play()
+            try:
+                cause, words = self._play()
+            except Exception as error:  # noqa: BLE001 (law 3; its text may hold the URL, so the type must do)
+                cause, words = "crashed", f"failed unexpectedly: {type(error).__name__}"
             # A service manager that stops us may have ended it first.
             if self.has_ended or self._stop.wait(_LOOK_S if "SIGTERM" in words else 0.0):
                 break
@@ -110,22 +114,16 @@ class IsolatedCamera:
         process = _context().Process(
             target=decoder.serve, args=(far, self._camera, self._settings, begin), name=self._camera.id, daemon=True
         )
+        is_stuck, code = False, 0
         try:
             with near:
                 with far:
                     process.start()
                 self.process = process
                 is_stuck = self._pump(near)
-                if is_stuck:
-                    process.kill()
-            process.join(_END_S)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-            code = process.exitcode or 0
         finally:
             self.process = None
-        process.close()
+            code = _end(process, at_once=is_stuck)
         return ("stuck", "hung in its decoder, which was ended") if is_stuck else ("crashed", _how(code))
 
     def _pump(self, near: socket.socket) -> bool:
@@ -193,6 +191,27 @@ def _context() -> ForkServerContext:
     # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
     context.set_forkserver_preload(["reid_stream.ingest.decoder", "av", "reid_stream.cli"])
     return context
+
+
+def prepare() -> None:
+    """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does."""
+    _context()
+    forkserver.ensure_running()
+
+
+def _end(process: ForkServerProcess, *, at_once: bool) -> int:
+    """Wait for a process that was told to end, or kill it; gives its exit code, 0 if it never began."""
+    if process.pid is None:
+        return 0
+    if at_once:
+        process.kill()
+    process.join(_END_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    code = process.exitcode or 0
+    process.close()
+    return code
 
 
 def _how(code: int) -> str:
