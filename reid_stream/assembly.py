@@ -161,6 +161,7 @@ def assemble(
         StreamError: a camera that is no file was to be replayed fast.
     """
     from reid_stream.ingest.first import FirstFrames
+    from reid_stream.ingest.isolated import prepare
     from reid_stream.ingest.live import LiveCameras
     from reid_stream.ingest.replay import FastReplay
     from reid_stream.ingest.stats import CameraChange
@@ -171,6 +172,8 @@ def assemble(
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)
     metrics = Metrics()
+    if settings.ingest.isolate and not fast:
+        prepare()
     networks = load_networks(settings)
     presence, roster = Presence(settings.publish), Roster()
     with ExitStack() as opened:
