@@ -102,7 +102,8 @@ class Bench:
         self.tell(
             f"{name}: IDF1 {variant.mean('idf1'):.3f} ± {variant.spread('idf1'):.3f}, "
             f"wrong merges {variant.mean('wrong_merges'):.1f}, missed links {variant.mean('missed_links'):.1f}, "
-            f"false matches {variant.pooled('false_matches', 'comparisons')[0]:.2g} per comparison"
+            f"false matches {variant.pooled('false_matches', 'comparisons')[0]:.2g} per comparison "
+            f"({variant.pooled('false_matches_at_once', 'comparisons')[0]:.2g} at once)"
         )
         return variant
 
