@@ -1,6 +1,7 @@
 """A decoder that crashes or hangs: its camera comes back, the others do not notice.
 
 A signal stands for the bug: SIGSEGV is how a native crash ends a process, SIGSTOP leaves it as one that hangs for good.
+What the isolation costs is measured, too: the memory that is a process's own, and processor time for a full HD frame.
 """
 
 import os
@@ -15,7 +16,10 @@ from reid_stream.config import Ingest
 from reid_stream.drill.report import Finding, told, within
 from reid_stream.drill.rtsp import serve_clips
 from reid_stream.drill.watched import Watched, camera, watching
+from reid_stream.ingest import seam
 from reid_stream.ingest.isolated import STUCK_S, IsolatedCamera
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.records import CameraId, Frame
 
 NAME = "crash"
 FPS = 10
@@ -42,6 +46,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
             seen = site.seen[begin:]
             downs = sum(len(site.downs(name)) for name in "bc")
             failures = dict(site.stats("a").failures)
+            private_mb = float(np.mean([_private_mb(pid) for pid in site.processes]))
         times = [one.captured_at for one in seen if one.camera == "a"]
     gaps = [_longest_s([one.captured_at for one in seen if one.camera == name]) for name in "bc"]
     return [
@@ -52,6 +57,8 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
         Finding(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
         within(NAME, "the other cameras: longest time without a frame", max(gaps) * 1e3, 2.5 * 1e3 / FPS, "ms", 0),
         within(NAME, "... times down", downs, 0, digits=0),
+        told(NAME, "price: memory of a camera's process alone", f"{private_mb:.1f} MB"),
+        told(NAME, "... processor time to hand a full HD frame over", f"{_handover_s() * 1e3:.1f} ms"),
     ]
 
 
@@ -70,6 +77,25 @@ def _signal(site: Watched, number: signal.Signals, most_s: float) -> float:
     back_s = time.monotonic() - since
     site.until(lambda: len(site.of("a", begin)) > FPS / 2, most_s)
     return back_s
+
+
+def _private_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("Private_"))
+
+
+def _handover_s(frames: int = 30) -> float:
+    """Processor time for both sides together."""
+    near, far = seam.pair()
+    name = CameraId("a")
+    frame = Frame(name, 0, 0.0, "rtcp", np.full((1080, 1920, 3), 7, np.uint8))
+    stats = CameraStats(name, "rtsp://127.0.0.1/a")
+    with near, far:
+        began = time.process_time()
+        for _ in range(frames):
+            seam.send_frame(far, frame, stats)
+            seam.receive(near)
+        return (time.process_time() - began) / frames
 
 
 def _longest_s(times: list[float]) -> float:

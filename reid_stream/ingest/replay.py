@@ -138,6 +138,8 @@ class _File:
     def open(self) -> None:
         self._source = open_source(self._camera, self._settings)
         self.stats.codec = self._source.codec
+        self.stats.hardware = self._source.on_hardware
+        self.stats.hardware_fallbacks += self._settings.hardware_decode and not self._source.on_hardware
 
     def start(self) -> None:
         self._thread.start()

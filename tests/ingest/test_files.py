@@ -188,6 +188,23 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path, clip: P
     assert isinstance(changes[1], CameraUp)
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_hardware_decoding_falls_back_where_there_is_none_and_that_is_counted(isolate: bool, clip: Path) -> None:
+    settings = Ingest(hardware_decode=True, isolate=isolate)
+    live = LiveCameras([camera("a", clip)], settings, lambda _: None)
+    live.start()
+    while live.take(0.1) is not None:
+        pass
+    live.stop()
+    with FastReplay([camera("a", clip)], settings, origin=ORIGIN) as replay:
+        assert sum(len(batch) for batch in replay) == 30
+        told = [*live.stats.values(), *replay.stats.values()]
+    for stats in told:
+        assert stats.read == 60
+        # One or the other: this machine may have a GPU.
+        assert stats.hardware_fallbacks == (not stats.hardware)
+
+
 def test_a_stream_that_changes_its_size_goes_on_and_says_so(tmp_path: Path) -> None:
     small, large = draw_clip(tmp_path / "s.h264", seconds=2), draw_clip(tmp_path / "l.h264", seconds=2, size=(640, 480))
     both = tmp_path / "both.h264"
