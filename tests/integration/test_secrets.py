@@ -79,7 +79,7 @@ def write(folder: Path, clip: Path, redis_lines: str, working: str | None) -> Pa
         rows.append(f"{{id: works, url: '{working}', username: viewer, password: '{SECRETS['camera that works']}'}}")
         rows.append(f"{{id: refused, url: '{working}', username: viewer, password: '{SECRETS['camera in fields']}'}}")
     observe = "observe: {port: 0, log: json, log_level: debug}"
-    timing = "ingest: {open_timeout_s: 2, read_timeout_s: 2, backoff_first_s: 0.2, backoff_max_s: 0.5}"
+    timing = "ingest: {open_timeout_s: 2, read_timeout_s: 2, backoff_first_s: 2, backoff_max_s: 30}"
     spool = f"spool: {{directory: '{folder / 'spool'}'}}"
     text = "\n".join(["site: lab", redis_lines, observe, timing, spool, "cameras:", *(f"  - {row}" for row in rows)])
     path = folder / "cams.yaml"
@@ -123,7 +123,7 @@ def test_a_daemon_whose_cameras_and_redis_work_and_fail_keeps_every_password(
     with serve_clips({"a": clip}, user="viewer", password=SECRETS["camera that works"]) as cameras:
         cams = write(tmp_path, clip, login, cameras.url("a"))
         with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
-            daemon.until(lambda: "entered file" in daemon.out and "entered works" in daemon.out)
+            daemon.until(lambda: "entered file" in daemon.out and "entered works" in daemon.out, 150)
             daemon.until(lambda: all(f'"camera": "{name}"' in daemon.err for name in ("url", "refused", "byfile")))
             pages = {name: page(daemon, name) for name in ("metrics", "healthz", "readyz", "nothing")}
             seen_by_ps = shown_by_ps(daemon.process.pid)
