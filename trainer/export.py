@@ -26,8 +26,9 @@ from reid_stream.make_bundle import EMBEDDER_TOLERANCE, PROBE_SEED, now, run_onc
 from trainer import card
 from trainer.errors import TrainerError
 from trainer.network import folded_verifier, unit
+from trainer.onnx_weights import describe
 from trainer.retrieval import score, squared_distances
-from trainer.siamese import WEIGHTS_FILE, Branch, LoadedBranch, checkpoint_file, load_branch
+from trainer.siamese import Branch, LoadedBranch, load_branch
 from trainer.test_sets import TestSet, read_test_set
 
 Precision = Literal["f32", "f16", "int8-weights"]
@@ -60,7 +61,7 @@ def export(
         TrainerError: the exported network disagrees with the checkpoint; nothing is written.
     """
     loaded = load_branch(checkpoint)
-    content = compress(to_onnx(loaded.branch, loaded.spec), precision)
+    content = describe(compress(to_onnx(loaded.branch, loaded.spec), precision), loaded.settings, loaded.facts)
     bundle = _describe(loaded, checkpoint, name or out.name)
     settings = loaded.settings.data
     held = (
@@ -71,22 +72,8 @@ def export(
     agreement = check_agreement(loaded.branch, content, bundle, loaded.spec, precision, held)
     bundle = with_probe(bundle, run_once(_network(content), probe_input(bundle), out))
     saved = save(bundle, content, out)
-    _write_weights(checkpoint, out)
     card.write(saved, out)
     return saved, agreement
-
-
-def _write_weights(checkpoint: Path, out: Path) -> None:
-    """Put beside the network what training can go on from: a site's own, `reid-train site`, begins with a bundle."""
-    state = torch.load(checkpoint_file(checkpoint), map_location="cpu", weights_only=True)
-    kept = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in state["averaged"].items()
-        if not name.startswith("heads.")
-    }
-    memory = io.BytesIO()
-    torch.save({"settings": state["settings"], "facts": state["facts"], "averaged": kept}, memory)
-    (out / WEIGHTS_FILE).write_bytes(memory.getvalue())
 
 
 def to_onnx(branch: Branch, spec: InputSpec) -> bytes:
@@ -94,13 +81,16 @@ def to_onnx(branch: Branch, spec: InputSpec) -> bytes:
     memory = io.BytesIO()
     example = torch.zeros(2, 3, spec.height, spec.width)
     with warnings.catch_warnings():
-        # The older exporter: it needs no onnxscript and fuses batch normalisation into the convolutions.
+        # The older exporter: it needs no onnxscript.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             branch.eval(),
             (example,),
             memory,  # type: ignore[arg-type]
             dynamo=False,
+            # Nothing fused or folded: engines do that when they load, and training can go on from the file's weights.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
             opset_version=OPSET,
             input_names=["images"],
             output_names=["vectors"],

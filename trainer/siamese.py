@@ -13,18 +13,17 @@ Letters: b images, c channels, d embedding dimensions, p pairs, n persons.
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
+from reid_stream.bundle import BUNDLE_FILE
 from reid_stream.embed.preprocess import InputSpec
 from trainer.config import ModelSettings, TrainSettings, parse
 from trainer.errors import CheckpointError
 from trainer.res2net import Res2Net
-
-WEIGHTS_FILE = "weights.pt"
-"""In a bundle: what training can go on from, in float16."""
 
 
 class GeM(nn.Module):
@@ -133,29 +132,40 @@ class LoadedBranch:
 
 
 def load_branch(path: Path) -> LoadedBranch:
-    """Read the averaged weights of a checkpoint: a file, a run's folder (its best one), or a bundle's that has one."""
-    file = checkpoint_file(path)
+    """Read the averaged weights of a checkpoint: a file, a run's folder (its best one), or a bundle's."""
     try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        settings, state, facts = parse(saved["settings"], str(file)), saved["averaged"], saved["facts"]
+        saved = read_weights(path)
+        settings, state, facts = parse(saved["settings"], str(path)), saved["averaged"], saved["facts"]
         branch, verifier = Branch(settings.model.model_copy(update={"weights": None})), Verifier(settings.model.dim)
         for part, module in (("branch.", branch), ("verifier.", verifier)):
-            module.load_state_dict({k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
+            _load(module, {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
     except OSError as error:
-        raise CheckpointError(f"a checkpoint must be readable, {file}: {error.strerror or error}") from error
+        raise CheckpointError(f"a checkpoint must be readable, {path}: {error.strerror or error}") from error
     except (LookupError, RuntimeError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{file} must be a checkpoint of reid-train fit: {error}") from error
+        raise CheckpointError(f"{path} must be a checkpoint of reid-train fit: {error}") from error
     branch.eval()
     spec = input_spec(settings)
     prior = 1 / (1 + settings.loss.negatives[1])
     return LoadedBranch(branch, spec, settings.model.dim, verifier, prior, settings, facts)
 
 
-def checkpoint_file(path: Path) -> Path:
-    """Return the file that holds the weights of a run's folder or of a bundle's; a file is itself."""
-    if not path.is_dir():
-        return path
-    return path / WEIGHTS_FILE if (path / WEIGHTS_FILE).exists() else path / "best.pt"
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return what `path` holds: a file, a run's folder (its best checkpoint), or a bundle's, as a checkpoint."""
+    if (path / BUNDLE_FILE).is_file():
+        from trainer.onnx_weights import read  # late: most runs need no onnx
+
+        return read(path)
+    file = path / "best.pt" if path.is_dir() else path
+    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return found
+
+
+def _load(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load all weights; how many batches a normalisation has seen is of no interest, and a bundle does not say."""
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise RuntimeError(f"it lacks {missing[:3]} and adds {unexpected[:3]}")
 
 
 def input_spec(settings: TrainSettings) -> InputSpec:

@@ -4,25 +4,23 @@ import pickle
 from pathlib import Path
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from trainer.errors import TrainerError
-from trainer.siamese import Siamese, checkpoint_file
+from trainer.siamese import Siamese, read_weights
 
 
 def warm_start(model: Siamese, path: Path) -> list[str]:
     """Take over what `path` holds for `model` and return the names of the parts that start afresh.
 
-    A checkpoint, or a bundle that has one, gives its averaged weights: branch, verification head, and identification
+    A checkpoint, or a bundle, gives its averaged weights: branch, verification head, and identification
     heads where the persons are as many. A state dict gives the backbone; its classifier is dropped.
 
     Raises:
         TrainerError: the file cannot be read, or does not fit the network.
     """
-    path = checkpoint_file(path)
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved: object = read_weights(path)
     except OSError as error:
         raise TrainerError(f"model.weights must be readable, {path}: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:  # any bytes are possible
@@ -47,7 +45,7 @@ def _fit(module: nn.Module, state: dict[str, Tensor], fresh: tuple[str, ...], pa
         missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise TrainerError(f"model.weights must fit the network, {path}: {error}") from error
-    missing = [name for name in missing if name not in fresh]
+    missing = [name for name in missing if name not in fresh and not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise TrainerError(
             f"model.weights must name the network's parameters, {path} lacks {missing[:3]} and adds {unexpected[:3]}"

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from reid_stream.bundle import load_embedder
+from reid_stream.bundle import save as save_bundle
 from trainer.checkpoint import save
 from trainer.config import ModelSettings, TrainSettings
 from trainer.draw import GREEN, RED, ranking, sheet
-from trainer.errors import TrainerError
+from trainer.errors import CheckpointError, TrainerError
 from trainer.export import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
 from trainer.network import open_network
 from trainer.retrieval import Labels
@@ -85,3 +86,40 @@ def test_right_answers_have_green_frames_and_wrong_ones_red() -> None:
     picture = sheet([(crop, [crop, crop], right)])
     colours = {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
     assert {GREEN, RED} <= colours
+
+
+@pytest.mark.parametrize("precision", ["f16", "int8-weights"])
+@pytest.mark.parametrize("instance_norm", [False, True])
+def test_training_can_go_on_from_a_bundle(tmp_path: Path, precision: Precision, instance_norm: bool) -> None:
+    torch.manual_seed(1)
+    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32, instance_norm=instance_norm))
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    siamese = Siamese(settings.model, (5,))
+    for parameter in siamese.branch.parameters():  # as after training: no two alike, which the exporter would share
+        torch.nn.init.normal_(parameter, mean=float(parameter.ndim < 2), std=0.1)
+    siamese.branch.train()(torch.randn(8, 3, 64, 32))  # so that normalisation has seen something
+    facts = {
+        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["market1501"],
+        "images": 10, "curve": [],
+    }  # fmt: skip
+    file = tmp_path / "best.pt"
+    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": siamese.state_dict()})
+    export(file, tmp_path / "bundle", precision)
+    again, before = load_branch(tmp_path / "bundle"), load_branch(file)
+    images = torch.rand(4, 3, 64, 32)
+    with torch.inference_mode():
+        cosine = torch.nn.functional.cosine_similarity(again.branch(images), before.branch(images))
+    assert float(cosine.min()) > MIN_COSINE[precision]
+    assert torch.allclose(again.verifier.v.float(), before.verifier.v, atol=1e-3)
+    assert again.settings.model == before.settings.model
+    assert again.facts["step"] == 3
+
+
+def test_a_bundle_without_named_weights_is_no_start(tmp_path: Path, checkpoint: Path) -> None:
+    export(checkpoint, tmp_path / "bundle", "f32")
+    model = onnx.load(tmp_path / "bundle" / "model.onnx")
+    del model.metadata_props[:]
+    bundle = load_embedder(tmp_path / "bundle")
+    save_bundle(bundle, model.SerializeToString(), tmp_path / "bundle")
+    with pytest.raises(CheckpointError, match="export its checkpoint again"):
+        load_branch(tmp_path / "bundle")
