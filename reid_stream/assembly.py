@@ -26,7 +26,9 @@ from reid_stream.scrape import Scrape
 from reid_stream.watchdog import Pulse
 
 if TYPE_CHECKING:
+    from reid_stream.match.topology import Topology
     from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.side import Teller
     from reid_stream.store.writer import StoreWriter
 
 P = ParamSpec("P")
@@ -192,6 +194,8 @@ def assemble(
             calibration=None if networks.embedder.calibration.kind == "none" else networks.embedder.calibration,
             dim=networks.embedder.dim,
             first_number=sending.highest_number() + 1 if sending is not None and not fast else 1,
+            topology=settings.topology,
+            cameras=[camera.id for camera in cameras],
         )
         told: list[Daemon] = []
 
@@ -217,8 +221,12 @@ def assemble(
                 settings, another, f"{run}.{number}", metrics, pulse=pulse, counts=first_half.counts, keep=keep
             )
 
+        teller = opened.enter_context(topology_teller(settings, matcher.topology, where)) if sending else None
+
         def match(records: Sequence[Perceived], now: float) -> list[Decision]:
             decisions = matcher.update(records, now)
+            if teller is not None:
+                teller.look(now)
             if storing is not None:
                 storing.decided(decisions)
             return decisions
@@ -325,6 +333,31 @@ def redis_sink(
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
         )
         yield sink, public(url)
+
+
+@contextmanager
+def topology_teller(settings: Settings, topology: "Topology", where: str) -> "Iterator[Teller]":
+    """Keep what is learned of the cameras beside the events, for `reid-stream topology`.
+
+    `where`: the address that the sink has, which is the embedded Redis' where that is wanted.
+    """
+    import msgspec
+
+    from reid_stream.publish.connection import connect
+    from reid_stream.publish.side import SideValues, Teller, topology_key
+
+    key = topology_key(settings.site)
+    values = SideValues(connect(settings.redis, url=where if settings.redis.is_embedded else None))
+    teller = Teller(
+        put=lambda value: values.put(key, value),
+        value=lambda: msgspec.json.encode(topology.state()),
+        version=lambda: topology.version,
+    )
+    try:
+        yield teller
+        teller.tell(0.0)
+    finally:
+        values.close()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, drill, evaluate, events, models, reidentify, simulate
+from reid_stream.commands import bench, check, drill, evaluate, events, models, reidentify, simulate, topology
 from reid_stream.errors import ReidStreamError, StuckError
 
 
@@ -68,6 +68,7 @@ app.command()(check.check)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
 app.command()(reidentify.reidentify)
+app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drill.app, name="drill")
 app.add_typer(models.app, name="models")

@@ -204,12 +204,12 @@ class Match(Section):
 
     similarity: Fraction | None = None
     """Least cosine to a known person; none takes the bundle's own calibration."""
-    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
+    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.003
     """How often a stranger may be taken for a given known person; the threshold follows from the calibration."""
     confirm_vectors: Annotated[int, Field(ge=1, le=100)] = 3
     """Vectors of a track after which a new identity is confirmed."""
     exemplars: Annotated[int, Field(ge=1, le=64)] = 8
-    """Vectors kept per identity: the most different ones of good quality."""
+    """Views kept per identity, one a track, the mean of its vectors: the most different ones of good quality."""
     max_identities: Annotated[int, Field(ge=1)] = 10_000
     """Identities kept; the longest unseen goes first. Bounds memory and time."""
     retention_s: Seconds = 86_400
@@ -222,7 +222,7 @@ class Topology(Section):
     learn: bool = True
     """Learn overlaps, paths and transit times from people who were surely recognised."""
     overlaps: tuple[Pair, ...] | None = None
-    """Pairs of cameras that see the same ground, as [[a, b], ...]: nobody is on any other two at once. none learns it."""
+    """Pairs of cameras that see the same ground, as [[a, b], ...]: nobody is on two others at once. none learns it."""
     never: tuple[Pair, ...] = ()
     """Pairs of cameras, as [[a, c], ...], between which nobody comes without being on another in between."""
     transit_s: dict[Passage, Transit] = {}

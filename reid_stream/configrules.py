@@ -33,6 +33,37 @@ def check(tree: Tree) -> None:
     cameras = top.get("cameras")
     if isinstance(cameras, list):
         _cameras(tree, cameras)
+        names = {str(camera.get("id")) for camera in cameras if isinstance(camera, dict)}
+        topology = top.get("topology")
+        if isinstance(topology, dict):
+            _topology(tree, topology, names)
+
+
+def _topology(tree: Tree, topology: dict[str, Value], cameras: set[str]) -> None:
+    """Look for cameras that are none, pairs that are one camera, and times in disorder."""
+    named: list[tuple[Keys, str]] = []
+    for key in ("overlaps", "never"):
+        pairs = topology.get(key)
+        for index, pair in enumerate(pairs if isinstance(pairs, list) else ()):
+            named += [(("topology", key, index), str(name)) for name in (pair if isinstance(pair, list) else ())]
+            match pair:
+                case [first, second] if first == second:
+                    tree.add(
+                        ("topology", key, index), f"a pair must be two cameras, found {redacted(str(first))!r} twice"
+                    )
+    passages = topology.get("transit_s")
+    for passage in passages if isinstance(passages, dict) else ():
+        named += [(("topology", "transit_s", passage), name) for name in str(passage).split("->")]
+        match passages[passage] if isinstance(passages, dict) else None:
+            case [int() | float() as least, int() | float() as typical, int() | float() as most]:
+                if not least <= typical <= most or least == most:
+                    tree.add(
+                        ("topology", "transit_s", passage),
+                        f"must be [least, typical, most], rising, found [{least}, {typical}, {most}]",
+                    )
+    for keys, name in named:
+        if name not in cameras:
+            tree.add(keys, f"must name cameras, found {redacted(name)!r}; allowed: {', '.join(sorted(cameras))}")
 
 
 def scheme_of(url: str) -> str | None:

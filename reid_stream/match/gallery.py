@@ -44,10 +44,12 @@ class Exemplar(msgspec.Struct, frozen=True):
 class _View:
     """One track's part in a person."""
 
-    __slots__ = ("camera", "raw", "source", "weight")
+    __slots__ = ("camera", "raw", "source", "template", "weight")
 
     def __init__(self, raw: npt.NDArray[np.float16], weight: float, camera: CameraId, source: int) -> None:
         self.raw, self.weight, self.camera, self.source = raw, weight, camera, source
+        self.template: Template | None = None
+        """Made when it is asked for; gone when what is taken off has changed."""
 
 
 class Gallery:
@@ -219,6 +221,8 @@ class Gallery:
         for _ in range(min(_REFRESH, len(self._stale))):
             person = self._stale.pop()
             if person in self._row:
+                for view in self._views[person]:
+                    view.template = None
                 self._renew(person)
 
     def shift_of(self, camera: CameraId) -> Floats | None:
@@ -230,18 +234,19 @@ class Gallery:
         template = self._make(self._views[person])
         self._matrix[row], self._square[row] = template.vector, template.square
 
+    def _template(self, view: _View) -> Template:
+        if view.template is None:
+            view.template = self.fold(view.raw.astype(np.float32), view.camera)
+        return view.template
+
     def _make(self, views: list[_View]) -> Template:
-        templates = [self.fold(view.raw.astype(np.float32), view.camera) for view in views]
+        templates = [self._template(view) for view in views]
         return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])
 
-    def _centred(self, views: list[_View]) -> Floats:
-        """Return unit vectors (m, d)."""
-        return np.stack([shifted(view.raw.astype(np.float32), self._applied.get(view.camera)) for view in views])
-
     def _drop_one(self, views: list[_View]) -> None:
-        rows = self._centred(views)
+        rows = np.stack([self._template(view).vector for view in views])
         among = rows @ rows.T
-        np.fill_diagonal(among, -2)
+        np.fill_diagonal(among, -np.inf)
         a, b = divmod(int(np.argmax(among)), len(views))
         del views[a if views[a].weight < views[b].weight else b]
 

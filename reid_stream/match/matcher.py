@@ -12,7 +12,7 @@ never silence.
 `Matcher.state` is everything the matcher knows, in one serialisable value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import numpy as np
@@ -72,6 +72,7 @@ class Matcher:
         state: State | None = None,
         first_number: int = 1,
         topology: TopologySettings | None = None,
+        cameras: Collection[str] | None = None,
     ) -> None:
         """Begin, or go on from an earlier `state`.
 
@@ -86,11 +87,12 @@ class Matcher:
             state: of an earlier matcher; people known by vectors of another model are left out, their numbers are not
                 used again.
             topology: what is stated of the cameras; none states nothing and learns all.
+            cameras: that there are; others are counted, and served. None knows of none.
         """
         self._settings = settings
         self._site = site
         self._model = model
-        self._intake = Intake(model, dim)
+        self._intake = Intake(model, dim, cameras)
         self._judge = Judge(settings, verifier, calibration)
         self._gallery = Gallery(settings.exemplars, settings.max_identities, self._judge.fold)
         self._people = People(settings, self._gallery, first_number)
@@ -115,6 +117,11 @@ class Matcher:
     def rejected(self) -> dict[str, int]:
         """Vectors that could not be used, by cause; their observations still count as sightings."""
         return self._intake.rejected
+
+    @property
+    def odd(self) -> dict[str, int]:
+        """Observations that were used though late, out of order, ahead of time or of an unknown camera, by cause."""
+        return self._intake.odd
 
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
@@ -177,6 +184,7 @@ class Matcher:
         return GlobalId(f"{self._site}-{number}")
 
     def _take(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
+        self._intake.look(seen, now)
         tracklet = self._tracks.see(seen, now)
         if tracklet.person is not None:
             self._people.see(tracklet.person, seen.seen_at, now)
@@ -192,6 +200,11 @@ class Matcher:
         for other in self._tracks.beside(seen, tracklet):
             if tracklet.person is not None and tracklet.person == other.person:
                 self._corrections.take_away(tracklet, other)
+        if tracklet.person is not None and self.topology.rules_out:
+            for serial in self._people[tracklet.person].in_view - {tracklet.serial}:
+                if self.topology.excludes(tracklet.stay, self._tracks[serial].stay):
+                    self._corrections.take_away(tracklet, self._tracks[serial])
+                    break
 
     def _end(self, record: TrackEnded, now: float) -> None:
         tracklet = self._tracks.find(record)

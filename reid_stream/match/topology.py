@@ -16,7 +16,8 @@ anew. What the user states enters as counts that are there from the start.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import msgspec
@@ -35,7 +36,7 @@ BINS = len(EDGES) + 1
 AT_ONCE = -1.0
 """Stays that overlap by more are truly at once; less may be a clock's error."""
 POOL_PRIOR = 8.0
-"""Pseudo-matches that say nothing, against all matches of a kind."""
+"""Pseudo-matches that say nothing, against all matches there are."""
 PAIR_PRIOR = 12.0
 """Pseudo-matches as in all pairs of the kind, against those of one pair."""
 STATED = 50.0
@@ -57,6 +58,22 @@ class Link(msgspec.Struct):
     """(BINS,) matches by time between."""
     other: list[float]
     """(BINS,) the same of two different people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is known of going from one camera to another, for people to read."""
+
+    a: CameraId
+    b: CameraId
+    matches: float
+    """Faded count of people who were surely recognised."""
+    share: float
+    """Of all matches that leave `a`."""
+    at_once: float
+    """Share of these matches that were on both cameras at once."""
+    times_s: tuple[float, float, float]
+    """A tenth, half, nine tenths of those that were not took at most so long; 0 where there were none."""
 
 
 class TopologyState(msgspec.Struct):
@@ -94,15 +111,24 @@ class Topology:
         self._pool = _Counts((2, BINS))
         """Of all links, by whether both cameras are the same."""
         self._at = 0.0
+        self.version = 0
+        """Rises when something is learned."""
         self._overlaps = None if settings.overlaps is None else {frozenset(pair) for pair in settings.overlaps}
         self._never = {frozenset(pair) for pair in settings.never}
         self._stated = {pair: STATED * _triangle(*times) for pair, times in settings.transits().items()}
         self._ratios: dict[tuple[CameraId, CameraId], list[float]] = {}
         self._is_silent = not (settings.learn or self._stated or self._never)
 
+    @property
+    def rules_out(self) -> bool:
+        """Something is stated that `excludes` may find."""
+        return bool(self._never) or self._overlaps is not None
+
     def excludes(self, a: Stay, b: Stay) -> bool:
         """Say whether one person cannot have made both stays: at once on two cameras that do not overlap, as stated."""
         if a.camera == b.camera or min(a.last_at, b.last_at) - max(a.first_at, b.first_at) <= -AT_ONCE:
+            return False
+        if not self.rules_out:
             return False
         pair = frozenset((a.camera, b.camera))
         return pair in self._never or (self._overlaps is not None and pair not in self._overlaps)
@@ -135,6 +161,7 @@ class Topology:
         if not self._settings.learn:
             return
         self._fade(now)
+        self.version += 1
         if before is not None:
             a, b = (before, after) if before.first_at <= after.first_at else (after, before)
             self._count(a.camera, b.camera, bin_of(b.first_at - a.last_at), is_same=True)
@@ -157,6 +184,26 @@ class Topology:
     def ratios(self, a: CameraId, b: CameraId) -> Doubles:
         """Return the log ratio (BINS,) by the time between."""
         return np.asarray(self._log_ratios(a, b))
+
+    def passages(self) -> list[Passage]:
+        """Return the passages that were taken, the most frequent first."""
+        found = []
+        for (a, b), link in self._links.items():
+            matches = float(link.same.sum())
+            if matches < 0.5:
+                continue
+            overlapping = float(link.same[0])
+            found.append(
+                Passage(
+                    a,
+                    b,
+                    matches,
+                    matches / max(float(self._away[a].same), matches),
+                    overlapping / matches,
+                    _quantiles(link.same),
+                )
+            )
+        return sorted(found, key=lambda passage: (-passage.matches, passage.a, passage.b))
 
     def state(self) -> TopologyState:
         """Return everything learned."""
@@ -197,7 +244,8 @@ class Topology:
 
     def _log_ratios(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute and keep the log ratios (BINS,) of one pair."""
-        likely = (self._pool.other + 0.5 / BINS) / (self._pool.other.sum() + 1)  # (same camera or not, bin)
+        likely = self._pool.other + POOL_PRIOR / (2 * BINS)  # (same camera or not, bin)
+        likely /= likely.sum()
         expected = (self._pool.same + POOL_PRIOR * likely) / (self._pool.same.sum() + POOL_PRIOR)
         base, expected = likely[int(a == b)], expected[int(a == b)]
         # From `a` a person may go anywhere: what is compared is the share of each way out, and of each time.
@@ -211,6 +259,8 @@ class Topology:
         if stated is not None:
             same, same_away = same + stated, same_away + STATED
         log = np.log(np.maximum(same / (same_away + PAIR_PRIOR), 1e-12)) - np.log(background)
+        matches = float(self._pool.same.sum()) + (STATED if stated is not None else 0.0)
+        log *= matches / (matches + POOL_PRIOR)
         ratios: list[float] = np.clip(log, FLOOR, CEILING).tolist()
         self._ratios[a, b] = ratios
         return ratios
@@ -221,9 +271,15 @@ def bin_of(gap_s: float) -> int:
     return bisect_right(EDGES, gap_s)
 
 
-def stated(settings: TopologySettings) -> Mapping[tuple[str, str], tuple[float, float, float]]:
-    """Return what the user states of transit times, by (from, to)."""
-    return settings.transits()
+def _quantiles(counts: Doubles) -> tuple[float, float, float]:
+    """Return a tenth, half and nine tenths of the times between, straight within a bin."""
+    later = counts[1:]
+    if later.sum() <= 0:
+        return 0.0, 0.0, 0.0
+    bounds = np.asarray([*EDGES, 2 * EDGES[-1]])
+    reached = np.concatenate([[0.0], np.cumsum(later)]) / later.sum()
+    low, middle, high = (float(np.interp(share, reached, bounds)) for share in (0.1, 0.5, 0.9))
+    return low, middle, high
 
 
 def _triangle(least: float, typical: float, most: float) -> Doubles:

@@ -1,0 +1,165 @@
+"""`reid-stream topology`: which cameras overlap, who goes where, and how long it takes, as a table and a drawing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from reid_stream.match.topology import Passage, Topology
+
+_STRAIGHT = 0.12
+"""How much arrows bend, so that the two ways between two cameras lie apart."""
+_OVERLAP = 0.3
+"""Share of matches at once from which two cameras are said to overlap."""
+
+
+def topology(
+    url: Annotated[str | None, typer.Option(help="Redis that a running daemon writes to.")] = None,
+    site: Annotated[str, typer.Option(help="With --url: `site` of cams.yaml.")] = "site",
+    recording: Annotated[
+        Path | None, typer.Option(help="What `eval --keep` wrote: matched again, to see what it teaches.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it there (.png, .svg; extra eval).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the table.")] = False,
+) -> None:
+    """Show what has been learned of how people get from camera to camera."""
+    import msgspec
+    from rich.console import Console
+
+    from reid_stream.errors import ConfigError
+
+    if (url is None) == (recording is None):
+        raise ConfigError("topology must be given one of --url and --recording")
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        raise ConfigError(f"--plot must name a .png or .svg file, found {plot.name!r}")
+    known = _from_redis(url, site) if url is not None else _from_recording(recording)
+    passages = known.passages()
+    if as_json:
+        typer.echo(msgspec.json.encode(passages).decode())
+    else:
+        _print(passages, known, Console())
+    if plot is not None:
+        draw(passages, [str(camera) for camera in known.cameras()], plot)
+
+
+def _from_redis(url: str, site: str) -> "Topology":
+    import msgspec
+
+    from reid_stream.config import Redis
+    from reid_stream.config import Topology as Settings
+    from reid_stream.errors import ConfigError
+    from reid_stream.match.topology import Topology, TopologyState
+    from reid_stream.publish.connection import connect, public, translated
+    from reid_stream.publish.side import topology_key
+
+    client = connect(Redis.model_validate({"url": url}))
+    try:
+        with translated(public(url)):
+            found = client.get(topology_key(site))
+    finally:
+        client.close()
+    if not isinstance(found, bytes):
+        raise ConfigError(
+            f"{topology_key(site)} must be there, found nothing at {public(url)}; is `site` right, and has the daemon"
+            " recognised somebody on a second camera yet?"
+        )
+    known = Topology(Settings())
+    try:
+        known.restore(msgspec.json.decode(found, type=TopologyState))
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{topology_key(site)} must be a topology of this version: {error}") from error
+    return known
+
+
+def _from_recording(file: Path | None) -> "Topology":
+    from reid_stream.config import Match
+    from reid_stream.evaluation.recording import load, matcher_for
+
+    assert file is not None, "checked by the caller"
+    kept = load(file)
+    matcher = matcher_for(kept, Match())
+    for batch in kept.batches:
+        matcher.update(batch.records, batch.now)
+    return matcher.topology
+
+
+def _print(passages: "list[Passage]", known: "Topology", console: "object") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    assert isinstance(console, Console)
+    table = Table("from", "to", "people", "share", "at once", "seconds between", box=None, pad_edge=False)
+    for passage in passages:
+        low, middle, high = passage.times_s
+        table.add_row(
+            passage.a,
+            passage.b,
+            f"{passage.matches:.0f}",
+            f"{passage.share:.0%}",
+            f"{passage.at_once:.0%}",
+            "" if passage.at_once >= 1 else f"{middle:.0f} ({low:.0f} to {high:.0f})",
+        )
+    console.print(table)
+    console.print(
+        f"{len(known.cameras())} cameras, {sum(passage.matches for passage in passages):.0f} matches; "
+        "people: surely recognised, older ones count less; share: of those who leave `from`; seconds: half of them,"
+        " and a tenth to nine tenths",
+        style="dim",
+    )
+
+
+def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
+    """Draw cameras on a circle, an arrow for each passage as wide as it is frequent, a line where views overlap."""
+    from reid_stream.errors import ConfigError
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("--plot needs matplotlib; install reid-stream[eval]") from error
+    import numpy as np
+
+    angles = np.pi / 2 - 2 * np.pi * np.arange(len(cameras)) / max(1, len(cameras))
+    place = {name: (float(np.cos(at)), float(np.sin(at))) for name, at in zip(cameras, angles, strict=True)}
+    side = 5 + 0.25 * len(cameras)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    most = max((passage.matches for passage in passages), default=1.0)
+    for passage in passages:
+        if passage.a != passage.b:
+            _arrow(axes, passage, place, most)
+    for name, (x, y) in place.items():
+        axes.text(
+            x, y, name, ha="center", va="center", fontsize=11, color="white", zorder=3,
+            bbox={"boxstyle": "round,pad=0.5", "facecolor": "#1f2d3d", "edgecolor": "none"},
+        )  # fmt: skip
+    axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
+    axes.axis("off")
+    axes.set_title("Who goes where: people surely recognised, median seconds; dashed: at once", fontsize=10)
+    figure.savefig(file, dpi=150)
+
+
+def _arrow(axes: "Axes", passage: "Passage", place: dict[str, tuple[float, float]], most: float) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    (x1, y1), (x2, y2) = place[passage.a], place[passage.b]
+    weight = passage.matches / most
+    overlaps = passage.at_once >= _OVERLAP
+    colour = "#c0392b" if overlaps else "#2c7fb8"
+    axes.add_patch(
+        FancyArrowPatch(
+            (x1, y1), (x2, y2), connectionstyle=f"arc3,rad={_STRAIGHT}", shrinkA=26, shrinkB=26, mutation_scale=14,
+            arrowstyle="<->" if overlaps else "-|>", linestyle="--" if overlaps else "-",
+            linewidth=0.6 + 4 * weight, color=colour, alpha=0.35 + 0.6 * weight,
+        )
+    )  # fmt: skip
+    words = f"{passage.matches:.0f}" + ("" if overlaps else f", {passage.times_s[1]:.0f} s")
+    # A third of the way and on the outer side of the bend, so that labels of crossing arrows lie apart.
+    across, along = (y2 - y1) * _STRAIGHT * 0.5, (x1 - x2) * _STRAIGHT * 0.5
+    axes.text(
+        x1 + (x2 - x1) * 0.36 + across, y1 + (y2 - y1) * 0.36 + along, words, fontsize=7, color=colour,
+        ha="center", va="center", zorder=2,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"},
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""A value beside the events, such as what is known of the cameras: the latest wins, and a lost one is soon followed.
+
+`put` never waits: a thread of its own writes, and while Redis is away the newer value takes the older one's place. What
+must not be lost goes through the spool (redis_sink.py) instead.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import redis
+
+EVERY_S = 5.0
+"""A value that changes all the time is written so often."""
+_WAIT_S = 1.0
+"""Longest that `close` waits for the last value to be written."""
+
+
+def topology_key(site: str) -> str:
+    """Name of what the matcher knows of a site's cameras: JSON of `match.topology.TopologyState`."""
+    return f"reid:{site}:state:topology"
+
+
+class SideValues:
+    """Writes keys of a site that are replaced whole."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """`client`: of its own, with timeouts; it is closed with this."""
+        self._client = client
+        self._changed = threading.Condition()
+        self._values: dict[str, bytes] = {}
+        self._closing = False
+        self.written = 0
+        self.failed = 0
+        """Values that Redis did not take; the next ones are tried all the same."""
+        self._thread = threading.Thread(target=self._write_all, name="side", daemon=True)
+        self._thread.start()
+
+    def put(self, key: str, value: bytes) -> None:
+        """Set a key, soon."""
+        with self._changed:
+            self._values[key] = value
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what is left, if Redis serves, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(_WAIT_S)
+        self._client.close()
+
+    def _write_all(self) -> None:
+        import redis
+
+        while True:
+            with self._changed:
+                while not self._values and not self._closing:
+                    self._changed.wait()
+                values, self._values = self._values, {}
+            if not values:
+                return
+            for key, value in values.items():
+                try:
+                    self._client.set(key, value)
+                    self.written += 1
+                except (redis.RedisError, OSError, ValueError):
+                    self.failed += 1
+
+
+class Teller:
+    """Puts a value whenever it has changed, but not too often; called by the one thread that changes it."""
+
+    def __init__(self, put: Callable[[bytes], None], value: Callable[[], bytes], version: Callable[[], int]) -> None:
+        """`version`: changes with the value and costs nothing to ask for."""
+        self._put, self._value, self._version = put, value, version
+        self._told = 0
+        self._told_at = float("-inf")
+
+    def look(self, now: float) -> None:
+        """Put the value if it is time; `now` in UTC seconds."""
+        version = self._version()
+        if version != self._told and not 0 <= now - self._told_at < EVERY_S:
+            self.tell(now)
+
+    def tell(self, now: float) -> None:
+        """Put the value."""
+        self._told, self._told_at = self._version(), now
+        self._put(self._value())

@@ -1,0 +1,154 @@
+"""Second thoughts: what was decided in haste is put right, and told."""
+
+import numpy as np
+import pytest
+
+from reid_stream.bundle import Calibration, Verifier
+from reid_stream.config import Match
+from reid_stream.config import Topology as TopologySettings
+from reid_stream.match.matcher import Matcher
+from reid_stream.records import CameraId, Decision, Floats, GlobalId, Merge, Perceived, Split, TrackEnded, TrackId
+from tests.match.test_matcher import A, B, C, look, play
+from tests.worlds import MODEL, RUN, unit
+
+VERIFIER = Verifier(d=[2.0] * 32, b=4.0, train_prior=0.5)
+CALIBRATION = Calibration(
+    kind="platt",
+    parameters={"slope": 3.0, "intercept": 0.0},
+    stranger_rates=[0.3, 0.003, 0.00003],
+    stranger_log_odds=[-4.0, 4.0, 8.0],
+)
+
+
+def matcher(**topology: object) -> Matcher:
+    stated = TopologySettings.model_validate(topology)
+    return Matcher(Match(), "site", MODEL, VERIFIER, CALIBRATION, topology=stated)
+
+
+def told(decisions: list[Decision]) -> dict[tuple[CameraId, TrackId], GlobalId]:
+    """Return each track's person as a subscriber who follows corrections knows it."""
+    known: dict[tuple[CameraId, TrackId], GlobalId] = {}
+    for decision in decisions:
+        match decision:
+            case Merge():
+                known = {key: decision.into if name == decision.gone else name for key, name in known.items()}
+            case Split():
+                known.update({(camera, track): decision.into for camera, _, track in decision.tracks})
+            case _ if hasattr(decision, "observation"):
+                seen = decision.observation
+                known[seen.camera, seen.track] = decision.person
+    return known
+
+
+def a_visit(camera: str, track: int, at: float, *vectors: Floats) -> list[Perceived]:
+    """One look a second, then the end of the track."""
+    records: list[Perceived] = [look(camera, track, at + number, vector) for number, vector in enumerate(vectors)]
+    return [*records, TrackEnded(RUN, CameraId(camera), TrackId(track), 0, at + len(vectors) + 2)]
+
+
+def test_one_person_seen_by_two_cameras_at_the_same_instant_is_one_new_person() -> None:
+    one = matcher()
+    decisions = play(one, [look("x", 1, 0.0, C), look("x", 1, 1.0, C)])  # else the first vector alone makes a person
+    decisions = play(one, [look("a", 1, 5.0, A), look("b", 1, 5.0, A), look("a", 1, 6.0, A), look("b", 1, 6.0, A)])
+    known = told(decisions)
+    assert known["a", 1] == known["b", 1]  # type: ignore[index]
+    assert not [d for d in decisions if isinstance(d, Merge)]
+
+
+def test_with_overlaps_stated_two_at_once_on_other_cameras_are_two() -> None:
+    records = [look(camera, 1, at / 2, A) for at in range(8) for camera in ("a", "c")]
+    known = told(play(matcher(overlaps=[["a", "b"]]), records))
+    assert len(set(known.values())) == 2
+    assert len(set(told(play(matcher(), records)).values())) == 1
+
+
+def test_two_people_who_come_to_look_alike_are_merged_long_after_the_first_has_gone() -> None:
+    one = matcher()
+    half = unit(A + np.float32(1.8) * B)
+    decisions = play(one, a_visit("a", 1, 0.0, A, A, A))
+    decisions += play(one, a_visit("b", 1, 20.0, half, half))
+    assert len(set(told(decisions).values())) == 2
+    later = [look("b", 1, 24.0 + number, A) for number in range(12)]
+    decisions += play(one, [r for r in later if not isinstance(r, TrackEnded)])
+    assert len(set(told(decisions).values())) == 1
+    assert [(d.gone, d.into) for d in decisions if isinstance(d, Merge)] == [("site-2", "site-1")]
+
+
+def test_a_track_whose_later_vectors_speak_against_its_person_goes_to_whom_it_fits() -> None:
+    one = matcher()
+    decisions = play(one, a_visit("a", 1, 0.0, *[A] * 4) + a_visit("a", 2, 20.0, *[B] * 4))
+    decisions += play(one, [look("b", 1, 40.0, A), look("b", 1, 41.0, A)])
+    assert told(decisions)["b", 1] == "site-1"  # type: ignore[index]
+    decisions += play(one, [look("b", 1, 42.0 + number, B) for number in range(14)])
+    splits = [d for d in decisions if isinstance(d, Split)]
+    assert [(d.person, d.into, d.tracks) for d in splits] == [("site-1", "site-2", (("b", RUN, 1),))]
+    assert told(decisions)["b", 1] == "site-2"  # type: ignore[index]
+
+
+def test_a_track_that_fits_nobody_becomes_somebody_new() -> None:
+    one = matcher()
+    decisions = play(one, a_visit("a", 1, 0.0, *[A] * 4))
+    decisions += play(one, [look("b", 1, 40.0, A), look("b", 1, 41.0, A)])
+    decisions += play(one, [look("b", 1, 42.0 + number, C) for number in range(14)])
+    assert told(decisions)["b", 1] == "site-2"  # type: ignore[index]
+    assert len(one) == 2
+
+
+def test_people_seen_side_by_side_never_merge_however_alike() -> None:
+    one = matcher()
+    left, right = (10.0, 10.0, 70.0, 200.0), (400.0, 10.0, 460.0, 200.0)
+    records = [look("a", n, float(at), A, box) for at in range(12) for n, box in ((1, left), (2, right))]
+    decisions = play(one, records)
+    assert len(set(told(decisions).values())) == 2
+    assert not [d for d in decisions if isinstance(d, Merge)]
+
+
+def test_a_match_is_told_with_its_probability_among_all_candidates() -> None:
+    one = matcher()
+    play(one, a_visit("a", 1, 0.0, *[A] * 3) + a_visit("a", 2, 20.0, *[unit(A + np.float32(0.35) * B)] * 3))
+    decisions = play(one, [look("b", 1, 40.0 + number, A) for number in range(3)])
+    found = {d.probability for d in decisions if hasattr(d, "probability") and d.probability is not None}
+    assert found
+    assert all(0.3 < probability < 1 for probability in found)
+
+
+def test_who_goes_where_is_learned_and_survives_a_restart() -> None:
+    one = matcher()
+    rng = np.random.default_rng(5)
+    for number in range(12):
+        looks = unit(rng.normal(size=32))
+        at = 100.0 * number
+        play(one, a_visit("a", number, at, *[looks] * 3) + a_visit("b", number, at + 12, *[looks] * 3))
+    one.update([], 1300.0)
+    (passage,) = [p for p in one.topology.passages() if (p.a, p.b) == ("a", "b")]
+    assert passage.matches >= 10
+    assert 4 <= passage.times_s[1] <= 15
+    other = Matcher(Match(), "site", MODEL, VERIFIER, CALIBRATION, state=one.state())
+    assert other.topology.passages() == one.topology.passages()
+
+
+@pytest.mark.parametrize(
+    ("cause", "at", "now"),
+    [("late by a minute or more", 100.0, 300.0), ("from the future", 100.0, 50.0), ("time went back", 10.0, 12.0)],
+)
+def test_odd_times_are_counted_and_the_observation_is_told_all_the_same(cause: str, at: float, now: float) -> None:
+    one = matcher()
+    one.update([look("a", 1, 90.0, A)], 90.0)
+    decisions = one.update([look("a", 2, at, B)], now)
+    assert one.odd == {cause: 1}
+    decisions += one.update([look("a", 2, at + 1, B)], now + 1)
+    assert told(decisions)["a", 2] == "site-2"  # type: ignore[index]
+
+
+def test_a_camera_that_is_not_in_the_settings_is_counted_and_served() -> None:
+    one = Matcher(Match(), "site", MODEL, cameras=["door"])
+    decisions = one.update([look("a", 1, 0.0, A)], 1.0)
+    assert one.odd == {"camera not in the settings": 1}
+    assert told(decisions)
+
+
+def test_what_never_gets_a_vector_is_counted_as_unnamed() -> None:
+    one = matcher()
+    play(one, [look("a", 1, float(at)) for at in range(3)])
+    one.update([], 500.0)
+    assert one.unnamed == 3
