@@ -1,5 +1,6 @@
 """What an operator writes into cams.yaml, and what a hostile camera answers."""
 
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -16,8 +17,12 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SECRET = "hunter2-secret"
 QUICK = Ingest(open_timeout_s=0.5, read_timeout_s=0.3)
 _FOLDER = Path(tempfile.mkdtemp(prefix="reid-stream-fuzz-"))
-_server = HostileServer()
-_server.__enter__()
+
+
+@functools.cache
+def _hostile() -> HostileServer:
+    """One for all inputs; its threads end with the process."""
+    return HostileServer().__enter__()
 
 
 def cams(data: bytes) -> None:
@@ -34,13 +39,14 @@ def rtsp(data: bytes) -> None:
     """A camera that answers anything gives packets or a StreamError that shows no password, and in time."""
     # A native crash leaves no trace but this.
     (_FOLDER / "last").write_bytes(data)
-    _server.script = data
+    server = _hostile()
+    server.script = data
     began = time.monotonic()
-    camera = Camera.model_validate({"id": "a", "url": _server.url, "username": "u", "password": SECRET})
+    camera = Camera.model_validate({"id": "a", "url": server.url, "username": "u", "password": SECRET})
     try:
         with open_source(camera, QUICK) as source:
             for heard in source.read(lambda _stamp, _is_key: True):
-                assert source.name == _server.url
+                assert source.name == server.url
                 if heard.pictures or time.monotonic() - began > 1.5:
                     break
     except StreamError as error:
