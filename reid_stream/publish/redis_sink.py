@@ -263,6 +263,7 @@ class RedisSink:
 
     def _deliver(self, batch: list[Item], stored: Position) -> None:
         known = self._stream.stored([row for row, _ in batch]) if batch[0][0].position <= stored else frozenset()
+        self._stream.follow([item for item in batch if item[0].position in known])
         new = [(row, event) for row, event in batch if row.position not in known]
         found, refused = len(known), new
         if new and new[0][0].position > stored:

@@ -77,6 +77,11 @@ class LiveState:
             self._apply(event, batch)
         return [*batch.commands(self._site), *self._numbers(batch)]
 
+    def follow(self, events: Sequence[Event]) -> None:
+        """Note events whose commands were carried out, though the answer that said so got lost."""
+        self.commands(events)
+        self.done()
+
     def done(self) -> None:
         """Note that the commands given last have been carried out."""
         self._present, self._highest = self._next, self._next_highest

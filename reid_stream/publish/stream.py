@@ -54,6 +54,10 @@ class Stream:
                 stored.add(row.position)
         return frozenset(stored)
 
+    def follow(self, batch: Sequence[Item]) -> None:
+        """Note a batch that is stored already: its transaction had the channel and the live keys, too."""
+        self._live.follow(_events(batch))
+
     def add(self, batch: Sequence[Item]) -> tuple[list[Item], int]:
         """Send one transaction; return what Redis refused because another writer has passed it.
 
@@ -68,7 +72,7 @@ class Stream:
             pipeline.execute_command("XADD", self.key, *limit, str(row.position), *fields)  # type: ignore[no-untyped-call]
         for row, _ in batch:
             pipeline.execute_command("PUBLISH", self.key, row.body)  # type: ignore[no-untyped-call]
-        for command in self._live.commands([known for item in batch if (known := _event(*item)) is not None]):
+        for command in self._live.commands(_events(batch)):
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
@@ -83,6 +87,10 @@ class Stream:
         self._live.done()
         stored = self.stored([row for row, _ in refused])
         return [item for item in refused if item[0].position not in stored], len(stored)
+
+
+def _events(batch: Sequence[Item]) -> list[Event]:
+    return [event for item in batch if (event := _event(*item)) is not None]
 
 
 def _event(row: Row, event: Event | None) -> Event | None:

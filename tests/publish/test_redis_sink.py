@@ -20,6 +20,7 @@ from reid_stream.publish.embedded import EmbeddedRedis, server_binary
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId, GlobalId
+from tests.publish.proxy import Proxy
 from tests.publish.shop import entered, left, seen, visit
 
 KEY = "reid:shop:events"
@@ -153,6 +154,28 @@ def test_a_redis_that_hangs_gets_every_event_once(server: EmbeddedRedis, tmp_pat
     assert sink.flush(15)
     assert told(server.url) == list(range(9))
     assert sink.close(5)
+
+
+def test_a_lost_answer_doubles_nothing_and_the_live_keys_go_on(server: EmbeddedRedis, tmp_path: Path) -> None:
+    raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
+    proxy = Proxy(server.port)
+    sink = a_sink(f"redis://127.0.0.1:{proxy.port}/0", tmp_path)
+    sink.publish(visit(0))
+    assert sink.flush(5)
+    proxy.lose = 1
+    sink.publish([entered("shop-8"), entered("shop-9")])
+    assert sink.flush(15)
+    assert (sink.counters.faults.total(), sink.counters.found) == (1, 2)
+    one, other = GlobalId("shop-8"), GlobalId("shop-9")
+    sink.publish(
+        [IdentityMerged(person=one, revision=1, previous=other, similarity=0.7, probability=None, merged_at=3.0)]
+    )
+    assert sink.flush(5)
+    assert raw.smembers("reid:shop:present:door") == {"shop-8"}
+    assert told(server.url) == list(range(6))
+    assert sink.close(5)
+    proxy.close()
+    raw.close()
 
 
 def test_a_full_redis_gets_the_events_when_it_has_room(server: EmbeddedRedis, tmp_path: Path) -> None:
