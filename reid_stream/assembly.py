@@ -236,6 +236,8 @@ def assemble(
                 cameras=source,
                 counts=first_half.counts,
                 rejected=lambda: matcher.rejected,
+                odd=lambda: matcher.odd,
+                unnamed=lambda: matcher.unnamed,
                 sending=sending,
                 storing=storing,
             )

@@ -92,6 +92,8 @@ class Scrape(Collector):
         cameras: Cameras,
         counts: PerceiveCounts,
         rejected: Callable[[], Mapping[str, int]],
+        odd: Callable[[], Mapping[str, int]] = dict,
+        unnamed: Callable[[], int] = int,
         sending: Sending | None,
         storing: Storing | None = None,
     ) -> None:
@@ -106,7 +108,7 @@ class Scrape(Collector):
         """
         self._cameras = cameras
         self._counts = counts
-        self._rejected = rejected
+        self._rejected, self._odd, self._unnamed = rejected, odd, unnamed
         self._sending = sending
         self._storing = storing
 
@@ -117,6 +119,8 @@ class Scrape(Collector):
         yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)
         yield _by_cause("observations_rejected", "Observations the matcher could not use.", self._rejected())
+        yield _by_cause("observations_odd", "Observations used though their time or camera is odd.", self._odd())
+        yield _count("observations_unnamed", "Observations of tracks that never got a vector.", self._unnamed())
         if self._sending is not None:
             counters = self._sending.counters
             yield _gauge("events_spooled", "Events that wait for Redis.", self._sending.backlog)

@@ -28,7 +28,7 @@ RECENT_S = 900.0
 """Unseen for longer, a person is left alone."""
 HOLD = 1.0
 """Log odds by which evidence may fall below what is asked for before tracks leave their person."""
-PREFER = 1.0
+PREFER = 0.5
 """Log odds by which another person must be better before a track goes there."""
 _MOVES = 3
 """A track is moved so often at most."""
@@ -60,6 +60,8 @@ class Corrections:
         for number in numbers:
             if number in self._people:
                 self._part(self._people[number], out)
+            if number in self._people:
+                self._move_one(self._people[number], out)
         asked = [number for number in numbers if number in self._people and number in self._gallery]
         unknowns = [self._unknown(self._people[number]) for number in asked]
         for number, found in zip(asked, self._candidates.find(unknowns), strict=True):
@@ -99,6 +101,27 @@ class Corrections:
         template = self._gallery.template(person.number)
         assert template is not None, "only people with views are asked about"
         return Unknown(template, person.stays, self._people.apart(person) | {person.number})
+
+    def _move_one(self, person: Person, out: list[Decision]) -> None:
+        """Give the one track that gains most by it to the known person whom it fits better."""
+        stays = {stay.serial: stay for stay in person.stays if stay.moves < _MOVES}
+        sources = [source for source in self._gallery.sources(person.number) if source in stays]
+        if len(sources) < 2:
+            return
+        asked = []
+        for source in sources:
+            view = self._gallery.view(person.number, source)
+            assert view is not None, "a source has a view"
+            forbidden = self._people.beside(stays[source]) | {person.number}
+            asked.append(Unknown(view, [stays[source]], forbidden))
+        best: tuple[float, Stay, Candidate] | None = None
+        for source, found in zip(sources, self._candidates.find(asked), strict=True):
+            if found:
+                gain = found[0].evidence - self._fit(person, stays[source])
+                if gain > (PREFER if best is None else best[0]):
+                    best = gain, stays[source], found[0]
+        if best is not None:
+            self._give([best[1]], person, best[2].person, best[2], out)
 
     def _part(self, person: Person, out: list[Decision]) -> None:
         """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
