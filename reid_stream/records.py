@@ -10,6 +10,7 @@ are in [0, 1]. Letters in shapes: n boxes, d dimensions, h and w pixels.
 (`encode`, `decode`); a change of theirs raises `SCHEMA`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NewType
@@ -168,8 +169,10 @@ class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kin
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= 1 or not 0 <= self.score <= 1:
             raise ValueError(f"score and quality must be in [0, 1], got {self.score} and {self.quality}")
-        if self.box[2] <= self.box[0] or self.box[3] <= self.box[1]:
-            raise ValueError(f"box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {self.box}")
+        if not (self.box[0] < self.box[2] and self.box[1] < self.box[3] and math.isfinite(sum(self.box))):
+            raise ValueError(f"box must be finite (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {self.box}")
+        if not math.isfinite(self.seen_at):
+            raise ValueError(f"seen_at must be UTC seconds, got {self.seen_at}")
         if self.vector is not None and (not self.vector or len(self.vector) % 2):
             raise ValueError(f"vector must be float16 bytes, got {len(self.vector)} bytes")
 
@@ -184,6 +187,10 @@ class TrackEnded(msgspec.Struct, frozen=True, tag="track-ended", tag_field="kind
     seen_at: float
     """UTC seconds of the frame at which the tracker gave it up."""
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.seen_at):
+            raise ValueError(f"seen_at must be UTC seconds, got {self.seen_at}")
 
 
 Perceived = Observation | TrackEnded

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from reid_stream import bundle
@@ -13,7 +14,9 @@ from reid_stream.publish.envelope import decode, encode
 from reid_stream.publish.positions import Position
 from reid_stream.publish.spool import Row, Spool
 from reid_stream.publish.state import LiveState
+from reid_stream.records import decode as decode_record
 from tests.fuzz.__main__ import by_chance, spoil, targets
+from tests.fuzz.publish import SAMPLES
 from tests.publish.shop import entered, left, visit
 from tests.publish.test_redis_sink import a_sink, told
 
@@ -78,6 +81,14 @@ def test_a_spoilt_row_does_not_stop_the_rows_behind_it(server: EmbeddedRedis, tm
     sink.publish(visit(2))
     assert sink.close(5)
     assert told(server.url) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("field", ["seen_at", "box", "score"])
+def test_a_record_from_another_host_with_no_number_for_a_number_is_a_value_error(field: str) -> None:
+    record = msgspec.msgpack.decode((SAMPLES / "observation.msgpack").read_bytes())
+    record[field] = [10.0, 20.0, float("nan"), 84.0] if field == "box" else float("nan")
+    with pytest.raises(ValueError, match="must be"):
+        decode_record(msgspec.msgpack.encode(record))
 
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny" / bundle.BUNDLE_FILE
