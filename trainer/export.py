@@ -61,7 +61,7 @@ def export(
         TrainerError: the exported network disagrees with the checkpoint; nothing is written.
     """
     loaded = load_branch(checkpoint)
-    content = describe(compress(to_onnx(loaded.branch, loaded.spec), precision), loaded.settings, loaded.facts)
+    content = compress(describe(to_onnx(loaded.branch, loaded.spec), loaded), precision)
     bundle = _describe(loaded, checkpoint, name or out.name)
     settings = loaded.settings.data
     held = (

@@ -12,24 +12,44 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from torch import nn
 
 from reid_stream.bundle import MODEL_FILE, load_embedder
 from reid_stream.errors import ModelError
-from trainer.config import TrainSettings
 from trainer.errors import CheckpointError
+from trainer.siamese import LoadedBranch
 
-_SETTINGS, _FACTS = "reid_train_settings", "reid_train_facts"
+_SETTINGS, _FACTS, _SHARED = "reid_train_settings", "reid_train_facts", "reid_train_shared"
 _SUFFIXES = (".f16", ".int8-weights")
 
 
-def describe(content: bytes, settings: TrainSettings, facts: dict[str, Any]) -> bytes:
-    """Put the settings and facts of a run into an ONNX file's properties."""
+def describe(content: bytes, loaded: LoadedBranch) -> bytes:
+    """Put the settings and facts of a run into the properties of its branch as ONNX, float32."""
     model = onnx.load_from_string(content)
-    network = settings.model.model_copy(update={"weights": None})  # a path of this machine
-    kept = settings.model_copy(update={"model": network}).model_dump(mode="json")
-    told = {name: value for name, value in facts.items() if name != "curve"}
-    onnx.helper.set_model_props(model, {_SETTINGS: json.dumps(kept), _FACTS: json.dumps(told)})
+    network = loaded.settings.model.model_copy(update={"weights": None})  # a path of this machine
+    settings = loaded.settings.model_copy(update={"model": network}).model_dump(mode="json")
+    facts = {name: value for name, value in loaded.facts.items() if name != "curve"}
+    told = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})
     return bytes(model.SerializeToString())
+
+
+def _shared(model: onnx.ModelProto, branch: nn.Module) -> dict[str, str]:
+    """Return which parameters the exporter left out because others are equal: name -> the other's name.
+
+    That happens by itself: the shifts of a block's last normalisation and of its shortcut's are added up, so they learn
+    the same.
+    """
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    left_out = {
+        name: value.numpy()
+        for name, value in branch.state_dict().items()
+        if name not in kept and not name.endswith("num_batches_tracked")
+    }
+    return {
+        name: next(other for other, values in kept.items() if np.array_equal(values, value))
+        for name, value in left_out.items()
+    }
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -54,6 +74,8 @@ def read(folder: Path) -> dict[str, Any]:
         for name, values in tensors.items()
         if not name.endswith(".scale")
     }
+    for name, other in json.loads(told[_SHARED]).items():
+        averaged[f"branch.{name}"] = averaged[f"branch.{other}"].clone()
     weight = np.square(np.asarray(bundle.verifier.d, dtype=np.float64))
     averaged["verifier.v"] = torch.from_numpy(weight + np.log(-np.expm1(-weight)))  # inverse of softplus
     averaged["verifier.b"] = torch.tensor(bundle.verifier.b)
