@@ -49,6 +49,8 @@ class CameraShifts:
     def __init__(self) -> None:
         self._weight: dict[CameraId, float] = {}
         self._mean: dict[CameraId, Floats] = {}
+        self._known: Centring | None = None
+        """What follows from the means; none when they have changed."""
 
     def learn(self, camera: CameraId, vector: Floats) -> None:
         """Count one unit vector (d,) of a camera."""
@@ -56,9 +58,15 @@ class CameraShifts:
         mean = self._mean.get(camera, np.zeros_like(vector))
         self._mean[camera] = (mean + (vector - mean) / np.float32(weight + 1)).astype(np.float32)
         self._weight[camera] = weight + 1
+        self._known = None
 
     def centring(self) -> Centring:
-        """Return what is to be taken off now."""
+        """Return what is to be taken off now; the same object as long as nothing was learned."""
+        if self._known is None:
+            self._known = self._centring()
+        return self._known
+
+    def _centring(self) -> Centring:
         if not self._weight:
             return Centring({}, 0.0)
         trust = {camera: weight / (weight + PRIOR_VECTORS) for camera, weight in self._weight.items()}
@@ -78,6 +86,7 @@ class CameraShifts:
 
     def restore(self, state: dict[str, CameraState]) -> None:
         """Go on from an earlier `state`."""
+        self._known = None
         self._weight = {CameraId(name): camera.weight for name, camera in state.items()}
         self._mean = {CameraId(n): np.frombuffer(c.mean, dtype=np.float32).copy() for n, c in state.items()}
 

@@ -11,6 +11,7 @@ track is not more likely somebody else, so that nothing goes to and fro. Each up
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -30,8 +31,21 @@ HOLD = 1.0
 """Log odds by which evidence may fall below what is asked for before tracks leave their person."""
 PREFER = 0.5
 """Log odds by which another person must be better before a track goes there."""
+SURE = 3.0
+"""Log odds above what is asked for from which no other person is looked for."""
 _MOVES = 3
 """A track is moved so often at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A track that may be somebody else's."""
+
+    person: Person
+    stay: Stay
+    fit: float
+    """Evidence that it is its person's."""
+    unknown: Unknown
 
 
 class Corrections:
@@ -60,13 +74,15 @@ class Corrections:
         for number in numbers:
             if number in self._people:
                 self._part(self._people[number], out)
-            if number in self._people:
-                self._move_one(self._people[number], out)
-        asked = [number for number in numbers if number in self._people and number in self._gallery]
-        unknowns = [self._unknown(self._people[number]) for number in asked]
-        for number, found in zip(asked, self._candidates.find(unknowns), strict=True):
-            if found and number in self._people and found[0].person in self._people:
-                self._merge(number, found[0], out)
+        people = [self._people[number] for number in numbers if number in self._people and number in self._gallery]
+        doubts = [doubt for person in people for doubt in self._doubts(person)]
+        # All questions in one product with the gallery.
+        unknowns = [doubt.unknown for doubt in doubts] + [self._unknown(person) for person in people]
+        found = self._candidates.find(unknowns)
+        moved = self._move(doubts, found[: len(doubts)], out)
+        for person, candidates in zip(people, found[len(doubts) :], strict=True):
+            if candidates and not moved & {person.number, candidates[0].person}:
+                self._merge(person.number, candidates[0], out)
 
     def take_away(self, a: Tracklet, b: Tracklet) -> None:
         """Take one of two tracks, seen side by side, from their common person: the one that is less like the rest."""
@@ -102,26 +118,35 @@ class Corrections:
         assert template is not None, "only people with views are asked about"
         return Unknown(template, person.stays, self._people.apart(person) | {person.number})
 
-    def _move_one(self, person: Person, out: list[Decision]) -> None:
-        """Give the one track that gains most by it to the known person whom it fits better."""
-        stays = {stay.serial: stay for stay in person.stays if stay.moves < _MOVES}
-        sources = [source for source in self._gallery.sources(person.number) if source in stays]
-        if len(sources) < 2:
-            return
-        asked = []
-        for source in sources:
-            view = self._gallery.view(person.number, source)
-            assert view is not None, "a source has a view"
-            forbidden = self._people.beside(stays[source]) | {person.number}
-            asked.append(Unknown(view, [stays[source]], forbidden))
-        best: tuple[float, Stay, Candidate] | None = None
-        for source, found in zip(sources, self._candidates.find(asked), strict=True):
-            if found:
-                gain = found[0].evidence - self._fit(person, stays[source])
-                if gain > (PREFER if best is None else best[0]):
-                    best = gain, stays[source], found[0]
-        if best is not None:
-            self._give([best[1]], person, best[2].person, best[2], out)
+    def _doubts(self, person: Person) -> list["_Doubt"]:
+        """Return the tracks of a person that may well be somebody else's."""
+        sources = set(self._gallery.sources(person.number))
+        doubts = []
+        for stay in person.stays:
+            if len(sources) < 2 or stay.serial not in sources or stay.moves >= _MOVES:
+                continue
+            fit = self._fit(person, stay)
+            if fit < self._candidates.asked + SURE:
+                view = self._gallery.view(person.number, stay.serial)
+                assert view is not None, "a source has a view"
+                unknown = Unknown(view, [stay], self._people.beside(stay) | {person.number})
+                doubts.append(_Doubt(person, stay, fit, unknown))
+        return doubts
+
+    def _move(self, doubts: Sequence["_Doubt"], found: Sequence[Sequence[Candidate]], out: list[Decision]) -> set[int]:
+        """Give of each person the one track that gains most by it to a known person; return whom that touched."""
+        best: dict[int, tuple[float, _Doubt, Candidate]] = {}
+        for doubt, candidates in zip(doubts, found, strict=True):
+            if candidates:
+                gain = candidates[0].evidence - doubt.fit
+                if gain > PREFER and gain > best.get(doubt.person.number, (PREFER,))[0]:
+                    best[doubt.person.number] = gain, doubt, candidates[0]
+        moved: set[int] = set()
+        for number, (_, doubt, candidate) in best.items():
+            if not moved & {number, candidate.person}:
+                self._give([doubt.stay], doubt.person, candidate.person, candidate, out)
+                moved |= {number, candidate.person}
+        return moved
 
     def _part(self, person: Person, out: list[Decision]) -> None:
         """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
@@ -208,6 +233,8 @@ class Corrections:
 
     def _merge(self, number: int, found: Candidate, out: list[Decision]) -> None:
         """Make one of two people a part of the other: the one with the higher number goes."""
+        if number not in self._people or found.person not in self._people:
+            return  # one of them was merged in this very update
         into, gone = (self._people[n] for n in sorted((number, found.person)))
         if gone.number in self._people.apart(into):
             return  # an earlier merge of this very update brought somebody seen beside

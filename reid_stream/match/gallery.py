@@ -68,6 +68,7 @@ class Gallery:
         self._square: Floats = np.zeros(0, dtype=np.float32)
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
+        self._centring: Centring | None = None
         self.floor = 0.0
         """Of the centring in use."""
 
@@ -209,21 +210,23 @@ class Gallery:
 
     def move(self, centring: Centring) -> None:
         """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""
-        self.floor = centring.floor
-        changed = False
-        for camera, shift in centring.shifts.items():
-            applied = self._applied.get(camera)
-            if float(np.linalg.norm(shift if applied is None else shift - applied)) > _STALE:
-                self._applied[camera] = shift
-                changed = True
-        if changed:
-            self._stale = list(self._row)
+        if centring is not self._centring:
+            self._centring = centring
+            self.floor = centring.floor
+            stale = [c for c, shift in centring.shifts.items() if self._is_stale(c, shift)]
+            if stale:
+                self._applied.update((camera, centring.shifts[camera]) for camera in stale)
+                self._stale = list(self._row)
         for _ in range(min(_REFRESH, len(self._stale))):
             person = self._stale.pop()
             if person in self._row:
                 for view in self._views[person]:
                     view.template = None
                 self._renew(person)
+
+    def _is_stale(self, camera: CameraId, shift: Floats) -> bool:
+        applied = self._applied.get(camera)
+        return float(np.linalg.norm(shift if applied is None else shift - applied)) > _STALE
 
     def shift_of(self, camera: CameraId) -> Floats | None:
         """Return the shift in use for a camera."""
