@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reid_stream import subscribe
 from reid_stream.assembly import assemble
 from reid_stream.config import Match, Publish, Settings, Watchdog
 from reid_stream.daemon import Daemon
@@ -21,10 +22,11 @@ from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
 from reid_stream.pipeline import Identify, Perceive
+from reid_stream.publish.embedded import EmbeddedRedis
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
 from reid_stream.watchdog import Patience, Pulse
 from tests.fakes import ListSink, ListSource, OnePerson, frame
-from tests.integration.program import tiny_models
+from tests.integration.program import call, tiny_models, write_cams
 
 CAMERAS = [CameraId("door"), CameraId("till")]
 LIMIT_S = 0.2
@@ -287,6 +289,23 @@ with last_resort(daemon, 0.5):
     assert ended.returncode == 1
     assert "Timeout" in ended.stderr
     assert "line 8 in" in ended.stderr
+
+
+def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_told(tmp_path: Path) -> None:
+    models, clip = tiny_models(tmp_path / "models"), draw_clip(tmp_path / "a.mp4", seconds=3)
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        # No network answers within a tenth of a millisecond.
+        impatient = "observe: {port: null}\nwatchdog: {stage_s: 0.0001, restarts: 1}"
+        cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"}, redis=server.url, more=impatient)
+        ended = call("--cameras", cams, "--plain", models=models, home=tmp_path, timeout_s=100)
+        with subscribe(server.url, site="lab", start="0", block_s=0) as told:
+            data = [event.data for event in told]
+    assert ended.code == 5
+    assert ended.is_plain
+    assert "must answer within 0.0001 s (watchdog.stage_s)" in ended.err
+    stalled = [event for event in data if isinstance(event, DaemonStalled)]
+    assert stalled[-1].action == "ended"
+    assert isinstance(data[-1], DaemonStopped)
 
 
 def test_patience_ends_and_comes_back() -> None:
