@@ -42,8 +42,8 @@ CASES: dict[str, tuple[str, faults.Fault]] = {
 }
 _BACK_S = TIMEOUT_S + 5.0
 """A send that hangs gives up after the time-out and tries again after two seconds at most; the rest is for the work."""
-_WAITS_S = 1.0
-"""The daemon hands an event over in far less, and never waits for Redis."""
+_WAITS_S = 0.5
+"""The daemon hands events over in far less, and never waits for Redis."""
 _SLOW_S = 120.0
 """Longest wait for what takes a second on a machine that has nothing else to do."""
 _FULL_BYTES = 65_536
@@ -83,7 +83,7 @@ class Run:
     waited: int
     """Most events that waited."""
     longest_s: float
-    """That the daemon waited for its sink."""
+    """That the daemon waited for its sink, but for one event in a hundred."""
     faults: dict[str, int]
     dropped: Counter[str]
 
@@ -145,7 +145,7 @@ def judge(name: str, ours: Run, undisturbed: Run) -> list[Finding]:
         _none(name, "events twice on the stream", doubled(ours.left)),
         _none(name, "differences of the subscriber's lines, killed and started again", wrong),
         within(name, "all events there after Redis was back", ours.back_s, _BACK_S, "s"),
-        within(name, "longest wait of the daemon for its sink", ours.longest_s, _WAITS_S, "s", digits=3),
+        within(name, "the daemon waits for its sink, p99", ours.longest_s, _WAITS_S, "s", digits=3),
     ]
 
 

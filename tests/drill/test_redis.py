@@ -76,7 +76,7 @@ def a_run(**changes: Any) -> Run:
         ({"left": Left(VISIT[:2]), "heard": ["r-0", "r-1"]}, "differences in events and live keys"),
         ({"heard": ["r-0", "r-1", "r-1", "r-2"]}, "differences of the subscriber's lines, killed and started again"),
         ({"back_s": 60.0}, "all events there after Redis was back"),
-        ({"longest_s": 5.0}, "longest wait of the daemon for its sink"),
+        ({"longest_s": 5.0}, "the daemon waits for its sink, p99"),
     ],
 )
 def test_what_is_wrong_fails_under_its_name(changes: dict[str, Any], what: str) -> None:
