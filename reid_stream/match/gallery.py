@@ -234,16 +234,18 @@ class Gallery:
 
     def _renew(self, person: int) -> None:
         row = self._row[person]
-        template = self._make(self._views[person])
+        # What nobody looks at closely is not kept view by view: that would be most of the memory.
+        template = self._make(self._views[person], keeps=False)
         self._matrix[row], self._square[row] = template.vector, template.square
 
-    def _template(self, view: _View) -> Template:
-        if view.template is None:
-            view.template = self.fold(view.raw.astype(np.float32), view.camera)
-        return view.template
+    def _template(self, view: _View, *, keeps: bool = True) -> Template:
+        template = view.template or self.fold(view.raw.astype(np.float32), view.camera)
+        if keeps:
+            view.template = template
+        return template
 
-    def _make(self, views: list[_View]) -> Template:
-        templates = [self._template(view) for view in views]
+    def _make(self, views: list[_View], *, keeps: bool = True) -> Template:
+        templates = [self._template(view, keeps=keeps) for view in views]
         return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])
 
     def _drop_one(self, views: list[_View]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from reid_stream.assembly import topology_teller
 from reid_stream.cli import app
 from reid_stream.config import Topology as Settings
 from reid_stream.configfile import load
@@ -49,6 +50,19 @@ def test_a_running_sites_passages_are_listed_and_drawn(url: str, tmp_path: Path)
     assert picture.read_bytes().startswith(b"\x89PNG")
     table = CliRunner().invoke(app, ["topology", "--url", url, "--site", "shop"]).stdout
     assert "3 cameras, 10 matches" in table
+
+
+def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        (tmp_path / "cams.yaml").write_text(f"site: shop\nredis: {{url: '{server.url}'}}\n{CAMERAS}")
+        known = Topology(Settings())
+        with topology_teller(load(tmp_path / "cams.yaml", {}), known, server.url) as teller:
+            teller.look(1.0)  # nothing is known yet
+            known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 2.0)
+            teller.look(2.0)
+            known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 3.0)  # told when the daemon ends
+        found = CliRunner().invoke(app, ["topology", "--url", server.url, "--site", "shop", "--json"])
+        assert [(p["a"], p["b"], p["matches"]) for p in msgspec.json.decode(found.stdout)] == [("a", "b", 2)]
 
 
 def test_a_site_without_a_topology_is_told_what_is_missing(url: str) -> None:

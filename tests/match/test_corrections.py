@@ -1,15 +1,35 @@
 """Second thoughts: what was decided in haste is put right, and told."""
 
+from collections import defaultdict
+from itertools import groupby
+
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match
+from reid_stream.config import Match, Publish
 from reid_stream.config import Topology as TopologySettings
+from reid_stream.events import IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.match.matcher import Matcher
-from reid_stream.records import CameraId, Decision, Floats, GlobalId, Merge, Perceived, Split, TrackEnded, TrackId
+from reid_stream.match.presence import Presence
+from reid_stream.records import (
+    CameraId,
+    Decision,
+    Floats,
+    GlobalId,
+    Merge,
+    Observation,
+    Perceived,
+    Sighting,
+    Split,
+    TrackEnded,
+    TrackId,
+)
 from tests.match.test_matcher import A, B, C, look, play
-from tests.worlds import MODEL, RUN, unit
+from tests.worlds import MODEL, RUN, World, unit
 
 VERIFIER = Verifier(d=[2.0] * 32, b=4.0, train_prior=0.5)
 CALIBRATION = Calibration(
@@ -152,3 +172,47 @@ def test_what_never_gets_a_vector_is_counted_as_unnamed() -> None:
     play(one, [look("a", 1, float(at)) for at in range(3)])
     one.update([], 500.0)
     assert one.unnamed == 3
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    noise=st.floats(0.2, 1.5),
+    behind=st.lists(st.floats(-400, 90_000), min_size=3, max_size=3),
+    held_up=st.integers(0, 30),
+)
+@settings(max_examples=15, deadline=None)
+def test_wrong_clocks_and_late_cameras_break_no_law(seed: int, noise: float, behind: list[float], held_up: int) -> None:
+    """Each camera's clock is off by its own amount, and one camera's records come in lumps, late."""
+    world = World(people=5, cameras=3, seed=seed, noise=noise, dim=16, fps=2)
+    shift = {CameraId(f"cam{number}"): seconds for number, seconds in enumerate(behind)}
+    batches = [(at, list(group)) for at, group in groupby(world.observations(), key=lambda record: record.seen_at)]
+    one, presence = Matcher(Match(), "site", MODEL), Presence(Publish())
+    waiting: list[Perceived] = []
+    inside: set[tuple[str, str]] = set()
+    told = 0
+    for number, (now, group) in enumerate(batches):
+        moved = [msgspec.structs.replace(r, seen_at=r.seen_at - shift[r.camera]) for r in group]
+        waiting += [record for record in moved if record.camera == "cam0"]
+        records = [record for record in moved if record.camera != "cam0"]
+        if held_up == 0 or number % held_up == 0 or number == len(batches) - 1:
+            records, waiting = waiting + records, []
+        decisions = one.update(records, now)
+        at_once: dict[tuple[CameraId, float], list[GlobalId]] = defaultdict(list)
+        for decision in decisions:
+            if isinstance(decision, Sighting):
+                told += 1
+                at_once[decision.observation.camera, decision.observation.seen_at].append(decision.person)
+        for people in at_once.values():
+            assert len(set(people)) == len(people)
+        for event in presence.update(decisions, now):
+            match event:
+                case IdentityEntered():
+                    assert (event.person, event.camera) not in inside
+                    inside.add((event.person, event.camera))
+                case IdentityLeft():
+                    inside.remove((event.person, event.camera))
+                case IdentitySeen():
+                    assert (event.person, event.camera) in inside
+    one.update([], batches[-1][0] + 1000)
+    seen = sum(isinstance(record, Observation) for _, group in batches for record in group)
+    assert told + one.unnamed == seen
