@@ -50,8 +50,9 @@ _CLEAR = 2.0
 """Log odds above what is asked for that let a first vector alone decide."""
 _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean: somebody who stands about must not become the mean."""
-_OFTEN = 8
-"""A person is looked at anew with each of so many first vectors of a track, then with every fourth."""
+_LOOKS = (2, 3, 5, 8, 12)
+"""A person is looked at anew when a track of it has so many vectors, then with every twelfth: each look costs a product
+with everybody, and one more vector of many changes little."""
 _SURE = 1.0
 """Log odds above what is asked for that make a match worth learning the topology from."""
 _OTHERS = 48
@@ -310,7 +311,7 @@ class Matcher:
         return [
             track.person
             for track in tracks
-            if track.person is not None and (track.num_vectors <= _OFTEN or track.num_vectors % 4 == 0)
+            if track.person is not None and (track.num_vectors in _LOOKS or track.num_vectors % _LOOKS[-1] == 0)
         ]
 
     def _tell(self, seen: Observation, out: list[Decision]) -> None:
