@@ -204,7 +204,7 @@ class Match(Section):
 
     similarity: Fraction | None = None
     """Least cosine to a known person; none takes the bundle's own calibration."""
-    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.003
+    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.002
     """How often a stranger may be taken for a given known person; the threshold follows from the calibration."""
     confirm_vectors: Annotated[int, Field(ge=1, le=100)] = 3
     """Vectors of a track after which a new identity is confirmed."""
@@ -230,7 +230,8 @@ class Topology(Section):
 
     def transits(self) -> dict[tuple[str, str], tuple[float, float, float]]:
         """Return `transit_s` by (from, to)."""
-        return {(pair[0], pair[2]): times for name, times in self.transit_s.items() if (pair := name.partition("->"))}
+        pairs = {name: name.partition("->") for name in self.transit_s}
+        return {(pairs[name][0], pairs[name][2]): times for name, times in self.transit_s.items()}
 
 
 class Publish(Section):
