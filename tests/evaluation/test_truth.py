@@ -93,3 +93,12 @@ def test_names_of_cameras_must_agree() -> None:
     with pytest.raises(ConfigError, match="got 'dor'") as caught:
         check_cameras(["dor"], ["door", "till"])
     assert "missing for door, till" in str(caught.value)
+
+
+def test_two_people_at_one_place_for_a_moment_pass_one_another(truth: Path) -> None:
+    """As where one walks past the other at the picture's edge, which cuts both off."""
+    truth.write_text("".join(f"{frame},7,10,20,30,40\n{frame},8,{8 + frame},20,30,40\n" for frame in range(1, 9)))
+    assert len(read_truth({"door": truth})["door"]) == 16
+    truth.write_text("".join(f"{frame},7,10,20,30,40\n{frame},8,10,20,30,{40 + frame % 3}\n" for frame in range(1, 9)))
+    with pytest.raises(ConfigError, match="got ids 7 and 8 in frame 1"):
+        read_truth({"door": truth})
