@@ -11,11 +11,10 @@ Letters: n images, p pairs, d dimensions.
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from reid_stream.bundle import Calibration, Verifier
-from reid_stream.calibration import log_odds, logit, probability
+from reid_stream.calibration import probability
 from trainer.errors import DataError
 from trainer.network import folded
 from trainer.reliability import Bins, brier, curve, expected_error, log_loss, weights_for
@@ -24,7 +23,6 @@ from trainer.retrieval import Bools, Doubles, Floats, Ints, squared_distances, t
 # Fewer same-person pairs than this leave an isotonic curve's ends to chance (Niculescu-Mizil & Caruana, ICML 2005).
 ISOTONIC_POSITIVES = 1000
 _FOLDS = 5
-_RATES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 # More steps than this describe noise, and every step is kept in bundle.json.
 _ISOTONIC_POINTS = 64
 
@@ -115,15 +113,6 @@ def thresholds(
     """Return P(same) at even odds that other people's pairs reach with each false match rate."""
     margins = pairs.margins[~pairs.same]
     return {f"P@FMR{rate:g}": float(probability(calibration, threshold_at(margins, rate))) for rate in rates}
-
-
-def with_strangers(calibration: Calibration, pairs: Pairs) -> Calibration:
-    """Add what pairs of strangers reach: the curve that turns a false-match rate into a threshold in service."""
-    margins = pairs.margins[~pairs.same]
-    rates = [rate for rate in _RATES if rate * len(margins) >= 1]
-    shift = float(logit(calibration.prior))
-    odds = [float(log_odds(calibration, threshold_at(margins, rate))) - shift for rate in rates]
-    return msgspec.structs.replace(calibration, stranger_rates=rates, stranger_log_odds=odds)
 
 
 def _platt(pairs: Pairs) -> dict[str, float | list[float]]:

@@ -8,9 +8,12 @@ import msgspec
 from reid_stream.bundle import MODEL_FILE, load_embedder, save
 from reid_stream.errors import ModelError
 from trainer import card
-from trainer.calibrate import Pairs, cross_validated, fit, measure, pairs_of, thresholds, with_strangers
+from trainer.calibrate import cross_validated, fit, measure, pairs_of, thresholds
+from trainer.data import Images
 from trainer.errors import TrainerError
 from trainer.network import Network, open_network
+from trainer.retrieval import Floats
+from trainer.strangers import with_strangers
 from trainer.test_sets import read_test_set
 
 PLOT_FILE = "reliability.png"
@@ -31,16 +34,20 @@ def run(
     except ModelError as error:
         raise TrainerError(str(error)) from error
     network = open_network(folder, precision, threads)
-    pairs = _pairs(network, fit_set, data)
+    images, vectors = _vectors(network, fit_set, data)
+    pairs = pairs_of(vectors, images.persons, images.cameras, network.verifier)
     losses = cross_validated(pairs)
     yield "log loss on held-out persons: " + ", ".join(f"{kind} {value:.4f}" for kind, value in losses.items())
-    calibration = with_strangers(fit(pairs, network.precision, fit_set), pairs)
+    calibration = with_strangers(
+        fit(pairs, network.precision, fit_set), vectors, images.persons, images.cameras, network.verifier
+    )
     yield f"{calibration.kind} at {calibration.at_precision}, {calibration.fitted_on}"
     figures = {f"{fit_set}.{name}": value for name, value in thresholds(calibration, pairs).items()}
     if test_set is not None:
         from trainer import plots
 
-        tested, curves = _pairs(network, test_set, data), []
+        shown, seen = _vectors(network, test_set, data)
+        tested, curves = pairs_of(seen, shown.persons, shown.cameras, network.verifier), []
         for name, prior in PRIORS.items():
             numbers, bins = measure(calibration, tested, prior)
             figures |= {f"{test_set}.{key}@{name}": value for key, value in numbers.items()}
@@ -53,6 +60,6 @@ def run(
     yield f"{folder}: {saved.hash[:12]}"
 
 
-def _pairs(network: Network, name: str, data: Path | None) -> Pairs:
+def _vectors(network: Network, name: str, data: Path | None) -> tuple[Images, Floats]:
     images = read_test_set(name, data, network.spec).images
-    return pairs_of(network.embed(images.pixels, False), images.persons, images.cameras, network.verifier)
+    return images, network.embed(images.pixels, False)

@@ -1,0 +1,66 @@
+"""The curve of strangers is measured on what the matcher compares."""
+
+import numpy as np
+import pytest
+
+from reid_stream.bundle import Calibration, Verifier
+from reid_stream.config import Match
+from reid_stream.match.cameras import CameraShifts, shifted
+from reid_stream.match.evidence import Judge, squared_distance
+from reid_stream.records import CameraId
+from trainer.errors import DataError
+from trainer.retrieval import Floats, Ints
+from trainer.strangers import stranger_margins, with_strangers
+
+DIM, PERSONS, CAMERAS, IMAGES = 16, 12, 3, 4
+HEAD = Verifier(d=[1.5] * DIM, b=4.0, train_prior=0.2)
+PLATT = Calibration(kind="platt", parameters={"slope": 1.0, "intercept": 0.0}, prior=0.5)
+
+
+def crops(seed: int = 0) -> tuple[Floats, Ints, Ints]:
+    random = np.random.default_rng(seed)
+    persons = np.repeat(np.arange(PERSONS), CAMERAS * IMAGES)
+    cameras = np.tile(np.repeat(np.arange(CAMERAS), IMAGES), PERSONS)
+    vectors = random.normal(size=(PERSONS, DIM))[persons] + random.normal(size=(CAMERAS, DIM))[cameras] + 2
+    vectors += 0.5 * random.normal(size=vectors.shape)
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit, persons, cameras
+
+
+def test_margins_are_those_that_the_matcher_finds() -> None:
+    vectors, persons, cameras = crops()
+    shifts = CameraShifts()
+    for _ in range(500):  # so that the means are trusted fully
+        for camera in range(CAMERAS):
+            shifts.learn(CameraId(str(camera)), vectors[cameras == camera].mean(axis=0))
+    centring = shifts.centring()
+    judge = Judge(Match(), HEAD, PLATT)
+    templates, who = [], []
+    for person in range(PERSONS):
+        for camera in range(CAMERAS):
+            rows = vectors[(persons == person) & (cameras == camera)]
+            templates.append(judge.fold(shifted(rows, centring.shifts[CameraId(str(camera))]).mean(axis=0)))
+            who.append(person)
+    expected = [
+        float(judge.evidence(np.array([squared_distance(templates[a], templates[b])], np.float32), centring.floor)[0])
+        for a in range(len(who))
+        for b in range(a + 1, len(who))
+        if who[a] != who[b]
+    ]
+    found = stranger_margins(vectors, persons, cameras, HEAD)  # Platt with slope 1: the evidence is the margin
+    assert sorted(found.tolist()) == pytest.approx(sorted(expected), abs=0.05)
+
+
+def test_the_curve_rises_as_rates_fall_and_ends_where_pairs_do() -> None:
+    vectors, persons, cameras = crops()
+    curve = with_strangers(PLATT, vectors, persons, cameras, HEAD)
+    assert curve.stranger_rates == sorted(curve.stranger_rates, reverse=True)
+    assert curve.stranger_log_odds == sorted(curve.stranger_log_odds)
+    pairs = (PERSONS * CAMERAS) * (PERSONS * CAMERAS - 1) // 2
+    assert min(curve.stranger_rates) * pairs >= 1
+
+
+def test_one_person_has_no_strangers() -> None:
+    vectors, persons, cameras = crops()
+    with pytest.raises(DataError, match="at least 2 persons, got 1"):
+        stranger_margins(vectors, np.zeros_like(persons), cameras, HEAD)
