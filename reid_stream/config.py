@@ -204,7 +204,7 @@ class Match(Section):
 
     similarity: Fraction | None = None
     """Least cosine to a known person; none takes the bundle's own calibration."""
-    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.002
+    false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.004
     """How often a stranger may be taken for a given known person; the threshold follows from the calibration."""
     confirm_vectors: Annotated[int, Field(ge=1, le=100)] = 3
     """Vectors of a track after which a new identity is confirmed."""
