@@ -119,7 +119,9 @@ def table(figures: Groups, before: Kept | None) -> Table:
         for place, (name, value) in enumerate(values.items()):
             cells = [group if place == 0 else "", name, f"{value:.3f}"]
             if before is not None:
-                earlier = before.figures.get(group, {}).get(name)
+                then = before.figures.get(group, {})
+                # A mean over other sets says nothing about a change.
+                earlier = then.get(name) if name != MEAN or then.keys() == values.keys() else None
                 cells += ["", ""] if earlier is None else [f"{earlier:.3f}", _change(group, value - earlier)]
             drawn.add_row(*cells, style="bold" if name == MEAN else None)
     return drawn

@@ -80,6 +80,17 @@ def test_a_change_is_shown_beside_what_it_was(tmp_path: Path) -> None:
     assert ["retrieval", "x", "0.600"] in drawn(figures, None)
 
 
+def test_means_over_other_sets_are_not_compared(tmp_path: Path) -> None:
+    scorecard.keep(card({scorecard.SHARE: {"mean": 0.8, "a": 0.8}}), tmp_path)
+    before = scorecard.latest(tmp_path)
+    lines = drawn({scorecard.SHARE: {"mean": 0.7, "a": 0.85, "b": 0.55}}, before)
+    assert [*scorecard.SHARE.split(), "mean", "0.700"] in lines
+    assert ["a", "0.850", "0.800", "+0.050"] in lines
+    assert [*scorecard.SHARE.split(), "mean", "0.810", "0.800", "+0.010"] in drawn(
+        {scorecard.SHARE: {"mean": 0.81, "a": 0.81}}, before
+    )
+
+
 @pytest.mark.parametrize(("group", "by", "colour"), [("retrieval", 0.1, "green"), ("calibration", 0.1, "red")])
 def test_a_calibration_error_is_better_when_it_falls(tmp_path: Path, group: str, by: float, colour: str) -> None:
     scorecard.keep(card({group: {"x": 0.5}}), tmp_path)
