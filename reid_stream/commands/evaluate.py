@@ -114,13 +114,13 @@ def _footage(wanted: _Wanted, console: "Console") -> dict[str, object]:
     with console.status("looking at the cameras" if wanted.recording is None else "reading the recording"):
         footage = _look(wanted)
     told: dict[str, object] = {}
-    kept, match = footage.kept, footage.settings.match
+    kept, match, topology = footage.kept, footage.settings.match, footage.settings.topology
     if footage.takes is not None:
         with console.status("matching with one stage after the other made perfect"):
-            told["budget"] = costs = budget.budget(footage.takes, match)
+            told["budget"] = costs = budget.budget(footage.takes, match, topology)
         report.show_budget(costs, console)
     with console.status("the daemon is looking at the cameras" if kept is None else "matching"):
-        watched = watch(footage.settings, wanted.truth) if kept is None else rewatch(kept, match)
+        watched = watch(footage.settings, wanted.truth) if kept is None else rewatch(kept, match, topology)
     scored = figures(watched)
     told |= {field.name: getattr(scored, field.name) for field in fields(scored)}
     report.show(scored, console)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from reid_stream.assembly import Networks, perceive
-from reid_stream.config import Match, Settings
+from reid_stream.config import Match, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.align import Boxes, align, matched
@@ -150,11 +150,11 @@ def _places(file: Path) -> dict[str, Path]:
     return {**others, "ours": file}
 
 
-def budget(takes: Takes, match: Match | None = None) -> Budget:
+def budget(takes: Takes, match: Match | None = None, topology: Topology | None = None) -> Budget:
     """Match and score every take."""
     truth = takes.ours.true_boxes()
     ours, true_boxes, true_tracks, true_both = (
-        boxes_of(replay(take, match), take.cameras)
+        boxes_of(replay(take, match, topology=topology), take.cameras)
         for take in (takes.ours, takes.true_boxes, takes.true_tracks, takes.true_both)
     )
     lines = (

@@ -17,7 +17,7 @@ import numpy as np
 
 from reid_stream.assembly import REPLAY_ORIGIN, Networks, check_files, load_networks, perceive
 from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Camera, Match, Publish, Settings
+from reid_stream.config import Camera, Match, Publish, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
@@ -182,19 +182,24 @@ def timelines(cameras: Iterable[Camera], settings: Settings) -> dict[str, Timeli
 
 
 def replay(
-    recording: Recording, match: Match | None = None, publish: Publish = EVERY_FRAME, *, site: str = "site"
+    recording: Recording,
+    match: Match | None = None,
+    publish: Publish = EVERY_FRAME,
+    *,
+    site: str = "site",
+    topology: Topology | None = None,
 ) -> list[Event]:
     """Match what was perceived and tell it: the identity events of the daemon, its own life and the cameras' aside.
 
     Another head, or none, is a changed recording: `msgspec.structs.replace(recording, calibration=None)`.
     """
-    matcher, presence = matcher_for(recording, match or Match(), site), Presence(publish)
+    matcher, presence = matcher_for(recording, match or Match(), site, topology), Presence(publish)
     identify = Identify(match=matcher.update, present=presence.update)
     events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
     return events + presence.close()
 
 
-def matcher_for(recording: Recording, match: Match, site: str = "site") -> Matcher:
+def matcher_for(recording: Recording, match: Match, site: str = "site", topology: Topology | None = None) -> Matcher:
     """Make the matcher that the daemon would have."""
     return Matcher(
         match,
@@ -203,6 +208,8 @@ def matcher_for(recording: Recording, match: Match, site: str = "site") -> Match
         verifier=recording.verifier,
         calibration=recording.calibration,
         dim=recording.dim,
+        topology=topology,
+        cameras=list(recording.cameras),
     )
 
 

@@ -14,7 +14,7 @@ from typing import cast
 from pydantic import SecretStr
 
 from reid_stream.assembly import assemble, check_files
-from reid_stream.config import Match, Redis, Settings
+from reid_stream.config import Match, Redis, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.account import Account, account_stream
 from reid_stream.evaluation.align import Boxes
@@ -97,10 +97,10 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> Watched:
     return Watched(used.only(true), events, used.cameras, frames, seconds)
 
 
-def rewatch(recording: Recording, match: Match | None = None) -> Watched:
+def rewatch(recording: Recording, match: Match | None = None, topology: Topology | None = None) -> Watched:
     """Match again what was perceived once; the same identity events as the daemon's, in seconds."""
     began = time.perf_counter()
-    events = replay(recording, match)
+    events = replay(recording, match, topology=topology)
     return Watched(recording.true_boxes(), events, recording.cameras, recording.frames, time.perf_counter() - began)
 
 

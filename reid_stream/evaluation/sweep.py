@@ -105,5 +105,5 @@ def points(sweep: Sweep, settings: Settings, recording: Callable[[Settings], Rec
     tried = [(value, changed(settings, sweep, value)) for value in sweep.values]
     kept = recording(settings) if sweep.is_replayed else None
     for value, with_it in tried:
-        watched = rewatch(kept or recording(with_it), with_it.match)
+        watched = rewatch(kept or recording(with_it), with_it.match, with_it.topology)
         yield Point(value, with_it == settings, figures(watched))

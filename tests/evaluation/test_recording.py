@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reid_stream.assembly import assemble, load_networks
-from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings, Track
+from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
 from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
@@ -21,6 +21,7 @@ from reid_stream.events import Event, IdentityEntered
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.pipeline import Identify
+from reid_stream.records import CameraId
 from tests.fakes import ListSink
 from tests.integration.program import tiny_models
 from tests.worlds import MODEL, RUN, World
@@ -99,6 +100,24 @@ def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:
     identify = Identify(Matcher(match, "s", MODEL).update, (presence := Presence(publish)).update)
     expected = [event for batch in made.batches for event in identify.step(batch.records, batch.now)]
     assert recording.replay(made, match, publish, site="s") == expected + presence.close()
+
+
+def test_what_is_stated_of_the_cameras_holds_in_a_replay_too() -> None:
+    """Two cameras see one person at the same time: one who overlaps with nobody cannot be on both."""
+    seen = [record for batch in recorded(World(people=1, cameras=1, seed=3)).batches for record in batch.records]
+    double = [msgspec.structs.replace(record, camera=CameraId("cam1")) for record in seen]
+    made = msgspec.structs.replace(
+        recorded(World(people=1, cameras=1, seed=3)),
+        cameras={camera: Timeline(seen[0].seen_at, 5) for camera in ("cam0", "cam1")},
+        batches=[Batch(one.seen_at, [one, two]) for one, two in zip(seen, double, strict=True)],
+    )
+
+    def people(topology: Topology) -> int:
+        told = boxes_of(recording.replay(made, Match(similarity=0.6), topology=topology), made.cameras)
+        return len({person for boxes in told.in_the_end.values() for person in boxes.people})
+
+    assert people(Topology(overlaps=(("cam0", "cam1"),))) == 1
+    assert people(Topology(overlaps=())) == 2
 
 
 def test_settings_of_the_matcher_change_what_is_replayed() -> None:
