@@ -111,7 +111,9 @@ class Watch:
         )
 
     def _look(self) -> None:
-        while not self._is_over:
+        is_last = False
+        while not is_last:
+            is_last = self._is_over  # one look more after the end: what came last is told, too
             after = self.snapshot()
             if self._live is not None:
                 self._live.update(live(after, self._console.height), refresh=True)
@@ -119,4 +121,5 @@ class Watch:
                 for line in changes(self._last, after):
                     self._console.print(line, highlight=False, soft_wrap=True)
             self._last = after
-            time.sleep(_EVERY_S)
+            if not self._is_over:
+                time.sleep(_EVERY_S)
