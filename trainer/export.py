@@ -178,14 +178,16 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
     verifier = loaded.verifier
     run = checkpoint.name if checkpoint.is_dir() else checkpoint.parent.name
     settings = loaded.settings
+    start = settings.model.weights
+    begun = f"from {start.parent.name}/{start.name}" if start is not None else "from random weights"
     return Embedder(
         name=name,
         created=now(),
         licence=RESEARCH_ONLY,
         data=[str(domain) for domain in facts["domains"]],
         source=(
-            f"reid-train fit, run {run}: Res2Net {settings.model.layers} at width {settings.model.width:g}, seed "
-            f"{facts['seed']}, {facts['step']} steps, {facts['images']} images, {facts['seconds'] / 60:.0f} minutes"
+            f"reid-train fit, run {run}, {begun}: Res2Net {settings.model.layers} at width {settings.model.width:g}, "
+            f"seed {facts['seed']}, {facts['step']} steps, {facts['images']} images, {facts['seconds'] / 60:.0f} minutes"
         ),
         metrics={"checkpoint.validation.mAP": float(facts["best"])} if facts["best"] >= 0 else {},
         probe=Probe(seed=PROBE_SEED, shape=[], output=[], tolerance=EMBEDDER_TOLERANCE),
