@@ -187,7 +187,8 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
         data=[str(domain) for domain in facts["domains"]],
         source=(
             f"reid-train fit, run {run}, {begun}: Res2Net {settings.model.layers} at width {settings.model.width:g}, "
-            f"seed {facts['seed']}, {facts['step']} steps, {facts['images']} images, {facts['seconds'] / 60:.0f} minutes"
+            f"seed {facts['seed']}, {facts['step']} steps, {facts['images']} images, "
+            f"{facts['seconds'] / 60:.0f} minutes"
         ),
         metrics={"checkpoint.validation.mAP": float(facts["best"])} if facts["best"] >= 0 else {},
         probe=Probe(seed=PROBE_SEED, shape=[], output=[], tolerance=EMBEDDER_TOLERANCE),
