@@ -57,6 +57,10 @@ class OpenVinoEngine:
         inputs = [_shape(port.partial_shape) for port in self._network.inputs]
         check_network(model, inputs, len(self._network.outputs))
         self._input, self._output = inputs[0], _shape(self._network.outputs[0].partial_shape)
+        self._has_int8_weights = any(
+            node.get_type_name() == "Constant" and node.get_element_type() in (ov.Type.i8, ov.Type.u8)
+            for node in self._network.get_ops()
+        )
         self._compiled: OrderedDict[_Key, list[ov.InferRequest]] = OrderedDict()
         fixed = self._input[2:]
         if size is None and None not in fixed:
@@ -177,6 +181,9 @@ class OpenVinoEngine:
         }
         if self._threads:
             options[properties.inference_num_threads] = self._threads
+        if self._has_int8_weights:
+            # Compiled for several streams such weights come out differently from run to run (OpenVINO 2026).
+            options[properties.num_streams] = 1
         return options
 
 

@@ -47,6 +47,14 @@ def test_a_bundle_gives_the_checkpoints_vectors(checkpoint: Path, tmp_path: Path
     assert "Research only" in (tmp_path / "small" / "MODEL_CARD.md").read_text()
 
 
+def test_int8_weights_are_the_same_at_every_start(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path / "small", "int8-weights")
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 32, 3)).astype(np.uint8)
+    first, *others = (open_network(tmp_path / "small", "f32").embed(images, False) for _ in range(4))
+    for vectors in others:
+        assert (first * vectors).sum(axis=1).min() > 0.9999
+
+
 def test_the_network_takes_any_batch_in_one_file_of_a_recent_opset(checkpoint: Path) -> None:
     loaded = load_branch(checkpoint)
     model = onnx.load_from_string(to_onnx(loaded.branch, loaded.spec))
