@@ -143,6 +143,11 @@ class Embedder(_Bundle, tag="embedder", frozen=True, kw_only=True, forbid_unknow
     verifier: Verifier
     calibration: Calibration
 
+    @property
+    def calibrated(self) -> Calibration | None:
+        """The calibration, none where the bundle has none."""
+        return None if self.calibration.kind == "none" else self.calibration
+
 
 class Detector(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frames -> boxes of persons."""

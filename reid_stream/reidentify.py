@@ -68,6 +68,7 @@ def reidentify(
     if not places:
         raise ConfigError(f"a tracklet store must hold <camera>/<day>/<run>-<track>/track.json, {folder} holds none")
     replayed: list[Replayed] = []
+    names: list[str] = []
     embedded = 0
     for number, place in enumerate(places):
         if on_progress is not None:
@@ -83,13 +84,13 @@ def reidentify(
             vectors = _embedded(crops, embed)
             embedded += len(crops)
         replayed.append(Replayed(track, vectors))
+        names.append(str(place.relative_to(folder)))
     people = _matched(replayed, settings, bundle)
-    tracks = {(one.track.camera, one.track.run, one.track.track): one.track for one in replayed}
-    names = {key: str(_folder(folder, track)) for key, track in tracks.items()}
+    tracks = dict(zip(names, (one.track for one in replayed), strict=True))
     times = [at for track in tracks.values() for at in (track.times[0], track.times[-1])]
     return Reidentified(
-        people={names[key]: people.get(key, (None, 0)) for key in tracks},
-        before={names[key]: track.global_id for key, track in tracks.items()},
+        people={name: people.get((one.camera, one.run, one.track), (None, 0)) for name, one in tracks.items()},
+        before={name: one.global_id for name, one in tracks.items()},
         crops=sum(len(one.vectors) for one in replayed),
         embedded=embedded,
         span_s=max(times) - min(times),
@@ -148,7 +149,7 @@ def _matched(tracks: Sequence[Replayed], settings: Match, bundle: Embedder) -> d
         site,
         bundle.hash,
         verifier=bundle.verifier,
-        calibration=None if bundle.calibration.kind == "none" else bundle.calibration,
+        calibration=bundle.calibrated,
         dim=bundle.dim,
         first_number=first,
     )
@@ -181,9 +182,3 @@ def _numbering(tracks: Sequence[Replayed]) -> tuple[str, int]:
         if number.isdigit():
             site, highest = name, max(highest, int(number))
     return site, highest + 1
-
-
-def _folder(root: Path, track: store.StoredTrack) -> Path:
-    from reid_stream.store.layout import day_of
-
-    return store.folder_of(root, track.camera, day_of(track.times[0]), track.run, track.track).relative_to(root)

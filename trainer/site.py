@@ -106,13 +106,13 @@ def fit_site(
     before, reached = measure(loaded, judged), base
     told: list[Round] = []
     free = sorted(set(range(len(site.names))) - {row for rows in held.values() for row in rows})
+    place = {row: index for index, row in enumerate(free)}
     for number in range(1, rounds + 1):
-        loaded = load_branch(reached)
         found = cluster(
             track_vectors(site, loaded, free),
             site.cameras[free],
-            _within(site.apart, free),
-            {free.index(row): name for row, name in labels.items()},
+            _within(site.apart, place),
+            {place[row]: name for row, name in labels.items()},
         )
         named = {free[place]: f"cluster-{label}" for place, label in enumerate(found.tolist()) if label != NOBODY}
         count = len(set(named.values()))
@@ -127,6 +127,7 @@ def fit_site(
         report = train(_settings(settings, path, reached, len(held)), out / f"round-{number}")
         # The last weights, not those that did best on the held-out people: the gate must not have chosen them.
         reached = out / f"round-{number}" / "last.pt"
+        loaded = load_branch(reached)
         told.append(
             Round(
                 people=count,
@@ -135,7 +136,7 @@ def fit_site(
                 minutes=float(report["wall_seconds"]) / 60,
             )
         )
-    after = measure(load_branch(reached), judged)
+    after = measure(loaded, judged)
     gate = Gate(truth=truth, people=len(held), images=len(judged.images), before=before, after=after)
     outcome = Outcome(gate, told, str(reached if gate.is_open else base), len(reviewed))
     (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=2) + b"\n")
@@ -216,8 +217,7 @@ def _hold_out(
     return labels, {name: rows for name, rows in known.items() if name in held}, truth
 
 
-def _within(apart: list[tuple[int, int]], rows: list[int]) -> list[tuple[int, int]]:
-    place = {row: index for index, row in enumerate(rows)}
+def _within(apart: list[tuple[int, int]], place: dict[int, int]) -> list[tuple[int, int]]:
     return [(place[first], place[second]) for first, second in apart if first in place and second in place]
 
 

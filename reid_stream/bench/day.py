@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from reid_stream import canvas
 from reid_stream.bench.memory import give_back, resident_bytes
 from reid_stream.bundle import Embedder
 from reid_stream.config import Match, Publish
-from reid_stream.errors import ConfigError
 from reid_stream.match.presence import Presence
 from reid_stream.simulator.looks import drawn
 from reid_stream.simulator.replay import Mind
@@ -102,8 +102,7 @@ def measure(
 
 
 def _hours(world: World, bundle: Embedder, match: Match, hours: int, tell: Callable[[str], None]) -> list[Hour]:
-    calibration = None if bundle.calibration.kind == "none" else bundle.calibration
-    matcher = Mind(match, bundle.verifier, calibration).matcher(bundle.hash, bundle.dim)
+    matcher = Mind(match, bundle.verifier, bundle.calibrated).matcher(bundle.hash, bundle.dim)
     presence = Presence(Publish())
     found: list[Hour] = []
     times: list[float] = []
@@ -147,14 +146,8 @@ def _hours(world: World, bundle: Embedder, match: Match, hours: int, tell: Calla
 
 def plot(day: Day, file: Path) -> None:
     """Draw time, memory and people known over the day."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib: pip install 'reid-stream[eval]'") from error
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    figure, axes = canvas.stack()
+    top, middle, bottom = axes
     hours = [one.hour for one in day.hours]
     top.plot(hours, [one.p99_ms for one in day.hours], "o-", color="#e0762f", label="p99")
     top.plot(hours, [one.p50_ms for one in day.hours], "o-", color="#2a6fdb", label="p50")
@@ -164,16 +157,12 @@ def plot(day: Day, file: Path) -> None:
     middle.set_ylabel("memory (RSS), MB")
     bottom.plot(hours, [one.known for one in day.hours], "o-", color="#3a9a5b")
     bottom.set(ylabel="people known", xlabel="hour of the day")
-    for axis in (top, middle, bottom):
+    for axis in axes:
         axis.set_ylim(bottom=0)
-        axis.grid(visible=True, color="#e6eaee", lw=0.8)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
+    canvas.plain(axes)
+    canvas.finish(
+        figure,
         f"{day.cameras} cameras, {day.people} people, {day.observations:,} observations in {day.matched_s:.0f} s "
         f"({day.observations_per_s:,.0f} per second)",
-        x=0.01,
-        ha="left",
-        fontsize=10,
+        file,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)

@@ -171,8 +171,7 @@ def _filled(bundle: Embedder, people: Looks, identities: int, exemplars: int) ->
     settings = Match(max_identities=identities, exemplars=exemplars, retention_s=1e9)
 
     def one(settings: Match, **more: object) -> Matcher:
-        calibration = None if bundle.calibration.kind == "none" else bundle.calibration
-        head = {"verifier": bundle.verifier, "calibration": calibration, "dim": bundle.dim}
+        head = {"verifier": bundle.verifier, "calibration": bundle.calibrated, "dim": bundle.dim}
         return Matcher(settings, _SITE, bundle.hash, **head, **more)  # type: ignore[arg-type]
 
     teacher = one(settings.model_copy(update={"max_identities": 300}))

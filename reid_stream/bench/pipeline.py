@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 from prometheus_client import Metric
 
-from reid_stream.assembly import Networks, assemble
+from reid_stream.assembly import assemble
 from reid_stream.config import Camera, Observe, Settings
 from reid_stream.events import Event, IdentityEntered
+from reid_stream.networks import Networks
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.errors import ConfigError, ReidStreamError
+from reid_stream import canvas
+from reid_stream.errors import ReidStreamError
 
 LOOKS = 600
 """Samples at most; at least 1 s apart."""
@@ -201,14 +202,8 @@ def plot(soak: Soak, file: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib, it is not installed; install `reid-stream[eval]`") from error
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    figure, axes = canvas.stack()
+    top, middle, bottom = axes
     minutes = [one.at_s / 60 for one in soak.samples]
     top.plot(minutes, [one.total_mb for one in soak.samples], color="#9aa2ab", label="with cameras and Redis")
     top.plot(minutes, [one.daemon_mb for one in soak.samples], color="#2a6fdb", label="daemon")
@@ -218,16 +213,12 @@ def plot(soak: Soak, file: Path) -> None:
     middle.set_ylabel("threads")
     bottom.plot(minutes, [one.files for one in soak.samples], color="#3a9a5b")
     bottom.set(ylabel="open files", xlabel="minutes")
-    for axis in (top, middle, bottom):
+    for axis in axes:
         axis.set_ylim(bottom=0)
-        axis.grid(visible=True, color="#e6eaee", lw=0.8)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
+    canvas.plain(axes)
+    canvas.finish(
+        figure,
         f"{len(soak.cameras)} cameras, {soak.reconnects} reconnects; an hour in the second half: "
         f"{soak.daemon_mb_per_hour:+.1f} MB, {soak.threads_per_hour:+.1f} threads, {soak.files_per_hour:+.1f} files",
-        x=0.01,
-        ha="left",
-        fontsize=10,
+        file,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)

@@ -15,10 +15,10 @@ def check(
     from rich.table import Table
 
     from reid_stream import configfile
-    from reid_stream.assembly import load_networks
     from reid_stream.errors import BrokerError, StreamError
     from reid_stream.ingest.probe import Failed, Probed, probe_all
     from reid_stream.ingest.stats import farthest_apart
+    from reid_stream.networks import load_networks
     from reid_stream.publish.connection import check as check_redis
     from reid_stream.publish.connection import connect, public
 

@@ -23,8 +23,8 @@ def reidentify(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from reid_stream import configfile
-    from reid_stream.assembly import load_embedder
     from reid_stream.config import Embed, Match, Models
+    from reid_stream.networks import load_embedder
     from reid_stream.reidentify import agreement, write_back
     from reid_stream.reidentify import reidentify as replay
 

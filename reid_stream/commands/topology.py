@@ -113,18 +113,14 @@ def _print(passages: "list[Passage]", known: "Topology", console: "object") -> N
 
 def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
     """Draw cameras on a circle, an arrow for each passage as wide as it is frequent, a line where views overlap."""
-    from reid_stream.errors import ConfigError
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("--plot needs matplotlib; install reid-stream[eval]") from error
     import numpy as np
+
+    from reid_stream.canvas import figure_type
 
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(cameras)) / max(1, len(cameras))
     place = {name: (float(np.cos(at)), float(np.sin(at))) for name, at in zip(cameras, angles, strict=True)}
     side = 5 + 0.25 * len(cameras)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = figure_type()(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     most = max((passage.matches for passage in passages), default=1.0)
     for passage in passages:

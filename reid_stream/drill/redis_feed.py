@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_stream import __version__
-from reid_stream.assembly import REPLAY_ORIGIN, load_networks, perceive
+from reid_stream.assembly import REPLAY_ORIGIN
 from reid_stream.bundle import Embedder
 from reid_stream.config import Publish, Settings
 from reid_stream.daemon import Daemon
@@ -23,6 +23,7 @@ from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
+from reid_stream.networks import load_networks, perceive
 from reid_stream.parts import Sink
 from reid_stream.pipeline import Identify, PerceiveCounts
 from reid_stream.records import CameraId, Frame, Perceived
@@ -70,7 +71,7 @@ def daemon(feed: Feed, settings: Settings, sink: Sink, lasts_s: float) -> Daemon
         settings.site,
         bundle.hash,
         verifier=bundle.verifier,
-        calibration=None if bundle.calibration.kind == "none" else bundle.calibration,
+        calibration=bundle.calibrated,
         dim=bundle.dim,
     )
     presence = Presence(settings.publish)

@@ -23,8 +23,8 @@ from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation import sets
 
 if TYPE_CHECKING:
-    from reid_stream.assembly import Networks
     from reid_stream.evaluation.recording import Recording
+    from reid_stream.networks import Networks
 
 KEPT = Path("scores")
 
@@ -46,7 +46,7 @@ def record(
     threads: Threads = 0,
 ) -> None:
     """Run detector, tracker and embedder over sets (all, where none is named) and keep what they say."""
-    from reid_stream.assembly import load_networks
+    from reid_stream.networks import load_networks
 
     models = Models(detector=detector, embedder=embedder, threads=threads)
     chosen = sets.find(sets.roots(), names or ())
@@ -83,13 +83,13 @@ def score(
     threads: Threads = 0,
 ) -> None:
     """Score sets (all but those for tuning, where none is named): one table, kept per commit in scores/."""
-    from reid_stream.assembly import load_networks
     from reid_stream.bench.pipeline import measure
     from reid_stream.demo import footage as street
     from reid_stream.evaluation import scorecard
     from reid_stream.evaluation.account import account_stream
     from reid_stream.evaluation.compare import compare as compared
     from reid_stream.evaluation.recording import replay
+    from reid_stream.networks import load_networks
 
     logs.configure(Observe(log_level="warning"))  # the bench runs a daemon, whose starts and stops are no news here
     models = Models(detector=detector, embedder=embedder, threads=threads)

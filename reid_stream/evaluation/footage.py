@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 
 from reid_stream import boxes as box_maths
-from reid_stream.assembly import Networks, check_files, perceive
 from reid_stream.config import Camera, Settings
 from reid_stream.detect.zones import Zones
 from reid_stream.errors import ConfigError
@@ -18,6 +17,8 @@ from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.truth import check_cameras, read_truth
 from reid_stream.ingest.address import address
 from reid_stream.metrics import Metrics
+from reid_stream.networks import Networks, perceive
+from reid_stream.openings import check_files
 from reid_stream.pipeline import Perceive
 from reid_stream.records import Detections, Frame
 

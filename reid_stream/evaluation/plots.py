@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reid_stream.canvas import figure_type
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.lanes import Bar, Lanes, Panel, Stretch
 from reid_stream.evaluation.sweep import Point
@@ -72,7 +73,7 @@ def draw_lanes(lanes: Lanes, path: Path, title: str = "") -> None:
     Raises:
         ConfigError: matplotlib is not installed, or the file cannot be written.
     """
-    figure_of = _figure()
+    figure_of = figure_type()
     heights = [max(1, panel.lanes) * _LANE_IN + _PANEL_IN for panel in lanes.panels]
     figure = figure_of(figsize=(_WIDTH_IN, sum(heights) + 1.5))
     grid = figure.add_gridspec(
@@ -175,7 +176,7 @@ def draw_sweep(setting: str, points: Sequence[Point], path: Path, title: str = "
     Raises:
         ConfigError: matplotlib is not installed, or the file cannot be written.
     """
-    figure = _figure()(figsize=(13, 5.2))
+    figure = figure_type()(figsize=(13, 5.2))
     left, right = figure.subplots(1, 2)
     ends = [point.figures.in_the_end for point in points]
     precision, recall = ([getattr(end.across, name) for end in ends] for name in ("ass_pr", "ass_re"))
@@ -260,22 +261,9 @@ def check(path: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed, or the file's ending is none that it draws.
     """
-    endings = _figure()().canvas.get_supported_filetypes()
+    endings = figure_type()().canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".") not in endings:
         raise ConfigError(f"a plot must be a .png, .svg or .pdf, got {path}")
-
-
-def _figure() -> "type[Figure]":
-    """Return matplotlib's figure, without pyplot: no state of the process is touched.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib, it is not installed; install `reid-stream[eval]`") from error
-    return Figure
 
 
 def _write(figure: "Figure", path: Path) -> None:

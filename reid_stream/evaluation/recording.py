@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.assembly import REPLAY_ORIGIN, Networks, check_files, load_networks, perceive
+from reid_stream.assembly import REPLAY_ORIGIN
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Camera, Match, Publish, Settings, Topology
 from reid_stream.errors import ConfigError
@@ -27,6 +27,8 @@ from reid_stream.ingest.source import open_source
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
+from reid_stream.networks import Networks, load_networks, perceive
+from reid_stream.openings import check_files
 from reid_stream.pipeline import Identify, Perceive
 from reid_stream.records import Box, Perceived
 
@@ -144,7 +146,7 @@ def record(
         model=head.hash,
         dim=head.dim,
         verifier=head.verifier,
-        calibration=None if head.calibration.kind == "none" else head.calibration,
+        calibration=head.calibrated,
         detector=networks.detector.hash,
         stages=_stages(settings),
         cameras=timelines(cameras, settings),

@@ -13,7 +13,7 @@ from typing import cast
 
 from pydantic import SecretStr
 
-from reid_stream.assembly import assemble, check_files
+from reid_stream.assembly import assemble
 from reid_stream.config import Match, Redis, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.account import Account, account_stream
@@ -23,6 +23,7 @@ from reid_stream.evaluation.footage import Used, truth_for
 from reid_stream.evaluation.recording import EVERY_FRAME, Recording, replay, timelines
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
+from reid_stream.openings import check_files
 from reid_stream.parts import PerceiveHalf
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe

@@ -17,6 +17,7 @@ from reid_stream.ingest.interrupt import interrupted_by
 from reid_stream.ingest.losses import Gaps
 from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.picture import Converter
+from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.source import Heard, Source, open_source
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
 from reid_stream.records import CameraId, Frame
@@ -41,7 +42,7 @@ class Begin:
     captured_at: float = float("-inf")
 
 
-class CameraThread:
+class CameraThread(CameraRunner):
     """A camera from `start` to `stop`. Nothing it meets ends its thread but `stop` and the end of a file."""
 
     def __init__(
@@ -62,36 +63,15 @@ class CameraThread:
         self._inbox = inbox
         self._on_change = on_change
         self._utc = utc
-        self._stop = threading.Event()
-        # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
-        self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._id = CameraId(camera.id)
-        self.stats = CameraStats(self._id, name=camera.id, since=time.time()) if begin is None else begin.stats
+        fresh = CameraStats(self._id, name=camera.id, since=time.time())
+        super().__init__(camera.id, fresh if begin is None else begin.stats)
         self._given_at = float("-inf") if begin is None else begin.captured_at
         self._clock = StreamClock(self._given_at)
         self._sequence = self.stats.read
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end; returns at once. A camera that is being opened gives up within a fraction of a second."""
-        self._stop.set()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for its end; False if it has not ended by then."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    @property
-    def has_ended(self) -> bool:
-        """It will give no more frames: stopped, or a file at its end."""
-        return self.stats.state in ("ended", "stopped")
 
     def _run(self) -> None:
         attempt, waited = 0, 0.0

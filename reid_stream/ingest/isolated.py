@@ -15,7 +15,6 @@ import multiprocessing
 import random
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +28,7 @@ from reid_stream.ingest import decoder, seam
 from reid_stream.ingest.address import address
 from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.camera import Begin, Door
+from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, UInt8
 
@@ -39,7 +39,7 @@ _END_S = 2.0
 """A process that has been told to stop has so long."""
 
 
-class IsolatedCamera:
+class IsolatedCamera(CameraRunner):
     """What `CameraThread` is, with the decoder in another process."""
 
     def __init__(
@@ -55,33 +55,12 @@ class IsolatedCamera:
         self._inbox = inbox
         self._on_change = on_change
         self._id = CameraId(camera.id)
+        super().__init__(camera.id, CameraStats(self._id, name=camera.id, since=time.time()))
         # Without its password, whose file may be missing.
         self._is_recorded = address(camera.model_copy(update={"username": None})).is_local
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._captured_at = float("-inf")
-        self.stats = CameraStats(self._id, name=camera.id, since=time.time())
         self.process: ForkServerProcess | None = None
         """The decoder's; none while it waits for the next attempt."""
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end; returns at once."""
-        self._stop.set()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for its end; False if it has not ended by then."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    @property
-    def has_ended(self) -> bool:
-        """It will give no more frames: stopped, or a file at its end."""
-        return self.stats.state in ("ended", "stopped")
 
     def _run(self) -> None:
         attempt = 0

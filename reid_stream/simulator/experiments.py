@@ -83,8 +83,7 @@ class Bench:
 
     def shipped(self, match: Match) -> Mind:
         """Return the matcher that the daemon would have."""
-        calibration = self.bundle.calibration
-        return Mind(match, self.bundle.verifier, None if calibration.kind == "none" else calibration)
+        return Mind(match, self.bundle.verifier, self.bundle.calibrated)
 
     def worlds(self, looks: Looks) -> list[World]:
         """Make the world of each seed."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_stream.errors import ConfigError
+from reid_stream.canvas import figure_type, finish, plain
 from reid_stream.simulator.experiments import Experiment
 
 if TYPE_CHECKING:
@@ -79,31 +79,21 @@ def ablation(experiment: Experiment, file: Path) -> None:
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float], **more: Any) -> "tuple[Figure, Any]":
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib: pip install 'reid-stream[eval]'") from error
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_type()(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, **more)
     each: Axes
     for each in np.atleast_1d(axes).ravel():
-        each.grid(visible=True, color="#e6eaee", lw=0.8)
         each.set_axisbelow(True)
-        each.spines[["top", "right"]].set_visible(False)
+    plain(np.atleast_1d(axes).ravel())
     return figure, axes
 
 
 def _finish(figure: "Figure", experiment: Experiment, file: Path, note: str) -> None:
     people = experiment.variants[0].mean("people")
-    figure.suptitle(
+    finish(
+        figure,
         f"{experiment.name}: {experiment.scenario['cameras']} cameras, {people:.0f} people seen, "
         f"{len(experiment.seeds)} worlds; {experiment.crops} {experiment.part}, bundle {experiment.model[:12]}\n{note}",
-        x=0.01,
-        ha="left",
-        fontsize=10,
-        color=_INK,
+        file,
+        _INK,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)

@@ -26,7 +26,7 @@ def recording(world: World, bundle: Embedder, name: str) -> Recording:
         model=bundle.hash,
         dim=bundle.dim,
         verifier=bundle.verifier,
-        calibration=None if bundle.calibration.kind == "none" else bundle.calibration,
+        calibration=bundle.calibrated,
         detector="",
         stages={},
         cameras={

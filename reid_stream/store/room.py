@@ -22,11 +22,12 @@ class Room:
     _tracks: OrderedDict[Path, tuple[float, int]] = field(default_factory=OrderedDict)
     """Folder -> (when it was written, UTC seconds; bytes)."""
 
-    def open(self) -> None:
-        """Take stock of what is there."""
-        found = [((folder / TRACK_FILE).stat().st_mtime, folder) for folder in tracks(self.store)]
-        for at, folder in sorted(found):
+    def open(self) -> list[Path]:
+        """Take stock of what is there and return it, the oldest first."""
+        found = sorted(((folder / TRACK_FILE).stat().st_mtime, folder) for folder in tracks(self.store))
+        for at, folder in found:
             self.add(folder, at)
+        return [folder for _, folder in found]
 
     def add(self, folder: Path, at: float) -> None:
         """Count a track that was written at a time (UTC seconds), not before those already counted."""

@@ -37,7 +37,7 @@ from reid_stream.records import (
     TrackEnded,
 )
 from reid_stream.store.labels import Key, Labels
-from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, tracks, write
+from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, write
 from reid_stream.store.room import Room
 
 _QUEUE = 2048
@@ -146,8 +146,7 @@ class StoreWriter:
         self._lock.close()
 
     def _take_stock(self) -> None:
-        self._room.open()
-        for folder in tracks(self._folder):
+        for folder in self._room.open():
             try:
                 self._labels.add(folder, read(folder)[0].global_id)
             except ValueError as error:

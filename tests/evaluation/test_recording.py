@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reid_stream.assembly import assemble, load_networks
+from reid_stream.assembly import assemble
 from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
 from reid_stream.drill.rtsp import draw_clip
 from reid_stream.errors import ConfigError
@@ -20,6 +20,7 @@ from reid_stream.evaluation.truth import read_mot
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
+from reid_stream.networks import load_networks
 from reid_stream.pipeline import Identify
 from reid_stream.records import CameraId
 from tests.fakes import ListSink

@@ -13,17 +13,12 @@ import redis
 
 from reid_stream.publish.embedded import EmbeddedRedis
 from tests.engines.networks import answers
-from tests.integration.program import call, running, tiny_models, write_cams
+from tests.integration.program import call, running, write_cams
 from tests.integration.rtsp import draw_clip
 
 pytestmark = pytest.mark.timeout(180)
 
 PASSWORD = "hunter2-of-the-shop"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

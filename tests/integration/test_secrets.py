@@ -18,7 +18,7 @@ from reid_stream import configfile, logs
 from reid_stream.config import Settings
 from reid_stream.drill.rtsp import draw_clip, serve_clips, why_not
 from reid_stream.publish.embedded import EmbeddedRedis
-from tests.integration.program import Running, call, running, tiny_models
+from tests.integration.program import Running, call, running
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -35,11 +35,6 @@ SECRETS = {
     "redis that refuses": "redis-wrong-staple",
     "sentinel": "sentinel-guard-7",
 }
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

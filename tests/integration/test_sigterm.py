@@ -8,14 +8,9 @@ import pytest
 
 from reid_stream.drill.cameras_sick import listening
 from reid_stream.drill.rtsp import draw_clip
-from tests.integration.program import running, tiny_models, write_cams
+from tests.integration.program import running, write_cams
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("isolate", ["true", "false"])

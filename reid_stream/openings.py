@@ -1,0 +1,125 @@
+"""What a site opens and must close again: Redis with its spool, the learned topology, the tracklet store, the files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reid_stream.config import Camera, Settings
+from reid_stream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reid_stream.match.topology import Topology
+    from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.side import Teller
+    from reid_stream.store.writer import StoreWriter
+
+
+def check_files(cameras: Sequence[Camera]) -> None:
+    """Make sure that every camera that is a file is there: unlike a camera on the network, it will not come by itself.
+
+    Raises:
+        ConfigError: some are not; the message names them all.
+    """
+    from reid_stream.ingest.address import address
+
+    faults = []
+    for camera in cameras:
+        where = address(camera)
+        # FFmpeg takes a numbered series of pictures as `%04d.jpg`.
+        if (
+            where.is_local
+            and "%" not in where.secret
+            and (not Path(where.secret).exists() or Path(where.secret).is_dir())
+        ):
+            found = "a folder" if Path(where.secret).is_dir() else "nothing"
+            faults.append(
+                f"camera {camera.id}: url must name a video file that is there, found {found} at {where.name}"
+            )
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+@contextmanager
+def redis_sink(
+    settings: Settings, run: str, *, continues: bool = False, keeps_numbers: bool = True
+) -> "Iterator[tuple[RedisSink, str]]":
+    """Open the way to Redis, an embedded one where that is wanted; gives the sink and the address without secrets."""
+    from reid_stream.publish.connection import connect, public
+    from reid_stream.publish.embedded import EmbeddedRedis, default_directory
+    from reid_stream.publish.history import next_sequence
+    from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.spool import Spool
+
+    with ExitStack() as opened:
+        url = settings.redis.url.get_secret_value()
+        if settings.redis.is_embedded:
+            server = opened.enter_context(
+                EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port)
+            )
+            url = server.url
+        client = connect(settings.redis, url=url)
+        spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
+        sink = RedisSink(
+            client,
+            where=url,
+            site=settings.site,
+            run=run,
+            spool=spool,
+            max_events=settings.publish.max_events,
+            keeps_numbers=keeps_numbers,
+            keep_s=settings.spool.keep_s,
+            first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
+        )
+        yield sink, public(url)
+
+
+@contextmanager
+def topology_teller(settings: Settings, topology: "Topology", where: str) -> "Iterator[Teller]":
+    """Keep what is learned of the cameras beside the events, for `reid-stream topology`.
+
+    `where`: the address that the sink has, which is the embedded Redis' where that is wanted.
+    """
+    import msgspec
+
+    from reid_stream.publish.connection import connect
+    from reid_stream.publish.side import SideValues, Teller, topology_key
+
+    key = topology_key(settings.site)
+    values = SideValues(connect(settings.redis, url=where if settings.redis.is_embedded else None))
+    teller = Teller(
+        put=lambda value: values.put(key, value),
+        value=lambda: msgspec.json.encode(topology.state()),
+        version=lambda: topology.version,
+    )
+    try:
+        yield teller
+        teller.tell(0.0)
+    finally:
+        values.close()
+
+
+@contextmanager
+def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
+    """Open the store where one is wanted; what is still open is written when the block ends."""
+    if settings.store.folder is None:
+        yield None
+        return
+    from reid_stream.store.writer import StoreWriter
+
+    writer = StoreWriter(settings.store, settings.store.folder)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Return where events wait for Redis."""
+    import platformdirs
+
+    if settings.spool.directory is not None:
+        return settings.spool.directory
+    if settings.redis.directory is not None:
+        return settings.redis.directory / "spool"
+    return platformdirs.user_data_path("reid-stream") / "spool" / settings.site

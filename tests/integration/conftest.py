@@ -1,0 +1,12 @@
+"""What several tests of the whole program begin with."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.program import tiny_models
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models(tmp_path_factory.mktemp("models"))
