@@ -1,8 +1,9 @@
 """Cameras that loop for as long as wanted: does the daemon's memory, its threads or its open files grow?
 
 The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that it
-started, from outside: memory is the proportional share (PSS), since cameras' processes share most of theirs. Slopes are
-least squares over the second half, when caches are filled and people known.
+started, from outside. Of the daemon counts what it shares with nobody (USS), which nothing else on the machine moves,
+of all together the proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least squares over
+the second half, when caches are filled and people known.
 """
 
 import os
@@ -30,7 +31,7 @@ class Sample(msgspec.Struct, frozen=True):
     at_s: float
     """Since the first look."""
     daemon_mb: float
-    """PSS of the daemon itself."""
+    """USS of the daemon itself."""
     total_mb: float
     """PSS with its cameras' processes and the embedded Redis, which fills as events come."""
     threads: int
@@ -114,13 +115,13 @@ def _watch(pid: int, seconds: float, lives: Callable[[], bool], tell: Callable[[
 
 def _look(pid: int, at_s: float) -> Sample:
     family = _family(pid)
-    memory = {one: _pss_mb(one) for one in family}
+    memory = {one: _memory_mb(one) for one in family}
     redis = {one for one in family if "redis-server" in _command(one)}
     own = [one for one in family if one not in redis]
     return Sample(
         at_s=round(at_s, 2),
-        daemon_mb=round(memory[pid], 2),
-        total_mb=round(sum(memory.values()), 2),
+        daemon_mb=round(memory[pid][0], 2),
+        total_mb=round(sum(pss for _, pss in memory.values()), 2),
         threads=sum(_count(one, "task") for one in own),
         files=sum(_count(one, "fd") for one in own),
         processes=len(own),
@@ -143,12 +144,14 @@ def _family(pid: int) -> list[int]:
     return family
 
 
-def _pss_mb(pid: int) -> float:
+def _memory_mb(pid: int) -> tuple[float, float]:
+    """Return USS and PSS of a process; nothing for one that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+        return 0.0, 0.0
+    pages = {name: int(size) / 1024 for name, size, *_ in map(str.split, lines[1:])}
+    return sum(size for name, size in pages.items() if name.startswith("Private_")), pages["Pss:"]
 
 
 def _command(pid: int) -> str:
@@ -179,7 +182,7 @@ def show(soak: Soak) -> None:
     first, last = soak.samples[0], soak.samples[-1]
     table = Table("figure", "first", "last", "an hour", box=None, header_style="bold")
     table.add_row(
-        "memory of the daemon (PSS), MB",
+        "memory of the daemon (USS), MB",
         f"{first.daemon_mb:.0f}",
         f"{last.daemon_mb:.0f}",
         f"{soak.daemon_mb_per_hour:+.1f}",
@@ -205,9 +208,9 @@ def plot(soak: Soak, file: Path) -> None:
     figure, axes = canvas.stack()
     top, middle, bottom = axes
     minutes = [one.at_s / 60 for one in soak.samples]
-    top.plot(minutes, [one.total_mb for one in soak.samples], color="#9aa2ab", label="with cameras and Redis")
-    top.plot(minutes, [one.daemon_mb for one in soak.samples], color="#2a6fdb", label="daemon")
-    top.set_ylabel("memory (PSS), MB")
+    top.plot(minutes, [one.total_mb for one in soak.samples], color="#9aa2ab", label="with cameras and Redis (PSS)")
+    top.plot(minutes, [one.daemon_mb for one in soak.samples], color="#2a6fdb", label="daemon, its own (USS)")
+    top.set_ylabel("memory, MB")
     top.legend(frameon=False, ncols=2)
     middle.plot(minutes, [one.threads for one in soak.samples], color="#e0762f")
     middle.set_ylabel("threads")
