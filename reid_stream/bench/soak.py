@@ -1,9 +1,9 @@
 """Cameras that loop for as long as wanted: does the daemon's memory, its threads or its open files grow?
 
-The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that it
-started, from outside. Of the daemon counts what it shares with nobody (USS), which nothing else on the machine moves,
-of all together the proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least squares over
-the second half, when caches are filled and people known.
+The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that
+it started, from outside. Of the daemon counts what it shares with nobody (USS), which nothing else on the machine
+moves, of all together the proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least
+squares over the second half, when caches are filled and people known.
 """
 
 import os
