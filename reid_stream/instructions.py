@@ -1,0 +1,153 @@
+"""What people tell the daemon about people: one struct per instruction, read from `reid:<site>:instructions` (pure).
+
+    merge A into B | split tracks off A | name A | erase A | undo an earlier instruction
+
+Each entry of that Redis Stream is one instruction as JSON (`encode`, `decode`); the stream is the log of who asked for
+what, and when. The matcher applies an instruction or refuses it (`match.instructed`) and says so in an event
+`instruction.answered`. `Erased` is the daemon's own: the shell tells the matcher that nothing of a person is left.
+
+An instruction takes effect once: its `id` is its place on the stream, and what is not behind the last one applied was
+applied before.
+"""
+
+import re
+from typing import Self
+
+import msgspec
+
+from reid_stream.records import CameraId, GlobalId, TrackId
+
+NONE = "0-0"
+"""Before the first instruction."""
+_PLACE = re.compile(r"\d{1,20}-\d{1,20}")
+MOST_TEXT = 200
+"""Characters of a name, of who and of why."""
+
+
+class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
+    id: str = NONE
+    """Place on the stream, `<ms>-<n>`; given by Redis, filled in by who reads it."""
+    at: float
+    """UTC seconds, by the clock of who asked."""
+    who: str
+    """Who asked; told in the events that follow."""
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if not _PLACE.fullmatch(self.id):
+            raise ValueError(f"an instruction's id must be <number>-<number>, got {self.id!r:.60}")
+        if not self.who or len(self.who) > MOST_TEXT or len(self.why) > MOST_TEXT:
+            raise ValueError(
+                f"who must have 1 to {MOST_TEXT} characters and why at most {MOST_TEXT}, got {self.who!r:.60}"
+            )
+
+    @property
+    def do(self) -> str:
+        """Its verb."""
+        return str(self.__struct_config__.tag)
+
+    def placed(self, place: str) -> Self:
+        """Return it with its place on the stream."""
+        return msgspec.structs.replace(self, id=place)
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """One person's time on one camera: all tracks there that touch it."""
+
+    camera: CameraId
+    since: float = 0.0
+    """UTC seconds."""
+    until: float | None = None
+    """UTC seconds; none for no end."""
+
+
+class MergePeople(_Instruction, frozen=True, kw_only=True, tag="merge"):
+    """`gone` was `into` all along; never taken apart again but by a person."""
+
+    gone: GlobalId
+    into: GlobalId
+    duplicates: bool = False
+    """They were seen side by side on a camera, but as one body found twice."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gone == self.into:
+            raise ValueError(f"two people must be merged, got {self.gone} twice")
+
+
+class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
+    """Some tracks of `person` are somebody else's, a new person's; the two are apart for good."""
+
+    person: GlobalId
+    tracks: tuple[tuple[CameraId, str, TrackId], ...] = ()
+    """(camera, run, track)."""
+    visits: tuple[Visit, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tracks and not self.visits:
+            raise ValueError("a split must say which tracks or visits leave, got neither")
+
+
+class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
+    """People call this person `label` from now on; empty for no name."""
+
+    person: GlobalId
+    label: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.label) > MOST_TEXT or not (self.label.isprintable() or not self.label):
+            raise ValueError(f"a name must have at most {MOST_TEXT} printable characters, got {self.label!r:.60}")
+
+
+class ErasePerson(_Instruction, frozen=True, kw_only=True, tag="erase"):
+    """Delete all that is kept of a person: vectors, crops, journal, spool, live keys, name."""
+
+    person: GlobalId
+
+
+class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
+    """Take an earlier instruction back, as far as what it touched is still there."""
+
+    instruction: str
+    """Its `id`."""
+
+
+class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
+    """The daemon to itself: what an `erase` asked for is gone from disk and from Redis."""
+
+    instruction: str
+    """`id` of the `erase`."""
+    person: GlobalId
+    report: str
+    """What was removed, for people."""
+
+
+Instruction = MergePeople | SplitTracks | NamePerson | ErasePerson | Undo | Erased
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Instruction] = msgspec.json.Decoder(Instruction)
+
+
+def encode(instruction: Instruction) -> bytes:
+    """Write an instruction as JSON."""
+    return _encoder.encode(instruction)
+
+
+def decode(body: bytes, place: str) -> Instruction:
+    """Read an instruction that stands at `place` on the stream.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    try:
+        return _decoder.decode(body).placed(place)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"an instruction must be JSON of a known shape: {error}") from error
+
+
+def order(place: str) -> tuple[int, int]:
+    """Return what places on the stream are compared by."""
+    ms, _, number = place.partition("-")
+    return int(ms), int(number)
