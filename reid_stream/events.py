@@ -62,6 +62,8 @@ class _Seen(_Identity, frozen=True, kw_only=True):
     """Hash of the embedding bundle."""
     since: float
     """UTC seconds since when this person has been on this camera."""
+    run: str = ""
+    """Run that numbered the track; (camera, run, track) names it for good."""
 
     @property
     def at(self) -> float:
@@ -75,7 +77,7 @@ class IdentityEntered(_Seen, frozen=True, kw_only=True):
 
 
 class IdentitySeen(_Seen, frozen=True, kw_only=True):
-    """A person is still in view; sent every `publish.seen_interval_s`."""
+    """A person is still in view; sent every `publish.seen_interval_s`, and for each further track of the visit."""
 
     type = "identity.seen.v1"
 
@@ -118,6 +120,10 @@ class IdentityMerged(_Identity, frozen=True, kw_only=True):
     similarity: float
     probability: float | None
     merged_at: float
+    by: str | None = None
+    """Who said so; null where the matcher did."""
+    label: str = ""
+    """What people call `person` from now on."""
 
     @property
     def at(self) -> float:
@@ -132,10 +138,26 @@ class IdentitySplit(_Identity, frozen=True, kw_only=True):
     tracks: tuple[tuple[CameraId, str, TrackId], ...]
     """(camera, run, track) that moved to `into`."""
     split_at: float
+    by: str | None = None
+    """Who said so; null where the matcher did."""
 
     @property
     def at(self) -> float:
         return self.split_at
+
+
+class IdentityNamed(_Identity, frozen=True, kw_only=True):
+    """People call this person something."""
+
+    type = "identity.named.v1"
+    label: str
+    """Empty for no name any more."""
+    by: str
+    named_at: float
+
+    @property
+    def at(self) -> float:
+        return self.named_at
 
 
 class IdentityRetired(_Identity, frozen=True, kw_only=True):
@@ -156,10 +178,36 @@ class IdentityErased(_Identity, frozen=True, kw_only=True):
 
     type = "identity.erased.v1"
     erased_at: float
+    by: str | None = None
+    """Who asked for it."""
 
     @property
     def at(self) -> float:
         return self.erased_at
+
+
+class InstructionAnswered(_Event, frozen=True, kw_only=True):
+    """What a person told the daemon to do was done, or refused; what followed from it was told just before."""
+
+    type = "instruction.answered.v1"
+    instruction: str
+    """Its place on the stream of instructions."""
+    do: Literal["merge", "split", "name", "erase", "undo"]
+    outcome: Literal["done", "refused"]
+    text: str
+    """For people: what was done, or why not."""
+    people: tuple[GlobalId, ...]
+    """Whom it touched."""
+    by: str
+    answered_at: float
+
+    @property
+    def at(self) -> float:
+        return self.answered_at
+
+    @property
+    def subject(self) -> str:
+        return self.instruction
 
 
 class _Camera(_Event, frozen=True, kw_only=True):
@@ -267,8 +315,10 @@ Event = (
     | IdentityConfirmed
     | IdentityMerged
     | IdentitySplit
+    | IdentityNamed
     | IdentityRetired
     | IdentityErased
+    | InstructionAnswered
     | CameraUp
     | CameraDown
     | DaemonStarted
@@ -284,8 +334,10 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     IdentityConfirmed,
     IdentityMerged,
     IdentitySplit,
+    IdentityNamed,
     IdentityRetired,
     IdentityErased,
+    InstructionAnswered,
     CameraUp,
     CameraDown,
     DaemonStarted,

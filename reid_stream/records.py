@@ -277,6 +277,10 @@ class Merge:
     similarity: float
     probability: float | None
     at: float
+    by: str | None = None
+    """Who said so; none where the matcher did."""
+    label: str = ""
+    """What people call `into` from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +294,8 @@ class Split:
     revision: int
     """Of `person`, after the split."""
     at: float
+    by: str | None = None
+    """Who said so; none where the matcher did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +309,54 @@ class Retirement:
     revision: int
 
 
-Decision = Sighting | Confirmation | Merge | Split | Retirement
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """People call a person something."""
+
+    person: GlobalId
+    label: str
+    """Empty for no name any more."""
+    revision: int
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """A person is forgotten by the matcher; the shell deletes what it keeps, and says so by an instruction `Erased`."""
+
+    person: GlobalId
+    instruction: str
+    """`id` of the instruction that asked for it."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Nothing of a person is left."""
+
+    person: GlobalId
+    revision: int
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An instruction was carried out, or refused; what follows from it was decided just before."""
+
+    instruction: str
+    """Its `id`."""
+    do: Literal["merge", "split", "name", "erase", "undo"]
+    outcome: Literal["done", "refused"]
+    text: str
+    """For people."""
+    people: tuple[GlobalId, ...]
+    by: str
+    at: float
+
+
+Decision = Sighting | Confirmation | Merge | Split | Retirement | Naming | Erasing | Erasure | Answer
 """What the matcher says, in the order in which it holds."""
 
 

@@ -15,18 +15,25 @@ from reid_stream.events import (
     Event,
     IdentityConfirmed,
     IdentityEntered,
+    IdentityErased,
     IdentityLeft,
     IdentityMerged,
+    IdentityNamed,
     IdentityRetired,
     IdentitySeen,
     IdentitySplit,
+    InstructionAnswered,
 )
 from reid_stream.records import (
+    Answer,
     CameraId,
     Confirmation,
     Decision,
+    Erasing,
+    Erasure,
     GlobalId,
     Merge,
+    Naming,
     Observation,
     Retirement,
     Sighting,
@@ -86,6 +93,10 @@ class Presence:
                 case Retirement():
                     self._leave_all(decision.person, out)
                     out.append(_retired(decision))
+                case Erasing():
+                    self._leave_all(decision.person, out)
+                case Naming() | Erasure() | Answer():
+                    out.append(_told(decision))
         out.extend(self.tick(now))
         return out
 
@@ -115,10 +126,13 @@ class Presence:
             visit = _Visit(sighting, seen.seen_at, seen.seen_at, seen.seen_at, {})
             self._visits[key] = visit
             out.append(_entered(sighting, seen.seen_at))
-        elif seen.seen_at >= visit.last_at:
-            visit.sighting, visit.last_at = sighting, seen.seen_at
-            if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
-                visit.told_at = seen.seen_at
+        else:
+            is_new = (seen.run, seen.track) not in visit.tracks
+            if seen.seen_at >= visit.last_at:
+                visit.sighting, visit.last_at = sighting, seen.seen_at
+                if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
+                    visit.told_at, is_new = seen.seen_at, True
+            if is_new:
                 out.append(_seen(sighting, visit.since))
         visit.tracks[seen.run, seen.track] = max(seen.seen_at, visit.tracks.get((seen.run, seen.track), seen.seen_at))
         if len(visit.tracks) > 1:
@@ -135,6 +149,8 @@ class Presence:
                 similarity=merge.similarity,
                 probability=merge.probability,
                 merged_at=merge.at,
+                by=merge.by,
+                label=merge.label,
             )
         )
         for camera, visit in moved:
@@ -160,6 +176,7 @@ class Presence:
                 into=split.into,
                 tracks=split.tracks,
                 split_at=split.at,
+                by=split.by,
             )
         )
 
@@ -200,6 +217,7 @@ def _entered(sighting: Sighting, since: float) -> IdentityEntered:
         probability=sighting.probability,
         model=seen.model,
         since=since,
+        run=seen.run,
     )
 
 
@@ -226,3 +244,29 @@ def _retired(retirement: Retirement) -> IdentityRetired:
         last_seen_at=retirement.last_seen_at,
         retired_at=retirement.at,
     )
+
+
+def _told(decision: Naming | Erasure | Answer) -> Event:
+    match decision:
+        case Naming():
+            return IdentityNamed(
+                person=decision.person,
+                revision=decision.revision,
+                label=decision.label,
+                by=decision.by,
+                named_at=decision.at,
+            )
+        case Erasure():
+            return IdentityErased(
+                person=decision.person, revision=decision.revision, erased_at=decision.at, by=decision.by
+            )
+        case Answer():
+            return InstructionAnswered(
+                instruction=decision.instruction,
+                do=decision.do,
+                outcome=decision.outcome,
+                text=decision.text,
+                people=decision.people,
+                by=decision.by,
+                answered_at=decision.at,
+            )

@@ -46,7 +46,7 @@ def rank_of(kind: str) -> int:
     if ".seen." in kind or ".heartbeat." in kind or kind.startswith(("seen.", "heartbeat.")):
         return 0
     # The news that some were given up is worth as much as they.
-    return 2 if "identity." in kind or "daemon.dropped." in kind else 1
+    return 2 if any(name in kind for name in ("identity.", "instruction.", "daemon.dropped.")) else 1
 
 
 class SpoolFullError(Exception):

@@ -2,7 +2,9 @@
 
     reid:<site>:present:<camera>    set of global IDs in view
     reid:<site>:state:numbers       highest number given to anybody; private
-    reid:<site>:identity:<gid>      hash: state, revision, camera, track, first_seen_at, seen_at, clock, box, model, run
+    reid:<site>:identity:<gid>      hash: state, revision, label, camera, track, first_seen_at, seen_at, clock, box,
+                                    model
+    reid:<site>:state:instructions  place of the last instruction that was answered; private
 
 A batch of events becomes as few commands as leave the same keys; they go in the transaction that adds the events, so
 that a reader never sees the one without the other.
@@ -20,9 +22,11 @@ from reid_stream.events import (
     IdentityErased,
     IdentityLeft,
     IdentityMerged,
+    IdentityNamed,
     IdentityRetired,
     IdentitySeen,
     IdentitySplit,
+    InstructionAnswered,
 )
 from reid_stream.records import CameraId, GlobalId
 
@@ -55,6 +59,11 @@ def numbers_key(site: str) -> str:
     return f"reid:{site}:state:numbers"
 
 
+def answered_key(site: str) -> str:
+    """Name of the place of the last instruction that was answered; the next daemon reads on behind it."""
+    return f"reid:{site}:state:instructions"
+
+
 class LiveState:
     """Turns events into commands; remembers who is where, to move people that are merged."""
 
@@ -75,7 +84,8 @@ class LiveState:
         batch = _Batch()
         for event in events:
             self._apply(event, batch)
-        return [*batch.commands(self._site), *self._numbers(batch)]
+        answered = [("SET", answered_key(self._site), batch.answered)] if batch.answered is not None else []
+        return [*batch.commands(self._site), *self._numbers(batch), *answered]
 
     def follow(self, events: Sequence[Event]) -> None:
         """Note events whose commands were carried out, though the answer that said so got lost."""
@@ -100,7 +110,7 @@ class LiveState:
             case IdentityEntered() | IdentitySeen():
                 self._move(event.person, event.camera, True, batch)
                 batch.named.add(event.person)
-                batch.first.setdefault(event.person, event.since)
+                batch.begin(event.person, first_seen_at=event.since)
                 batch.set(
                     event.person,
                     state=event.state,
@@ -124,9 +134,16 @@ class LiveState:
                 batch.delete(event.previous)
                 batch.set(event.previous, merged_into=event.person)
                 batch.expiring.add(event.previous)
-                batch.set(event.person, revision=event.revision)
+                batch.set(event.person, revision=event.revision, **({"label": event.label} if event.label else {}))
             case IdentitySplit():
                 batch.set(event.person, revision=event.revision)
+                batch.named.add(event.into)
+                batch.revive(event.into)
+                batch.begin(event.into, state="provisional", first_seen_at=event.split_at, seen_at=event.split_at)
+            case IdentityNamed():
+                batch.set(event.person, revision=event.revision, label=event.label)
+            case InstructionAnswered():
+                batch.answered = event.instruction
             case IdentityRetired() | IdentityErased():
                 for camera in self._where(event.person):
                     self._move(event.person, camera, False, batch)
@@ -163,8 +180,12 @@ class _Batch:
         self.moves: dict[tuple[CameraId, GlobalId], bool] = {}
         self.deleted: set[GlobalId] = set()
         self.fields: dict[GlobalId, dict[str, str | float]] = {}
-        self.first: dict[GlobalId, float] = {}
-        """When each person's hash was first written, unless it is there already."""
+        self.begun: dict[GlobalId, dict[str, str | float]] = {}
+        """Fields of each person's hash that are written unless they are there already."""
+        self.revived: set[GlobalId] = set()
+        """Who may have been merged into somebody before, and is himself again."""
+        self.answered: str | None = None
+        """Place of the last instruction that was answered."""
         self.named: set[GlobalId] = set()
         """Everybody who came into view, gone again or not."""
         self.expiring: set[GlobalId] = set()
@@ -172,10 +193,20 @@ class _Batch:
     def set(self, person: GlobalId, **fields: str | float) -> None:
         self.fields.setdefault(person, {}).update(fields)
 
+    def begin(self, person: GlobalId, **fields: str | float) -> None:
+        known = self.begun.setdefault(person, {})
+        known.update({name: value for name, value in fields.items() if name not in known})
+
+    def revive(self, person: GlobalId) -> None:
+        self.revived.add(person)
+        self.expiring.discard(person)
+        self.fields.get(person, {}).pop("merged_into", None)
+
     def delete(self, person: GlobalId) -> None:
         self.deleted.add(person)
         self.fields.pop(person, None)
-        self.first.pop(person, None)
+        self.begun.pop(person, None)
+        self.revived.discard(person)
 
     def commands(self, site: str) -> list[Command]:
         found: list[Command] = [("DEL", present_key(site, camera)) for camera in sorted(self.emptied)]
@@ -185,11 +216,14 @@ class _Batch:
         for (camera, is_in), people in groups.items():
             found.append(("SADD" if is_in else "SREM", present_key(site, camera), *people))
         found += [("DEL", identity_key(site, person)) for person in sorted(self.deleted)]
+        for person in sorted(self.revived):
+            found.append(("HDEL", identity_key(site, person), "merged_into"))
+            found.append(("PERSIST", identity_key(site, person)))
         for person, fields in self.fields.items():
-            pairs = [part for pair in fields.items() for part in pair]
-            found.append(("HSET", identity_key(site, person), *pairs))
-            if person in self.first:
-                found.append(("HSETNX", identity_key(site, person), "first_seen_at", self.first[person]))
-            if person in self.expiring:
-                found.append(("EXPIRE", identity_key(site, person), MERGED_KEPT_S))
+            if fields:
+                pairs = [part for pair in fields.items() for part in pair]
+                found.append(("HSET", identity_key(site, person), *pairs))
+        for person, fields in self.begun.items():
+            found += [("HSETNX", identity_key(site, person), name, value) for name, value in fields.items()]
+        found += [("EXPIRE", identity_key(site, person), MERGED_KEPT_S) for person in sorted(self.expiring)]
         return found
