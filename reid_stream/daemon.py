@@ -2,21 +2,19 @@
 
 Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive, one for identify (takes
 records from the link, hands events to the sink), one in the sink (talks to Redis), one for /metrics, and this one,
-`Daemon.run`, which watches over perceive and identify. A perceive that hangs is given up and replaced by a fresh one,
-whose track numbers are of a run of their own; an identify that hangs knows who is who and cannot be replaced, so the
-daemon ends and says so, for the service manager to start it anew.
+`Daemon.run`, which watches over perceive (`perceiving`, or `workers` where it runs in processes of its own) and
+identify. A perceive that hangs is replaced by a fresh one; an identify that hangs knows who is who and cannot be
+replaced, so the daemon ends and says so, for the service manager to start it anew.
 Frames wait only in the inbox, where the newest wins; past it every step is finished and handed on in order. A slow step
 therefore costs frame rate, never memory or latency.
 
 Stopping is in the order of the data: cameras, the step under way, the records on the link, the events in the sink.
 """
 
-import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,17 +33,12 @@ from reid_stream.events import (
 )
 from reid_stream.logs import scrub
 from reid_stream.metrics import Metrics
-from reid_stream.parts import Link, PerceiveHalf, Progress, Sink, Source
+from reid_stream.parts import FirstHalf, Link, PerceiveHalf, Progress, Receiving, Sink, Source
+from reid_stream.perceiving import STOP_S, TAKE_S, Perceiving
 from reid_stream.pipeline import Identify
 from reid_stream.records import CameraId, Perceived
-from reid_stream.watchdog import Patience, Pulse, Stuck, Worker
+from reid_stream.watchdog import Pulse, Stuck
 
-TAKE_S = 0.2
-"""Longest wait for a frame before the loop looks at its stop flag again."""
-_LOAD_SLACK = 10.0
-"""Loading networks may take so many times as long as a stage may."""
-_STOP_S = 10.0
-"""Longest wait for the step under way when the daemon is told to stop."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,11 +50,12 @@ class Daemon:
         *,
         run: str,
         version: str,
-        source: Source,
-        perceive: PerceiveHalf,
+        half: FirstHalf | None = None,
+        source: Source | None = None,
+        perceive: PerceiveHalf | None = None,
         identify: Identify,
         finish: Callable[[], Iterable[Event]],
-        link: Link,
+        link: Receiving,
         sink: Sink,
         metrics: Metrics,
         cameras: Sequence[CameraId],
@@ -82,8 +76,9 @@ class Daemon:
         Args:
             run: names this run in events.
             version: told in `daemon.started`.
+            half: the first half; none makes one of `source`, `perceive`, `pulse` and `fresh`, in this process.
             source: of frames.
-            perceive: the first half.
+            perceive: frames to records.
             identify: the second half.
             finish: ends all visits.
             link: from the first half to the second.
@@ -96,17 +91,21 @@ class Daemon:
             gallery_size: of the matcher.
             people_in_view: of presence.
             watchdog: when a stage counts as stuck; none for the default.
-            pulse: that the stages of `perceive` are wrapped with.
-            identify_pulse: that those of `identify` are wrapped with.
-            fresh: makes another first half after one that hung, given how many there were and its pulse; none where it
-                cannot be replaced.
+            pulse: see `Perceiving`.
+            identify_pulse: that the stages of `identify` are wrapped with.
+            fresh: see `Perceiving`.
             sink_ready: is there room for events somewhere, and what to say.
             clock: UTC seconds.
         """
         self._run = run
         self._version = version
-        self._source = source
-        self.perceive = perceive
+        self._watchdog = watchdog or Watchdog()
+        if half is None:
+            assert source is not None
+            assert perceive is not None
+            assert isinstance(link, Link)
+            half = Perceiving(source, perceive, link, watchdog=self._watchdog, pulse=pulse, fresh=fresh)
+        self.half = half
         self._identify = identify
         self._finish = finish
         self._link = link
@@ -118,19 +117,12 @@ class Daemon:
         self._on_events = on_events
         self._gallery_size = gallery_size
         self._people_in_view = people_in_view
-        self._watchdog = watchdog or Watchdog()
-        self._pulse = pulse or Pulse()
         self._identify_pulse = identify_pulse or Pulse()
-        self._fresh = fresh
-        self._number = 0
-        """Of the first half now at work, counted from 0."""
         self._sink_ready = sink_ready
         self._clock = clock
         self._drained = threading.Event()
         self._publishing = threading.Lock()
         self._up: set[CameraId] = set()
-        self._sent = 0
-        """Batches of records sent to identify."""
         self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
         """Of a replay's cameras: batches sent before each, and what it is."""
         self.progress = Progress(started_at=clock())
@@ -154,31 +146,31 @@ class Daemon:
                     told_at=self._clock(),
                     version=self._version,
                     cameras=self._cameras,
-                    model=self.perceive.model,
+                    model=self.half.model,
                 )
             ]
         )
         _log.info("daemon started", run=self._run, cameras=len(self._cameras), version=self._version)
         identifier.start()
         try:
-            self._source.start()
-            self._watch(stop)
+            self.half.start(self)
+            self.half.watch(self, stop)
             if stop.is_set():
                 reason = "stopped"
         except BaseException as error:
             reason = scrub(f"{type(error).__name__}: {error}")
             raise
         finally:
-            self._source.stop()
+            self.half.close()
             self._drained.set()
             stuck = self._join_identify(identifier)
             # What is known of visits is what was told, unless identify went on after it was given up.
             if not self._identify_pulse.is_given_up or (stuck is not None and stuck.stage == "match"):
-                self._tell_changes(self._sent)
-                self._publish(self._finish(), timeout_s=_STOP_S)
+                self._tell_changes(self.half.sent)
+                self._publish(self._finish(), timeout_s=STOP_S)
             stopped = DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)
-            if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=_STOP_S):
-                self._sink.close(timeout_s=_STOP_S)
+            if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=STOP_S):
+                self._sink.close(timeout_s=STOP_S)
             _log.info("daemon stopped", run=self._run, reason=reason)
         if self.progress.error is not None:
             raise self.progress.error
@@ -191,7 +183,7 @@ class Daemon:
         if self.is_live:
             self._tell_change(change)
         else:
-            self._changes.append((self._sent, change))
+            self._changes.append((self.half.sent, change))
 
     def _tell_changes(self, worked_off: int) -> None:
         while self._changes and self._changes[0][0] <= worked_off:
@@ -214,8 +206,8 @@ class Daemon:
         """Answer /healthz: fine while the stages live, whatever cameras and Redis do; a restart would mend neither."""
         if self.progress.error is not None:
             return False, f"identify has ended: {self.progress.error}"
-        for pulse in (self._pulse, self._identify_pulse):
-            stuck = pulse.stuck(self._watchdog.stage_s)
+        for part in (self.half, self._identify_pulse):
+            stuck = part.stuck(self._watchdog.stage_s)
             if stuck is not None:
                 return False, f"{stuck.stage} has not answered for {stuck.after_s:.0f} s"
         return True, f"ok, {len(self._up)} of {len(self._cameras)} cameras"
@@ -230,55 +222,61 @@ class Daemon:
             return False, f"no camera delivers frames (0 of {len(self._cameras)})"
         return True, f"{text}, events: {where}"
 
-    def _watch(self, stop: threading.Event) -> None:
-        """Run perceive on a thread of its own until it ends, and anew when it hangs.
+    @property
+    def perceive(self) -> PerceiveHalf:
+        """Frames to records, where that is done in this process."""
+        assert isinstance(self.half, Perceiving)
+        return self.half.perceive
+
+    @perceive.setter
+    def perceive(self, other: PerceiveHalf) -> None:
+        assert isinstance(self.half, Perceiving)
+        self.half.perceive = other
+
+    @property
+    def has_failed(self) -> bool:
+        """Identify has ended with an error."""
+        return self.progress.error is not None
+
+    def look(self, limit_s: float) -> None:
+        """Watch over identify and all that must be done now and then; called by the first half's watch.
 
         Raises:
-            StuckError: a stage hangs that cannot be started anew, or one too many.
-            Exception: whatever perceive raised.
+            StuckError: identify hangs.
         """
-        patience = Patience(self._watchdog.restarts)
-        limit_s = self._watchdog.stage_s
-        for self._number in itertools.count():
-            worker = Worker("perceive", partial(self._perceive_loop, self._pulse, stop))
-            stuck, is_ending = None, False
-            while stuck is None and not worker.ended.wait(min(TAKE_S, limit_s / 4)):
-                if stop.is_set() or self.progress.error is not None:
-                    limit_s, is_ending = min(limit_s, _STOP_S), True
-                self.tick()
-                self._watch_identify(limit_s)
-                stuck = self._pulse.give_up(limit_s)
-            if worker.error is not None:
-                raise worker.error
-            if stuck is None:
-                return
-            is_replaced = self._fresh is not None and not is_ending and patience.allows(time.monotonic())
-            self._tell_stuck(stuck, "restarted" if is_replaced else "ended")
-            if is_ending:
-                return
-            if not is_replaced:
-                raise StuckError(stuck.told(self._watchdog.stage_s))
-            self._pulse = Pulse()
+        self.tick()
+        self._watch_identify(limit_s)
+
+    def saw(self, frames: Mapping[CameraId, int]) -> None:
+        """Count frames that went through the first half."""
+        for camera, count in frames.items():
+            self.progress.frames[camera] = self.progress.frames.get(camera, 0) + count
+            self._metrics.frames_used.labels(camera).inc(count)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Publish; any thread may call."""
+        self._publish(events)
 
     def _watch_identify(self, limit_s: float) -> None:
         stuck = self._identify_pulse.give_up(limit_s)
         if stuck is not None:
-            self._tell_stuck(stuck, "ended")
+            self.tell_stuck(stuck, "ended")
             raise StuckError(stuck.told(self._watchdog.stage_s))
 
     def _join_identify(self, identifier: threading.Thread) -> Stuck | None:
         """Wait until what is on the link is worked off; give what identify hangs in, if it does."""
-        limit_s = min(self._watchdog.stage_s, _STOP_S)
+        limit_s = min(self._watchdog.stage_s, STOP_S)
         while identifier.is_alive():
             stuck = self._identify_pulse.give_up(limit_s)
             if stuck is not None:
                 if stuck.stage not in {known.stage for known in self.given_up}:
-                    self._tell_stuck(stuck, "ended")
+                    self.tell_stuck(stuck, "ended")
                 return stuck
             identifier.join(min(TAKE_S, limit_s / 4))
         return None
 
-    def _tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
+    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
+        """Say that a stage hung: a log line, a count, an event."""
         _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
         self.given_up.append(stuck)
         self._metrics.stage_stuck.labels(stuck.stage, action).inc()
@@ -294,32 +292,6 @@ class Daemon:
         )
         if stuck.stage != "publish":
             self._publish([told], timeout_s=1.0)
-
-    def _perceive_loop(self, pulse: Pulse, stop: threading.Event) -> None:
-        perceive = self.perceive
-        if self._number and self._fresh is not None:
-            with pulse.busy("load", slack=_LOAD_SLACK):
-                perceive = self._fresh(self._number, pulse)
-            if pulse.is_given_up:
-                return
-            self.perceive = perceive
-            _log.info("perceive goes on afresh", restarts=self._number)
-        while not stop.is_set() and self.progress.error is None:
-            frames = self._source.take(TAKE_S)
-            if frames is None:
-                return
-            if not frames:
-                continue
-            with pulse.busy("perceive", [frame.camera for frame in frames]):
-                records = perceive.step(frames)
-            if pulse.is_given_up:
-                return
-            for frame in frames:
-                self.progress.frames[frame.camera] = self.progress.frames.get(frame.camera, 0) + 1
-                self._metrics.frames_used.labels(frame.camera).inc()
-            if records:
-                self._link.send(records)
-                self._sent += 1
 
     def _identify_loop(self) -> None:
         try:

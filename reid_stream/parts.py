@@ -4,11 +4,13 @@ has done so far.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from reid_stream.events import Event
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId, Frame, Perceived
+from reid_stream.watchdog import Stuck
 
 if TYPE_CHECKING:
     from reid_stream.ingest.stats import CameraStats
@@ -58,16 +60,93 @@ class Source(Protocol):
         ...
 
 
-class Link(Protocol):
-    """Carries records from perceive to identify, in order, a batch at a time."""
+class Shell(Protocol):
+    """What a first half needs of the daemon that it belongs to."""
+
+    @property
+    def has_failed(self) -> bool:
+        """The second half has ended with an error, so the first may end as well."""
+        ...
+
+    def look(self, limit_s: float) -> None:
+        """Watch over all else; called a few times a second.
+
+        Raises:
+            StuckError: the second half hangs.
+        """
+        ...
+
+    def saw(self, frames: Mapping[CameraId, int]) -> None:
+        """Count frames that went through the first half."""
+        ...
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Publish."""
+        ...
+
+    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
+        """Say that a stage hung."""
+        ...
+
+
+class FirstHalf(Protocol):
+    """From cameras to records on the link: `perceiving.Perceiving` in this process, `workers.pool.Pool` in others."""
+
+    @property
+    def model(self) -> str:
+        """Hash of the embedder's bundle."""
+        ...
+
+    @property
+    def counts(self) -> PerceiveCounts:
+        """What it has done so far."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Batches of records sent."""
+        ...
+
+    def start(self, shell: Shell) -> None:
+        """Open the cameras."""
+        ...
+
+    def watch(self, shell: Shell, stop: Flag) -> None:
+        """Be at work until `stop` is set or all cameras have ended for good.
+
+        Raises:
+            ReidStreamError: it cannot go on.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the cameras; what was sent can be received after this."""
+        ...
+
+    def stuck(self, limit_s: float) -> Stuck | None:
+        """What hangs now, if anything does."""
+        ...
+
+
+class Sending(Protocol):
+    """Perceive's end of the link."""
 
     def send(self, batch: Sequence[Perceived]) -> None:
         """Hand over a batch; waits while the other side is behind."""
         ...
 
+
+class Receiving(Protocol):
+    """Identify's end of the link: records in each camera's order."""
+
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Take what has come; empty after `timeout_s`."""
         ...
+
+
+@runtime_checkable
+class Link(Sending, Receiving, Protocol):
+    """Both ends, a batch at a time."""
 
 
 class Sink(Protocol):

@@ -1,0 +1,139 @@
+"""The first half at work in this process: a thread of its own, and what is done when it hangs.
+
+A step that hangs is given up and its thread with it; a fresh first half, whose track numbers are of a run of their own,
+goes on in its place. `workers.pool` is the same for first halves in processes of their own.
+"""
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from reid_stream.config import Watchdog
+from reid_stream.errors import StuckError
+from reid_stream.parts import PerceiveHalf, Sending, Shell, Source
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.watchdog import Patience, Pulse, Stuck, Worker
+
+TAKE_S = 0.2
+"""Longest wait for a frame before the loop looks at its stop flag again."""
+STOP_S = 10.0
+"""Longest wait for the step under way when the daemon is told to stop."""
+LOAD_SLACK = 10.0
+"""Loading networks may take so many times as long as a stage may."""
+_log = structlog.get_logger(__name__)
+
+
+class Perceiving:
+    """A source, a first half and the way to the second one; a `parts.FirstHalf`."""
+
+    def __init__(
+        self,
+        source: Source,
+        perceive: PerceiveHalf,
+        link: Sending,
+        *,
+        watchdog: Watchdog,
+        pulse: Pulse | None = None,
+        fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            source: of frames.
+            perceive: the first half.
+            link: where its records go.
+            watchdog: when a stage counts as stuck.
+            pulse: that the stages of `perceive` are wrapped with.
+            fresh: makes another first half after one that hung, given how many there were and its pulse; none where it
+                cannot be replaced.
+        """
+        self.perceive = perceive
+        self.sent = 0
+        """Batches of records sent."""
+        self._source = source
+        self._link = link
+        self._watchdog = watchdog
+        self._pulse = pulse or Pulse()
+        self._fresh = fresh
+        self._number = 0
+        """Of the first half now at work, counted from 0."""
+
+    @property
+    def model(self) -> str:
+        """Hash of the embedder's bundle."""
+        return self.perceive.model
+
+    @property
+    def counts(self) -> PerceiveCounts:
+        """What it has done so far."""
+        return self.perceive.counts
+
+    def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
+        """Open the cameras."""
+        self._source.start()
+
+    def stuck(self, limit_s: float) -> Stuck | None:
+        """What hangs now, if anything does."""
+        return self._pulse.stuck(limit_s)
+
+    def watch(self, shell: Shell, stop: threading.Event) -> None:
+        """Run the first half on a thread of its own until it ends, and anew when it hangs.
+
+        Raises:
+            StuckError: it hangs and cannot be started anew, or hung once too often.
+            Exception: whatever it raised.
+        """
+        patience = Patience(self._watchdog.restarts)
+        limit_s = self._watchdog.stage_s
+        for self._number in itertools.count():
+            worker = Worker("perceive", partial(self._loop, self._pulse, shell, stop))
+            stuck, is_ending = None, False
+            while stuck is None and not worker.ended.wait(min(TAKE_S, limit_s / 4)):
+                if stop.is_set() or shell.has_failed:
+                    limit_s, is_ending = min(limit_s, STOP_S), True
+                shell.look(limit_s)
+                stuck = self._pulse.give_up(limit_s)
+            if worker.error is not None:
+                raise worker.error
+            if stuck is None:
+                return
+            is_replaced = self._fresh is not None and not is_ending and patience.allows(time.monotonic())
+            shell.tell_stuck(stuck, "restarted" if is_replaced else "ended")
+            if is_ending:
+                return
+            if not is_replaced:
+                raise StuckError(stuck.told(self._watchdog.stage_s))
+            self._pulse = Pulse()
+
+    def close(self) -> None:
+        """Close the cameras."""
+        self._source.stop()
+
+    def _loop(self, pulse: Pulse, shell: Shell, stop: threading.Event) -> None:
+        perceive = self.perceive
+        if self._number and self._fresh is not None:
+            with pulse.busy("load", slack=LOAD_SLACK):
+                perceive = self._fresh(self._number, pulse)
+            if pulse.is_given_up:
+                return
+            self.perceive = perceive
+            _log.info("perceive goes on afresh", restarts=self._number)
+        while not stop.is_set() and not shell.has_failed:
+            frames = self._source.take(TAKE_S)
+            if frames is None:
+                return
+            if not frames:
+                continue
+            with pulse.busy("perceive", [frame.camera for frame in frames]):
+                records = perceive.step(frames)
+            if pulse.is_given_up:
+                return
+            shell.saw(Counter(frame.camera for frame in frames))
+            if records:
+                self._link.send(records)
+                self.sent += 1
