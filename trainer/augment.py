@@ -22,15 +22,41 @@ ASPECT = 3.3
 """Most extreme ratio of an erased rectangle's sides (Zhong et al., section 4.1: 0.3 to 3.3)."""
 
 
-def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """Change images (b, 3, h, w) in [0, 1] at random; the input is left alone."""
-    changed = move(images, settings, generator)
+def augment(
+    images: Tensor,
+    settings: AugmentSettings,
+    generator: torch.Generator,
+    progress: float = 1.0,
+    regions: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Change images (b, 3, h, w) in [0, 1] at random; the input is left alone.
+
+    At a run's `progress` in [0, 1] the erased area may still be growing. `regions` (b, h, w), whole numbers, go along
+    with flip, shift and zoom, by their nearest neighbour; what comes in at the border repeats the border.
+    """
+    changed, regions = move(images, settings, generator, regions)
     changed = blur(changed, settings.blur, generator)
     changed = recolour(changed, settings, generator)
-    return erase(changed, settings.erase, settings.erase_area, generator)
+    area = erase_area_at(settings, progress)
+    return erase(changed, settings.erase, area, generator, settings.erase_fill == "noise"), regions
 
 
-def move(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def erase_area_at(settings: AugmentSettings, progress: float) -> tuple[float, float]:
+    """Return the smallest and largest share of an image that is erased at a point of the run.
+
+    >>> plan = AugmentSettings(erase_area=(0.02, 0.4), erase_start=0.1)
+    >>> [round(erase_area_at(plan, progress)[1], 2) for progress in (0.0, 0.5, 1.0)]
+    [0.1, 0.25, 0.4]
+    """
+    low, high = settings.erase_area
+    if settings.erase_start is not None:
+        high = settings.erase_start + (high - settings.erase_start) * min(1.0, progress)
+    return min(low, high), high
+
+
+def move(
+    images: Tensor, settings: AugmentSettings, generator: torch.Generator, regions: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Mirror, shift and zoom; what comes in at the border repeats the border."""
     count = len(images)
     zoom = 1 + settings.zoom * _spread(generator, count)
@@ -41,7 +67,13 @@ def move(images: Tensor, settings: AugmentSettings, generator: torch.Generator) 
     affine[:, 1, 1] = zoom
     affine[:, :, 2] = shift
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)  # (b, h, w, 2)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if regions is None:
+        return moved, None
+    labels = F.grid_sample(
+        regions[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
+    )  # (b, 1, h, w)
+    return moved, labels[:, 0].round().long()
 
 
 def recolour(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
@@ -70,8 +102,10 @@ def blur(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return images
 
 
-def erase(images: Tensor, share: float, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Fill a rectangle of some images with a random colour."""
+def erase(
+    images: Tensor, share: float, area: tuple[float, float], generator: torch.Generator, noise: bool = False
+) -> Tensor:
+    """Fill a rectangle of some images with a random colour, or with noise."""
     count, _, height, width = images.shape
     wanted = _chance(generator, count) < share
     size = area[0] + (area[1] - area[0]) * _chance(generator, count)
@@ -85,7 +119,8 @@ def erase(images: Tensor, share: float, area: tuple[float, float], generator: to
     inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None]) & wanted[:, None]  # (b, h)
     inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])  # (b, w)
     mask = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (b, 1, h, w)
-    return torch.where(mask, torch.rand(count, 3, 1, 1, generator=generator), images)
+    fill = _chance(generator, count, 3, *((height, width) if noise else (1, 1)))
+    return torch.where(mask, fill, images)
 
 
 def _chance(generator: torch.Generator, *shape: int) -> Tensor:

@@ -1,13 +1,14 @@
 """Every dial of a training run: YAML -> frozen, validated settings -> the copy kept with the run.
 
-Fractions are in [0, 1]; sizes are pixels of the network's input; methods are named in trainer/losses.py and siamese.py.
+Fractions are in [0, 1]; sizes are pixels of the network's input; methods are named in trainer/losses.py, siamese.py
+and sequential.py.
 """
 
 import io
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -33,6 +34,9 @@ class DataSettings(Section):
     """Pixels of the network's input."""
     width: Positive = 64
     """Pixels of the network's input."""
+    undistorted: bool = False
+    """Keep each image's aspect: its larger side becomes the larger one of height and width (Almazan et al.); images
+    then go through the network one after another, see trainer/sequential.py. In service crops are stretched."""
     validation_ids: Positive = 60
     """Persons of the first set that are never trained on: early stopping, calibration, thresholds."""
     validation_seed: int = 1501
@@ -43,9 +47,21 @@ class DataSettings(Section):
     """Learn from this many persons of each set only; for small checks."""
 
 
-class ModelSettings(Section):
-    """The network, trainer/res2net.py and trainer/siamese.py."""
+Backbone = Literal[
+    "res2net", "res2net50_26w_4s", "res2net101_26w_4s", "res2net50_14w_8s", "resnet50", "resnet101", "densenet121"
+]
+Descriptor = Literal["fc", "gap+gmp", "proj", "gap", "gmp", "gem"]
 
+
+class ModelSettings(Section):
+    """The network, trainer/backbones.py, descriptors.py and siamese.py."""
+
+    backbone: Backbone = "res2net"
+    """timm's name; `res2net` is made of `layers`, `base_width` and `scale`, which the others have fixed."""
+    descriptor: Descriptor = "fc"
+    """From the last map to the vector: `fc` pools (`pool`) and projects to `dim`; `gap+gmp` is the average beside the
+    maximum, 4096 numbers of Res2Net-50 (Cao & Lee); `proj` the average projected to `dim`; `gap`, `gmp` and `gem` are
+    one pooling alone."""
     layers: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
     """Blocks per stage; (3, 4, 6, 3) is Res2Net-50."""
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -58,14 +74,21 @@ class ModelSettings(Section):
     """1 keeps a finer last map (Bag of Tricks, Luo et al. 2019)."""
     instance_norm: bool = False
     """IBN-a in the first three stages: half of the channels forget the style of the camera (Pan et al. 2018)."""
-    pool: Literal["gem", "average"] = "gem"
-    """How the last map becomes one vector."""
-    dim: Annotated[int, Field(ge=8, le=512)] = 512
-    """Length of the embedding, by a learned projection."""
+    pool: Literal["gem", "average", "max"] = "gem"
+    """How descriptor `fc` makes the last map one vector."""
+    dim: Annotated[int, Field(ge=8, le=4096)] = 512
+    """Length of the vectors of `fc` and `proj`; that of the others follows from the backbone. What is longer than 512
+    is exported through a learned projection, see trainer/reduction.py."""
     neck: bool = True
     """BNNeck: batch normalisation between metric and identification losses (Luo et al. 2019)."""
     heads: Literal["joint", "domain"] = "joint"
     """One softmax over all persons, or one per domain."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the vector's numbers dropped before the identification heads (layumi's port of Zheng et al.: 0.5)."""
+    verifier: Literal["metric", "softmax"] = "metric"
+    """Verification head: a true distance that folds into the vectors, or the two-way softmax of Cao & Lee, eq. 4."""
+    verifier_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the squared differences dropped before the verification head (layumi's port: 0.75)."""
     weights: Path | None = None
     """Where to start: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
 
@@ -83,6 +106,10 @@ class AugmentSettings(Section):
     """Share of images with an erased rectangle; 0.4 is the best Rank-1 of Cao & Lee, table 2."""
     erase_area: tuple[Fraction, Fraction] = (0.02, 0.3)
     """Smallest and largest share of the image that is erased."""
+    erase_start: Fraction | None = None
+    """Largest share at the start of the run, growing evenly to that of `erase_area` (Almazan et al.)."""
+    erase_fill: Literal["colour", "noise"] = "colour"
+    """What fills the rectangle: one random colour, or a random value for each pixel (Zhong et al., RE-R)."""
     brightness: Fraction = 0.2
     """Largest change of the gain."""
     contrast: Fraction = 0.2
@@ -98,8 +125,13 @@ class AugmentSettings(Section):
 
 
 class SamplerSettings(Section):
-    """What a batch is made of, trainer/sampler.py."""
+    """What a batch is made of, trainer/sampler.py and pair_sampler.py."""
 
+    kind: Literal["persons", "pairs"] = "persons"
+    """P persons with K images each, pairs being made of them; or pairs as such: every image of the data in random
+    order, beside another one of the same or of another person (Cao & Lee)."""
+    pairs: Annotated[int, Field(ge=2)] = 32
+    """Pairs in a batch, where they are drawn as such (layumi: 32)."""
     persons: Annotated[int, Field(ge=2)] = 16
     """P, persons in a batch."""
     images: Annotated[int, Field(ge=2)] = 4
@@ -129,6 +161,29 @@ class LossSettings(Section):
     """Negatives per positive pair at the start and at the end (Zheng et al. 2016)."""
 
 
+class RankingSettings(Section):
+    """The second half of Almazan et al.: triplets mined from a pool, after identification; trainer/sequential.py."""
+
+    start: Fraction = 1.0
+    """Share of the run after which mined triplets take the place of all other losses; 1 is never."""
+    triplets: Positive = 64
+    """Triplets between two changes of the weights."""
+    together: Positive = 8
+    """Triplets, or images, that go through the network before their gradients are added up; 1 is one after another."""
+    pool: Annotated[int, Field(ge=2)] = 5000
+    """N, images drawn anew for each mining."""
+    every: Positive = 16
+    """k, changes of the weights between two minings."""
+    hardest: Positive = 25
+    """One of so many hardest triplets of an image is drawn."""
+    margin: Annotated[float, Field(gt=0)] = 0.1
+    """Of squared distances of unit vectors."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of the ranking at its start."""
+    halvings: Annotated[int, Field(ge=0)] = 7
+    """How often it is halved, at even intervals: every 512 of 4,096 changes."""
+
+
 class OptimiserSettings(Section):
     """How weights move."""
 
@@ -138,14 +193,26 @@ class OptimiserSettings(Section):
     """Learning rate at the end of the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     """Not applied to normalisation, pooling and verification parameters."""
-    schedule: Literal["cosine", "step"] = "cosine"
-    """Cosine to a hundredth of lr, or a tenth at each of `milestones`."""
+    backbone_lr: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the backbone's learning rate; 0.1 where it comes from ImageNet (layumi)."""
+    schedule: Literal["cosine", "step", "epochs"] = "cosine"
+    """Cosine to a hundredth of lr; a tenth at each of `milestones`; or a tenth every `decay_epochs`."""
     milestones: tuple[Fraction, ...] = ()
     """Shares of the run at which the step schedule divides lr by ten."""
     warmup: Fraction = 0.03
-    """Share of the run over which lr grows linearly from a tenth."""
+    """Share of the run over which lr grows linearly from a tenth; of cosine and step."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    """Epochs at a tenth of lr, or growing from it; of the schedule `epochs` (Cao & Lee, section 3.3)."""
+    warmup_kind: Literal["linear", "constant"] = "linear"
+    """Growing from a tenth (layumi), or a tenth until the end of the warm-up, as Cao & Lee write."""
+    decay_epochs: Positive = 40
+    """Epochs after which the schedule `epochs` divides lr by ten, again and again (Cao & Lee, section 3.2)."""
     steps: Positive = 20_000
     """Length of the run in batches."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Length of the run in passes over the training images, in place of `steps`."""
+    nominal_epochs: Annotated[float, Field(gt=0)] | None = None
+    """What `epochs` is in full: a shorter run goes through the whole schedule, faster."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
     """Ends the run earlier by the clock; the schedule follows whichever is further."""
     clip: Annotated[float, Field(gt=0)] = 5.0
@@ -157,6 +224,10 @@ class OptimiserSettings(Section):
 class RunSettings(Section):
     """Machine, bookkeeping and repeatability."""
 
+    recipe: str | None = None
+    """Name of the recipe, for tables and cards."""
+    budget: Annotated[float, Field(gt=0)] = 1.0
+    """Share of the recipe's full length that `reid-train fit --budget` asked for, for tables and cards."""
     seed: int = 1
     """Same seed, same data, same machine: same losses."""
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -185,8 +256,36 @@ class TrainSettings(Section):
     augment: AugmentSettings = AugmentSettings()
     sampler: SamplerSettings = SamplerSettings()
     loss: LossSettings = LossSettings()
+    ranking: RankingSettings = RankingSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _must_fit_together(self) -> Self:
+        if self.is_sequential and (self.loss.verification or self.loss.metric != "none" or self.model.neck):
+            raise ValueError(
+                "data.undistorted and ranking.start below 1 need loss.verification 0, loss.metric none and model.neck "
+                "false: images go through the network one after another, so no loss can compare a batch's"
+            )
+        if self.optimiser.schedule == "epochs" and not (self.optimiser.nominal_epochs or self.optimiser.epochs):
+            raise ValueError("optimiser.schedule epochs needs optimiser.epochs")
+        return self
+
+    @property
+    def is_sequential(self) -> bool:
+        """Images go through the network one after another."""
+        return self.data.undistorted or self.ranking.start < 1
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch."""
+        return self.anchors * (2 if self.sampler.kind == "pairs" else 1)
+
+    @property
+    def anchors(self) -> int:
+        """Images by which a batch comes nearer to the end of an epoch: of a pair, the first."""
+        sampler = self.sampler
+        return sampler.pairs if sampler.kind == "pairs" else sampler.persons * sampler.images
 
 
 def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSettings:
@@ -211,6 +310,8 @@ def parse(document: dict[str, Any], origin: str) -> TrainSettings:
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}, got {item['input']!r}"
+            if item["loc"]
+            else item["msg"].removeprefix("Value error, ")
             for item in error.errors(include_url=False)
         ]
         raise TrainerError(f"{origin}: " + "; ".join(lines)) from error

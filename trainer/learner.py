@@ -10,16 +10,18 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from reid_stream.embed.preprocess import UInt8
 from trainer.augment import augment
+from trainer.batch import Batch, Features
 from trainer.config import TrainSettings
 from trainer.data import Images
 from trainer.errors import CheckpointError, DivergedError
 from trainer.losses import Criterion
 from trainer.optimiser import build_optimiser, ema_update, learning_rate
-from trainer.sampler import Sampler
+from trainer.pair_sampler import build_sampler
 from trainer.siamese import Branch, Siamese, input_spec
 from trainer.warm_start import warm_start
 
@@ -29,10 +31,12 @@ ADVICE = "lower optimiser.lr, or lengthen optimiser.warmup"
 class Learner:
     """Channels-last, branch in bf16 or fp32, heads and losses in fp32; the averaged twin is validated and shipped."""
 
-    def __init__(self, settings: TrainSettings, images: Images) -> None:
+    def __init__(self, settings: TrainSettings, images: Images, regions: UInt8 | None = None) -> None:
+        """`regions` (n, h, w) are labels of body regions of the images, where the network learns by them."""
         self.settings = settings
         self.images = images
-        self.sampler = Sampler(images, settings.sampler, settings.run.seed)
+        self.regions = regions
+        self.sampler = build_sampler(images, settings)
         self.fabric = Fabric(
             accelerator=settings.run.accelerator,
             devices=1,
@@ -65,12 +69,12 @@ class Learner:
             DivergedError: loss or gradient is not finite; weights are as before the step.
         """
         chance = torch.Generator().manual_seed(_seed(self.settings.run.seed, step))
-        images, persons, cameras = self._batch(step, chance)
+        batch = self._batch(step, progress, chance)
         lr = learning_rate(self.settings.optimiser, progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        before, after = self.forward(images)
-        loss, terms = self.criterion(self.siamese, before, after, persons, cameras, progress, chance)
+            group["lr"] = lr * group["factor"]
+        features = Features(*self.forward(batch.images))
+        loss, terms = self.criterion(self.siamese, features, batch, chance)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(f"the loss must be finite, got {value} at step {step}; {ADVICE}")
@@ -113,14 +117,20 @@ class Learner:
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"--resume needs a last.pt of the same network and persons: {error}") from error
 
-    def _batch(self, step: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        rows = self.sampler.batch(step)
+    def _batch(self, step: int, progress: float, chance: torch.Generator) -> Batch:
+        rows = self.sampler.batch(step, progress)
         pixels = torch.from_numpy(self.images.pixels[rows]).permute(0, 3, 1, 2).float() / 255  # (b, 3, h, w)
-        images = (augment(pixels, self.settings.augment, chance) - self._mean) / self._std
-        return (
-            self.fabric.to_device(images.contiguous(memory_format=torch.channels_last)),
-            self.fabric.to_device(torch.from_numpy(self.images.persons[rows])),
-            self.fabric.to_device(torch.from_numpy(self.images.cameras[rows])),
+        regions = None if self.regions is None else torch.from_numpy(self.regions[rows])
+        moved, regions = augment(pixels, self.settings.augment, chance, progress, regions)
+        images = (moved - self._mean) / self._std
+        place = torch.arange(len(rows) // 2)
+        return Batch(
+            images=self.fabric.to_device(images.contiguous(memory_format=torch.channels_last)),
+            persons=self.fabric.to_device(torch.from_numpy(self.images.persons[rows])),
+            cameras=self.fabric.to_device(torch.from_numpy(self.images.cameras[rows])),
+            progress=progress,
+            pairs=(place, place + len(place)) if self.settings.sampler.kind == "pairs" else None,
+            regions=None if regions is None else self.fabric.to_device(regions),
         )
 
 

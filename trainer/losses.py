@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
+from trainer.batch import Batch, Features
 from trainer.config import LossSettings
 from trainer.sampler import pairs
 from trainer.siamese import Siamese
@@ -32,34 +33,30 @@ class Criterion:
         self._metric = metric_loss(settings)
 
     def __call__(
-        self,
-        model: Siamese,
-        before: Tensor,
-        after: Tensor,
-        persons: Tensor,
-        cameras: Tensor,
-        progress: float,
-        generator: torch.Generator,
+        self, model: Siamese, features: Features, batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its terms.
-
-        `before` and `after` the neck are (b, d); `progress` of the run in [0, 1] sets the share of negatives.
-        """
-        settings = self.settings
-        ratio = negatives_at(settings.negatives, progress)
-        first, second, same = pairs(persons, cameras, after, ratio, settings.mining == "hard", generator)
+        """Return the loss and its terms; progress of the run sets the share of negatives where pairs are made here."""
+        settings, after, persons = self.settings, features.after, batch.persons
+        if batch.pairs is not None:
+            first, second = batch.pairs
+            same = persons[first] == persons[second]
+        else:
+            ratio = negatives_at(settings.negatives, batch.progress)
+            first, second, same = pairs(persons, batch.cameras, after, ratio, settings.mining == "hard", generator)
         each = self.identification(model, after, persons)  # (b,)
-        terms = {
-            "identification": settings.identification * (each[first].mean() + each[second].mean()),
-            "verification": settings.verification * verification(model.verifier(after[first], after[second]), same),
-        }
+        terms = {"identification": settings.identification * (each[first].mean() + each[second].mean())}
+        if settings.verification:
+            margin = model.verifier(after[first], after[second])
+            terms["verification"] = settings.verification * verification(margin, same)
         if self._metric is not None:
-            terms["metric"] = settings.metric_weight * self._metric(before, persons)
+            terms["metric"] = settings.metric_weight * self._metric(features.before, persons)
+        if model.own is not None:
+            terms |= model.own(features, batch)
         return torch.stack(list(terms.values())).sum(), terms
 
     def identification(self, model: Siamese, vectors: Tensor, persons: Tensor) -> Tensor:
         """Return the cross-entropy (b,) of each image, over all persons or over those of its own domain."""
-        smoothing = self.settings.label_smoothing
+        smoothing, vectors = self.settings.label_smoothing, model.dropout(vectors)
         if len(model.heads) == 1:
             return F.cross_entropy(model.heads[0](vectors), persons, label_smoothing=smoothing, reduction="none")
         result = torch.zeros(len(vectors), device=vectors.device)

@@ -106,8 +106,7 @@ def clocks() -> Floats:
 
 def bare_seconds_per_image(learner: Learner, steps: int = 10) -> Floats:
     """Return wall and processor seconds (2,) of the median forward and backward alone, on one unchanging batch."""
-    data, sampler = learner.settings.data, learner.settings.sampler
-    count = sampler.persons * sampler.images
+    data, count = learner.settings.data, learner.settings.batch_size
     images = torch.randn(count, 3, data.height, data.width).contiguous(memory_format=torch.channels_last)
     images = learner.fabric.to_device(images)
     seconds: list[Floats] = []

@@ -42,7 +42,7 @@ class Sampler:
         self.shares = weights / weights.sum()
         """Share of each domain in a batch."""
 
-    def batch(self, step: int) -> Ints:
+    def batch(self, step: int, progress: float = 0.0) -> Ints:  # noqa: ARG002 (alike all along the run)
         """Return the rows (P * K,) of one batch; images of a person are neighbours."""
         random = np.random.default_rng([self.seed, step])
         return np.concatenate([self._images(person, random) for person in self._draw_persons(random)])

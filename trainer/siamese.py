@@ -4,8 +4,8 @@ Pairs of images -> two identification predictions and one margin: log odds that 
 In service only one stream, `Branch`, is used; the verification head folds into its vectors (see `Verifier`).
 
 Sources: Cao & Lee, "Improved Res2Net model for Person re-identification" (arXiv 1910.04061), after Zheng, Zheng & Yang,
-"A Discriminatively Learned CNN Embedding for Person Re-identification" (arXiv 1611.05666); GeM: Radenovic et al.,
-TPAMI 2019 (arXiv 1711.02512); BNNeck: Luo et al., CVPRW 2019.
+"A Discriminatively Learned CNN Embedding for Person Re-identification" (arXiv 1611.05666); BNNeck: Luo et al., CVPRW
+2019.
 
 Letters: b images, c channels, d embedding dimensions, p pairs, n persons.
 """
@@ -21,22 +21,11 @@ from torch import Tensor, nn
 
 from reid_stream.bundle import BUNDLE_FILE
 from reid_stream.embed.preprocess import InputSpec
+from trainer.backbones import Backbone
+from trainer.batch import Features
 from trainer.config import ModelSettings, TrainSettings, parse
+from trainer.descriptors import descriptor
 from trainer.errors import CheckpointError
-from trainer.res2net import Res2Net
-
-
-class GeM(nn.Module):
-    """Generalised mean pooling, (mean x^p)^(1/p) with a learned p: 1 is the average, infinity the maximum."""
-
-    def __init__(self, power: float = 3.0) -> None:
-        super().__init__()
-        self.power = nn.Parameter(torch.tensor(power))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Pool maps (b, c, h, w) to (b, c); in fp32, because powers lose bf16's few bits."""
-        positive = maps.float().clamp(min=1e-6)
-        return positive.pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)  # (b, c)
 
 
 class Branch(nn.Module):
@@ -44,24 +33,34 @@ class Branch(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.dim = settings.dim
-        self.backbone = Res2Net(settings)
-        self.pool: nn.Module = GeM() if settings.pool == "gem" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.projection = nn.Linear(self.backbone.num_features, settings.dim, bias=False)
-        nn.init.kaiming_normal_(self.projection.weight, mode="fan_in", nonlinearity="linear")
-        self.neck: nn.Module = nn.BatchNorm1d(settings.dim) if settings.neck else nn.Identity()
-        if isinstance(self.neck, nn.BatchNorm1d):
-            # Luo et al. 2019, section 3.5: no shift, classes stay around the origin.
-            self.neck.bias.requires_grad = False
+        self.backbone = Backbone(settings)
+        self.pool, self.projection, self.dim = descriptor(settings, self.backbone.num_features)
+        self.neck = bn_neck(self.dim) if settings.neck else nn.Identity()
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vectors before and after the neck, (b, d) each, of images (b, 3, h, w)."""
+    def features(self, images: Tensor) -> Features:
+        """Return the vectors before and after the neck of images (b, 3, h, w)."""
         before = self.projection(self.pool(self.backbone(images))).float()  # (b, d)
-        return before, self.neck(before)
+        return Features(before, self.neck(before), {})
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embedding (b, d), not normalised, of images (b, 3, h, w)."""
-        return self.features(images)[1]
+        return self.features(images).after
+
+    def own_losses(self, persons: int) -> nn.Module | None:  # noqa: ARG002 (others need it)
+        """Return what only this kind of branch learns by: (Features, Batch) -> dict of loss terms; not deployed."""
+        return None
+
+
+def bn_neck(dim: int) -> nn.Module:
+    """Return a batch normalisation without a shift: classes stay around the origin (Luo et al. 2019, section 3.5)."""
+    neck = nn.BatchNorm1d(dim)
+    neck.bias.requires_grad = False
+    return neck
+
+
+def build_branch(settings: ModelSettings) -> Branch:
+    """Return the branch that `model.descriptor` names, with random weights."""
+    return Branch(settings)
 
 
 class Verifier(nn.Module):
@@ -71,16 +70,49 @@ class Verifier(nn.Module):
     with D = sqrt(softplus(v)) the margin is b - |D f1 - D f2|^2 and an L2 search over D f gives the head's ranking.
     """
 
-    def __init__(self, dim: int, scale: float = 10.0) -> None:
+    def __init__(self, dim: int, dropout: float = 0.0, scale: float = 10.0) -> None:
         """Start as plain cosine similarity, with even odds at cosine 1/2: |f1 - f2|^2 = 1."""
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         weight = torch.full((dim,), scale)
         self.v = nn.Parameter(weight + torch.log(-torch.expm1(-weight)))  # inverse of softplus
         self.b = nn.Parameter(torch.tensor(scale))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the margin (p,) of two stacks of embeddings (p, d)."""
-        return self.b - square(first, second) @ F.softplus(self.v)
+        differences: Tensor = self.dropout(square(first, second))  # (p, d)
+        return self.b - differences @ F.softplus(self.v)
+
+
+class SoftmaxVerifier(nn.Module):
+    """The two-way softmax of Cao & Lee (eq. 4 and 5) on the square layer: class 0 is "same", and weights have any sign.
+
+    What is not a distance cannot be searched: `folded` is the nearest head that is one.
+    """
+
+    def __init__(self, dim: int, dropout: float = 0.0, scale: float = 10.0) -> None:
+        """Start as plain cosine similarity with even odds at cosine 1/2, like `Verifier`."""
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(dim, 2)
+        with torch.no_grad():
+            half = scale / 2
+            self.classes.weight.copy_(torch.tensor([[-half], [half]]).expand(2, dim))
+            self.classes.bias.copy_(torch.tensor([half, -half]))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the margin (p,) of two stacks of embeddings (p, d): logit of "same" minus logit of "different"."""
+        logits: Tensor = self.classes(self.dropout(square(first, second)))  # (p, 2)
+        return logits[:, 0] - logits[:, 1]
+
+    def folded(self) -> Verifier:
+        """Return the same head as a true distance; dimensions whose difference would speak for "same" count nothing."""
+        weight = (self.classes.weight[1] - self.classes.weight[0]).detach().double().clamp(min=1e-6)
+        head = Verifier(len(weight))
+        with torch.no_grad():
+            head.v.copy_(weight + torch.log(-torch.expm1(-weight)))
+            head.b.copy_(self.classes.bias[0] - self.classes.bias[1])
+        return head
 
 
 def square(first: Tensor, second: Tensor) -> Tensor:
@@ -94,21 +126,33 @@ class Siamese(nn.Module):
     def __init__(self, settings: ModelSettings, persons_per_domain: tuple[int, ...]) -> None:
         """`persons_per_domain`: persons are numbered domain after domain, so these are the sizes of the ranges."""
         super().__init__()
-        self.branch = Branch(settings)
-        sizes = persons_per_domain if settings.heads == "domain" else (sum(persons_per_domain),)
-        self.heads = nn.ModuleList(nn.Linear(settings.dim, size, bias=False) for size in sizes)
+        self.branch = build_branch(settings)
+        dim, sizes = self.branch.dim, persons_per_domain if settings.heads == "domain" else (sum(persons_per_domain),)
+        # A head behind a BNNeck has no shift (Luo et al. 2019); that of Cao & Lee has.
+        self.heads = nn.ModuleList(nn.Linear(dim, size, bias=not settings.neck) for size in sizes)
         for head in self.heads:
             nn.init.normal_(head.weight, std=0.001)  # type: ignore[arg-type]  # Luo et al. 2019: a small start
-        self.verifier = Verifier(settings.dim)
+            if not settings.neck:
+                nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(settings.dropout)
+        self.verifier = verification_head(settings, dim)
+        self.own = self.branch.own_losses(sum(persons_per_domain))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return vectors before and after the neck (b, d); weights are shared, so both streams are one batch."""
+    def forward(self, images: Tensor) -> Features:
+        """Return what the branch sees; weights are shared, so both streams are one batch."""
         return self.branch.features(images)
 
     def streams(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return both embeddings (p, d) and the margin (p,) of pairs of images (p, 3, h, w)."""
         left, right = self.branch(first), self.branch(second)
         return left, right, self.verifier(left, right)
+
+
+def verification_head(settings: ModelSettings, dim: int) -> Verifier | SoftmaxVerifier:
+    """Return the head that `model.verifier` names."""
+    if settings.verifier == "softmax":
+        return SoftmaxVerifier(dim, settings.verifier_dropout)
+    return Verifier(dim, settings.verifier_dropout)
 
 
 @dataclass(frozen=True)
@@ -136,8 +180,11 @@ def load_branch(path: Path) -> LoadedBranch:
     try:
         saved = read_weights(path)
         settings, state, facts = parse(saved["settings"], str(path)), saved["averaged"], saved["facts"]
-        branch, verifier = Branch(settings.model.model_copy(update={"weights": None})), Verifier(settings.model.dim)
-        for part, module in (("branch.", branch), ("verifier.", verifier)):
+        branch = build_branch(settings.model.model_copy(update={"weights": None}))
+        head: Verifier | SoftmaxVerifier = (
+            Verifier(branch.dim) if "verifier.v" in state else verification_head(settings.model, branch.dim)
+        )
+        for part, module in (("branch.", branch), ("verifier.", head)):
             _load(module, {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
     except OSError as error:
         raise CheckpointError(f"a checkpoint must be readable, {path}: {error.strerror or error}") from error
@@ -145,8 +192,9 @@ def load_branch(path: Path) -> LoadedBranch:
         raise CheckpointError(f"{path} must be a checkpoint of reid-train fit: {error}") from error
     branch.eval()
     spec = input_spec(settings)
+    verifier = head.folded() if isinstance(head, SoftmaxVerifier) else head
     prior = 1 / (1 + settings.loss.negatives[1])
-    return LoadedBranch(branch, spec, settings.model.dim, verifier, prior, settings, facts)
+    return LoadedBranch(branch, spec, branch.dim, verifier, prior, settings, facts)
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _loop(
             facts["stopped"] = f"no better mAP in {run.patience} validations"
 
     start = time.time() - facts["seconds"]
-    batch = settings.sampler.persons * settings.sampler.images
+    batch = settings.batch_size
     while facts["step"] < plan.steps and not facts["stopped"]:
         progress = _progress(plan, facts["step"], time.time() - start)
         if progress >= 1:

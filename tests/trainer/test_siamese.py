@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.batch import Batch, Features
 from trainer.config import LossSettings, ModelSettings
+from trainer.descriptors import GeM
 from trainer.losses import Criterion, negatives_at, verification
-from trainer.siamese import Branch, GeM, Siamese, Verifier, square
+from trainer.siamese import Branch, Siamese, Verifier, square
 
 TINY = ModelSettings(layers=(1, 1, 1, 1), width=0.125, base_width=32, dim=8)
 
@@ -77,7 +79,8 @@ def test_the_whole_loss_is_the_weighted_sum_of_its_terms() -> None:
     persons, cameras = torch.arange(4).repeat_interleave(2), torch.arange(2).repeat(4)
     for metric in ("none", "triplet", "circle"):
         criterion = Criterion(LossSettings(metric=metric, identification=0.5, verification=1.0), (4,))
-        loss, terms = criterion(model, before, after, persons, cameras, 0.0, torch.Generator().manual_seed(0))
+        batch = Batch(images=torch.zeros(0), persons=persons, cameras=cameras, progress=0.0)
+        loss, terms = criterion(model, Features(before, after, {}), batch, torch.Generator().manual_seed(0))
         assert loss.item() == pytest.approx(sum(term.item() for term in terms.values()))
         assert ("metric" in terms) == (metric != "none")
 
@@ -108,7 +111,7 @@ def test_the_full_network_is_res2net_50() -> None:
 
 
 def test_instance_norm_forgets_a_change_of_contrast_in_half_of_the_channels() -> None:
-    from trainer.res2net import HalfInstanceNorm
+    from trainer.backbones import HalfInstanceNorm
 
     layer = HalfInstanceNorm(4).eval()
     maps = torch.randn(2, 4, 8, 8)
@@ -118,7 +121,7 @@ def test_instance_norm_forgets_a_change_of_contrast_in_half_of_the_channels() ->
 
 
 def test_dense_halves_give_the_values_and_gradients_of_the_plain_ones() -> None:
-    from trainer.res2net import HalfInstanceNorm
+    from trainer.backbones import HalfInstanceNorm
 
     layer = HalfInstanceNorm(8).double()
     maps = torch.randn(4, 8, 6, 5).double().contiguous(memory_format=torch.channels_last).requires_grad_()
