@@ -308,6 +308,66 @@ class DaemonStalled(_Daemon, frozen=True, kw_only=True):
     """Frames lost with the call."""
 
 
+class DaemonOverloaded(_Daemon, frozen=True, kw_only=True):
+    """There is more to do than the machine can bear: cameras give fewer frames than they should, until `recovered`."""
+
+    type = "daemon.overloaded.v1"
+    wanted_fps: float
+    """Frames per second of all cameras, each at its `max_fps` at most."""
+    used_fps: float
+    """Frames per second that went through the detector."""
+    slowest: CameraId
+    """The camera that gets the smallest part of its frames."""
+    least: float
+    """Used of wanted on that camera, 0 to 1."""
+    most: float
+    """The same on the camera that gets the largest part."""
+
+
+class DaemonRecovered(_Daemon, frozen=True, kw_only=True):
+    """All cameras give the frames that they should again."""
+
+    type = "daemon.recovered.v1"
+    after_s: float
+    """Since `overloaded`."""
+
+
+class _Worker(_Event, frozen=True, kw_only=True):
+    worker: int
+    """Counted from 1."""
+    changed_at: float
+    cameras: tuple[CameraId, ...]
+    """Its own."""
+
+    @property
+    def at(self) -> float:
+        return self.changed_at
+
+    @property
+    def subject(self) -> str:
+        return f"worker-{self.worker}"
+
+
+class WorkerUp(_Worker, frozen=True, kw_only=True):
+    """A process that perceives has loaded its networks and opens its cameras."""
+
+    type = "worker.up.v1"
+    starts: int
+    """How often this one was started in this run of the daemon."""
+
+
+class WorkerDown(_Worker, frozen=True, kw_only=True):
+    """A process that perceives was lost; it is started again, and the others go on."""
+
+    type = "worker.down.v1"
+    cause: Literal["crashed", "stuck", "failed"]
+    """Stuck: hung and was ended; failed: said why it cannot go on."""
+    reason: str
+    """For people."""
+    again_in_s: float
+    """Until it is started again."""
+
+
 Event = (
     IdentityEntered
     | IdentitySeen
@@ -326,6 +386,10 @@ Event = (
     | DaemonHeartbeat
     | DaemonDropped
     | DaemonStalled
+    | DaemonOverloaded
+    | DaemonRecovered
+    | WorkerUp
+    | WorkerDown
 )
 EVENT_TYPES: tuple[type[Event], ...] = (
     IdentityEntered,
@@ -345,4 +409,8 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     DaemonHeartbeat,
     DaemonDropped,
     DaemonStalled,
+    DaemonOverloaded,
+    DaemonRecovered,
+    WorkerUp,
+    WorkerDown,
 )
