@@ -11,7 +11,7 @@ camera's shift has moved, rows are made anew little by little, so that no single
 Letters: s rows in use, m views of a person, t queries, d dimensions.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -41,6 +41,30 @@ class Exemplar(msgspec.Struct, frozen=True):
     """Serial of the track it came from."""
 
 
+class StaleRow(msgspec.Struct, frozen=True):
+    """A row that waits to be made anew, as it is meanwhile: it hangs on when it was made."""
+
+    person: int
+    vector: bytes
+    """(d,) float32."""
+    square: float
+    views: list[tuple[bytes, float] | None]
+    """The templates kept of its views, in their order; none for one that is made when it is asked for."""
+
+
+class GalleryState(msgspec.Struct, frozen=True):
+    """Where everybody stands in the matrix: with the views, what makes a restored gallery answer bit by bit alike."""
+
+    rows: dict[int, int]
+    """Row by person, in the order in which they came."""
+    free: list[int]
+    used: int
+    applied: dict[str, bytes]
+    """The shift (d,) float32 in use, by camera."""
+    stale: list[StaleRow]
+    """In the order in which they wait."""
+
+
 class _View:
     """One track's part in a person."""
 
@@ -50,6 +74,14 @@ class _View:
         self.raw, self.weight, self.camera, self.source = raw, weight, camera, source
         self.template: Template | None = None
         """Made when it is asked for; gone when what is taken off has changed."""
+
+    def exported(self) -> Exemplar:
+        """Return it as it is kept over restarts."""
+        return Exemplar(self.raw.tobytes(), self.weight, self.camera, self.source)
+
+
+FrozenViews = dict[int, tuple[_View, ...]]
+"""By person."""
 
 
 class Gallery:
@@ -198,15 +230,60 @@ class Gallery:
 
     def export(self, person: int) -> list[Exemplar]:
         """Return a person's views, raw."""
-        return [
-            Exemplar(view.raw.tobytes(), view.weight, view.camera, view.source) for view in self._views.get(person, ())
-        ]
+        return [view.exported() for view in self._views.get(person, ())]
+
+    def freeze(self) -> FrozenViews:
+        """Return everybody's views as they are now, in a moment: views are replaced, never changed."""
+        return {person: tuple(views) for person, views in self._views.items()}
 
     def load(self, person: int, exemplars: Iterable[Exemplar]) -> None:
         """Take in views as exported."""
         for exemplar in exemplars:
             raw = np.frombuffer(exemplar.vector, dtype=np.float16).astype(np.float32)
             self.put(person, raw, exemplar.quality, CameraId(exemplar.camera), exemplar.source)
+
+    def state(self) -> GalleryState:
+        """Return where everybody stands; the views are `export`'s."""
+        return GalleryState(
+            rows=dict(self._row),
+            free=list(self._free),
+            used=self._used,
+            applied={str(camera): shift.tobytes() for camera, shift in self._applied.items()},
+            stale=[self._stale_row(person) for person in self._stale if person in self._row],
+        )
+
+    def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], centring: Centring) -> None:
+        """Take in everybody at the place that each had."""
+        self._centring, self.floor = centring, centring.floor
+        self._applied = {CameraId(c): np.frombuffer(s, dtype=np.float32).copy() for c, s in state.applied.items()}
+        stale = {row.person: row for row in state.stale}
+        dim = next((len(e.vector) // 2 for views in exemplars.values() for e in views), 0)
+        self._used = state.used
+        self._matrix = np.zeros((0, dim), dtype=np.float32)
+        while len(self._person) < self._used:
+            self._grow()
+        for person, row in state.rows.items():
+            self._row[person], self._person[row] = row, person
+            self._views[person] = [
+                _View(np.frombuffer(e.vector, dtype=np.float16), e.quality, CameraId(e.camera), e.source)
+                for e in exemplars[person]
+            ]
+            if person in stale:
+                self._matrix[row] = np.frombuffer(stale[person].vector, dtype=np.float32)
+                self._square[row] = stale[person].square
+                for view, kept in zip(self._views[person], stale[person].views, strict=True):
+                    view.template = kept and Template(np.frombuffer(kept[0], dtype=np.float32), kept[1])
+            else:
+                self._renew(person)
+        self._free, self._stale = list(state.free), list(stale)
+
+    def _stale_row(self, person: int) -> StaleRow:
+        row = self._row[person]
+        made = [
+            None if view.template is None else (view.template.vector.tobytes(), view.template.square)
+            for view in self._views[person]
+        ]
+        return StaleRow(person, self._matrix[row].tobytes(), float(self._square[row]), made)
 
     def move(self, centring: Centring) -> None:
         """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""

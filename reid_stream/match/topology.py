@@ -84,6 +84,10 @@ class TopologyState(msgspec.Struct):
     links: dict[str, Link]
     """By `from->to`."""
     edges: tuple[float, ...] = EDGES
+    away: dict[str, tuple[float, float]] = {}
+    """Matches and others, by the camera of the earlier stay: the sums of the links, as they were rounded."""
+    pool: tuple[list[list[float]], list[list[float]]] | None = None
+    """Matches and others (2, BINS) of all links together, the same."""
 
 
 class _Counts:
@@ -210,6 +214,8 @@ class Topology:
         return TopologyState(
             self._at,
             {f"{a}->{b}": Link(c.same.tolist(), c.other.tolist()) for (a, b), c in self._links.items()},
+            away={str(a): (float(c.same), float(c.other)) for a, c in self._away.items()},
+            pool=(self._pool.same.tolist(), self._pool.other.tolist()),
         )
 
     def restore(self, state: TopologyState) -> None:
@@ -223,6 +229,11 @@ class Topology:
             for place, (same, other) in enumerate(zip(link.same, link.other, strict=True)):
                 self._count(a, b, place, same, is_same=True)
                 self._count(a, b, place, other, is_same=False)
+        for name, (same, other) in state.away.items():
+            away = self._away.setdefault(CameraId(name), _Counts(()))
+            away.same, away.other = np.asarray(same), np.asarray(other)
+        if state.pool is not None:
+            self._pool.same, self._pool.other = (np.asarray(counts) for counts in state.pool)
 
     def _count(self, a: CameraId, b: CameraId, place: int, weight: float = 1.0, *, is_same: bool) -> None:
         link = self._links.setdefault((a, b), _Counts())
