@@ -11,7 +11,7 @@ applied before.
 """
 
 import re
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -125,6 +125,15 @@ class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
 
 
 Instruction = MergePeople | SplitTracks | NamePerson | ErasePerson | Undo | Erased
+Verb = Literal["merge", "split", "name", "erase", "undo"]
+VERBS: dict[type[Instruction], Verb] = {
+    MergePeople: "merge",
+    SplitTracks: "split",
+    NamePerson: "name",
+    ErasePerson: "erase",
+    Undo: "undo",
+}
+"""What people can say, as answers name it."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Instruction] = msgspec.json.Decoder(Instruction)

@@ -6,7 +6,7 @@ its best, and that is the optimum. Only the rows that contend go to an integer p
 relaxation is tight for one camera: there it is the assignment problem.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -77,3 +77,24 @@ def _optimum(
             if value > 0.5:
                 answer[row] = column
     return answer
+
+
+def grouped(
+    rows: Iterable[int], conflict: Callable[[int, int], bool], alike: Callable[[int, int], float], asked: float
+) -> list[list[int]]:
+    """Put rows that are alike by more than `asked` on average into groups, in their order, conflicts apart."""
+    groups: list[list[int]] = []
+    for row in rows:
+        best: list[int] | None = None
+        most = asked
+        for group in groups:
+            if any(conflict(row, other) for other in group):
+                continue
+            evidence = sum(alike(row, other) for other in group) / len(group)
+            if evidence > most:
+                best, most = group, evidence
+        if best is None:
+            groups.append([row])
+        else:
+            best.append(row)
+    return groups

@@ -108,7 +108,7 @@ class Candidates:
                 person=number,
                 margin=total - asked,
                 evidence=total,
-                similarity=self._similarity(unknown.template, number),
+                similarity=self.similarity(unknown.template, number),
                 probability=odds[number] / whole if is_calibrated else None,
             )
             for number, total in totals.items()
@@ -116,7 +116,8 @@ class Candidates:
         ]
         return sorted(found, key=lambda candidate: (-candidate.margin, candidate.person))
 
-    def _similarity(self, template: Template, person: int) -> float:
+    def similarity(self, template: Template, person: int) -> float:
+        """Return the cosine of a template to a person's, on the scale of raw vectors."""
         other = self._gallery.template(person)
         assert other is not None, "a candidate has a template"
         cosine = self._judge.similarity(template, other)

@@ -61,16 +61,17 @@ class Corrections:
     ) -> None:
         self._people, self._gallery, self._tracks = people, gallery, tracks
         self._candidates, self._name = candidates, name
-        self._turn: list[int] = []
+        self.turn: list[int] = []
+        """People of the recent past who are still to be looked at, the next one last."""
 
     def review(self, touched: Iterable[int], now: float, out: list[Decision]) -> None:
         """Look at people whose views just changed, and at some of the latest seen."""
         numbers = dict.fromkeys(touched)
-        if not self._turn:
+        if not self.turn:
             recent = islice(self._people.recent(), 4096)
-            self._turn = [person.number for person in recent if now - person.heard_at <= RECENT_S]
-        for _ in range(min(REVIEWS, len(self._turn))):
-            numbers[self._turn.pop()] = None
+            self.turn = [person.number for person in recent if now - person.heard_at <= RECENT_S]
+        for _ in range(min(REVIEWS, len(self.turn))):
+            numbers[self.turn.pop()] = None
         for number in numbers:
             if number in self._people:
                 self._part(self._people[number], out)
@@ -92,6 +93,8 @@ class Corrections:
         loser = min((a, b), key=lambda track: (fits[track.serial], -track.bound_at, -track.serial))
         if fits[a.serial] == fits[b.serial]:
             loser = max((a, b), key=lambda track: (track.bound_at, track.serial))
+        if a.stay.held != b.stay.held:
+            loser = b if a.stay.held else a
         self._loosen(loser.stay, person)
         loser.split_from = person.number if loser.split_from is None else loser.split_from
         loser.person = loser.similarity = loser.probability = None
@@ -123,7 +126,7 @@ class Corrections:
         sources = set(self._gallery.sources(person.number))
         doubts = []
         for stay in person.stays:
-            if len(sources) < 2 or stay.serial not in sources or stay.moves >= _MOVES:
+            if len(sources) < 2 or stay.serial not in sources or stay.moves >= _MOVES or stay.held:
                 continue
             fit = self._fit(person, stay)
             if fit < self._candidates.asked + SURE:
@@ -156,7 +159,7 @@ class Corrections:
             return
         halves = self._halves(person, sources)
         rest, loose = sorted(halves, key=lambda half: (-len(half), min(half)))
-        if any(stays[source].moves >= _MOVES for source in loose):
+        if any(stays[source].moves >= _MOVES or stays[source].held for source in loose):
             return
         leaving = [stay for stay in person.stays if stay.serial in loose]
         a = self._gallery.part(person.number, rest)
@@ -193,6 +196,16 @@ class Corrections:
 
     def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None, out: list[Decision]) -> None:
         """Move stays with their views to another person, and tell."""
+        self.hand_over(stays, person, into, best)
+        out.append(self.split(person, into, stays))
+
+    def similarity(self, a: Person, b: Person) -> float:
+        """Return the cosine of two people's templates; 0 where one has no view."""
+        template = self._gallery.template(a.number)
+        return self._candidates.similarity(template, b.number) if template and b.number in self._gallery else 0.0
+
+    def hand_over(self, stays: Sequence[Stay], person: Person, into: int, best: Candidate | None) -> None:
+        """Move stays with their views to another person."""
         heir = self._people[into]
         for stay in stays:
             track = self._tracks.get(stay.serial)
@@ -214,7 +227,6 @@ class Corrections:
                 track.similarity = best.similarity if best is not None else None
                 track.probability = best.probability if best is not None else None
         person.revision += 1
-        out.append(self.split(person, into, stays))
 
     def split(self, person: Person, into: int, stays: Sequence[Stay]) -> Split:
         """Return the news that stays are no longer `person`'s."""
@@ -251,5 +263,6 @@ class Corrections:
                 similarity=found.similarity,
                 probability=found.probability,
                 at=into.stays[-1].last_at,
+                label=into.label,
             )
         )

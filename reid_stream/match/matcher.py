@@ -14,22 +14,25 @@ never silence.
 
 from collections.abc import Collection, Sequence
 
-import msgspec
 import numpy as np
 
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Match as MatchSettings
 from reid_stream.config import Topology as TopologySettings
-from reid_stream.match.assignment import assign
+from reid_stream.instructions import Instruction
+from reid_stream.match.assignment import assign, grouped
 from reid_stream.match.cameras import CameraShifts, shifted
 from reid_stream.match.candidates import Candidate, Candidates, Unknown
+from reid_stream.match.capture import Capture, join
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.evidence import Judge, Redundancy
 from reid_stream.match.gallery import Gallery
+from reid_stream.match.instructed import Instructed
 from reid_stream.match.intake import Intake
 from reid_stream.match.newcomers import Newcomers
 from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
+from reid_stream.match.said import Said
 from reid_stream.match.state import State
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklet import MAX_PENDING, Stay, Tracklet
@@ -107,6 +110,9 @@ class Matcher:
         self._redundancy = state.redundancy if state is not None else Redundancy()
         self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
         self._corrections = Corrections(self._people, self._gallery, self._tracks, self._candidates, self._name)
+        self.said = state.said if state is not None else Said()
+        """What people told."""
+        self._instructed = Instructed(site, self._people, self._tracks, self._corrections, self._retire, self.said)
         if state is not None:
             self._restore(state)
 
@@ -146,38 +152,58 @@ class Matcher:
             self._retire(person, "expired", now, out)
         return out
 
+    def instruct(self, instruction: Instruction, now: float) -> list[Decision]:
+        """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
+        return self._instructed.take(instruction, now)
+
     def state(self) -> State:
         """Return everything the matcher knows; the value shares nothing with it."""
+        return join(self.capture().parts())
+
+    def capture(self) -> Capture:
+        """Note everything the matcher knows, to be written down while it goes on."""
         people = self._people.all()
         state = State(
             model=self._model,
             next_number=self._people.next_number,
             next_serial=self._tracks.next_serial,
             people=people,
-            exemplars={person.number: self._gallery.export(person.number) for person in people},
+            exemplars={},
             tracks=list(self._tracks),
             cameras=self._cameras.state(),
             topology=self.topology.state(),
             newcomers=self._newcomers,
             redundancy=self._redundancy,
+            said=self.said,
+            gallery=self._gallery.state(),
+            recent=self._people.seen_order(),
+            turn=self._corrections.turn,
+            instants=self._tracks.instants(),
         )
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
+        return Capture(state, self._gallery.freeze())
 
     def _restore(self, state: State) -> None:
         self._people.next_number = max(state.next_number, self._people.next_number)
         self._tracks.next_serial = state.next_serial
         self.topology.restore(state.topology)
         if state.model != self._model:
+            self.said.done.clear()
             return
         self._cameras.restore(state.cameras)
-        self._gallery.move(self._cameras.centring())
+        if state.gallery is not None:
+            self._gallery.restore(state.gallery, state.exemplars, self._cameras.centring())
+        else:
+            self._gallery.move(self._cameras.centring())
         stays: dict[int, Stay] = {}
         for person in state.people:
-            self._people.put(person, state.exemplars.get(person.number, []))
+            self._people.put(person, [] if state.gallery is not None else state.exemplars.get(person.number, []))
             stays.update((stay.serial, stay) for stay in person.stays)
         for tracklet in state.tracks:
             tracklet.stay = stays.get(tracklet.serial, tracklet.stay)  # one stay, which its person holds, too
             self._tracks.put(tracklet)
+        self._people.order(state.recent)
+        self._corrections.turn = list(state.turn)
+        self._tracks.recall(state.instants)
         lengths = (len(e.vector) // 2 for known in state.exemplars.values() for e in known)
         self._intake.dim = next(lengths, self._intake.dim)
 
@@ -251,21 +277,12 @@ class Matcher:
         self, left: list[int], waiting: list[Tracklet], unknowns: list[Unknown], now: float, out: list[Decision]
     ) -> None:
         """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
-        groups: list[list[int]] = []
-        for row in left:
-            best: list[int] | None = None
-            most = self._candidates.asked
-            for group in groups:
-                if any(self._conflict(waiting, row, other) for other in group):
-                    continue
-                alike = sum(self._candidates.together(unknowns[row], unknowns[o]) for o in group) / len(group)
-                if alike > most:
-                    best, most = group, alike
-            if best is None:
-                groups.append([row])
-            else:
-                best.append(row)
-        for group in groups:
+        for group in grouped(
+            left,
+            conflict=lambda a, b: self._conflict(waiting, a, b),
+            alike=lambda a, b: self._candidates.together(unknowns[a], unknowns[b]),
+            asked=self._candidates.asked,
+        ):
             self._found([waiting[row] for row in group], now, out)
 
     def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
@@ -308,11 +325,8 @@ class Matcher:
     def _touched(self, fresh: dict[int, None]) -> list[int]:
         """Return the people to be looked at anew, since one of their tracks has changed enough."""
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
-        return [
-            track.person
-            for track in tracks
-            if track.person is not None and (track.num_vectors in _LOOKS or track.num_vectors % _LOOKS[-1] == 0)
-        ]
+        due = [track for track in tracks if track.num_vectors in _LOOKS or track.num_vectors % _LOOKS[-1] == 0]
+        return [track.person for track in due if track.person is not None]
 
     def _tell(self, seen: Observation, out: list[Decision]) -> None:
         tracklet = self._tracks.find(seen)

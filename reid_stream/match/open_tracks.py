@@ -1,6 +1,6 @@
 """The tracks that are open on all cameras, and which of them were seen side by side (pure)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -13,6 +13,9 @@ _LINGER_S = 10.0
 _SILENT_S = 60.0
 """Tracks whose camera fell silent without ending them are closed after so long."""
 
+Instant = tuple[float, dict[int, Box]]
+"""When, and the boxes seen then by serial."""
+
 
 class OpenTracks:
     """Open tracks by serial."""
@@ -20,7 +23,7 @@ class OpenTracks:
     def __init__(self) -> None:
         self._tracks: dict[int, Tracklet] = {}
         self._serials: dict[Key, int] = {}
-        self._instant: dict[CameraId, tuple[float, dict[int, Box]]] = {}
+        self._instant: dict[CameraId, Instant] = {}
         self.next_serial = 1
 
     def __iter__(self) -> Iterator[Tracklet]:
@@ -40,6 +43,14 @@ class OpenTracks:
         """Take in a track as known from elsewhere."""
         self._tracks[tracklet.serial] = tracklet
         self._serials[tracklet.stay.key] = tracklet.serial
+
+    def instants(self) -> dict[str, Instant]:
+        """Return who was last seen at once, by camera."""
+        return {str(camera): (at, dict(boxes)) for camera, (at, boxes) in self._instant.items()}
+
+    def recall(self, instants: Mapping[str, Instant]) -> None:
+        """Go on from earlier `instants`."""
+        self._instant = {CameraId(camera): (at, dict(boxes)) for camera, (at, boxes) in instants.items()}
 
     def find(self, seen: Observation | TrackEnded) -> Tracklet | None:
         """Return the track of a record, if it is open."""
@@ -73,7 +84,9 @@ class OpenTracks:
         new = []
         for serial, box in boxes.items():
             other = self._tracks.get(serial)
-            if other is None or other is tracklet or serial in tracklet.stay.apart or not are_apart(seen.box, box):
+            if other is None or other is tracklet or serial in tracklet.stay.apart | tracklet.stay.twins:
+                continue
+            if not are_apart(seen.box, box):
                 continue
             tracklet.stay.apart.add(serial)
             other.stay.apart.add(tracklet.serial)

@@ -8,7 +8,7 @@ when a stay is so old that it is dropped does it become a fact about persons.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Literal
 
@@ -44,6 +44,10 @@ class Person(msgspec.Struct):
     """Its tracks, oldest first, over or not."""
     heard_at: float = 0.0
     """`now` of the update that last brought something of it; clocks of cameras play no part. 0: as `last_at`."""
+    barred: set[int] = set()
+    """People whom a person said it is not."""
+    label: str = ""
+    """What people call it."""
 
     def before(self, stay: Stay) -> Stay | None:
         """Return its latest stay that began earlier than another."""
@@ -115,6 +119,17 @@ class People:
         if len(person.stays) > _STAYS:
             self._drop(person, min(person.stays, key=lambda old: (old.serial in person.tracks, old.last_at)))
 
+    def seen_order(self) -> list[int]:
+        """Return everybody's number, the latest seen last."""
+        return list(self._recent)
+
+    def order(self, numbers: Iterable[int]) -> None:
+        """Make these, the latest seen last, the order in which people were seen; who is not named was seen before."""
+        for number in numbers:
+            if number in self._people:
+                self._recent.pop(number)
+                self._recent[number] = None
+
     def take(self, stay: Stay, number: int) -> None:
         """Take a stay from a person, with its view."""
         person = self._people[number]
@@ -132,13 +147,23 @@ class People:
         """Return whose a stay is."""
         return self._owner.get(serial)
 
+    def stay(self, serial: int) -> Stay | None:
+        """Return somebody's stay."""
+        number = self._owner.get(serial)
+        if number is None:
+            return None
+        return next((stay for stay in self._people[number].stays if stay.serial == serial), None)
+
     def beside(self, stay: Stay) -> set[int]:
-        """Return the people that were seen beside a stay."""
-        return {number for serial in stay.apart if (number := self._owner.get(serial)) is not None}
+        """Return the people that a stay cannot be of: seen beside it, or said not to be."""
+        return self._owners(stay.apart) | self._owners(stay.barred)
+
+    def _owners(self, serials: Iterable[int]) -> set[int]:
+        return {number for serial in serials if (number := self._owner.get(serial)) is not None}
 
     def apart(self, person: Person) -> set[int]:
-        """Return the people that were seen beside a person."""
-        found = set(person.apart)
+        """Return the people that a person cannot be."""
+        found = person.apart | person.barred
         for stay in person.stays:
             found |= self.beside(stay)
         return found
@@ -157,6 +182,9 @@ class People:
         self.gallery.merge(gone.number, into.number)
         for number in gone.apart:
             self._part(number, into.number)
+        for number in gone.barred:
+            self.bar(number, into.number)
+        into.label = into.label or gone.label
         while len(into.stays) > _STAYS:
             self._drop(into, min(into.stays, key=lambda old: (old.serial in into.tracks, old.last_at)))
         self.remove(gone, keeps_stays=True)
@@ -204,9 +232,10 @@ class People:
         self.gallery.remove(person.number)
         del self._people[person.number]
         self._recent.pop(person.number, None)
-        for number in person.apart:
+        for number in person.apart | person.barred:
             if number in self._people:
                 self._people[number].apart.discard(person.number)
+                self._people[number].barred.discard(person.number)
         if not keeps_stays:
             for stay in person.stays:
                 self._owner.pop(stay.serial, None)
@@ -216,7 +245,7 @@ class People:
         return list(islice(self.recent(), count))
 
     def _drop(self, person: Person, stay: Stay) -> None:
-        for number in self.beside(stay):
+        for number in self._owners(stay.apart):
             self._part(person.number, number)
         person.stays = [kept for kept in person.stays if kept.serial != stay.serial]
         self._owner.pop(stay.serial, None)
@@ -225,3 +254,18 @@ class People:
         if a != b and a in self._people and b in self._people:
             self._people[a].apart.add(b)
             self._people[b].apart.add(a)
+
+    def bar(self, a: int, b: int) -> None:
+        """Keep two people from ever being one, whatever they look like."""
+        if a != b and a in self._people and b in self._people:
+            self._people[a].barred.add(b)
+            self._people[b].barred.add(a)
+
+    def reconcile(self, a: Person, b: Person) -> None:
+        """Let two people be one again, whatever was said or seen of them before."""
+        for one, other in ((a, b), (b, a)):
+            one.barred.discard(other.number)
+            one.apart.discard(other.number)
+            serials = {stay.serial for stay in other.stays}
+            for stay in one.stays:
+                stay.barred -= serials

@@ -28,6 +28,12 @@ class Stay(msgspec.Struct):
     """Serials of tracks seen beside it at the same instant: somebody else."""
     moves: int = 0
     """How often it was given to another person."""
+    held: bool = False
+    """A person said whose it is: no second thoughts."""
+    barred: set[int] = set()
+    """Serials of tracks that a person said are somebody else's."""
+    twins: set[int] = set()
+    """Serials of tracks seen beside it that a person said are the same body."""
 
     @property
     def key(self) -> Key:

@@ -17,6 +17,7 @@ from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.records import (
     CameraId,
+    Confirmation,
     Decision,
     Floats,
     GlobalId,
@@ -54,7 +55,7 @@ def told(decisions: list[Decision]) -> dict[tuple[CameraId, TrackId], GlobalId]:
                 known = {key: decision.into if name == decision.gone else name for key, name in known.items()}
             case Split():
                 known.update({(camera, track): decision.into for camera, _, track in decision.tracks})
-            case _ if hasattr(decision, "observation"):
+            case Sighting() | Confirmation():
                 seen = decision.observation
                 known[seen.camera, seen.track] = decision.person
     return known
