@@ -290,6 +290,8 @@ class DaemonDropped(_Daemon, frozen=True, kw_only=True):
     """`identity.seen` and `daemon.heartbeat`, which go first."""
     operation: int
     """News of cameras and daemon, which go next."""
+    journal: int = 0
+    """Entries of the journal, which go then; no event, but missed should the daemon crash."""
     identity: int
     """All others about people, which go last."""
 

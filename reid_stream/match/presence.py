@@ -58,12 +58,46 @@ class _Visit(msgspec.Struct):
     """(run, track) -> last seen at."""
 
 
+class VisitState(msgspec.Struct, frozen=True):
+    """A visit as it is kept over restarts."""
+
+    sighting: Sighting
+    since: float
+    last_at: float
+    told_at: float
+    tracks: list[tuple[str, TrackId, float]]
+    """(run, track, last seen at)."""
+
+
 class Presence:
     """Turn decisions into events; one a site, called from one thread."""
 
-    def __init__(self, settings: PublishSettings) -> None:
+    def __init__(self, settings: PublishSettings, state: Sequence[VisitState] = ()) -> None:
+        """Begin, or go on from an earlier `state`."""
         self._settings = settings
-        self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {}
+        self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {
+            (kept.sighting.person, kept.sighting.observation.camera): _Visit(
+                kept.sighting,
+                kept.since,
+                kept.last_at,
+                kept.told_at,
+                {(run, track): at for run, track, at in kept.tracks},
+            )
+            for kept in state
+        }
+
+    def state(self) -> list[VisitState]:
+        """Return the visits under way, in the order in which they began to be told."""
+        return [
+            VisitState(
+                visit.sighting,
+                visit.since,
+                visit.last_at,
+                visit.told_at,
+                [(run, track, at) for (run, track), at in visit.tracks.items()],
+            )
+            for visit in self._visits.values()
+        ]
 
     @property
     def people(self) -> int:

@@ -12,7 +12,7 @@ the Pub/Sub channel at most once while Redis keeps its data.
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,9 +23,10 @@ from reid_stream.publish.backlog import Backlog, Item
 from reid_stream.publish.connection import cause, check, translated
 from reid_stream.publish.envelope import encode
 from reid_stream.publish.positions import NOWHERE, Position, Positions
-from reid_stream.publish.spool import Row, Spool, rank_of
+from reid_stream.publish.spool import RANKS, Row, Spool, rank_of
 from reid_stream.publish.state import numbers_key
-from reid_stream.publish.stream import Stream
+from reid_stream.publish.stream import Fence, Stream
+from reid_stream.records import CameraId, GlobalId
 
 if TYPE_CHECKING:
     import redis
@@ -71,7 +72,7 @@ class SinkCounters:
     faults: Counter[str] = field(default_factory=Counter)
     """Attempts that failed, by cause."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Lost for want of room, by rank (`liveness`, `operation`, `identity`)."""
+    """Lost for want of room, by rank (spool.py)."""
 
 
 class RedisSink:
@@ -89,6 +90,8 @@ class RedisSink:
         first_sequence: int = 0,
         keeps_numbers: bool = True,
         keep_s: float = 30.0,
+        journal: str | None = None,
+        fence: Fence | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Check that Redis serves, then start to send; what an earlier run left in the spool goes first.
@@ -100,6 +103,8 @@ class RedisSink:
             keeps_numbers: note the highest number of a global ID beside the events.
             keep_s: delivered events stay in the spool for so long, for a Redis that comes back without its latest data.
             first_sequence: not 0 where a run with the same name goes on.
+            journal: key of the stream for the entries that `publish` may be given.
+            fence: what must hold for anything to be sent.
 
         Raises:
             BrokerError: Redis does not answer, refuses us or is too old.
@@ -113,7 +118,10 @@ class RedisSink:
         self._sequence = first_sequence
         self._keep_s = keep_s
         self._clock = clock
-        self._stream = Stream(client, site, max_events=max_events, keeps_numbers=keeps_numbers)
+        self._journal = journal
+        self._stream = Stream(
+            client, site, max_events=max_events, keeps_numbers=keeps_numbers, journal=journal, fence=fence
+        )
         self._changed = threading.Condition()
         self._waiting = Backlog(spool)
         self._untold: Counter[str] = Counter()
@@ -170,16 +178,52 @@ class RedisSink:
             found: Any = self._client.get(numbers_key(self._site))
         return int(found or 0)
 
-    def publish(self, events: Sequence[Event]) -> None:
-        """Take events to send, in order; they are on disk when this returns."""
-        if not events:
+    @property
+    def sequence(self) -> int:
+        """Number of the next event of this run."""
+        return self._sequence
+
+    @property
+    def position(self) -> Position:
+        """The last position given to an event or an entry."""
+        return self._positions.last
+
+    @property
+    def sent(self) -> Position:
+        """Everything up to here is on Redis."""
+        return self._sent
+
+    def recover(self, told: Sequence[tuple[str, int, Event]], present: Mapping[CameraId, Collection[GlobalId]]) -> None:
+        """Take events (run, sequence, event) that an earlier daemon decided and did not get to Redis.
+
+        `present`: who was in view when it ended, and is so still as far as anybody knows; nothing was told before.
+        """
+        with self._changed:
+            self._stream.live.begin(present)
+            now = self._clock()
+            taken: list[Item] = []
+            for run, sequence, event in told:
+                body = encode(event, site=self._site, run=run, sequence=sequence)
+                taken.append((Row(self._positions.next(now), rank_of(event.type), event.type, body), event))
+                if run == self._run:
+                    self._sequence = max(self._sequence, sequence + 1)
+            self._take(taken)
+            self._changed.notify_all()
+
+    def publish(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:
+        """Take events to send, in order; they are on disk when this returns.
+
+        `entry`: makes the journal's entry from which the events follow, given the number of the first of them; both are
+        on disk, or neither.
+        """
+        if not events and entry is None:
             return
         with self._changed:
             # Nobody listens any more after the news that the daemon has stopped.
-            is_last = isinstance(events[-1], DaemonStopped)
+            is_last = bool(events) and isinstance(events[-1], DaemonStopped)
             if self._untold and (is_last or time.monotonic() - self._announced_at >= _ANNOUNCE_S):
                 self._announce()
-            self._keep(events)
+            self._keep(events, entry)
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
@@ -206,13 +250,18 @@ class RedisSink:
         self._client.close()
         return is_done
 
-    def _keep(self, events: Sequence[Event]) -> None:
+    def _keep(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:
         now = self._clock()
         taken: list[Item] = []
+        if entry is not None and self._journal is not None:
+            taken.append((Row.entry(self._positions.next(now), self._journal, entry(self._sequence)), None))
         for event in events:
             body = encode(event, site=self._site, run=self._run, sequence=self._sequence)
             taken.append((Row(self._positions.next(now), rank_of(event.type), event.type, body), event))
             self._sequence += 1
+        self._take(taken)
+
+    def _take(self, taken: list[Item]) -> None:
         self.counters.accepted += len(taken)
         gone = self._waiting.keep(taken)
         if gone:
@@ -226,7 +275,7 @@ class RedisSink:
         gone, self._untold = self._untold, Counter()
         self._announced_at = time.monotonic()
         reason = "the spool is full" if self._waiting.is_on_disk else "the disk is full"
-        ranks = {name: gone[name] for name in ("liveness", "operation", "identity")}
+        ranks = {name: gone[name] for name in RANKS}
         self._keep([DaemonDropped(run=self._run, told_at=self._clock(), reason=reason, **ranks)])
 
     def _send_all(self) -> None:

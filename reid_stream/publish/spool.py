@@ -15,14 +15,16 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from reid_stream.errors import ConfigError
 from reid_stream.publish.lock import FolderLock
 from reid_stream.publish.positions import NOWHERE, Position
 
-RANKS = ("liveness", "operation", "identity")
-"""What is given up first when there is no room."""
+RANKS = ("liveness", "operation", "journal", "identity")
+"""What is given up first when there is no room. An event lost is lost for all subscribers; an entry of the journal is
+missed only if a crash follows."""
+_JOURNAL = "journal:"
 _PAGE = 4096
 _SHARE = 10
 """A tenth of a rank's rows is given up at a time, so that a full disk costs a search now and then, not at each
@@ -36,9 +38,19 @@ class Row(NamedTuple):
     rank: int
     """Index in RANKS."""
     type: str
-    """The CloudEvents type."""
+    """The CloudEvents type; of an entry of the journal `journal:` and the key of the stream that it goes to."""
     body: bytes
-    """CloudEvents JSON."""
+    """CloudEvents JSON, or an entry as `journal.entry` writes it."""
+
+    @property
+    def journal(self) -> str | None:
+        """The key of the journal that it is an entry of; none for an event."""
+        return self.type.removeprefix(_JOURNAL) if self.type.startswith(_JOURNAL) else None
+
+    @classmethod
+    def entry(cls, position: Position, key: str, body: bytes) -> Self:
+        """Make an entry of the journal `key`."""
+        return cls(position, RANKS.index("journal"), _JOURNAL + key, body)
 
 
 def rank_of(kind: str) -> int:
@@ -46,7 +58,8 @@ def rank_of(kind: str) -> int:
     if ".seen." in kind or ".heartbeat." in kind or kind.startswith(("seen.", "heartbeat.")):
         return 0
     # The news that some were given up is worth as much as they.
-    return 2 if any(name in kind for name in ("identity.", "instruction.", "daemon.dropped.")) else 1
+    is_precious = any(name in kind for name in ("identity.", "instruction.", "daemon.dropped."))
+    return RANKS.index("identity" if is_precious else "operation")
 
 
 class SpoolFullError(Exception):
@@ -142,6 +155,14 @@ class Spool:
                 (position.key, limit),
             ).fetchall()
         return [Row(Position.from_key(key), rank, kind, body) for key, rank, kind, body in found]
+
+    def entries(self, key: str) -> list[bytes]:
+        """Read all entries of the journal `key` that are still known, in order."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT body FROM waiting WHERE type = ? ORDER BY position", (_JOURNAL + key,)
+            ).fetchall()
+        return [body for (body,) in found]
 
     def waiting(self) -> int:
         """Count the rows that are not delivered."""

@@ -11,7 +11,7 @@ that a reader never sees the one without the other.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from reid_stream.events import (
     DaemonStarted,
@@ -31,7 +31,7 @@ from reid_stream.events import (
 from reid_stream.records import CameraId, GlobalId
 
 _NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
-Command = tuple[str | float, ...]
+Command = tuple[str | float | bytes, ...]
 """A Redis command and its arguments."""
 
 MERGED_KEPT_S = 86_400
@@ -59,6 +59,11 @@ def numbers_key(site: str) -> str:
     return f"reid:{site}:state:numbers"
 
 
+def instructions_key(site: str) -> str:
+    """Name of the stream of what people told the daemon."""
+    return f"reid:{site}:instructions"
+
+
 def answered_key(site: str) -> str:
     """Name of the place of the last instruction that was answered; the next daemon reads on behind it."""
     return f"reid:{site}:state:instructions"
@@ -72,7 +77,12 @@ class LiveState:
         self._site = site
         self._highest = 0 if keeps_numbers else None
         self._present: dict[CameraId, set[GlobalId]] = {}
+        self._staying: dict[CameraId, tuple[GlobalId, ...]] = {}
         self._next, self._next_highest = self._present, self._highest
+
+    def begin(self, present: Mapping[CameraId, Collection[GlobalId]]) -> None:
+        """Go on with the people who were in view when an earlier daemon ended, and did not leave meanwhile."""
+        self._staying = {camera: tuple(sorted(people)) for camera, people in present.items()}
 
     def commands(self, events: Sequence[Event]) -> list[Command]:
         """Give the commands that bring the keys from before `events` to after them, however events are put together.
@@ -151,6 +161,8 @@ class LiveState:
             case DaemonStarted():
                 for camera in event.cameras:
                     self._empty(camera, batch)
+                    for person in self._staying.get(camera, ()):
+                        self._move(person, camera, True, batch)
             case DaemonStopped():
                 for camera in tuple(self._next):
                     self._empty(camera, batch)

@@ -1,7 +1,7 @@
 """The stream of a site: batches added in one transaction with the channel and the live keys, each event once."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -10,7 +10,7 @@ from reid_stream.publish.backlog import Item
 from reid_stream.publish.envelope import Unknown, decode
 from reid_stream.publish.positions import NOWHERE, Position
 from reid_stream.publish.spool import Row
-from reid_stream.publish.state import LiveState, stream_key
+from reid_stream.publish.state import Command, LiveState, stream_key
 
 if TYPE_CHECKING:
     import redis
@@ -18,45 +18,76 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+class Fence(Protocol):
+    """What must hold at the very moment of a transaction: that the site is ours."""
+
+    key: str
+    """Nobody may have changed it between `holds` and the transaction."""
+
+    def holds(self, value: bytes | None) -> None:
+        """Look at the key's value.
+
+        Raises:
+            Exception: nothing may be sent.
+        """
+        ...
+
+
 class Stream:
     """Commands to Redis; every method raises the library's errors, and none repeats a command."""
 
-    def __init__(self, client: "redis.Redis", site: str, *, max_events: int, keeps_numbers: bool) -> None:
+    def __init__(
+        self,
+        client: "redis.Redis",
+        site: str,
+        *,
+        max_events: int,
+        keeps_numbers: bool,
+        journal: str | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """`journal`: key of the stream that entries go to, beside the events."""
         self.key = stream_key(site)
+        self.live = LiveState(site, keeps_numbers=keeps_numbers)
         self._client = client
         self._max_events = max_events
-        self._live = LiveState(site, keeps_numbers=keeps_numbers)
+        self._keys = (self.key,) if journal is None else (self.key, journal)
+        self._fence = fence
 
     def end(self) -> Position:
-        """Give the highest position the stream ever had, trimmed entries included."""
+        """Give the highest position the stream or the journal ever had, trimmed entries included."""
         import redis
 
-        try:
-            answer = self._client.xinfo_stream(self.key)
-        except redis.exceptions.ResponseError as error:
-            if "no such key" in str(error):
-                return NOWHERE
-            raise
-        return Position.parse(answer["last-generated-id"].decode())
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._keys:
+            pipeline.xinfo_stream(key)
+        ends = [NOWHERE]
+        for answer in pipeline.execute(raise_on_error=False):
+            if not isinstance(answer, Exception):
+                ends.append(Position.parse(answer["last-generated-id"].decode()))
+            elif not isinstance(answer, redis.exceptions.ResponseError) or "no such key" not in str(answer):
+                raise answer
+        return max(ends)
 
     def stored(self, rows: Sequence[Row]) -> frozenset[Position]:
         """Look which of the rows the stream has, with the same body."""
         if not rows:
             return frozenset()
-        bodies = {str(row.position).encode(): row for row in rows}
-        found = self._client.execute_command(  # type: ignore[no-untyped-call]
-            "XRANGE", self.key, str(rows[0].position), str(rows[-1].position), "COUNT", len(rows) * 4
-        )
         stored = set()
-        for entry, fields in found or ():
-            row = bodies.get(entry)
-            if row is not None and _field(fields, b"event") == row.body:
-                stored.add(row.position)
+        for key in dict.fromkeys(row.journal or self.key for row in rows):
+            bodies = {str(row.position).encode(): row for row in rows if (row.journal or self.key) == key}
+            found = self._client.execute_command(  # type: ignore[no-untyped-call]
+                "XRANGE", key, str(rows[0].position), str(rows[-1].position), "COUNT", len(rows) * 4
+            )
+            for place, fields in found or ():
+                row = bodies.get(place)
+                if row is not None and _field(fields, b"event" if row.journal is None else b"entry") == row.body:
+                    stored.add(row.position)
         return frozenset(stored)
 
     def follow(self, batch: Sequence[Item]) -> None:
         """Note a batch that is stored already: its transaction had the channel and the live keys, too."""
-        self._live.follow(_events(batch))
+        self.live.follow(_events(batch))
 
     def add(self, batch: Sequence[Item]) -> tuple[list[Item], int]:
         """Send one transaction; return what Redis refused because another writer has passed it.
@@ -65,15 +96,18 @@ class Stream:
         """
         import redis
 
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline: Any = self._client.pipeline(transaction=True)
+        if self._fence is not None:
+            pipeline.watch(self._fence.key)
+            self._fence.holds(pipeline.get(self._fence.key))
+            pipeline.multi()
         for row, _ in batch:
-            limit = ("MAXLEN", "~", self._max_events)
-            fields = ("type", row.type, "event", row.body)
-            pipeline.execute_command("XADD", self.key, *limit, str(row.position), *fields)  # type: ignore[no-untyped-call]
+            pipeline.execute_command(*self._addition(row))
         for row, _ in batch:
-            pipeline.execute_command("PUBLISH", self.key, row.body)  # type: ignore[no-untyped-call]
-        for command in self._live.commands(_events(batch)):
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            if row.journal is None:
+                pipeline.execute_command("PUBLISH", self.key, row.body)
+        for command in self.live.commands(_events(batch)):
+            pipeline.execute_command(*command)
         answers: list[Any] = pipeline.execute(raise_on_error=False)
         faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
         refused = []
@@ -84,13 +118,19 @@ class Stream:
                 faults.append(answer)
         if faults:
             raise faults[0]
-        self._live.done()
+        self.live.done()
         stored = self.stored([row for row, _ in refused])
         return [item for item in refused if item[0].position not in stored], len(stored)
 
+    def _addition(self, row: Row) -> Command:
+        if row.journal is not None:
+            return "XADD", row.journal, str(row.position), "entry", row.body
+        limit = ("MAXLEN", "~", self._max_events)
+        return "XADD", self.key, *limit, str(row.position), "type", row.type, "event", row.body
+
 
 def _events(batch: Sequence[Item]) -> list[Event]:
-    return [event for item in batch if (event := _event(*item)) is not None]
+    return [event for item in batch if item[0].journal is None and (event := _event(*item)) is not None]
 
 
 def _event(row: Row, event: Event | None) -> Event | None:
