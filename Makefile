@@ -20,7 +20,7 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Whatever environment is active is left alone.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test check fix bench worlds simulate score setup requirements docs clean
+.PHONY: demo test check fix bench peers worlds simulate score setup requirements docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.demo
@@ -41,6 +41,11 @@ fix: $(DEV)/.ready
 
 bench: $(DEV)/.ready
 	$(DEV)/bin/reid-stream bench pipeline $(ARGS)
+
+# Others' programs on the same clips; their environment, about 6 GB, is their own.
+PEERS := .venv-peers
+peers: $(DEV)/.ready $(PEERS)/.ready
+	$(DEV)/bin/reid-stream bench peers --python $(PEERS)/bin/python $(ARGS)
 
 worlds: $(DEV)/.ready
 	$(DEV)/bin/python -m trainer.worlds $(ARGS)
@@ -79,10 +84,12 @@ requirements: $(UV)
 	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate \
 		--extra headless -o requirements/base.txt >/dev/null
 	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate -c requirements/base.txt \
-		--extra headless --extra dev --extra train --extra eval -o requirements/dev.txt >/dev/null
+		--extra headless --extra dev --extra train --extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
+	$(UV) pip compile requirements/peers.in --universal --upgrade --quiet --no-header --no-annotate \
+		-o requirements/peers.txt >/dev/null
 
 clean:
-	rm -rf .demo $(BASE) $(DEV) .venv-uv
+	rm -rf .demo $(BASE) $(DEV) $(PEERS) .venv-uv
 
 $(UV):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
@@ -104,4 +111,10 @@ $(DEV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DEV)
 	$(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
 	@$(UV) pip install --quiet --python $(DEV)/bin/python --no-deps --editable .
+	@touch $@
+
+$(PEERS)/.ready: requirements/peers.txt | $(UV)
+	@echo "setup: ultralytics and BoxMOT, about 6 GB below $(PEERS)"
+	@test -x $(PEERS)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(PEERS)
+	$(UV) pip sync --python $(PEERS)/bin/python requirements/peers.txt
 	@touch $@

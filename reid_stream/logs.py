@@ -6,11 +6,12 @@ passwords of cams.yaml and everything between `://` and `@` are taken out of it 
 
 import contextlib
 import json
+import logging
 import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -110,3 +111,14 @@ class _Stderr:
         print(message, file=sys.stderr, flush=True)  # noqa: T201 (this is where log lines end)
 
     debug = info = warning = error = critical = log = msg
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the daemon's log lines out of a drill's or a benchmark's table."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

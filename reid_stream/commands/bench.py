@@ -16,18 +16,38 @@ def pipeline(
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Footage per camera.")] = 30.0,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
+    people: Annotated[
+        int | None,
+        typer.Option(min=0, help="So many people in every picture, whoever is there. Default: those of the clip."),
+    ] = None,
+    find_max: Annotated[
+        bool, typer.Option("--find-max", help="Find the most cameras that are held live at --max-fps, instead.")
+    ] = False,
     detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
-    import os
-
     from reid_stream.bench.pipeline import measure, show
-    from reid_stream.demo import footage
 
+    clips = clip or [_clip()]
+    if find_max:
+        from reid_stream.bench import live
+
+        if people is not None:
+            raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
+
+        def holds(cameras: int) -> live.Load:
+            typer.echo(f"{cameras} cameras", err=True)
+            return live.hold(clips, cameras, max_fps, seconds, detector=detector, embedder=embedder)
+
+        loads = live.find_max(holds, cameras)
+        live.show(loads)
+        _write(loads, json)
+        return
     figures = measure(
-        clips=clip or [footage(os.environ, lambda text: typer.echo(text, err=True))],
+        clips=clips,
+        people=people,
         cameras=cameras,
         seconds=seconds,
         max_fps=max_fps,
@@ -133,6 +153,86 @@ def soak(
     _write(found, json)
     if plot is not None:
         soaks.plot(found, plot)
+
+
+@app.command()
+def decode(
+    clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
+    frames: Annotated[int, typer.Option(min=10, help="How many.")] = 600,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Decode a file as the daemon does, against FFmpeg alone."""
+    from reid_stream.bench import stages
+
+    found = [stages.decode(clip or _clip(), frames)]
+    stages.show(found)
+    _write(found, json)
+
+
+@app.command()
+def detector(
+    clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Pictures a call. Default: 1, 4, 8.")] = None,
+    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 40,
+    bundle: Annotated[str, typer.Option(help="Detector's bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Find people in frames, against the network alone."""
+    from reid_stream.bench import stages
+
+    found = [stages.detector(clip or _clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
+    stages.show(found)
+    _write(found, json)
+
+
+@app.command()
+def embedder(
+    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Crops a call. Default: 1, 8, 16.")] = None,
+    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 100,
+    bundle: Annotated[str, typer.Option(help="Embedder's bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Embed people's crops, against the network alone."""
+    from reid_stream.bench import stages
+
+    found = [stages.embedder(clip or _clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
+    stages.show(found)
+    _write(found, json)
+
+
+@app.command()
+def peers(
+    python: Annotated[Path, typer.Option(help="Of the peers' environment; `make peers` makes one.")] = Path(
+        ".venv-peers/bin/python"
+    ),
+    wanted: Annotated[list[str] | None, typer.Option("--set", help="Part of a set's name; several may be.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="YOLO weights (.pt) beside the same as .onnx.")] = None,
+    reid: Annotated[Path | None, typer.Option(help="ONNX embedder for BoxMOT.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Ultralytics' and BoxMOT's trackers on the same clips with the same detector: how fast, how well."""
+    from reid_stream.bench.peers import compare as peers_of
+    from reid_stream.evaluation import sets
+
+    found = peers_of.run(
+        sets.find(sets.roots(), wanted or ["PETS09", "TUD", "ADL-Rundle-6"]),
+        python=python,
+        weights=weights,
+        reid=reid,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    peers_of.show(found)
+    _write(found, json)
+
+
+def _clip() -> Path:
+    """Return the demo's clip."""
+    import os
+
+    from reid_stream.demo import footage
+
+    return footage(os.environ, lambda text: typer.echo(text, err=True))
 
 
 def _write(figures: object, file: Path | None) -> None:

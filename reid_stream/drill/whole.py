@@ -1,17 +1,16 @@
 """The whole daemon inside a drill: its events go to a list, its networks are the real ones or stand-ins."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import structlog
 
 from reid_stream.assembly import Site, assemble
 from reid_stream.config import Settings
 from reid_stream.events import Event
+from reid_stream.logs import quiet
 from reid_stream.pipeline import Perceive
 from reid_stream.records import Detections, Floats, Frame, UInt8
 
@@ -40,7 +39,7 @@ class Events:
 def whole_daemon(settings: Settings, *, has_networks: bool) -> Iterator[tuple[Site, Events]]:
     """Run the daemon on a thread while the block does; without networks one person stands in every picture."""
     sink = Events()
-    with _quiet(), assemble(settings, run="drill", sink=sink) as site:
+    with quiet(), assemble(settings, run="drill", sink=sink) as site:
         if not has_networks:
             half = site.daemon.perceive
             assert isinstance(half, Perceive)
@@ -53,17 +52,6 @@ def whole_daemon(settings: Settings, *, has_networks: bool) -> Iterator[tuple[Si
         finally:
             stop.set()
             daemon.join()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the daemon's log lines out of the drill's table."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 def is_up(site: Site, *cameras: str) -> bool:

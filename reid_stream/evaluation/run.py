@@ -43,6 +43,7 @@ class Figures:
     frames: int
     """Of all cameras together."""
     seconds: float
+    """Of the replay, once the networks are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> Watched:
                 "publish": settings.publish.model_copy(update={"seen_interval_s": EVERY_FRAME.seen_interval_s}),
             }
         )
-        began = time.perf_counter()
         with assemble(replayed, run="eval", fast=True) as site:
+            began = time.perf_counter()
             site.daemon.perceive = _Noting(site.daemon.perceive, used)
             site.daemon.run(threading.Event())
             seconds = time.perf_counter() - began

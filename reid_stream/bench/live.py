@@ -1,0 +1,185 @@
+"""How many cameras this machine holds: file cameras paced as live ones, more and more of them.
+
+A load is held where nearly every frame that is due is used and an event is told soon after the frame: the two things
+that overload costs. The events go to a list; what Redis takes is its own machine's.
+"""
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from reid_stream.assembly import assemble
+from reid_stream.bench.memory import resident_bytes
+from reid_stream.config import Camera, Models, Observe, Settings
+from reid_stream.errors import ReidStreamError
+from reid_stream.evaluation.recording import EVERY_FRAME, timelines
+from reid_stream.events import Event, IdentitySeen
+from reid_stream.logs import quiet
+
+LEAST_USED = 0.99
+"""Of the frames that are due."""
+MOST_P95_S = 0.5
+"""From capture to event."""
+_START_S = 60.0
+_SETTLE_S = 3.0
+"""Left out after all cameras are up."""
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of cameras, held or not."""
+
+    cameras: int
+    fps: float
+    used: float
+    """Share of the frames that were due."""
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    """From capture to event."""
+    cores: float
+    """Processor time over wall time."""
+    rss_mb: float
+    is_held: bool
+
+
+class _Mark(NamedTuple):
+    at: float
+    frames: int
+    processor_s: float
+    events: int
+
+
+class _Delays:
+    """A sink that notes how late each sighting is told."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def publish(self, events: Sequence[Event]) -> None:
+        now = time.time()
+        self.seconds += [now - event.seen_at for event in events if isinstance(event, IdentitySeen)]
+
+    def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
+        return True
+
+
+def hold(clips: Sequence[Path], cameras: int, fps: float, seconds: float, *, detector: str, embedder: str) -> Load:
+    """Run so many cameras at this rate for so long.
+
+    Raises:
+        ReidStreamError: they did not come up.
+    """
+    settings = Settings(
+        site="bench",
+        models=Models(detector=detector, embedder=embedder),
+        cameras=tuple(
+            Camera.model_validate(
+                {"id": f"cam{n + 1}", "url": str(clips[n % len(clips)]), "max_fps": fps, "loop": True}
+            )
+            for n in range(cameras)
+        ),
+        observe=Observe(port=None),
+        publish=EVERY_FRAME,
+    )
+    due = sum(min(fps, line.fps) for line in timelines(settings.cameras, settings).values())
+    sink, stop = _Delays(), threading.Event()
+    with quiet(), assemble(settings, run="bench", sink=sink) as site:
+        daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="bench daemon")
+        daemon.start()
+
+        def mark() -> _Mark:
+            usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            return _Mark(
+                time.monotonic(),
+                sum(site.daemon.progress.frames.values()),
+                sum(one.ru_utime + one.ru_stime for one in usage),
+                len(sink.seconds),
+            )
+
+        try:
+            end = time.monotonic() + _START_S
+            while any(stats.state != "up" for stats in site.source.stats.values()):
+                if time.monotonic() > end or not daemon.is_alive():
+                    raise ReidStreamError(f"{cameras} cameras must come up within {_START_S:.0f} s, they did not")
+                time.sleep(0.05)
+            time.sleep(_SETTLE_S)
+            first = mark()
+            time.sleep(seconds)
+            last = mark()
+        finally:
+            stop.set()
+            daemon.join()
+    passed = last.at - first.at
+    used = (last.frames - first.frames) / (passed * due)
+    delays = sink.seconds[first.events : last.events] or [0.0]
+    p50, p95, p99 = (float(value) for value in np.percentile(delays, [50, 95, 99]))
+    return Load(
+        cameras=cameras,
+        fps=fps,
+        used=round(used, 4),
+        p50_ms=round(p50 * 1e3, 1),
+        p95_ms=round(p95 * 1e3, 1),
+        p99_ms=round(p99 * 1e3, 1),
+        cores=round((last.processor_s - first.processor_s) / passed, 2),
+        rss_mb=round(resident_bytes() / 2**20, 1),
+        is_held=used >= LEAST_USED and p95 <= MOST_P95_S,
+    )
+
+
+def find_max(holds: Callable[[int], Load], first: int = 4, most: int = 256) -> list[Load]:
+    """Return all loads that were tried to find the most cameras that are held: doubled, then halved between.
+
+    Args:
+        holds: tries a number of cameras.
+        first: to begin with.
+        most: to end with.
+    """
+    tried: dict[int, Load] = {}
+
+    def fits(cameras: int) -> bool:
+        if cameras not in tried:
+            tried[cameras] = holds(cameras)
+        return tried[cameras].is_held
+
+    low, high = 0, first
+    while high <= most and fits(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return [tried[cameras] for cameras in sorted(tried)]
+
+
+def show(loads: Sequence[Load]) -> None:
+    """Print a table, the most that is held in bold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("cameras", "frames/s each", "used", "p50", "p95", "p99 ms", "cores", "RSS MB", ""):
+        table.add_column(column, justify="right")
+    held = [load.cameras for load in loads if load.is_held]
+    for load in loads:
+        table.add_row(
+            str(load.cameras),
+            f"{load.fps:g}",
+            f"{100 * load.used:.1f} %",
+            f"{load.p50_ms:.0f}",
+            f"{load.p95_ms:.0f}",
+            f"{load.p99_ms:.0f}",
+            f"{load.cores:.2f}",
+            f"{load.rss_mb:.0f}",
+            "held" if load.is_held else "",
+            style="bold" if held and load.cameras == max(held) else "",
+        )
+    Console().print(table)

@@ -1,0 +1,176 @@
+"""Ours and the peers on the same clips with the same detector weights, one after another in one run.
+
+    clips with truth -> ours (the whole daemon, Redis and a subscriber) | each peer in its own environment
+                     -> frames per second, and HOTA, IDF1 within each camera
+
+Loading networks is not counted for anybody. Ours answers more (people over cameras, events on Redis) in the time that
+is measured; within a camera its numbers are judged as the peers' are.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from reid_stream.config import Models
+from reid_stream.errors import ConfigError
+from reid_stream.evaluation.align import Boxes, align
+from reid_stream.evaluation.run import figures, watch
+from reid_stream.evaluation.score import mean, score_cameras
+from reid_stream.evaluation.sets import FootageSet
+from reid_stream.evaluation.truth import read_mot
+from reid_stream.make_bundle import wrap
+
+OURS = "reid-stream"
+PEERS = {"Ultralytics track, BoT-SORT + ReID": "ultralytics", "BoxMOT, BoT-SORT + OSNet": "boxmot"}
+"""What people call them, and the end of the file that runs them."""
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """One program on one set."""
+
+    name: str
+    footage: str
+    frames: int
+    seconds: float
+    hota: float
+    """Mean over the set's cameras, each by itself."""
+    idf1: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Over all cameras of the set."""
+        return self.frames / self.seconds
+
+
+def run(
+    sets: Sequence[FootageSet], *, python: Path, weights: Path | None, reid: Path | None, say: Callable[[str], None]
+) -> list[Peer]:
+    """Run all on every set, with as many threads as there are cores.
+
+    Args:
+        sets: clips with truth.
+        python: of the peers' environment.
+        weights: of the detector, a `.pt` for the peers with the same as `.onnx` beside it for us; none for that of
+            $REID_STREAM_DATA.
+        reid: ONNX embedder for BoxMOT; none for that of $REID_STREAM_DATA.
+        say: is told what runs.
+
+    Raises:
+        ConfigError: the peers' environment or a network is not there.
+        ReidStreamError: see `evaluation.run.watch`.
+    """
+    if not python.is_file():
+        raise ConfigError(f"the peers need an environment of their own, {python} is not there; `make peers` makes it")
+    data = Path(os.environ.get("REID_STREAM_DATA", "."))
+    weights = weights or data / "detector" / "yolo11n_dequant.pt"
+    reid = reid or data / "reid" / "osnet_x0_25_msmt17.onnx"
+    for file in (weights, weights.with_suffix(".onnx"), reid):
+        if not file.is_file():
+            raise ConfigError(
+                f"the peers need --weights X.pt with X.onnx beside it and --reid Y.onnx; {file} is not there"
+            )
+    with tempfile.TemporaryDirectory(prefix="reid-stream-peers-") as folder:
+        wrap(weights.with_suffix(".onnx"), Path(folder) / "detector", kind="detector", name="the peers' detector")
+        models = Models(detector=str(Path(folder) / "detector"))
+        return _all(sets, python, weights, reid, models, say)
+
+
+def _all(
+    sets: Sequence[FootageSet], python: Path, weights: Path, reid: Path, models: Models, say: Callable[[str], None]
+) -> list[Peer]:
+    found = []
+    for footage in sets:
+        say(f"{footage.name}: {OURS}")
+        told = figures(watch(footage.settings(models), footage.truths))
+        single = told.in_the_end.single
+        found.append(
+            Peer(
+                name=OURS,
+                footage=footage.name,
+                frames=told.frames,
+                seconds=told.seconds,
+                hota=single.hota,
+                idf1=single.idf1,
+            )
+        )
+        for name, file in PEERS.items():
+            say(f"{footage.name}: {name}")
+            found.append(_peer(name, file, footage, python, weights, reid))
+    return found
+
+
+def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path, reid: Path) -> Peer:
+    threads = len(os.sched_getaffinity(0))
+    truth = footage.truth()
+    with tempfile.TemporaryDirectory(prefix="reid-stream-peers-") as folder:
+        job = {
+            "clips": {camera: str(video.resolve()) for camera, video in footage.videos.items()},
+            "weights": str(weights.resolve()),
+            "reid": str(reid.resolve()),
+            "threads": threads,
+            "out": folder,
+        }
+        (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        script = Path(__file__).parent / f"peer_{file}.py"
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "YOLO_AUTOINSTALL": "false"}
+        ran = subprocess.run(
+            [python, script, Path(folder) / "job.json"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode != 0:
+            raise ConfigError(f"{name} must run in {python}, it ended with {ran.returncode}:\n{ran.stderr[-2000:]}")
+        lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"name"')]
+        told = {camera: _once(read_mot(Path(folder) / f"{camera}.txt")) for camera in footage.videos}
+    single = mean(list(score_cameras(align(truth, told)).values()))
+    return Peer(
+        name=name,
+        footage=footage.name,
+        frames=sum(line["frames"] for line in lines),
+        seconds=sum(line["seconds"] for line in lines),
+        hota=single.hota,
+        idf1=single.idf1,
+    )
+
+
+def _once(boxes: Boxes) -> Boxes:
+    """Leave each track once in a frame, as the truth has it."""
+    seen: set[tuple[int, object]] = set()
+    rows = []
+    for row, key in enumerate(zip(boxes.frames.tolist(), boxes.people, strict=True)):
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return Boxes(boxes.frames[rows], tuple(boxes.people[row] for row in rows), boxes.boxes[rows])
+
+
+def show(peers: Sequence[Peer]) -> None:
+    """Print a table, each peer's speed as a share of ours."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("set", "program", box=None, header_style="bold")
+    for column in ("frames/s", "ours is so many times as fast", "HOTA", "IDF1"):
+        table.add_column(column, justify="right")
+    ours = {peer.footage: peer for peer in peers if peer.name == OURS}
+    last = ""
+    for peer in peers:
+        factor = ours[peer.footage].frames_per_s / peer.frames_per_s
+        table.add_row(
+            peer.footage if peer.footage != last else "",
+            f"[bold]{peer.name}[/]" if peer.name == OURS else peer.name,
+            f"{peer.frames_per_s:.1f}",
+            "" if peer.name == OURS else f"{factor:.1f}",
+            f"{peer.hota:.3f}",
+            f"{peer.idf1:.3f}",
+        )
+        last = peer.footage
+    Console().print(table)
