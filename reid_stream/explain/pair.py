@@ -1,0 +1,132 @@
+"""A pair of crops -> which dimensions of their vectors decide whether they are the same person, and where these look.
+
+Two exact sums over the d dimensions of unit vectors f1 and f2, of which the largest terms are shown:
+
+    cosine = sum_k f1_k f2_k                              what is alike
+    margin = b - sum_k D_k^2 (f1_k - f2_k)^2              what the verification head holds against the pair
+
+Source: the five dimensions with the largest products, Almazan et al., "Re-ID done right" (arXiv 1801.05339).
+
+Letters: d dimensions, h and w pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from reid_stream.bundle import MODEL_FILE, Embedder, Verifier, load_embedder
+from reid_stream.calibration import probability
+from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, prepare
+from reid_stream.errors import ModelError
+from reid_stream.explain.attention import Attention, Looked
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dimension:
+    """One dimension of a pair's vectors."""
+
+    index: int
+    """From 0."""
+    values: tuple[float, float]
+    """In either unit vector."""
+    term: float
+    """What it adds to its sum."""
+    heats: tuple[Floats, Floats]
+    """(h, w) of either crop's size, 0 to 1: where the crop makes the dimension large."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why two crops match, or do not."""
+
+    crops: tuple[UInt8, UInt8]
+    """(h, w, 3) RGB of any size."""
+    cosine: float
+    """Of the unit vectors."""
+    margin: float
+    """Of the verification head: log odds before calibration."""
+    same: float
+    """P(same person) of the bundle's calibration, at its own prior."""
+    dim: int
+    """Length of the vectors."""
+    alike: tuple[Dimension, ...]
+    """Those that add most to the cosine, the largest first."""
+    unlike: tuple[Dimension, ...]
+    """Those that take most from the margin, the largest first."""
+    bundle: str
+    """Name and hash."""
+
+
+class Explainer:
+    """A bundle, opened to be asked why."""
+
+    def __init__(self, bundle: Path, threads: int | None = None) -> None:
+        """Open a bundle's folder.
+
+        Raises:
+            ModelError: it is no embedder, or its network has no maps to look at.
+        """
+        self.bundle: Embedder = load_embedder(bundle)
+        found = self.bundle.input
+        self.spec = InputSpec(found.height, found.width, found.mean, found.std, found.colour)
+        self.attention = Attention(bundle / MODEL_FILE, found.height, found.width, threads)
+
+    def __call__(self, first: UInt8, second: UInt8, count: int = 5) -> Explanation:
+        """Explain RGB crops (h, w, 3) of any size by `count` dimensions for and `count` against.
+
+        Raises:
+            ModelError: the network gives a vector that is no direction.
+        """
+        looked = self.attention(prepare([first, second], self.spec))
+        lengths = np.linalg.norm(looked.vectors.astype(np.float64), axis=1, keepdims=True)
+        if looked.vectors.shape[1] != self.bundle.dim or not (np.isfinite(lengths).all() and lengths.min() > 0):
+            raise ModelError(
+                f"bundle {self.bundle.name} must give {self.bundle.dim} finite numbers, not all 0, for a crop, got "
+                f"{looked.vectors.shape[1]} of length {lengths.ravel().tolist()}"
+            )
+        units = looked.vectors / lengths
+        products, costs = terms(units[0], units[1], self.bundle.verifier)
+        margin = self.bundle.verifier.b + float(costs.sum())
+        crops = (first, second)
+        return Explanation(
+            crops,
+            float(products.sum()),
+            margin,
+            float(probability(self.bundle.calibration, margin)),
+            self.bundle.dim,
+            _chosen(np.argsort(-products, kind="stable")[:count], products, units, looked, crops),
+            _chosen(np.argsort(costs, kind="stable")[:count], costs, units, looked, crops),
+            f"{self.bundle.name} {self.bundle.hash[:12]}",
+        )
+
+
+def terms(first: Doubles, second: Doubles, verifier: Verifier) -> tuple[Doubles, Doubles]:
+    """Return what each dimension of unit vectors (d,) adds to the cosine, and to the margin: (d,) and (d,), at most 0.
+
+    >>> head = Verifier(d=[1.0, 2.0], b=1.0, train_prior=0.5)
+    >>> products, costs = terms(np.array([0.6, 0.8]), np.array([0.0, 1.0]), head)
+    >>> products.round(6).tolist(), costs.round(6).tolist()
+    ([0.0, 0.8], [-0.36, -0.16])
+    """
+    factors = np.asarray(verifier.d, np.float64)
+    return first * second, -np.square(factors * (first - second))
+
+
+def _chosen(
+    dimensions: npt.NDArray[np.intp], values: Doubles, units: Doubles, looked: Looked, crops: tuple[UInt8, UInt8]
+) -> tuple[Dimension, ...]:
+    """Return `dimensions` with their terms, of `values` (d,), and where either crop shows them."""
+    first, second = ((crop.shape[0], crop.shape[1]) for crop in crops)
+    return tuple(
+        Dimension(
+            int(index),
+            (float(units[0, index]), float(units[1, index])),
+            float(values[index]),
+            (looked.heat(0, int(index), first), looked.heat(1, int(index), second)),
+        )
+        for index in dimensions
+    )
