@@ -40,7 +40,7 @@ fix: $(DEV)/.ready
 	$(DEV)/bin/ruff check --fix .
 
 bench: $(DEV)/.ready
-	$(DEV)/bin/reid-stream bench pipeline $(ARGS)
+	$(DEV)/bin/reid-stream bench all --readme README.md $(ARGS)
 
 # Others' programs on the same clips; their environment, about 6 GB, is their own.
 PEERS := .venv-peers

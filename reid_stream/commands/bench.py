@@ -155,6 +155,26 @@ def soak(
         soaks.plot(found, plot)
 
 
+@app.command("all")
+def everything(
+    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Footage per camera.")] = 30.0,
+    readme: Annotated[
+        Path | None, typer.Option(help="Put the table there, between <!-- bench --> and <!-- /bench -->.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Measure stages, pipeline, cameras held and matcher in one run, and print them as a table."""
+    from reid_stream.bench import table
+
+    found = table.measure(clip or _clip(), cameras, seconds, lambda text: typer.echo(text, err=True))
+    typer.echo(table.markdown(found))
+    _write(found, json)
+    if readme is not None:
+        table.write(found, readme)
+
+
 @app.command()
 def decode(
     clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
