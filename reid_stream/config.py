@@ -6,7 +6,7 @@ Each stage is given its own section, never the whole. `configs/default.yaml` sho
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 Point = tuple[float, float]
 
@@ -29,6 +29,14 @@ def _rising(times: tuple[float, float, float]) -> tuple[float, float, float]:
     return times
 
 
+def _workers(value: object) -> object:
+    """Ask once, so that a wrong value is one fault and not one for each kind of right ones."""
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 64):
+        raise ValueError(f"must be auto or a whole number from 1 to 64, found {value!r}")
+    return value
+
+
+Workers = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_workers)]
 Polygon = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,6 +74,8 @@ class Camera(Section):
     """RTSP only. TCP loses nothing; UDP is for networks where TCP stalls."""
     max_fps: Annotated[float, Field(gt=0, le=120)] | None = 10
     """Frames used per second at most; none for all. 10 is enough to follow walking people."""
+    priority: Annotated[int, Field(ge=1, le=100)] = 1
+    """Where there is more to do than the machine can bear: one of 2 keeps twice the frames of one of 1."""
     resize: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
     """(width, height) in pixels to scale frames to before all else; none keeps the camera's own."""
     region: Polygon | None = None
@@ -303,6 +313,9 @@ class Settings(Section):
 
     site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "site"
     """Prefix of global IDs and of the Redis keys; lower case letters, digits, `_`, `-`."""
+    workers: Workers = "auto"
+    """Processes that perceive, each with cameras, networks and processor cores of its own; 1 does it in the daemon's
+    process. auto: one for every four cores, and no more than cameras."""
     redis: Redis = Redis()
     models: Models = Models()
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]

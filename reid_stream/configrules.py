@@ -20,6 +20,11 @@ _LEAST_AREA = 1e-6
 _MOST_CORNERS = 200
 
 
+def is_workers(value: object) -> bool:
+    """Whether this may stand at `workers`."""
+    return value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64)
+
+
 def check(tree: Tree) -> None:
     """Note every fault of this kind."""
     top = tree.value
@@ -30,6 +35,9 @@ def check(tree: Tree) -> None:
         _redis(tree, redis)
     if isinstance(ingest, dict):
         _backoff(tree, ingest)
+    if not is_workers(top.get("workers", "auto")):
+        found = redacted(str(top["workers"]))
+        tree.add(("workers",), f"must be auto or a whole number from 1 to 64, found {found!r}")
     cameras = top.get("cameras")
     if isinstance(cameras, list):
         _cameras(tree, cameras)

@@ -81,6 +81,8 @@ WRONG = [
         "allowed: a number above 0, at most 120, or null",
     ),
     ("rate too high", CAMERAS + "    max_fps: 1000\n", "line 4: cameras[0].max_fps: must be at most 120, found 1000"),
+    ("no workers", CAMERAS + "workers: 0\n", "line 4: workers: must be auto or a whole number from 1 to 64, found '0'"),
+    ("workers are text", CAMERAS + "workers: many\n", "workers: must be auto or a whole number from 1 to 64"),
     ("rate is text", CAMERAS + "    max_fps: fast\n", "line 4: cameras[0].max_fps: must be a number, found 'fast'"),
     ("rate is true", CAMERAS + "    max_fps: true\n", "line 4: cameras[0].max_fps: must be a number, found true"),
     (
@@ -332,7 +334,7 @@ def test_default_yaml_has_every_key_and_the_defaults_of_the_settings() -> None:
     assert set(raw) == set(Settings.model_fields)
     assert set(raw["cameras"][0]) == set(Camera.model_fields)
     for name, field in Settings.model_fields.items():
-        if name not in ("site", "cameras"):
+        if name not in ("site", "cameras", "workers"):
             assert set(raw[name]) == set(field.annotation.model_fields), name  # type: ignore[union-attr]
 
 

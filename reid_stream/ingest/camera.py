@@ -15,7 +15,7 @@ from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
 from reid_stream.ingest.interrupt import interrupted_by
 from reid_stream.ingest.losses import Gaps
-from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, RateCap
+from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, Lateness, RateCap
 from reid_stream.ingest.picture import Converter
 from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.source import Heard, Source, open_source
@@ -66,8 +66,8 @@ class CameraThread(CameraRunner):
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
         super().__init__(camera.id, fresh if begin is None else begin.stats)
-        self._given_at = float("-inf") if begin is None else begin.captured_at
-        self._clock = StreamClock(self._given_at)
+        self.captured_at = float("-inf") if begin is None else begin.captured_at
+        self._clock = StreamClock(self.captured_at)
         self._sequence = self.stats.read
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
@@ -115,14 +115,23 @@ class CameraThread(CameraRunner):
             player = (
                 _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock, self._utc)
             )
-            cap, keys = (RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps))
+            pace = _Pace(self._camera.max_fps)
             convert = Converter(self._camera.resize)
+
+            def wants(stream_s: float | None, is_key: bool) -> bool:
+                is_wanted = pace.keys.wants(stream_s, is_key, player.late_s(stream_s))
+                self.stats.dropped["behind"] += pace.keys.is_behind
+                return is_wanted
+
             while not self._stop.is_set():
-                for heard in source.read(keys.wants):
+                for heard in source.read(wants):
                     if self._stop.is_set():
                         return False
-                    self.stats.keys_only = keys.keys_only
-                    self._take(source, player, heard, cap, convert)
+                    self.stats.keys_only = pace.keys.keys_only
+                    if self.limit_fps != self.stats.limit_fps:
+                        pace.limit(self.limit_fps)
+                        self.stats.limit_fps = self.limit_fps
+                    self._take(source, player, heard, pace, convert)
                 if not source.is_recorded or self._stop.is_set():
                     return False
                 if not self.stats.read:
@@ -134,7 +143,7 @@ class CameraThread(CameraRunner):
         return False
 
     def _take(
-        self, source: Source, player: "_Live | _Recorded", heard: Heard, cap: RateCap, convert: Converter
+        self, source: Source, player: "_Live | _Recorded", heard: Heard, pace: "_Pace", convert: Converter
     ) -> None:
         self.stats.heard_at = time.monotonic()
         self.stats.clock_steps += player.hear(heard)
@@ -151,8 +160,10 @@ class CameraThread(CameraRunner):
                 return
             if not is_due:
                 self.stats.dropped["late"] += 1
-            elif stamp.at - self._given_at < self._least_step_s or not cap.wants(when):
+            elif stamp.at - self.captured_at < self._least_step_s or not pace.cap.wants(when):
                 self.stats.dropped["rate"] += 1
+            elif not pace.slow.wants(when):
+                self.stats.dropped["slowed"] += 1
             else:
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
         self.stats.skew_s = self._clock.skew_s
@@ -182,7 +193,7 @@ class CameraThread(CameraRunner):
                 )
             )
         self._inbox.put(frame)
-        self._given_at = frame.captured_at
+        self.captured_at = frame.captured_at
         self.stats.used += 1
         self.stats.used_rate = self._used_rate.tick(time.monotonic())
 
@@ -206,6 +217,21 @@ class CameraThread(CameraRunner):
             self.stats.heard_at = time.monotonic()
 
 
+class _Pace:
+    """Which frames of a connection are used, and which packets decoded."""
+
+    def __init__(self, max_fps: float | None) -> None:
+        self._max_fps = max_fps
+        self.cap = RateCap(max_fps)
+        self.slow = RateCap(None, phase=random.random())
+        self.keys = KeyframePolicy(max_fps)
+
+    def limit(self, fps: float | None) -> None:
+        """Use at most so many frames per second beside `max_fps`."""
+        self.slow.change(fps)
+        self.keys.change(fps if fps is not None else self._max_fps)
+
+
 class _Live:
     """A live stream: frames come when they come."""
 
@@ -216,7 +242,12 @@ class _Live:
         self._utc_less_steady = utc() - time.monotonic()
         self._gaps = Gaps()
         self._unusable = 0
+        self._lateness = Lateness()
         clock.restart()
+
+    def late_s(self, stream_s: float | None) -> float:
+        """How much later a packet comes than it could."""
+        return self._lateness.of(stream_s, time.monotonic())
 
     def hear(self, heard: Heard) -> bool:
         """Learn from a packet; True if our own clock was put forward or back since the last one."""
@@ -258,13 +289,22 @@ class _Recorded:
         self._stop = stop
         self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
         self._steady_at = time.monotonic() - time.time()
+        self._due_less_stream_s: float | None = None
+
+    def late_s(self, stream_s: float | None) -> float:
+        """How late a packet is decoded that comes now."""
+        if stream_s is None or self._due_less_stream_s is None:
+            return 0.0
+        return time.monotonic() - (stream_s + self._due_less_stream_s)
 
     def hear(self, _heard: Heard) -> bool:
         """Nothing to learn: a file says it all."""
         return False
 
     def stamp(self, stream_s: float | None) -> Stamp:
-        return Stamp(self._clock.stamp(stream_s), "file")
+        at = self._clock.stamp(stream_s)
+        self._due_less_stream_s = None if stream_s is None else at + self._steady_at - stream_s
+        return Stamp(at, "file")
 
     def wait(self, at: float) -> bool:
         early_s = at + self._steady_at - time.monotonic()
@@ -273,4 +313,5 @@ class _Recorded:
         return early_s > -LATE_S
 
     def again(self) -> None:
-        self._clock.again()
+        self._due_less_stream_s = None
+        self._clock.again(time.monotonic() - self._steady_at)

@@ -145,8 +145,8 @@ class FileClock:
             self._at = at if at > self._at else self._at + STEP_S
         return self._at
 
-    def again(self) -> None:
-        """The file begins anew, one period after its last frame."""
-        self._base = self._base if self._at is None else self._at + self._period_s
+    def again(self, no_sooner: float = float("-inf")) -> None:
+        """The file begins anew, one period after its last frame, but `no_sooner` (UTC), where an end was left out."""
+        self._base = max(no_sooner, self._base if self._at is None else self._at + self._period_s)
         self._first_s = None
         self._at = None

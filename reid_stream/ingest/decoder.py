@@ -20,6 +20,12 @@ from reid_stream.records import Frame
 TELL_S = 0.5
 """Between two messages of a camera that has nothing else to say."""
 _JOIN_S = 1.0
+_LIMIT = b"fps "
+
+
+def limit(fps: float | None) -> bytes:
+    """What to say to a camera's process that may give so many frames per second; none for all it has."""
+    return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
 
 
 def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
@@ -43,9 +49,12 @@ def _run(end: socket.socket, camera: config.Camera, settings: config.Ingest, beg
     end.settimeout(TELL_S)
     while not thread.has_ended:
         try:
-            if not end.recv(16):
+            said = end.recv(16)
+            if not said:
                 return
-            break  # told to stop
+            if not said.startswith(_LIMIT):
+                break  # told to stop
+            thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
         except TimeoutError:
             way.tell()
     thread.stop()

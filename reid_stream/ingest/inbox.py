@@ -1,9 +1,12 @@
 """Where frames wait for the pipeline: the newest of each camera wins, what it replaces is counted.
 
-So memory holds one frame per camera, and a slow pipeline sees fresh frames, whatever the cameras do.
+So memory holds one frame per camera, and a slow pipeline sees fresh frames, whatever the cameras do. Where more wait
+than can be taken, cameras take turns by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): over any while,
+cameras that always have a frame are served in proportion to their weights.
 """
 
 import threading
+from collections.abc import Mapping
 
 from reid_stream.records import CameraId, Frame
 
@@ -11,10 +14,16 @@ from reid_stream.records import CameraId, Frame
 class Inbox:
     """Filled by many camera threads, emptied by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Mapping[CameraId, float] | None = None) -> None:
+        """`weights`: how often a camera is served beside others; 1 for those that are not named."""
         self._changed = threading.Condition()
+        self._weights = dict(weights or {})
         self._frames: dict[CameraId, Frame] = {}
         self._dropped: dict[CameraId, int] = {}
+        self._turn: dict[CameraId, float] = {}
+        """Virtual time at which a camera's last frame was finished."""
+        self._virtual = 0.0
+        """That at which the last frame taken began."""
         self._closed = False
 
     def put(self, frame: Frame) -> None:
@@ -28,16 +37,22 @@ class Inbox:
             self._frames[frame.camera] = frame
             self._changed.notify()
 
-    def take(self, timeout_s: float) -> list[Frame]:
-        """Wait for at least one frame and take all that are there, one per camera, the earliest captured first.
+    def take(self, timeout_s: float, most: int | None = None) -> list[Frame]:
+        """Wait for at least one frame and take what is there, one per camera, the earliest captured first.
 
-        Empty after `timeout_s`, or once closed.
+        At most `most`: of those whose turn it is. Empty after `timeout_s`, or once closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._closed, timeout_s)
-            frames = sorted(self._frames.values(), key=lambda frame: (frame.captured_at, frame.camera))
-            self._frames.clear()
-        return frames
+            # Sorting keeps the order of arrival among equals.
+            waiting = sorted(self._frames, key=lambda camera: max(self._turn.get(camera, 0.0), self._virtual))
+            chosen = waiting if most is None else waiting[:most]
+            for camera in chosen:
+                begin = max(self._turn.get(camera, 0.0), self._virtual)
+                self._turn[camera] = begin + 1.0 / self._weights.get(camera, 1.0)
+                self._virtual = begin
+            frames = [self._frames.pop(camera) for camera in chosen]
+        return sorted(frames, key=lambda frame: (frame.captured_at, frame.camera))
 
     def close(self) -> None:
         """Take no more frames and wake the taker."""

@@ -48,17 +48,22 @@ class IsolatedCamera(CameraRunner):
         settings: config.Ingest,
         inbox: Door,
         on_change: Callable[[CameraChange], None],
+        begin: Begin | None = None,
     ) -> None:
-        """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock."""
+        """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock.
+
+        Without `begin` all counts are 0.
+        """
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
         self._on_change = on_change
         self._id = CameraId(camera.id)
-        super().__init__(camera.id, CameraStats(self._id, name=camera.id, since=time.time()))
+        fresh = CameraStats(self._id, name=camera.id, since=time.time())
+        super().__init__(camera.id, fresh if begin is None else begin.stats)
         # Without its password, whose file may be missing.
         self._is_recorded = address(camera.model_copy(update={"username": None})).is_local
-        self._captured_at = float("-inf")
+        self.captured_at = float("-inf") if begin is None else begin.captured_at
         self.process: ForkServerProcess | None = None
         """The decoder's; none while it waits for the next attempt."""
 
@@ -88,9 +93,9 @@ class IsolatedCamera(CameraRunner):
     def _play(self) -> tuple[StreamCause, str]:
         """Pump one process until it is over; gives how it ended, should it have ended by itself."""
         near, far = seam.pair()
-        begin = Begin(replace(self.stats, state="connecting"), self._captured_at)
+        begin = Begin(replace(self.stats, state="connecting"), self.captured_at)
         # The fork server hands nothing else over; above all no password appears on a command line.
-        process = _context().Process(
+        process = fork_server().Process(
             target=decoder.serve, args=(far, self._camera, self._settings, begin), name=self._camera.id, daemon=True
         )
         is_stuck, code = False, 0
@@ -110,11 +115,16 @@ class IsolatedCamera(CameraRunner):
         near.settimeout(_LOOK_S)
         heard_at = time.monotonic()
         is_told = False
+        limit_fps: float | None = None
         while True:
             if self._stop.is_set() and not is_told:
                 is_told, heard_at = True, time.monotonic()
                 with contextlib.suppress(OSError):
                     near.send(b"stop")
+            elif self.limit_fps != limit_fps:
+                limit_fps = self.limit_fps
+                with contextlib.suppress(OSError):
+                    near.send(decoder.limit(limit_fps))
             try:
                 said = seam.receive(near)
             except TimeoutError:
@@ -135,7 +145,7 @@ class IsolatedCamera(CameraRunner):
             case seam.Picture():
                 assert image is not None
                 frame = seam.frame_of(self._id, message, image)
-                self._captured_at = frame.captured_at
+                self.captured_at = frame.captured_at
                 self._inbox.put(frame)
             case seam.Up() | seam.Down():
                 self._on_change(message.change)
@@ -165,7 +175,8 @@ class IsolatedCamera(CameraRunner):
 
 
 @functools.cache
-def _context() -> ForkServerContext:
+def fork_server() -> ForkServerContext:
+    """What starts processes: forked from one that has loaded FFmpeg and no network."""
     context = multiprocessing.get_context("forkserver")
     # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
     context.set_forkserver_preload(["reid_stream.ingest.decoder", "av", "reid_stream.cli"])
@@ -174,7 +185,7 @@ def _context() -> ForkServerContext:
 
 def prepare() -> None:
     """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does."""
-    _context()
+    fork_server()
     forkserver.ensure_running()
 
 

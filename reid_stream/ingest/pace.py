@@ -7,21 +7,37 @@ KEY_MARGIN = 1.1
 """Key frames may be this much rarer than wanted frames before all packets are decoded again."""
 KEYFRAME_FPS = 1.0
 """At or below this rate key frames alone may do."""
+BEHIND_S = 2.0
+"""A decoder that is so late leaves out all packets up to a key frame that comes in time."""
+_IN_TIME_S = 0.5
+_MOST_KEYS = 3
+"""So many key frames are left out in a row at most: a stream that is later for good must go on as it is."""
 
 
 class RateCap:
     """Picks at most `max_fps` frames per second on average, evenly spaced, whatever the camera's own rate."""
 
-    def __init__(self, max_fps: float | None) -> None:
+    def __init__(self, max_fps: float | None, phase: float = 0.0) -> None:
+        """`phase`: wait for the first frame, in intervals; cameras slowed together should not give theirs together."""
         self._interval_s = 0.0 if max_fps is None else 1.0 / max_fps
+        self._phase = phase
         self._due_s: float | None = None
+
+    def change(self, max_fps: float | None) -> None:
+        """Go on at another rate."""
+        interval_s = 0.0 if max_fps is None else 1.0 / max_fps
+        if self._due_s is not None and self._interval_s:
+            self._due_s += interval_s - self._interval_s
+        self._interval_s = interval_s
 
     def wants(self, stream_s: float) -> bool:
         """Whether to use the frame of this time; called once per frame."""
         if not self._interval_s:
+            self._due_s = None
             return True
         if self._due_s is None or stream_s < self._due_s - 2 * self._interval_s:
-            self._due_s = stream_s  # the first frame, or the time has begun anew
+            # The first frame, or the time has begun anew.
+            self._due_s = stream_s + self._phase * self._interval_s
         if stream_s < self._due_s - TOLERANCE * self._interval_s:
             return False
         # From the schedule and not from this frame, so that 25 fps becomes 10 by every second and third in turn.
@@ -30,23 +46,73 @@ class RateCap:
 
 
 class KeyframePolicy:
-    """Decodes key frames alone where they come often enough for the wanted rate: 10 to 50 times cheaper."""
+    """Decodes key frames alone where they come often enough for the wanted rate: 10 to 50 times cheaper.
+
+    A decoder that cannot keep up leaves out what lies between it and the next key frame that comes in time.
+    """
 
     def __init__(self, max_fps: float | None) -> None:
-        self._longest_s = 0.0 if max_fps is None or max_fps > KEYFRAME_FPS else KEY_MARGIN / max_fps
+        self._longest_s = _longest_s(max_fps)
         self._key_s: float | None = None
         self._steady = 0
+        self._left_out = 0
         self.keys_only = False
+        self.is_behind = False
 
-    def wants(self, stream_s: float | None, is_key: bool) -> bool:
-        """Whether to decode the packet of this time; called once per packet, in order."""
-        if not self._longest_s or stream_s is None:
+    def change(self, max_fps: float | None) -> None:
+        """Go on at another wanted rate."""
+        self._longest_s = _longest_s(max_fps)
+
+    def wants(self, stream_s: float | None, is_key: bool, late_s: float = 0.0) -> bool:
+        """Whether to decode the packet of this time, which is so late; called once per packet, in order."""
+        if stream_s is None:
             return True
         if is_key:
             gap = None if self._key_s is None else stream_s - self._key_s
             self._key_s = stream_s
             self._steady = self._steady + 1 if gap is not None and 0 < gap <= self._longest_s else 0
             self.keys_only = self._steady >= 2
-            return True
+        if self._waits(is_key, late_s):
+            return False
         # Skipped packets cannot be decoded later: after a long wait the next key frame is the first that can be used.
-        return not self.keys_only
+        return is_key or not self.keys_only
+
+    def _waits(self, is_key: bool, late_s: float) -> bool:
+        if late_s > BEHIND_S and not self.is_behind:
+            self.is_behind, self._left_out = True, 0
+        if self.is_behind and is_key:
+            self.is_behind = late_s > _IN_TIME_S and self._left_out < _MOST_KEYS
+            self._left_out += 1
+        return self.is_behind
+
+
+def _longest_s(max_fps: float | None) -> float:
+    return 0.0 if max_fps is None or max_fps > KEYFRAME_FPS else KEY_MARGIN / max_fps
+
+
+class Lateness:
+    """How late packets of a live stream come, beside those that came soonest."""
+
+    _RELAX = 1e-3
+    """Seconds a second: clocks drift, and a way through a network may become longer for good."""
+    _MOST_S = 30.0
+    """Beyond it the stream's time has jumped."""
+
+    def __init__(self) -> None:
+        self._least: float | None = None
+        self._at = 0.0
+
+    def of(self, stream_s: float | None, now: float) -> float:
+        """Seconds; `now` on any steady clock."""
+        if stream_s is None:
+            return 0.0
+        offset = now - stream_s
+        if self._least is None or offset - self._least > self._MOST_S:
+            self._least = offset
+        self._least = min(self._least + self._RELAX * (now - self._at), offset) if self._at else offset
+        self._at = now
+        return offset - self._least
+
+    def forget(self) -> None:
+        """Take what comes next as in time."""
+        self._least, self._at = None, 0.0

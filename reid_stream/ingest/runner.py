@@ -14,6 +14,8 @@ class CameraRunner(ABC):
         # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
         self.stats = stats
+        self.limit_fps: float | None = None
+        """Frames per second it may give, below its `max_fps`; set by whoever takes them, any time."""
 
     def start(self) -> None:
         """Begin; returns at once."""

@@ -14,9 +14,10 @@ State = Literal["connecting", "up", "waiting", "ended", "stopped"]
 CameraChange = CameraUp | CameraDown
 """What a camera tells when it comes, goes, or comes with another size, codec or clock."""
 
-CAUSES = ("rate", "late", "corrupt", "lost", "busy")
+CAUSES = ("rate", "late", "corrupt", "lost", "busy", "slowed", "behind")
 """Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, never come (lost on the
-way, as a gap in the timestamps tells), and not taken from the camera's own process in time."""
+way, as a gap in the timestamps tells), not taken from the camera's own process in time, over the rate that the machine
+can bear now, and not even decoded, since the decoder was late."""
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class CameraStats:
     """Frames per second decoded, over the last seconds."""
     used_rate: float = 0.0
     """Frames per second handed on, over the last seconds."""
+    limit_fps: float | None = None
+    """Frames per second that the machine can bear of it now; none where that is all it should give."""
     read: int = 0
     """Frames decoded in this run."""
     used: int = 0
