@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from reid_stream.commands import bench, check, drill, evaluate, events, models, reidentify, simulate, topology
+from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
 
 
@@ -65,6 +66,7 @@ def run(
 
 
 app.command()(check.check)
+app.command("compile")(compile_engines)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
 app.command()(reidentify.reidentify)

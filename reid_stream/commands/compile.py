@@ -1,0 +1,114 @@
+"""`reid-stream compile`: build TensorRT engines ahead, so that the first start on a GPU need not."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reid_stream.bundle import Bundle
+    from reid_stream.engines.plans import Plans
+    from reid_stream.engines.typed import Precision
+
+
+class Arithmetic(StrEnum):
+    """What the GPU computes in."""
+
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+
+
+def compile_engines(
+    bundle: Annotated[
+        list[str] | None, typer.Argument(help="Bundles: folders or names on the shelf; default: both that are served.")
+    ] = None,
+    cameras: Annotated[Path | None, typer.Option(help="cams.yaml whose models to build.")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="GPU architectures, comma between: sm_86,sm_89; default: this machine's.")
+    ] = None,
+    precision: Annotated[Arithmetic, typer.Option(help="What the GPU shall compute in.")] = Arithmetic.f16,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the engines; default: $REID_STREAM_ENGINES, or the user's cache.")
+    ] = None,
+) -> None:
+    """Build TensorRT engines; what is there already, and fits, stays."""
+    from rich.console import Console
+
+    from reid_stream.engines.library import gpu_arch
+    from reid_stream.engines.plans import Plans
+    from reid_stream.errors import ConfigError
+
+    console, gpu, plans = Console(stderr=True), gpu_arch(), Plans(out)
+    named = [name.strip() for name in arch.split(",") if name.strip()] if arch else [gpu] if gpu else []
+    if not named:
+        raise ConfigError("compile needs the GPU architectures to build for where there is no GPU: --arch sm_86,sm_89")
+    for folder, found in _bundles(bundle or [], cameras):
+        for one in named:
+            _compile(found, folder, one, gpu, precision.value, plans, console)
+
+
+def _compile(
+    bundle: "Bundle",
+    folder: Path,
+    arch: str,
+    gpu: str | None,
+    precision: "Precision",
+    plans: "Plans",
+    console: "Console",
+) -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from reid_stream.bundle import MODEL_FILE
+    from reid_stream.engines.builder import Progress as Step
+    from reid_stream.engines.gate import check_plan
+    from reid_stream.engines.library import library_for
+    from reid_stream.engines.obtain import key_of, obtain
+    from reid_stream.errors import ModelError
+
+    key = key_of(bundle, folder, library_for(arch, gpu), arch, precision)
+    bar = Progress(
+        TextColumn(f"{bundle.kind} {bundle.name} {arch} {precision}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} % {task.fields[phase]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=1.0, phase="")
+
+        def step(line: Step) -> None:
+            bar.update(task, completed=line.share, phase=line.phase)
+
+        found = obtain(key, folder / MODEL_FILE, plans, tell=console.print, progress=step)
+    parity = plans.checked(key, found.plan)
+    if parity is None and arch == gpu:
+        parity = check_plan(bundle, folder, key, found.plan, plans)
+    if parity is None:
+        checked = "unchecked: compared with float32 when a GPU first loads it"
+    elif parity.faults:
+        raise ModelError(f"{bundle.kind} {bundle.name} for {arch} must agree with float32: {'; '.join(parity.faults)}")
+    else:
+        checked = f"agrees with float32 to {parity.difference:.4f}"
+    typer.echo(
+        f"{bundle.kind} {bundle.name} {arch} {precision}: {found.origin}, {len(found.plan) / 2**20:.1f} MiB, "
+        f"{key.library}, {plans.path(key)}; {checked}"
+    )
+
+
+def _bundles(names: list[str], cameras: Path | None) -> "list[tuple[Path, Bundle]]":
+    from reid_stream import configfile, shelf
+    from reid_stream.config import Models
+    from reid_stream.errors import ConfigError
+
+    if names and cameras is not None:
+        raise ConfigError("compile takes bundles or --cameras, got both")
+    if names:
+        return [shelf.any_bundle(name) for name in names]
+    models = configfile.load(cameras).models if cameras is not None else Models()
+    return [shelf.detector(models.detector), shelf.embedder(models.embedder)]
