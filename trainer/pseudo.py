@@ -1,13 +1,24 @@
 """Tracks of a site, most of them nameless -> who is probably one person, to learn from (pure).
 
-    one vector a track ─▶ less its camera's mean ─▶ Jaccard distance ─▶ DBSCAN ─▶ clusters that break no known fact
+    one vector a track ─▶ less its camera's mean ─▶ likeness + what the time between them says ─▶ links ─▶ clusters
 
 Facts come first: a track is one person (must-link, given by using tracks and not images), tracks seen side by side on
 one camera are two people (cannot-link), and identities that somebody has reviewed are what he said.
 
-Sources: Jaccard distance with DBSCAN: Ge et al., SpCL, NeurIPS 2020 (arXiv 2006.02713), and Dai et al., Cluster
-Contrast, ACCV 2022 (arXiv 2103.11568); camera means: Gu et al., 1st Place Solution to
-VisDA-2020 (arXiv 2012.13498), section 3.
+Two tracks are linked where each is the other's nearest on its camera, by a margin: that only asks who is most alike,
+not how alike people of a strange site are. The time from one camera to another is evidence that has nothing to do with
+looks, so that a network can learn from it what it did not know: how long people take is learned from the links
+themselves, in turns. Links are followed, the surest first, while the clusters they join agree on average.
+
+Of the pairs joined so on simulated sites with the shipped embedder, 97 % are right and 59 % of the true ones are found
+on two cameras with people of CUHK01, 94 % and 49 % where half of them pass one camera only, 78 % and 80 % on six
+cameras with people of Market-1501; without time 97 % and 21 % on the first. The Jaccard distance with DBSCAN, made for
+twenty images and more a person, had 32 % and 32 % there.
+
+Sources: time between cameras as a second opinion: Lv et al., "Unsupervised Cross-dataset Person Re-identification by
+Transfer Learning of Spatial-Temporal Patterns", CVPR 2018 (arXiv 1803.07293); camera means: Gu et al., 1st Place
+Solution to VisDA-2020 (arXiv 2012.13498), section 3; what was tried first: SpCL (arXiv 2006.02713), Cluster Contrast
+(arXiv 2103.11568).
 
 Letters: t tracks, d embedding dimensions.
 """
@@ -15,54 +26,56 @@ Letters: t tracks, d embedding dimensions.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.cluster import DBSCAN
 
-from trainer.rerank import jaccard_distances
-from trainer.retrieval import Floats, Ints
+from trainer.retrieval import Bools, Doubles, Floats, Ints
 
 NOBODY = -1
-K1, K2 = 6, 2
-"""Those papers cluster images, 20 and more a person, and ask 30 and 6 neighbours; a person has few tracks."""
-REACH = 0.4
-"""DBSCAN's eps: tracks nearer than this are neighbours. With K1 and K2 the best on 300 persons of CUHK01, two tracks
-each, with a network that had not seen them: of the pairs it joins 35 % are right, of the true ones it joins 38 %."""
+MARGIN = 0.1
+"""A link is so much better, in cosines, than the next best of either track."""
+AGREEMENT = 0.5
+"""Clusters are joined where their tracks have this mean likeness, time included."""
+_TIME = 0.05
+"""Cosines that a unit of log ratio of times is worth."""
+_LEARN_MARGIN = 0.05
+_TURNS = 3
+_STEPS = np.geomspace(1, 3600, 24)
+_GAPS = np.concatenate([-_STEPS[::-1], [0], _STEPS])
+"""Edges of the histograms of times between two tracks, seconds; an hour and more is one."""
+_PRIOR = 20.0
+"""Links that a histogram must outweigh before it tells anything."""
 _CAMERA_TRACKS = 20
 """A camera with fewer tracks has no mean worth taking off."""
+_NEVER = -9.0
 
 
 def cluster(
-    vectors: Floats, cameras: Ints, apart: Sequence[tuple[int, int]], named: Mapping[int, str], reach: float = REACH
+    vectors: Floats,
+    cameras: Ints,
+    spans: Doubles,
+    apart: Sequence[tuple[int, int]],
+    named: Mapping[int, str],
+    margin: float = MARGIN,
 ) -> Ints:
-    """Return the cluster (t,) of each track, from 0, `NOBODY` where no other track is like it.
+    """Return the cluster (t,) of each track, from 0, `NOBODY` where it is linked with no other.
 
     Args:
         vectors: (t, d) unit length, the mean of a track's images.
         cameras: (t,) numbers.
+        spans: (t, 2) when each track was first and last seen, UTC seconds.
         apart: pairs of tracks that are two people.
         named: track -> who it is, where somebody has said so.
-        reach: DBSCAN's eps.
+        margin: of links, in cosines.
     """
     if len(vectors) < 2:
         return np.full(len(vectors), NOBODY, dtype=np.int64)
-    distances = jaccard_distances(centred(vectors, cameras), min(K1, len(vectors) - 1), K2)
-    distances = np.minimum(distances, distances.T)
-    for first, second in apart:
-        distances[first, second] = distances[second, first] = 1
-    for first, name in named.items():
-        for second, other in named.items():
-            distances[first, second] = float(name != other)
-    np.fill_diagonal(distances, 0)
-    found = DBSCAN(eps=reach, min_samples=2, metric="precomputed").fit_predict(distances)
-    forbidden = {frozenset(pair) for pair in apart}
-    forbidden |= {frozenset((a, b)) for a, one in named.items() for b, other in named.items() if one != other}
-    labels = np.full(len(vectors), NOBODY, dtype=np.int64)
-    number = 0
-    for label in np.unique(found[found >= 0]):
-        for members in _split(np.flatnonzero(found == label).tolist(), distances, forbidden):
-            if len(members) > 1 or members[0] in named:
-                labels[members] = number
-                number += 1
-    return _join_named(labels, named)
+    forbidden = _forbidden(len(vectors), apart, named)
+    likeness = _likeness(vectors, cameras, spans, forbidden)
+    links = [
+        (likeness[first, second], first, second)
+        for here, there in _pairs_of_cameras(cameras)
+        for first, second in _links(likeness, here, there, margin)
+    ]
+    return _join(likeness, forbidden, sorted(links, reverse=True), named)
 
 
 def centred(vectors: Floats, cameras: Ints) -> Floats:
@@ -89,29 +102,83 @@ def side_by_side(cameras: Sequence[str], times: Sequence[Sequence[float]]) -> li
     return pairs
 
 
-def _split(members: list[int], distances: Floats, forbidden: set[frozenset[int]]) -> list[list[int]]:
-    """Take a cluster apart where it holds two who cannot be one: each joins the nearest part that may have it."""
-    parts: list[list[int]] = []
-    inner = distances[np.ix_(members, members)].sum(axis=1)
-    for row in (members[place] for place in np.argsort(inner, kind="stable")):  # the most central first
-        fitting = [part for part in parts if not any(frozenset((row, other)) in forbidden for other in part)]
-        if fitting:
-            min(fitting, key=lambda part: float(distances[row, part].mean())).append(row)
-        else:
-            parts.append([row])
-    return parts
+def _forbidden(count: int, apart: Sequence[tuple[int, int]], named: Mapping[int, str]) -> Bools:
+    """Return which pairs (t, t) are two people for sure, a track and itself among them."""
+    forbidden = np.eye(count, dtype=bool)
+    for first, second in apart:
+        forbidden[first, second] = forbidden[second, first] = True
+    rows = np.asarray(sorted(named), dtype=np.int64)
+    who = np.unique([named[row] for row in rows.tolist()], return_inverse=True)[1] if len(rows) else rows
+    forbidden[np.ix_(rows, rows)] = who[:, None] != who
+    return forbidden
 
 
-def _join_named(labels: Ints, named: Mapping[int, str]) -> Ints:
-    """Let clusters of one name be one, and give a reviewed track that is alone a cluster of its own."""
-    cluster_of: dict[str, int] = {}
-    for row, name in named.items():
-        if labels[row] == NOBODY:
-            labels[row] = cluster_of.get(name, labels.max() + 1)
-        elif name in cluster_of and cluster_of[name] != labels[row]:
-            labels[labels == labels[row]] = cluster_of[name]
-        cluster_of.setdefault(name, int(labels[row]))
-    kept = np.unique(labels[labels >= 0])
-    renumbered = np.full(int(labels.max()) + 2, NOBODY, dtype=np.int64)
-    renumbered[kept] = np.arange(len(kept))
-    return renumbered[labels]  # the last entry is NOBODY's
+def _likeness(vectors: Floats, cameras: Ints, spans: Doubles, forbidden: Bools) -> Floats:
+    """Return how alike tracks are (t, t): cosines plus what the times between them say, which links tell in turns."""
+    level = centred(vectors, cameras)
+    looks = np.where(forbidden, np.float32(_NEVER), level @ level.T)
+    passed = np.searchsorted(_GAPS[1:-1], _gaps(spans), side="right")
+    likeness = looks
+    for _ in range(_TURNS):
+        told = np.zeros_like(looks)
+        for here, there in _pairs_of_cameras(cameras):
+            block = np.ix_(here, there)
+            bins, free = passed[block], ~forbidden[block]
+            usual = np.bincount(bins[free], minlength=len(_GAPS) - 1) + 0.5
+            usual /= usual.sum()
+            linked = np.asarray(_links(likeness, here, there, _LEARN_MARGIN), dtype=np.int64).reshape(-1, 2)
+            seen = np.bincount(passed[linked[:, 0], linked[:, 1]], minlength=len(_GAPS) - 1)
+            ratio = np.log((seen + _PRIOR * usual) / (len(linked) + _PRIOR) / usual)
+            told[block] = ratio[bins]
+            told[np.ix_(there, here)] = ratio[bins].T
+        likeness = looks + np.float32(_TIME) * told
+    return likeness
+
+
+def _gaps(spans: Doubles) -> Doubles:
+    """Return the seconds (t, t) from the end of a track to the beginning of another; below 0 the other came first."""
+    first, last = spans[:, 0], spans[:, 1]
+    after = first[None, :] - last[:, None]
+    return np.asarray(np.where(after > 0, after, np.minimum(0, -after.T)), dtype=np.float64)
+
+
+def _pairs_of_cameras(cameras: Ints) -> list[tuple[Ints, Ints]]:
+    rows = [np.flatnonzero(cameras == camera) for camera in np.unique(cameras)]
+    return [(here, there) for place, here in enumerate(rows) for there in rows[place + 1 :]]
+
+
+def _links(likeness: Floats, here: Ints, there: Ints, margin: float) -> list[tuple[int, int]]:
+    """Return the tracks of two cameras that are each other's nearest by a margin."""
+    table = likeness[np.ix_(here, there)]
+    rows = np.arange(len(here))
+    nearest = table.argmax(axis=1)
+    best = table[rows, nearest]
+    rest = table.copy()
+    rest[rows, nearest] = _NEVER
+    next_in_row = rest.max(axis=1)
+    others = table[:, nearest].copy()  # a column for each row's nearest
+    others[rows, rows] = _NEVER
+    next_in_column = others.max(axis=0)
+    sure = best - np.maximum(np.maximum(next_in_row, next_in_column), -1) >= margin
+    return [(int(here[row]), int(there[nearest[row]])) for row in np.flatnonzero(sure)]
+
+
+def _join(
+    likeness: Floats, forbidden: Bools, links: Sequence[tuple[float, int, int]], named: Mapping[int, str]
+) -> Ints:
+    """Follow links, the surest first, where the clusters they join break no fact and agree on average."""
+    cluster_of = np.arange(len(likeness))
+    for name in sorted(set(named.values())):
+        rows = [row for row, other in named.items() if other == name]
+        cluster_of[rows] = rows[0]
+    for _, first, second in links:
+        if cluster_of[first] == cluster_of[second]:
+            continue
+        one, other = (np.flatnonzero(cluster_of == cluster_of[row]) for row in (first, second))
+        block = np.ix_(one, other)
+        if not forbidden[block].any() and likeness[block].mean() >= AGREEMENT:
+            cluster_of[other] = cluster_of[first]
+    found, places, counts = np.unique(cluster_of, return_inverse=True, return_counts=True)
+    known = np.isin(found, cluster_of[np.asarray(sorted(named), dtype=np.int64)]) | (counts > 1)
+    numbers = np.where(known, np.cumsum(known) - 1, NOBODY)
+    return np.asarray(numbers[places], dtype=np.int64)

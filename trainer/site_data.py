@@ -16,7 +16,7 @@ from trainer.data import Crop, Images, assemble, decode
 from trainer.embedding import embed
 from trainer.errors import DataError
 from trainer.pseudo import side_by_side
-from trainer.retrieval import Floats, Ints
+from trainer.retrieval import Doubles, Floats, Ints
 from trainer.siamese import LoadedBranch
 
 _CROPS = 8
@@ -36,6 +36,8 @@ class Site:
     """(t,) files of each track."""
     cameras: Ints
     """(t,) numbers."""
+    spans: Doubles
+    """(t, 2) when each track was first and last seen, UTC seconds."""
     apart: list[tuple[int, int]]
     """Tracks seen side by side on one camera."""
 
@@ -50,27 +52,29 @@ class LabelsFile(msgspec.Struct, frozen=True):
     """Persons that are validated on, never learned."""
 
 
-def read_site(folder: Path) -> Site:
-    """Read what tracks there are; no picture yet.
+def read_site(folder: Path, most: int | None = None) -> Site:
+    """Read what tracks there are, the latest `most` of them; no picture yet.
 
     Raises:
         DataError: there is no track, or one is broken.
     """
-    names, tracks, crops = [], [], []
+    found = []
     for place in store.tracks(folder):
         try:
             track, files = store.read(place)
         except ValueError as error:
             raise DataError(str(error)) from error
         if files:
-            names.append(str(place.relative_to(folder)))
-            tracks.append(track)
-            crops.append(tuple(files))
-    if not tracks:
+            found.append((track.times[-1], str(place.relative_to(folder)), track, tuple(files)))
+    if most is not None and len(found) > most:
+        found = sorted(sorted(found, key=lambda each: each[:2])[-most:], key=lambda each: each[1])
+    if not found:
         raise DataError(f"a tracklet store must hold <camera>/<day>/<run>-<track>/track.json, {folder} holds none")
+    _, names, tracks, crops = zip(*found, strict=True)
     cameras = np.unique([track.camera for track in tracks], return_inverse=True)[1].astype(np.int64)
+    spans = np.asarray([(track.times[0], track.times[-1]) for track in tracks])
     apart = side_by_side([str(track.camera) for track in tracks], [track.times for track in tracks])
-    return Site(folder, tuple(names), tuple(tracks), tuple(crops), cameras, apart)
+    return Site(folder, names, tracks, crops, cameras, spans, apart)
 
 
 def track_vectors(site: Site, loaded: LoadedBranch, rows: Sequence[int]) -> Floats:

@@ -16,7 +16,7 @@ from reid_stream.bundle import Calibration, Verifier
 from reid_stream.calibration import log_odds, logit
 from trainer.errors import DataError
 from trainer.network import folded
-from trainer.retrieval import Doubles, Floats, Ints, squared_distances, threshold_at
+from trainer.retrieval import Bools, Doubles, Floats, Ints, squared_distances, threshold_at
 
 RATES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 _TRACK = 8
@@ -24,22 +24,38 @@ _TRACK = 8
 
 
 def with_strangers(
-    calibration: Calibration, vectors: Floats, persons: Ints, cameras: Ints, verifier: Verifier
+    calibration: Calibration,
+    vectors: Floats,
+    persons: Ints,
+    cameras: Ints,
+    verifier: Verifier,
+    known: Bools | None = None,
 ) -> Calibration:
     """Add the curve of unit vectors (n, d) to a calibration.
+
+    Args:
+        calibration: what is known of single pairs.
+        vectors: (n, d).
+        persons: (n,) numbers.
+        cameras: (n,) numbers.
+        verifier: the head that the margins are of.
+        known: by person, whether all images of this person are known to be; of two others nobody knows whether they
+            are one, and their pair does not count. None for all.
 
     Raises:
         DataError: there are no two persons.
     """
-    margins = stranger_margins(vectors, persons, cameras, verifier)
+    margins = stranger_margins(vectors, persons, cameras, verifier, known)
     rates = [rate for rate in RATES if rate * len(margins) >= 1]
     shift = float(logit(calibration.prior))
     odds = [float(log_odds(calibration, threshold_at(margins, rate))) - shift for rate in rates]
     return msgspec.structs.replace(calibration, stranger_rates=rates, stranger_log_odds=odds)
 
 
-def stranger_margins(vectors: Floats, persons: Ints, cameras: Ints, verifier: Verifier) -> Doubles:
-    """Return the margins of all pairs of tracks of two persons, as the matcher would find them."""
+def stranger_margins(
+    vectors: Floats, persons: Ints, cameras: Ints, verifier: Verifier, known: Bools | None = None
+) -> Doubles:
+    """Return the margins of all pairs of tracks of two persons, as the matcher would find them (`with_strangers`)."""
     means = {camera: vectors[cameras == camera].mean(axis=0) for camera in np.unique(cameras).tolist()}
     common = np.mean(list(means.values()), axis=0)
     centred = _unit(vectors - np.stack([means[camera] for camera in cameras.tolist()]))
@@ -54,6 +70,8 @@ def stranger_margins(vectors: Floats, persons: Ints, cameras: Ints, verifier: Ve
     squared = np.concatenate(list(squared_distances(metric, metric))).astype(np.float64)
     first, second = np.triu_indices(len(names), 1)
     strangers = names[first] != names[second]
+    if known is not None:
+        strangers &= known[names[first]] | known[names[second]]
     if not strangers.any():
         raise DataError(f"the curve of strangers needs at least 2 persons, got {len(np.unique(persons))}")
     # Unrelated raw vectors have the cosine |common|^2; see cameras.py for why distances shrink by it.

@@ -1,10 +1,12 @@
 """Tracks are put together by likeness, never against a known fact."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from trainer.pseudo import NOBODY, centred, cluster, side_by_side
-from trainer.retrieval import Floats, Ints
+from trainer.retrieval import Doubles, Floats, Ints
 
 
 def people(count: int, tracks: int, noise: float = 0.05, seed: int = 0) -> tuple[Floats, Ints]:
@@ -16,40 +18,65 @@ def people(count: int, tracks: int, noise: float = 0.05, seed: int = 0) -> tuple
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), who
 
 
+def never(count: int) -> Doubles:
+    """Times (count, 2) that tell nothing: everybody on every camera at any time."""
+    began = np.random.default_rng(1).uniform(0, 1e5, count)
+    return np.stack([began, began + 5], axis=1)
+
+
+def joined(vectors: Floats, cameras: Ints, spans: Doubles | None = None, **facts: Any) -> Ints:
+    spans = never(len(vectors)) if spans is None else spans
+    return cluster(vectors, cameras, spans, facts.get("apart", []), facts.get("named", {}))
+
+
 def test_tracks_of_one_person_become_one_cluster() -> None:
     vectors, who = people(12, 5)
-    labels = cluster(vectors, np.zeros(len(who), np.int64), [], {})
+    labels = joined(vectors, np.tile(np.arange(5), 12))
     assert len(np.unique(labels)) == 12
     for person in range(12):
         assert len(set(labels[who == person].tolist())) == 1
 
 
 def test_a_track_that_nobody_resembles_is_nobodys() -> None:
-    vectors, _ = people(6, 8)
+    vectors, _ = people(6, 4)
     stranger = np.random.default_rng(9).normal(size=(1, 32)).astype(np.float32)
-    labels = cluster(np.concatenate([vectors, stranger / np.linalg.norm(stranger)]), np.zeros(49, np.int64), [], {})
-    assert labels[48] == NOBODY
+    every = np.concatenate([vectors, stranger / np.linalg.norm(stranger)])
+    assert joined(every, np.append(np.tile(np.arange(4), 6), 4))[24] == NOBODY
+
+
+def test_the_time_that_people_take_tells_who_of_two_look_alikes_it_is() -> None:
+    """Everybody takes 30 s from camera 0 to camera 1; twins look the same there, and one of them came at that time."""
+    vectors, who = people(40, 2)
+    cameras = np.tile([0, 1], 40)
+    begins = 50.0 * who + 30.0 * cameras
+    spans = np.stack([begins, begins + 5], axis=1)
+    twin, other = 2 * 10, 2 * 20
+    vectors[other : other + 2] = vectors[twin : twin + 2]
+    blind, seeing = joined(vectors, cameras), joined(vectors, cameras, spans)
+    assert blind[twin + 1] == NOBODY  # as like the one as the other
+    assert seeing[twin] == seeing[twin + 1] != NOBODY
+    assert seeing[other] == seeing[other + 1] not in (NOBODY, seeing[twin])
 
 
 def test_tracks_seen_side_by_side_are_never_one() -> None:
-    vectors, who = people(8, 6)
+    vectors, _ = people(8, 6)
     apart = [(0, 1), (1, 2), (0, 2)]
-    labels = cluster(vectors, np.zeros(len(who), np.int64), apart, {})
+    labels = joined(vectors, np.tile(np.arange(6), 8), apart=apart)
     for first, second in apart:
         assert labels[first] != labels[second] or labels[first] == NOBODY
 
 
 def test_what_was_reviewed_holds_against_likeness() -> None:
-    vectors, who = people(8, 6)
+    vectors, _ = people(8, 6)
     named = {0: "anna", 1: "anna", 6: "anna", 2: "bert"}  # 6 looks like another person
-    labels = cluster(vectors, np.zeros(len(who), np.int64), [], named)
+    labels = joined(vectors, np.tile(np.arange(6), 8), named=named)
     assert labels[0] == labels[1] == labels[6] != NOBODY
     assert labels[2] not in (NOBODY, labels[0])
 
 
 def test_numbers_have_no_gaps() -> None:
-    vectors, who = people(5, 4)
-    labels = cluster(vectors, np.zeros(len(who), np.int64), [(0, 1)], {3: "anna", 19: "anna"})
+    vectors, _ = people(5, 4)
+    labels = joined(vectors, np.tile(np.arange(4), 5), apart=[(0, 1)], named={3: "anna", 19: "anna"})
     named = np.unique(labels[labels >= 0])
     assert named.tolist() == list(range(len(named)))
 
@@ -72,4 +99,4 @@ def test_overlap_in_time_on_one_camera_keeps_tracks_apart() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_tracks_are_nobody(count: int) -> None:
-    assert cluster(np.ones((count, 4), np.float32), np.zeros(count, np.int64), [], {}).tolist() == [NOBODY] * count
+    assert joined(np.ones((count, 4), np.float32), np.zeros(count, np.int64)).tolist() == [NOBODY] * count

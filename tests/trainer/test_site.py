@@ -1,13 +1,16 @@
 """A site's store teaches a network, and only what does better on held-out people is handed on."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
 from reid_stream import store
+from reid_stream.bundle import load_embedder
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
 from trainer.checkpoint import save
@@ -15,8 +18,10 @@ from trainer.config import ModelSettings, TrainSettings
 from trainer.data import read
 from trainer.errors import DataError, TrainerError
 from trainer.siamese import Siamese, load_branch
-from trainer.site import Gate, fit_site, read_reviewed, recipe_settings
+from trainer.site import fit_site, read_reviewed, recipe_settings
+from trainer.site_bundle import hand_on
 from trainer.site_data import read_labelled, read_labels, read_site
+from trainer.site_gate import Gate, figures, hold_out, read_judged
 from trainer.synthetic import read_synthetic
 
 PEOPLE = 14
@@ -79,6 +84,7 @@ def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site:
     assert outcome.gate.people == 4
     assert outcome.reviewed == 8
     assert Path(outcome.best) == (tmp_path / "run" / "round-1" / "last.pt" if outcome.gate.is_open else base)
+    assert (outcome.bundle is not None) == outcome.gate.is_open == (tmp_path / "run" / "bundle").exists()
     load_branch(Path(outcome.best))
     kept = json.loads((tmp_path / "run" / "site.json").read_text())
     assert kept["gate"] == msgspec.to_builtins(outcome.gate)
@@ -94,8 +100,35 @@ def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site:
 def test_the_gate_opens_for_better_ranking_that_knows_strangers_as_well(
     before: tuple[float, float], after: tuple[float, float], is_open: bool
 ) -> None:
-    named = [dict(zip(("mAP", "DIR@1%FAR"), values, strict=True)) for values in (before, after)]
-    assert Gate("reviewed", 4, 20, named[0], named[1]).is_open == is_open
+    named = [dict(zip(("mAP", "TPR@FPR0.001"), values, strict=True)) for values in (before, after)]
+    assert Gate("reviewed", 4, 0, 20, named[0], named[1]).is_open == is_open
+
+
+def test_held_out_people_are_judged_among_strangers(base: Path, site: Path) -> None:
+    loaded, tracks = load_branch(base), read_site(site)
+    held = hold_out(tracks, loaded, reviewed(site, 6), seed=0)
+    strangers = [row for row in range(len(tracks.names)) if row not in held.labels and row not in held.rows][:6]
+    judged = read_judged(tracks, dataclasses.replace(held, strangers=strangers), loaded)
+    images = judged.images
+    assert judged.known.sum() == len(held.people) == 3
+    assert len(images.person_names) == 3 + len(strangers)
+    right = np.eye(len(images.person_names), loaded.dim, dtype=np.float32)[images.persons]
+    found = figures(loaded, right, judged)
+    assert found == {"Rank-1": 1, "mAP": 1, "TPR@FPR0.001": 1}
+    wrong = right.copy()
+    wrong[images.cameras == 0] = np.roll(wrong[images.cameras == 0], 2, axis=1)  # everybody is somebody else there
+    assert figures(loaded, wrong, judged)["mAP"] < 0.7
+
+
+def test_the_bundle_of_a_site_is_calibrated_on_its_held_out_people(base: Path, site: Path, tmp_path: Path) -> None:
+    loaded, tracks = load_branch(base), read_site(site)
+    held = hold_out(tracks, loaded, reviewed(site, 8), seed=0)
+    said: list[str] = []
+    made = load_embedder(hand_on(base, tmp_path / "made", read_judged(tracks, held, loaded), held.truth, said.append))
+    assert made.calibration is not None
+    assert made.calibration.kind == "platt"
+    assert "held-out people (reviewed)" in made.calibration.fitted_on
+    assert said
 
 
 def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site: Path, tmp_path: Path) -> None:
@@ -106,6 +139,13 @@ def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site
 def test_too_few_people_for_a_gate_are_told(base: Path, site: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 2 people"):
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 2))
+
+
+def test_the_latest_tracks_are_used_where_there_are_many(site: Path) -> None:
+    every, some = read_site(site), read_site(site, 5)
+    assert len(some.names) == 5
+    assert some.spans[:, 1].min() > np.sort(every.spans[:, 1])[-6]
+    assert list(some.names) == sorted(some.names)
 
 
 def test_a_store_without_tracks_is_told(tmp_path: Path) -> None:
