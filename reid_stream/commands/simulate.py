@@ -14,7 +14,9 @@ app = typer.Typer(
     help="Let simulated people, with the vectors of real crops, meet the real matcher.", no_args_is_help=True
 )
 
-Crops = Annotated[str, typer.Option(help="A folder of crops (PPPP_cC...jpg or PERSON/...cC....jpg), or market1501.")]
+Crops = Annotated[
+    str, typer.Option(help="A folder (PPPP_cC...jpg or PERSON/...cC....jpg) or a tar file of crops, or market1501.")
+]
 Data = Annotated[
     Path | None, typer.Option(envvar="REID_STREAM_DATA", help="For market1501: the folder that holds people/.")
 ]
@@ -114,6 +116,50 @@ def ablation(
         plots.ablation(found, plot)
 
 
+@app.command()
+def store(
+    out: Annotated[Path, typer.Argument(help="Folder of the new tracklet store.")],
+    crops: Crops = "market1501",
+    data: Data = None,
+    part: Part = "test",
+    persons: Annotated[
+        str | None, typer.Option(help="BEGIN:END in a seeded order of them; default: everybody.")
+    ] = None,
+    world: World = None,
+    changes: Set = None,
+    seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+) -> None:
+    """Make the tracklet store that a site of two cameras would have left, with the truth beside it."""
+    from reid_stream.simulator import crops as images
+    from reid_stream.simulator import scenario, stored
+
+    found = images.read(crops, data, "validation" if part == "validation" else "test")
+    if persons is not None:
+        found = stored.draw(found, *_range(persons))
+    values: dict[str, Any] = {**stored.ALL_AT_ONCE, **stored.STILL, "people": len({crop.person for crop in found})}
+    values |= dict(_change(text) for text in changes or [])
+    people = stored.build(found, scenario.load(world, **values), seed, out)
+    typer.echo(f"{out}: {len(people)} tracks of {len(set(people.values()))} people, truth in {out / 'truth.json'}")
+
+
+def _range(text: str) -> tuple[int, int]:
+    from reid_stream.errors import ConfigError
+
+    begin, separator, end = text.partition(":")
+    if not (separator and begin.isdigit() and end.isdigit()):
+        raise ConfigError(f"--persons must be BEGIN:END, got {text!r}")
+    return int(begin), int(end)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    from reid_stream.errors import ConfigError
+
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set must be KEY=VALUE, got {text!r}")
+    return key, _value(value)
+
+
 def _bench(
     crops: str, part: str, world: Path | None, changes: list[str] | None, calm: bool, seeds: int, embedder: str
 ) -> "tuple[Bench, Match]":
@@ -128,10 +174,8 @@ def _bench(
     values: dict[str, Any] = dict(scenario.CALM) if calm else {}
     dials: dict[str, Any] = {}
     for text in changes or []:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise ConfigError(f"--set must be KEY=VALUE, got {text!r}")
-        (dials if key.startswith("match.") else values)[key.removeprefix("match.")] = _value(value)
+        key, value = _change(text)
+        (dials if key.startswith("match.") else values)[key.removeprefix("match.")] = value
     try:
         match = Match.model_validate(dials)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """Images of people, named by person and camera, from a folder or from the packed Market-1501.
 
-    FOLDER/PPPP_cC....jpg | FOLDER/PERSON/...cC....jpg | market1501 -> Crop, Crop, ...
+    FOLDER/PPPP_cC....jpg | FOLDER/PERSON/...cC....jpg | FILE.tar.gz of PPPP_cC....jpg | market1501 -> Crop, Crop, ...
 
 Market-1501's persons are split once and for all: settings are tuned on 60 validation persons and reported on 150 test
 persons. The draw of the 60 is that of the trainer, which holds the same ones back from learning (tested).
@@ -46,7 +46,7 @@ def read(source: str, data: Path | None, part: Part) -> list[Crop]:
     """Read the crops of a folder, or of a part of Market-1501, sorted by name.
 
     Args:
-        source: a folder, or `market1501`.
+        source: a folder, a tar file, or `market1501`.
         data: for `market1501`, the folder that holds people/.
         part: for `market1501`, which persons; a folder is taken whole.
 
@@ -58,6 +58,8 @@ def read(source: str, data: Path | None, part: Part) -> list[Crop]:
             raise ConfigError(f"{MARKET} needs the folder that holds people/: give --data or set REID_STREAM_DATA")
         wanted = set(_persons(data / _SPLIT, part))
         found = [(name, crop) for name, crop in _unpack(data / _ARCHIVE) if crop.person in wanted]
+    elif Path(source).is_file():
+        found = list(_unpack(Path(source)))
     else:
         found = list(_walk(Path(source)))
     if not found:
@@ -88,7 +90,7 @@ def _unpack(archive: Path) -> Iterator[tuple[str, Crop]]:
                 if content is not None and not base.startswith("-1"):
                     yield base, _named(base, str(archive), content.read())
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise ConfigError(f"{MARKET} must be a readable tar file, {archive}: {error}") from error
+        raise ConfigError(f"an archive of crops must be a readable tar file, {archive}: {error}") from error
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Crop]]:

@@ -12,16 +12,20 @@ from reid_stream.store.layout import (
     vectors_of,
     write,
 )
+from reid_stream.store.truth import TRUTH_FILE, read_truth, write_truth
 
 __all__ = [
     "TRACK_FILE",
+    "TRUTH_FILE",
     "VECTORS_FILE",
     "StoredTrack",
     "crop_name",
     "folder_of",
     "read",
+    "read_truth",
     "relabel",
     "tracks",
     "vectors_of",
     "write",
+    "write_truth",
 ]

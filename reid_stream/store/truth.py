@@ -1,0 +1,29 @@
+"""Who is really who in a store, where somebody knows: `truth.json` beside the cameras' folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+TRUTH_FILE = "truth.json"
+
+
+def write_truth(store: Path, people: Mapping[str, str]) -> None:
+    """Write who is who: folder of a track within the store -> person."""
+    (store / TRUTH_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(people), indent=1) + b"\n")
+
+
+def read_truth(file: Path) -> dict[str, str]:
+    """Read who is who, as `write_truth` wrote it or a person did.
+
+    Raises:
+        ValueError: the file cannot be read, or holds something else.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+    except OSError as error:
+        raise ValueError(f"truth must be a readable file, {file}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f"truth must be JSON, the folder of each track with a person's name, {file}: {error}"
+        ) from error
