@@ -7,7 +7,6 @@ them.
 import importlib
 import pkgutil
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,6 @@ import typer
 import trainer
 from reid_stream.errors import ReidStreamError
 from trainer.errors import TrainerError
-
-
-class Recipe(StrEnum):
-    """What is known by name."""
-
-    site = "site"
-
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Teach the embedder: train, evaluate, calibrate, export."
@@ -38,7 +30,10 @@ def _root() -> None:
 def fit(
     out: Annotated[Path, typer.Option(help="folder of the run; made if it is missing")],
     config: Annotated[Path | None, typer.Option(help="settings, YAML; see configs/train-strong.yaml")] = None,
-    recipe: Annotated[Recipe | None, typer.Option(help="site: teach a network the people of a tracklet store")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="a name of trainer/recipes; site: the people of a tracklet store")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="share of a recipe's full length, in (0, 1]; site: always 1")] = 1.0,
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint of --out")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
@@ -51,19 +46,24 @@ def fit(
     from trainer.config import load
     from trainer.train import train
 
-    if recipe is not None:
-        if config is not None or resume or store is None or bundle is None:
-            raise TrainerError("--recipe site needs --store and --bundle, and takes neither --config nor --resume")
+    if recipe == "site":
+        if budget != 1 or config is not None or resume or store is None or bundle is None:
+            raise TrainerError("--recipe site needs --store and --bundle, and takes no --budget, --config or --resume")
         from trainer.site import fit_site, read_reviewed, recipe_settings
 
         names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
         fit_site(recipe_settings(bundle, tuple(changes or ())), store, bundle, out, names, rounds, typer.echo)
         return
-    if config is None:
-        raise TrainerError("fit needs --config FILE, or --recipe site with --store and --bundle")
+    if (config is None) == (recipe is None) or (config is not None and budget != 1):
+        raise TrainerError("fit needs either --config FILE, or --recipe NAME, which may have a --budget")
     if store is not None or bundle is not None or reviewed is not None:
         raise TrainerError("--store, --bundle and --reviewed belong to --recipe site")
-    train(load(config, tuple(changes or ())), out, data, resume)
+    if config is not None:
+        train(load(config, tuple(changes or ())), out, data, resume)
+    else:
+        from trainer.recipe import recipe as read_recipe
+
+        train(read_recipe(str(recipe), tuple(changes or ()), budget), out, data, resume)
 
 
 def main() -> None:

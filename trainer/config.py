@@ -43,6 +43,8 @@ class DataSettings(Section):
     """Draws the validation persons; the same for every run that is to be compared."""
     skip_broken: bool = False
     """Leave out images that cannot be decoded, instead of stopping with their names."""
+    regions: Path | None = None
+    """magnifier: a folder of label maps, or the ONNX file of a parsing or pose network; see trainer/regions.py."""
     max_persons: Positive | None = None
     """Learn from this many persons of each set only; for small checks."""
 
@@ -50,7 +52,7 @@ class DataSettings(Section):
 Backbone = Literal[
     "res2net", "res2net50_26w_4s", "res2net101_26w_4s", "res2net50_14w_8s", "resnet50", "resnet101", "densenet121"
 ]
-Descriptor = Literal["fc", "gap+gmp", "proj", "gap", "gmp", "gem"]
+Descriptor = Literal["fc", "gap+gmp", "proj", "gap", "gmp", "gem", "magnifier"]
 
 
 class ModelSettings(Section):
@@ -61,7 +63,7 @@ class ModelSettings(Section):
     descriptor: Descriptor = "fc"
     """From the last map to the vector: `fc` pools (`pool`) and projects to `dim`; `gap+gmp` is the average beside the
     maximum, 4096 numbers of Res2Net-50 (Cao & Lee); `proj` the average projected to `dim`; `gap`, `gmp` and `gem` are
-    one pooling alone."""
+    one pooling alone; `magnifier` the whole beside its parts, 2048 + 1024 + 1024 (Lan et al., trainer/magnifier.py)."""
     layers: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
     """Blocks per stage; (3, 4, 6, 3) is Res2Net-50."""
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -89,8 +91,24 @@ class ModelSettings(Section):
     """Verification head: a true distance that folds into the vectors, or the two-way softmax of Cao & Lee, eq. 4."""
     verifier_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the squared differences dropped before the verification head (layumi's port: 0.75)."""
+    regions: Literal["stripes", "labels", "parser", "pose"] = "stripes"
+    """magnifier: where body regions come from, trainer/regions.py; all but the stripes need `data.regions`."""
+    adversarial: bool = True
+    """magnifier: with the Semantic Adversarial Branch."""
+    fusion: bool = True
+    """magnifier: with the Semantic Fusion Branch."""
+    segmentation_weight: Annotated[float, Field(ge=0)] = 2.0
+    """magnifier: of the loss that learns to see the regions (`MT_Net`, configuration for CUHK03)."""
+    parts_weight: Annotated[float, Field(ge=0)] = 0.0125
+    """magnifier: of identification by each region alone."""
+    diversity_weight: Annotated[float, Field(ge=0)] = 0.01
+    """magnifier: of the Semantic Diversity Loss (0.001 for CUHK03-D)."""
+    diversity_start: Fraction = 0.93
+    """magnifier: share of the run after which it counts: 560 of 600 epochs."""
     weights: Path | None = None
     """Where to start: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
+    weights_of: Literal["all", "backbone"] = "all"
+    """What is taken of a checkpoint: all, for a network of the same shape; or the backbone alone, for others."""
 
 
 class AugmentSettings(Section):
@@ -169,7 +187,9 @@ class RankingSettings(Section):
     triplets: Positive = 64
     """Triplets between two changes of the weights."""
     together: Positive = 8
-    """Triplets, or images, that go through the network before their gradients are added up; 1 is one after another."""
+    """Triplets whose gradients are made at a time and added up; 1 is one after another."""
+    identify_together: Positive = 32
+    """Images of one size that go through at a time in the identification, where normalisation still learns of them."""
     pool: Annotated[int, Field(ge=2)] = 5000
     """N, images drawn anew for each mining."""
     every: Positive = 16
@@ -267,6 +287,15 @@ class TrainSettings(Section):
                 "data.undistorted and ranking.start below 1 need loss.verification 0, loss.metric none and model.neck "
                 "false: images go through the network one after another, so no loss can compare a batch's"
             )
+        if self.model.descriptor != "magnifier" and (self.data.regions or self.model.regions != "stripes"):
+            raise ValueError("data.regions and model.regions belong to model.descriptor magnifier")
+        if (self.model.regions == "stripes") != (self.data.regions is None):
+            raise ValueError(
+                "data.regions must name what model.regions reads, and nothing for stripes, got "
+                f"{self.model.regions} from {self.data.regions}"
+            )
+        if self.model.descriptor == "magnifier" and self.is_sequential:
+            raise ValueError("model.descriptor magnifier needs data.undistorted false and ranking.start 1")
         if self.optimiser.schedule == "epochs" and not (self.optimiser.nominal_epochs or self.optimiser.epochs):
             raise ValueError("optimiser.schedule epochs needs optimiser.epochs")
         return self

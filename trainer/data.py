@@ -14,7 +14,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -74,9 +74,26 @@ class Images:
     """`domain:camera` of each number."""
     domain_names: tuple[str, ...]
     """Name of each number."""
+    sizes: Ints | None = None
+    """(n, 2) height and width of each within its pixels, from the upper left corner; None where all fill them."""
+    stored: Ints | None = None
+    """(n, 2) height and width of each as it was stored; None where nobody knows."""
 
     def __len__(self) -> int:
         return len(self.persons)
+
+    def at(self, rows: Ints) -> "Images":
+        """Return some of the images; persons, cameras and domains keep their numbers."""
+        return replace(
+            self,
+            pixels=self.pixels[rows],
+            persons=self.persons[rows],
+            cameras=self.cameras[rows],
+            domains=self.domains[rows],
+            names=tuple(self.names[row] for row in rows.tolist()),
+            sizes=None if self.sizes is None else self.sizes[rows],
+            stored=None if self.stored is None else self.stored[rows],
+        )
 
     @property
     def persons_per_domain(self) -> tuple[int, ...]:
@@ -248,14 +265,27 @@ def decode(data: bytes, name: str) -> UInt8:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def assemble(crops: Iterator[Crop] | Sequence[Crop], height: int, width: int, skip_broken: bool = False) -> Images:
-    """Decode and resize crops, and number persons, cameras and domains in sorted order."""
+def assemble(
+    crops: Iterator[Crop] | Sequence[Crop],
+    height: int,
+    width: int,
+    skip_broken: bool = False,
+    undistorted: bool = False,
+) -> Images:
+    """Decode and resize crops, and number persons, cameras and domains in sorted order.
+
+    Undistorted ones keep their aspect: the larger side becomes the larger one of height and width.
+    """
     rows: list[UInt8] = []
+    stored: list[tuple[int, ...]] = []
     kept: list[tuple[str, str, str, str]] = []
     broken: list[str] = []
     for crop in crops:
         try:
-            rows.append(resize(decode(crop.data, crop.name), height, width))
+            pixels = decode(crop.data, crop.name)
+            tall, wide = _keep_aspect(pixels, max(height, width)) if undistorted else (height, width)
+            rows.append(resize(pixels, tall, wide))
+            stored.append(pixels.shape[:2])
             kept.append((crop.domain, crop.person, crop.camera, crop.name))
         except DataError as error:
             broken.append(str(error))
@@ -272,7 +302,7 @@ def assemble(crops: Iterator[Crop] | Sequence[Crop], height: int, width: int, sk
     camera_of = {key: number for number, key in enumerate(cameras)}
     domains = np.array([domain_names.index(row[0]) for row in kept], dtype=np.int64)
     return Images(
-        pixels=np.stack(rows),
+        pixels=_stack(rows),
         persons=np.array([person_of[d, row[1]] for d, row in zip(domains, kept, strict=True)], dtype=np.int64),
         cameras=np.array([camera_of[d, row[2]] for d, row in zip(domains, kept, strict=True)], dtype=np.int64),
         domains=domains,
@@ -280,7 +310,24 @@ def assemble(crops: Iterator[Crop] | Sequence[Crop], height: int, width: int, sk
         person_names=tuple(f"{domain_names[domain]}:{person}" for domain, person in persons),
         camera_names=tuple(f"{domain_names[domain]}:{camera}" for domain, camera in cameras),
         domain_names=tuple(domain_names),
+        sizes=np.array([row.shape[:2] for row in rows], dtype=np.int64) if undistorted else None,
+        stored=np.array(stored, dtype=np.int64),
     )
+
+
+def _keep_aspect(pixels: UInt8, larger: int) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    scale = larger / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _stack(rows: list[UInt8]) -> UInt8:
+    """Return images (h, w, 3) as one array (n, h, w, 3), at the upper left corner where they differ in size."""
+    height, width = max(row.shape[0] for row in rows), max(row.shape[1] for row in rows)
+    stacked = np.zeros((len(rows), height, width, 3), dtype=np.uint8)
+    for place, row in enumerate(rows):
+        stacked[place, : row.shape[0], : row.shape[1]] = row
+    return stacked
 
 
 def _base_names(names: Sequence[str]) -> tuple[str, ...]:

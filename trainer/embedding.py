@@ -3,11 +3,27 @@
 Letters: n images, d embedding dimensions, h and w pixels.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, normalise
+from trainer.data import Images
+
+
+def embed_images(branch: nn.Module, images: Images, spec: InputSpec, flip: bool = True) -> Floats:
+    """Return unit vectors (n, d) of images that have the network's size, or each its own."""
+    if images.sizes is None:
+        return embed(branch, images.pixels, spec, flip)
+    found: dict[int, Floats] = {}
+    for height, width in np.unique(images.sizes, axis=0).tolist():
+        places = np.flatnonzero((images.sizes == (height, width)).all(axis=1))
+        pixels = np.ascontiguousarray(images.pixels[places, :height, :width])
+        vectors = embed(branch, pixels, replace(spec, height=height, width=width), flip)
+        found |= dict(zip(places.tolist(), vectors, strict=True))
+    return np.stack([found[place] for place in range(len(images))])
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ that goes on with `resume` sees the losses of an undisturbed one, unless `optimi
 the clock.
 """
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: 
     state = _open_folder(out, settings, resume)
     try:
         training, held = load_images(settings, data)
+        settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
         learner = Learner(settings, training)
         facts = _first_facts(settings, training, held)
         if state is not None:
@@ -105,6 +107,14 @@ def _loop(
     save("last.pt", learner.state())
 
 
+def in_steps(settings: TrainSettings, images: int) -> OptimiserSettings:
+    """Return the plan with its epochs told in steps, for so many training images."""
+    plan = settings.optimiser
+    if plan.epochs is None:
+        return plan
+    return plan.model_copy(update={"steps": max(1, math.ceil(plan.epochs * images / settings.anchors))})
+
+
 def _progress(plan: OptimiserSettings, step: int, seconds: float) -> float:
     """Return the share of the run that is done, by steps or by the clock, whichever is further."""
     return max(step / plan.steps, seconds / 60 / plan.budget_minutes if plan.budget_minutes else 0.0)
@@ -136,7 +146,7 @@ def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, I
         kept += [crop for crop in crops if crop.person in chosen]
         if index == 0:
             held = [crop for crop in crops if crop.person in set(check)]
-    size = (options.height, options.width, options.skip_broken)
+    size = (options.height, options.width, options.skip_broken, options.undistorted)
     training, validation = assemble(kept, *size), assemble(held, *size)
     _must_cross_cameras(validation, options.sets[0])
     return training, validation

@@ -8,13 +8,13 @@ from torch import nn
 
 from reid_stream.embed.preprocess import InputSpec
 from trainer.data import Images
-from trainer.embedding import embed
+from trainer.embedding import embed_images
 from trainer.retrieval import Labels, score, squared_distances
 
 
 def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, float]:
     """Let one image per person and camera ask, all others answer; the Market-1501 rule drops same-camera matches."""
-    vectors = embed(branch, held.pixels, spec, flip=False)  # (n, d)
+    vectors = embed_images(branch, held, spec, flip=False)  # (n, d)
     keys = held.persons * (held.cameras.max() + 1) + held.cameras
     query = np.unique(keys, return_index=True)[1]
     labels = Labels(held.persons[query], held.cameras[query], held.persons, held.cameras)

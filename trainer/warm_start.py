@@ -10,11 +10,12 @@ from trainer.errors import TrainerError
 from trainer.siamese import Siamese, read_weights
 
 
-def warm_start(model: Siamese, path: Path) -> list[str]:
+def warm_start(model: Siamese, path: Path, backbone_only: bool = False) -> list[str]:
     """Take over what `path` holds for `model` and return the names of the parts that start afresh.
 
     A checkpoint, or a bundle, gives its averaged weights: branch, verification head, and identification
     heads where the persons are as many. A state dict gives the backbone; its classifier is dropped.
+    With `backbone_only` a checkpoint gives no more than that, either.
 
     Raises:
         TrainerError: the file cannot be read, or does not fit the network.
@@ -28,11 +29,16 @@ def warm_start(model: Siamese, path: Path) -> list[str]:
     if not isinstance(saved, dict):
         raise TrainerError(f"model.weights must be a checkpoint or a state dict, {path} holds {type(saved).__name__}")
     if "averaged" not in saved:
-        backbone = {name: value for name, value in saved.items() if not name.startswith("fc.")}
+        backbone = {name: value for name, value in saved.items() if not name.startswith(("fc.", "classifier."))}
         _fit(model.branch.backbone.net, backbone, (), path)
         return ["projection", "neck", "heads", "verifier"]
     own = cast("nn.Module", model).state_dict()
     state = cast("dict[str, Tensor]", saved["averaged"])
+    if backbone_only:
+        prefix = "branch.backbone."
+        kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        _fit(model.branch.backbone, kept, (), path)
+        return ["pool", "projection", "neck", "heads", "verifier"]
     heads = [name for name in own if name.startswith("heads.")]
     fresh = [name for name in heads if name not in state or state[name].shape != own[name].shape]
     state = {name: value for name, value in state.items() if not name.startswith("heads.") or name in heads}
