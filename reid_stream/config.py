@@ -269,6 +269,18 @@ class Spool(Section):
     """Delivered events stay for so long, for a Redis that comes back, or fails over, without its latest data."""
 
 
+class State(Section):
+    """What outlives the daemon: who is who, so that a restart changes nobody's ID. In Redis, with the embedder's hash."""
+
+    enabled: bool = True
+    """Go on where the last daemon ended; false begins with nobody, and numbers that were never given."""
+    snapshot_s: Seconds = 60
+    """Everything known is written so often, and not more often than takes a twentieth of one processor; what comes
+    between is in the journal, which is worked off again after a crash."""
+    lease_s: Annotated[float, Field(ge=1)] = 10
+    """A daemon on another machine may take over the site so long after this one was last heard of."""
+
+
 class Store(Section):
     """Crops of tracks on disk: for replay with another model, and for training on the site's own people."""
 
@@ -327,6 +339,7 @@ class Settings(Section):
     topology: Topology = Topology()
     publish: Publish = Publish()
     spool: Spool = Spool()
+    state: State = State()
     store: Store = Store()
     watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()

@@ -1,7 +1,7 @@
 """What a site opens and must close again: Redis with its spool, the learned topology, the tracklet store, the files."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reid_stream.match.topology import Topology
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.side import Teller
+    from reid_stream.publish.stream import Fence
     from reid_stream.store.writer import StoreWriter
 
 
@@ -41,25 +42,40 @@ def check_files(cameras: Sequence[Camera]) -> None:
 
 
 @contextmanager
-def redis_sink(
-    settings: Settings, run: str, *, continues: bool = False, keeps_numbers: bool = True
-) -> "Iterator[tuple[RedisSink, str]]":
-    """Open the way to Redis, an embedded one where that is wanted; gives the sink and the address without secrets."""
-    from reid_stream.publish.connection import connect, public
+def redis_url(settings: Settings) -> Iterator[str]:
+    """Give the address of Redis, secrets included; an embedded one is started where that is wanted."""
     from reid_stream.publish.embedded import EmbeddedRedis, default_directory
+
+    if not settings.redis.is_embedded:
+        yield settings.redis.url.get_secret_value()
+        return
+    with EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port) as server:
+        yield server.url
+
+
+@contextmanager
+def redis_sink(
+    settings: Settings,
+    url: str,
+    run: str,
+    *,
+    continues: bool = False,
+    keeps_numbers: bool = True,
+    journal: str | None = None,
+    fence: "Fence | None" = None,
+) -> "Iterator[RedisSink]":
+    """Open the way to the Redis at `url`, and the spool before it.
+
+    `journal`, `fence`: see `RedisSink`.
+    """
+    from reid_stream.publish.connection import connect
     from reid_stream.publish.history import next_sequence
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.spool import Spool
 
-    with ExitStack() as opened:
-        url = settings.redis.url.get_secret_value()
-        if settings.redis.is_embedded:
-            server = opened.enter_context(
-                EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port)
-            )
-            url = server.url
-        client = connect(settings.redis, url=url)
-        spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
+    client = connect(settings.redis, url=url)
+    spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
+    try:
         sink = RedisSink(
             client,
             where=url,
@@ -70,15 +86,20 @@ def redis_sink(
             keeps_numbers=keeps_numbers,
             keep_s=settings.spool.keep_s,
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
+            journal=journal,
+            fence=fence,
         )
-        yield sink, public(url)
+    except BaseException:
+        spool.close()
+        raise
+    yield sink
 
 
 @contextmanager
-def topology_teller(settings: Settings, topology: "Topology", where: str) -> "Iterator[Teller]":
+def topology_teller(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[Teller]":
     """Keep what is learned of the cameras beside the events, for `reid-stream topology`.
 
-    `where`: the address that the sink has, which is the embedded Redis' where that is wanted.
+    `url`: of the embedded Redis; none for that of the settings.
     """
     import msgspec
 
@@ -86,7 +107,7 @@ def topology_teller(settings: Settings, topology: "Topology", where: str) -> "It
     from reid_stream.publish.side import SideValues, Teller, topology_key
 
     key = topology_key(settings.site)
-    values = SideValues(connect(settings.redis, url=where if settings.redis.is_embedded else None))
+    values = SideValues(connect(settings.redis, url=url))
     teller = Teller(
         put=lambda value: values.put(key, value),
         value=lambda: msgspec.json.encode(topology.state()),
