@@ -140,6 +140,10 @@ class IdentitySplit(_Identity, frozen=True, kw_only=True):
     split_at: float
     by: str | None = None
     """Who said so; null where the matcher did."""
+    into_revision: int = 1
+    """Of `into`."""
+    into_state: IdentityState = "provisional"
+    """Of `into`."""
 
     @property
     def at(self) -> float:

@@ -296,6 +296,10 @@ class Split:
     at: float
     by: str | None = None
     """Who said so; none where the matcher did."""
+    into_revision: int = 1
+    """Of `into`, after the split."""
+    into_state: IdentityState = "provisional"
+    """Of `into`, after the split."""
 
 
 @dataclass(frozen=True, slots=True)

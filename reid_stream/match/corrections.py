@@ -235,6 +235,8 @@ class Corrections:
             into=self._name(into),
             tracks=tuple((stay.camera, stay.run, stay.track) for stay in stays),
             revision=person.revision,
+            into_revision=self._people[into].revision,
+            into_state=self._people[into].state,
             at=max(stay.last_at for stay in stays),
         )
 

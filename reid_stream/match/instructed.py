@@ -32,6 +32,9 @@ from reid_stream.match.said import Erasing as Underway
 from reid_stream.match.tracklet import Stay
 from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming, Split
 
+_TALKED_ABOUT = -1
+"""In place of a track in view: who has it is not let go."""
+
 
 class _RefusedError(Exception):
     """What must hold for an instruction does not; the message is for people."""
@@ -166,11 +169,7 @@ class Instructed:
             raise _RefusedError(
                 f"a split must leave {said.person} at least one track, but all {len(leaving)} were named"
             )
-        has_room, evicted = self.people.make_room()
-        if evicted is not None:
-            self.retire(evicted, "gallery full", now, out)
-        if not has_room:
-            raise _RefusedError("there must be room for a new person, but everybody known is in view")
+        self._make_room(person, now, out)
         fresh = self.people.new(leaving[0].first_at, max(stay.last_at for stay in leaving), now)
         pairs = [(a.serial, b.serial) for a in leaving for b in staying]
         done = Done(
@@ -187,6 +186,16 @@ class Instructed:
         self.said.note(done)
         count = "one track" if len(leaving) == 1 else f"{len(leaving)} tracks"
         return f"{count} of {said.person}: somebody else, {self._name(fresh.number)}", (person.number, fresh.number)
+
+    def _make_room(self, keep: Person, now: float, out: list[Decision]) -> None:
+        """Let the longest unseen person go where the gallery is full, but never the one we talk about."""
+        keep.in_view.add(_TALKED_ABOUT)
+        has_room, evicted = self.people.make_room()
+        keep.in_view.discard(_TALKED_ABOUT)
+        if evicted is not None:
+            self.retire(evicted, "gallery full", now, out)
+        if not has_room:
+            raise _RefusedError("there must be room for one more person, but everybody known is in view")
 
     def _chosen(self, person: Person, said: SplitTracks) -> list[Stay]:
         """Return the tracks that are to leave a person, in order of time."""
@@ -209,7 +218,8 @@ class Instructed:
     ) -> None:
         self.corrections.hand_over(stays, person, heir.number, None)
         tracks = tuple((stay.camera, stay.run, stay.track) for stay in stays)
-        out.append(Split(self._name(person.number), self._name(heir.number), tracks, person.revision, now, by=by))
+        names = self._name(person.number), self._name(heir.number)
+        out.append(Split(*names, tracks, person.revision, now, by, heir.revision, heir.state))
 
     def _call(self, said: NamePerson, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
         person = self._known(said.person, now)
@@ -271,13 +281,14 @@ class Instructed:
             raise _RefusedError(
                 f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but has not"
             )
+        self._make_room(into, now, out)
         self._release(done)
         self._twin(done.twins, False)
         last_at = max(stay.last_at for stay in going)
         person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, heard_at=now)
         self.people.put(person, [])
-        self._hand_over(going, into, person, by, now, out)
         person.revision += 1
+        self._hand_over(going, into, person, by, now, out)
         self._label(into, done.heir_label, by, now, out)
         self._label(person, done.label, by, now, out)
         return into.number, person.number
@@ -293,6 +304,7 @@ class Instructed:
         if len(back) == len(heir.stays):
             self._join(heir, person, by, now, out)
         else:
+            person.revision += 1
             self._hand_over(back, heir, person, by, now, out)
         return person.number, heir.number
 

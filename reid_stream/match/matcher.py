@@ -140,11 +140,14 @@ class Matcher:
             else:
                 self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
-        self._decide(fresh, now, out)
+        bound = self._decide(fresh, now, out)
         self._corrections.review(self._touched(fresh), now, out)
         for record in records:
             if isinstance(record, Observation):
                 self._tell(record, out)
+        for tracklet in bound:  # of some no record came now
+            if tracklet.person is not None and tracklet.person in self._people:  # else evicted in this very update
+                self._tell_pending(tracklet, self._people[tracklet.person], out)
         self._confirm(fresh, out)
         for tracklet in self._tracks.close(now):
             self._close(tracklet, now)
@@ -246,12 +249,12 @@ class Matcher:
         weight = self._redundancy.independent(len(tracklet.vectors)) * tracklet.quality()
         self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
 
-    def _decide(self, fresh: dict[int, None], now: float, out: list[Decision]) -> None:
-        """Bind the tracks that have no person yet, those of all cameras at once."""
+    def _decide(self, fresh: dict[int, None], now: float, out: list[Decision]) -> list[Tracklet]:
+        """Bind the tracks that have no person yet, those of all cameras at once; return those looked at."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
         waiting = [t for t in waiting if t.serial in fresh or _is_due(t, now)]  # else nothing has changed
         if not waiting:
-            return
+            return []
         unknowns = [
             Unknown(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
         ]
@@ -272,6 +275,7 @@ class Matcher:
             elif _is_due(waiting[row], now) or not self._could_be_known(unknowns[row]):
                 left.append(row)
         self._begin(left, waiting, unknowns, now, out)
+        return waiting
 
     def _begin(
         self, left: list[int], waiting: list[Tracklet], unknowns: list[Unknown], now: float, out: list[Decision]
@@ -337,18 +341,11 @@ class Matcher:
             self.unnamed += len(tracklet.pending[:-MAX_PENDING])
             del tracklet.pending[:-MAX_PENDING]
             return
-        person = self._people[tracklet.person]
-        for observation in tracklet.pending:
-            out.append(
-                Sighting(
-                    person=self._name(person.number),
-                    state=person.state,
-                    similarity=tracklet.similarity,
-                    probability=tracklet.probability,
-                    revision=person.revision,
-                    observation=observation,
-                )
-            )
+        self._tell_pending(tracklet, person=self._people[tracklet.person], out=out)
+
+    def _tell_pending(self, tracklet: Tracklet, person: Person, out: list[Decision]) -> None:
+        name, because = self._name(person.number), (tracklet.similarity, tracklet.probability)
+        out.extend(Sighting(name, person.state, *because, person.revision, seen) for seen in tracklet.pending)
         tracklet.pending.clear()
 
     def _confirm(self, fresh: dict[int, None], out: list[Decision]) -> None:

@@ -185,6 +185,8 @@ class People:
         for number in gone.barred:
             self.bar(number, into.number)
         into.label = into.label or gone.label
+        if gone.state == "confirmed":
+            into.state = "confirmed"
         while len(into.stays) > _STAYS:
             self._drop(into, min(into.stays, key=lambda old: (old.serial in into.tracks, old.last_at)))
         self.remove(gone, keeps_stays=True)

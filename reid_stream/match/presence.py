@@ -211,6 +211,8 @@ class Presence:
                 tracks=split.tracks,
                 split_at=split.at,
                 by=split.by,
+                into_revision=split.into_revision,
+                into_state=split.into_state,
             )
         )
 

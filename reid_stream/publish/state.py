@@ -149,7 +149,8 @@ class LiveState:
                 batch.set(event.person, revision=event.revision)
                 batch.named.add(event.into)
                 batch.revive(event.into)
-                batch.begin(event.into, state="provisional", first_seen_at=event.split_at, seen_at=event.split_at)
+                batch.set(event.into, revision=event.into_revision, state=event.into_state)
+                batch.begin(event.into, first_seen_at=event.split_at, seen_at=event.split_at)
             case IdentityNamed():
                 batch.set(event.person, revision=event.revision, label=event.label)
             case InstructionAnswered():

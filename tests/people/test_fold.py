@@ -1,0 +1,108 @@
+"""Whoever reads the events from the beginning knows what the daemon knows: people, tracks, names, who is where."""
+
+import random
+from itertools import groupby
+from typing import Any
+
+import pytest
+
+from reid_stream.config import Match, Publish
+from reid_stream.events import Event
+from reid_stream.instructions import (
+    Erased,
+    ErasePerson,
+    Instruction,
+    MergePeople,
+    NamePerson,
+    SplitTracks,
+    Undo,
+    Visit,
+)
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.publish.envelope import decode, encode
+from reid_stream.publish.fold import Fold
+from reid_stream.records import CameraId, Decision, GlobalId, Perceived
+from tests.worlds import MODEL, World
+
+
+class Site:
+    """Match and presence as the daemon has them, a person who talks into it, and a subscriber behind the wire."""
+
+    def __init__(self, **dials: object) -> None:
+        self.matcher = Matcher(Match.model_validate(dials), "site", MODEL)
+        self.presence = Presence(Publish(seen_interval_s=1.0, left_after_s=2.0))
+        self.fold = Fold()
+        self.told = 0
+        self.count = 0
+
+    def step(self, records: list[Perceived], said: list[Instruction], now: float) -> None:
+        decisions = self.matcher.update(records, now)
+        for instruction in said:
+            decisions += self.matcher.instruct(instruction, now)
+        self.tell(decisions, now)
+
+    def tell(self, decisions: list[Decision], now: float) -> None:
+        events: list[Event] = self.presence.update(decisions, now)
+        for event in events:
+            body = encode(event, site="site", run="run", sequence=self.told)
+            self.told += 1
+            self.fold.take(decode(body).data)
+
+    def place(self) -> str:
+        self.count += 1
+        return f"{self.count}-0"
+
+    def check(self) -> None:
+        """Compare what the subscriber knows with what the daemon knows."""
+        state = self.matcher.state()
+        erasing = {f"site-{underway.number}" for underway in state.said.erasing.values()}
+        known = {f"site-{person.number}": person for person in state.people}
+        assert set(self.fold.people) - erasing == set(known)
+        assert self.fold.here() == self.presence.present()
+        for name, person in known.items():
+            told = self.fold.people[GlobalId(name)]
+            assert told.label == person.label
+            assert told.state == person.state
+            assert told.revision == person.revision
+            for stay in person.stays:
+                assert self.fold.owner((stay.camera, stay.run, stay.track)) == name
+            mine = {(stay.camera, stay.run, stay.track) for stay in person.stays}
+            if len(mine) < 32:  # the matcher forgets the oldest of more
+                others = {(s.camera, s.run, s.track) for other in state.people for s in other.stays} - mine
+                assert not set(told.tracks) & others
+
+
+def an_instruction(site: Site, dice: random.Random, now: float) -> Instruction:
+    words: dict[str, Any] = {"id": site.place(), "at": now, "who": "anna"}
+    known = [person.number for person in site.matcher._people.all()] or [1, 2]
+    one, other = (GlobalId(f"site-{number}") for number in (dice.choice([*known, 99]), dice.choice(known)))
+    match dice.choice(["merge", "merge", "merge", "split", "split", "name", "erase", "erased", "undo", "undo"]):
+        case "merge" if one != other:
+            return MergePeople(gone=one, into=other, duplicates=dice.random() < 0.3, **words)
+        case "split":
+            return SplitTracks(
+                person=other, visits=(Visit(camera=CameraId(dice.choice(["cam0", "cam1"])), since=now - 20),), **words
+            )
+        case "name":
+            return NamePerson(person=other, label=dice.choice(["", "Anna", "Bea"]), **words)
+        case "erase":
+            return ErasePerson(person=one, **words)
+        case "erased" if site.matcher.said.erasing:
+            done, underway = next(iter(site.matcher.said.erasing.items()))
+            return Erased(instruction=done, person=GlobalId(f"site-{underway.number}"), report="", **words)
+        case _:
+            return Undo(instruction=f"{dice.randint(1, site.count)}-0", **words)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_subscriber_knows_what_the_daemon_knows_whatever_people_say(seed: int) -> None:
+    dice = random.Random(seed)
+    site = Site(retention_s=25, max_identities=dice.choice([4, 100]))
+    world = World(people=4, cameras=2, seed=seed, noise=dice.choice([0.2, 0.7, 1.2]), fps=4)
+    for number, (at, group) in enumerate(groupby(world.observations(), key=lambda record: record.seen_at)):
+        said = [an_instruction(site, dice, at)] if number > 8 and number % 4 == 0 else []
+        site.step(list(group), said, at)
+        if number % 4 < 2:
+            site.check()
+    assert site.told > 20
