@@ -275,10 +275,11 @@ class Daemon:
             identifier.join(min(TAKE_S, limit_s / 4))
         return None
 
-    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
-        """Say that a stage hung: a log line, a count, an event."""
+    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+        """Say that a stage hung: log, count, event; `is_ours`: in this process, where it cannot be ended."""
         _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
-        self.given_up.append(stuck)
+        if is_ours:
+            self.given_up.append(stuck)
         self._metrics.stage_stuck.labels(stuck.stage, action).inc()
         for camera in stuck.cameras:
             self._metrics.frames_stuck.labels(camera).inc()

@@ -31,6 +31,12 @@ class Metrics:
         self.stage_stuck = self._counter(
             "stage_stuck", "Stages that hung: started anew, or the end of the daemon.", "stage", "action"
         )
+        self.worker_up = self._gauge("worker_up", "1 while a perceive process runs.", "worker")
+        self.worker_load = self._gauge("worker_load", "Share of its time that a worker is at work.", "worker")
+        self.workers_lost = self._counter("workers_lost", "Workers lost and started again.", "worker", "cause")
+        self.cameras_moved = Counter(
+            "reid_stream_cameras_moved", "Cameras given to another worker.", registry=self.registry
+        )
         self.camera_up = self._gauge("camera_up", "1 while a camera delivers frames.", "camera")
         self.observations = self._counter("observations", "Observations handed to the matcher.")
         self.events = self._counter("events", "Events published, by type.", "type")

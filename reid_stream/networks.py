@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from reid_stream import shelf
 from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
@@ -11,13 +11,20 @@ from reid_stream.config import Embed as EmbedSettings
 from reid_stream.config import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
-from reid_stream.metrics import Metrics
 from reid_stream.pipeline import Detect, Embed, Keep, Perceive, PerceiveCounts
 from reid_stream.records import CameraId
 from reid_stream.watchdog import Pulse
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Timer(Protocol):
+    """Takes the time of each call of a stage; `metrics.Metrics`."""
+
+    def timed(self, stage: str, call: Callable[P, R]) -> Callable[P, R]:
+        """Wrap a stage."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,9 @@ def load_networks(settings: Settings) -> Networks:
 
     folder, detector = shelf.detector(settings.models.detector)
     yolo = detector_spec(detector)
-    finds = _checked(detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels), folder)
+    finds = _checked(
+        detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels, bundle=detector), folder
+    )
     embedder, embed, embeds = load_embedder(settings.models, settings.embed)
     return Networks(
         detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
@@ -70,7 +79,9 @@ def load_embedder(models: Models, settings: EmbedSettings) -> tuple[Embedder, Em
     folder, bundle = shelf.embedder(models.embedder)
     crops = spec_of(bundle.input)
     size = (crops.height, crops.width)
-    engine = _checked(bundle, load_engine(folder / MODEL_FILE, models, pixels=pixels_of(crops), size=size), folder)
+    engine = _checked(
+        bundle, load_engine(folder / MODEL_FILE, models, pixels=pixels_of(crops), size=size, bundle=bundle), folder
+    )
     return bundle, Vectors(engine, crops, bundle.dim, settings), engine
 
 
@@ -78,7 +89,7 @@ def perceive(
     settings: Settings,
     networks: Networks,
     run: str,
-    metrics: Metrics,
+    timer: Timer,
     *,
     pulse: Pulse | None = None,
     counts: PerceiveCounts | None = None,
@@ -88,7 +99,7 @@ def perceive(
     pulse = pulse or Pulse()
 
     def stage(name: str, call: Callable[P, R]) -> Callable[P, R]:
-        return pulse.watched(name, metrics.timed(name, call))
+        return pulse.watched(name, timer.timed(name, call))
 
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker

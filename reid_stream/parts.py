@@ -84,8 +84,8 @@ class Shell(Protocol):
         """Publish."""
         ...
 
-    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"]) -> None:
-        """Say that a stage hung."""
+    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+        """Say that a stage hung; `is_ours`: in this process, where it cannot be ended."""
         ...
 
 

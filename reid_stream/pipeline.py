@@ -60,6 +60,15 @@ class PerceiveCounts:
         self.crops += crops
         self.records += records
 
+    def less(self, before: "PerceiveCounts") -> "PerceiveCounts":
+        """What was done since these counts."""
+        return PerceiveCounts(**{name: getattr(self, name) - getattr(before, name) for name in self.__slots__})
+
+    def more(self, since: "PerceiveCounts") -> None:
+        """Count what was done elsewhere."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(since, name))
+
 
 @dataclass(slots=True)
 class Perceive:

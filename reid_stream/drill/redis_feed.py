@@ -12,19 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_stream import __version__
-from reid_stream.assembly import REPLAY_ORIGIN
-from reid_stream.bundle import Embedder
 from reid_stream.config import Publish, Settings
 from reid_stream.daemon import Daemon
 from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.identity import Head, Identity
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.inproc import InprocLink
-from reid_stream.match.matcher import Matcher
-from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
 from reid_stream.networks import load_networks, perceive
 from reid_stream.parts import Sink
+from reid_stream.perception import REPLAY_ORIGIN
 from reid_stream.pipeline import Identify, PerceiveCounts
 from reid_stream.records import CameraId, Frame, Perceived
 
@@ -37,7 +35,7 @@ class Feed:
     """What perceive said about a piece of footage."""
 
     cameras: tuple[CameraId, ...]
-    embedder: Embedder
+    head: Head
     batches: list[list[Perceived]]
 
 
@@ -59,38 +57,30 @@ def watch(settings: Settings, seconds: float) -> Feed:
             records = half.step(batch)
             if records:
                 batches.append(records)
-    return Feed(tuple(CameraId(camera.id) for camera in cameras), networks.embedder, batches)
+    bundle = networks.embedder
+    head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
 
 
-def daemon(feed: Feed, settings: Settings, sink: Sink, lasts_s: float) -> Daemon:
+def daemon(feed: Feed, second: Identity, lasts_s: float) -> Daemon:
     """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took."""
     memory = _Memory(feed, lasts_s)
-    bundle = feed.embedder
-    matcher = Matcher(
-        settings.match,
-        settings.site,
-        bundle.hash,
-        verifier=bundle.verifier,
-        calibration=bundle.calibrated,
-        dim=bundle.dim,
-    )
-    presence = Presence(settings.publish)
     made = Daemon(
         run=RUN,
         version=__version__,
         source=memory,
         perceive=memory,
-        identify=Identify(match=matcher.update, present=presence.update),
-        finish=presence.close,
+        identify=Identify(match=second.match, present=second.present),
+        finish=second.finish,
         link=InprocLink(),
-        sink=sink,
+        sink=second.sink,
         metrics=Metrics(),
         cameras=feed.cameras,
         heartbeat_s=Publish().heartbeat_s,
         is_live=False,
         on_events=lambda _: None,
-        gallery_size=lambda: len(matcher),
-        people_in_view=lambda: presence.people,
+        gallery_size=lambda: len(second.matcher),
+        people_in_view=lambda: second.presence.people,
     )
     memory.told = made
     return made
@@ -130,7 +120,7 @@ class _Memory:
         self._next = 0
         self._begun_at = 0.0
         self._stop = threading.Event()
-        self.model = feed.embedder.hash
+        self.model = feed.head.model
         self.counts = PerceiveCounts()
 
     def start(self) -> None:

@@ -39,6 +39,8 @@ class Events:
 def whole_daemon(settings: Settings, *, has_networks: bool) -> Iterator[tuple[Site, Events]]:
     """Run the daemon on a thread while the block does; without networks one person stands in every picture."""
     sink = Events()
+    if not has_networks:
+        settings = settings.model_copy(update={"workers": 1})  # the stand-ins are in this process
     with quiet(), assemble(settings, run="drill", sink=sink) as site:
         if not has_networks:
             half = site.daemon.perceive

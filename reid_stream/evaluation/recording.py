@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.assembly import REPLAY_ORIGIN
 from reid_stream.bundle import Calibration, Verifier
 from reid_stream.config import Camera, Match, Publish, Settings, Topology
 from reid_stream.errors import ConfigError
@@ -29,6 +28,7 @@ from reid_stream.match.presence import Presence
 from reid_stream.metrics import Metrics
 from reid_stream.networks import Networks, load_networks, perceive
 from reid_stream.openings import check_files
+from reid_stream.perception import REPLAY_ORIGIN
 from reid_stream.pipeline import Identify, Perceive
 from reid_stream.records import Box, Perceived
 

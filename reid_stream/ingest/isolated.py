@@ -32,6 +32,7 @@ from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, UInt8
 
+_PRELOADED = ["reid_stream.ingest.decoder", "av", "reid_stream.cli"]
 STUCK_S = 10.0
 """A camera's process is stuck when it is so late: with any word, or with an answer that its own timeouts owe us."""
 _LOOK_S = 0.5
@@ -179,12 +180,17 @@ def fork_server() -> ForkServerContext:
     """What starts processes: forked from one that has loaded FFmpeg and no network."""
     context = multiprocessing.get_context("forkserver")
     # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
-    context.set_forkserver_preload(["reid_stream.ingest.decoder", "av", "reid_stream.cli"])
+    context.set_forkserver_preload(_PRELOADED)
     return context
 
 
-def prepare() -> None:
-    """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does."""
+def prepare(*modules: str) -> None:
+    """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does.
+
+    `modules`: for other processes that are forked from it; they must start no threads.
+    """
+    if modules:
+        fork_server().set_forkserver_preload([*_PRELOADED, *modules])
     fork_server()
     forkserver.ensure_running()
 

@@ -35,8 +35,13 @@ class LiveCameras:
         settings: config.Ingest,
         on_change: Callable[[CameraChange], None],
         utc: Callable[[], float] = time.time,
+        *,
+        none_yet: bool = False,
     ) -> None:
-        """`utc`: our own clock, for cameras on threads; those in processes ask the machine's."""
+        """Make the cameras that are enabled, or none yet, to `add` them later.
+
+        `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
+        """
         self._settings, self._on_change, self._utc = settings, on_change, utc
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
         self._changing = threading.Lock()
@@ -47,7 +52,7 @@ class LiveCameras:
         self._taken = 0
         self._replaced = 0
         for camera in cameras:
-            if camera.enabled:
+            if camera.enabled and not none_yet:
                 self._make(CameraId(camera.id), None)
         self._begin_anew()
 

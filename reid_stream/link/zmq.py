@@ -19,6 +19,8 @@ MAX_BATCHES = 100
 """On the way on each side, in batches."""
 _LINGER_MS = 5000
 _POLL_MS = 100
+_FINISHED = b""
+"""A message that is no batch: the sender's last."""
 # sizeof(sockaddr_un.sun_path) less the final zero, Linux unix(7).
 _MAX_PATH = 107
 
@@ -32,8 +34,7 @@ class ZmqSender:
         Raises:
             ConfigError: the path is too long for a Unix socket.
         """
-        self._socket = _socket(zmq.PUSH, max_batches)
-        self._socket.connect(_address(path))
+        self._socket = connect(path, max_batches)
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
@@ -54,6 +55,14 @@ class ZmqSender:
                     return
         raise LinkClosedError("the link is closed")
 
+    def finish(self, timeout_s: float) -> bool:
+        """Say that nothing will follow; False if the link was full for so long."""
+        with self._lock:
+            if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
+                return False
+            self._socket.send(_FINISHED, flags=zmq.NOBLOCK)
+        return True
+
     def close(self) -> None:
         """Let what was sent go its way for a few seconds, then end."""
         self._closing.set()
@@ -70,14 +79,11 @@ class ZmqReceiver:
         Raises:
             ConfigError: the path is too long for a Unix socket, or cannot be bound.
         """
-        self._socket = _socket(zmq.PULL, max_batches)
-        try:
-            self._socket.bind(_address(path))
-        except zmq.ZMQError as error:
-            self._socket.close(linger=0)
-            raise ConfigError(f"{path} must be a place for a socket: {error}") from error
+        self._socket = bind(path, max_batches)
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self.finished = 0
+        """Senders that said that nothing will follow; all they sent has been received."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Take one batch and all others that are there; empty after `timeout_s` or when closed."""
@@ -90,7 +96,10 @@ class ZmqReceiver:
                     parts = self._socket.recv_multipart(flags=zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                records += [decode(part) for part in parts]
+                if parts == [_FINISHED]:
+                    self.finished += 1
+                else:
+                    records += [decode(part) for part in parts]
         return records
 
     def acknowledge(self) -> None:
@@ -101,6 +110,34 @@ class ZmqReceiver:
         self._closing.set()
         with self._lock:
             self._socket.close(linger=0)
+
+
+def connect(path: Path, mark: int) -> "zmq.Socket[bytes]":
+    """Return a socket that pushes to the one at `path`, which may come later; `mark` messages may wait.
+
+    Raises:
+        ConfigError: the path is too long for a Unix socket.
+    """
+    address = _address(path)
+    socket = _socket(zmq.PUSH, mark)
+    socket.connect(address)
+    return socket
+
+
+def bind(path: Path, mark: int) -> "zmq.Socket[bytes]":
+    """Return a socket at `path` that pulls from many; `mark` messages of each may wait.
+
+    Raises:
+        ConfigError: the path is too long for a Unix socket, or cannot be bound.
+    """
+    address = _address(path)
+    socket = _socket(zmq.PULL, mark)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise ConfigError(f"{path} must be a place for a socket: {error}") from error
+    return socket
 
 
 def _socket(kind: int, mark: int) -> "zmq.Socket[bytes]":

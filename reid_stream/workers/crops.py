@@ -1,0 +1,122 @@
+"""Crops on their way from workers to the one tracklet store; dropped and counted where there is no room.
+
+Frames never cross processes. What the store keeps of them, some crops a second, does: one writer then bounds the disk
+and corrects who is who on it, whichever worker a camera is on.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import zmq
+
+from reid_stream.link.zmq import bind, connect
+from reid_stream.pipeline import Keep
+from reid_stream.records import Box, CameraId, ClockQuality, Crop, TrackEnded, TrackId, encode
+from reid_stream.records import decode as decode_record
+
+MOST = 200
+"""Steps on the way on each side."""
+_LOOK_MS = 200
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """A crop without its picture."""
+
+    camera: CameraId
+    run: str
+    track: TrackId
+    at: float
+    clock: ClockQuality
+    box: Box
+    quality: float
+    shape: tuple[int, int, int]
+    vector: bytes | None
+    model: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_heads = msgspec.msgpack.Decoder(tuple[list[_Head], list[bytes]])
+
+
+class CropSender:
+    """A worker's end; `take` is a `pipeline.Keep`."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect to the socket at `path`."""
+        self._socket = connect(path, MOST)
+        self.lost = 0
+        """Crops for which there was no room."""
+
+    def take(self, crops: Sequence[Crop], ended: Sequence[TrackEnded]) -> None:
+        """Hand over what one step cut out; never waits."""
+        if not crops and not ended:
+            return
+        heads = [
+            _Head(c.camera, c.run, c.track, c.at, c.clock, c.box, c.quality, _shape(c), c.vector, c.model)
+            for c in crops
+        ]
+        # Copied here and now: a crop is a window on its frame, which the socket would keep alive.
+        pictures = [np.ascontiguousarray(crop.image).tobytes() for crop in crops]
+        try:
+            self._socket.send_multipart(
+                [_encode((heads, [encode(record) for record in ended])), *pictures], flags=zmq.NOBLOCK
+            )
+        except zmq.Again:
+            self.lost += len(crops)
+
+    def close(self) -> None:
+        """End; what was taken goes its way."""
+        self._socket.close(linger=1000)
+
+
+class CropReceiver:
+    """The daemon's end: a thread that hands everything to the store."""
+
+    def __init__(self, path: Path, keep: Keep) -> None:
+        """Bind the socket at `path`."""
+        self._socket = bind(path, MOST)
+        self._keep = keep
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="crops", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take what is there, then end."""
+        self._closing.set()
+        self._thread.join()
+        self._socket.close(linger=0)
+
+    def _loop(self) -> None:
+        while True:
+            if self._socket.poll(_LOOK_MS):
+                self._take(self._socket.recv_multipart())
+            elif self._closing.is_set():
+                return
+
+    def _take(self, parts: list[bytes]) -> None:
+        heads, ended = _heads.decode(parts[0])
+        crops = [
+            Crop(
+                camera=head.camera,
+                run=head.run,
+                track=head.track,
+                at=head.at,
+                clock=head.clock,
+                box=head.box,
+                quality=head.quality,
+                image=np.frombuffer(picture, np.uint8).reshape(head.shape),
+                vector=head.vector,
+                model=head.model,
+            )
+            for head, picture in zip(heads, parts[1:], strict=True)
+        ]
+        records = [decode_record(body) for body in ended]
+        self._keep(crops, [record for record in records if isinstance(record, TrackEnded)])
+
+
+def _shape(crop: Crop) -> tuple[int, int, int]:
+    height, width, channels = crop.image.shape
+    return height, width, channels
