@@ -1,9 +1,14 @@
 """`reid-stream check`: the configuration, the models, then every camera at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reid_stream.config import Settings
 
 
 def check(
@@ -18,22 +23,13 @@ def check(
     from reid_stream.errors import BrokerError, StreamError
     from reid_stream.ingest.probe import Failed, Probed, probe_all
     from reid_stream.ingest.stats import farthest_apart
-    from reid_stream.networks import load_networks
     from reid_stream.publish.connection import check as check_redis
     from reid_stream.publish.connection import connect, public
 
     console = Console()
     settings = configfile.load(cameras)
     console.print(f"[green]ok[/] {cameras}: site {settings.site}, {len(settings.cameras)} cameras", highlight=False)
-    networks = load_networks(settings)
-    for engine, bundle in (
-        (networks.detector_engine, networks.detector),
-        (networks.embedder_engine, networks.embedder),
-    ):
-        console.print(
-            f"[green]ok[/] {bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}",
-            highlight=False,
-        )
+    _tell_networks(console, settings)
     if offline:
         return
     broken: BrokerError | None = None
@@ -79,3 +75,21 @@ def check(
         raise broken
     if failed:
         raise StreamError(f"{failed} of {len(enabled)} cameras do not answer")
+
+
+def _tell_networks(console: "Console", settings: "Settings") -> None:
+    """Load both networks and say what runs them."""
+    from reid_stream.engines.swap import SwapEngine
+    from reid_stream.networks import load_networks
+
+    networks = load_networks(settings)
+    for engine, bundle in (
+        (networks.detector_engine, networks.detector),
+        (networks.embedder_engine, networks.embedder),
+    ):
+        console.print(
+            f"[green]ok[/] {bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}",
+            highlight=False,
+        )
+        if isinstance(engine, SwapEngine):
+            console.print(f"   {engine.note}; `reid-stream compile` builds it now", highlight=False)

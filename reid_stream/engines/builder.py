@@ -5,7 +5,9 @@ people. Progress and the end are JSON lines on the standard output, the plan goe
 arrives even where no disk can be written.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -17,6 +19,9 @@ import msgspec
 from reid_stream.engines.plans import Key
 from reid_stream.engines.typed import strongly_typed
 from reid_stream.errors import ModelError
+
+_DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG (prctl(2)): of the thread that started this one."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +184,8 @@ def _refusal(job: Job, complaints: list[str], otherwise: str) -> str:
 
 def main() -> None:
     """Build the job of the standard input."""
+    with suppress(OSError, AttributeError):  # Linux only: nobody would take the plan of a daemon that has ended
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
         plan = build(job)

@@ -137,9 +137,3 @@ def test_a_batch_of_the_wrong_shape_is_refused(tmp_path: Path, name: Literal["op
         engine(np.zeros((1, 3, 10, 10), dtype=np.float32))
     with pytest.raises(ModelError, match=r"\(b, 24, 16, 3\) uint8, got \(1, 10, 10, 3\)"):
         engine.images(np.zeros((1, 10, 10, 3), dtype=np.uint8))
-
-
-@pytest.mark.parametrize("name", ["tensorrt", "torch"])
-def test_an_engine_that_is_not_there_says_what_to_do(tmp_path: Path, name: Literal["tensorrt", "torch"]) -> None:
-    with pytest.raises(ModelError, match=r"set models\.engine to auto"):
-        load_engine(channel_means(tmp_path / "m.onnx"), Models(engine=name))

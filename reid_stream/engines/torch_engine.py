@@ -1,0 +1,172 @@
+"""Networks by torch, on an NVIDIA GPU (or, slowly, the processor): what serves while a TensorRT engine is being built.
+
+Batches are filled up to a power of two: few sizes, each specialised once and, on a GPU, captured as a CUDA graph, so
+that a call is one launch rather than some hundred.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reid_stream.config import Models
+from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
+from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.engines.typed import Precision, strongly_typed
+from reid_stream.errors import ModelError
+
+_MOST = 64
+"""Pictures at once; more are taken in turns."""
+_MAX_SIZES = 12
+"""Sizes of input that are kept ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A network for one size of input."""
+
+    run: Callable[[Any], Any]
+
+
+class TorchEngine:
+    """Run one ONNX network by torch."""
+
+    def __init__(
+        self, model: Path, settings: Models, *, pixels: Pixels | None = None, device: str | None = None
+    ) -> None:
+        """Read the network.
+
+        Args:
+            model: an ONNX file.
+            settings: precision; `auto` is f16 on a GPU and f32 on the processor.
+            pixels: see `load_engine`.
+            device: of torch; none for the GPU where there is one.
+
+        Raises:
+            ModelError: torch is not there, or it cannot run this network.
+        """
+        try:
+            import torch
+        except ImportError as error:
+            raise ModelError("engine torch needs the package torch: pip install 'reid-stream[gpu]'") from error
+        from reid_stream.engines.torch_network import Network
+
+        self._torch, self._path, self._pixels = torch, model, pixels
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._is_gpu = self._device.type == "cuda"
+        small: Precision = "f16" if self._is_gpu else "f32"
+        self._precision: Precision = small if settings.precision == "auto" else settings.precision
+        if settings.threads and not self._is_gpu:
+            torch.set_num_threads(settings.threads)
+        try:
+            self._network = Network(strongly_typed(model.read_bytes(), self._precision), str(self._device))
+        except OSError as error:
+            raise ModelError(f"a network must be a readable ONNX file; {model}: {error.strerror or error}") from error
+        except ModelError as error:
+            raise ModelError(f"{model}: {error}") from error
+        check_network(model, self._network.inputs, len(self._network.outputs))
+        self._input, self._output = self._network.inputs[0], self._network.outputs[0]
+        self._ready: OrderedDict[tuple[int, ...], _Ready] = OrderedDict()
+        of = pixels or Pixels()
+        self._mean = torch.tensor(of.mean, dtype=torch.float32, device=self._device)
+        self._factor = 1 / torch.tensor(of.scale, dtype=torch.float32, device=self._device)
+
+    @property
+    def name(self) -> str:
+        """`torch cuda f16`."""
+        return f"torch {self._device.type} {self._precision}"
+
+    @property
+    def input_shape(self) -> Shape:
+        """(b, c, h, w); any b is taken, whatever the file says."""
+        return (None, *self._input[1:])
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of the first output; any b."""
+        return (None, *self._output[1:])
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """What `images` does first."""
+        return self._pixels
+
+    def __call__(self, batch: Floats) -> Floats:
+        """See `protocol.Engine`."""
+        check_batch(batch, self._input)
+        return self._run(np.ascontiguousarray(batch))
+
+    def images(self, batch: UInt8) -> Floats:
+        """See `protocol.PixelEngine`."""
+        if self._pixels is None:
+            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
+        check_images(batch, self._input)
+        if not self._is_gpu:
+            return self._run(to_numbers(batch, self._pixels))
+        return self._run(np.ascontiguousarray(batch))
+
+    def _run(self, batch: Floats | UInt8) -> Floats:
+        if not len(batch):
+            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+        most, parts = self._input[0] or _MOST, []
+        try:
+            with self._torch.inference_mode():
+                for start in range(0, len(batch), most):
+                    there = self._torch.from_numpy(batch[start : start + most]).to(self._device)
+                    numbers = self._numbers(there) if there.dtype == self._torch.uint8 else there
+                    parts.append(self._infer(numbers))
+                answer: Floats = self._torch.cat(parts).float().cpu().numpy()
+        except ModelError as error:
+            raise ModelError(f"{self._path}: {error}") from error
+        except Exception as error:  # torch's own kinds
+            raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
+        return answer
+
+    def _numbers(self, pictures: Any) -> Any:
+        """Turn RGB (b, h, w, 3) uint8 into (b, 3, h, w) float32 on the device."""
+        ordered = pictures if self._pixels is None or self._pixels.colour == "rgb" else pictures.flip(3)
+        return ((ordered.float() - self._mean) * self._factor).permute(0, 3, 1, 2).contiguous()
+
+    def _infer(self, numbers: Any) -> Any:
+        """Run numbers (b, 3, h, w) on the device; the answer stays there and is the caller's."""
+        rows = len(numbers)
+        size = self._input[0] or 1 << (rows - 1).bit_length()
+        if rows < size:
+            numbers = self._torch.cat([numbers, numbers.new_zeros((size - rows, *numbers.shape[1:]))])
+        key = tuple(numbers.shape)
+        if key in self._ready:
+            self._ready.move_to_end(key)
+        else:
+            self._ready[key] = self._prepare(key)
+            while len(self._ready) > _MAX_SIZES:
+                self._ready.popitem(last=False)
+        return self._ready[key].run(numbers)[:rows]
+
+    def _prepare(self, shape: tuple[int, ...]) -> _Ready:
+        step = self._network.at(shape)
+        return _Ready(self._captured(step, shape) if self._is_gpu else step)
+
+    def _captured(self, step: Callable[[Any], Any], shape: tuple[int, ...]) -> Callable[[Any], Any]:
+        """Capture a CUDA graph that reads and writes fixed places, after a few runs beside (as torch's manual says)."""
+        torch = self._torch
+        numbers = torch.zeros(shape, device=self._device)
+        beside = torch.cuda.Stream(self._device)
+        beside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                step(numbers)
+        torch.cuda.current_stream(self._device).wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        # Another thread may be loading the engine that comes next.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            answer = step(numbers)
+
+        def run(given: Any) -> Any:
+            numbers.copy_(given)
+            graph.replay()
+            return answer.clone()  # the next call writes to the same place
+
+        return run
