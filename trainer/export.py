@@ -24,9 +24,12 @@ from reid_stream.bundle import Calibration, Embedder, EmbedderInput, Floats, Pro
 from reid_stream.embed.preprocess import InputSpec, UInt8, normalise
 from reid_stream.make_bundle import EMBEDDER_TOLERANCE, PROBE_SEED, now, run_once, with_probe
 from trainer import card
+from trainer.config import ModelSettings
 from trainer.errors import TrainerError
 from trainer.network import folded_verifier, unit
 from trainer.onnx_weights import describe
+from trainer.recipe import told
+from trainer.reduction import LARGEST
 from trainer.retrieval import score, squared_distances
 from trainer.siamese import Branch, LoadedBranch, load_branch
 from trainer.test_sets import TestSet, read_test_set
@@ -61,6 +64,11 @@ def export(
         TrainerError: the exported network disagrees with the checkpoint; nothing is written.
     """
     loaded = load_branch(checkpoint)
+    if loaded.dim > LARGEST:
+        raise TrainerError(
+            f"a bundle holds at most {LARGEST} numbers, {checkpoint} gives {loaded.dim} and no projection; "
+            "export the best.pt of a run that has ended"
+        )
     content = compress(describe(to_onnx(loaded.branch, loaded.spec), loaded), precision)
     bundle = _describe(loaded, checkpoint, name or out.name)
     settings = loaded.settings.data
@@ -186,7 +194,7 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
         licence=RESEARCH_ONLY,
         data=[str(domain) for domain in facts["domains"]],
         source=(
-            f"reid-train fit, run {run}, {begun}: Res2Net {settings.model.layers} at width {settings.model.width:g}, "
+            f"reid-train fit, run {run}, {begun}: {_network_of(settings.model)}, {told(settings)}, "
             f"seed {facts['seed']}, {facts['step']} steps, {facts['images']} images, "
             f"{facts['seconds'] / 60:.0f} minutes"
         ),
@@ -199,6 +207,11 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
         verifier=folded_verifier(verifier.v.detach().numpy(), float(verifier.b.detach()), loaded.train_prior),
         calibration=Calibration(kind="none", parameters={}, prior=loaded.train_prior),
     )
+
+
+def _network_of(settings: ModelSettings) -> str:
+    blocks = f" {settings.layers}" if settings.backbone == "res2net" else ""
+    return f"{settings.backbone}{blocks} at width {settings.width:g}, descriptor {settings.descriptor}"
 
 
 def _batches(bundle: Embedder, images: UInt8 | None, spec: InputSpec) -> list[Floats]:

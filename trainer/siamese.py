@@ -27,6 +27,9 @@ from trainer.config import ModelSettings, TrainSettings, parse
 from trainer.descriptors import descriptor
 from trainer.errors import CheckpointError
 
+REDUCTION = "branch.reduction.weight"
+"""Name of the learned projection among a checkpoint's averaged weights."""
+
 
 class Branch(nn.Module):
     """One stream: images -> embedding; the only part that is deployed."""
@@ -36,6 +39,7 @@ class Branch(nn.Module):
         self.backbone = Backbone(settings)
         self.pool, self.projection, self.dim = descriptor(settings, self.backbone.num_features)
         self.neck = bn_neck(self.dim) if settings.neck else nn.Identity()
+        self.reduction: nn.Linear | None = None
 
     def features(self, images: Tensor) -> Features:
         """Return the vectors before and after the neck of images (b, 3, h, w)."""
@@ -43,8 +47,16 @@ class Branch(nn.Module):
         return Features(before, self.neck(before), {})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the embedding (b, d), not normalised, of images (b, 3, h, w)."""
-        return self.features(images).after
+        """Return the embedding (b, d), not normalised, of images (b, 3, h, w); reduced, where that was learned."""
+        found = self.features(images).after
+        return found if self.reduction is None else self.reduction(F.normalize(found, dim=1))
+
+    def reduce(self, axes: Tensor) -> None:
+        """Project the embedding from now on to axes (r, d); trainer/reduction.py."""
+        self.reduction = nn.Linear(axes.shape[1], axes.shape[0], bias=False)
+        with torch.no_grad():
+            self.reduction.weight.copy_(axes)
+        self.dim = axes.shape[0]
 
     def own_losses(self, persons: int) -> nn.Module | None:  # noqa: ARG002 (others need it)
         """Return what only this kind of branch learns by: (Features, Batch) -> dict of loss terms; not deployed."""
@@ -60,6 +72,10 @@ def bn_neck(dim: int) -> nn.Module:
 
 def build_branch(settings: ModelSettings) -> Branch:
     """Return the branch that `model.descriptor` names, with random weights."""
+    if settings.descriptor == "magnifier":
+        from trainer.magnifier import MagnifierBranch  # late: it is a Branch
+
+        return MagnifierBranch(settings)
     return Branch(settings)
 
 
@@ -118,6 +134,19 @@ class SoftmaxVerifier(nn.Module):
 def square(first: Tensor, second: Tensor) -> Tensor:
     """Return (f1 - f2)^2 element by element (p, d) of L2-normalised embeddings (Cao & Lee, eq. 3)."""
     return (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square()
+
+
+def reduced(head: Verifier, axes: Tensor) -> Verifier:
+    """Return the head for vectors that are projected to orthonormal axes (r, d).
+
+    A squared difference along a new axis counts by the weights of what the axis is made of.
+    """
+    weight = axes.double().square() @ F.softplus(head.v.detach().double())  # (r,)
+    small = Verifier(len(weight))
+    with torch.no_grad():
+        small.v.copy_(weight + torch.log(-torch.expm1(-weight)))  # inverse of softplus
+        small.b.copy_(head.b)
+    return small
 
 
 class Siamese(nn.Module):
@@ -181,9 +210,11 @@ def load_branch(path: Path) -> LoadedBranch:
         saved = read_weights(path)
         settings, state, facts = parse(saved["settings"], str(path)), saved["averaged"], saved["facts"]
         branch = build_branch(settings.model.model_copy(update={"weights": None}))
-        head: Verifier | SoftmaxVerifier = (
-            Verifier(branch.dim) if "verifier.v" in state else verification_head(settings.model, branch.dim)
-        )
+        axes, full = state.get(REDUCTION), branch.dim
+        if axes is not None:
+            branch.reduce(axes)
+        is_metric = "verifier.v" in state  # a bundle's always is
+        head = Verifier(len(state["verifier.v"])) if is_metric else verification_head(settings.model, full)
         for part, module in (("branch.", branch), ("verifier.", head)):
             _load(module, {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
     except OSError as error:
@@ -193,6 +224,8 @@ def load_branch(path: Path) -> LoadedBranch:
     branch.eval()
     spec = input_spec(settings)
     verifier = head.folded() if isinstance(head, SoftmaxVerifier) else head
+    if axes is not None and len(verifier.v) != branch.dim:
+        verifier = reduced(verifier, axes)
     prior = 1 / (1 + settings.loss.negatives[1])
     return LoadedBranch(branch, spec, branch.dim, verifier, prior, settings, facts)
 

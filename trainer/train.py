@@ -19,13 +19,20 @@ from trainer.data import Images, assemble, check_disjoint, hold_out, read, split
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.learner import Learner
 from trainer.progress import Recorder, bare_seconds_per_image
+from trainer.reduction import LARGEST, add_reduction
 from trainer.siamese import input_spec
 from trainer.site_data import read_labels
 from trainer.validation import validate
 
 
-def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: bool = False) -> dict[str, Any]:
-    """Train a network into the folder `out` and return the report.
+def train(
+    settings: TrainSettings,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+    loaded: tuple[Images, Images] | None = None,
+) -> dict[str, Any]:
+    """Train a network into the folder `out` and return the report; `loaded` are images that were read before.
 
     Raises:
         TrainerError: bad data, folder or settings; a diverged loss; a full disk. What last.pt and best.pt held stays.
@@ -36,7 +43,7 @@ def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: 
     torch.manual_seed(settings.run.seed)
     state = _open_folder(out, settings, resume)
     try:
-        training, held = load_images(settings, data)
+        training, held = loaded or load_images(settings, data)
         settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
         learner = Learner(settings, training)
         facts = _first_facts(settings, training, held)
@@ -46,6 +53,9 @@ def train(settings: TrainSettings, out: Path, data: Path | None = None, resume: 
         with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
             _introduce(recorder, learner, held)
             _loop(settings, out, learner, held, facts, recorder)
+            if learner.shipped.dim > LARGEST and (out / "best.pt").exists():
+                kept = add_reduction(out / "best.pt", training)
+                recorder.say(f"{learner.shipped.dim} numbers are served as {LARGEST}: {kept:.4f} of their length")
         own, bare = recorder.seconds_per_image, bare_seconds_per_image(learner)
         is_cuda = learner.fabric.device.type == "cuda"  # a GPU's work does not show in processor seconds
         measured = {

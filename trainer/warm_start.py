@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from trainer.errors import TrainerError
-from trainer.siamese import Siamese, read_weights
+from trainer.siamese import REDUCTION, Siamese, read_weights
 
 
 def warm_start(model: Siamese, path: Path, backbone_only: bool = False) -> list[str]:
@@ -41,6 +41,8 @@ def warm_start(model: Siamese, path: Path, backbone_only: bool = False) -> list[
         return ["pool", "projection", "neck", "heads", "verifier"]
     heads = [name for name in own if name.startswith("heads.")]
     fresh = [name for name in heads if name not in state or state[name].shape != own[name].shape]
+    # A learned projection is for service; see trainer/reduction.py.
+    state = {name: value for name, value in state.items() if name != REDUCTION}
     state = {name: value for name, value in state.items() if not name.startswith("heads.") or name in heads}
     _fit(model, {name: value for name, value in state.items() if name not in fresh}, tuple(fresh), path)
     return fresh
