@@ -4,6 +4,7 @@ What must be there before the first frame is checked here, in this order: models
 threads, later and again and again) the cameras.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def assemble(
         BrokerError: Redis does not serve.
         StreamError: a camera that is no file was to be replayed fast.
     """
+    from reid_stream.ingest.live import wanted_fps
+    from reid_stream.ingest.overload import Overload
     from reid_stream.ingest.stats import CameraChange
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
@@ -123,8 +126,10 @@ def assemble(
                 unnamed=lambda: matcher.unnamed,
                 sending=sending,
                 storing=storing,
+                engines=began.engines,
             )
         )
+        overload = Overload(run, {CameraId(camera.id): wanted_fps(camera) for camera in cameras})
         daemon = Daemon(
             run=run,
             version=__version__,
@@ -145,6 +150,11 @@ def assemble(
             people_in_view=lambda: presence.people,
             watchdog=settings.watchdog,
             identify_pulse=identify_pulse,
+            overload=lambda: (
+                overload.look(time.monotonic(), time.time(), first.cameras.stats, told[0].progress.frames)
+                if not fast
+                else None
+            ),
             sink_ready=sending.ready if sending is not None else lambda: (True, second.where),
         )
         told.append(daemon)

@@ -26,6 +26,8 @@ from reid_stream.events import (
     CameraDown,
     CameraUp,
     DaemonHeartbeat,
+    DaemonOverloaded,
+    DaemonRecovered,
     DaemonStalled,
     DaemonStarted,
     DaemonStopped,
@@ -69,6 +71,7 @@ class Daemon:
         identify_pulse: Pulse | None = None,
         fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
         sink_ready: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
+        overload: Callable[[], DaemonOverloaded | DaemonRecovered | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Wire a daemon; nothing runs yet.
@@ -95,6 +98,7 @@ class Daemon:
             identify_pulse: that the stages of `identify` are wrapped with.
             fresh: see `Perceiving`.
             sink_ready: is there room for events somewhere, and what to say.
+            overload: news of it, asked a few times a second.
             clock: UTC seconds.
         """
         self._run = run
@@ -119,6 +123,7 @@ class Daemon:
         self._people_in_view = people_in_view
         self._identify_pulse = identify_pulse or Pulse()
         self._sink_ready = sink_ready
+        self._overload = overload
         self._clock = clock
         self._drained = threading.Event()
         self._publishing = threading.Lock()
@@ -246,6 +251,14 @@ class Daemon:
         """
         self.tick()
         self._watch_identify(limit_s)
+        news = self._overload()
+        if news is not None:
+            self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
+            if isinstance(news, DaemonOverloaded):
+                _log.warning("overloaded", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
+            else:
+                _log.info("recovered from overload", after_s=news.after_s)
+            self._publish([news])
 
     def saw(self, frames: Mapping[CameraId, int]) -> None:
         """Count frames that went through the first half."""

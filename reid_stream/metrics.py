@@ -31,6 +31,9 @@ class Metrics:
         self.stage_stuck = self._counter(
             "stage_stuck", "Stages that hung: started anew, or the end of the daemon.", "stage", "action"
         )
+        self.overloaded = Gauge(
+            "reid_stream_overloaded", "1 while there is more to do than the machine can bear.", registry=self.registry
+        )
         self.worker_up = self._gauge("worker_up", "1 while a perceive process runs.", "worker")
         self.worker_load = self._gauge("worker_load", "Share of its time that a worker is at work.", "worker")
         self.workers_lost = self._counter("workers_lost", "Workers lost and started again.", "worker", "cause")

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reid_stream.engines.swap import SwapEngine
 from reid_stream.ingest.stats import farthest_apart
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
 if TYPE_CHECKING:
+    from reid_stream.engines.protocol import PixelEngine
     from reid_stream.ingest.stats import CameraStats
     from reid_stream.publish.redis_sink import SinkCounters
     from reid_stream.publish.spool import Spool
@@ -96,6 +98,7 @@ class Scrape(Collector):
         unnamed: Callable[[], int] = int,
         sending: Sending | None,
         storing: Storing | None = None,
+        engines: "Mapping[str, PixelEngine] | None" = None,
     ) -> None:
         """Look at these.
 
@@ -105,16 +108,19 @@ class Scrape(Collector):
             rejected: of the matcher, by cause.
             sending: none where events do not go to Redis.
             storing: none where no crops are kept.
+            engines: what runs each network, none where that is in processes of their own.
         """
         self._cameras = cameras
         self._counts = counts
         self._rejected, self._odd, self._unnamed = rejected, odd, unnamed
         self._sending = sending
         self._storing = storing
+        self._engines = dict(engines or {})
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure as it is now."""
         yield from self._of_cameras()
+        yield from self._of_engines()
         yield _count("detections", "People found in frames.", self._counts.detections)
         yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)
@@ -145,6 +151,20 @@ class Scrape(Collector):
             yield _count("store_tracks_removed", "Tracks deleted to keep within age and room.", self._storing.removed)
             yield GaugeMetricFamily("reid_stream_store_bytes", "Size of the store.", value=self._storing.used_bytes)
 
+    def _of_engines(self) -> Iterator[Metric]:
+        serving = GaugeMetricFamily(
+            "reid_stream_engine_serving", "1 for the engine that runs a network now.", labels=["network", "engine"]
+        )
+        share = GaugeMetricFamily(
+            "reid_stream_engine_built", "Share that is built of the engine that comes next.", labels=["network"]
+        )
+        for network, engine in self._engines.items():
+            serving.add_metric([network, engine.name], 1)
+            if isinstance(engine, SwapEngine):
+                share.add_metric([network], engine.share)
+        if self._engines:
+            yield from (serving, share)
+
     def _of_cameras(self) -> Iterator[Metric]:
         read = CounterMetricFamily("reid_stream_frames_read", "Frames decoded.", labels=["camera"])
         dropped = CounterMetricFamily(
@@ -170,9 +190,16 @@ class Scrape(Collector):
         steps = CounterMetricFamily(
             "reid_stream_clock_steps", "Times our own clock was put forward or back.", labels=["camera"]
         )
+        limit = GaugeMetricFamily(
+            "reid_stream_camera_limit_fps",
+            "What the machine can bear of a camera now, where that is less than it should give.",
+            labels=["camera"],
+        )
         replaced = self._cameras.replaced
         told = self._cameras.stats
         for camera, stats in told.items():
+            if stats.limit_fps is not None:
+                limit.add_metric([camera], stats.limit_fps)
             repaired.add_metric([camera], stats.repaired)
             fallbacks.add_metric([camera], stats.hardware_fallbacks)
             steps.add_metric([camera], stats.clock_steps)
@@ -184,7 +211,7 @@ class Scrape(Collector):
             back.add_metric([camera], stats.reconnects)
             if stats.skew_s is not None:
                 skew.add_metric([camera], stats.skew_s)
-        yield from (read, dropped, back, skew, failures, repaired, fallbacks, steps)
+        yield from (read, dropped, limit, back, skew, failures, repaired, fallbacks, steps)
         apart = farthest_apart({camera: stats.skew_s for camera, stats in told.items()})
         if apart is not None:
             yield GaugeMetricFamily(

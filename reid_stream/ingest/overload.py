@@ -1,0 +1,108 @@
+"""Is there more to do than the machine can bear? Said once when it begins, once when it is over (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reid_stream.events import DaemonOverloaded, DaemonRecovered
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.records import CameraId
+
+WINDOW_S = 2.5
+"""Rates are counted over so long."""
+SHORT = 0.9
+"""Overloaded below this share of the wanted frames ..."""
+ENOUGH = 0.97
+"""... recovered from this one on."""
+_PATIENCE_SHORT = 2
+_PATIENCE_ENOUGH = 4
+"""Windows in a row."""
+_FOR_SPEED = ("slowed", "behind", "late")
+"""Causes of losses that a faster machine would not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    offered: int
+    used: int
+
+
+class Overload:
+    """Looks at cameras' counts as often as one likes; times on any steady clock."""
+
+    def __init__(self, run: str, wanted_fps: Mapping[CameraId, float]) -> None:
+        """`run`: of the daemon; `wanted_fps`: of each camera at most."""
+        self._run, self._most = run, dict(wanted_fps)
+        self._begin: float | None = None
+        self._before: dict[CameraId, _Counts] = {}
+        self._free: dict[CameraId, float] = {}
+        """Frames per second that a camera gave when nothing held it back."""
+        self._short = self._enough = 0
+        self._since: float | None = None
+        self.share = 1.0
+        """Used of wanted frames, of all cameras, in the last window."""
+
+    @property
+    def is_on(self) -> bool:
+        """Overloaded, and said so."""
+        return self._since is not None
+
+    def look(
+        self, now: float, utc: float, stats: Mapping[CameraId, CameraStats], used: Mapping[CameraId, int]
+    ) -> DaemonOverloaded | DaemonRecovered | None:
+        """Give what is to be told.
+
+        Args:
+            now: seconds.
+            utc: seconds, for the event.
+            stats: of the cameras.
+            used: frames of each that went through the pipeline, since the start.
+        """
+        if self._begin is not None and now - self._begin < WINDOW_S:
+            return None
+        counts = {camera: _counts(one, used.get(camera, 0)) for camera, one in stats.items()}
+        passed_s, before = now - (self._begin or now), self._before
+        self._begin, self._before = now, counts
+        if not passed_s:
+            return None
+        wanted, done = {}, {}
+        for camera, one in counts.items():
+            first = before.get(camera, one)
+            if stats[camera].state == "up":
+                done[camera] = max(0, one.used - first.used) / passed_s
+                wanted[camera] = self._wanted(stats[camera], max(0, one.offered - first.offered) / passed_s)
+        self.share = sum(done.values()) / max(sum(wanted.values()), 1e-9) if wanted else 1.0
+        return self._judge(now, utc, wanted, done)
+
+    def _wanted(self, camera: CameraStats, offered: float) -> float:
+        most = self._most.get(camera.camera, offered)
+        if camera.limit_fps is None and not camera.keys_only:
+            self._free[camera.camera] = min(most, offered)
+        # Slowed far down, it decodes key frames alone, and what lies between them is never counted.
+        return min(most, max(offered, self._free.get(camera.camera, most)))
+
+    def _judge(
+        self, now: float, utc: float, wanted: Mapping[CameraId, float], done: Mapping[CameraId, float]
+    ) -> DaemonOverloaded | DaemonRecovered | None:
+        self._short = self._short + 1 if self.share < SHORT else 0
+        self._enough = self._enough + 1 if self.share >= ENOUGH else 0
+        if self._since is None and self._short >= _PATIENCE_SHORT:
+            self._since = now
+            shares = {camera: min(1.0, done[camera] / rate) for camera, rate in wanted.items() if rate > 0}
+            slowest = min(shares, key=lambda camera: shares[camera])
+            return DaemonOverloaded(
+                run=self._run,
+                told_at=utc,
+                wanted_fps=round(sum(wanted.values()), 2),
+                used_fps=round(sum(done.values()), 2),
+                slowest=slowest,
+                least=round(shares[slowest], 3),
+                most=round(max(shares.values()), 3),
+            )
+        if self._since is not None and self._enough >= _PATIENCE_ENOUGH:
+            after_s, self._since = now - self._since, None
+            return DaemonRecovered(run=self._run, told_at=utc, after_s=round(after_s, 1))
+        return None
+
+
+def _counts(camera: CameraStats, used: int) -> _Counts:
+    return _Counts(camera.used + sum(camera.dropped[cause] for cause in _FOR_SPEED), used)
