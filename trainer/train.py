@@ -20,6 +20,7 @@ from trainer.errors import CheckpointError, DataError, DivergedError, TrainerErr
 from trainer.learner import Learner
 from trainer.progress import Recorder, bare_seconds_per_image
 from trainer.reduction import LARGEST, add_reduction
+from trainer.regions import region_labels
 from trainer.siamese import input_spec
 from trainer.site_data import read_labels
 from trainer.validation import validate
@@ -45,7 +46,7 @@ def train(
     try:
         training, held = loaded or load_images(settings, data)
         settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
-        learner = Learner(settings, training)
+        learner = Learner(settings, training, region_labels(settings, training))
         facts = _first_facts(settings, training, held)
         if state is not None:
             learner.restore(state)
