@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reid_stream import shelf
 from reid_stream.bundle import Embedder
 from reid_stream.config import Camera, Settings
+from reid_stream.engines.protocol import PixelEngine
 from reid_stream.metrics import Metrics
 from reid_stream.networks import Networks, load_networks, perceive
 from reid_stream.parts import FirstHalf, Receiving, Source
@@ -37,6 +38,13 @@ class Begin:
     embedder: Embedder
     networks: Networks | None
     """None where workers have theirs."""
+
+    @property
+    def engines(self) -> dict[str, PixelEngine]:
+        """What runs each network in this process."""
+        if self.networks is None:
+            return {}
+        return {"detector": self.networks.detector_engine, "embedder": self.networks.embedder_engine}
 
 
 @dataclass(frozen=True, slots=True)

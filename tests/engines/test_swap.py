@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,34 @@ def test_pictures_are_served_while_the_better_engine_is_made_and_then_by_it() ->
     _until(lambda: swap.name == "better")
     assert swap.images(_pictures())[0] == 2
     assert swap.note == ""
+
+
+def test_the_metrics_say_what_serves_and_how_far_the_next_is() -> None:
+    from reid_stream.pipeline import PerceiveCounts
+    from reid_stream.scrape import Scrape
+
+    swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Named("better", 2)), "embedder")
+    cameras = SimpleNamespace(stats={}, replaced={})
+    scrape = Scrape(cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None, engines={"embedder": swap})
+
+    def told() -> dict[str, tuple[dict[str, str], float]]:
+        return {
+            metric.name: (sample.labels, sample.value)
+            for metric in scrape.collect()
+            for sample in metric.samples
+            if "engine" in metric.name
+        }
+
+    assert told() == {
+        "reid_stream_engine_serving": ({"network": "embedder", "engine": "first"}, 1),
+        "reid_stream_engine_built": ({"network": "embedder"}, 0),
+    }
+    swap.images(_pictures())
+    _until(lambda: swap.name == "better")
+    assert told() == {
+        "reid_stream_engine_serving": ({"network": "embedder", "engine": "better"}, 1),
+        "reid_stream_engine_built": ({"network": "embedder"}, 1),
+    }
 
 
 def test_a_probe_makes_nothing() -> None:
