@@ -21,9 +21,9 @@ from trainer.data import Images, Ints
 from trainer.embedding import embed_images
 from trainer.errors import CheckpointError, DataError, DivergedError
 from trainer.losses import Criterion
-from trainer.optimiser import build_optimiser, ema_update, learning_rate
+from trainer.optimiser import build_optimiser, ema_update, rate_at
 from trainer.pair_sampler import build_sampler
-from trainer.sequential import freeze_normalisation, identify, mine, rank, ranking_rate
+from trainer.sequential import freeze_normalisation, identify, mine, rank
 from trainer.siamese import Branch, Siamese, input_spec
 from trainer.warm_start import warm_start
 
@@ -77,7 +77,7 @@ class Learner:
             DivergedError: loss or gradient is not finite; weights are as before the step.
         """
         chance = torch.Generator().manual_seed(_seed(self.settings.run.seed, step))
-        lr = self._rate(progress)
+        lr = rate_at(self.settings, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["factor"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -130,13 +130,6 @@ class Learner:
             self._mined = state.get("mined", self._mined)
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"--resume needs a last.pt of the same network and persons: {error}") from error
-
-    def _rate(self, progress: float) -> float:
-        ranking = self.settings.ranking
-        if progress >= ranking.start:
-            return ranking_rate(ranking, progress)
-        # Before a ranking the schedule of the identification ends where the ranking begins.
-        return learning_rate(self.settings.optimiser, progress / ranking.start)
 
     def _one_after_another(self, step: int, progress: float, chance: torch.Generator) -> tuple[float, dict[str, float]]:
         """Leave the gradients of one step; return the loss and its only term."""

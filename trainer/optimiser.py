@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.config import OptimiserSettings
+from trainer.config import OptimiserSettings, RankingSettings, TrainSettings
 
 
 def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
@@ -52,6 +52,23 @@ def learning_rate(settings: OptimiserSettings, progress: float) -> float:
         return settings.lr * 0.1 ** sum(progress >= milestone for milestone in settings.milestones)
     done = (progress - settings.warmup) / max(1e-9, 1 - settings.warmup)
     return settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def rate_at(settings: TrainSettings, progress: float) -> float:
+    """Return a run's learning rate at `progress` in [0, 1]; a ranking has its own, after the other's end."""
+    if progress >= settings.ranking.start:
+        return ranking_rate(settings.ranking, progress)
+    return learning_rate(settings.optimiser, progress / settings.ranking.start)
+
+
+def ranking_rate(settings: RankingSettings, progress: float) -> float:
+    """Return the learning rate of the ranking at `progress` of the run: halved at even intervals.
+
+    >>> [ranking_rate(RankingSettings(start=0.5, lr=8.0, halvings=3), share) for share in (0.5, 0.7, 0.8, 1.0)]
+    [8.0, 4.0, 2.0, 1.0]
+    """
+    done = (progress - settings.start) / max(1e-9, 1 - settings.start)
+    return settings.lr * 0.5 ** min(settings.halvings, int(done * (settings.halvings + 1)))
 
 
 def _by_epochs(settings: OptimiserSettings, progress: float) -> float:

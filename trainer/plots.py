@@ -1,4 +1,4 @@
-"""Evaluations and calibrations -> PNG files; matplotlib without a display."""
+"""Evaluations, calibrations, comparisons and schedules -> PNG files; matplotlib without a display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
+from trainer.augment import erase_area_at
+from trainer.comparison import Measured, rows
+from trainer.config import TrainSettings
 from trainer.evaluate import Evaluation
+from trainer.optimiser import rate_at
+from trainer.pair_sampler import share_of_negatives
 from trainer.reliability import Bins
 from trainer.retrieval import detection_rate
 
@@ -45,6 +50,45 @@ def reliability(curves: Sequence[tuple[str, Bins]], path: Path) -> None:
         panel.set(xlabel="P(same) said", ylabel="share found", title=name, xlim=(0, 1), ylim=(0, 1))
         panel.legend()
         panel.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def comparison(measured: Sequence[Measured], test_sets: Sequence[str], path: Path) -> None:
+    """Draw mAP of each row on each test set: a bar for the mean, a dot for every seed."""
+    grouped = rows(measured)
+    figure, panels = plt.subplots(
+        1, len(test_sets), figsize=(1.5 + 4 * len(test_sets), 1.2 + 0.36 * len(grouped)), sharey=True, squeeze=False
+    )
+    places = np.arange(len(grouped))[::-1]
+    recipes = list(dict.fromkeys(row.split(",")[0] for row in grouped))
+    for panel, name in zip(panels[0], test_sets, strict=True):
+        for place, (row, runs) in zip(places, grouped.items(), strict=True):
+            values = [run.figures[name]["mAP"] for run in runs]
+            shade = 0.35 if "," in row else 0.8
+            panel.barh(place, np.mean(values), color=f"C{recipes.index(row.split(',')[0]) % 10}", alpha=shade)
+            panel.plot(values, [place] * len(values), "k.", markersize=5)
+        panel.set(xlabel="mAP", title=name)
+        panel.set_yticks(places, list(grouped))
+        panel.grid(alpha=0.3, axis="x")
+    _write(figure, path)
+
+
+def schedule(settings: TrainSettings, path: Path) -> None:
+    """Draw what changes over a run: learning rate, share of an image that is erased, negatives per positive pair."""
+    shares = np.linspace(0, 1, 1025)[:-1]
+    length = settings.optimiser.nominal_epochs or 1.0
+    figure, (rate, area, ratio) = plt.subplots(1, 3, figsize=(13, 3.6))
+    rate.plot(shares * length, [rate_at(settings, float(share)) for share in shares], drawstyle="steps-post")
+    bounds = np.array([erase_area_at(settings.augment, float(share)) for share in shares])
+    area.fill_between(shares * length, bounds[:, 0], bounds[:, 1], alpha=0.5)
+    negatives = [share_of_negatives(settings.loss.negatives, float(share)) for share in shares]
+    ratio.plot(shares * length, negatives)
+    unit = "epoch" if settings.optimiser.nominal_epochs else "share of the run"
+    rate.set(xlabel=unit, yscale="log", title="learning rate (of the heads)")
+    area.set(xlabel=unit, ylim=(0, 1), title=f"erased share of an image, in {settings.augment.erase:.0%} of them")
+    ratio.set(xlabel=unit, ylim=(0, 5), title="negatives per positive pair")
+    for axes in (rate, area, ratio):
+        axes.grid(alpha=0.3)
     _write(figure, path)
 
 

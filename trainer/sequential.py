@@ -112,16 +112,6 @@ def mine(vectors: Floats, pool: Ints, images: Images, count: int, hardest: int, 
     return np.array(chosen, dtype=np.int64).reshape(-1, 3)
 
 
-def ranking_rate(settings: RankingSettings, progress: float) -> float:
-    """Return the learning rate of the ranking at `progress` of the run: halved at even intervals.
-
-    >>> [ranking_rate(RankingSettings(start=0.5, lr=8.0, halvings=3), share) for share in (0.5, 0.7, 0.8, 1.0)]
-    [8.0, 4.0, 2.0, 1.0]
-    """
-    done = (progress - settings.start) / max(1e-9, 1 - settings.start)
-    return settings.lr * 0.5 ** min(settings.halvings, int(done * (settings.halvings + 1)))
-
-
 def freeze_normalisation(model: nn.Module) -> None:
     """Let normalisation use what it has learned, as in service; its scale and shift still learn."""
     for module in model.modules():
