@@ -70,7 +70,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of that kind."""
     prior: Inside = 0.5
     """Share of same-person pairs it was fitted on; serving corrects it to its own."""
-    at_precision: Literal["f32", "f16", "bf16"] = "f32"
+    at_precision: Literal["f32", "f16", "bf16", "int8"] = "f32"
     """Arithmetic of the engine whose vectors it was fitted on."""
     fitted_on: str = ""
     """Data, persons and pairs, in words."""

@@ -61,6 +61,12 @@ class OpenVinoEngine:
             node.get_type_name() == "Constant" and node.get_element_type() in (ov.Type.i8, ov.Type.u8)
             for node in self._network.get_ops()
         )
+        self._is_int8 = any(node.get_type_name() == "FakeQuantize" for node in self._network.get_ops())
+        if self._is_int8:
+            # What is not int8 in such a network runs in f32: asked for bf16, OpenVINO 2026 finds no kernels for it.
+            if settings.precision == "bf16":
+                raise ModelError(f"models.precision must be auto or f32 for {model}, which computes in int8, got bf16")
+            self._is_bf16 = False
         self._compiled: OrderedDict[_Key, list[ov.InferRequest]] = OrderedDict()
         fixed = self._input[2:]
         if size is None and None not in fixed:
@@ -71,8 +77,8 @@ class OpenVinoEngine:
 
     @property
     def name(self) -> str:
-        """`openvino cpu bf16` or `openvino cpu f32`."""
-        return f"openvino cpu {'bf16' if self._is_bf16 else 'f32'}"
+        """`openvino cpu bf16`, `openvino cpu f32` or `openvino cpu int8`."""
+        return f"openvino cpu {'int8' if self._is_int8 else 'bf16' if self._is_bf16 else 'f32'}"
 
     @property
     def input_shape(self) -> Shape:
