@@ -31,6 +31,8 @@ _OF_POOLING = {"Power", "Maximum", "Minimum", "Clamp", "Convert"}
 # Of a channel's largest value; powers up to 6 are then right within 0.1 %, and float32 still has 4 digits.
 _STEP = 0.01
 _CHANNELS_AT_ONCE = 64
+_IMAGES = 2
+"""A pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ class Looked:
 
 
 class Attention:
-    """A network cut behind its last maps."""
+    """A network cut behind its last maps; masks that these are multiplied by are held, not looked at."""
 
     def __init__(self, model: Path, height: int, width: int, threads: int | None = None) -> None:
         """Read an ONNX file of one input (b, 3, height, width) and one output (b, d).
@@ -71,13 +73,14 @@ class Attention:
         core = ov.Core()
         try:
             network = core.read_model(model)
-            network.reshape([2, 3, height, width])
+            network.reshape([_IMAGES, 3, height, width])
         except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
             raise ModelError(f"{model} must be an ONNX network of images (b, 3, {height}, {width}): {error}") from error
         cuts = _last_maps(network)
         if not cuts:
             raise ModelError(f"{model} must end in a pooling of maps for its vector to be explained, it has none")
-        self.map_names = tuple(cut.get_node().get_friendly_name() for cut in cuts)
+        self._looked_at = [index for index, cut in enumerate(cuts) if not _is_mask(cut)]
+        self.map_names = tuple(cuts[index].get_node().get_friendly_name() for index in self._looked_at)
         """Of the maps in the file."""
         try:
             trunk = ov.Model([*network.outputs, *cuts], network.get_parameters(), "trunk")
@@ -90,12 +93,12 @@ class Attention:
         """Look at two network inputs (2, 3, h, w)."""
         found = self._trunk(images)
         vectors, *maps = (np.array(found[index], np.float32) for index in range(len(found)))
-        dim = vectors.shape[1]
+        of_images = [[one[min(image, len(one) - 1)] for one in maps] for image in range(len(images))]
         weights = tuple(
-            np.stack([_weights(self._head, [one[image] for one in maps], index, dim) for image in range(len(images))])
-            for index in range(len(maps))
+            np.stack([_weights(self._head, of_image, index, vectors.shape[1]) for of_image in of_images])
+            for index in self._looked_at
         )
-        return Looked(vectors, tuple(maps), weights)
+        return Looked(vectors, tuple(maps[index] for index in self._looked_at), weights)
 
 
 def _weights(head: Any, maps: list[Floats], moved: int, dim: int) -> Floats:
@@ -132,14 +135,35 @@ def _last_maps(network: ov.Model) -> list[Any]:
             continue
         seen.add(key)
         if _is_map(port) and port.get_element_type().is_real():
-            while node.get_type_name() in _OF_POOLING and (before := _maps_into(node)):
-                port = before[0]
-                node = port.get_node()
-            if all(port != cut for cut in cuts) and node.get_type_name() != "Parameter":
+            while before := _before_pooling(port):
+                port, *masks = before
+                waiting += masks
+            if all(port != cut for cut in cuts) and port.get_node().get_type_name() != "Parameter":
                 cuts.append(port)
         else:
             waiting += [node.input_value(index) for index in range(node.get_input_size())]
     return [cut for cut in cuts if _depends_on_image(cut)]
+
+
+def _before_pooling(port: Any) -> list[Any]:
+    """Return the map that a part of the pooling made this one of, with its masks; nothing where a layer made it.
+
+    A map multiplied by one mask after another, each of one channel, is pooled region by region.
+    """
+    node = port.get_node()
+    before = _maps_into(node)
+    if node.get_type_name() in _OF_POOLING:
+        return [] if _is_mask(port) else before[:1]
+    maps, masks = ([one for one in before if _is_mask(one) == wanted] for wanted in (False, True))
+    is_masked = node.get_type_name() == "Multiply" and len(maps) == len(masks) == 1
+    return maps + masks if is_masked and len(maps[0].get_target_inputs()) > 1 else []
+
+
+def _is_mask(port: Any) -> bool:
+    """Whether a map says where, not what: of one channel, the same for all images, or made of comparisons."""
+    shape, node = port.get_shape(), port.get_node()
+    is_hard = node.get_type_name() == "Convert" and not node.input_value(0).get_element_type().is_real()
+    return bool(shape[0] != _IMAGES or shape[1] == 1 or is_hard)
 
 
 def _maps_into(node: Any) -> list[Any]:
@@ -177,7 +201,8 @@ def _head(network: ov.Model, cuts: list[Any]) -> ov.Model:
             user.replace_source_output(entry.output(0))
         inputs.append(entry)
     head = ov.Model(network.get_results(), inputs, "head")
-    head.reshape({port: [2 * _CHANNELS_AT_ONCE, *list(port.get_shape())[1:]] for port in head.inputs})
+    shapes = {port: list(port.get_shape()) for port in head.inputs}
+    head.reshape({port: [2 * _CHANNELS_AT_ONCE, *shape[1:]] for port, shape in shapes.items()})
     return head
 
 

@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reid_stream.embed.preprocess import prepare
+from reid_stream.explain import Explainer
 from trainer.batch import Batch
 from trainer.config import ModelSettings, TrainSettings
 from trainer.errors import TrainerError
+from trainer.export import MIN_COSINE, export
 from trainer.magnifier import (
     REGIONS,
     AdversarialBranch,
@@ -32,6 +35,7 @@ from trainer.magnifier_losses import (
     resized,
     semantic_diversity,
 )
+from trainer.network import open_network
 from trainer.recipe import recipe
 from trainer.siamese import Siamese, build_branch, load_branch
 from trainer.train import train
@@ -309,3 +313,25 @@ def test_the_first_losses_are_the_golden_ones(tmp_path: Path) -> None:
 
 def test_settings_of_a_run_hold_the_regions() -> None:
     assert TrainSettings().model.regions == "stripes"
+
+
+@pytest.mark.timeout(240)
+def test_it_is_exported_served_explained_and_gone_on_from(learnt: Path, tmp_path: Path) -> None:
+    bundle, agreement = export(learnt, tmp_path / "bundle", "f16")
+    assert bundle.dim <= 512
+    assert agreement["cosine"] >= MIN_COSINE["f16"]
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3)).astype(np.uint8)
+    served = open_network(tmp_path / "bundle", "f32", 1).embed(images, False)
+    trained = open_network(learnt, threads=1).embed(images, False)
+    assert (served * trained).sum(axis=1).min() > MIN_COSINE["f16"]
+    alone = open_network(tmp_path / "bundle", "f32", 1).embed(images[:1], False)
+    assert (alone[0] * served[0]).sum() > 0.9999
+    again = load_branch(tmp_path / "bundle")
+    assert isinstance(again.branch, MagnifierBranch)
+    assert again.settings.model.regions == "labels"
+    with torch.inference_mode():
+        vectors = torch.nn.functional.normalize(again.branch(torch.from_numpy(prepare(list(images), again.spec))))
+    assert (vectors.numpy() * trained).sum(axis=1).min() > MIN_COSINE["f16"]
+    explainer = Explainer(tmp_path / "bundle", threads=1)
+    assert len(explainer.attention.map_names) == 3  # the last map, and one of either other branch
+    assert all(heat.max() == 1 for one in explainer(images[0], images[1]).alike for heat in one.heats)
