@@ -28,7 +28,8 @@ class DataSettings(Section):
     """Which images to learn from."""
 
     sets: tuple[str, ...] = ("market1501", "cuhk03")
-    """market1501, cuhk03, cuhk01, folder:PATH, tracklets:PATH, labelled:FILE (site_data.py) or synthetic:COUNT; each is
+    """market1501, cuhk03, cuhk01, a NAME:PATH of trainer/public_sets.py, folder:PATH, tracklets:PATH, labelled:FILE
+    (site_data.py) or synthetic:COUNT; each is
     one domain."""
     height: Positive = 128
     """Pixels of the network's input."""

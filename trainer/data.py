@@ -153,7 +153,7 @@ def check_disjoint(splits: dict[str, Sequence[str]]) -> None:
 
 
 def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
-    """Read a set: market1501, cuhk03 or cuhk01 below `folder`/people, folder:PATH or tracklets:PATH."""
+    """Read a set: market1501, cuhk03 or cuhk01 below `folder`/people, or one that names its own PATH."""
     kind, separator, path = source.partition(":")
     if kind == "folder" and separator:
         return read_folder(Path(path))
@@ -167,8 +167,13 @@ def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
         from trainer.synthetic import read_synthetic  # late: it makes this module's crops
 
         return read_synthetic(int(path))
+    from trainer.public_sets import SETS, is_public, read_public  # late: it makes this module's crops
+
+    if is_public(source):
+        return read_public(source)
     if source not in ARCHIVES:
-        known = f"{', '.join(ARCHIVES)}, folder:PATH, tracklets:PATH, labelled:FILE or synthetic:COUNT"
+        public = ", ".join(f"{name}:PATH" for name in SETS)
+        known = f"{', '.join(ARCHIVES)}, {public}, folder:PATH, tracklets:PATH, labelled:FILE or synthetic:COUNT"
         raise DataError(f"a set must be {known}, got {source!r}")
     if folder is None:
         raise DataError(

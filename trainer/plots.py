@@ -10,6 +10,7 @@ from trainer.augment import erase_area_at
 from trainer.comparison import Measured, rows
 from trainer.config import TrainSettings
 from trainer.evaluate import Evaluation
+from trainer.losses import negatives_at
 from trainer.optimiser import rate_at
 from trainer.pair_sampler import share_of_negatives
 from trainer.reliability import Bins
@@ -81,7 +82,8 @@ def schedule(settings: TrainSettings, path: Path) -> None:
     rate.plot(shares * length, [rate_at(settings, float(share)) for share in shares], drawstyle="steps-post")
     bounds = np.array([erase_area_at(settings.augment, float(share)) for share in shares])
     area.fill_between(shares * length, bounds[:, 0], bounds[:, 1], alpha=0.5)
-    negatives = [share_of_negatives(settings.loss.negatives, float(share)) for share in shares]
+    draw = share_of_negatives if settings.sampler.kind == "pairs" else negatives_at
+    negatives = [draw(settings.loss.negatives, float(share)) if settings.loss.verification else 0 for share in shares]
     ratio.plot(shares * length, negatives)
     unit = "epoch" if settings.optimiser.nominal_epochs else "share of the run"
     rate.set(xlabel=unit, yscale="log", title="learning rate (of the heads)")

@@ -5,6 +5,7 @@
 | market1501 | the 650 query images of the split's 150 test persons | its 1,806 gallery images |
 | market1501:validation | one image per person and camera of the 60 validation persons | their other images |
 | cuhk03, cuhk01 | all images of camera 1 | all images of camera 2 |
+| market1501:PATH, dukemtmc:PATH, cuhk03-np:PATH, msmt17:PATH | as published, trainer/public_sets.py | as published |
 | folder:PATH, tracklets:PATH | one image per person and camera | the other images |
 
 In all of them same-person images of the query's own camera are taken out (trainer/retrieval.py).
@@ -18,6 +19,7 @@ import numpy as np
 from reid_stream.embed.preprocess import InputSpec
 from trainer.data import Crop, Images, assemble, read, split_market1501
 from trainer.errors import DataError
+from trainer.public_sets import is_public, protocol, read_public
 from trainer.retrieval import Ints, Labels
 
 
@@ -53,6 +55,11 @@ def read_test_set(
     """
     if name in ("market1501", "market1501:validation"):
         return _market1501(name, data, spec, validation_ids, validation_seed)
+    if is_public(name):
+        asked, searched = list(read_public(name, "query")), list(read_public(name, "gallery"))
+        images = assemble(asked + searched, spec.height, spec.width)
+        query, gallery = np.arange(len(asked)), np.arange(len(asked), len(images))
+        return TestSet(name, protocol(name, len(query), len(gallery)), images, query, gallery)
     images = assemble(read(name, data), spec.height, spec.width)
     if len(np.unique(images.cameras)) < 2:
         raise DataError(f"{name} must have images of at least 2 cameras, found 1; re-ID is measured across cameras")
