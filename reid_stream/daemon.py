@@ -171,7 +171,7 @@ class Daemon:
             stuck = self._join_identify(identifier)
             # What is known of visits is what was told, unless identify went on after it was given up.
             if not self._identify_pulse.is_given_up or (stuck is not None and stuck.stage == "match"):
-                self._tell_changes(self.half.sent)
+                self._tell_changes()
                 self._publish(self._finish(), timeout_s=STOP_S)
             stopped = DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)
             if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=STOP_S):
@@ -190,8 +190,8 @@ class Daemon:
         else:
             self._changes.append((self.half.sent, change))
 
-    def _tell_changes(self, worked_off: int) -> None:
-        while self._changes and self._changes[0][0] <= worked_off:
+    def _tell_changes(self, worked_off: int | None = None) -> None:
+        while self._changes and (worked_off is None or self._changes[0][0] <= worked_off):
             self._tell_change(self._changes.popleft()[1])
 
     def _tell_change(self, change: CameraUp | CameraDown) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from reid_stream.events import Event
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.records import CameraId, Frame, Perceived
+from reid_stream.records import CameraId, Detections, Frame, Perceived
 from reid_stream.watchdog import Stuck
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ class PerceiveHalf(Protocol):
         """What it has done so far."""
         ...
 
-    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
-        """Advance by one batch."""
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        """Find the people of one batch; may run beside `finish` of the batch before."""
+        ...
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+        """Do what comes after detection, batch by batch."""
         ...
 
 

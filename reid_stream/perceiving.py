@@ -13,6 +13,7 @@ from functools import partial
 
 import structlog
 
+from reid_stream.ahead import Ahead, Done
 from reid_stream.config import Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.parts import PerceiveHalf, Sending, Shell, Source
@@ -53,8 +54,8 @@ class Perceiving:
                 cannot be replaced.
         """
         self.perceive = perceive
-        self.sent = 0
-        """Batches of records sent."""
+        self._sent = 0
+        self._ahead: Ahead | None = None
         self._source = source
         self._link = link
         self._watchdog = watchdog
@@ -72,6 +73,11 @@ class Perceiving:
     def counts(self) -> PerceiveCounts:
         """What it has done so far."""
         return self.perceive.counts
+
+    @property
+    def sent(self) -> int:
+        """Batches of records sent, and the one that will be before what is taken next."""
+        return self._sent + (self._ahead.in_hand if self._ahead is not None else 0)
 
     def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
         """Open the cameras."""
@@ -123,17 +129,22 @@ class Perceiving:
                 return
             self.perceive = perceive
             _log.info("perceive goes on afresh", restarts=self._number)
-        while not stop.is_set() and not shell.has_failed:
-            frames = self._source.take(TAKE_S)
-            if frames is None:
-                return
-            if not frames:
-                continue
-            with pulse.busy("perceive", [frame.camera for frame in frames]):
-                records = perceive.step(frames)
-            if pulse.is_given_up:
-                return
-            shell.saw(Counter(frame.camera for frame in frames))
-            if records:
-                self._link.send(records)
-                self.sent += 1
+        self._ahead = ahead = Ahead(perceive, pulse)
+        try:
+            while not stop.is_set() and not shell.has_failed:
+                done = ahead.advance(self._source.take, TAKE_S)
+                if not self._hand_on(done, pulse, shell) or done.is_over:
+                    return
+            self._hand_on(ahead.finish(), pulse, shell)
+        finally:
+            ahead.close()
+
+    def _hand_on(self, done: Done, pulse: Pulse, shell: Shell) -> bool:
+        """Send what a batch gave, unless this half was given up meanwhile."""
+        if pulse.is_given_up:
+            return False
+        shell.saw(Counter(frame.camera for frame in done.frames))
+        if done.records:
+            self._link.send(done.records)
+            self._sent += 1
+        return True

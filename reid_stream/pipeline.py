@@ -88,7 +88,10 @@ class Perceive:
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
         """Advance by one batch: at most one frame per camera, times rising within each camera."""
-        found = self.detect(frames)
+        return self.finish(frames, self.detect(frames))
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+        """Do what comes after detection; batches in order, while another thread may look for the next one's people."""
         tracked = [
             self.follow[frame.camera](frame.camera, frame.captured_at, boxes)
             for frame, boxes in zip(frames, found, strict=True)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,21 +38,26 @@ class Stuck:
         )
 
 
+class _Busy(NamedTuple):
+    stage: str
+    cameras: tuple[str, ...]
+    since: float
+    slack: float
+
+
 class Pulse:
-    """What one thread is doing; thread-safe."""
+    """What the threads of one half are doing; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._stage: str | None = None
-        self._cameras: tuple[str, ...] = ()
-        self._since = 0.0
-        self._slack = 1.0
+        self._busy: dict[int, _Busy] = {}
+        """By thread."""
         self._is_given_up = False
 
     @property
     def is_given_up(self) -> bool:
-        """Another thread has taken over: what this one finds out is not wanted any more."""
+        """Others have taken over: what these threads find out is not wanted any more."""
         return self._is_given_up
 
     @contextmanager
@@ -62,18 +67,18 @@ class Pulse:
         try:
             yield
         finally:
-            self._enter(None, ())
+            self._leave(None)
 
     def watched(self, stage: str, call: Callable[P, R]) -> Callable[P, R]:
         """Wrap a stage, so that its calls are timed each by itself and named when they hang."""
 
         def named(*args: P.args, **kwargs: P.kwargs) -> R:
-            outer, cameras = self._stage, self._cameras
-            self._enter(stage, cameras)
+            outer = self._busy.get(threading.get_ident())
+            self._enter(stage, outer.cameras if outer is not None else ())
             try:
                 return call(*args, **kwargs)
             finally:
-                self._enter(outer, cameras)
+                self._leave(outer)
 
         return named
 
@@ -83,21 +88,32 @@ class Pulse:
             return self._stuck(limit_s)
 
     def give_up(self, limit_s: float) -> Stuck | None:
-        """Mark the thread as given up if it is stuck; a call that comes back first goes on as if nothing had been."""
+        """Mark the threads as given up if one is stuck; a call that comes back first goes on as if nothing had been."""
         with self._lock:
             found = self._stuck(limit_s)
             self._is_given_up = found is not None
             return found
 
     def _stuck(self, limit_s: float) -> Stuck | None:
-        after_s = self._clock() - self._since
-        if self._stage is None or after_s <= limit_s * self._slack:
+        now = self._clock()
+        late = [busy for busy in self._busy.values() if now - busy.since > limit_s * busy.slack]
+        if not late:
             return None
-        return Stuck(self._stage, after_s, self._cameras)
+        worst = min(late, key=lambda busy: busy.since)
+        # What the other threads are at is given up with it.
+        cameras = tuple(camera for busy in self._busy.values() for camera in busy.cameras)
+        return Stuck(worst.stage, now - worst.since, cameras)
 
-    def _enter(self, stage: str | None, cameras: tuple[str, ...], slack: float = 1.0) -> None:
+    def _enter(self, stage: str, cameras: tuple[str, ...], slack: float = 1.0) -> None:
         with self._lock:
-            self._stage, self._cameras, self._slack, self._since = stage, cameras, slack, self._clock()
+            self._busy[threading.get_ident()] = _Busy(stage, cameras, self._clock(), slack)
+
+    def _leave(self, outer: _Busy | None) -> None:
+        with self._lock:
+            if outer is None:
+                self._busy.pop(threading.get_ident(), None)
+            else:
+                self._busy[threading.get_ident()] = outer._replace(since=self._clock(), slack=1.0)
 
 
 class Patience:

@@ -24,7 +24,7 @@ from reid_stream.networks import load_networks, perceive
 from reid_stream.parts import Sink
 from reid_stream.perception import REPLAY_ORIGIN
 from reid_stream.pipeline import Identify, PerceiveCounts
-from reid_stream.records import CameraId, Frame, Perceived
+from reid_stream.records import CameraId, Detections, Frame, Perceived
 
 RUN = "drill"
 """The run's fixed name, so that the same event has the same id in every run."""
@@ -62,9 +62,9 @@ def watch(settings: Settings, seconds: float) -> Feed:
     return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
 
 
-def daemon(feed: Feed, second: Identity, lasts_s: float) -> Daemon:
-    """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took."""
-    memory = _Memory(feed, lasts_s)
+def daemon(feed: Feed, second: Identity, lasts_s: float, begin: int = 0) -> Daemon:
+    """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took; up to batch `begin` at once."""
+    memory = _Memory(feed, lasts_s, begin)
     made = Daemon(
         run=RUN,
         version=__version__,
@@ -109,15 +109,19 @@ class Timed:
         return self._sink.close(timeout_s)
 
 
+_NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.float32))
+
+
 class _Memory:
     """Source and first half in one: a batch of empty frames, and what was once seen in it."""
 
     told: Daemon
 
-    def __init__(self, feed: Feed, lasts_s: float) -> None:
+    def __init__(self, feed: Feed, lasts_s: float, begin: int) -> None:
         self._feed = feed
         self._step_s = lasts_s / max(1, len(feed.batches))
         self._next = 0
+        self._begin = begin
         self._begun_at = 0.0
         self._stop = threading.Event()
         self.model = feed.head.model
@@ -137,16 +141,20 @@ class _Memory:
             for camera in self._feed.cameras:
                 self.told.camera_changed(CameraDown(camera=camera, changed_at=end, reason="the footage has ended"))
             return None
-        self._stop.wait(max(0.0, self._begun_at + self._next * self._step_s - time.monotonic()))
+        self._stop.wait(max(0.0, self._begun_at + (self._next - self._begin) * self._step_s - time.monotonic()))
         times = {record.camera: record.seen_at for record in self._feed.batches[self._next]}
         self._next += 1
         empty = np.zeros((1, 1, 3), np.uint8)
         return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
 
-    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
-        """Say what was seen then."""
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        """Nobody is looked for."""
+        return [_NOBODY for _ in frames]
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:  # noqa: ARG002
+        """Say what was seen then; frames are numbered by their batch, from 1."""
         self.counts.frames += len(frames)
-        return self._feed.batches[self._next - 1]
+        return self._feed.batches[frames[0].sequence - 1]
 
     def stop(self) -> None:
         """Wait no longer."""

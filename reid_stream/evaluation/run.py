@@ -27,7 +27,7 @@ from reid_stream.openings import check_files
 from reid_stream.parts import PerceiveHalf
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe
-from reid_stream.records import Frame, Perceived
+from reid_stream.records import Detections, Frame, Perceived
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,9 @@ class _Noting:
     def counts(self) -> PerceiveCounts:
         return self.half.counts
 
-    def step(self, frames: Sequence[Frame]) -> list[Perceived]:
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        return self.half.detect(frames)
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
         self.used.note(frames)
-        return self.half.step(frames)
+        return self.half.finish(frames, found)

@@ -1,0 +1,135 @@
+"""While one batch is followed, the next one's people are looked for; nothing is lost, held back or out of order."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from reid_stream.ahead import Ahead
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.records import CameraId, Detections, Frame, Perceived, TrackEnded, TrackId
+from reid_stream.watchdog import Pulse
+from tests.fakes import frame
+
+NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.float32))
+
+
+@dataclass
+class Half:
+    """Notes what happens when; `finish` waits for `gate` where one is set."""
+
+    log: list[str] = field(default_factory=list)
+    gate: threading.Event | None = None
+    detected: threading.Event = field(default_factory=threading.Event)
+    fails_at: float | None = None
+    model: str = "model"
+    counts: PerceiveCounts = field(default_factory=PerceiveCounts)
+
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        at = frames[0].captured_at
+        if at == self.fails_at:
+            raise ValueError(f"no people at {at}")
+        self.log.append(f"detect {at:g}")
+        self.detected.set()
+        return [NOBODY for _ in frames]
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+        assert len(found) == len(frames)
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        at = frames[0].captured_at
+        self.log.append(f"finish {at:g}")
+        return [TrackEnded(run="r", camera=CameraId("door"), track=TrackId(1), sequence=int(at), seen_at=at)]
+
+
+class Queue:
+    """Frames that wait; ends, or stays empty, after them."""
+
+    def __init__(self, *times: float, ends: bool) -> None:
+        self._times, self._ends = list(times), ends
+
+    def __call__(self, timeout_s: float) -> list[Frame] | None:
+        if self._times:
+            return [frame(CameraId("door"), self._times.pop(0))]
+        return None if self._ends else []
+
+
+@pytest.fixture
+def half() -> Half:
+    return Half()
+
+
+@pytest.fixture
+def ahead(half: Half) -> Iterator[Ahead]:
+    made = Ahead(half, Pulse())
+    yield made
+    made.close()
+
+
+def test_all_batches_come_out_whole_and_in_order(ahead: Ahead) -> None:
+    take, seen = Queue(1, 2, 3, 4, ends=True), []
+    while not (done := ahead.advance(take, 0.0)).is_over:
+        seen += [record.seen_at for record in done.records]
+    assert [*seen, *(record.seen_at for record in done.records)] == [1, 2, 3, 4]
+
+
+def test_the_next_batch_is_looked_at_while_one_is_finished(half: Half, ahead: Ahead) -> None:
+    take = Queue(1, 2, ends=False)
+    ahead.advance(take, 0.0)
+    assert half.detected.wait(10)
+    half.detected.clear()
+    half.gate = half.detected  # the first is not finished before the second was looked at
+    assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
+    assert half.log == ["detect 1", "detect 2", "finish 1"]
+
+
+def test_a_batch_does_not_wait_for_the_next_one(half: Half, ahead: Ahead) -> None:
+    take = Queue(1, ends=False)
+    assert not ahead.advance(take, 0.0).records
+    assert [record.seen_at for record in ahead.advance(take, 10.0).records] == [1]
+    assert ahead.in_hand == 0
+    assert not ahead.finish().frames
+
+
+def test_an_error_of_detection_comes_out_where_it_is_waited_for(half: Half, ahead: Ahead) -> None:
+    half.fails_at = 2
+    take = Queue(1, 2, ends=True)
+    ahead.advance(take, 0.0)
+    assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
+    with pytest.raises(ValueError, match="no people at 2"):
+        ahead.advance(take, 0.0)
+
+
+def test_what_was_taken_is_finished_at_the_end(ahead: Ahead) -> None:
+    ahead.advance(Queue(1, ends=False), 0.0)
+    assert [record.seen_at for record in ahead.finish().records] == [1]
+    assert not ahead.finish().records
+
+
+def test_a_pulse_tells_of_every_thread_and_counts_what_all_of_them_lose() -> None:
+    now = 0.0
+    pulse = Pulse(clock=lambda: now)
+    hangs, began = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        hangs.wait(10)
+
+    def other() -> None:
+        with pulse.busy("perceive", ["door"]):
+            pulse.watched("detect", hang)()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert began.wait(10)
+    now = 2.0
+    with pulse.busy("perceive", ["till"]):
+        pulse.watched("track", lambda: None)()
+        stuck = pulse.stuck(1.0)
+    assert stuck is not None
+    assert (stuck.stage, stuck.after_s, sorted(stuck.cameras)) == ("detect", 2.0, ["door", "till"])
+    hangs.set()
+    thread.join()
+    assert pulse.stuck(0.0) is None
