@@ -263,9 +263,8 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
             # A bare name is one on the shelf of models; with a slash it is a folder.
             if isinstance(name, str) and "/" in name:
                 models[key] = _absolute(name, folder)
-    spool = top.get("spool")
-    for section in (redis, spool):
-        for key in ("directory", "ca_file", "cert_file", "key_file"):
+    for section in (redis, top.get("spool"), top.get("store")):
+        for key in ("directory", "folder", "ca_file", "cert_file", "key_file"):
             if isinstance(section, dict) and isinstance(section.get(key), str):
                 section[key] = _absolute(str(section[key]), folder)
 

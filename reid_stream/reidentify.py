@@ -35,6 +35,8 @@ class Reidentified:
     """Folder of a track within the store -> who it is now, and the revision of that identity."""
     before: dict[str, str | None]
     """Who it was."""
+    probabilities: dict[str, float | None]
+    """How sure the matcher was when it linked a track with somebody known; none for somebody new."""
     crops: int
     embedded: int
     """Crops that went through the network; the others had vectors of this very bundle."""
@@ -42,6 +44,19 @@ class Reidentified:
     """Time that the tracks cover, from the first crop to the last."""
     seconds: float
     """It took."""
+    embed_s: float
+    """Of these, reading and embedding crops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The tracks of a store with the vectors of one bundle."""
+
+    names: tuple[str, ...]
+    """Folder of each track within the store."""
+    tracks: tuple[Replayed, ...]
+    embedded: int
+    """Crops that went through the network."""
 
 
 def reidentify(
@@ -64,6 +79,32 @@ def reidentify(
         ConfigError: there is no track, or one is broken.
     """
     began = time.perf_counter()
+    read = read_store(folder, bundle, embed, on_progress)
+    read_at = time.perf_counter()
+    people, probabilities = _matched(read.tracks, settings, bundle)
+    tracks = dict(zip(read.names, (one.track for one in read.tracks), strict=True))
+    keys = {name: (one.camera, one.run, one.track) for name, one in tracks.items()}
+    times = [at for track in tracks.values() for at in (track.times[0], track.times[-1])]
+    return Reidentified(
+        people={name: people.get(key, (None, 0)) for name, key in keys.items()},
+        before={name: one.global_id for name, one in tracks.items()},
+        probabilities={name: probabilities.get(key) for name, key in keys.items()},
+        crops=sum(len(one.vectors) for one in read.tracks),
+        embedded=read.embedded,
+        span_s=max(times) - min(times),
+        seconds=time.perf_counter() - began,
+        embed_s=read_at - began,
+    )
+
+
+def read_store(
+    folder: Path, bundle: Embedder, embed: Embed, on_progress: Callable[[int, int], None] | None = None
+) -> Read:
+    """Read the tracks of a store; those whose vectors are another bundle's, or were not kept, are embedded anew.
+
+    Raises:
+        ConfigError: there is no track, or one is broken.
+    """
     places = list(store.tracks(folder))
     if not places:
         raise ConfigError(f"a tracklet store must hold <camera>/<day>/<run>-<track>/track.json, {folder} holds none")
@@ -85,17 +126,9 @@ def reidentify(
             embedded += len(crops)
         replayed.append(Replayed(track, vectors))
         names.append(str(place.relative_to(folder)))
-    people = _matched(replayed, settings, bundle)
-    tracks = dict(zip(names, (one.track for one in replayed), strict=True))
-    times = [at for track in tracks.values() for at in (track.times[0], track.times[-1])]
-    return Reidentified(
-        people={name: people.get((one.camera, one.run, one.track), (None, 0)) for name, one in tracks.items()},
-        before={name: one.global_id for name, one in tracks.items()},
-        crops=sum(len(one.vectors) for one in replayed),
-        embedded=embedded,
-        span_s=max(times) - min(times),
-        seconds=time.perf_counter() - began,
-    )
+    if not replayed:
+        raise ConfigError(f"the tracks of a store must have crops, those of {folder} have none")
+    return Read(tuple(names), tuple(replayed), embedded)
 
 
 def agreement(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> tuple[float, float]:
@@ -141,8 +174,10 @@ def _picture(path: Path) -> UInt8:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _matched(tracks: Sequence[Replayed], settings: Match, bundle: Embedder) -> dict[Key, tuple[str | None, int]]:
-    """Return who each track is in the end."""
+def _matched(
+    tracks: Sequence[Replayed], settings: Match, bundle: Embedder
+) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
+    """Return who each track is in the end, and how sure the matcher was when it said so last."""
     site, first = _numbering(tracks)
     matcher = Matcher(
         settings,
@@ -154,9 +189,15 @@ def _matched(tracks: Sequence[Replayed], settings: Match, bundle: Embedder) -> d
         first_number=first,
     )
     people: dict[Key, tuple[str | None, int]] = {}
+    probabilities: dict[Key, float | None] = {}
     for now, records in batches(tracks, bundle.hash):
-        _apply(matcher.update(records, now), people)
-    return people
+        decisions = matcher.update(records, now)
+        _apply(decisions, people)
+        for decision in decisions:
+            if isinstance(decision, Sighting):
+                seen = decision.observation
+                probabilities[seen.camera, seen.run, seen.track] = decision.probability
+    return people, probabilities
 
 
 def _apply(decisions: Sequence[Decision], people: dict[Key, tuple[str | None, int]]) -> None:

@@ -308,7 +308,8 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     loaded = load(
         write(
             tmp_path,
-            "models: {detector: ./detector, embedder: by-name}\nredis: {directory: state}\ncameras:\n"
+            "models: {detector: ./detector, embedder: by-name}\nredis: {directory: state}\n"
+            "store: {folder: crops}\ncameras:\n"
             "  - {id: a, url: clip.avi}\n  - {id: b, url: 'file:sub/clip.avi'}\n  - {id: c, url: file:///x/clip.avi}\n"
             "  - {id: d, url: /dev/video0}\n",
         ),
@@ -323,6 +324,7 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     assert loaded.models.detector == str(tmp_path / "detector")
     assert loaded.models.embedder == "by-name"
     assert loaded.redis.directory == tmp_path / "state"
+    assert loaded.store.folder == tmp_path / "crops"
 
 
 def test_default_yaml_has_every_key_and_the_defaults_of_the_settings() -> None:

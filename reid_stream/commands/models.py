@@ -1,12 +1,17 @@
-"""`reid-stream models`: what is on the shelf, what a bundle holds, and how an ONNX file becomes one."""
+"""`reid-stream models`: what is on the shelf, what a bundle holds, how to make one, and how to go over to another."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="List, show and make model bundles.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from reid_stream.shadow import Shadow
+
+app = typer.Typer(help="List, show, make, try and activate model bundles.", no_args_is_help=True)
+
+Cams = Annotated[Path | None, typer.Option(help="cams.yaml, for its match and models settings.")]
 
 
 class Kind(StrEnum):
@@ -77,6 +82,150 @@ def wrap(
     options = {name: value for name, value in {**given, **of_detectors}.items() if value is not None}
     made = make(model, out, kind=kind.value, name=name or out.name, licence=licence, **options)
     typer.echo(f"{out}: {made.kind} {made.hash[:12]}")
+
+
+@app.command()
+def shadow(
+    bundle: Annotated[str, typer.Argument(help="The embedder that may follow: a folder, or a name on the shelf.")],
+    store: Annotated[Path, typer.Option(help="The tracklet store, `store.folder` of cams.yaml.")],
+    cameras: Cams = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="The one to compare with; default: that of cams.yaml, or the shipped one.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Who is who, where it is known: JSON, folder of a track -> person.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Tell what another embedder would change at a site: which identities would stay, merge, split; nothing changes."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reid_stream import configfile
+    from reid_stream import shadow as shadows
+    from reid_stream import store as stores
+    from reid_stream.config import Embed, Match, Models
+    from reid_stream.errors import ConfigError
+    from reid_stream.networks import load_embedder
+
+    settings = configfile.load(cameras) if cameras is not None else None
+    models = settings.models if settings is not None else Models()
+    if embedder is not None:
+        models = models.model_copy(update={"embedder": embedder})
+    embed = settings.embed if settings is not None else Embed()
+    present, other = (
+        load_embedder(each, embed)[:2] for each in (models, models.model_copy(update={"embedder": bundle}))
+    )
+    if present[0].hash == other[0].hash:
+        raise ConfigError(f"two different embedders can be compared, {bundle} is the present one: {other[0].hash[:12]}")
+    try:
+        known = stores.read_truth(truth) if truth is not None else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    console = Console()
+    columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("tracks")
+        found = shadows.shadow(
+            store,
+            settings.match if settings is not None else Match(),
+            present,
+            other,
+            known,
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    _tell(found)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+@app.command()
+def activate(
+    bundle: Annotated[str, typer.Argument(help="The embedder that follows: a folder, or a name on the shelf.")],
+    cameras: Annotated[Path, typer.Option(help="cams.yaml of the site; models.embedder is set there.")],
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Let people get new IDs where they cannot go on under their own.")
+    ] = False,
+) -> None:
+    """Go over to another embedder: the people of the site keep their IDs, embedded anew from the store's crops."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reid_stream import activation, configfile, shelf
+    from reid_stream.errors import ConfigError
+    from reid_stream.networks import load_embedder
+
+    settings = configfile.load(cameras)
+    present = shelf.embedder(settings.models.embedder)[1]
+    folder = shelf.find(bundle, "embedder")
+    name = str(folder.resolve()) if Path(bundle).is_dir() else bundle
+    other, embed, _ = load_embedder(settings.models.model_copy(update={"embedder": name}), settings.embed)
+    if other.hash == present.hash:
+        raise ConfigError(f"{bundle} is the embedder in use already: {other.hash[:12]}")
+    if (why := activation.why_anew(settings)) and not anew:
+        raise ConfigError(f"people would get new IDs: {why}. Give --anew if that is wanted")
+    console = Console()
+    columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("tracks")
+        done = activation.activate(
+            settings, present, (other, embed), lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    before = activation.name_in(cameras, name)
+    console.print(
+        f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it", highlight=False
+    )
+    if done.carried is None:
+        console.print(f"people get new IDs, no number is given twice: {done.why_anew}", highlight=False)
+        return
+    console.print(
+        f"{done.carried.people} people keep their IDs, known by {done.carried.views} tracks; {done.embedded} crops "
+        f"embedded anew in {done.seconds:.1f} s",
+        highlight=False,
+    )
+    if lost := done.carried.lost:
+        some = ", ".join(f"{settings.site}-{number}" for number in lost[:5]) + (", ..." if len(lost) > 5 else "")
+        console.print(f"{len(lost)} people of whom the store has no crop are not known any more: {some}")
+
+
+def _tell(found: "Shadow") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    table = Table(f"{found.tracks} tracks, {found.crops} crops", "present", "other", box=None, header_style="bold")
+    sides = (found.present, found.other)
+    table.add_row("bundle", *(f"{side.name} {side.hash[:12]}" for side in sides))
+    table.add_row("identities", *(str(side.people) for side in sides))
+    table.add_row("links", *(str(side.links) for side in sides))
+    table.add_row("P(same) of links, median", *(_number(side.probability) for side in sides))
+    table.add_row("links with P(same) of 0.9", *(_number(side.sure) for side in sides))
+    table.add_row("crops embedded per second", *(_number(side.crops_per_s, ".0f") for side in sides))
+    table.add_row("times real time", *(_number(side.times_real, ".0f") for side in sides))
+    for label, name in (
+        ("IDF1", "idf1"),
+        ("HOTA", "hota"),
+        ("pairs joined that are one person", "precision"),
+        ("pairs of one person that are joined", "recall"),
+    ):
+        if found.present.right is not None:
+            table.add_row(label, *(_number(getattr(side.right, name)) for side in sides))
+    console.print(table)
+    console.print(
+        f"{found.stay} identities stay as they are, {found.merged} would hold tracks of several present ones, "
+        f"{found.split} present ones would be several; {found.same_pairs:.1%} of all joined pairs are joined by both",
+        highlight=False,
+    )
+    for verb, changes in (("would be one", found.merges), ("would be", found.splits)):
+        for change in changes[:5]:
+            console.print(f"  {verb}: {', '.join(change.people)} ({change.tracks} tracks)", highlight=False)
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _shortened(value: object) -> object:

@@ -128,6 +128,9 @@ def store(
     world: World = None,
     changes: Set = None,
     seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+    named: Annotated[bool, typer.Option("--named", help="Name all tracks truly, as if somebody had reviewed them.")] = (
+        False
+    ),
 ) -> None:
     """Make the tracklet store that a site of two cameras would have left, with the truth beside it."""
     from reid_stream.simulator import crops as images
@@ -138,7 +141,7 @@ def store(
         found = stored.draw(found, *_range(persons))
     values: dict[str, Any] = {**stored.ALL_AT_ONCE, **stored.STILL, "people": len({crop.person for crop in found})}
     values |= dict(_change(text) for text in changes or [])
-    people = stored.build(found, scenario.load(world, **values), seed, out)
+    people = stored.build(found, scenario.load(world, **values), seed, out, named=named)
     typer.echo(f"{out}: {len(people)} tracks of {len(set(people.values()))} people, truth in {out / 'truth.json'}")
 
 

@@ -3,7 +3,7 @@
     crops, scenario, seed ─▶ world ─▶ STORE/<camera>/<day>/<run>-<track>/…  and  STORE/truth.json
 
 Every picture is shown once: a track that would have to show one again is left out, so that nobody is recognised by the
-very same picture. Tracks hold no vectors and no names; `reid-stream reidentify STORE --write` gives them both.
+very same picture. Tracks hold no vectors; they are named only where that is asked for.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.errors import ConfigError
-from reid_stream.records import TrackId
+from reid_stream.records import GlobalId, Ints, TrackId
 from reid_stream.simulator.crops import Crop
 from reid_stream.simulator.looks import Looks, looks_of
 from reid_stream.simulator.scenario import Scenario
@@ -24,7 +24,7 @@ STILL = {"look_alikes": 0.0, "mixed_share": 0.0, "duplicates_per_min": 0.0, "ret
 """What pictures cannot show: vectors can be mixed, pictures not; and who returns would bring pictures shown before."""
 ALL_AT_ONCE = {"cameras": 2, "neighbours": 1, "cameras_passed": 8.0}
 """Two cameras, and nearly everybody passes both."""
-_NO_BUNDLE = "none"
+_SITE, _NO_BUNDLE = "site", "none"
 _DIGITS = 2048
 """Integers that float16 holds exactly."""
 
@@ -43,7 +43,7 @@ def draw(crops: Sequence[Crop], begin: int, end: int, seed: int = 0) -> list[Cro
     return [crop for crop in crops if crop.person in wanted]
 
 
-def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path) -> dict[str, str]:
+def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path, *, named: bool = False) -> dict[str, str]:
     """Write the store of a simulated site and return who is who: folder of a track -> person.
 
     Args:
@@ -51,6 +51,7 @@ def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path) -> di
         scenario: as `reid-stream simulate world` takes it, with `STILL` in it.
         seed: of the world.
         out: a new folder.
+        named: give each track the global ID of whom it truly shows, as if somebody had reviewed them all.
 
     Raises:
         ConfigError: the scenario asks for what pictures cannot show, there are too few people, or `out` is there.
@@ -64,6 +65,7 @@ def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path) -> di
         raise ConfigError(f"people must be at most the {len(looks)} that the crops show, got {scenario.people}")
     world = simulate(scenario, looks, seed)
     people, shown = {}, set[int]()
+    ids = {person: number for number, person in enumerate(sorted({crop.person for crop in crops}), 1)}
     for track in np.unique(world.rows.track).tolist():
         rows = np.flatnonzero((world.rows.track == track) & (world.vector >= 0))
         numbers = _numbers(world, rows)
@@ -72,7 +74,8 @@ def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path) -> di
             continue
         kept = [numbers[place] for place in first]
         shown.update(kept)
-        stored = _stored(world, track, rows[first])
+        person = GlobalId(f"{_SITE}-{ids[crops[kept[0]].person]}") if named else None
+        stored = _stored(world, track, rows[first], person)
         folder = store.write(out, stored, [crops[number].data for number in kept], None)
         # Where the tracker exchanged two people a track holds both; it is his whom it began with.
         people[str(folder.relative_to(out))] = crops[kept[0]].person
@@ -88,12 +91,12 @@ def _numbered(crops: Sequence[Crop]) -> Looks:
     return looks_of(digits, [crop.person for crop in crops], [crop.camera for crop in crops], _NO_BUNDLE)
 
 
-def _numbers(world: World, rows: np.ndarray) -> list[int]:
+def _numbers(world: World, rows: Ints) -> list[int]:
     digits = world.looks.vectors[world.vector[rows]].astype(np.int64)
     return [int(high) * _DIGITS + int(low) for high, low in digits]
 
 
-def _stored(world: World, track: int, rows: np.ndarray) -> StoredTrack:
+def _stored(world: World, track: int, rows: Ints, person: GlobalId | None) -> StoredTrack:
     boxes = world.rows.box[rows].round(2).tolist()
     return StoredTrack(
         camera=world.names[int(world.rows.camera[rows[0]])],
@@ -103,5 +106,6 @@ def _stored(world: World, track: int, rows: np.ndarray) -> StoredTrack:
         boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes],
         qualities=world.quality[rows].round(4).tolist(),
         clock="rtcp",
+        global_id=person,
         bundle=_NO_BUNDLE,
     )

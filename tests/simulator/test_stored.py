@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from reid_stream import store
 from reid_stream.cli import app
 from reid_stream.errors import ConfigError
+from reid_stream.reidentify import agreement
 from reid_stream.simulator.crops import Crop
 from reid_stream.simulator.scenario import load
 from reid_stream.simulator.stored import ALL_AT_ONCE, STILL, build, draw
@@ -50,6 +51,13 @@ def test_every_picture_is_shown_once_and_of_its_own_person_and_camera(tmp_path: 
     assert len(set(people.values())) == PEOPLE
 
 
+def test_tracks_are_named_truly_where_that_is_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    people = build(crops(), load(None, **{**ALL_AT_ONCE, **STILL, "people": PEOPLE}), 3, out, named=True)
+    names = {str(folder.relative_to(out)): store.read(folder)[0].global_id for folder in store.tracks(out)}
+    assert agreement(people, names) == (1, 1)
+
+
 def test_the_same_seed_makes_the_same_site_and_another_one_another(tmp_path: Path) -> None:
     assert site(tmp_path / "a") == site(tmp_path / "b")
     times = [[store.read(f)[0].times for f in store.tracks(tmp_path / name)] for name in "ab"]
@@ -70,7 +78,7 @@ def test_parts_of_the_people_share_nobody() -> None:
     ("changes", "told"),
     [({"look_alikes": 0.5}, "look_alikes must be 0.0"), ({"people": PEOPLE + 1}, "at most the 9 that the crops show")],
 )
-def test_what_pictures_cannot_show_is_refused(changes: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_what_pictures_cannot_show_is_refused(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=told):
         site(tmp_path / "store", **changes)
 
