@@ -2,5 +2,6 @@
 
 from reid_stream.explain.pair import Explainer, Explanation
 from reid_stream.explain.picture import draw, write
+from reid_stream.explain.stored import explain_stored
 
-__all__ = ["Explainer", "Explanation", "draw", "write"]
+__all__ = ["Explainer", "Explanation", "draw", "explain_stored", "write"]

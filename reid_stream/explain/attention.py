@@ -100,6 +100,12 @@ class Attention:
         )
         return Looked(vectors, tuple(maps[index] for index in self._looked_at), weights)
 
+    def vectors(self, images: Floats) -> Floats:
+        """Return what the network gives for any number of inputs (n, 3, h, w), without looking: (n, d)."""
+        pairs = np.concatenate([images, images[: len(images) % _IMAGES]])
+        rows = [np.array(self._trunk(pairs[at : at + _IMAGES])[0]) for at in range(0, len(pairs), _IMAGES)]
+        return np.concatenate(rows)[: len(images)]
+
 
 def _weights(head: Any, maps: list[Floats], moved: int, dim: int) -> Floats:
     """Return the mean gradient (c, d) over the pixels of one of an image's maps, the others held."""

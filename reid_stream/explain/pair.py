@@ -10,6 +10,7 @@ Source: the five dimensions with the largest products, Almazan et al., "Re-ID do
 Letters: d dimensions, h and w pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +83,7 @@ class Explainer:
             ModelError: the network gives a vector that is no direction.
         """
         looked = self.attention(prepare([first, second], self.spec))
-        lengths = np.linalg.norm(looked.vectors.astype(np.float64), axis=1, keepdims=True)
-        if looked.vectors.shape[1] != self.bundle.dim or not (np.isfinite(lengths).all() and lengths.min() > 0):
-            raise ModelError(
-                f"bundle {self.bundle.name} must give {self.bundle.dim} finite numbers, not all 0, for a crop, got "
-                f"{looked.vectors.shape[1]} of length {lengths.ravel().tolist()}"
-            )
-        units = looked.vectors / lengths
+        units = self._unit(looked.vectors)
         products, costs = terms(units[0], units[1], self.bundle.verifier)
         margin = self.bundle.verifier.b + float(costs.sum())
         crops = (first, second)
@@ -102,6 +97,19 @@ class Explainer:
             _chosen(np.argsort(costs, kind="stable")[:count], costs, units, looked, crops),
             f"{self.bundle.name} {self.bundle.hash[:12]}",
         )
+
+    def vectors(self, crops: Sequence[UInt8]) -> Doubles:
+        """Return the unit vectors (n, d) of RGB crops (h, w, 3) of any size, n at least 1."""
+        return self._unit(self.attention.vectors(prepare(crops, self.spec)))
+
+    def _unit(self, vectors: Floats) -> Doubles:
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        if vectors.shape[1] != self.bundle.dim or not (np.isfinite(lengths).all() and lengths.min() > 0):
+            raise ModelError(
+                f"bundle {self.bundle.name} must give {self.bundle.dim} finite numbers, not all 0, for a crop, got "
+                f"{vectors.shape[1]} of length {lengths.ravel().tolist()}"
+            )
+        return np.asarray(vectors / lengths, np.float64)
 
 
 def terms(first: Doubles, second: Doubles, verifier: Verifier) -> tuple[Doubles, Doubles]:

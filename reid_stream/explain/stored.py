@@ -1,0 +1,92 @@
+"""Why the daemon takes two tracks for one person, or two people apart: the crops are in the tracklet store.
+
+persons -> their tracks, the best crop of each -> the pair of tracks that is least (one person) or most (two) alike
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from reid_stream.embed.preprocess import UInt8
+from reid_stream.errors import ModelError
+from reid_stream.explain.pair import Explainer, Explanation
+from reid_stream.store import read, tracks
+
+_MOST = 64
+"""Tracks of a person that are looked at, the latest."""
+
+
+class Shown(NamedTuple):
+    """A crop of the store."""
+
+    name: str
+    """camera/day/track/file."""
+    camera: str
+    at: float
+    """UTC seconds."""
+    pixels: UInt8
+    """(h, w, 3) RGB."""
+
+
+def explain_stored(
+    explainer: Explainer, store: Path, person: str, other: str | None = None
+) -> tuple[Explanation, tuple[str, str]]:
+    """Explain the doubtful pair of stored crops, and return it with the crops' names.
+
+    Of one person, the two tracks that are least alike, of two cameras where there are two: why these were linked. Of
+    two people, the two that are most alike: why they might be one.
+
+    Raises:
+        ModelError: the store has not two tracks to compare, or their crops cannot be read.
+    """
+    first = best_crops(store, person)
+    second = best_crops(store, other) if other is not None else first
+    pairs = [
+        (row, column) for row in range(len(first)) for column in range(len(second)) if other is not None or row < column
+    ]
+    if not pairs:
+        missing = person if not first or other is None else other
+        raise ModelError(
+            f"{store} must hold {'a track' if other is not None else 'two tracks'} of {missing} to compare, found "
+            f"{len(second) if missing == other else len(first)}; tracks are stored when they end, "
+            "if store.folder is set"
+        )
+    if other is None:
+        pairs = [pair for pair in pairs if first[pair[0]].camera != first[pair[1]].camera] or pairs
+    left = explainer.vectors([crop.pixels for crop in first])
+    right = explainer.vectors([crop.pixels for crop in second]) if other is not None else left
+    factors = np.asarray(explainer.bundle.verifier.d)
+    far = [float(np.square(factors * (left[row] - right[column])).sum()) for row, column in pairs]
+    row, column = pairs[int(np.argmax(far) if other is None else np.argmin(far))]
+    one, two = first[row], second[column]
+    return explainer(one.pixels, two.pixels), (one.name, two.name)
+
+
+def best_crops(store: Path, person: str) -> list[Shown]:
+    """Return the crop of highest quality of each of a person's stored tracks, at most the latest 64, oldest first.
+
+    Raises:
+        ModelError: a track or a crop is broken.
+    """
+    found: list[tuple[float, str, Path]] = []
+    for folder in tracks(store):
+        try:
+            track, files = read(folder)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+        if track.global_id == person and files:
+            best = int(np.argmax(track.qualities))
+            found.append((track.times[best], track.camera, files[best]))
+    return [
+        Shown("/".join(file.parts[-4:]), camera, at, _pixels(file))
+        for at, camera, file in sorted(found, key=lambda item: item[0])[-_MOST:]
+    ]
+
+
+def _pixels(file: Path) -> UInt8:
+    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ModelError(f"a stored crop must be an image, {file} is none; remove its track")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
