@@ -6,6 +6,7 @@ Source: NNCF, "Post-training quantization" (`nncf.quantize`, ONNX backend): rang
 per output channel, fast bias correction.
 """
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ def quantise(content: bytes, batches: Sequence[Floats], keep: Sequence[str] = ()
     if not batches:
         raise TrainerError("int8 needs pictures to take the ranges of activations from, got none")
     try:
+        nncf.set_log_level(logging.WARNING)  # else a line for each node that is kept
         model = onnxslim.slim(unpacked(onnx.load_from_string(content)))
         entry = model.graph.input[0].name
         scope = nncf.IgnoredScope(patterns=[name for name in keep if _matches(name, model)])

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.bundle import Bundle
+    from reid_stream.engines.library import Precision
     from reid_stream.engines.plans import Plans
-    from reid_stream.engines.typed import Precision
 
 
 class Arithmetic(StrEnum):

@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from reid_stream.engines.plans import Key
-from reid_stream.engines.typed import strongly_typed
 from reid_stream.errors import ModelError
 
 _DIE_WITH_PARENT = 1
@@ -63,6 +62,8 @@ def build(job: Job) -> bytes:
     Raises:
         ModelError: the library refuses the network.
     """
+    from reid_stream.engines.typed import strongly_typed
+
     trt: Any = import_module(job.key.library.split()[0])
     complaints: list[str] = []
 
@@ -191,10 +192,12 @@ def main() -> None:
         plan = build(job)
         with open(int(sys.argv[1]), "wb", closefd=False) as out:
             out.write(plan)
+    except ImportError as error:
+        say(Refused(f"building engines needs the package {error.name}: pip install 'reid-stream[gpu]' or '[rtx]'"))
     except (ModelError, OSError) as error:
         say(Refused(str(error)))
-        return
-    say(Built(len(plan)))
+    else:
+        say(Built(len(plan)))
 
 
 if __name__ == "__main__":

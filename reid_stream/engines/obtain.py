@@ -16,9 +16,8 @@ import msgspec
 
 from reid_stream.bundle import MODEL_FILE, Bundle
 from reid_stream.engines.builder import Built, Job, Line, Progress, Refused
-from reid_stream.engines.library import Library
+from reid_stream.engines.library import Library, Precision
 from reid_stream.engines.plans import Key, Plans, Profile
-from reid_stream.engines.typed import Precision
 from reid_stream.errors import ModelError
 
 BUILD_LIMIT_S = 3600.0

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from reid_stream.engines.library import Precision
 from reid_stream.engines.parity import Parity
-from reid_stream.engines.typed import Precision
 
 VARIABLE = "REID_STREAM_ENGINES"
 _POLL_S = 0.2
@@ -121,6 +121,11 @@ class Plans:
         """
         head = Head(key, len(plan), hashlib.sha256(plan).hexdigest())
         return self._replace(self.path(key), msgspec.json.encode(head) + b"\n" + plan)
+
+    def discard(self, key: Key) -> None:
+        """Forget a plan that cannot be loaded, where the folder may be written."""
+        with suppress(OSError):
+            self.path(key).unlink()
 
     def checked(self, key: Key, plan: bytes) -> Parity | None:
         """Return how this very plan did against float32, none where that was never looked at."""

@@ -15,13 +15,13 @@ import numpy as np
 from reid_stream.bundle import Bundle
 from reid_stream.engines.builder import Progress
 from reid_stream.engines.gate import compare_engines, pixels_of
-from reid_stream.engines.library import Library
+from reid_stream.engines.library import Library, Precision
 from reid_stream.engines.obtain import key_of, obtain
 from reid_stream.engines.plans import Key, Plans
 from reid_stream.engines.protocol import PixelEngine, Pixels, UInt8
 from reid_stream.engines.swap import SwapEngine
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
-from reid_stream.engines.typed import Precision
+from reid_stream.errors import ModelError
 
 PRECISIONS: tuple[Precision, ...] = ("f16", "bf16", "f32")
 _SAMPLES_S = 60.0
@@ -75,7 +75,17 @@ class TensorRtPreparation:
             if parity is not None and parity.faults:
                 swap.tell(f"{self.label} in {precision} was refused before: {'; '.join(parity.faults)}")
                 continue
-            engine = self._load(found.plan, key)
+            try:
+                engine = self._load(found.plan, key)
+            except ModelError as error:
+                if found.origin == "built":
+                    raise
+                swap.tell(f"{error}; building anew")
+                self.plans.discard(key)
+                found = obtain(
+                    key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop
+                )
+                engine, parity = self._load(found.plan, key), self.plans.checked(key, found.plan)
             if parity is None:
                 swap.tell(f"{self.label} in {precision} is {found.origin}; comparing it with float32")
                 if pictures is None:

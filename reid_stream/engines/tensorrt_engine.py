@@ -73,8 +73,7 @@ class TensorRtEngine:
                 raise RuntimeError("no execution context, is the GPU's memory full?")
         except Exception as error:  # pybind's kinds and torch's
             raise ModelError(
-                f"{key.library} must load the engine of {model} for {key.arch}: {first_line(error)}; "
-                "it is built anew when its file is removed"
+                f"{key.library} must load the engine of {model} for {key.arch}: {first_line(error)}"
             ) from error
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from reid_stream.config import Models
+from reid_stream.engines.library import Precision
 from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
 from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
-from reid_stream.engines.typed import Precision, strongly_typed
 from reid_stream.errors import ModelError
 
 _MOST = 64
@@ -50,9 +50,11 @@ class TorchEngine:
         """
         try:
             import torch
+
+            from reid_stream.engines.torch_network import Network
+            from reid_stream.engines.typed import strongly_typed
         except ImportError as error:
-            raise ModelError("engine torch needs the package torch: pip install 'reid-stream[gpu]'") from error
-        from reid_stream.engines.torch_network import Network
+            raise ModelError(f"engine torch needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
 
         self._torch, self._path, self._pixels = torch, model, pixels
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

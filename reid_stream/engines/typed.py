@@ -8,16 +8,15 @@ Source: TensorRT documentation, "Migrating from Weak Typing to Strong Typing" (s
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from reid_stream.engines.library import Precision
 from reid_stream.engines.shapes import first_line
 from reid_stream.errors import ModelError
 
-Precision = Literal["f32", "f16", "bf16"]
 # In float32: generalised-mean pooling (41 to the power of 3 is beyond float16), statistics over a picture, softmax, and
 # what counts a detector's cells (2049 is no float16). `Cast` says itself what it gives.
 _EXACT = frozenset(

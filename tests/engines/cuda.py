@@ -20,12 +20,17 @@ class FakeTensorRt:
 
         def __init__(self, _severity: int) -> None: ...
 
-    def __init__(self, model: Path, spoil: Callable[[np.ndarray], np.ndarray] = lambda answer: answer) -> None:
-        self._network, self._spoil = openvino.Core().read_model(model), spoil
+    def __init__(
+        self,
+        model: Path,
+        spoil: Callable[[np.ndarray], np.ndarray] = lambda answer: answer,
+        takes: Callable[[bytes], bool] = bool,
+    ) -> None:
+        self._network, self._spoil, self._takes = openvino.Core().read_model(model), spoil, takes
 
     def Runtime(self, _logger: "FakeTensorRt.Logger") -> Any:  # noqa: N802 (as there)
         return SimpleNamespace(
-            deserialize_cuda_engine=lambda plan: _Engine(self._network, self._spoil) if plan else None
+            deserialize_cuda_engine=lambda plan: _Engine(self._network, self._spoil) if self._takes(plan) else None
         )
 
 

@@ -21,6 +21,7 @@ from reid_stream.engines.prepare import TensorRtPreparation
 from reid_stream.engines.protocol import PixelEngine, Pixels
 from reid_stream.engines.swap import SwapEngine
 from reid_stream.errors import ModelError
+from reid_stream.make_bundle import wrap_embedder
 from reid_stream.shelf import SHIPPED
 from tests.engines.cuda import FakeTensorRt
 from tests.engines.networks import channel_means
@@ -166,7 +167,8 @@ def test_the_first_engines_error_is_the_callers() -> None:
 
 
 def _preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> TensorRtPreparation:
-    folder = SHIPPED / "embedder"
+    folder = tmp_path / "tiny"
+    wrap_embedder(channel_means(tmp_path / "m.onnx", height=24, width=16), folder, name="tiny")
     fake = FakeTensorRt(folder / "model.onnx", **changes)
     import reid_stream.engines.prepare as module
     from reid_stream.engines.tensorrt_engine import TensorRtEngine
@@ -180,7 +182,7 @@ def _preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
         folder / "model.onnx",
         Library("tensorrt_rtx", next((one.version for one in libraries() if one.name == "tensorrt_rtx"), "1")),
         "sm_86",
-        plans=Plans(tmp_path),
+        plans=Plans(tmp_path / "plans"),
         samples_s=20,
     )
 
@@ -188,7 +190,7 @@ def _preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
 def _served(preparation: TensorRtPreparation) -> SwapEngine:
     engine = OpenVinoEngine(preparation.model, Models(precision="f32", threads=1), pixels=_pixels(preparation))
     swap = SwapEngine(engine, preparation, "embedder")
-    crops = np.random.default_rng(0).integers(0, 256, (40, 16, 8, 3), dtype=np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (40, 3, 2, 3), dtype=np.uint8)
     crops = crops.repeat(8, axis=1).repeat(8, axis=2)
     for start in range(0, 40, 8):
         swap.images(crops[start : start + 8])
@@ -213,7 +215,7 @@ def test_a_real_plan_is_built_compared_swapped_in_and_found_right_at_once_the_ne
     assert swap.name == "tensorrt_rtx sm_86 f16"
     ready = preparation.ready()
     assert ready is not None
-    crops = np.random.default_rng(1).integers(0, 256, (70, 128, 64, 3), dtype=np.uint8)
+    crops = np.random.default_rng(1).integers(0, 256, (70, 24, 16, 3), dtype=np.uint8)
     reference = OpenVinoEngine(preparation.model, Models(precision="f32", threads=1), pixels=_pixels(preparation))
     np.testing.assert_allclose(ready.images(crops), reference.images(crops), atol=1e-4)
 
@@ -230,6 +232,21 @@ def test_an_engine_with_a_nan_is_refused_for_good_and_the_first_serves_on(
     again = _served(preparation)
     assert again.name == "openvino cpu f32"
     assert preparation.ready() is None
+
+
+@needs_rtx
+def test_a_plan_that_this_driver_does_not_take_is_said_and_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = b"of another driver"
+    preparation = _preparation(tmp_path, monkeypatch, takes=lambda plan: plan != old)
+    key = preparation._key("f16")
+    preparation.plans.write(key, old)
+    swap = _served(preparation)
+    assert swap.name == "tensorrt_rtx sm_86 f16"
+    plan, _ = preparation.plans.read(key)
+    assert plan is not None
+    assert plan != old
 
 
 def test_a_gpu_without_tensorrt_serves_by_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from reid_stream import bundle
-from reid_stream.engines.typed import Precision, strongly_typed, unpacked
+from reid_stream.engines.library import Precision
+from reid_stream.engines.typed import strongly_typed, unpacked
 from reid_stream.errors import ModelError
 from reid_stream.shelf import SHIPPED
 from tests.engines.networks import channel_means
