@@ -4,7 +4,7 @@ lease ─▶ spool and sink ─▶ snapshot and journal ─▶ matcher, presence
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from reid_stream.records import CameraId, Decision, Perceived
 
 if TYPE_CHECKING:
     from reid_stream.journal.keeper import Keeper
+    from reid_stream.journal.recovery import Make
     from reid_stream.publish.redis_sink import RedisSink
 
 _REPLAY_KEPT_S = 7 * 86_400
@@ -88,17 +89,10 @@ def identity(
         ConfigError: another daemon has the site or its spool.
         BrokerError: Redis does not serve.
     """
-    cameras = [CameraId(camera.id) for camera in settings.cameras if camera.enabled]
-
-    def make(match: Match, topology: Topology, state: State | None, first_number: int) -> Matcher:
-        return _matcher(settings.site, head, cameras, match, topology, state, first_number)
-
     if sink is not None:
-        matcher, presence = make(settings.match, settings.topology, None, 1), Presence(settings.publish)
-        yield Identity(
-            matcher, presence, matcher.update, presence.update, presence.close, sink, None, None, "nowhere", None
-        )
+        yield forgetful(settings, head, sink)
         return
+    make = _maker(settings, head)
     with ExitStack() as opened:
         if settings.state.enabled and (continues or not fast):
             yield opened.enter_context(_remembering(settings, head, make, run, continues=continues, fast=fast))
@@ -115,6 +109,15 @@ def identity(
         )
 
 
+def forgetful(settings: Settings, head: Head, sink: Sink) -> Identity:
+    """Wire a second half whose events go to `sink`, and that nobody goes on with."""
+    matcher = _maker(settings, head)(settings.match, settings.topology, None, 1)
+    presence = Presence(settings.publish)
+    return Identity(
+        matcher, presence, matcher.update, presence.update, presence.close, sink, None, None, "nowhere", None
+    )
+
+
 def records_run(run: str, *, continues: bool, fast: bool) -> str:
     """Name the run of a first half's records.
 
@@ -128,7 +131,7 @@ def records_run(run: str, *, continues: bool, fast: bool) -> str:
 def _remembering(
     settings: Settings,
     head: Head,
-    make: Callable[[Match, Topology, State | None, int], Matcher],
+    make: "Make",
     run: str,
     *,
     continues: bool,
@@ -205,27 +208,24 @@ def _remembering(
         )
 
 
-def _matcher(
-    site: str,
-    head: Head,
-    cameras: Collection[CameraId],
-    match: Match,
-    topology: Topology,
-    state: State | None,
-    first_number: int,
-) -> Matcher:
-    return Matcher(
-        match,
-        site,
-        head.model,
-        verifier=head.verifier,
-        calibration=head.calibration,
-        dim=head.dim,
-        state=state,
-        first_number=first_number,
-        topology=topology,
-        cameras=cameras,
-    )
+def _maker(settings: Settings, head: Head) -> "Make":
+    cameras = [CameraId(camera.id) for camera in settings.cameras if camera.enabled]
+
+    def make(match: Match, topology: Topology, state: State | None, first_number: int) -> Matcher:
+        return Matcher(
+            match,
+            settings.site,
+            head.model,
+            verifier=head.verifier,
+            calibration=head.calibration,
+            dim=head.dim,
+            state=state,
+            first_number=first_number,
+            topology=topology,
+            cameras=cameras,
+        )
+
+    return make
 
 
 def _address(settings: Settings, url: str) -> tuple[str, str | None]:

@@ -65,6 +65,83 @@ def redis(
     _end(run(settings, chosen, SHORT if short else LONG, say), json)
 
 
+@app.command()
+def crash(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(help="points, kills, redis, moved, corrupt, ended; all of them by default."),
+    ] = None,
+    recording: Annotated[
+        Path | None, typer.Option(help="What perceive said of a site (eval --keep). Default: people made up.")
+    ] = None,
+    points: Annotated[int | None, typer.Option(min=1, help="Chance points to be killed at.")] = None,
+    kills: Annotated[int | None, typer.Option(min=1, help="Daemons killed in each of the other cases.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="The footage of those takes so long, restarts aside.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of chance.")] = 0,
+    short: Annotated[bool, typer.Option("--short", help="50 points and 3 kills instead of 1000 and 50.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """Daemons killed (-9) at any instant, with Redis, moved, their snapshots spoilt: does anybody's ID change?"""
+    import shutil
+    import tempfile
+
+    from reid_stream.drill.crash import CASES, run
+    from reid_stream.drill.crash_feed import made_up
+    from reid_stream.errors import ConfigError
+    from reid_stream.evaluation.recording import save
+
+    unknown = sorted(set(name or ()) - set(CASES))
+    if unknown:
+        raise ConfigError(f"a case must be one of {', '.join(CASES)}, got {', '.join(unknown)}")
+    with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as given:
+        folder = Path(given)
+        feed = folder / "feed.rec"
+        if recording is None:
+            save(made_up(12), feed)
+        else:
+            shutil.copy(recording, feed)
+        found = run(
+            feed,
+            folder,
+            tuple(name or CASES),
+            points=points or (50 if short else 1000),
+            kills=kills or (3 if short else 50),
+            lasts_s=seconds or (2.0 if short else 40.0),
+            seed=seed,
+            say=lambda text: typer.echo(text, err=True),
+        )
+    _end(found, json)
+
+
+@app.command()
+def overload(
+    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
+    cameras: Annotated[int | None, typer.Option(min=4, help="At 10 fps. Default: 100, 24 if short.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="How long. Default: 10, 10 s if short.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """More cameras than the machine can bear: are rates even, latency bounded, memory flat, and is it over by itself?"""
+    import os
+
+    from reid_stream.demo import footage
+    from reid_stream.drill.overload import run
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    found = run(
+        is_short=short,
+        people=lambda: clip or footage(os.environ, say),
+        cameras=cameras,
+        seconds=None if minutes is None else minutes * 60,
+        say=say,
+    )
+    _end(found, json)
+
+
 def _end(findings: "list[Finding]", path: Path | None) -> None:
     """Show and write what was found; exit code 1 where a bound does not hold."""
     from reid_stream.drill.report import all_hold, save, show

@@ -24,6 +24,7 @@ from reid_stream.drill.redis_compare import Left, but_for_liveness, differences,
 from reid_stream.drill.redis_feed import RUN, Feed, Timed, daemon, watch
 from reid_stream.drill.report import Finding, at_least, told, within
 from reid_stream.errors import ConfigError
+from reid_stream.identity import forgetful
 from reid_stream.publish.connection import TIMEOUT_S, connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -170,7 +171,8 @@ def _live(feed: Feed, settings: Settings, name: str, folder: Path, pace: Pace) -
         timed = Timed(sink)
         # A process takes a while to begin on a busy machine; the file is there once it listens.
         _until(heard.exists, _SLOW_S)
-        worker = Worker(name, partial(daemon(feed, settings, timed, pace.lasts_s).run, threading.Event()))
+        second = forgetful(settings, feed.head, timed)
+        worker = Worker(name, partial(daemon(feed, second, pace.lasts_s).run, threading.Event()))
         time.sleep(pace.before_s)
         with CASES[name][1](server):
             listening.kill()

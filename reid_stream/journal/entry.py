@@ -107,13 +107,16 @@ class Taken:
 
     def fresh(self, records: Sequence[Perceived]) -> list[Perceived]:
         """Return the records that were not taken yet, and note them."""
-        found = [
-            record
-            for record in records
-            if record.sequence < 0 or record.sequence > self._last.get(record.run, {}).get(record.camera, -1)
-        ]
+        found = [record for record in records if not self._has(record)]
         self.note(found)
         return found
+
+    def has(self, records: Iterable[Perceived]) -> bool:
+        """Say whether all of these were taken."""
+        return all(map(self._has, records))
+
+    def _has(self, record: Perceived) -> bool:
+        return 0 <= record.sequence <= self._last.get(record.run, {}).get(record.camera, -1)
 
     def note(self, records: Iterable[Perceived]) -> None:
         """Note records as taken."""

@@ -135,6 +135,10 @@ class Keeper:
         said = [decision for instruction in told for decision in self._matcher.instruct(instruction, now)]
         return [*said, *self._matcher.update(fresh, now)]
 
+    def knows(self, records: Sequence[Perceived]) -> bool:
+        """Say whether all of these were taken before."""
+        return self._begun.taken.has(records)
+
     def present(self, decisions: Sequence[Decision], now: float) -> list[Event]:
         """Turn decisions into events, which are to be published next."""
         if self._step is None:

@@ -186,9 +186,10 @@ def _boot() -> str:
 
 
 def _born(pid: int) -> str:
-    """Say when a process began; empty where there is none."""
+    """Say when a process began; empty where there is none, or only what its parent has not looked after yet."""
     try:
-        # After the name in brackets, which may hold anything, the start time is field 22.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        # After the name in brackets, which may hold anything, the state is field 3 and the start time field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return "" if fields[0] in {"Z", "X"} else fields[19]
     except (OSError, IndexError):
         return ""

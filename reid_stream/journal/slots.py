@@ -67,6 +67,31 @@ class Slots:
         place = Position.parse(position)
         self._client.xtrim(self._names.journal, minid=f"{place.ms}-{place.n + 1}", approximate=False)
 
+    def compact(self) -> None:
+        """Write the journal anew: Redis keeps the bytes of deleted entries while others lie in the same node."""
+        import redis
+
+        key = self._names.journal
+        while True:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.watch(key)
+                if not pipeline.exists(key):
+                    return
+                last = pipeline.xinfo_stream(key)["last-generated-id"]
+                kept = pipeline.xrange(key)
+                pipeline.multi()
+                pipeline.delete(key)
+                for place, fields in kept:
+                    pipeline.xadd(key, fields, id=place)
+                if not kept or kept[-1][0] != last:  # the next entry must come behind what there ever was
+                    pipeline.xadd(key, {"entry": b""}, id=last)
+                    pipeline.xdel(key, last)
+                try:
+                    pipeline.execute()
+                except redis.WatchError:
+                    continue  # an entry came in between
+                return
+
     def entries(self) -> Iterator[bytes]:
         """Read the journal."""
         after = "-"

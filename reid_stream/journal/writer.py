@@ -140,5 +140,7 @@ class SnapshotWriter:
             self._slots.drop(other)
         if other in self._known or job.only:
             self._slots.trim(min((head.position for head in self._known.values()), key=Position.parse))
+        if job.only:
+            self._slots.compact()
         self.took_s = time.monotonic() - begun
         return True
