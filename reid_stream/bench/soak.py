@@ -18,6 +18,7 @@ import numpy as np
 
 from reid_stream import canvas
 from reid_stream.errors import ReidStreamError
+from reid_stream.processes import family, memory_mb
 
 LOOKS = 600
 """Samples at most; at least 1 s apart."""
@@ -114,10 +115,10 @@ def _watch(pid: int, seconds: float, lives: Callable[[], bool], tell: Callable[[
 
 
 def _look(pid: int, at_s: float) -> Sample:
-    family = _family(pid)
-    memory = {one: _memory_mb(one) for one in family}
-    redis = {one for one in family if "redis-server" in _command(one)}
-    own = [one for one in family if one not in redis]
+    all_of_them = family(pid)
+    memory = {one: memory_mb(one) for one in all_of_them}
+    redis = {one for one in all_of_them if "redis-server" in _command(one)}
+    own = [one for one in all_of_them if one not in redis]
     return Sample(
         at_s=round(at_s, 2),
         daemon_mb=round(memory[pid][0], 2),
@@ -126,32 +127,6 @@ def _look(pid: int, at_s: float) -> Sample:
         files=sum(_count(one, "fd") for one in own),
         processes=len(own),
     )
-
-
-def _family(pid: int) -> list[int]:
-    """A process and all that come from it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            except OSError:  # ended meanwhile
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    family = [pid]
-    for one in family:
-        family += children.get(one, [])
-    return family
-
-
-def _memory_mb(pid: int) -> tuple[float, float]:
-    """Return USS and PSS of a process; nothing for one that has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0.0, 0.0
-    pages = {name: int(size) / 1024 for name, size, *_ in map(str.split, lines[1:])}
-    return sum(size for name, size in pages.items() if name.startswith("Private_")), pages["Pss:"]
 
 
 def _command(pid: int) -> str:

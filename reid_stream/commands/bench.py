@@ -115,6 +115,60 @@ def day(
 
 
 @app.command()
+def store(
+    crops: Annotated[int, typer.Option(min=100, help="How many are written.")] = 100_000,
+    per_track: Annotated[int, typer.Option(min=1, max=1000, help="Of one track.")] = 8,
+    tracks_per_hour: Annotated[float, typer.Option(min=1, help="Settles how much time the store covers.")] = 600.0,
+    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    folder: Annotated[Path | None, typer.Option(help="On the disk to measure; default: the temporary folder.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Fill a tracklet store with made-up crops, open it again and replay it: rates, disk, memory."""
+    import tempfile
+
+    from reid_stream import shelf
+    from reid_stream.bench.store import measure, show
+
+    with tempfile.TemporaryDirectory(prefix="reid-stream-store-", dir=folder) as place:
+        found = measure(
+            Path(place) / "store",
+            shelf.embedder(embedder)[1],
+            crops,
+            per_track,
+            tracks_per_hour,
+            lambda text: typer.echo(text, err=True),
+        )
+    show(found)
+    _write(found, json)
+
+
+@app.command()
+def workers(
+    count: Annotated[list[int] | None, typer.Option(min=1, max=64, help="May be repeated. Default: 1, 2, 4.")] = None,
+    cameras: Annotated[int, typer.Option(min=2, max=256, help="More than can be borne.")] = 16,
+    seconds: Annotated[float, typer.Option(min=1, help="For each number of workers.")] = 30.0,
+    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
+    detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Perceive in 1, 2, 4 processes on the same cores; then kill one: how soon is it back, what do others lose?"""
+    from reid_stream.bench import workers as bench
+    from reid_stream.config import Models
+
+    figures = bench.measure(
+        clip or _clip(),
+        count or [1, 2, 4],
+        cameras,
+        seconds,
+        Models(detector=detector, embedder=embedder),
+        lambda text: typer.echo(text, err=True),
+    )
+    bench.show(figures)
+    _write(figures, json)
+
+
+@app.command()
 def soak(
     minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 30.0,
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Looping cameras, RTSP where GStreamer is there.")] = 2,

@@ -123,7 +123,7 @@ def overload(
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """More cameras than the machine can bear: are rates even, latency bounded, memory flat, and is it over by itself?"""
+    """More cameras than the machine can bear: even rates, bounded latency, flat memory, and over by itself?"""
     import os
 
     from reid_stream.demo import footage
