@@ -16,7 +16,7 @@ from reid_stream.daemon import Daemon
 from reid_stream.identity import Head, identity, records_run
 from reid_stream.metrics import Metrics
 from reid_stream.networks import Networks
-from reid_stream.openings import check_files, topology_teller, tracklet_store
+from reid_stream.openings import check_files, people_heard, topology_teller, tracklet_store
 from reid_stream.parts import Sink
 from reid_stream.perception import begin, perception
 from reid_stream.pipeline import Identify
@@ -109,8 +109,12 @@ def assemble(
 
         teller = opened.enter_context(topology_teller(settings, matcher.topology, second.url)) if sending else None
 
+        heard = opened.enter_context(people_heard(settings, second, sending, storing)) if sending else None
+
         def match(records: Sequence[Perceived], now: float) -> list[Decision]:
             decisions = second.match(records, now)
+            if heard is not None:
+                decisions = heard.follow(decisions, now)
             if teller is not None:
                 teller.look(now)
             if storing is not None:

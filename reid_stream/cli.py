@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, drill, evaluate, events, models, reidentify, simulate, topology
+from reid_stream.commands import bench, check, drill, evaluate, events, identity, models, reidentify, simulate, topology
 from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -73,6 +73,7 @@ app.command()(reidentify.reidentify)
 app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drill.app, name="drill")
+app.add_typer(identity.app, name="identity")
 app.add_typer(models.app, name="models")
 app.add_typer(simulate.app, name="simulate")
 

@@ -122,8 +122,6 @@ class IdentityMerged(_Identity, frozen=True, kw_only=True):
     merged_at: float
     by: str | None = None
     """Who said so; null where the matcher did."""
-    label: str = ""
-    """What people call `person` from now on."""
 
     @property
     def at(self) -> float:
@@ -156,7 +154,8 @@ class IdentityNamed(_Identity, frozen=True, kw_only=True):
     type = "identity.named.v1"
     label: str
     """Empty for no name any more."""
-    by: str
+    by: str | None
+    """Who said so; null where it was taken over from somebody merged."""
     named_at: float
 
     @property

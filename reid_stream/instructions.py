@@ -74,6 +74,11 @@ class MergePeople(_Instruction, frozen=True, kw_only=True, tag="merge"):
         if self.gone == self.into:
             raise ValueError(f"two people must be merged, got {self.gone} twice")
 
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"{self.gone} is {self.into}{' (found twice)' if self.duplicates else ''}"
+
 
 class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
     """Some tracks of `person` are somebody else's, a new person's; the two are apart for good."""
@@ -88,6 +93,11 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
         if not self.tracks and not self.visits:
             raise ValueError("a split must say which tracks or visits leave, got neither")
 
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"not {self.person}: {', '.join([*_keys(self.tracks), *(visit.camera for visit in self.visits)])}"
+
 
 class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
     """People call this person `label` from now on; empty for no name."""
@@ -100,11 +110,21 @@ class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
         if len(self.label) > MOST_TEXT or not (self.label.isprintable() or not self.label):
             raise ValueError(f"a name must have at most {MOST_TEXT} printable characters, got {self.label!r:.60}")
 
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"{self.person} is called {self.label!r}"
+
 
 class ErasePerson(_Instruction, frozen=True, kw_only=True, tag="erase"):
     """Delete all that is kept of a person: vectors, crops, journal, spool, live keys, name."""
 
     person: GlobalId
+
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"erase {self.person}"
 
 
 class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
@@ -112,6 +132,11 @@ class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
 
     instruction: str
     """Its `id`."""
+
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"undo {self.instruction}"
 
 
 class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
@@ -122,6 +147,11 @@ class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
     person: GlobalId
     report: str
     """What was removed, for people."""
+
+    @property
+    def told(self) -> str:
+        """What is to be done, for people."""
+        return f"{self.person} is erased"
 
 
 Instruction = MergePeople | SplitTracks | NamePerson | ErasePerson | Undo | Erased
@@ -134,6 +164,11 @@ VERBS: dict[type[Instruction], Verb] = {
     Undo: "undo",
 }
 """What people can say, as answers name it."""
+
+
+def _keys(tracks: tuple[tuple[CameraId, str, TrackId], ...]) -> list[str]:
+    return [f"{camera}/{run}/{track}" for camera, run, track in tracks]
+
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Instruction] = msgspec.json.Decoder(Instruction)

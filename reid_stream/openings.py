@@ -9,7 +9,9 @@ from reid_stream.config import Camera, Settings
 from reid_stream.errors import ConfigError
 
 if TYPE_CHECKING:
+    from reid_stream.identity import Identity
     from reid_stream.match.topology import Topology
+    from reid_stream.people.heard import Heard
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.side import Teller
     from reid_stream.publish.stream import Fence
@@ -118,6 +120,38 @@ def topology_teller(settings: Settings, topology: "Topology", url: str | None) -
         teller.tell(0.0)
     finally:
         values.close()
+
+
+@contextmanager
+def people_heard(
+    settings: Settings, second: "Identity", sending: "RedisSink", store: "StoreWriter | None"
+) -> "Iterator[Heard]":
+    """Listen to what people say about people; see `people.heard`."""
+    from reid_stream.people.eraser import Eraser
+    from reid_stream.people.heard import Heard
+    from reid_stream.people.inbox import Inbox
+    from reid_stream.publish.connection import connect
+
+    keeper, matcher = second.keeper, second.matcher
+    inbox = Inbox(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
+    eraser = Eraser(
+        connect(settings.redis, url=second.url),
+        settings.site,
+        sending,
+        store=store,
+        purge=keeper.purge if keeper is not None else None,
+    )
+    if keeper is not None:
+        keeper.instructions = inbox.take
+    heard = Heard(matcher, eraser, inbox.take if keeper is None else None)
+    unfinished = heard.unfinished()
+    if store is not None:
+        store.decided(unfinished)
+    try:
+        yield heard
+    finally:
+        inbox.close()
+        eraser.close()
 
 
 @contextmanager

@@ -280,7 +280,7 @@ class Merge:
     by: str | None = None
     """Who said so; none where the matcher did."""
     label: str = ""
-    """What people call `into` from now on."""
+    """What people called `gone`, where they call `into` so from now on; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reid_stream.commands.reach import reach
+
 if TYPE_CHECKING:
-    from reid_stream.config import Redis
     from reid_stream.publish.subscribe import Received
 
 
@@ -36,9 +37,7 @@ def events(
     """Show the events of a site: lines on a terminal, JSON lines in a pipe."""
     from reid_stream.publish.subscribe import subscribe
 
-    login = None
-    if settings is not None:
-        login, url, site = _from_file(settings)
+    login, url, site = reach(settings, url, site)
     plain = as_json or not sys.stdout.isatty()
     show = _json_line if plain else _rich_line()
     subscription = subscribe(
@@ -64,26 +63,6 @@ def events(
         subscription.close()
     if subscription.missed:
         typer.echo(f"{subscription.missed} events had already left the stream", err=True)
-
-
-def _from_file(path: Path) -> "tuple[Redis, str, str]":
-    """Read how to reach the Redis of a cams.yaml.
-
-    Raises:
-        ConfigError: the file is wrong, or its Redis is an embedded one whose port only the daemon knows.
-    """
-    from reid_stream import configfile, logs
-    from reid_stream.errors import ConfigError
-
-    settings = configfile.load(path)
-    logs.hide(settings)
-    if not settings.redis.is_embedded:
-        return settings.redis, settings.redis.url.get_secret_value(), settings.site
-    if not settings.redis.port:
-        raise ConfigError(
-            f"redis.port must be set in {path} to find its embedded Redis; or give --url, as the daemon says"
-        )
-    return settings.redis, f"redis://127.0.0.1:{settings.redis.port}/0", settings.site
 
 
 def _json_line(event: "Received") -> None:

@@ -252,6 +252,7 @@ class Corrections:
         into, gone = (self._people[n] for n in sorted((number, found.person)))
         if gone.number in self._people.apart(into):
             return  # an earlier merge of this very update brought somebody seen beside
+        label = "" if into.label else gone.label
         self._people.merge(gone, into)
         self._tracks.rename(gone.number, into.number)
         for serial in into.tracks:
@@ -265,6 +266,6 @@ class Corrections:
                 similarity=found.similarity,
                 probability=found.probability,
                 at=into.stays[-1].last_at,
-                label=into.label,
+                label=label,
             )
         )

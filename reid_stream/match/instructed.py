@@ -128,10 +128,11 @@ class Instructed:
     def _join(self, gone: Person, into: Person, by: str, now: float, out: list[Decision]) -> None:
         self.people.reconcile(gone, into)
         similarity = self.corrections.similarity(gone, into)
+        label = "" if into.label else gone.label
         self.people.merge(gone, into)
         self.tracks.rename(gone.number, into.number)
         names = self._name(gone.number), self._name(into.number)
-        out.append(Merge(*names, into.revision, similarity, None, now, by=by, label=into.label))
+        out.append(Merge(*names, into.revision, similarity, None, now, by=by, label=label))
 
     def _side_by_side(self, a: Person, b: Person) -> list[tuple[int, int]]:
         others = {stay.serial for stay in b.stays}

@@ -94,7 +94,8 @@ class Matcher:
             cameras: that there are; others are counted, and served. None knows of none.
         """
         self._settings = settings
-        self._site = site
+        self.site = site
+        """Prefix of global IDs."""
         self._model = model
         self._intake = Intake(model, dim, cameras)
         self._judge = Judge(settings, verifier, calibration)
@@ -211,7 +212,7 @@ class Matcher:
         self._intake.dim = next(lengths, self._intake.dim)
 
     def _name(self, number: int) -> GlobalId:
-        return GlobalId(f"{self._site}-{number}")
+        return GlobalId(f"{self.site}-{number}")
 
     def _take(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
         self._intake.look(seen, now)

@@ -184,9 +184,13 @@ class Presence:
                 probability=merge.probability,
                 merged_at=merge.at,
                 by=merge.by,
-                label=merge.label,
             )
         )
+        if merge.label:
+            named = IdentityNamed(
+                person=merge.into, revision=merge.revision, label=merge.label, by=merge.by, named_at=merge.at
+            )
+            out.append(named)
         for camera, visit in moved:
             heir = self._visits.get((merge.into, camera))
             if heir is not None:

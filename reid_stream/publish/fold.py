@@ -33,6 +33,7 @@ from reid_stream.records import CameraId, GlobalId, IdentityState, TrackId
 
 Key = tuple[CameraId, str, TrackId]
 """(camera, run, track)."""
+_MERGED = "merged into "
 _GONE = 10_000
 """People who are no more, of whom it is remembered what became of them; the oldest go first."""
 
@@ -122,6 +123,16 @@ class Fold:
         """Return whose a track is."""
         return self._owner.get(key)
 
+    def successor(self, person: GlobalId) -> GlobalId:
+        """Return who somebody is now: the person merged into, and so on."""
+        seen = {person}
+        while (into := self.gone.get(person, "").removeprefix(_MERGED)) in self.people or into in self.gone:
+            person = GlobalId(into)
+            if person in seen:
+                return person
+            seen.add(person)
+        return person
+
     def take(self, event: Event | Unknown) -> None:  # noqa: C901 (one case per kind of event)
         """Take in the next event."""
         match event:
@@ -196,12 +207,11 @@ class Fold:
 
     def _merge(self, event: IdentityMerged) -> None:
         into = self._of(event.person, event.revision)
-        into.label = event.label
         into.history.append(
             Change(event.at, "merged", f"{event.previous} was {event.person}", event.by, event.probability)
         )
         gone = self.people.pop(event.previous, None)
-        self.gone[event.previous] = f"merged into {event.person}"
+        self.gone[event.previous] = f"{_MERGED}{event.person}"
         if gone is None:
             return
         for key in gone.tracks:

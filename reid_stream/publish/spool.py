@@ -207,6 +207,17 @@ class Spool:
                 self._rollback()
                 raise
 
+    def wash(self) -> None:
+        """Delete what is delivered, and every trace of what was ever deleted from the files.
+
+        Raises:
+            sqlite3.Error: no room on the disk for a copy of what waits.
+        """
+        with self._lock:
+            self.mark(self.delivered, forget=self.delivered)
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close the file and give the folder back; rows stay."""
         with self._lock:

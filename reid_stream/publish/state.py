@@ -144,7 +144,7 @@ class LiveState:
                 batch.delete(event.previous)
                 batch.set(event.previous, merged_into=event.person)
                 batch.expiring.add(event.previous)
-                batch.set(event.person, revision=event.revision, **({"label": event.label} if event.label else {}))
+                batch.set(event.person, revision=event.revision)
             case IdentitySplit():
                 batch.set(event.person, revision=event.revision)
                 batch.named.add(event.into)

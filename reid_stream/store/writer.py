@@ -30,6 +30,7 @@ from reid_stream.records import (
     ClockQuality,
     Crop,
     Decision,
+    Erasing,
     GlobalId,
     Merge,
     Sighting,
@@ -48,6 +49,7 @@ _IDLE_S = 60.0
 """A track whose end was never told is written after so long."""
 _LOOK_S = 1.0
 """Between looks at what is due."""
+_ERASE_LOOK_S = 0.02
 _JPEG_QUALITY = 95
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = structlog.get_logger(__name__)
@@ -74,6 +76,14 @@ class _Open:
     crops: list[_Kept] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Forgotten:
+    """A person to erase, and the tracks that were his and not yet on disk."""
+
+    decision: Erasing
+    keys: set[Key]
+
+
 class StoreWriter:
     """One store, one writer; `take` and `decided` never wait for the disk."""
 
@@ -95,8 +105,9 @@ class StoreWriter:
         self._take_stock()
         self._named: dict[Key, tuple[GlobalId, int]] = {}
         self._queue: queue.Queue[Crop | TrackEnded | None] = queue.Queue(queue_size)
-        self._corrections: deque[Merge | Split] = deque()
+        self._corrections: deque[Merge | Split | _Forgotten] = deque()
         """Rare, never to be lost, and nobody waits to put one in."""
+        self._erased: dict[str, int] = {}
         self._open: dict[Key, _Open] = {}
         self._is_failing = False
         self._closing = threading.Event()
@@ -131,11 +142,35 @@ class StoreWriter:
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Take in who is who; corrections reach what lies on disk already."""
         for decision in decisions:
-            if isinstance(decision, Sighting):
-                seen = decision.observation
-                self._named[seen.camera, seen.run, seen.track] = (decision.person, decision.revision)
-            elif isinstance(decision, Merge | Split):
-                self._corrections.append(decision)
+            match decision:
+                case Sighting():
+                    seen = decision.observation
+                    self._named[seen.camera, seen.run, seen.track] = (decision.person, decision.revision)
+                case Merge():
+                    for key in self._keys(decision.gone):
+                        self._named[key] = (decision.into, decision.revision)
+                    self._corrections.append(decision)
+                case Split():
+                    for key in decision.tracks:
+                        if key in self._named:
+                            self._named[key] = (decision.into, decision.revision)
+                    self._corrections.append(decision)
+                case Erasing():
+                    keys = self._keys(decision.person)
+                    for key in keys:
+                        self._named.pop(key, None)
+                    self._corrections.append(_Forgotten(decision, keys))
+
+    def _keys(self, person: GlobalId) -> set[Key]:
+        """Return the tracks that are a person's and not yet on disk."""
+        return {key for key, (name, _) in list(self._named.items()) if name == person}
+
+    def erased(self, instruction: str, timeout_s: float) -> int | None:
+        """Wait until a person is erased; returns how many tracks that were, none if it takes longer."""
+        end = time.monotonic() + timeout_s
+        while instruction not in self._erased and time.monotonic() < end:
+            time.sleep(_ERASE_LOOK_S)
+        return self._erased.get(instruction)
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Write what is open and end the thread."""
@@ -174,19 +209,24 @@ class StoreWriter:
                 return
 
     def _correct(self) -> None:
-        """Apply merges and splits to the tracks that are open and to those on disk."""
+        """Apply merges and splits to what is on disk; erase."""
         while self._corrections:
             match self._corrections.popleft():
                 case Merge() as merge:
-                    for key, (person, _) in list(self._named.items()):
-                        if person == merge.gone:
-                            self._named[key] = (merge.into, merge.revision)
                     self._labels.move(merge.gone, merge.into, merge.revision)
                 case Split() as split:
-                    for key in split.tracks:
-                        if key in self._named:
-                            self._named[key] = (split.into, split.revision)
                     self._labels.move(split.person, split.into, split.revision, set(split.tracks))
+                case _Forgotten(decision, keys):
+                    self._erased[decision.instruction] = self._erase(decision.person, keys)
+
+    def _erase(self, person: GlobalId, keys: set[Key]) -> int:
+        """Drop a person's tracks, those being collected and those on disk; return how many."""
+        count = sum(self._open.pop(key, None) is not None for key in keys)
+        for folder in self._labels.of(person):
+            self._room.forget(folder)
+            self._labels.forget(folder)
+            count += 1
+        return count
 
     def _collect(self, crop: Crop, now: float) -> None:
         """Keep the best crops of a track, in time order."""

@@ -19,6 +19,7 @@ from reid_stream.records import (
     CameraId,
     Crop,
     Decision,
+    Erasing,
     GlobalId,
     Merge,
     Observation,
@@ -143,6 +144,18 @@ def test_a_split_renames_only_its_tracks(tmp_path: Path) -> None:
     with opened(tmp_path) as writer:  # another process: it has taken stock
         writer.decided([split])
     assert people(tmp_path) == [(1, "site-1", 0), (2, "site-5", 1)]
+
+
+def test_an_erased_person_has_no_crop_left_open_or_on_disk(tmp_path: Path) -> None:
+    keep(tmp_path, sighting(1, "site-1"), sighting(2, "site-2"), tracks=2)
+    with opened(tmp_path) as writer:
+        writer.decided([sighting(3, "site-7"), sighting(4, "site-2")])
+        writer.take([crop(3), crop(4)], [])
+        merge = Merge(GlobalId("site-7"), GlobalId("site-1"), 3, 0.9, 0.9, AT)
+        writer.decided([merge, Erasing(GlobalId("site-1"), "5-0", AT), sighting(3, "site-8")])
+        assert writer.erased("5-0", 5) == 2
+        writer.take([crop(3)], [])  # still in view, and somebody new
+    assert people(tmp_path) == [(2, "site-2", 0), (3, "site-8", 0), (4, "site-2", 0)]
 
 
 def test_the_oldest_tracks_make_room(tmp_path: Path) -> None:
