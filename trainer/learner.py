@@ -142,7 +142,13 @@ class Learner:
                 return 2 * loss.identification * self.criterion.identification(self.siamese, vectors, persons)
 
             rows = self.sampler.batch(step, progress)
-            value = identify(rows, self.images, ranking.identify_together, each, self.fabric.backward)
+            try:
+                value = identify(rows, self.images, ranking.identify_together, each, self.fabric.backward)
+            except ValueError as error:  # torch's words for a normalisation that is given a single number
+                raise DataError(
+                    "data.height must leave more than one place on the last map for an image that goes through alone, "
+                    f"got {self.settings.data.height}; take larger images, or ranking.identify_together: {error}"
+                ) from error
             return value, {"identification": value}
         turn = step % ranking.every
         if turn == 0 or len(self._mined) == 0:
