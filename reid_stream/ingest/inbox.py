@@ -2,23 +2,32 @@
 
 So memory holds one frame per camera, and a slow pipeline sees fresh frames, whatever the cameras do. Where more wait
 than can be taken, cameras take turns by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): over any while,
-cameras that always have a frame are served in proportion to their weights.
+cameras that always have a frame are served in proportion to their weights. A frame that has waited too long for its
+camera's turn is dropped there, for a camera that is slowed has no newer one to replace it.
 """
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from reid_stream.records import CameraId, Frame
+
+STALE_S = 1.0
+"""A frame that has waited so long is not worth its time while others wait as well."""
 
 
 class Inbox:
     """Filled by many camera threads, emptied by one."""
 
-    def __init__(self, weights: Mapping[CameraId, float] | None = None) -> None:
+    def __init__(
+        self, weights: Mapping[CameraId, float] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`weights`: how often a camera is served beside others; 1 for those that are not named."""
+        self._clock = clock
         self._changed = threading.Condition()
         self._weights = dict(weights or {})
         self._frames: dict[CameraId, Frame] = {}
+        self._came: dict[CameraId, float] = {}
         self._dropped: dict[CameraId, int] = {}
         self._turn: dict[CameraId, float] = {}
         """Virtual time at which a camera's last frame was finished."""
@@ -35,6 +44,7 @@ class Inbox:
             if self._frames.pop(frame.camera, None) is not None:
                 self._dropped[frame.camera] = self._dropped.get(frame.camera, 0) + 1
             self._frames[frame.camera] = frame
+            self._came[frame.camera] = self._clock()
             self._changed.notify()
 
     def take(self, timeout_s: float, most: int | None = None) -> list[Frame]:
@@ -44,6 +54,8 @@ class Inbox:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._closed, timeout_s)
+            if most is not None and len(self._frames) > most:
+                self._drop_stale(most)
             # Sorting keeps the order of arrival among equals.
             waiting = sorted(self._frames, key=lambda camera: max(self._turn.get(camera, 0.0), self._virtual))
             chosen = waiting if most is None else waiting[:most]
@@ -54,6 +66,15 @@ class Inbox:
             frames = [self._frames.pop(camera) for camera in chosen]
         return sorted(frames, key=lambda frame: (frame.captured_at, frame.camera))
 
+    def _drop_stale(self, most: int) -> None:
+        """Drop the oldest of more frames than can be taken, as far as they are too old."""
+        latest = self._clock() - STALE_S
+        for camera in sorted(self._frames, key=lambda camera: self._came[camera])[: len(self._frames) - most]:
+            if self._came[camera] >= latest:
+                return
+            del self._frames[camera]
+            self._dropped[camera] = self._dropped.get(camera, 0) + 1
+
     def close(self) -> None:
         """Take no more frames and wake the taker."""
         with self._changed:
@@ -62,7 +83,7 @@ class Inbox:
 
     @property
     def dropped(self) -> dict[CameraId, int]:
-        """Frames replaced by a newer one before they were taken, per camera."""
+        """Frames replaced by a newer one before they were taken, or too old by then, per camera."""
         with self._changed:
             return dict(self._dropped)
 

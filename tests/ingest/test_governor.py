@@ -136,3 +136,15 @@ def test_packets_are_late_beside_those_that_came_soonest() -> None:
     assert lateness.of(2.0, 105.0) == pytest.approx(3.0, abs=0.01)
     assert lateness.of(2.1, 102.1) == pytest.approx(0.0, abs=0.01)
     assert lateness.of(-100.0, 102.2) == 0.0
+
+
+def test_a_frame_that_waited_too_long_for_its_turn_is_dropped_where_others_wait() -> None:
+    now = [0.0]
+    inbox = Inbox(clock=lambda: now[0])
+    for n, camera in enumerate("abcd"):
+        now[0] = n * 0.6
+        inbox.put(frame(camera, n))
+    assert [taken.camera for taken in inbox.take(0, most=1)] == ["c"]
+    assert inbox.dropped == {"a": 1, "b": 1}
+    now[0] = 100.0
+    assert [taken.camera for taken in inbox.take(0, most=1)] == ["d"]
