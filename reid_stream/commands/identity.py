@@ -60,11 +60,28 @@ def show(
     url: Url = _URL,
     site: Site = _SITE,
     as_json: Json = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="PNG file: why the least sure two tracks match, and where the network looks.")
+    ] = None,
+    beside: Annotated[
+        str | None, typer.Option(help="With --explain: another person, and why they might be one.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="With --explain: the tracklet store; default: cams.yaml's.")
+    ] = None,
 ) -> None:
     """One person: visits, and how the identity came to be what it is."""
+    if explain is None and (beside is not None or store is not None):
+        from reid_stream.errors import ConfigError
+
+        raise ConfigError("--beside and --store belong to --explain")
     client, where, site = _connect(settings, url, site)
     fold = _fold(client, where, site)
     known = _find(fold, person)
+    if explain is not None:
+        other = None if beside is None else _find(fold, beside).person
+        _print(_explained(settings, store, known.person, other, explain))
+        return
     if as_json:
         import msgspec
 
@@ -266,6 +283,20 @@ def _fold(client: Any, where: str, site: str) -> "Fold":
 
     events = Subscription(client, where=where, site=site, start="0", types=(), cameras=(), block_s=0)
     return Fold(event.data for event in events)
+
+
+def _explained(settings: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:
+    from reid_stream import configfile, shelf
+    from reid_stream.config import Models
+    from reid_stream.errors import ConfigError
+    from reid_stream.explain import page
+
+    found = None if settings is None else configfile.load(settings)
+    folder = store or (found.store.folder if found is not None else None)
+    if folder is None:
+        raise ConfigError("--explain needs the crops: --cameras with store.folder set, or --store FOLDER")
+    models = Models() if found is None else found.models
+    return page(shelf.find(models.embedder, "embedder"), folder, person, other, out)
 
 
 def _find(fold: "Fold", person: str) -> "Known":

@@ -2,6 +2,6 @@
 
 from reid_stream.explain.pair import Explainer, Explanation
 from reid_stream.explain.picture import draw, write
-from reid_stream.explain.stored import explain_stored
+from reid_stream.explain.stored import explain_stored, page
 
-__all__ = ["Explainer", "Explanation", "draw", "explain_stored", "write"]
+__all__ = ["Explainer", "Explanation", "draw", "explain_stored", "page", "write"]

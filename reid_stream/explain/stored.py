@@ -12,6 +12,7 @@ import numpy as np
 from reid_stream.embed.preprocess import UInt8
 from reid_stream.errors import ModelError
 from reid_stream.explain.pair import Explainer, Explanation
+from reid_stream.explain.picture import draw, write
 from reid_stream.store import read, tracks
 
 _MOST = 64
@@ -90,3 +91,16 @@ def _pixels(file: Path) -> UInt8:
     if pixels is None:
         raise ModelError(f"a stored crop must be an image, {file} is none; remove its track")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def page(bundle: Path, store: Path, person: str, other: str | None, out: Path) -> str:
+    """Draw the doubtful pair of one or two people to a PNG file, and say what it shows.
+
+    Raises:
+        ModelError: see `explain_stored`, or the bundle cannot be opened.
+        ConfigError: the file cannot be written.
+    """
+    explanation, names = explain_stored(Explainer(bundle), store, person, other)
+    write(draw(explanation, names, person if other is None else f"{person} and {other}"), out)
+    what = "the least sure two tracks" if other is None else "the two most alike"
+    return f"{out}: {what}, {names[0]} and {names[1]}, P(same person) {explanation.same:.4f}"
