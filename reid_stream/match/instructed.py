@@ -10,7 +10,7 @@ body was found twice, and a track that is later seen beside another of the same 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reid_stream.instructions import (
     VERBS,
@@ -30,7 +30,7 @@ from reid_stream.match.people import People, Person, RetirementReason
 from reid_stream.match.said import Done, Said
 from reid_stream.match.said import Erasing as Underway
 from reid_stream.match.tracklet import Stay
-from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming, Split
+from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming
 
 _TALKED_ABOUT = -1
 """In place of a track in view: who has it is not let go."""
@@ -218,9 +218,7 @@ class Instructed:
         self, stays: list[Stay], person: Person, heir: Person, by: str, now: float, out: list[Decision]
     ) -> None:
         self.corrections.hand_over(stays, person, heir.number, None)
-        tracks = tuple((stay.camera, stay.run, stay.track) for stay in stays)
-        names = self._name(person.number), self._name(heir.number)
-        out.append(Split(*names, tracks, person.revision, now, by, heir.revision, heir.state))
+        out.append(replace(self.corrections.split(person, heir.number, stays), by=by, at=now))
 
     def _call(self, said: NamePerson, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
         person = self._known(said.person, now)
