@@ -300,6 +300,40 @@ def peers(
     _write(found, json)
 
 
+@app.command()
+def engines(
+    bundle: Annotated[list[str] | None, typer.Argument(help="Bundles. Default: both that are served.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=256, help="Pictures a call. Default: three.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each batch size of all engines.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=0, help="Of engines on the processor; 0 for all cores.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Run every engine that this machine has, in turn: how fast, how near to float32."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from reid_stream import shelf
+    from reid_stream.bench.engines import measure
+
+    folders = [shelf.any_bundle(name) for name in bundle or ()] or [
+        shelf.detector("default"),
+        shelf.embedder("default"),
+    ]
+    rows = [
+        row
+        for folder, found in folders
+        for row in measure(found, folder, seconds=seconds, threads=threads, batches=batch or ())
+    ]
+    table = Table("network", "engine", "batch", "pictures/s", "share of the fastest", "from float32", box=None)
+    for row in rows:
+        told = f"{row.pictures_per_s:.1f}", f"{row.share:.2f}", f"{row.difference:.4f}"
+        table.add_row(row.network, row.engine, str(row.batch), *told)
+    Console().print(table)
+    _write([asdict(row) for row in rows], json)
+
+
 def _clip() -> Path:
     """Return the demo's clip."""
     import os

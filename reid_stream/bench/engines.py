@@ -1,0 +1,112 @@
+"""Every engine that this machine has, on the same pictures in turn: pictures a second, and how near to float32.
+
+Turn about, so that all meet the same load; a rate is of the median call. Pictures go in as bytes and answers come out
+in main memory, as the daemon has them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reid_stream.bundle import MODEL_FILE, Bundle, Embedder
+from reid_stream.config import Models
+from reid_stream.engines.gate import pixels_of
+from reid_stream.engines.library import gpu_arch, library_for
+from reid_stream.engines.load import load_engine
+from reid_stream.engines.parity import Kind, compare
+from reid_stream.engines.protocol import PixelEngine, UInt8
+from reid_stream.errors import ModelError
+
+BATCHES = {"detector": (1, 4, 16), "embedder": (1, 16, 64)}
+_WARM_UP = 3
+_LEAST_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One engine with one batch size."""
+
+    network: str
+    engine: str
+    batch: int
+    pictures_per_s: float
+    share: float
+    """Of the fastest engine with this batch."""
+    difference: float
+    """Largest |found - float32| / |float32| of a picture."""
+
+
+def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngine]:
+    """Yield what can run a bundle here, float32 on the processor first; what cannot is left out."""
+    model, pixels = folder / MODEL_FILE, pixels_of(bundle)
+    wanted = [("openvino", "f32"), ("openvino", "bf16"), ("onnx", "f32"), ("torch", "auto")]
+    for engine, precision in wanted:
+        try:
+            settings = Models.model_validate({"engine": engine, "precision": precision, "threads": threads})
+            yield load_engine(model, settings, pixels=pixels)
+        except ModelError:
+            if (engine, precision) == wanted[0]:
+                raise
+    arch = gpu_arch()
+    if arch is None:
+        return
+    from reid_stream.engines.obtain import key_of, obtain
+    from reid_stream.engines.plans import Plans
+    from reid_stream.engines.tensorrt_engine import TensorRtEngine
+
+    try:
+        key = key_of(bundle, folder, library_for(arch, arch), arch, "f16")
+        plan = obtain(key, model, Plans(), tell=lambda _text: None).plan
+        yield TensorRtEngine(plan, key, model, pixels=pixels)
+    except ModelError:
+        return
+
+
+def measure(
+    bundle: Bundle, folder: Path, *, seconds: float, threads: int = 0, batches: Sequence[int] = ()
+) -> list[Row]:
+    """Measure a bundle's engines, `seconds` for each batch size of all of them.
+
+    Raises:
+        ModelError: not even float32 on the processor runs.
+    """
+    engines = list(engines_of(bundle, folder, threads))
+    kind: Kind = "embedder" if isinstance(bundle, Embedder) else "detector"
+    rows: list[Row] = []
+    for batch in batches or BATCHES[kind]:
+        pictures = _pictures(bundle, batch, engines[0].input_shape[2:])
+        answers = [engine.images(pictures) for engine in engines]
+        differences = [compare(kind, answers[0], answer).difference for answer in answers]
+        rates = [batch / taken for taken in _times(engines, pictures, seconds)]
+        rows += [
+            Row(kind, engine.name, batch, rate, rate / max(rates), difference)
+            for engine, rate, difference in zip(engines, rates, differences, strict=True)
+        ]
+    return rows
+
+
+def _times(engines: Sequence[PixelEngine], pictures: UInt8, seconds: float) -> list[float]:
+    """Return each engine's median seconds a call."""
+    taken: list[list[float]] = [[] for _ in engines]
+    for _ in range(_WARM_UP):
+        for engine in engines:
+            engine.images(pictures)
+    until = time.perf_counter() + seconds
+    while len(taken[0]) < _LEAST_ROUNDS or time.perf_counter() < until:
+        for times, engine in zip(taken, engines, strict=True):
+            began = time.perf_counter()
+            engine.images(pictures)
+            times.append(time.perf_counter() - began)
+    return [float(np.median(times)) for times in taken]
+
+
+def _pictures(bundle: Bundle, count: int, fixed: tuple[int | None, ...]) -> UInt8:
+    """Return blocks of colour at the size that the network meets most: crops, or wide frames where it takes any."""
+    height, width = bundle.input.height, bundle.input.width
+    if not isinstance(bundle, Embedder) and fixed[0] is None:
+        height = min(height, -(-width * 9 // 16 // 32) * 32)
+    blocks = np.random.default_rng(7).integers(0, 256, (count, -(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+    return np.ascontiguousarray(blocks.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
