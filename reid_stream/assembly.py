@@ -79,12 +79,12 @@ def assemble(
     check_files(cameras)
     metrics = Metrics()
     began = begin(settings, fast=fast, frames=frames)
-    roster = Roster()
     bundle = began.embedder
     head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
     with ExitStack() as opened:
         second = opened.enter_context(identity(settings, head, run=run, continues=continues, fast=fast, sink=sink))
         matcher, presence, sending = second.matcher, second.presence, second.sending
+        roster = Roster(matcher.labels())
         seen_in = records_run(run, continues=continues, fast=fast)
         told: list[Daemon] = []
 

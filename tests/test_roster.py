@@ -1,7 +1,14 @@
 """What a subscriber can know of who is where, from events alone."""
 
 from reid_stream.console.roster import Roster
-from reid_stream.events import IdentityConfirmed, IdentityEntered, IdentityLeft, IdentityMerged, IdentitySplit
+from reid_stream.events import (
+    IdentityConfirmed,
+    IdentityEntered,
+    IdentityLeft,
+    IdentityMerged,
+    IdentityNamed,
+    IdentitySplit,
+)
 from reid_stream.records import CameraId, GlobalId, TrackId
 
 
@@ -81,3 +88,14 @@ def test_a_confirmed_person_is_shown_as_such() -> None:
     roster = Roster()
     roster.update([entered("s-1", "door"), confirmed])
     assert [row.state for row in roster.here()] == ["confirmed"]
+
+
+def test_what_people_call_somebody_is_shown_from_before_a_restart_on() -> None:
+    def named(person: str, label: str) -> IdentityNamed:
+        return IdentityNamed(person=GlobalId(person), revision=1, label=label, by="anna", named_at=11.0)
+
+    roster = Roster({GlobalId("s-1"): "Anna"})
+    roster.update([entered("s-1", "door"), entered("s-2", "till"), named("s-2", "Bea")])
+    assert [row.name for row in roster.here()] == ["s-1 Anna", "s-2 Bea"]
+    roster.update([merged("s-2", "s-1"), named("s-1", "")])
+    assert [row.name for row in roster.here()] == ["s-1", "s-1"]

@@ -33,6 +33,13 @@ class PersonRow:
     state: Literal["provisional", "confirmed"]
     similarity: float | None
     """Cosine to the identity; none for somebody new."""
+    label: str = ""
+    """What people call this person; empty for nothing."""
+
+    @property
+    def name(self) -> str:
+        """Global ID, and what people say."""
+        return f"{self.person} {self.label}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +105,12 @@ def changes(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
     for key, row in now.items():
         if key not in was:
             similarity = "" if row.similarity is None else f" similarity={row.similarity:.2f}"
-            yield f"{stamp} person {row.person} entered {row.camera} {row.state}{similarity}"
+            yield f"{stamp} person {row.name} entered {row.camera} {row.state}{similarity}"
         elif was[key].state != row.state:
-            yield f"{stamp} person {row.person} {row.state} on {row.camera}"
+            yield f"{stamp} person {row.name} {row.state} on {row.camera}"
     for key, row in was.items():
         if key not in now:
-            yield f"{stamp} person {row.person} left {row.camera} after {after.at - row.since:.0f} s"
+            yield f"{stamp} person {row.name} left {row.camera} after {after.at - row.since:.0f} s"
 
 
 def summary(snapshot: Snapshot) -> str:
@@ -194,6 +201,8 @@ def _person(row: PersonRow, at: float, *, is_first: bool, is_several: bool) -> t
     name = Text(row.person if is_first else f"{' ' * (len(row.person) - 1)}└", style=f"bold {colour}")
     if is_several and is_first:
         name.append(" ⇄", style="bold")
+    if row.label and is_first:
+        name.append(f" {row.label}", style="not bold")
     return (
         name,
         Text(row.camera),

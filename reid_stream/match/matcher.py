@@ -156,6 +156,10 @@ class Matcher:
             self._retire(person, "expired", now, out)
         return out
 
+    def labels(self) -> dict[GlobalId, str]:
+        """Return what people call whom."""
+        return {self._name(person.number): person.label for person in self._people.all() if person.label}
+
     def instruct(self, instruction: Instruction, now: float) -> list[Decision]:
         """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
         return self._instructed.take(instruction, now)

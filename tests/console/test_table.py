@@ -37,6 +37,10 @@ def test_a_person_on_two_cameras_comes_first_and_is_named_once() -> None:
     assert "demo-1" in lines[2]
 
 
+def test_a_name_stands_beside_the_global_id() -> None:
+    assert "demo-3 Mia" in drawn(replace(NOW, people=[replace(MIA, label="Mia")]))
+
+
 def test_a_table_of_many_fits_the_terminal() -> None:
     many = replace(
         NOW,
