@@ -3,6 +3,7 @@
 persons -> their tracks, the best crop of each -> the pair of tracks that is least (one person) or most (two) alike
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +31,16 @@ class Shown(NamedTuple):
     pixels: UInt8
     """(h, w, 3) RGB."""
 
+    @property
+    def title(self) -> str:
+        """Camera and time, for people."""
+        return f"{self.camera}, {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%S}"
+
 
 def explain_stored(
     explainer: Explainer, store: Path, person: str, other: str | None = None
-) -> tuple[Explanation, tuple[str, str]]:
-    """Explain the doubtful pair of stored crops, and return it with the crops' names.
+) -> tuple[Explanation, tuple[Shown, Shown]]:
+    """Explain the doubtful pair of stored crops, and return it with the crops.
 
     Of one person, the two tracks that are least alike, of two cameras where there are two: why these were linked. Of
     two people, the two that are most alike: why they might be one.
@@ -62,7 +68,7 @@ def explain_stored(
     far = [float(np.square(factors * (left[row] - right[column])).sum()) for row, column in pairs]
     row, column = pairs[int(np.argmax(far) if other is None else np.argmin(far))]
     one, two = first[row], second[column]
-    return explainer(one.pixels, two.pixels), (one.name, two.name)
+    return explainer(one.pixels, two.pixels), (one, two)
 
 
 def best_crops(store: Path, person: str) -> list[Shown]:
@@ -100,7 +106,7 @@ def page(bundle: Path, store: Path, person: str, other: str | None, out: Path) -
         ModelError: see `explain_stored`, or the bundle cannot be opened.
         ConfigError: the file cannot be written.
     """
-    explanation, names = explain_stored(Explainer(bundle), store, person, other)
-    write(draw(explanation, names, person if other is None else f"{person} and {other}"), out)
+    explanation, (one, two) = explain_stored(Explainer(bundle), store, person, other)
+    write(draw(explanation, (one.title, two.title), person if other is None else f"{person} and {other}"), out)
     what = "the least sure two tracks" if other is None else "the two most alike"
-    return f"{out}: {what}, {names[0]} and {names[1]}, P(same person) {explanation.same:.4f}"
+    return f"{out}: {what}, {one.name} and {two.name}, P(same person) {explanation.same:.4f}"

@@ -48,17 +48,18 @@ def test_of_one_person_the_least_alike_of_two_cameras_are_explained(tmp_path: Pa
     store_track(tmp_path, "site-1", "a", 1, [(200, 60, 60)])
     store_track(tmp_path, "site-1", "a", 2, [(10, 10, 240)])
     store_track(tmp_path, "site-1", "b", 3, [(190, 60, 70)])
-    found, names = explain_stored(explainer, tmp_path, "site-1")
-    assert [name.split("/")[0] for name in names] == ["a", "b"]
-    assert "r-2" in names[0]  # the blue one, not the red one
+    found, (one, two) = explain_stored(explainer, tmp_path, "site-1")
+    assert (one.camera, two.camera) == ("a", "b")
+    assert "r-2" in one.name  # the blue one, not the red one
+    assert one.title == "a, 2001-09-09 01:50:00"
     assert found.cosine < 1
 
 
 def test_of_one_person_on_one_camera_its_tracks_are_compared(tmp_path: Path, explainer: Explainer) -> None:
     store_track(tmp_path, "site-1", "a", 1, [(200, 60, 60)])
     store_track(tmp_path, "site-1", "a", 2, [(10, 10, 240)])
-    _, names = explain_stored(explainer, tmp_path, "site-1")
-    assert [name.split("/")[-2] for name in names] == ["r-1", "r-2"]
+    _, shown = explain_stored(explainer, tmp_path, "site-1")
+    assert [one.name.split("/")[-2] for one in shown] == ["r-1", "r-2"]
 
 
 def test_of_two_people_the_most_alike_are_explained(tmp_path: Path, explainer: Explainer) -> None:
@@ -66,8 +67,8 @@ def test_of_two_people_the_most_alike_are_explained(tmp_path: Path, explainer: E
     store_track(tmp_path, "site-1", "a", 2, [(10, 10, 240)])
     store_track(tmp_path, "site-2", "a", 3, [(12, 10, 236)])
     store_track(tmp_path, "site-2", "b", 4, [(20, 220, 20)])
-    found, names = explain_stored(explainer, tmp_path, "site-1", "site-2")
-    assert [name.split("/")[-2] for name in names] == ["r-2", "r-3"]
+    found, shown = explain_stored(explainer, tmp_path, "site-1", "site-2")
+    assert [one.name.split("/")[-2] for one in shown] == ["r-2", "r-3"]
     assert found.cosine > 0.99
 
 
