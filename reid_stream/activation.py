@@ -8,6 +8,7 @@ going back is the same command. Without a store, or without a state that is kept
 before anything is changed.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,10 @@ def name_in(cameras: Path, bundle: str) -> str | None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000  # lines stay as long as they are
-    document = yaml.load(cameras.read_text(encoding="utf-8"))
+    text = cameras.read_text(encoding="utf-8")
+    if re.search(r"^ +- ", text, re.MULTILINE):
+        yaml.indent(mapping=2, sequence=4, offset=2)  # lists stay as far in as they are
+    document = yaml.load(text)
     models = document.setdefault("models", CommentedMap())
     before = models.get("embedder")
     models["embedder"] = bundle

@@ -113,7 +113,7 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
     assert "was default" in told
     text = cams.read_text()
     assert "# ours" in text
-    assert "# the door" in text
+    assert "\n  - id: cam1  # the door\n    url: rtsp://a\n" in text
     after = configfile.load(cams)
     assert after.models.embedder == str(other)
 
