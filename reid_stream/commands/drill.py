@@ -119,7 +119,7 @@ def crash(
 def overload(
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     cameras: Annotated[int | None, typer.Option(min=4, help="At 10 fps. Default: 100, 24 if short.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.05, help="How long. Default: 10, 10 s if short.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="How long. Default: 10, 8 s if short.")] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:

@@ -36,8 +36,11 @@ class Events:
 
 
 @contextmanager
-def whole_daemon(settings: Settings, *, has_networks: bool) -> Iterator[tuple[Site, Events]]:
-    """Run the daemon on a thread while the block does; without networks one person stands in every picture."""
+def whole_daemon(settings: Settings, *, has_networks: bool, frame_s: float = 0.0) -> Iterator[tuple[Site, Events]]:
+    """Run the daemon on a thread while the block does.
+
+    Without networks one person stands in every picture, which takes `frame_s` seconds to find.
+    """
     sink = Events()
     if not has_networks:
         settings = settings.model_copy(update={"workers": 1})  # the stand-ins are in this process
@@ -45,7 +48,7 @@ def whole_daemon(settings: Settings, *, has_networks: bool) -> Iterator[tuple[Si
         if not has_networks:
             half = site.daemon.perceive
             assert isinstance(half, Perceive)
-            half.detect, half.embed = _one_person, _one_vector(site)
+            half.detect, half.embed = _one_person(frame_s), _one_vector(site)
         stop = threading.Event()
         daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="drill daemon")
         daemon.start()
@@ -72,11 +75,17 @@ def until(holds: Callable[[], bool], most_s: float = _GIVE_UP_S) -> bool:
     return True
 
 
-def _one_person(frames: Sequence[Frame]) -> list[Detections]:
+def _one_person(frame_s: float) -> Callable[[Sequence[Frame]], list[Detections]]:
     score = np.array([0.9], np.float32)
-    return [
-        Detections(np.array([_BOX], np.float32) * np.array([*frame.size * 2], np.float32), score) for frame in frames
-    ]
+
+    def detect(frames: Sequence[Frame]) -> list[Detections]:
+        time.sleep(frame_s * len(frames))
+        return [
+            Detections(np.array([_BOX], np.float32) * np.array([*frame.size * 2], np.float32), score)
+            for frame in frames
+        ]
+
+    return detect
 
 
 def _one_vector(site: Site) -> Callable[[Sequence[UInt8]], Floats]:

@@ -14,7 +14,7 @@ SHORT = 0.9
 ENOUGH = 0.97
 """... recovered from this one on."""
 _PATIENCE_SHORT = 2
-_PATIENCE_ENOUGH = 4
+_PATIENCE_ENOUGH = 3
 """Windows in a row."""
 _FOR_SPEED = ("slowed", "behind", "late")
 """Causes of losses that a faster machine would not have."""

@@ -1,5 +1,6 @@
 """Cameras are slowed to what the machine can bear, evenly or by priority, and no longer than needed."""
 
+import heapq
 import random
 
 import pytest
@@ -148,3 +149,41 @@ def test_a_frame_that_waited_too_long_for_its_turn_is_dropped_where_others_wait(
     assert inbox.dropped == {"a": 1, "b": 1}
     now[0] = 100.0
     assert [taken.camera for taken in inbox.take(0, most=1)] == ["d"]
+
+
+def test_minutes_of_twenty_times_too_much_work_give_even_rates_fresh_frames_and_a_busy_machine() -> None:
+    """Cameras, their caps, the inbox and the governor in virtual time; a frame costs a twentieth of what there is."""
+    chance, now, price_s, seconds, fps = random.Random(1), [0.0], 0.05, 120.0, 10.0
+    cameras = [CameraId(f"cam{n}") for n in range(40)]
+    weights = {camera: 2.0 if n % 10 == 5 else 1.0 for n, camera in enumerate(cameras)}
+    inbox, governor = Inbox(weights, clock=lambda: now[0]), Governor(dict.fromkeys(cameras, fps), weights)
+    caps = {camera: RateCap(None, phase=chance.random()) for camera in cameras}
+    due = [(chance.random() / fps, n) for n in range(len(cameras))]
+    heapq.heapify(due)
+    used: dict[CameraId, int] = dict.fromkeys(cameras, 0)
+    late: list[float] = []
+    begun_at, taken, replaced = 0.0, 0, 0
+    while now[0] < seconds:
+        asked_at = now[0]
+        while due[0][0] <= now[0] or not len(inbox):
+            at, n = heapq.heappop(due)
+            heapq.heappush(due, (at + 1 / fps, n))
+            now[0] = max(now[0], at)
+            caps[cameras[n]].change(governor.limits.get(cameras[n]))
+            if caps[cameras[n]].wants(at):
+                inbox.put(frame(cameras[n], at))
+        frames = inbox.take(0, governor.batch)
+        dropped = sum(inbox.dropped.values())
+        governor.spent(asked_at - begun_at, now[0] - asked_at, taken, dropped - replaced)
+        begun_at, taken, replaced = now[0], len(frames), dropped
+        now[0] += price_s * len(frames)
+        if now[0] > seconds / 4:
+            late += [now[0] - one.captured_at for one in frames]
+            for one in frames:
+                used[one.camera] += 1
+    plain = [used[camera] for camera in cameras if weights[camera] == 1]
+    level = sum(plain) / len(plain)
+    assert 0.9 * level <= min(plain) <= max(plain) <= 1.1 * level
+    assert [used[camera] / level for camera in cameras if weights[camera] == 2] == pytest.approx([2.0] * 4, rel=0.1)
+    assert sum(used.values()) * price_s >= 0.85 * 0.75 * seconds
+    assert sorted(late)[int(0.99 * len(late))] <= 1.0
