@@ -216,6 +216,9 @@ class Match(Section):
     """Least cosine to a known person; none takes the bundle's own calibration."""
     false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.004
     """How often a stranger may be taken for a given known person; the threshold follows from the calibration."""
+    settle_s: Annotated[float, Field(ge=0)] = 900
+    """People unseen for longer have settled: no second thoughts about them. 0 has none at all: no track is cut, and
+    nobody merged or split, unless two tracks of one person are seen side by side."""
     confirm_vectors: Annotated[int, Field(ge=1, le=100)] = 3
     """Vectors of a track after which a new identity is confirmed."""
     exemplars: Annotated[int, Field(ge=1, le=64)] = 8

@@ -142,6 +142,8 @@ class IdentitySplit(_Identity, frozen=True, kw_only=True):
     """Of `into`."""
     into_state: IdentityState = "provisional"
     """Of `into`."""
+    spans: tuple[tuple[float | None, float | None], ...] = ()
+    """Of each of `tracks`, where any moved in part only: [since, until) of `seen_at`; null for no bound."""
 
     @property
     def at(self) -> float:

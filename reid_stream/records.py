@@ -300,6 +300,20 @@ class Split:
     """Of `into`, after the split."""
     into_state: IdentityState = "provisional"
     """Of `into`, after the split."""
+    spans: tuple[tuple[float | None, float | None], ...] = ()
+    """Of each of `tracks`, where any is a part of a track only: [since, until) in UTC seconds; none for no bound."""
+
+    @property
+    def last_parts(self) -> tuple[tuple[CameraId, str, TrackId], ...]:
+        """Those of `tracks` that moved with their end: whoever names a track by one person names it by its last."""
+        return last_parts(self.tracks, self.spans)
+
+
+def last_parts(
+    tracks: tuple[tuple[CameraId, str, TrackId], ...], spans: tuple[tuple[float | None, float | None], ...]
+) -> tuple[tuple[CameraId, str, TrackId], ...]:
+    """Return the tracks of a split that moved with their end."""
+    return tuple(track for track, (_, until) in zip(tracks, spans, strict=True) if until is None) if spans else tracks
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,7 +211,7 @@ def _apply(decisions: Sequence[Decision], people: dict[Key, tuple[str | None, in
                     if person == decision.gone:
                         people[key] = (decision.into, decision.revision)
             case Split():
-                for key in decision.tracks:
+                for key in decision.last_parts:
                     people[key] = (decision.into, decision.revision)
 
 

@@ -54,7 +54,7 @@ def delays(
     right = right_names(in_the_end)
     visit_of = _visit_of(at_once, visits)
     names, clock = Names(), -np.inf
-    shown: dict[int, int] = {}
+    shown: dict[int, tuple[int, float]] = {}
     """Visit -> the stretch it was last told by."""
     told_at: dict[int, float] = {}
     right_at: dict[int, float] = {}
@@ -62,7 +62,7 @@ def delays(
 
     def look(visit: int) -> bool:
         """Note the first moment at which a visit shows the right name."""
-        is_right = names.now[shown[visit]] == right.get(int(visits.people[visit]))
+        is_right = names.of(*shown[visit]) == right.get(int(visits.people[visit]))
         if is_right:
             right_at.setdefault(visit, clock)
         return is_right
@@ -74,7 +74,7 @@ def delays(
                 stretch = names.see(event)
                 visit = visit_of.get((event.camera, cameras[event.camera].frame(event.seen_at), str(event.person)))
                 if visit is not None:
-                    shown[visit] = stretch
+                    shown[visit] = stretch, event.seen_at
                     if look(visit) and visit not in told_at:
                         right_at_first.add(visit)
                     told_at.setdefault(visit, clock)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -46,12 +47,17 @@ class Names:
     """Who everybody is by now, for a subscriber who follows corrections.
 
     What is told of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
-    stretches, in the order in which they come, so that what is split off and merged again ends where it should.
+    stretches, in the order in which they come, so that what is split off and merged again ends where it should. A
+    correction of a part of a track makes two stretches, or three, of one.
     """
 
     def __init__(self) -> None:
         self.now: list[str] = []
         """The global ID of each stretch, by now."""
+        self._times: list[tuple[float, float]] = []
+        """[since, until) that each stretch is of its track."""
+        self._parts: list[list[int]] = []
+        """The stretches that were made of each."""
         self._latest: dict[tuple[CameraId, TrackId, str], int] = {}
         self._of: dict[str, set[int]] = defaultdict(set)
         """Global ID -> the stretches that bear it now."""
@@ -62,22 +68,53 @@ class Names:
         """Take in a sighting and return its stretch."""
         key = (event.camera, event.track, str(event.person))
         stretch = self._latest.get(key)
-        if stretch is None or self.now[stretch] != event.person:
-            stretch = self._latest[key] = len(self.now)
-            self.now.append(str(event.person))
-            self._of[event.person].add(stretch)
-            self._on[event.camera, event.track].add(stretch)
+        if stretch is None or self.now[stretch] != event.person or self._parts[stretch]:
+            stretch = self._latest[key] = self._new(str(event.person), (-inf, inf), (event.camera, event.track))
         return stretch
+
+    def of(self, stretch: int, at: float) -> str:
+        """Return the global ID by now of what was told in a stretch of `at`."""
+        for part in self._parts[stretch]:
+            since, until = self._times[part]
+            if since <= at < until:
+                return self.of(part, at)
+        return self.now[stretch]
 
     def correct(self, event: IdentityMerged | IdentitySplit) -> None:
         """Rename what an event says was somebody else all along."""
         if isinstance(event, IdentityMerged):
             self._rename(self._of.pop(event.previous, set()), event.person)
             return
-        tracks = [self._on[camera, track] for camera, _, track in event.tracks]
-        stretches = self._of[event.person].intersection(set().union(*tracks))
-        self._of[event.person] -= stretches
-        self._rename(stretches, event.into)
+        spans = event.spans or ((None, None),) * len(event.tracks)
+        for (camera, _, track), (since, until) in zip(event.tracks, spans, strict=True):
+            for stretch in sorted(self._of[event.person] & self._on[camera, track]):
+                moved = self._part(stretch, (camera, track), since, until)
+                self._of[event.person] -= moved
+                self._rename(moved, event.into)
+
+    def _new(self, name: str, times: tuple[float, float], track: tuple[CameraId, TrackId]) -> int:
+        self.now.append(name)
+        self._times.append(times)
+        self._parts.append([])
+        self._of[name].add(len(self.now) - 1)
+        self._on[track].add(len(self.now) - 1)
+        return len(self.now) - 1
+
+    def _part(
+        self, stretch: int, track: tuple[CameraId, TrackId], since: float | None, until: float | None
+    ) -> set[int]:
+        """Return the stretch, or the part of it that lies within [since, until)."""
+        first, last = self._times[stretch]
+        low, high = max(first, -inf if since is None else since), min(last, inf if until is None else until)
+        if low >= high:
+            return set()
+        if (low, high) == (first, last):
+            return {stretch}
+        name = self.now[stretch]
+        pieces = [(a, b) for a, b in ((first, low), (low, high), (high, last)) if a < b]
+        self._parts[stretch] = [self._new(name, piece, track) for piece in pieces]
+        self._of[name].discard(stretch)
+        return {part for part in self._parts[stretch] if self._times[part] == (low, high)}
 
     def _rename(self, stretches: set[int], name: str) -> None:
         for stretch in stretches:
@@ -104,7 +141,9 @@ def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> Told:
     rows = [(camera, frame, event, stretch) for (camera, frame, _), (event, stretch) in seen.items()]
     return Told(
         at_once=_boxes(cameras, [(c, frame, str(event.person), event) for c, frame, event, _ in rows]),
-        in_the_end=_boxes(cameras, [(c, frame, names.now[stretch], event) for c, frame, event, stretch in rows]),
+        in_the_end=_boxes(
+            cameras, [(c, frame, names.of(stretch, event.seen_at), event) for c, frame, event, stretch in rows]
+        ),
         by_track=_boxes(cameras, [(c, frame, (c, event.track), event) for c, frame, event, _ in rows]),
     )
 

@@ -20,13 +20,11 @@ from reid_stream.match.candidates import Candidate, Candidates, Unknown
 from reid_stream.match.gallery import Gallery
 from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person
-from reid_stream.match.tracklet import Stay, Tracklet
+from reid_stream.match.tracklet import Stay, Tracklet, spans_of
 from reid_stream.records import Decision, GlobalId, Merge, Split
 
 REVIEWS = 3
 """People of the recent past that are looked at anew per update, in turn."""
-RECENT_S = 900.0
-"""Unseen for longer, a person is left alone."""
 HOLD = 1.0
 """Log odds by which evidence may fall below what is asked for before tracks leave their person."""
 PREFER = 0.5
@@ -58,18 +56,21 @@ class Corrections:
         tracks: OpenTracks,
         candidates: Candidates,
         name: Callable[[int], GlobalId],
+        settle_s: float,
     ) -> None:
         self._people, self._gallery, self._tracks = people, gallery, tracks
-        self._candidates, self._name = candidates, name
+        self._candidates, self._name, self._settle_s = candidates, name, settle_s
         self.turn: list[int] = []
         """People of the recent past who are still to be looked at, the next one last."""
 
     def review(self, touched: Iterable[int], now: float, out: list[Decision]) -> None:
         """Look at people whose views just changed, and at some of the latest seen."""
+        if not self._settle_s:
+            return
         numbers = dict.fromkeys(touched)
         if not self.turn:
             recent = islice(self._people.recent(), 4096)
-            self.turn = [person.number for person in recent if now - person.heard_at <= RECENT_S]
+            self.turn = [person.number for person in recent if now - person.heard_at <= self._settle_s]
         for _ in range(min(REVIEWS, len(self.turn))):
             numbers[self.turn.pop()] = None
         for number in numbers:
@@ -238,6 +239,7 @@ class Corrections:
             into_revision=self._people[into].revision,
             into_state=self._people[into].state,
             at=max(stay.last_at for stay in stays),
+            spans=spans_of(stays),
         )
 
     def _loosen(self, stay: Stay, person: Person) -> None:

@@ -78,6 +78,12 @@ class Judge:
         folded = np.asarray(unit if self.head is None else unit * self.head, dtype=np.float32)
         return Template(folded, float(folded @ folded))
 
+    def squared(self, a: Floats, b: Floats) -> Floats:
+        """Return the squared distances (n,) of the templates of means (n, d), of any length but 0, row by row."""
+        a, b = (m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), np.float32(1e-6)) for m in (a, b))
+        apart = a - b if self.head is None else (a - b) * self.head
+        return np.asarray(np.einsum("nd,nd->n", apart, apart), dtype=np.float32)
+
     def similarity(self, a: Template, b: Template) -> float:
         """Return the cosine of two templates."""
         left, right = (t.vector if self.head is None else t.vector / self.head for t in (a, b))

@@ -24,6 +24,7 @@ from reid_stream.match.assignment import assign, grouped
 from reid_stream.match.cameras import CameraShifts, shifted
 from reid_stream.match.candidates import Candidate, Candidates, Unknown
 from reid_stream.match.capture import Capture, join
+from reid_stream.match.change import change
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.evidence import Judge, Redundancy
 from reid_stream.match.gallery import Gallery
@@ -110,7 +111,9 @@ class Matcher:
         self._newcomers = state.newcomers if state is not None else Newcomers()
         self._redundancy = state.redundancy if state is not None else Redundancy()
         self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
-        self._corrections = Corrections(self._people, self._gallery, self._tracks, self._candidates, self._name)
+        self._corrections = Corrections(
+            self._people, self._gallery, self._tracks, self._candidates, self._name, settings.settle_s
+        )
         self.said = state.said if state is not None else Said()
         """What people told."""
         self._instructed = Instructed(site, self._people, self._tracks, self._corrections, self._retire, self.said)
@@ -141,6 +144,7 @@ class Matcher:
             else:
                 self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
+        self._cut(fresh, now)
         bound = self._decide(fresh, now, out)
         self._corrections.review(self._touched(fresh), now, out)
         for record in records:
@@ -225,7 +229,7 @@ class Matcher:
             self._people.see(tracklet.person, seen.seen_at, now)
         vector = self._intake.vector(seen)
         if vector is not None:
-            tracklet.add(vector, seen.quality)
+            tracklet.add(vector, seen.quality, seen.seen_at)
             fresh[tracklet.serial] = None
             if tracklet.num_vectors <= _LEARN_VECTORS:
                 self._cameras.learn(seen.camera, vector)
@@ -240,6 +244,31 @@ class Matcher:
                 if self.topology.excludes(tracklet.stay, self._tracks[serial].stay):
                     self._corrections.take_away(tracklet, self._tracks[serial])
                     break
+
+    def _cut(self, fresh: dict[int, None], now: float) -> None:
+        """Cut tracks that went over from one person to another."""
+        for serial in list(fresh) if self._settings.settle_s else ():
+            tracklet = self._tracks.get(serial)
+            if tracklet is None or len(tracklet.vectors) < 2 or tracklet.stay.held:
+                continue
+            vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
+            place = change(vectors, tracklet.shares(), self._judge, self._gallery.floor)
+            if place is None:
+                continue
+            other = self._tracks.cut(tracklet, place, now, self._stay)
+            fresh[other.serial] = None
+            if tracklet.person is not None:
+                person = self._people[tracklet.person]
+                person.in_view.discard(serial)
+                person.num_vectors = max(1, person.num_vectors - other.num_vectors)
+                other.split_from = tracklet.person
+                self._teach(tracklet)
+            elif tracklet.split_from is not None:
+                other.split_from = tracklet.split_from
+
+    def _stay(self, serial: int) -> Stay | None:
+        track = self._tracks.get(serial)
+        return track.stay if track is not None else self._people.stay(serial)
 
     def _end(self, record: TrackEnded, now: float) -> None:
         tracklet = self._tracks.find(record)
@@ -315,7 +344,7 @@ class Matcher:
             person.in_view.add(tracklet.serial)
         person.num_vectors += tracklet.num_vectors
         self._teach(tracklet)
-        if tracklet.split_from is not None and tracklet.split_from in self._people:
+        if tracklet.split_from not in (None, number) and tracklet.split_from in self._people:
             out.append(self._corrections.split(self._people[tracklet.split_from], number, [tracklet.stay]))
         tracklet.split_from = None
 
@@ -387,7 +416,9 @@ class Matcher:
                 for other in self._people.latest(_OTHERS)
                 if other is not person and (before := other.before(tracklet.stay)) is not None
             ]
-            self.topology.learn(person.before(tracklet.stay), tracklet.stay, others, now)
+            before = person.before(tracklet.stay)
+            if before is None or before.key != tracklet.stay.key:  # the parts of one track tell of no way
+                self.topology.learn(before, tracklet.stay, others, now)
 
     def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
         self._tracks.forget(person.number)

@@ -1,6 +1,6 @@
 """The tracks that are open on all cameras, and which of them were seen side by side (pure)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -70,7 +70,7 @@ class OpenTracks:
         if tracklet.last is None or seen.seen_at >= stay.last_at:
             tracklet.last = msgspec.structs.replace(seen, vector=None)
         stay.last_at = max(stay.last_at, seen.seen_at)
-        stay.first_at = min(stay.first_at, seen.seen_at)
+        stay.first_at = min(stay.first_at, seen.seen_at if stay.since is None else max(seen.seen_at, stay.since))
         return tracklet
 
     def beside(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
@@ -115,6 +115,42 @@ class OpenTracks:
             self._remove(tracklet)
         return done
 
+    def cut(self, tracklet: Tracklet, place: int, now: float, find: Callable[[int], Stay | None]) -> Tracklet:
+        """End a track where it went over to somebody else, and return the track of that other.
+
+        Args:
+            tracklet: the track.
+            place: its vectors from this one on are the other's.
+            now: of the update.
+            find: the stay of a serial, of open tracks and of those that are over.
+        """
+        old, at = tracklet.stay, (tracklet.vectors[place - 1][2] + tracklet.vectors[place][2]) / 2
+        stay = Stay(self.next_serial, old.run, old.camera, old.track, at, max(at, old.last_at), since=at)
+        stay.until, old.until, old.last_at = old.until, at, min(at, old.last_at)
+        self.next_serial += 1
+        fresh = Tracklet(stay, now, tracklet.ended_at, last=tracklet.last)
+        fresh.vectors, tracklet.vectors = tracklet.vectors[place:], tracklet.vectors[:place]
+        fresh.num_vectors = len(fresh.vectors)
+        tracklet.num_vectors = max(1, tracklet.num_vectors - fresh.num_vectors)
+        fresh.pending = [seen for seen in tracklet.pending if seen.seen_at >= at]
+        tracklet.pending = [seen for seen in tracklet.pending if seen.seen_at < at]
+        tracklet.ended_at = at
+        for serial in sorted(old.apart):
+            other = find(serial)
+            if other is None or other.last_at < at:
+                continue
+            stay.apart.add(serial)
+            other.apart.add(stay.serial)
+            if other.first_at >= at:
+                old.apart.discard(serial)
+                other.apart.discard(old.serial)
+        _, boxes = self._instant.get(old.camera, (at, {}))
+        if old.serial in boxes:
+            boxes[stay.serial] = boxes.pop(old.serial)
+        self.put(fresh)
+        return fresh
+
     def _remove(self, tracklet: Tracklet) -> None:
         del self._tracks[tracklet.serial]
-        del self._serials[tracklet.stay.key]
+        if self._serials.get(tracklet.stay.key) == tracklet.serial:  # else a later part of the track goes on
+            del self._serials[tracklet.stay.key]

@@ -201,9 +201,10 @@ class Presence:
             out.append(_entered(visit.sighting, visit.since))
 
     def _split(self, split: Split, out: list[Event]) -> None:
-        for camera, run, track in split.tracks:
+        for index, (camera, run, track) in enumerate(split.tracks):
             visit = self._visits.get((split.person, camera))
-            if visit is not None:
+            until = split.spans[index][1] if split.spans else None
+            if visit is not None and (until is None or until > visit.tracks.get((run, track), until)):
                 visit.tracks.pop((run, track), None)
                 if not visit.tracks:
                     self._leave((split.person, camera), out)
@@ -214,6 +215,7 @@ class Presence:
                 into=split.into,
                 tracks=split.tracks,
                 split_at=split.at,
+                spans=split.spans,
                 by=split.by,
                 into_revision=split.into_revision,
                 into_state=split.into_state,

@@ -1,5 +1,7 @@
 """What is known of one open track: its vectors, when and beside whom it was seen, and whose it is (pure)."""
 
+from collections.abc import Iterable
+
 import msgspec
 import numpy as np
 
@@ -8,8 +10,13 @@ from reid_stream.records import Box, CameraId, Floats, Observation, TrackId
 Key = tuple[str, CameraId, TrackId]
 """(run, camera, track)."""
 
+Shot = tuple[float, bytes, float]
+"""(quality, float16 unit vector, when it was seen)."""
+
 MAX_VECTORS = 16
-"""Best vectors kept of an open track."""
+"""Vectors kept of an open track."""
+_LATEST = 4
+"""Of them, how many of the latest: what a track looks like now tells whether it is still on the same person."""
 MAX_PENDING = 64
 """Observations held back until it is decided who they are; the oldest go first."""
 
@@ -32,6 +39,10 @@ class Stay(msgspec.Struct):
     """A person said whose it is: no second thoughts."""
     barred: set[int] = set()
     """Serials of tracks that a person said are somebody else's."""
+    since: float | None = None
+    """When the track came to be this person's, where it was cut; none: from its beginning."""
+    until: float | None = None
+    """When it went over to somebody else, where it was cut; none: to its end."""
     twins: set[int] = set()
     """Serials of tracks seen beside it that a person said are the same body."""
 
@@ -52,8 +63,8 @@ class Tracklet(msgspec.Struct):
     bound_at: float = 0.0
     similarity: float | None = None
     probability: float | None = None
-    vectors: list[tuple[float, bytes]] = []
-    """(quality, float16 unit vector), the best `MAX_VECTORS`."""
+    vectors: list[Shot] = []
+    """In order of time; the best `MAX_VECTORS`, the latest few whatever they are like."""
     num_vectors: int = 0
     """All it ever had."""
     last: Observation | None = None
@@ -73,21 +84,21 @@ class Tracklet(msgspec.Struct):
         """Of its stay."""
         return self.stay.camera
 
-    def add(self, vector: Floats, quality: float) -> None:
-        """Remember a unit vector (d,) if it is among the best."""
+    def add(self, vector: Floats, quality: float, at: float) -> None:
+        """Remember a unit vector (d,), in place of the worst where there are many."""
         self.num_vectors += 1
-        self.vectors.append((quality, vector.astype(np.float16).tobytes()))
+        self.vectors.append((quality, vector.astype(np.float16).tobytes(), at))
         if len(self.vectors) > MAX_VECTORS:
-            self.vectors.remove(min(self.vectors))
+            del self.vectors[min(range(MAX_VECTORS - _LATEST), key=lambda index: self.vectors[index][0])]
 
     def matrix(self) -> Floats:
         """Return the vectors (n, d)."""
-        data = b"".join(data for _, data in self.vectors)
+        data = b"".join(data for _, data, _ in self.vectors)
         return np.frombuffer(data, dtype=np.float16).reshape(len(self.vectors), -1).astype(np.float32)
 
     def shares(self) -> Floats:
         """Return how much each vector counts (n,), summing to 1: by its quality."""
-        quality = np.asarray([quality for quality, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
+        quality = np.asarray([quality for quality, _, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
         return np.asarray(quality / quality.sum(), dtype=np.float32)
 
     def mean(self) -> Floats:
@@ -96,12 +107,18 @@ class Tracklet(msgspec.Struct):
 
     def quality(self) -> float:
         """Return the mean quality of the vectors."""
-        return sum(quality for quality, _ in self.vectors) / max(1, len(self.vectors))
+        return sum(quality for quality, _, _ in self.vectors) / max(1, len(self.vectors))
 
 
 def by_time(stay: Stay) -> tuple[float, int]:
     """Return what stays are put in order by."""
     return stay.first_at, stay.serial
+
+
+def spans_of(stays: Iterable[Stay]) -> tuple[tuple[float | None, float | None], ...]:
+    """Return [since, until) of each stay within its track; empty where all are whole tracks."""
+    spans = tuple((stay.since, stay.until) for stay in stays)
+    return spans if any(span != (None, None) for span in spans) else ()
 
 
 def are_apart(a: Box, b: Box) -> bool:

@@ -7,7 +7,7 @@
 
 The daemon's own view is the same (tests/people/test_fold.py): a subscriber that reads from the beginning, or from a
 place where nobody was known, misses nothing. Corrections reach back: a track that turned out to be somebody else's is
-that person's from the start.
+that person's from the start; one that was cut is its last person's.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ from reid_stream.events import (
     IdentitySplit,
 )
 from reid_stream.publish.envelope import Unknown
-from reid_stream.records import CameraId, GlobalId, IdentityState, TrackId
+from reid_stream.records import CameraId, GlobalId, IdentityState, TrackId, last_parts
 
 Key = tuple[CameraId, str, TrackId]
 """(camera, run, track)."""
@@ -231,8 +231,8 @@ class Fold:
         count = "one track" if len(event.tracks) == 1 else f"{len(event.tracks)} tracks"
         person.history.append(Change(event.at, "split", f"{count} went to {event.into}", event.by))
         into.history.append(Change(event.at, "split", f"{count} came from {event.person}", event.by))
-        moved = set(event.tracks)
-        for key in event.tracks:
+        moved = set(last_parts(event.tracks, event.spans))
+        for key in moved:
             track = self._give(key, into)
             if track is not None:
                 into.tracks[key] = track

@@ -131,6 +131,10 @@ class _Ledger:
         """Who was last in a track."""
         camera = world.rows.camera
         self._row = {name: np.flatnonzero(camera == number).tolist() for number, name in enumerate(world.names)}
+        self._rows: defaultdict[int, list[int]] = defaultdict(list)
+        """Of each track."""
+        for row, track in enumerate(self._track):
+            self._rows[track].append(row)
         self.said: Ints = np.full(len(world), -1, dtype=np.int64)
         self.owner: dict[int, int] = {}
         self.merges = self.splits = 0
@@ -159,9 +163,11 @@ class _Ledger:
                 self._bury(gone)
             case Split():
                 self.splits += 1
-                into, tracks = _number(decision.into), {int(track) for _, _, track in decision.tracks}
-                held = self._of[_number(decision.person)]
-                self._rename({stretch for stretch in held if self._whose[stretch] in tracks}, into)
+                into, tracks = _number(decision.into), [int(track) for _, _, track in decision.tracks]
+                for track, span in zip(tracks, decision.spans or ((None, None),) * len(tracks), strict=True):
+                    held = self._of[_number(decision.person)]
+                    moved = {stretch for stretch in held if self._whose[stretch] == track}
+                    self._rename(moved if span == (None, None) else {self._part(moved, track, *span)}, into)
                 self._name(into, self._holds[min(tracks)])
             case Retirement():
                 self._bury(_number(decision.person))
@@ -210,6 +216,17 @@ class _Ledger:
             self._of[self._now[stretch]].discard(stretch)
             self._now[stretch] = into
         self._of[into] |= stretches
+
+    def _part(self, stretches: set[int], track: int, since: float | None, until: float | None) -> int:
+        """Make the rows of a track within [since, until) that are in some stretches one of their own."""
+        low, high = -np.inf if since is None else since, np.inf if until is None else until
+        part = len(self._now)
+        self._now.append(self._now[min(stretches)] if stretches else -1)
+        self._whose.append(track)
+        for row in self._rows[track]:
+            if self._stretch[row] in stretches and low <= self._world.seen_at[row] < high:
+                self._stretch[row] = part
+        return part
 
     def corrected(self) -> Ints:
         return np.asarray([self._now[stretch] if stretch >= 0 else -1 for stretch in self._stretch], dtype=np.int64)

@@ -151,7 +151,7 @@ class StoreWriter:
                         self._named[key] = (decision.into, decision.revision)
                     self._corrections.append(decision)
                 case Split():
-                    for key in decision.tracks:
+                    for key in decision.last_parts:
                         if key in self._named:
                             self._named[key] = (decision.into, decision.revision)
                     self._corrections.append(decision)
@@ -215,7 +215,7 @@ class StoreWriter:
                 case Merge() as merge:
                     self._labels.move(merge.gone, merge.into, merge.revision)
                 case Split() as split:
-                    self._labels.move(split.person, split.into, split.revision, set(split.tracks))
+                    self._labels.move(split.person, split.into, split.revision, set(split.last_parts))
                 case _Forgotten(decision, keys):
                     self._erased[decision.instruction] = self._erase(decision.person, keys)
 
