@@ -63,7 +63,8 @@ class TensorRtEngine:
             self._device = torch.device(device)
             if self._device.type == "cuda":
                 self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            self._runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
+            self._logger = self._trt.Logger(self._trt.Logger.ERROR)  # must outlive the runtime
+            self._runtime = self._trt.Runtime(self._logger)
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 raise RuntimeError("the plan does not fit this library, driver or GPU")
@@ -171,8 +172,12 @@ class TensorRtEngine:
 
     def _pixel_numbers(self) -> tuple["torch.Tensor", "torch.Tensor"]:
         pixels = self._pixels or Pixels()
-        mean = self._torch.tensor(pixels.mean, dtype=self._torch.float32, device=self._device)
-        return mean, 1 / self._torch.tensor(pixels.scale, dtype=self._torch.float32, device=self._device)
+        factor = [1 / scale for scale in pixels.scale]
+        mean, factors = (
+            self._torch.tensor(values, dtype=self._torch.float32, device=self._device)
+            for values in (pixels.mean, factor)
+        )
+        return mean, factors
 
     def _dtype(self, name: str) -> "torch.dtype":
         found: torch.dtype = {

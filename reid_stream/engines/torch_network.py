@@ -33,6 +33,11 @@ _DTYPES = {
     TensorProto.DOUBLE: torch.float64, TensorProto.UINT8: torch.uint8,
 }  # fmt: skip
 
+_READ_NUMBERS = frozenset(
+    {"Reshape", "Slice", "Split", "Squeeze", "Unsqueeze", "Expand", "Resize", "ReduceMean", "ReduceSum", "ReduceL2"}
+)
+"""Their other inputs are sizes and places, read as numbers: from main memory, or each call would wait for the GPU."""
+
 
 class Network:
     """A network that can be specialised to sizes of input."""
@@ -54,10 +59,8 @@ class Network:
             )
         self._device = torch.device(device)
         self._weights = {tensor.name: _tensor(tensor) for tensor in self._graph.initializer}
-        self._on_device = {
-            name: value.to(self._device) if value.is_floating_point() else value
-            for name, value in self._weights.items()
-        }
+        self._there: dict[str, Value] = {}
+        """Weights on the device."""
         named = [port for port in self._graph.input if port.name not in self._weights]
         self.inputs = [_shape(port) for port in named]
         self.outputs = [_shape(port) for port in self._graph.output]
@@ -77,6 +80,14 @@ class Network:
         except Exception as error:  # torch's own kinds
             raise ModelError(f"the network must take inputs of {shape}: {first_line(error)}") from error
 
+    def _placed(self, name: str, value: Value, device: torch.device) -> Value:
+        """Put a value where it is used; weights once for all sizes."""
+        if name not in self._weights or device != self._device:
+            return value.to(device)
+        if name not in self._there:
+            self._there[name] = value.to(device)
+        return self._there[name]
+
     def _specialise(self, shape: tuple[int, ...]) -> Step:
         known: dict[str, Value] = dict(self._weights)
         sizes: dict[str, torch.Size] = {self._input: torch.Size(shape)}
@@ -93,7 +104,8 @@ class Network:
                 made = operation(attributes, *(known[name] if name else None for name in names))
                 known.update(zip(node.output, made, strict=False))
                 continue
-            call = self._call(operation, attributes, names, set(moving), known)
+            device = self._device if node.op_type not in _READ_NUMBERS else torch.device("cpu")
+            call = self._call(operation, attributes, names, set(moving), known, device)
             made = call(moving)
             calls.append((list(node.output), call))
             moving.update(zip(node.output, made, strict=False))
@@ -115,12 +127,10 @@ class Network:
         names: list[str],
         moving: set[str],
         known: dict[str, Value],
+        device: torch.device,
     ) -> Callable[[dict[str, Value]], Sequence[Value]]:
-        """Bind what does not change, floating numbers on the device."""
-        fixed = [
-            None if not name or name in moving else self._on_device.get(name, _placed(known[name], self._device))
-            for name in names
-        ]
+        """Bind what does not change, where it is used: nothing crosses to the device in a call."""
+        fixed = [None if not name or name in moving else self._placed(name, known[name], device) for name in names]
         places = [(place, name) for place, name in enumerate(names) if name in moving]
 
         def call(values: dict[str, Value]) -> Sequence[Value]:
@@ -133,10 +143,6 @@ class Network:
 
 
 Operation = Callable[..., Sequence[Value]]
-
-
-def _placed(value: Value, device: torch.device) -> Value:
-    return value.to(device) if value.is_floating_point() else value
 
 
 def _tensor(tensor: TensorProto) -> Value:
@@ -295,7 +301,7 @@ def _resize(
 
 def _gather(attributes: dict[str, Any], x: Value, index: Value) -> Sequence[Value]:
     axis = int(attributes.get("axis", 0)) % x.ndim
-    where = torch.where(index < 0, index + x.shape[axis], index).to(x.device)
+    where = torch.where(index < 0, index + x.shape[axis], index)
     found = x.index_select(axis, where.reshape(-1))
     return [found.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))]
 

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from reid_stream.config import Models
+from reid_stream.engines.library import Precision
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.openvino_engine import OpenVinoEngine
 from reid_stream.engines.protocol import Pixels, to_numbers
@@ -26,6 +27,25 @@ def test_the_shipped_networks_give_what_openvino_gives(kind: str, shape: tuple[i
     batch = np.random.default_rng(0).random(shape, dtype=np.float32)
     expected = OpenVinoEngine(model, F32)(batch)
     np.testing.assert_allclose(TorchEngine(model, F32)(batch), expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("embedder", (2, 3, 128, 64)), ("detector", (2, 3, 96, 160))])
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_a_call_reads_nothing_from_the_device_and_sends_nothing_there(
+    kind: str, shape: tuple[int, ...], precision: Precision
+) -> None:
+    """On the device `meta` there are no numbers to read, and what lies elsewhere is refused: as in a CUDA graph."""
+    import torch
+
+    from reid_stream.engines.torch_network import Network
+    from reid_stream.engines.typed import strongly_typed
+
+    content = strongly_typed((SHIPPED / kind / "model.onnx").read_bytes(), precision)
+    step = Network(content, "meta").at(shape)
+    with torch.inference_mode():
+        answer = step(torch.zeros(shape, device="meta"))
+    assert answer.device.type == "meta"
+    assert answer.shape == OpenVinoEngine(SHIPPED / kind / "model.onnx", F32)(np.zeros(shape, np.float32)).shape
 
 
 def test_bf16_is_near_and_not_the_same() -> None:
