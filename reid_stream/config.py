@@ -135,9 +135,9 @@ class Models(Section):
     embedder: str = "default"
     """An embedder bundle's folder, a name in $REID_STREAM_MODELS, or `default`."""
     engine: Literal["auto", "openvino", "onnx", "torch", "tensorrt"] = "auto"
-    """auto: TensorRT, then torch on an NVIDIA GPU; OpenVINO, then ONNX Runtime on a CPU."""
+    """auto: on an NVIDIA GPU TensorRT, and torch until that is built; else OpenVINO, then ONNX Runtime."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    """auto: bf16 where the processor has it (about twice as fast), else f32."""
+    """auto: bf16 where the processor has it (about twice as fast), else f32; on a GPU f16, or more if that differs."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """Processor threads for the networks; 0 for all cores."""
 
