@@ -103,6 +103,7 @@ def show(
             str(number), stay.camera, _time(stay.since), _time(stay.last_at), "" if stay.is_over else "here", names
         )
     _print(visits)
+    _print("")
     history = _table("when", "what", "", "P", "by")
     for change in known.history:
         sureness = "" if change.probability is None else f"{change.probability:.2f}"

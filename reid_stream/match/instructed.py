@@ -103,7 +103,7 @@ class Instructed:
         number = self._number(person)
         if number not in self.people:
             raise _RefusedError(
-                f"{person} must be known now, but was merged, retired or erased; `identity log` tells what became of it"
+                f"{person} must be known now, but was merged, retired or erased; `identity show` tells which"
             )
         self.people.see(number, self.people[number].last_at, now)
         return self.people[number]

@@ -186,8 +186,13 @@ class Fold:
         known.tracks[key] = track
         stay = self._here.get((event.person, event.camera))
         if stay is None:
-            stay = self._here[event.person, event.camera] = Stay(event.camera, event.since, event.seen_at, False, set())
-            known.visits.append(stay)
+            # A visit that goes on under another ID, as after a merge, begins when it began.
+            stay = next((s for s in known.visits if (s.camera, s.since) == (event.camera, event.since)), None)
+            if stay is None:
+                stay = Stay(event.camera, event.since, event.seen_at, False, set())
+                known.visits.append(stay)
+            stay.is_over = False
+            self._here[event.person, event.camera] = stay
         stay.last_at = max(stay.last_at, event.seen_at)
         stay.tracks.add(key)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reid_stream.config import Match, Publish
-from reid_stream.events import Event
+from reid_stream.events import Event, IdentityEntered, IdentityLeft, IdentityMerged
 from reid_stream.instructions import (
     Erased,
     ErasePerson,
@@ -22,8 +22,10 @@ from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.publish.envelope import decode, encode
 from reid_stream.publish.fold import Fold
-from reid_stream.records import CameraId, Decision, GlobalId, Perceived
+from reid_stream.records import CameraId, Decision, GlobalId, Perceived, TrackId
 from tests.worlds import MODEL, World
+
+DOOR = CameraId("door")
 
 
 class Site:
@@ -107,3 +109,27 @@ def test_a_subscriber_knows_what_the_daemon_knows_whatever_people_say(seed: int)
         if number % 4 < 2:
             site.check()
     assert site.told > 20
+
+
+def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
+    def entered(person: str) -> IdentityEntered:
+        return IdentityEntered(
+            person=GlobalId(person), revision=1, camera=DOOR, track=TrackId(4), seen_at=12.0, clock="file",
+            box=(0, 0, 9, 9), frame_size=(64, 48), score=0.9, state="provisional", similarity=None, probability=0.7,
+            model="m", since=10.0, run="r",
+        )  # fmt: skip
+
+    def left(person: str, at: float) -> IdentityLeft:
+        return IdentityLeft(
+            person=GlobalId(person), revision=1, camera=DOOR, since=10.0, last_seen_at=at, clock="file",
+            state="provisional",
+        )  # fmt: skip
+
+    merged = IdentityMerged(
+        person=GlobalId("s-1"), revision=2, previous=GlobalId("s-2"), similarity=0.9, probability=0.8, merged_at=13.0
+    )
+    fold = Fold([entered("s-2"), left("s-2", 12.0), merged, entered("s-1"), left("s-1", 15.0)])
+    (visit,) = fold.people[GlobalId("s-1")].visits
+    assert (visit.since, visit.last_at, visit.is_over) == (10.0, 15.0, True)
+    assert fold.people[GlobalId("s-1")].probability == 0.7
+    assert fold.successor(GlobalId("s-2")) == "s-1"
