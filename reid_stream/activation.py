@@ -2,17 +2,20 @@
 
     the last daemon's state ─┐
     crops of the store ──────┴▶ reembed ─▶ a snapshot under the new bundle's name ─▶ cams.yaml names the bundle
+                                                                                  ─▶ the old bundle's state is deleted
 
-No daemon may run meanwhile; the next one begins from that snapshot. The old bundle's state stays where it is, so that
-going back is the same command. Without a store, or without a state that is kept, people get new IDs, which is said
-before anything is changed.
+No daemon may run meanwhile; the next one begins from that snapshot. Vectors of the old bundle are not left on Redis,
+where nobody would erase them any more; going back is the same command. Without a store, or without a state that is
+kept, people get new IDs, which is said before anything is changed.
 """
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reid_stream.bundle import Embedder
 from reid_stream.config import Settings
@@ -23,6 +26,12 @@ from reid_stream.match.state import State
 from reid_stream.pipeline import Embed
 from reid_stream.reembed import Carried, carried, reembed
 from reid_stream.reidentify import read_store
+
+if TYPE_CHECKING:
+    import redis
+
+    from reid_stream.journal.entry import Names
+    from reid_stream.journal.slots import Slots
 
 _SEND_S = 10.0
 """The last daemon's events have so long to get to Redis."""
@@ -82,6 +91,19 @@ def why_anew(settings: Settings) -> str:
     return ""
 
 
+def forget(settings: Settings, bundle: Embedder) -> None:
+    """Delete what daemons of a bundle left on Redis: its snapshots and its journal.
+
+    Raises:
+        ConfigError: a daemon runs.
+        BrokerError: Redis does not serve.
+    """
+    with _slots(settings, bundle) as (client, slots, names):
+        client.delete(names.journal)
+        for key in names.snapshots:
+            slots.drop(key)
+
+
 def name_in(cameras: Path, bundle: str) -> str | None:
     """Write `models.embedder` into cams.yaml, whose comments stay; return what stood there.
 
@@ -128,13 +150,8 @@ def _left(settings: Settings, present: Embedder) -> State | None:
 
 def _write(settings: Settings, bundle: Embedder, state: State) -> None:
     """Make a state the only snapshot of a bundle; what an earlier daemon of that bundle left is gone."""
-    from reid_stream.journal.entry import Names
-    from reid_stream.journal.lease import Lease
-    from reid_stream.journal.slots import Slots
     from reid_stream.journal.snapshot import Dials
     from reid_stream.journal.snapshot import Head as Snapshot
-    from reid_stream.openings import redis_url
-    from reid_stream.publish.connection import connect, translated
     from reid_stream.publish.positions import NOWHERE
 
     matcher = Matcher(
@@ -158,6 +175,22 @@ def _write(settings: Settings, bundle: Embedder, state: State) -> None:
         visits=[],
         taken={},
     )
+    with _slots(settings, bundle) as (client, slots, names):
+        client.delete(names.journal)
+        slots.drop(names.snapshots[1])
+        slots.write(names.snapshots[0], snapshot, matcher.capture().parts())
+        client.set(names.current, bundle.hash)
+
+
+@contextmanager
+def _slots(settings: Settings, bundle: Embedder) -> "Iterator[tuple[redis.Redis, Slots, Names]]":
+    """Open what a bundle's state is kept in, while no daemon has the site."""
+    from reid_stream.journal.entry import Names
+    from reid_stream.journal.lease import Lease
+    from reid_stream.journal.slots import Slots
+    from reid_stream.openings import redis_url
+    from reid_stream.publish.connection import connect, translated
+
     names = Names.of(settings.site, bundle.hash)
     with redis_url(settings) as url:
         lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
@@ -165,11 +198,7 @@ def _write(settings: Settings, bundle: Embedder, state: State) -> None:
         client = connect(settings.redis, url=url)
         try:
             with translated(url):
-                slots = Slots(client, names)
-                client.delete(names.journal)
-                slots.drop(names.snapshots[1])
-                slots.write(names.snapshots[0], snapshot, matcher.capture().parts())
-                client.set(names.current, bundle.hash)
+                yield client, Slots(client, names), names
         finally:
             client.close()
             lease.give_back()

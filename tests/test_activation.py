@@ -9,6 +9,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+import redis
 from typer.testing import CliRunner
 
 from reid_stream import configfile, shelf, store
@@ -17,9 +18,11 @@ from reid_stream.cli import app
 from reid_stream.config import Embed, Match, Models, Settings
 from reid_stream.errors import ConfigError
 from reid_stream.identity import Head, Identity, identity
+from reid_stream.journal.entry import Names
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.state import State
 from reid_stream.networks import load_embedder
+from reid_stream.openings import redis_url
 from reid_stream.records import CameraId, GlobalId, Observation, TrackId
 from reid_stream.reembed import carried, reembed
 from reid_stream.reidentify import read_store
@@ -124,6 +127,9 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
         )
         for one in seen
     )
+    with redis_url(after) as url, redis.Redis.from_url(url) as client:
+        kept = {key.decode() for key in client.scan_iter("reid:shop:state:*:*") if b":snapshot:" in key}
+        assert kept == {Names.of("shop", following.hash).snapshots[0]}  # nothing of the old vectors is left
     with identity(after, head(following), run="tuesday") as second:
         assert {f"shop-{person.number}" for person in second.matcher.state().people} == people
         again = lived(second, later, following.hash)

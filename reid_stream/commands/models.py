@@ -173,6 +173,8 @@ def activate(
             settings, present, (other, embed), lambda done, of: bar.update(task, completed=done, total=of)
         )
     before = activation.name_in(cameras, name)
+    if done.carried is not None:
+        activation.forget(settings, present)
     console.print(
         f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it", highlight=False
     )
