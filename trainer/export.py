@@ -211,7 +211,8 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
 
 def _network_of(settings: ModelSettings) -> str:
     blocks = f" {settings.layers}" if settings.backbone == "res2net" else ""
-    return f"{settings.backbone}{blocks} at width {settings.width:g}, descriptor {settings.descriptor}"
+    regions = f" over {settings.regions}" if settings.descriptor == "magnifier" else ""
+    return f"{settings.backbone}{blocks} at width {settings.width:g}, descriptor {settings.descriptor}{regions}"
 
 
 def _batches(bundle: Embedder, images: UInt8 | None, spec: InputSpec) -> list[Floats]:

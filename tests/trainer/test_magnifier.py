@@ -319,6 +319,7 @@ def test_settings_of_a_run_hold_the_regions() -> None:
 def test_it_is_exported_served_explained_and_gone_on_from(learnt: Path, tmp_path: Path) -> None:
     bundle, agreement = export(learnt, tmp_path / "bundle", "f16")
     assert bundle.dim <= 512
+    assert "descriptor magnifier over labels" in bundle.source
     assert agreement["cosine"] >= MIN_COSINE["f16"]
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3)).astype(np.uint8)
     served = open_network(tmp_path / "bundle", "f32", 1).embed(images, False)
