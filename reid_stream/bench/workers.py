@@ -55,6 +55,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """Of each camera."""
     back_s: float
     """Until each of its cameras has had a frame go through again."""
+    back_processor_s: float
+    """Processor time that its successor and its cameras' processes had taken by then."""
     outage_frames: int
     """Frames of its cameras that were due meanwhile."""
     others_due: int
@@ -179,20 +181,24 @@ def _kill(settings: Settings, fps: float) -> Loss:
         mine = list(victim.cameras)
         others = [CameraId(camera.id) for camera in settings.cameras if camera.id not in mine]
         assert victim.pid is not None
+        killed = victim.pid
+        assert killed is not None
         before = _dealt(site, others)
         began = time.monotonic()
-        os.kill(victim.pid, signal.SIGKILL)
+        os.kill(killed, signal.SIGKILL)
         # What it had told of is counted for a moment yet.
         _await(lambda: not victim.is_loaded, None, "news of the worker's end")
         at_loss = _frames(site)
         _await(lambda: all(_frames(site)[camera] > at_loss[camera] for camera in mine), None, "frames again")
         back_s = time.monotonic() - began
+        spent_s = sum(map(processor_s, family(victim.pid))) if victim.pid is not None else 0.0
         after = _dealt(site, others)
     due, lost = (after[n] - before[n] for n in (0, 1))
     return Loss(
         workers=len(pool.workers),
         fps=fps,
         back_s=round(back_s, 2),
+        back_processor_s=round(spent_s, 2),
         outage_frames=round(back_s * fps * len(mine)),
         others_due=due + lost,
         others_lost=lost,
@@ -230,6 +236,7 @@ def show(figures: Figures) -> None:
     if figures.loss is not None:
         loss = figures.loss
         console.print(
-            f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s; "
+            f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s, "
+            f"of which {loss.back_processor_s:.1f} s of processor time; "
             f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost"
         )
