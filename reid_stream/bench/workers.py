@@ -180,7 +180,6 @@ def _kill(settings: Settings, fps: float) -> Loss:
         victim = pool.workers[0]
         mine = list(victim.cameras)
         others = [CameraId(camera.id) for camera in settings.cameras if camera.id not in mine]
-        assert victim.pid is not None
         killed = victim.pid
         assert killed is not None
         before = _dealt(site, others)
