@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from trainer.config import TrainSettings
+from trainer.recipe import told
 
 
 def device() -> str:
@@ -19,7 +20,8 @@ def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: d
     """Write both files and return what they hold."""
     report = {
         "data": list(settings.data.sets), "images": facts["images"], "persons": sum(facts["persons_per_domain"]),
-        "seed": facts["seed"], "steps": facts["step"], "training_seconds": facts["seconds"], **measured,
+        "seed": facts["seed"], "budget": told(settings), "steps": facts["step"],
+        "training_seconds": facts["seconds"], **measured,
         "best_validation_mAP": facts["best"], "stopped": facts["stopped"],
         "curve": facts["curve"], "validation_persons": facts["validation_persons"],
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device()},
@@ -38,6 +40,7 @@ def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: d
 
 - command: `{report["command"]}`
 - data: {", ".join(report["data"])}; {report["images"]} images of {report["persons"]} persons; seed {report["seed"]}
+- {report["budget"]}
 - {report["steps"]} steps in {took}
 - {speed} ({report["bare_images_per_second"]:.0f})
 - branch: {report["parameters"] / 1e6:.1f} million parameters; best validation mAP {best:.3f}
