@@ -28,6 +28,7 @@ from reid_stream.events import (
     WorkerUp,
 )
 from reid_stream.workers.pool import Pool
+from reid_stream.workers.spread import Move
 from tests.fakes import ListSink
 from tests.integration.program import tiny_models
 
@@ -168,3 +169,26 @@ def test_files_that_end_end_the_daemon_with_all_they_showed(tmp_path: Path, shel
         assert counts.frames == run.frames("door") + run.frames("till") > 2
         value = run.site.metrics.registry.get_sample_value
         assert value("reid_stream_observations_total") == counts.records
+
+
+def test_a_camera_that_moves_goes_on_in_the_other_worker_where_it_broke_off(tmp_path: Path, shelf: Path) -> None:
+    clip = draw_clip(tmp_path / "c.mp4", seconds=4)
+    cameras = [{"id": name, "url": str(clip), "max_fps": 5, "loop": True} for name in ("door", "till", "yard")]
+    with running(tmp_path, shelf, cameras=cameras, store={"folder": str(tmp_path / "store"), "settle_s": 0}) as run:
+        run.until(lambda: all(run.frames(name) > 3 for name in ("door", "till", "yard")))
+        source, target = sorted(run.pool.workers, key=lambda worker: -len(worker.cameras))
+        moving, staying = source.cameras
+        before = run.site.source.stats[moving].used
+        moves = [Move(moving, source.number, target.number)]
+        run.pool._loads.due = lambda now, cameras: moves.pop() if moves else None  # type: ignore[method-assign]
+        run.until(lambda: moving in target.cameras and run.site.source.stats[moving].used > before + 5)
+        assert source.cameras == [staying]
+        assert run.site.source.stats[moving].reconnects == 1
+        assert run.site.source.stats[staying].reconnects == 0
+        assert run.told(WorkerDown) == []
+        assert [event.camera for event in run.told(CameraDown)] == [moving]
+        value = run.site.metrics.registry.get_sample_value
+        assert value("reid_stream_cameras_moved_total") == 1
+        run.end()
+    runs = {track.parent.name.rpartition("-")[0] for track in (tmp_path / "store" / moving).glob("*/*/track.json")}
+    assert runs == {"r.w1.1", "r.w2.1"}
