@@ -1,0 +1,61 @@
+"""A whole daemon on a machine with a GPU and no engines: it follows people at once, and both engines come behind."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from reid_stream.assembly import assemble
+from reid_stream.config import Settings
+from reid_stream.drill.rtsp import draw_clip
+from reid_stream.engines import load, prepare
+from reid_stream.engines.library import libraries
+from reid_stream.engines.swap import SwapEngine
+from reid_stream.engines.tensorrt_engine import TensorRtEngine
+from reid_stream.events import IdentityEntered
+from tests.engines.cuda import FakeTensorRt
+from tests.fakes import ListSink
+from tests.integration.program import tiny_models
+
+
+@pytest.mark.skipif(
+    not any(library.name == "tensorrt_rtx" for library in libraries()),
+    reason="needs tensorrt_rtx: pip install 'reid-stream[rtx]'",
+)
+def test_people_are_followed_from_the_first_frame_and_both_engines_are_swapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_the_processor(plan: bytes, key: Any, model: Path, **options: Any) -> TensorRtEngine:
+        return TensorRtEngine(plan, key, model, device="cpu", trt=FakeTensorRt(model), **options)
+
+    monkeypatch.setenv("REID_STREAM_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setattr(load, "gpu_arch", lambda: "sm_86")
+    monkeypatch.setattr(prepare, "TensorRtEngine", on_the_processor)
+    monkeypatch.setattr(prepare, "_ENOUGH", {"detector": 1, "embedder": 1})
+    models, clip = tiny_models(tmp_path / "models"), draw_clip(tmp_path / "a.mp4", seconds=3)
+    settings = Settings.model_validate(
+        {
+            "cameras": [{"id": "door", "url": str(clip)}],
+            "models": {"detector": str(models / "detector"), "embedder": str(models / "embedder"), "threads": 1},
+        }
+    )
+    sink = ListSink()
+    with assemble(settings, run="r", fast=True, sink=sink) as site:
+        assert site.loaded is not None
+        engines = (site.loaded.detector_engine, site.loaded.embedder_engine)
+        assert all(isinstance(engine, SwapEngine) and engine.name.startswith("openvino") for engine in engines)
+        site.daemon.run(threading.Event())
+        for engine in engines:
+            assert isinstance(engine, SwapEngine)
+            assert engine._thread is not None
+            engine._thread.join(60)
+        told = generate_latest(site.metrics.registry).decode()
+    assert any(isinstance(event, IdentityEntered) for event in sink.events)
+    for network in ("detector", "embedder"):
+        assert f'reid_stream_engine_serving{{engine="tensorrt_rtx sm_86 f16",network="{network}"}} 1.0' in told
+        assert f'reid_stream_engine_built{{network="{network}"}} 1.0' in told
+    with assemble(settings, run="r2", fast=True, sink=sink) as site:
+        assert site.loaded is not None
+        assert site.loaded.detector_engine.name == site.loaded.embedder_engine.name == "tensorrt_rtx sm_86 f16"
