@@ -105,7 +105,7 @@ def measure_one(bundle: Embedder, identities: int, exemplars: int, updates: int,
     matmul_ms, flat_ms, ivf_ms, recall = _floors(people, identities, rng)
     give_back()
     before = resident_bytes()
-    matcher = _filled(bundle, people, identities, exemplars)
+    matcher = filled(bundle, people, identities, exemplars)
     give_back()
     grown = resident_bytes() - before
     times, walls = [], []
@@ -166,8 +166,8 @@ def show(rows: Sequence[Row]) -> None:
     (console if console.is_terminal else Console(width=180)).print(table)
 
 
-def _filled(bundle: Embedder, people: Looks, identities: int, exemplars: int) -> Matcher:
-    """Return a matcher that knows so many, and each camera's mean."""
+def filled(bundle: Embedder, people: Looks, identities: int, exemplars: int) -> Matcher:
+    """Return a matcher that knows so many people, with so many views each, and each camera's mean."""
     settings = Match(max_identities=identities, exemplars=exemplars, retention_s=1e9)
 
     def one(settings: Match, **more: object) -> Matcher:
@@ -181,6 +181,10 @@ def _filled(bundle: Embedder, people: Looks, identities: int, exemplars: int) ->
     state.people.clear()
     state.exemplars.clear()
     state.tracks.clear()
+    state.recent.clear()
+    state.turn.clear()
+    state.instants.clear()
+    state.gallery = None
     state.next_number = identities + 1
     for number in range(1, identities + 1):
         person = (number - 1) % len(people)

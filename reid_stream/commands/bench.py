@@ -82,6 +82,24 @@ def matcher(
 
 
 @app.command()
+def recovery(
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="People known; may be repeated. Default: 1e2, 1e3, 1e4, 1e5.")
+    ] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras that fill the journal.")] = 20,
+    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Measure what durable identities cost: the journal per step, a snapshot, and going on after a crash."""
+    from reid_stream import shelf
+    from reid_stream.bench.recovery import SIZES, measure, show
+
+    found = measure(shelf.embedder(embedder)[1], size or SIZES, cameras, lambda text: typer.echo(text, err=True))
+    show(found)
+    _write(found, json)
+
+
+@app.command()
 def day(
     cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras.")] = 20,
     hours: Annotated[float, typer.Option(min=1, help="Length of the day.")] = 24.0,

@@ -53,6 +53,8 @@ class Recovered:
     notes: list[str] = field(default_factory=list)
     """What was not as it should be, for people."""
     took_s: float = 0.0
+    restored_s: float = 0.0
+    """Of these, until the matcher was as at the snapshot."""
 
 
 def recover(
@@ -96,6 +98,7 @@ def recover(
         except ValueError:
             notes.append("the settings of the last daemon are of another version; its last steps are done by ours")
     replay = _Replay(make, then, head, state, first_number, known)
+    restored_s = time.monotonic() - begun_at
     replay.work_off(journal.behind(head.place if head is not None else -1), notes)
     matcher, presence = replay.matcher, replay.presence
     if then != (match, publish, topology):
@@ -112,6 +115,7 @@ def recover(
         diverged=replay.diverged,
         notes=notes,
         took_s=time.monotonic() - begun_at,
+        restored_s=restored_s,
     )
     if found.diverged:
         notes.append(f"{found.diverged} steps gave other events than before the restart")
