@@ -25,6 +25,7 @@ from reid_stream.publish.embedded import server_binary
 from reid_stream.records import CameraId, Crop, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
 from tests.publish import servers
+from tests.publish.test_ways import RIGHTS
 from tests.worlds import MODEL, World
 
 WINDOW = 32
@@ -39,6 +40,9 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     port = servers.free_port()
     keeps = ("--appendonly", "yes", "--save", "1 1", "--rdbcompression", "no")
     with servers.serving(tmp_path / "redis", port, "--port", str(port), *keeps):
+        admin: Any = redis.Redis(port=port)
+        admin.execute_command("ACL", "SETUSER", "daemon", "on", ">geheim", *RIGHTS["daemon"].split())
+        admin.close()
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -89,8 +93,9 @@ class Running:
 @contextlib.contextmanager
 def site(folder: Path, url: str) -> Iterator[Running]:
     (folder / "cams.yaml").write_text(
-        f"site: shop\nredis: {{url: '{url}'}}\nspool: {{directory: {folder / 'spool'}}}\n"
-        f"store: {{folder: {folder / 'store'}, settle_s: 0}}\nstate: {{snapshot_s: 1}}\n"
+        f"site: shop\nredis: {{url: '{url}', username: daemon, password: geheim}}\n"
+        f"spool: {{directory: {folder / 'spool'}}}\nstore: {{folder: {folder / 'store'}, settle_s: 0}}\n"
+        "state: {snapshot_s: 1}\n"
         "cameras: [{id: cam0, url: 'rtsp://127.0.0.1/a'}, {id: cam1, url: 'rtsp://127.0.0.1/b'}]\n"
     )
     settings = load(folder / "cams.yaml", {})
@@ -112,7 +117,10 @@ def found_in(folder: Path, wanted: set[bytes]) -> dict[str, int]:
     """Count the windows of `wanted` in every file below a folder."""
     counts = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = file.read_bytes()
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            continue  # Redis was writing it
         count = sum(data[i : i + WINDOW] in wanted for i in range(len(data) - WINDOW + 1))
         if count:
             counts[str(file.relative_to(folder)).partition("/")[0]] = count

@@ -24,7 +24,8 @@ needs_server = pytest.mark.skipif(SERVER is None, reason="redis-server is needed
 KEY = "reid:shop:events"
 RIGHTS = {
     "daemon": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xadd +xrange +xrevrange "
-    "+publish +multi +exec +get +set +del +sadd +srem +hset +hsetnx +expire +client|setname",
+    "+publish +multi +exec +get +set +del +sadd +srem +hset +hsetnx +expire +client|setname "
+    "+hdel +persist +hget +getset +watch +unwatch +exists +unlink +pexpire +xread +xtrim +xdel +bgrewriteaof +bgsave",
     "reader": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xread +subscribe +client|setname",
 }
 
