@@ -54,6 +54,7 @@ worlds: $(DEV)/.ready
 drill: $(DEV)/.ready
 	$(DEV)/bin/reid-stream drill redis $(ARGS)
 	$(DEV)/bin/reid-stream drill cameras $(ARGS)
+	$(DEV)/bin/reid-stream drill overload $(ARGS)
 
 # Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
 OUT ?= runs/simulate

@@ -139,7 +139,7 @@ class Models(Section):
     precision: Literal["auto", "f32", "bf16"] = "auto"
     """auto: bf16 where the processor has it (about twice as fast), else f32; on a GPU f16, or more if that differs."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """Processor threads for the networks; 0 for all cores."""
+    """Processor threads for the networks, all workers' together; 0 for all cores."""
 
 
 class Ingest(Section):

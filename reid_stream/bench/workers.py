@@ -27,6 +27,7 @@ from reid_stream.workers.pool import Pool
 
 _UP_S = 120.0
 _SETTLE_S = 3.0
+_BEFORE_S = 10.0
 _LOAD = 0.5
 """Of what one process bears, while a worker is killed."""
 _LOSSES = ("late", "lost", "busy", "slowed", "behind")
@@ -63,6 +64,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """Frames of the others that were due meanwhile."""
     others_lost: int
     """... and did not go through."""
+    usual: float
+    """Share of frames that did not go through in the seconds before, on a machine that does other things as well."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +185,8 @@ def _kill(settings: Settings, fps: float) -> Loss:
         others = [CameraId(camera.id) for camera in settings.cameras if camera.id not in mine]
         killed = victim.pid
         assert killed is not None
+        usual = _dealt(site, others)
+        time.sleep(_BEFORE_S)
         before = _dealt(site, others)
         began = time.monotonic()
         os.kill(killed, signal.SIGKILL)
@@ -192,15 +197,17 @@ def _kill(settings: Settings, fps: float) -> Loss:
         back_s = time.monotonic() - began
         spent_s = sum(map(processor_s, family(victim.pid))) if victim.pid is not None else 0.0
         after = _dealt(site, others)
-    due, lost = (after[n] - before[n] for n in (0, 1))
+    done, lost = (after[n] - before[n] for n in (0, 1))
+    done_before, lost_before = (before[n] - usual[n] for n in (0, 1))
     return Loss(
         workers=len(pool.workers),
         fps=fps,
         back_s=round(back_s, 2),
         back_processor_s=round(spent_s, 2),
         outage_frames=round(back_s * fps * len(mine)),
-        others_due=due + lost,
+        others_due=done + lost,
         others_lost=lost,
+        usual=round(lost_before / max(1, done_before + lost_before), 4),
     )
 
 
@@ -237,5 +244,6 @@ def show(figures: Figures) -> None:
         console.print(
             f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s, "
             f"of which {loss.back_processor_s:.1f} s of processor time; "
-            f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost"
+            f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost "
+            f"({loss.usual:.1%} in the seconds before)"
         )

@@ -190,3 +190,26 @@ def test_zmq_carries_records_between_processes(tmp_path: Path) -> None:
     assert drain(receiver, 500) == [record(number) for number in range(500)]
     assert child.wait(20) == 0
     receiver.close()
+
+
+def test_what_a_sender_that_finishes_sent_is_received_once_it_counts_as_finished(tmp_path: Path) -> None:
+    receiver = ZmqReceiver(tmp_path / "link")
+    senders = [ZmqSender(tmp_path / "link") for _ in range(3)]
+    for number, sender in enumerate(senders):
+        for sequence in range(20):
+            sender.send([record(sequence, f"camera{number}")])
+        assert sender.finish(5.0)
+        sender.close()
+    came: list[Perceived] = []
+    end = time.monotonic() + 20
+    while receiver.finished < 3 and time.monotonic() < end:
+        came += receiver.receive(0.2)
+    assert receiver.finished == 3
+    assert len(came) == 60
+    receiver.close()
+
+
+def test_a_sender_that_nobody_hears_cannot_finish(tmp_path: Path) -> None:
+    sender = ZmqSender(tmp_path / "link")
+    assert not sender.finish(0.05)
+    sender.close()
