@@ -212,6 +212,22 @@ def test_the_terms_are_those_of_the_paper() -> None:
     assert not silent
 
 
+@pytest.mark.parametrize(
+    ("adversarial", "fusion", "terms"),
+    [
+        (False, False, {"global"}),
+        (True, False, {"global", "sab_stripes"}),
+        (False, True, {"global", "sfb_stripes", "parts"}),
+    ],
+)
+def test_each_branch_can_be_left_out(adversarial: bool, fusion: bool, terms: set[str]) -> None:
+    model = Siamese(TINY.model_copy(update={"adversarial": adversarial, "fusion": fusion}), (2,))
+    images = torch.randn(4, 3, 64, 32)
+    assert model.own is not None
+    assert set(model.own(model(images), batch(images, [0, 0, 1, 1], progress=0.5))) == terms
+    assert model.branch.dim == 256 + 128 * (adversarial + fusion) == model.branch.eval()(images).shape[1]
+
+
 def test_classifiers_that_know_nothing_give_the_losses_of_chance() -> None:
     model = Siamese(TINY, (4,)).train()
     own = model.own
