@@ -13,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reid_stream.publish.fold import Fold as Fold
     from reid_stream.publish.subscribe import subscribe as subscribe
 
-__all__ = ["__version__", "subscribe"]
+__all__ = ["Fold", "__version__", "subscribe"]
 
 try:
     __version__ = version("reid-stream")
@@ -29,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from reid_stream.publish.subscribe import subscribe
 
         return subscribe
+    if name == "Fold":
+        from reid_stream.publish.fold import Fold
+
+        return Fold
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
