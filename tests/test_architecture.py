@@ -105,6 +105,7 @@ OPTIONS = {
     "compile --arch",
     "compile --cameras",
     "compile --out",
+    "compile --pictures",
     "compile --precision",
     "compile bundle",
     "drill cameras --clip",

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from reid_stream.bundle import Bundle
     from reid_stream.engines.library import Precision
     from reid_stream.engines.plans import Plans
+    from reid_stream.engines.protocol import UInt8
+
+
+_PICTURES = (".jpg", ".jpeg", ".png")
+_MOST_PICTURES = 64
 
 
 class Arithmetic(StrEnum):
@@ -31,6 +38,12 @@ def compile_engines(
         str | None, typer.Option(help="GPU architectures, comma between: sm_86,sm_89; default: this machine's.")
     ] = None,
     precision: Annotated[Arithmetic, typer.Option(help="What the GPU shall compute in.")] = Arithmetic.f16,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of real crops or frames (of one bundle) to compare on; else the daemon does, at work."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the engines; default: $REID_STREAM_ENGINES, or the user's cache.")
     ] = None,
@@ -46,9 +59,13 @@ def compile_engines(
     named = [name.strip() for name in arch.split(",") if name.strip()] if arch else [gpu] if gpu else []
     if not named:
         raise ConfigError("compile needs the GPU architectures to build for where there is no GPU: --arch sm_86,sm_89")
-    for folder, found in _bundles(bundle or [], cameras):
+    bundles = _bundles(bundle or [], cameras)
+    if pictures is not None and len(bundles) != 1:
+        raise ConfigError(f"--pictures are of one bundle, got {len(bundles)}: name it")
+    for folder, found in bundles:
         for one in named:
-            _compile(found, folder, one, gpu, precision.value, plans, console)
+            shown = _shown(found, pictures) if pictures is not None and one == gpu else []
+            _compile(found, folder, one, gpu, precision.value, plans, shown, console)
 
 
 def _compile(
@@ -58,6 +75,7 @@ def _compile(
     gpu: str | None,
     precision: "Precision",
     plans: "Plans",
+    pictures: "Sequence[UInt8]",
     console: "Console",
 ) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -87,8 +105,8 @@ def _compile(
 
         found = obtain(key, folder / MODEL_FILE, plans, tell=console.print, progress=step)
     parity = plans.checked(key, found.plan)
-    if parity is None and arch == gpu:
-        parity = check_plan(bundle, folder, key, found.plan, plans)
+    if arch == gpu and (parity is None or pictures):
+        parity = check_plan(bundle, folder, key, found.plan, plans, pictures)
     if parity is None:
         checked = "unchecked: compared with float32 when a GPU first loads it"
     elif parity.faults:
@@ -99,6 +117,23 @@ def _compile(
         f"{bundle.kind} {bundle.name} {arch} {precision}: {found.origin}, {len(found.plan) / 2**20:.1f} MiB, "
         f"{key.library}, {plans.path(key)}; {checked}"
     )
+
+
+def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
+    """Return real pictures at the size that the network meets most, RGB (n, h, w, 3)."""
+    import cv2
+    import numpy as np
+
+    from reid_stream.engines.obtain import profile_of
+    from reid_stream.errors import ConfigError
+
+    height, width = profile_of(bundle.kind, (bundle.input.height, bundle.input.width)).usual
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+    read = (cv2.imread(str(path)) for path in files[:: max(1, len(files) // _MOST_PICTURES)][:_MOST_PICTURES])
+    sized = [cv2.resize(picture, (width, height))[..., ::-1] for picture in read if picture is not None]
+    if not sized:
+        raise ConfigError(f"--pictures must be a folder of pictures ({', '.join(_PICTURES)}), found none in {folder}")
+    return [np.ascontiguousarray(sized, dtype=np.uint8)]
 
 
 def _bundles(names: list[str], cameras: Path | None) -> "list[tuple[Path, Bundle]]":

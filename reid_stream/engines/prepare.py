@@ -17,6 +17,7 @@ from reid_stream.engines.builder import Progress
 from reid_stream.engines.gate import compare_engines, pixels_of
 from reid_stream.engines.library import Library, Precision
 from reid_stream.engines.obtain import key_of, obtain
+from reid_stream.engines.parity import Parity
 from reid_stream.engines.plans import Key, Plans
 from reid_stream.engines.protocol import PixelEngine, Pixels, UInt8
 from reid_stream.engines.swap import SwapEngine
@@ -58,7 +59,7 @@ class TensorRtPreparation:
             key = self._key(precision)
             plan, _ = self.plans.read(key)
             parity = self.plans.checked(key, plan) if plan is not None else None
-            if plan is None or parity is None:
+            if plan is None or parity is None or not self._is_enough(parity):
                 return None
             if not parity.faults:
                 return self._load(plan, key)
@@ -86,7 +87,7 @@ class TensorRtPreparation:
                     key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop
                 )
                 engine, parity = self._load(found.plan, key), self.plans.checked(key, found.plan)
-            if parity is None:
+            if parity is None or not self._is_enough(parity):
                 swap.tell(f"{self.label} in {precision} is {found.origin}; comparing it with float32")
                 if pictures is None:
                     pictures = _by_size(swap.samples(_ENOUGH[self.bundle.kind], self.samples_s))
@@ -101,6 +102,10 @@ class TensorRtPreparation:
             swap.tell(f"{self.label} in {precision} is refused: {'; '.join(parity.faults)}")
         swap.tell(f"{self.label} does not agree with float32 in any precision; {swap.name} serves on")
         return None
+
+    def _is_enough(self, parity: Parity) -> bool:
+        """Tell whether a comparison decides: of an embedder, if it was one on real crops, or has failed anyway."""
+        return bool(parity.faults) or parity.ranked is not None or self.bundle.kind != "embedder"
 
     def _key(self, precision: Precision) -> Key:
         return key_of(self.bundle, self.model.parent, self.library, self.arch, precision)

@@ -48,3 +48,24 @@ def test_without_a_gpu_the_architectures_must_be_named(tiny: Path) -> None:
     _, error = process.communicate(timeout=100)
     assert process.returncode == 2
     assert "--arch sm_86,sm_89" in error
+
+
+def test_real_pictures_are_read_at_the_networks_size(tiny: Path, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    from reid_stream import bundle
+    from reid_stream.commands.compile import _shown
+    from reid_stream.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="found none"):
+        _shown(bundle.load(tiny), tmp_path / "crops")
+    (tmp_path / "crops" / "deep").mkdir(parents=True)
+    red = np.zeros((50, 20, 3), np.uint8)
+    red[..., 2] = 200  # of BGR
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "crops" / "deep" / f"{number}.png"), red)
+    (tmp_path / "crops" / "broken.jpg").write_bytes(b"no picture")
+    (shown,) = _shown(bundle.load(tiny), tmp_path / "crops")
+    assert shown.shape == (3, 24, 16, 3)
+    assert shown[0, 0, 0].tolist() == [200, 0, 0]

@@ -15,7 +15,9 @@ from reid_stream.config import Models
 from reid_stream.engines import load
 from reid_stream.engines.library import Library, libraries
 from reid_stream.engines.load import load_engine
+from reid_stream.engines.obtain import obtain
 from reid_stream.engines.openvino_engine import OpenVinoEngine
+from reid_stream.engines.parity import Parity
 from reid_stream.engines.plans import Plans
 from reid_stream.engines.prepare import TensorRtPreparation
 from reid_stream.engines.protocol import PixelEngine, Pixels
@@ -218,6 +220,23 @@ def test_a_real_plan_is_built_compared_swapped_in_and_found_right_at_once_the_ne
     crops = np.random.default_rng(1).integers(0, 256, (70, 24, 16, 3), dtype=np.uint8)
     reference = OpenVinoEngine(preparation.model, Models(precision="f32", threads=1), pixels=_pixels(preparation))
     np.testing.assert_allclose(ready.images(crops), reference.images(crops), atol=1e-4)
+
+
+@needs_rtx
+def test_an_engine_compared_on_probes_alone_is_compared_again_on_real_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparation = _preparation(tmp_path, monkeypatch)
+    key = preparation._key("f16")
+    plan = obtain(key, preparation.model, preparation.plans, tell=lambda _text: None).plan
+    preparation.plans.remember(key, plan, Parity(pictures=16, is_finite=True, difference=0.0, cosine=1.0))
+    assert preparation.ready() is None
+    swap = _served(preparation)
+    assert swap.name == "tensorrt_rtx sm_86 f16"
+    parity = preparation.plans.checked(key, plan)
+    assert parity is not None
+    assert parity.ranked is not None
+    assert preparation.ready() is not None
 
 
 @needs_rtx
