@@ -1,0 +1,120 @@
+"""One daemon a site: who has the lease, who may take it, and what happens to who lost it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from reid_stream.config import Redis
+from reid_stream.errors import BrokerError, ConfigError
+from reid_stream.journal.lease import Lease, LeaseLostError, Owner
+from reid_stream.publish.connection import connect
+from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.redis_sink import RedisSink
+from reid_stream.publish.spool import Spool
+from tests.publish.shop import visit
+
+KEY = "reid:shop:state:lease"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path / "redis") as running:
+        yield running
+
+
+@pytest.fixture
+def raw(server: EmbeddedRedis) -> Iterator[Any]:
+    client = redis.Redis.from_url(server.url)
+    yield client
+    client.close()
+
+
+def lease(server: EmbeddedRedis, lasts_s: float = 1.0) -> Lease:
+    return Lease(connect(Redis(), url=server.url), KEY, lasts_s=lasts_s, where=server.url)
+
+
+def owner(**more: Any) -> bytes:
+    known = {"token": "t", "host": "elsewhere", "boot": "another machine", "pid": 7, "born": "1"}
+    return msgspec.json.encode(Owner(**{**known, **more}))
+
+
+def test_the_owner_keeps_it_and_nobody_else_gets_it(server: EmbeddedRedis, raw: Any) -> None:
+    one, other = lease(server, 0.5), lease(server, 0.5)
+    one.take()
+    with pytest.raises(ConfigError, match="one daemon at a time: process"):
+        other.take()
+    assert raw.exists(KEY)
+    other.give_back()
+    assert raw.exists(KEY), "who never had it takes it from nobody"
+    one.give_back()
+    assert not raw.exists(KEY)
+
+
+def test_that_of_a_process_that_is_no_more_is_taken_at_once(server: EmbeddedRedis, raw: Any) -> None:
+    code = (
+        "import sys, os; from reid_stream.journal.lease import *; from reid_stream.config import Redis\n"
+        f"from reid_stream.publish.connection import connect; url = {server.url!r}\n"
+        f"Lease(connect(Redis(), url=url), {KEY!r}, lasts_s=1000, where=url).take(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert raw.pttl(KEY) > 900_000
+    one = lease(server)
+    began = time.monotonic()
+    one.take()
+    assert time.monotonic() - began < 60  # and not 1000
+    one.give_back()
+
+
+def test_that_of_another_machine_is_waited_for(server: EmbeddedRedis, raw: Any) -> None:
+    raw.set(KEY, owner(), px=300)
+    one = lease(server)
+    one.take()
+    one.check()
+    one.give_back()
+
+
+def test_who_lost_it_is_told_and_sends_nothing_more(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
+    one = lease(server)
+    one.take()
+    sink = RedisSink(
+        connect(Redis(), url=server.url), where=server.url, site="shop", run="r", spool=Spool(tmp_path), fence=one
+    )
+    sink.publish(visit(1))
+    assert sink.flush(10)
+    raw.set(KEY, owner())
+    sink.publish(visit(2))
+    assert not sink.flush(0.5)
+    assert raw.xlen("reid:shop:events") == 3
+    with pytest.raises(LeaseLostError, match="process 7 on elsewhere"):
+        one.check()
+    sink.close(0.1)
+    one.give_back()
+    assert raw.get(KEY) == owner()
+
+
+def test_one_that_ran_out_and_nobody_took_goes_on(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
+    one = lease(server)
+    one.take()
+    sink = RedisSink(
+        connect(Redis(), url=server.url), where=server.url, site="shop", run="r", spool=Spool(tmp_path), fence=one
+    )
+    raw.delete(KEY)
+    sink.publish(visit(1))
+    assert sink.flush(20)
+    one.check()
+    sink.close(1)
+    one.give_back()
+
+
+def test_without_redis_there_is_none(server: EmbeddedRedis) -> None:
+    one = lease(server)
+    server.stop()
+    with pytest.raises(BrokerError):
+        one.take()

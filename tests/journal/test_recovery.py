@@ -1,0 +1,284 @@
+"""A second half that ends without a word, and the next one that goes on: on a real Redis, with a real spool."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import redis
+import structlog
+from pydantic import SecretStr
+
+from reid_stream.config import Camera, Match, Redis, Settings, Spool, State
+from reid_stream.events import Event, IdentityEntered
+from reid_stream.identity import Head, Identity, identity
+from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.envelope import Unknown, decode
+from reid_stream.records import Perceived
+from tests.worlds import MODEL, RUN, World
+
+HEAD = Head(MODEL, None, None, 64)
+JOURNAL = f"reid:site:state:v1:replay:{RUN}:{MODEL[:16]}:journal"
+SNAPSHOTS = f"reid:site:state:v1:replay:{RUN}:{MODEL[:16]}:snapshot:*"
+
+Batches = list[tuple[float, list[Perceived]]]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared: EmbeddedRedis) -> EmbeddedRedis:
+    raw = redis.Redis.from_url(shared.url)
+    raw.config_set("appendfsync", "no")
+    raw.flushall()
+    raw.close()
+    return shared
+
+
+@pytest.fixture
+def raw(server: EmbeddedRedis) -> Iterator[Any]:
+    client = redis.Redis.from_url(server.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def world() -> Batches:
+    found: dict[float, list[Perceived]] = {}
+    for record in World(people=5, cameras=2, seed=3).observations():
+        found.setdefault(record.seen_at, []).append(record)
+    return sorted(found.items())
+
+
+def settings(server: EmbeddedRedis, spool: Path, **more: Any) -> Settings:
+    return Settings(
+        redis=Redis(url=SecretStr(server.url)),
+        cameras=tuple(Camera(id=name, url=SecretStr("memory")) for name in ("cam0", "cam1")),
+        spool=Spool(directory=spool),
+        state=State(snapshot_s=1e6),
+        **{"match": Match(similarity=0.5), **more},
+    )
+
+
+class Life:
+    """One second half, from its start to a sudden end."""
+
+    def __init__(self, given: Settings, head: Head = HEAD) -> None:
+        self._given, self._head = given, head
+
+    def __enter__(self) -> Self:
+        self._wired = identity(self._given, self._head, run=RUN, continues=True, fast=True)
+        with structlog.testing.capture_logs() as self.log:
+            self.second: Identity = self._wired.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.second.sending is not None
+        self.second.sending.close(10)  # what the spool holds reaches Redis; the journal ends in mid-sentence
+        self._wired.__exit__(None, None, None)
+
+    @property
+    def notes(self) -> str:
+        return " | ".join(str(line.get("what", line["event"])) for line in self.log)
+
+    def see(self, batches: Batches) -> None:
+        for now, records in batches:
+            self.second.sink.publish(self.second.present(self.second.match(records, now), now))
+
+    def snapshot(self) -> None:
+        keeper = self.second.keeper
+        assert keeper is not None
+        assert keeper._writer.wait(10)
+        keeper._capture()
+        assert keeper._writer.wait(10)
+
+
+def told(raw: Any) -> list[Event]:
+    found = [decode(fields[b"event"]).data for _, fields in raw.xrange("reid:site:events")]
+    return [event for event in found if not isinstance(event, Unknown)]
+
+
+def numbers(raw: Any) -> list[int]:
+    return [decode(fields[b"event"]).sequence for _, fields in raw.xrange("reid:site:events")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shared: EmbeddedRedis, world: Batches, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    client: Any = redis.Redis.from_url(shared.url)
+    client.flushall()
+    with Life(settings(shared, tmp_path_factory.mktemp("spool"))) as life:
+        life.see(world)
+    found = told(client)
+    client.close()
+    return found
+
+
+def thirds(world: Batches) -> tuple[Batches, Batches, Batches]:
+    a, b = len(world) // 3, 2 * len(world) // 3
+    return world[:a], world[a:b], world[b:]
+
+
+def test_the_journal_alone_is_enough(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    for part in thirds(world):
+        with Life(settings(server, tmp_path)) as life:
+            life.see(part)
+    assert told(raw) == undisturbed
+    assert numbers(raw) == list(range(len(undisturbed)))
+
+
+def test_records_that_come_again_are_not_taken_twice(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    first, second, _ = thirds(world)
+    with Life(settings(server, tmp_path)) as life:
+        life.see([*first, *second])
+    with Life(settings(server, tmp_path)) as life:
+        life.see(world)
+    assert told(raw) == undisturbed
+
+
+def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    first, second, third = thirds(world)
+    with Life(settings(server, tmp_path)) as life:
+        life.see(first)
+        life.snapshot()
+        life.see(second)
+        life.snapshot()
+    newest = max(raw.keys(SNAPSHOTS), key=lambda key: len(raw.hget(key, "part:0")))
+    raw.hset(newest, "part:0", raw.hget(newest, "part:0")[:-1])
+    with Life(settings(server, tmp_path)) as life:
+        assert "spoilt; going on from the one before" in life.notes
+        life.see(third)
+    assert told(raw) == undisturbed
+
+
+def test_what_redis_lost_with_the_spool_is_told_again_from_the_journal(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    first, second, third = thirds(world)
+    with Life(settings(server, tmp_path / "a")) as life:
+        life.see([*first, *second])
+    last = [place for place, _ in raw.xrevrange("reid:site:events", count=3)]
+    raw.xdel("reid:site:events", *last)
+    with Life(settings(server, tmp_path / "b")) as life:
+        life.see(third)
+    assert told(raw) == undisturbed
+    assert numbers(raw) == list(range(len(undisturbed)))
+
+
+@pytest.mark.parametrize("snapshots", ["spoilt", "gone"])
+def test_whatever_is_missing_no_number_is_given_again(
+    server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path, snapshots: str
+) -> None:
+    first, second, third = thirds(world)
+    with Life(settings(server, tmp_path / "a")) as life:
+        life.see(first)
+        life.snapshot()
+        life.snapshot()  # both know the same, so that the journal begins behind them
+        life.see(second)
+    before = {event.person for event in told(raw) if isinstance(event, IdentityEntered)}
+    for key in raw.keys(SNAPSHOTS):
+        raw.hset(key, "head", b"nonsense") if snapshots == "spoilt" else raw.delete(key)
+    raw.delete("reid:site:state:numbers")
+    entries = [place for place, _ in raw.xrange(JOURNAL)]
+    raw.xdel(JOURNAL, *entries[3:6])
+    told_before = len(told(raw))
+    with Life(settings(server, tmp_path / "b")) as life:
+        assert "are missing; what was seen then is not known" in life.notes
+        life.see([(now + 1000, [shifted(record) for record in records]) for now, records in third])
+    new = {event.person for event in told(raw)[told_before:] if isinstance(event, IdentityEntered)}
+    highest = max(int(person.rpartition("-")[2]) for person in before)
+    assert all(int(person.rpartition("-")[2]) > highest for person in new - before)
+
+
+def shifted(record: Perceived) -> Perceived:
+    import msgspec
+
+    return msgspec.structs.replace(record, seen_at=record.seen_at + 1000, run="another")
+
+
+def test_an_entry_that_cannot_be_read_is_said(server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path) -> None:
+    with Life(settings(server, tmp_path / "a")) as life:
+        life.see(world[:10])
+    raw.xadd(JOURNAL, {"entry": b"\xc1"})
+    with Life(settings(server, tmp_path / "b")) as life:
+        assert "an entry cannot be used" in life.notes
+
+
+def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from_then_on(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    first, second, third = thirds(world)
+    with Life(settings(server, tmp_path)) as life:
+        life.snapshot()
+        life.see([*first, *second])
+    before = told(raw)
+    strict = settings(server, tmp_path, match=Match(similarity=0.99))
+    with Life(strict) as life:
+        assert "other events" not in life.notes
+        assert told(raw) == before
+        life.see(third)
+    after = told(raw)
+    assert after[: len(before)] == undisturbed[: len(before)] == before
+    assert len({e.person for e in after if isinstance(e, IdentityEntered)}) > len(
+        {e.person for e in undisturbed if isinstance(e, IdentityEntered)}
+    )
+
+
+def test_people_known_by_another_model_are_left_alone_and_it_is_said(
+    server: EmbeddedRedis, world: Batches, tmp_path: Path
+) -> None:
+    with Life(settings(server, tmp_path)) as life:
+        life.see(world)
+        assert len(life.second.matcher) > 0
+    with Life(settings(server, tmp_path), Head("another", None, None, 64)) as life:
+        assert "identities start anew" in life.notes
+        assert len(life.second.matcher) == 0
+    with Life(settings(server, tmp_path)) as life:
+        assert len(life.second.matcher) > 0
+
+
+def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_meanwhile(
+    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    first, second, third = thirds(world)
+    with Life(settings(server, tmp_path)) as life:
+        life.see(first)
+        raw.config_set("maxmemory", 1)
+        life.see(second)
+        keeper = life.second.keeper
+        assert keeper is not None
+        keeper._capture()
+        raw.config_set("maxmemory", 0)
+        assert keeper._writer.wait(30)
+        assert keeper._writer.written == 2  # the first one is of the start
+    with Life(settings(server, tmp_path)) as life:
+        life.see(third)
+    assert told(raw) == undisturbed
+
+
+def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_nothing_older(
+    server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path
+) -> None:
+    with Life(settings(server, tmp_path)) as life:
+        for part in thirds(world):
+            life.see(part)
+            life.snapshot()
+        assert 0 < raw.xlen(JOURNAL) < len(world) / 2
+        answers: list[bool] = []
+        keeper = life.second.keeper
+        assert keeper is not None
+        keeper.purge(answers.append)
+        life.see([(world[-1][0] + 1, [])])
+        assert keeper._writer.wait(10)
+        assert answers == [True]
+        assert len(raw.keys(SNAPSHOTS)) == 1
+        assert raw.xlen(JOURNAL) <= 1
