@@ -4,7 +4,7 @@ A change that a subscriber's parser could notice is a new version beside the old
 wraps these in CloudEvents 1.0; the JSON Schemas in `configs/schemas/` are generated from them.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import msgspec
 
@@ -202,7 +202,6 @@ class InstructionAnswered(_Event, frozen=True, kw_only=True):
     text: str
     """For people: what was done, or why not."""
     people: tuple[GlobalId, ...]
-    """Whom it touched."""
     by: str
     answered_at: float
 
@@ -398,26 +397,4 @@ Event = (
     | WorkerUp
     | WorkerDown
 )
-EVENT_TYPES: tuple[type[Event], ...] = (
-    IdentityEntered,
-    IdentitySeen,
-    IdentityLeft,
-    IdentityConfirmed,
-    IdentityMerged,
-    IdentitySplit,
-    IdentityNamed,
-    IdentityRetired,
-    IdentityErased,
-    InstructionAnswered,
-    CameraUp,
-    CameraDown,
-    DaemonStarted,
-    DaemonStopped,
-    DaemonHeartbeat,
-    DaemonDropped,
-    DaemonStalled,
-    DaemonOverloaded,
-    DaemonRecovered,
-    WorkerUp,
-    WorkerDown,
-)
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
