@@ -203,9 +203,12 @@ class StoreWriter:
                         track.has_ended, track.heard_at = True, now
             if not self._queue.empty():
                 continue
+            is_closing = self._closing.is_set()
+            if is_closing and not self._queue.empty():
+                continue  # it came before the end was told
             self._correct()
-            self._flush(np.inf if self._closing.is_set() else now)
-            if self._closing.is_set():
+            self._flush(np.inf if is_closing else now)
+            if is_closing:
                 return
 
     def _correct(self) -> None:

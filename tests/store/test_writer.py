@@ -2,11 +2,13 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -197,6 +199,25 @@ def test_a_full_disk_costs_the_oldest_tracks_and_is_counted(tmp_path: Path, monk
         writer.take([crop(9)], [ended(9)])
         wait(lambda: writer.written == 1)
     assert 9 in [track for track, _, _ in people(tmp_path)]
+
+
+def test_what_comes_while_another_track_is_written_is_kept_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, may_write, real = threading.Event(), threading.Event(), store.write
+
+    def write(*what: Any) -> Path:
+        is_writing.set()
+        may_write.wait(10)
+        return real(*what)
+
+    monkeypatch.setattr(writing, "write", write)
+    with opened(tmp_path) as writer:
+        writer.take([crop(1)], [ended(1)])
+        assert is_writing.wait(10)
+        writer.take([crop(2)], [ended(2)])
+        threading.Timer(0.2, may_write.set).start()  # the writer is told to close before the first track is written
+    assert [track for track, _, _ in people(tmp_path)] == [1, 2]
 
 
 def test_crops_that_nobody_could_take_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
