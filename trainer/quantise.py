@@ -20,13 +20,16 @@ from trainer.errors import TrainerError
 Floats = npt.NDArray[np.float32]
 
 
-def quantise(content: bytes, batches: Sequence[Floats], keep: Sequence[str] = ()) -> bytes:
+def quantise(
+    content: bytes, batches: Sequence[Floats], keep: Sequence[str] = (), keep_types: Sequence[str] = ()
+) -> bytes:
     """Return the network in int8.
 
     Args:
         content: ONNX, any stored weights.
         batches: network inputs (1, 3, h, w) that show what it will see.
         keep: regular expressions of the nodes that stay float32.
+        keep_types: ONNX operations that do.
 
     Raises:
         TrainerError: nncf is not there, or cannot quantise this network.
@@ -49,7 +52,11 @@ def quantise(content: bytes, batches: Sequence[Floats], keep: Sequence[str] = ()
         nncf.set_log_level(logging.WARNING)  # else a line for each node that is kept
         model = onnxslim.slim(unpacked(onnx.load_from_string(content)))
         entry = model.graph.input[0].name
-        scope = nncf.IgnoredScope(patterns=[name for name in keep if _matches(name, model)])
+        present = {node.op_type for node in model.graph.node}
+        scope = nncf.IgnoredScope(
+            patterns=[name for name in keep if _matches(name, model)],
+            types=[name for name in keep_types if name in present],
+        )
         made = nncf.quantize(
             model,
             nncf.Dataset([{entry: np.ascontiguousarray(batch)} for batch in batches]),

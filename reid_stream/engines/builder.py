@@ -19,6 +19,8 @@ import msgspec
 from reid_stream.engines.plans import Key
 from reid_stream.errors import ModelError
 
+_NICENESS = 10
+"""People are followed meanwhile, perhaps by the processor."""
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG (prctl(2)): of the thread that started this one."""
 
@@ -187,6 +189,8 @@ def main() -> None:
     """Build the job of the standard input."""
     with suppress(OSError, AttributeError):  # Linux only: nobody would take the plan of a daemon that has ended
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    with suppress(OSError):
+        os.nice(_NICENESS)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
         plan = build(job)

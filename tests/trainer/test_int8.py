@@ -13,7 +13,7 @@ from reid_stream.engines.load import load_engine
 from reid_stream.errors import ModelError
 from reid_stream.shelf import SHIPPED
 from trainer.errors import TrainerError
-from trainer.int8 import MIN_SPEED, Measured, Quality
+from trainer.int8 import KEPT_TYPES, MIN_SPEED, Measured, Quality
 
 pytest.importorskip("nncf", reason="needs nncf: pip install 'reid-stream[int8]' on Python 3.11")
 
@@ -27,7 +27,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = bundle.load(folder)
     inputs = [probe_input(found, seed) for seed in range(8)]
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    path.write_bytes(quantise((folder / "model.onnx").read_bytes(), inputs))
+    path.write_bytes(quantise((folder / "model.onnx").read_bytes(), inputs, keep_types=KEPT_TYPES["embedder"]))
     return path
 
 
@@ -36,6 +36,8 @@ def test_weights_and_activations_are_int8_and_the_answers_near(small: Path) -> N
     batch = np.concatenate([probe_input(bundle.load(folder), seed) for seed in range(4)])
     nodes = onnx.load(small).graph.node
     assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 40
+    restored = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    assert not any(restored.intersection(node.input) for node in nodes if node.op_type in ("MatMul", "Pow"))
     engine = load_engine(small, Models(threads=1))
     assert engine.name == "openvino cpu int8"
     found, expected = engine(batch), load_engine(folder / "model.onnx", Models(threads=1))(batch)
