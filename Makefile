@@ -53,6 +53,7 @@ worlds: $(DEV)/.ready
 # Cameras and Redis broken on purpose; ARGS=--short takes a minute.
 drill: $(DEV)/.ready
 	$(DEV)/bin/reid-stream drill redis $(ARGS)
+	$(DEV)/bin/reid-stream drill crash $(ARGS)
 	$(DEV)/bin/reid-stream drill cameras $(ARGS)
 	$(DEV)/bin/reid-stream drill overload $(ARGS)
 
@@ -108,7 +109,7 @@ $(BASE)/.ready: requirements/base.txt pyproject.toml | $(UV)
 	@touch $@
 
 $(DEV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
-	@echo "setup: tests and training, about 6.6 GB below $(DEV)"
+	@echo "setup: tests and training, about 6.9 GB below $(DEV)"
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DEV)
 	$(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
 	@$(UV) pip install --quiet --python $(DEV)/bin/python --no-deps --editable .
