@@ -35,16 +35,15 @@ from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
 from reid_stream.match.said import Said
 from reid_stream.match.state import State
+from reid_stream.match.telling import Telling
 from reid_stream.match.topology import Topology
-from reid_stream.match.tracklet import MAX_PENDING, Stay, Tracklet
+from reid_stream.match.tracklet import Stay, Tracklet
 from reid_stream.records import (
-    Confirmation,
     Decision,
     GlobalId,
     Observation,
     Perceived,
     Retirement,
-    Sighting,
     TrackEnded,
 )
 
@@ -106,13 +105,12 @@ class Matcher:
         self._tracks = OpenTracks()
         self.topology = Topology(topology or TopologySettings())
         """How people get from camera to camera, as far as it is known."""
-        self.unnamed = 0
-        """Observations that were never told of anybody: of tracks that had no vector to their end."""
         self._newcomers = state.newcomers if state is not None else Newcomers()
         self._redundancy = state.redundancy if state is not None else Redundancy()
         self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
+        self._telling = Telling(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
-            self._people, self._gallery, self._tracks, self._candidates, self._name, settings.settle_s
+            self._people, self._gallery, self._tracks, self._candidates, self._telling.name, settings.settle_s
         )
         self.said = state.said if state is not None else Said()
         """What people told."""
@@ -134,6 +132,11 @@ class Matcher:
         """Observations that were used though late, out of order, ahead of time or of an unknown camera, by cause."""
         return self._intake.odd
 
+    @property
+    def unnamed(self) -> int:
+        """Observations that were never told of anybody: of tracks that had no vector to their end."""
+        return self._telling.unnamed
+
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
         out: list[Decision] = []
@@ -149,11 +152,9 @@ class Matcher:
         self._corrections.review(self._touched(fresh), now, out)
         for record in records:
             if isinstance(record, Observation):
-                self._tell(record, out)
-        for tracklet in bound:  # of some no record came now
-            if tracklet.person is not None and tracklet.person in self._people:  # else evicted in this very update
-                self._tell_pending(tracklet, self._people[tracklet.person], out)
-        self._confirm(fresh, out)
+                self._telling.see(record, out)
+        self._telling.catch_up(bound, out)
+        self._telling.confirm(fresh, out)
         for tracklet in self._tracks.close(now):
             self._close(tracklet, now)
         for person in self._people.expired(now):
@@ -162,7 +163,7 @@ class Matcher:
 
     def labels(self) -> dict[GlobalId, str]:
         """Return what people call whom."""
-        return {self._name(person.number): person.label for person in self._people.all() if person.label}
+        return {self._telling.name(person.number): person.label for person in self._people.all() if person.label}
 
     def instruct(self, instruction: Instruction, now: float) -> list[Decision]:
         """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
@@ -218,9 +219,6 @@ class Matcher:
         self._tracks.recall(state.instants)
         lengths = (len(e.vector) // 2 for known in state.exemplars.values() for e in known)
         self._intake.dim = next(lengths, self._intake.dim)
-
-    def _name(self, number: int) -> GlobalId:
-        return GlobalId(f"{self.site}-{number}")
 
     def _take(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
         self._intake.look(seen, now)
@@ -366,40 +364,10 @@ class Matcher:
         due = [track for track in tracks if track.num_vectors in _LOOKS or track.num_vectors % _LOOKS[-1] == 0]
         return [track.person for track in due if track.person is not None]
 
-    def _tell(self, seen: Observation, out: list[Decision]) -> None:
-        tracklet = self._tracks.find(seen)
-        if tracklet is None:
-            return
-        tracklet.pending.append(seen)
-        if tracklet.person is None:
-            self.unnamed += len(tracklet.pending[:-MAX_PENDING])
-            del tracklet.pending[:-MAX_PENDING]
-            return
-        self._tell_pending(tracklet, person=self._people[tracklet.person], out=out)
-
-    def _tell_pending(self, tracklet: Tracklet, person: Person, out: list[Decision]) -> None:
-        name, because = self._name(person.number), (tracklet.similarity, tracklet.probability)
-        out.extend(Sighting(name, person.state, *because, person.revision, seen) for seen in tracklet.pending)
-        tracklet.pending.clear()
-
-    def _confirm(self, fresh: dict[int, None], out: list[Decision]) -> None:
-        """Believe people with enough vectors."""
-        for serial in fresh:
-            tracklet = self._tracks.get(serial)
-            if tracklet is None or tracklet.person is None:
-                continue  # its person was evicted in this very update, or there is no room for one
-            person = self._people[tracklet.person]
-            if person.state == "provisional" and person.num_vectors >= self._settings.confirm_vectors:
-                person.state = "confirmed"
-                assert tracklet.last is not None, "a track is made by an observation"
-                out.append(
-                    Confirmation(self._name(person.number), person.revision, tracklet.last.seen_at, tracklet.last)
-                )
-
     def _close(self, tracklet: Tracklet, now: float) -> None:
         """Let go of a track, and learn what it tells of all tracks."""
+        self._telling.close(tracklet)
         if tracklet.person is None:
-            self.unnamed += len(tracklet.pending)
             return
         person = self._people[tracklet.person]
         person.tracks.discard(tracklet.serial)
@@ -422,7 +390,7 @@ class Matcher:
 
     def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
         self._tracks.forget(person.number)
-        out.append(Retirement(self._name(person.number), reason, now, person.last_at, person.revision))
+        out.append(Retirement(self._telling.name(person.number), reason, now, person.last_at, person.revision))
 
 
 def _is_due(tracklet: Tracklet, now: float) -> bool:

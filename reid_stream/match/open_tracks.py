@@ -144,6 +144,11 @@ class OpenTracks:
             if other.first_at >= at:
                 old.apart.discard(serial)
                 other.apart.discard(old.serial)
+        stay.barred = set(old.barred)  # what a person said holds for every part
+        for serial in old.barred:
+            barred = find(serial)
+            if barred is not None:
+                barred.barred.add(stay.serial)
         _, boxes = self._instant.get(old.camera, (at, {}))
         if old.serial in boxes:
             boxes[stay.serial] = boxes.pop(old.serial)
