@@ -83,6 +83,15 @@ class Candidates:
             found.append(self._weigh(unknown, everybody[near[good]].tolist(), looks[good].tolist(), asked))
         return found
 
+    def looks(self, squared: Sequence[float]) -> list[float]:
+        """Return the evidence of appearance of squared distances."""
+        found: list[float] = self._judge.evidence(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
+        return found
+
+    def ways(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
+        """Return the evidence of time and place that two sets of stays, each in order of time, are one person's."""
+        return self._topology.gain(a, b)
+
     def together(self, a: Unknown, b: Unknown) -> float:
         """Return the evidence that two unknowns are one."""
         squared = np.asarray(squared_distance(a.template, b.template))
@@ -91,9 +100,10 @@ class Candidates:
 
     def _weigh(self, unknown: Unknown, people: list[int], looks: list[float], asked: float) -> list[Candidate]:
         totals = {}
+        rules_out = self._topology.rules_out
         for number, look in zip(people, looks, strict=True):
             stays = self._people[number].stays
-            if any(self._topology.excludes(a, b) for a in unknown.stays for b in stays):
+            if rules_out and any(self._topology.excludes(a, b) for a in unknown.stays for b in stays):
                 continue
             totals[number] = look + self._topology.gain(unknown.stays, stays)
         if not totals:

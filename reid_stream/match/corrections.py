@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from reid_stream.match.candidates import Candidate, Candidates, Unknown
 from reid_stream.match.gallery import Gallery
 from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person
-from reid_stream.match.tracklet import Stay, Tracklet, spans_of
+from reid_stream.match.tracklet import Stay, Tracklet, by_time, spans_of
 from reid_stream.records import Decision, GlobalId, Merge, Split
 
 REVIEWS = 3
@@ -124,16 +122,19 @@ class Corrections:
 
     def _doubts(self, person: Person) -> list["_Doubt"]:
         """Return the tracks of a person that may well be somebody else's."""
-        sources = set(self._gallery.sources(person.number))
+        sheet = self._gallery.sheet(person.number)
+        if sheet is None or len(sheet.sources) < 2:
+            return []
+        stays = {stay.serial: stay for stay in person.stays}
         doubts = []
-        for stay in person.stays:
-            if len(sources) < 2 or stay.serial not in sources or stay.moves >= _MOVES or stay.held:
+        looks = self._candidates.looks(sheet.fits())
+        for place, (source, look) in enumerate(zip(sheet.sources, looks, strict=True)):
+            stay = stays.get(source)
+            if stay is None or stay.moves >= _MOVES or stay.held:
                 continue
-            fit = self._fit(person, stay)
+            fit = look + self._candidates.ways([stay], [kept for kept in person.stays if kept is not stay])
             if fit < self._candidates.asked + SURE:
-                view = self._gallery.view(person.number, stay.serial)
-                assert view is not None, "a source has a view"
-                unknown = Unknown(view, [stay], self._people.beside(stay) | {person.number})
+                unknown = Unknown(sheet.templates[place], [stay], self._people.beside(stay) | {person.number})
                 doubts.append(_Doubt(person, stay, fit, unknown))
         return doubts
 
@@ -154,23 +155,23 @@ class Corrections:
 
     def _part(self, person: Person, out: list[Decision]) -> None:
         """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
+        sheet = self._gallery.sheet(person.number)
         stays = {stay.serial: stay for stay in person.stays}
-        sources = [source for source in self._gallery.sources(person.number) if source in stays]
-        if len(sources) < 2:
+        places = [] if sheet is None else [n for n, source in enumerate(sheet.sources) if source in stays]
+        if sheet is None or len(places) < 2:
             return
-        halves = self._halves(person, sources)
-        rest, loose = sorted(halves, key=lambda half: (-len(half), min(half)))
-        if any(stays[source].moves >= _MOVES or stays[source].held for source in loose):
+        halves = sheet.halves(places)
+        rest, loose = sorted(halves, key=lambda half: (-len(half), min(sheet.sources[place] for place in half)))
+        leaving = sorted((stays[sheet.sources[place]] for place in loose), key=by_time)
+        if any(stay.moves >= _MOVES or stay.held for stay in leaving):
             return
-        leaving = [stay for stay in person.stays if stay.serial in loose]
-        a = self._gallery.part(person.number, rest)
-        b = self._gallery.part(person.number, loose)
-        assert a is not None, "a source has a view"
-        assert b is not None, "a source has a view"
-        staying = [stay for stay in person.stays if stay.serial not in loose]
-        fit = self._candidates.together(Unknown(a, staying, set()), Unknown(b, leaving, set()))
+        staying = [stay for stay in person.stays if stay not in leaving]
+        look = float(self._candidates.looks([sheet.apart(rest, loose)])[0])
+        fit = look + self._candidates.ways(staying, leaving)
         if fit >= self._candidates.asked:
             return
+        b = self._gallery.part(person.number, [sheet.sources[place] for place in loose])
+        assert b is not None, "a source has a view"
         forbidden = {person.number}.union(*(self._people.beside(stay) for stay in leaving))
         best = next(iter(self._candidates.find([Unknown(b, leaving, forbidden)])[0]), None)
         if best is not None and best.evidence > fit + PREFER:
@@ -178,22 +179,6 @@ class Corrections:
         elif fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:
             fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.heard_at)
             self._give(leaving, person, fresh.number, None, out)
-
-    def _halves(self, person: Person, sources: list[int]) -> tuple[list[int], list[int]]:
-        """Return the two halves that are least like each other, by average linkage of a person's views."""
-        groups = [[index] for index in range(len(sources))]
-        if len(sources) > 2:
-            alike = self._gallery.among(person.number, sources)
-            while len(groups) > 2:
-                links = {
-                    (i, j): float(alike[np.ix_(groups[i], groups[j])].mean())
-                    for i in range(len(groups))
-                    for j in range(i + 1, len(groups))
-                }
-                i, j = max(links, key=lambda pair: links[pair])
-                groups[i] += groups.pop(j)
-        first, second = ([sources[index] for index in group] for group in groups)
-        return first, second
 
     def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None, out: list[Decision]) -> None:
         """Move stays with their views to another person, and tell."""

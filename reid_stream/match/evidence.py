@@ -72,11 +72,14 @@ class Judge:
             self.least = _UNCALIBRATED_LEAST
             self.head = None
 
-    def fold(self, mean: Floats) -> Template:
-        """Return the template of the mean (d,) of a track's centred vectors, of any length but 0."""
-        unit = mean / max(float(np.linalg.norm(mean)), 1e-6)
-        folded = np.asarray(unit if self.head is None else unit * self.head, dtype=np.float32)
-        return Template(folded, float(folded @ folded))
+    def fold(self, means: Floats) -> list[Template]:
+        """Return the templates of the means (n, d) of tracks' centred vectors, of any length but 0; row by row."""
+        length = np.sqrt(np.einsum("nd,nd->n", means, means))
+        folded = means / np.maximum(length, np.float32(1e-6))[:, None]
+        if self.head is not None:
+            folded *= self.head
+        squares = np.einsum("nd,nd->n", folded, folded).tolist()
+        return [Template(vector, square) for vector, square in zip(folded, squares, strict=True)]
 
     def squared(self, a: Floats, b: Floats) -> Floats:
         """Return the squared distances (n,) of the templates of means (n, d), of any length but 0, row by row."""

@@ -17,16 +17,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.match.cameras import Centring, shifted
+from reid_stream.match.cameras import Centring
 from reid_stream.match.evidence import Template, mean_of
+from reid_stream.match.sheet import Sheet, lay
 from reid_stream.records import CameraId, Floats, Ints
 
 FAR = np.float32(1e9)
 """Squared distance to a row that nobody has."""
 _STALE = 0.02
 """Rows are made anew when a camera's shift has changed by this length; a cosine changes by about as much."""
+_SHEETS = 4096
+"""Sheets kept at most."""
 _REFRESH = 24
 """Rows made anew per update at most."""
+
+
+Halves = npt.NDArray[np.float16]
 
 
 class Exemplar(msgspec.Struct, frozen=True):
@@ -70,7 +76,7 @@ class _View:
 
     __slots__ = ("camera", "raw", "source", "template", "weight")
 
-    def __init__(self, raw: npt.NDArray[np.float16], weight: float, camera: CameraId, source: int) -> None:
+    def __init__(self, raw: Halves, weight: float, camera: CameraId, source: int) -> None:
         self.raw, self.weight, self.camera, self.source = raw, weight, camera, source
         self.template: Template | None = None
         """Made when it is asked for; gone when what is taken off has changed."""
@@ -87,7 +93,7 @@ FrozenViews = dict[int, tuple[_View, ...]]
 class Gallery:
     """Views of numbered people."""
 
-    def __init__(self, exemplars: int, max_identities: int, fold: Callable[[Floats], Template]) -> None:
+    def __init__(self, exemplars: int, max_identities: int, fold: Callable[[Floats], list[Template]]) -> None:
         self._e = exemplars
         self._bound = max_identities
         self._fold = fold
@@ -98,6 +104,8 @@ class Gallery:
         self._used = 0
         self._matrix: Floats = np.zeros((0, 0), dtype=np.float32)
         self._square: Floats = np.zeros(0, dtype=np.float32)
+        self._sheets: dict[int, Sheet] = {}
+        """Of people looked at closely, until one of their views changes."""
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
         self._centring: Centring | None = None
@@ -132,10 +140,13 @@ class Gallery:
         """Return squared distances (t, s) of templates to everybody's."""
         if self._used == 0 or len(queries) == 0:
             return np.full((len(queries), self._used), FAR, dtype=np.float32)
-        products = np.stack([query.vector for query in queries]) @ self._matrix[: self._used].T
-        squares = np.asarray([[query.square] for query in queries], dtype=np.float32)
-        squared = np.maximum(squares + self._square[: self._used] - 2 * products, 0)
-        return np.where(self._person[: self._used] >= 0, squared, FAR)
+        squared: Floats = np.stack([query.vector for query in queries]) @ self._matrix[: self._used].T
+        # In place: at 10^5 people each pass over a new array costs a fifth of the product.
+        squared *= np.float32(-2)
+        squared += self._square[: self._used]
+        squared += np.asarray([[query.square] for query in queries], dtype=np.float32)
+        np.maximum(squared, 0, out=squared)
+        return squared
 
     def template(self, person: int, without: int | None = None) -> Template | None:
         """Return a person's template, made anew without one source; none if nothing is left."""
@@ -150,10 +161,16 @@ class Gallery:
         views = [view for view in self._views.get(person, ()) if view.source in sources]
         return self._make(views) if views else None
 
-    def among(self, person: int, sources: Sequence[int]) -> Floats:
-        """Return the products (m, m) of the templates of some sources of a person; greater is more alike."""
-        rows = np.stack([template.vector for s in sources if (template := self.view(person, s)) is not None])
-        return np.asarray(rows @ rows.T, dtype=np.float32)
+    def sheet(self, person: int) -> Sheet | None:
+        """Return a person's views laid side by side; none for nobody of whom there is a view."""
+        sheet = self._sheets.get(person)
+        if sheet is None and person in self._views:
+            if len(self._sheets) >= _SHEETS:
+                self._sheets.clear()
+            views = self._views[person]
+            sheet = lay([view.source for view in views], [view.weight for view in views], self._templates(views))
+            self._sheets[person] = sheet
+        return sheet
 
     def view(self, person: int, source: int) -> Template | None:
         """Return the template of one source; none if it has none here."""
@@ -168,7 +185,15 @@ class Gallery:
 
     def fold(self, raw: Floats, camera: CameraId) -> Template:
         """Turn the mean (d,) of a camera's raw vectors into a template."""
-        return self._fold(shifted(raw, self._applied.get(camera)))
+        return self._fold_all([raw], [camera])[0]
+
+    def _fold_all(self, raw: Sequence[Floats | Halves], cameras: Sequence[CameraId]) -> list[Template]:
+        means = np.asarray(raw, dtype=np.float32)
+        for row, camera in enumerate(cameras):
+            shift = self._applied.get(camera)
+            if shift is not None:
+                means[row] -= shift
+        return self._fold(means)
 
     def put(self, person: int, raw: Floats, weight: float, camera: CameraId, source: int) -> None:
         """Set what one source tells of a person: the mean (d,) of its raw unit vectors, and what that weighs.
@@ -200,7 +225,9 @@ class Gallery:
         if row is not None:
             del self._views[person]
             self._matrix[row] = 0
+            self._square[row] = FAR
             self._person[row] = -1
+            self._sheets.pop(person, None)
             self._free.append(row)
 
     def remove_source(self, person: int, source: int) -> None:
@@ -311,22 +338,27 @@ class Gallery:
 
     def _renew(self, person: int) -> None:
         row = self._row[person]
+        self._sheets.pop(person, None)
         # What nobody looks at closely is not kept view by view: that would be most of the memory.
         template = self._make(self._views[person], keeps=False)
         self._matrix[row], self._square[row] = template.vector, template.square
 
-    def _template(self, view: _View, *, keeps: bool = True) -> Template:
-        template = view.template or self.fold(view.raw.astype(np.float32), view.camera)
+    def _templates(self, views: Sequence[_View], *, keeps: bool = True) -> list[Template]:
+        """Return the templates of views, those that are not at hand made all at once."""
+        missing = [view for view in views if view.template is None]
+        made = iter(self._fold_all([v.raw for v in missing], [v.camera for v in missing]) if missing else ())
+        templates = [view.template or next(made) for view in views]
         if keeps:
-            view.template = template
-        return template
+            for view, template in zip(views, templates, strict=True):
+                view.template = template
+        return templates
 
-    def _make(self, views: list[_View], *, keeps: bool = True) -> Template:
-        templates = [self._template(view, keeps=keeps) for view in views]
+    def _make(self, views: Sequence[_View], *, keeps: bool = True) -> Template:
+        templates = self._templates(views, keeps=keeps)
         return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])
 
     def _drop_one(self, views: list[_View]) -> None:
-        rows = np.stack([self._template(view).vector for view in views])
+        rows = np.stack([template.vector for template in self._templates(views)])
         among = rows @ rows.T
         np.fill_diagonal(among, -np.inf)
         a, b = divmod(int(np.argmax(among)), len(views))
@@ -353,4 +385,4 @@ class Gallery:
         more = rows - len(self._person)
         self._matrix = matrix
         self._person = np.concatenate([self._person, np.full(more, -1)])
-        self._square = np.concatenate([self._square, np.zeros(more, dtype=np.float32)])
+        self._square = np.concatenate([self._square, np.full(more, FAR)])

@@ -141,24 +141,50 @@ class Topology:
         """Return log P(these stays | one person, with nothing between) / P(the same | two people)."""
         if (b.first_at, b.serial) < (a.first_at, a.serial):
             a, b = b, a
-        if a.camera != b.camera and frozenset((a.camera, b.camera)) in self._never:
-            return NEVER
-        ratios = self._ratios.get((a.camera, b.camera))
-        if ratios is None:
-            ratios = self._log_ratios(a.camera, b.camera)
-        return ratios[bin_of(b.first_at - a.last_at)]
+        return self._in_order(a, b)
 
     def chain(self, stays: Sequence[Stay]) -> float:
         """Return the log ratio of one person making all these stays, in order of time, one after the other."""
-        return sum(self.log_ratio(a, b) for a, b in pairwise(stays))
+        total = 0.0
+        for a, b in pairwise(stays):
+            total += self._in_order(a, b)
+        return total
 
     def gain(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
         """Return the log ratio of two people's stays being one person's; each in order of time."""
         if not a or not b or self._is_silent:
             return 0.0
         a, b = a[-_CHAIN:], b[-_CHAIN:]
+        if len(a) == 1 or len(b) == 1:
+            return min(CEILING, max(NEVER, self._between(*((a[0], b) if len(a) == 1 else (b[0], a)))))
         both = sorted([*a, *b], key=by_time)
         return min(CEILING, max(NEVER, self.chain(both) - self.chain(a) - self.chain(b)))
+
+    def _between(self, stay: Stay, stays: Sequence[Stay]) -> float:
+        """Return what `gain` says of one stay and others: only its neighbours in time matter."""
+        place = bisect_right(stays, by_time(stay), key=by_time)
+        before, after = stays[place - 1] if place else None, stays[place] if place < len(stays) else None
+        found = 0.0
+        if before is not None:
+            found += self._in_order(before, stay)
+        if after is not None:
+            found += self._in_order(stay, after)
+        if before is not None and after is not None:
+            found -= self._in_order(before, after)
+        return found
+
+    def _in_order(self, a: Stay, b: Stay) -> float:
+        """Return the log ratio of `b` after `a`."""
+        ratios = self._ratios.get((a.camera, b.camera))
+        if ratios is None:
+            ratios = self._ratios_of(a.camera, b.camera)
+        return ratios[bisect_right(EDGES, b.first_at - a.last_at)]
+
+    def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
+        """Compute and keep the log ratios (BINS,) of one pair, stated impossibilities included."""
+        is_never = a != b and frozenset((a, b)) in self._never
+        self._ratios[a, b] = [NEVER] * BINS if is_never else self._log_ratios(a, b)
+        return self._ratios[a, b]
 
     def learn(self, before: Stay | None, after: Stay, others: Iterable[Stay], now: float) -> None:
         """Take in that `after` surely followed `before`, and that none of `others` is that person."""
@@ -272,8 +298,7 @@ class Topology:
         log = np.log(np.maximum(same / (same_away + PAIR_PRIOR), 1e-12)) - np.log(background)
         matches = float(self._pool.same.sum()) + (STATED if stated is not None else 0.0)
         log *= matches / (matches + POOL_PRIOR)
-        ratios: list[float] = np.clip(log, FLOOR, CEILING).tolist()
-        self._ratios[a, b] = ratios
+        ratios: list[float] = np.minimum(np.maximum(log, FLOOR), CEILING).tolist()
         return ratios
 
 

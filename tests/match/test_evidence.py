@@ -25,7 +25,7 @@ def judge(**dials: object) -> Judge:
 
 def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:
     one = judge()
-    left, right = ([one.fold(vector) for vector in unit(RNG.normal(size=(n, 16)))] for n in (2, 3))
+    left, right = ([*one.fold(unit(RNG.normal(size=(n, 16))))] for n in (2, 3))
     shares_left, shares_right = [0.25, 0.75], [0.2, 0.3, 0.5]
     pairs = [
         p * q * squared_distance(a, b)
@@ -41,7 +41,7 @@ def test_the_heads_margin_is_what_is_calibrated() -> None:
     a, b = unit(RNG.normal(size=(2, 16)))
     assert one.head is not None
     margin = 6.0 - float(np.sum((one.head * (a - b)) ** 2))
-    found = float(one.evidence(np.asarray(squared_distance(one.fold(a), one.fold(b))), floor=0.0))
+    found = float(one.evidence(np.asarray(squared_distance(*one.fold(np.stack([a, b])))), floor=0.0))
     assert found == pytest.approx(max(-16.0, margin), rel=1e-4)
 
 
@@ -56,7 +56,7 @@ def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
     one = judge(similarity=0.6)
     alike = unit([1, 0] * 8)
     other = unit(0.6 * alike + 0.8 * unit([0, 1] * 8))
-    squared = np.asarray(squared_distance(one.fold(alike), one.fold(other)))
+    squared = np.asarray(squared_distance(*one.fold(np.stack([alike, other]))))
     assert float(one.evidence(squared, floor=0.0)) == pytest.approx(one.least, abs=1e-3)
     assert not one.is_calibrated
 

@@ -39,7 +39,7 @@ def test_margins_are_those_that_the_matcher_finds() -> None:
     for person in range(PERSONS):
         for camera in range(CAMERAS):
             rows = vectors[(persons == person) & (cameras == camera)]
-            templates.append(judge.fold(shifted(rows, centring.shifts[CameraId(str(camera))]).mean(axis=0)))
+            templates += judge.fold(shifted(rows, centring.shifts[CameraId(str(camera))]).mean(axis=0)[None])
             who.append(person)
     expected = [
         float(judge.evidence(np.array([squared_distance(templates[a], templates[b])], np.float32), centring.floor)[0])
