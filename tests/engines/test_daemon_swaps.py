@@ -58,4 +58,6 @@ def test_people_are_followed_from_the_first_frame_and_both_engines_are_swapped(
         assert f'reid_stream_engine_built{{network="{network}"}} 1.0' in told
     with assemble(settings, run="r2", fast=True, sink=sink) as site:
         assert site.loaded is not None
-        assert site.loaded.detector_engine.name == site.loaded.embedder_engine.name == "tensorrt_rtx sm_86 f16"
+        assert site.loaded.detector_engine.name == "tensorrt_rtx sm_86 f16"
+        # So few crops rank nobody: it serves, and is looked at again at the next start.
+        assert isinstance(site.loaded.embedder_engine, SwapEngine)
