@@ -1,11 +1,13 @@
 """An export agrees with its checkpoint, or is refused."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from reid_stream.bundle import load_embedder
 from reid_stream.bundle import save as save_bundle
@@ -75,7 +77,7 @@ def test_a_network_that_disagrees_is_refused(checkpoint: Path, tmp_path: Path) -
     loaded, other = load_branch(checkpoint), load_branch(checkpoint)
     bundle, _ = export(checkpoint, tmp_path / "small", "f32")
     with torch.no_grad():
-        other.branch.projection.weight.mul_(-1)
+        cast("nn.Linear", other.branch.projection).weight.mul_(-1)
     content = to_onnx(other.branch, loaded.spec)
     with pytest.raises(TrainerError, match="disagrees with its checkpoint: cosine must be at least"):
         check_agreement(loaded.branch, content, bundle, loaded.spec, "f32", None)

@@ -41,7 +41,7 @@ def test_other_persons_start_with_fresh_heads_and_say_so(tmp_path: Path) -> None
     before = cast("Any", second.heads[0]).weight.detach().clone()
     assert warm_start(second, checkpoint(first, tmp_path / "best.pt")) == ["heads.0.weight"]
     assert torch.equal(cast("Any", second.heads[0]).weight, before)
-    assert torch.equal(first.branch.projection.weight, second.branch.projection.weight)
+    assert torch.equal(cast("Any", first.branch.projection).weight, cast("Any", second.branch.projection).weight)
 
 
 def test_a_plain_network_starts_one_with_instance_normalisation(tmp_path: Path) -> None:
@@ -83,3 +83,20 @@ def test_weights_that_do_not_fit_are_refused(content: object, told: str, tmp_pat
         torch.save(content, path)
     with pytest.raises(TrainerError, match=told):
         warm_start(network(5), path)
+
+
+def test_the_backbone_alone_starts_another_recipe(tmp_path: Path) -> None:
+    first, second = network(5, neck=True), network(7, neck=False, descriptor="gap+gmp", verifier="softmax")
+    fresh = warm_start(second, checkpoint(first, tmp_path / "best.pt"), backbone_only=True)
+    assert fresh == ["pool", "projection", "neck", "heads", "verifier"]
+    assert torch.equal(backbone(first).layer4[0].conv1.weight, backbone(second).layer4[0].conv1.weight)
+    with pytest.raises(TrainerError, match="model.weights must"):
+        warm_start(network(7, neck=False, descriptor="gap+gmp"), tmp_path / "best.pt")
+
+
+def test_a_dense_network_s_classifier_is_dropped_too(tmp_path: Path) -> None:
+    first, second = network(5, backbone="densenet121"), network(5, backbone="densenet121")
+    torch.save({**backbone(first).state_dict(), "classifier.weight": torch.zeros(2, 2)}, tmp_path / "imagenet.pth")
+    warm_start(second, tmp_path / "imagenet.pth")
+    name = "features.denseblock1.denselayer1.conv1.weight"
+    assert torch.equal(backbone(first).state_dict()[name], backbone(second).state_dict()[name])
