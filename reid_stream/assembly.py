@@ -152,6 +152,7 @@ def assemble(
             on_events=roster.update,
             gallery_size=lambda: len(matcher),
             people_in_view=lambda: presence.people,
+            in_view=presence.present,
             watchdog=settings.watchdog,
             identify_pulse=identify_pulse,
             overload=lambda: (

@@ -14,7 +14,7 @@ Stopping is in the order of the data: cameras, the step under way, the records o
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -38,7 +38,7 @@ from reid_stream.metrics import Metrics
 from reid_stream.parts import FirstHalf, Link, PerceiveHalf, Progress, Receiving, Sink, Source
 from reid_stream.perceiving import STOP_S, TAKE_S, Perceiving
 from reid_stream.pipeline import Identify
-from reid_stream.records import CameraId, Perceived
+from reid_stream.records import CameraId, GlobalId, Perceived
 from reid_stream.watchdog import Pulse, Stuck
 
 _log = structlog.get_logger(__name__)
@@ -66,6 +66,7 @@ class Daemon:
         on_events: Callable[[Sequence[Event]], None],
         gallery_size: Callable[[], int],
         people_in_view: Callable[[], int],
+        in_view: Callable[[], Mapping[CameraId, Collection[GlobalId]]] = dict,
         watchdog: Watchdog | None = None,
         pulse: Pulse | None = None,
         identify_pulse: Pulse | None = None,
@@ -93,6 +94,7 @@ class Daemon:
             on_events: sees what is published.
             gallery_size: of the matcher.
             people_in_view: of presence.
+            in_view: of presence, as the last daemon left it.
             watchdog: when a stage counts as stuck; none for the default.
             pulse: see `Perceiving`.
             identify_pulse: that the stages of `identify` are wrapped with.
@@ -121,6 +123,7 @@ class Daemon:
         self._on_events = on_events
         self._gallery_size = gallery_size
         self._people_in_view = people_in_view
+        self._in_view = in_view
         self._identify_pulse = identify_pulse or Pulse()
         self._sink_ready = sink_ready
         self._overload = overload
@@ -152,6 +155,7 @@ class Daemon:
                     version=self._version,
                     cameras=self._cameras,
                     model=self.half.model,
+                    in_view=tuple((camera, who) for camera, here in self._in_view().items() for who in sorted(here)),
                 )
             ]
         )

@@ -184,7 +184,6 @@ class IdentityErased(_Identity, frozen=True, kw_only=True):
     type = "identity.erased.v1"
     erased_at: float
     by: str | None = None
-    """Who asked for it."""
 
     @property
     def at(self) -> float:
@@ -200,7 +199,6 @@ class InstructionAnswered(_Event, frozen=True, kw_only=True):
     do: Literal["merge", "split", "name", "erase", "undo"]
     outcome: Literal["done", "refused"]
     text: str
-    """For people: what was done, or why not."""
     people: tuple[GlobalId, ...]
     by: str
     answered_at: float
@@ -265,6 +263,8 @@ class DaemonStarted(_Daemon, frozen=True, kw_only=True):
     cameras: tuple[CameraId, ...]
     model: str
     """Hash of the embedding bundle."""
+    in_view: tuple[tuple[CameraId, GlobalId], ...] = ()
+    """Who was in view when the last daemon ended, and is until `identity.left` is told; nobody else is."""
 
 
 class DaemonStopped(_Daemon, frozen=True, kw_only=True):

@@ -156,12 +156,17 @@ class Fold:
                 self._forget(event.person, f"retired: {event.reason}")
             case IdentityErased():
                 self._forget(event.person, "erased")
-            case DaemonStarted() | DaemonStopped():
-                for stay in self._here.values():
-                    stay.is_over = True
-                self._here.clear()
+            case DaemonStarted():
+                self._end_visits(but={(person, camera) for camera, person in event.in_view})
+            case DaemonStopped():
+                self._end_visits(but=set())
             case _:
                 pass
+
+    def _end_visits(self, but: set[tuple[GlobalId, CameraId]]) -> None:
+        """End the visits of which no `left` will be told."""
+        for key in [key for key in self._here if key not in but]:
+            self._here.pop(key).is_over = True
 
     def _of(self, person: GlobalId, revision: int) -> Known:
         known = self.people.get(person)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reid_stream.config import Match, Publish
-from reid_stream.events import Event, IdentityEntered, IdentityLeft, IdentityMerged
+from reid_stream.events import DaemonStarted, Event, IdentityEntered, IdentityLeft, IdentityMerged
 from reid_stream.instructions import (
     Erased,
     ErasePerson,
@@ -111,14 +111,25 @@ def test_a_subscriber_knows_what_the_daemon_knows_whatever_people_say(seed: int)
     assert site.told > 20
 
 
-def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
-    def entered(person: str) -> IdentityEntered:
-        return IdentityEntered(
-            person=GlobalId(person), revision=1, camera=DOOR, track=TrackId(4), seen_at=12.0, clock="file",
-            box=(0, 0, 9, 9), frame_size=(64, 48), score=0.9, state="provisional", similarity=None, probability=0.7,
-            model="m", since=10.0, run="r",
-        )  # fmt: skip
+def entered(person: str) -> IdentityEntered:
+    return IdentityEntered(
+        person=GlobalId(person), revision=1, camera=DOOR, track=TrackId(4), seen_at=12.0, clock="file",
+        box=(0, 0, 9, 9), frame_size=(64, 48), score=0.9, state="provisional", similarity=None, probability=0.7,
+        model="m", since=10.0, run="r",
+    )  # fmt: skip
 
+
+def test_who_was_in_view_of_a_daemon_that_was_killed_is_so_only_if_the_next_one_goes_on() -> None:
+    def started(*in_view: tuple[CameraId, GlobalId]) -> DaemonStarted:
+        return DaemonStarted(run="r2", told_at=20.0, version="1", cameras=(DOOR,), model="m", in_view=in_view)
+
+    goes_on = Fold([entered("s-1"), entered("s-2"), started((DOOR, GlobalId("s-1")))])
+    assert goes_on.here() == {DOOR: {"s-1"}}
+    assert goes_on.people[GlobalId("s-2")].visits[0].is_over
+    assert Fold([entered("s-1"), started()]).here() == {}
+
+
+def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
     def left(person: str, at: float) -> IdentityLeft:
         return IdentityLeft(
             person=GlobalId(person), revision=1, camera=DOOR, since=10.0, last_seen_at=at, clock="file",
