@@ -97,13 +97,19 @@ def _compile(
         disable=not console.is_terminal,
         transient=True,
     )
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
     with bar:
         task = bar.add_task("", total=1.0, phase="")
 
         def step(line: Step) -> None:
             bar.update(task, completed=line.share, phase=line.phase)
 
-        found = obtain(key, folder / MODEL_FILE, plans, tell=console.print, progress=step)
+        found = obtain(key, folder / MODEL_FILE, plans, tell=tell, progress=step)
+    if plans.read(key)[0] is None:
+        raise ModelError(f"compile must keep what it builds; {'; '.join(found.notes)}; name another folder with --out")
     parity = plans.checked(key, found.plan)
     if arch == gpu and (parity is None or pictures):
         parity = check_plan(bundle, folder, key, found.plan, plans, pictures)

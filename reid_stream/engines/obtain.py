@@ -103,7 +103,7 @@ def obtain(
         except OSError as error:
             notes.append(
                 f"engines are kept in {plans.folder}, which cannot be written ({error.strerror or error}): this one "
-                "is kept in memory and built again at the next start"
+                "is in memory only"
             )
             tell(notes[-1])
     return Obtained(plan, "built", tuple(notes))

@@ -50,6 +50,16 @@ def test_without_a_gpu_the_architectures_must_be_named(tiny: Path) -> None:
     assert "--arch sm_86,sm_89" in error
 
 
+@needs_rtx
+def test_what_cannot_be_kept_is_an_error(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    process = _start(str(tiny), "--arch", "sm_86", "--out", str(tmp_path / "file"))
+    out, error = process.communicate(timeout=100)
+    assert (process.returncode, out) == (3, "")
+    assert "cannot be written (File exists)" in error
+    assert "name another folder with --out" in error
+
+
 def test_real_pictures_are_read_at_the_networks_size(tiny: Path, tmp_path: Path) -> None:
     import cv2
     import numpy as np

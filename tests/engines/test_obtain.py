@@ -75,7 +75,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_engine_in_memory(tmp_path: Pa
     built = obtain(_key(model), model, Plans(tmp_path / "file" / "cache"), tell=told.append)
     assert built.plan
     assert built.origin == "built"
-    assert "kept in memory" in told[0]
+    assert "in memory only" in told[0]
 
 
 @needs_rtx
