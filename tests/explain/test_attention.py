@@ -135,3 +135,28 @@ def test_a_network_without_maps_and_a_file_that_is_none_are_named(tmp_path: Path
     (tmp_path / "no.onnx").write_text("nothing")
     with pytest.raises(ModelError, match=r"no\.onnx must be an ONNX network of images \(b, 3, 4, 2\)"):
         Attention(tmp_path / "no.onnx", 4, 2)
+
+
+def test_the_rounding_of_an_int8_network_is_left_out(tmp_path: Path) -> None:
+    """Between map and vector numbers are rounded to halves: in such steps a small shift is seen by none, or doubled."""
+    nodes = [
+        helper.make_node("Conv", ["images", "colours"], ["own"], kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["own"], ["maps"]),
+        helper.make_node("QuantizeLinear", ["maps", "scale", "zero"], ["map8"]),
+        helper.make_node("DequantizeLinear", ["map8", "scale", "zero"], ["rounded"]),
+        helper.make_node("GlobalAveragePool", ["rounded"], ["pooled"]),
+        helper.make_node("QuantizeLinear", ["pooled", "scale", "zero"], ["pooled8"]),
+        helper.make_node("DequantizeLinear", ["pooled8", "scale", "zero"], ["pooled_again"]),
+        helper.make_node("Flatten", ["pooled_again"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights"], ["vectors"]),
+    ]
+    weights = np.array([[1.0, 0.0], [0.0, -3.0], [0.5, 2.0]])
+    file = write(tmp_path / "n.onnx", nodes, {"colours": COLOURS, "weights": weights, "scale": np.array(0.5)}, 2, None)
+    model = onnx.load(file)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "zero"))
+    onnx.save(model, file)
+    attention = Attention(file, 4, 2, threads=1)
+    picture = image(red=(0, 1), green=(3, 0), blue=(1, 1))
+    looked = attention(np.stack([picture, picture]))
+    assert attention.map_names == ("maps",)
+    assert looked.weights[0][0] == pytest.approx(weights / 8, abs=1e-4)
