@@ -72,6 +72,20 @@ def compare(
 
 
 @app.command()
+def settle(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """What corrections are worth: the event stream at once and in the end, how many, and wrong merges undone."""
+    from reid_stream.evaluation import recording, settling
+
+    found = [settling.settle(recording.load(file)) for file in files]
+    settling.show(found, console)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+@app.command()
 def score(
     names: Names = None,
     kept: Annotated[

@@ -60,6 +60,11 @@ def test_a_set_is_recorded_and_its_links_are_compared(place: Place) -> None:
     idf1 = {row["way"]: row["score"]["idf1"] for row in found["rows"]}
     assert (found["tracks"], found["people"]) == (2, 1)
     assert idf1["ours"] == idf1["(c) average linkage"] == idf1["oracle"] > idf1["(a) unlinked tracks"]
+    settled = place.call("settle", ".recordings/worlds-tiny.rec", "--json", "settled.json", with_models=False)
+    assert settled.returncode == 0, settled.stderr
+    (found,) = json.loads((place.folder / "settled.json").read_text())
+    assert found["wrong_merges"] == 0
+    assert found["stream"]["in_the_end"]["across"]["idf1"] >= found["stream"]["at_once"]["across"]["idf1"]
 
 
 @pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with the clip of the speed measurement is needed")

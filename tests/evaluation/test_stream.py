@@ -81,3 +81,23 @@ def test_a_frame_told_again_under_a_corrected_name_is_told_once() -> None:
     told = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
     assert told.at_once["door"].people == ("s-2",)
     assert told.in_the_end["door"].people == ("s-1",)
+
+
+def _a_part(since: float | None, until: float | None, person: str = "s-1", into: str = "s-2") -> IdentitySplit:
+    return IdentitySplit(
+        person=GlobalId(person), revision=1, into=GlobalId(into), tracks=((CameraId("door"), "r", TrackId(1)),),
+        split_at=14, spans=((since, until),),
+    )  # fmt: skip
+
+
+def test_a_split_of_a_part_of_a_track_leaves_the_rest() -> None:
+    seen: list[Event] = [entered("s-1", "door", at=10 + second) for second in range(5)]
+    assert boxes_of([*seen, _a_part(12, None)], CAMERAS).in_the_end["door"].people == ("s-1",) * 2 + ("s-2",) * 3
+    assert boxes_of([*seen, _a_part(None, 11)], CAMERAS).in_the_end["door"].people == ("s-2",) + ("s-1",) * 4
+
+
+def test_parts_of_a_track_go_their_own_ways_and_come_back() -> None:
+    events: list[Event] = [entered("s-1", "door", at=10 + second) for second in range(5)]
+    events += [_a_part(11, 13), entered("s-1", "door", at=15), _a_part(12, 13, "s-2", "s-3"), merged("s-2", "s-1")]
+    people = boxes_of(events, CAMERAS).in_the_end["door"].people
+    assert people == ("s-1", "s-1", "s-3", "s-1", "s-1", "s-1")
