@@ -31,9 +31,10 @@ class Site:
 
     def __init__(self, folder: Path, models: Path, url: str) -> None:
         self.home, self.models, self.url = folder, models, url
+        # One after the other, so that it is known who is lab-1.
         cameras: dict[str, str | Path] = {
-            name: f"{clip(folder / f'{name}.mp4', colour)}, loop: true"
-            for name, colour in (("east", "red"), ("west", "blue"))
+            name: f"{clip(folder / f'{name}.mp4', colour)}, loop: true, start_after_s: {after}"
+            for name, colour, after in (("east", "red", 0), ("west", "blue", 3))
         }
         self.cams = write_cams(folder, cameras, redis=url, more=STATE)
         self.client: Any = redis.Redis.from_url(url)
@@ -122,3 +123,9 @@ def test_what_people_decided_outlives_a_kill_and_what_was_handed_in_meanwhile_is
         latest = json.loads(site.says("show", "lab-1", "--json"))["tracks"][-1]
         site.says("split", "lab-1", "--track", f"{latest['camera']}/{latest['run']}/{latest['track']}")
         second.until(lambda: site.here() == {"lab-3": ["east"], "lab-2": ["west"]})
+        begun = site.last_event("daemon.started")
+        assert begun["in_view"] == [["east", "lab-1"], ["west", "lab-2"]]  # of the one that was killed
+        assert "lab-2 is erased" in site.says("erase", "lab-2", "--yes")
+        assert "lab-2" not in site.people()
+        assert site.last_event("identity.erased")["person"] == "lab-2"
+        second.until(lambda: site.here() == {"lab-3": ["east"], "lab-4": ["west"]})  # still there, and somebody new
