@@ -157,8 +157,9 @@ def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: 
 
 
 def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[Finding]:
-    values = [late for _, late in lates] or [float("inf")]
-    p50, p95, p99 = (float(np.percentile(values, q)) for q in (50, 95, 99))
+    if not lates:
+        return [within(NAME, "nobody was seen: capture to event", float("inf"), LATEST_S, "s")]
+    p50, p95, p99 = (float(np.percentile([late for _, late in lates], q)) for q in (50, 95, 99))
     quarter = (ended - begun) / 4
     parts = [
         [late for at, late in lates if low <= at - begun < low + quarter] or [0.0] for low in (quarter, 3 * quarter)

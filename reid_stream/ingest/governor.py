@@ -24,6 +24,7 @@ _PATIENCE = 2
 _FASTER = 2.0
 """Rates rise at most by so much a look."""
 _LEAST_FPS = 0.05
+_FIRST_BATCH = 4
 BATCH_S = 0.25
 """A batch takes about so long at most: that much later is a frame that comes just after it began."""
 
@@ -49,9 +50,10 @@ class Governor:
         self._share()
 
     @property
-    def batch(self) -> int | None:
-        """Frames to take at once at most; none until a frame's price is known."""
-        return None if self._frame_s is None else max(1, int(BATCH_S / max(self._frame_s, 1e-6)))
+    def batch(self) -> int:
+        """Frames to take at once at most."""
+        # A hundred cameras give a hundred frames for the first batch, before anybody knows what one costs.
+        return _FIRST_BATCH if self._frame_s is None else max(1, int(BATCH_S / max(self._frame_s, 1e-6)))
 
     def spent(self, busy_s: float, idle_s: float, frames: int, replaced: int) -> bool:
         """Learn of a while at work and the wait before it; True if `limits` is new.
@@ -62,6 +64,8 @@ class Governor:
             frames: how many were taken.
             replaced: frames that newer ones replaced meanwhile.
         """
+        if self._frame_s is None and frames:
+            self._frame_s = busy_s / frames
         self._busy_s += busy_s
         self._idle_s += idle_s
         self._frames += frames

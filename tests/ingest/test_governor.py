@@ -29,6 +29,7 @@ def live(governor: Governor, frame_s: float, seconds: int, offered: float = 10.0
 
 def test_twenty_times_too_much_work_is_brought_to_just_what_can_be_done() -> None:
     governor = Governor(dict.fromkeys(CAMERAS, 10.0), {})
+    assert governor.batch < len(CAMERAS)
     assert live(governor, 0.1, 30)[-1] == pytest.approx(9.0, rel=0.1)
     assert list(governor.limits.values()) == pytest.approx([0.45] * 20)
     assert governor.batch == 2
