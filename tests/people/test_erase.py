@@ -213,3 +213,37 @@ def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_its_place(url:
     slots.compact()
     assert list(slots.entries()) == []
     assert client.xinfo_stream(names.journal)["last-generated-id"] == b"5-0"
+
+
+def test_a_redis_that_lets_nobody_ask_for_new_files_is_named_in_the_answer(tmp_path: Path, url: str) -> None:
+    client: Any = redis.Redis.from_url(url)
+    client.execute_command("ACL", "SETUSER", "daemon", "-bgrewriteaof")
+    with site(tmp_path, url) as running:
+        for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
+            running.step(list(group), at)
+        desk = Desk(client, "shop", url)
+        behind = desk.events_end()
+        place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
+        answer = desk.answer(place, behind, 0.0)
+    assert answer is not None
+    assert "not rewritten, ask its keeper for BGREWRITEAOF and BGSAVE (its ACL forbids" in answer.text
+
+
+def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_him_is_kept(
+    tmp_path: Path, url: str
+) -> None:
+    client: Any = redis.Redis.from_url(url)
+    with site(tmp_path, url) as running:
+        for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
+            running.step(list(group), at)
+        running.idle_until(lambda: running.store.written >= 4)
+        running.now += 100_000  # a day later
+        running.idle_until(lambda: not running.second.matcher.state().people)
+        desk = Desk(client, "shop", url)
+        assert any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
+        behind = desk.events_end()
+        place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
+    assert not any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
+    assert any(b"shop-2" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
