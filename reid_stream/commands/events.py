@@ -74,7 +74,15 @@ def _rich_line() -> Any:
     from rich.console import Console
     from rich.text import Text
 
-    colours = {"entered": "green", "left": "red", "merged": "magenta", "split": "magenta", "up": "cyan", "down": "red"}
+    colours = {
+        "entered": "green",
+        "left": "red",
+        "merged": "magenta",
+        "split": "magenta",
+        "named": "magenta",
+        "up": "cyan",
+        "down": "red",
+    }
     console = Console(highlight=False)
 
     def show(event: "Received") -> None:
@@ -97,6 +105,11 @@ def _details(data: Any) -> str:
         ("probability", "P {:.2f}"),
         ("previous", "was {}"),
         ("into", "into {}"),
+        ("label", "{}"),
+        ("do", "{}"),
+        ("outcome", "{}"),
+        ("text", "{}"),
+        ("by", "by {}"),
         ("reason", "{}"),
         ("people", "{} in view"),
         ("cameras_up", "{} cameras up"),

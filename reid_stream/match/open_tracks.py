@@ -84,9 +84,9 @@ class OpenTracks:
         new = []
         for serial, box in boxes.items():
             other = self._tracks.get(serial)
-            if other is None or other is tracklet or serial in tracklet.stay.apart | tracklet.stay.twins:
+            if other is None or other is tracklet or serial in tracklet.stay.apart:
                 continue
-            if not are_apart(seen.box, box):
+            if serial in tracklet.stay.twins or not are_apart(seen.box, box):
                 continue
             tracklet.stay.apart.add(serial)
             other.stay.apart.add(tracklet.serial)

@@ -156,7 +156,8 @@ class People:
 
     def beside(self, stay: Stay) -> set[int]:
         """Return the people that a stay cannot be of: seen beside it, or said not to be."""
-        return self._owners(stay.apart) | self._owners(stay.barred)
+        owners = self._owners(stay.apart)
+        return owners | self._owners(stay.barred) if stay.barred else owners
 
     def _owners(self, serials: Iterable[int]) -> set[int]:
         return {number for serial in serials if (number := self._owner.get(serial)) is not None}
