@@ -37,6 +37,7 @@ CASES = {
     "ended": "ended in order (SIGTERM), again and again",
 }
 _SNAPSHOT_S = 0.2
+_PROGRESS = 100
 _END_S = 120.0
 """Longest wait for a process that takes a second on a machine that has nothing else to do."""
 
@@ -234,7 +235,7 @@ def run(
             begun = time.monotonic()
             with Site(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
                 if name == "points":
-                    found += _points(site, points, traces, chance, wanted)
+                    found += _points(site, points, traces, chance, wanted, say)
                 else:
                     found += _again_and_again(name, site, kills, lasts_s, chance, wanted)
             say(f"drill crash: {name}, {time.monotonic() - begun:.0f} s")
@@ -243,11 +244,15 @@ def run(
         daemons.close()
 
 
-def _points(site: Site, count: int, traces: int, chance: random.Random, wanted: Told) -> list[Finding]:
+def _points(
+    site: Site, count: int, traces: int, chance: random.Random, wanted: Told, say: Callable[[str], None]
+) -> list[Finding]:
     """Cut lives short at chance points: once, or a second time while the first cut is mended."""
     site.careless()
     killed = unlike = numbers = 0
-    for _ in range(count):
+    for number in range(count):
+        if number and number % _PROGRESS == 0:
+            say(f"drill crash: {number} points, {unlike + numbers} found wrong")
         site.clear()
         for _ in range(chance.choice((1, 1, 2))):
             killed += site.live(cut_at=chance.randint(1, traces)).signal == signal.SIGKILL

@@ -27,6 +27,8 @@ from reid_stream.match.presence import Presence
 from reid_stream.publish.positions import Position
 from reid_stream.records import Decision, Perceived
 
+_WAIT_S = 2.0
+"""Longest wait at the end for a snapshot under way: without a last one the journal is enough."""
 _NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
 
 
@@ -163,7 +165,7 @@ class Keeper:
         """Send what is left, and a last snapshot; False if some had to stay on disk."""
         deadline = self._clock() + timeout_s
         self._settle()
-        if self._writer.wait(timeout_s / 2):
+        if self._writer.wait(min(_WAIT_S, timeout_s / 2)):
             self._capture()
         is_done = self._sink.close(timeout_s)
         self._writer.close(max(0.1, deadline - self._clock()) if is_done else 0.1)

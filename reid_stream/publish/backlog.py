@@ -21,6 +21,8 @@ BATCH = 500
 """Events per transaction: Redis serves nobody else meanwhile (about 5 ms)."""
 _MEMORY = 20_000
 """Events kept in memory for the sender; beyond that it reads the disk."""
+_MEMORY_BYTES = 64 * 2**20
+"""Events and entries that find no room on the disk take so much memory at most."""
 _RETRY_S = 1.0
 """A disk that took nothing is tried again after so long, with everything that waits for it."""
 _log = structlog.get_logger(__name__)
@@ -41,6 +43,8 @@ class Backlog:
         self._is_behind = True
         """The spool has rows that are neither in memory nor sent."""
         self._loose: set[Position] = set()
+        self._loose_bytes = 0
+        """Of these, at most: counted anew when it is too much."""
 
     def __bool__(self) -> bool:
         return bool(self._memory) or self._is_behind
@@ -134,13 +138,21 @@ class Backlog:
         """Take events that find no room on the disk; return how many of what rank were given up for them."""
         self._loose.update(row.position for row, _ in taken)
         self._memory.extend(taken)
+        self._loose_bytes += sum(len(row.body) for row, _ in taken)
         gone: Counter[str] = Counter()
-        if len(self._loose) <= self._max_memory:
+        if len(self._loose) <= self._max_memory and self._loose_bytes <= _MEMORY_BYTES:
             return gone
         loose = [row for row, _ in self._memory if row.position in self._loose]
         # A tenth more than needed, so that this is done now and then and not at each event.
         excess = len(self._loose) - self._max_memory + self._max_memory // 10
-        oldest = sorted(loose, key=lambda row: (row.rank, row.position))[:excess]
+        too_much = sum(len(row.body) for row in loose) - _MEMORY_BYTES * 9 // 10
+        oldest: list[Row] = []
+        for row in sorted(loose, key=lambda row: (row.rank, row.position)):
+            if len(oldest) >= excess and too_much <= 0:
+                break
+            oldest.append(row)
+            too_much -= len(row.body)
+        self._loose_bytes = too_much + _MEMORY_BYTES * 9 // 10
         gone.update(RANKS[row.rank] for row in oldest)
         lost = {row.position for row in oldest}
         self._loose -= lost

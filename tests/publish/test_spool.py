@@ -14,9 +14,9 @@ from reid_stream.events import DaemonDropped, Event
 from reid_stream.publish.backlog import Backlog, Item
 from reid_stream.publish.connection import connect
 from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.positions import Position
+from reid_stream.publish.positions import NOWHERE, Position
 from reid_stream.publish.redis_sink import RedisSink
-from reid_stream.publish.spool import Row, Spool, SpoolFullError, rank_of
+from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError, rank_of
 from tests.publish.shop import entered, seen, visit
 
 BODY = b"x" * 900
@@ -110,6 +110,19 @@ def test_memory_gives_up_in_the_same_order_when_the_disk_takes_nothing(small: Sp
     left = [row for row, _ in waiting.take(Position(0, 0))]
     assert sum(row.type == "identity.entered.v1" for row in left) == 20
     assert left == sorted(left, key=lambda row: row.position)
+
+
+def test_memory_for_what_the_disk_does_not_take_is_bounded_in_bytes(small: Spool) -> None:
+    waiting = Backlog(Unwritable(small), retry_s=0)  # type: ignore[arg-type]
+    gone = 0
+    for number in range(100):
+        entry = Row.entry(Position(1, 2 * number), "journal", b"x" * 2**20)
+        event = Row(Position(1, 2 * number + 1), RANKS.index("identity"), "identity.entered.v1", b"y")
+        gone += waiting.keep([(entry, None), (event, None)])["journal"]
+    kept = waiting.take(NOWHERE)
+    assert sum(len(row.body) for row, _ in kept) <= 64 * 2**20
+    assert sum(row.journal is None for row, _ in kept) == 100
+    assert gone == 100 - sum(row.journal is not None for row, _ in kept)
 
 
 def test_what_was_in_memory_only_goes_to_the_disk_once_it_can(small: Spool) -> None:
