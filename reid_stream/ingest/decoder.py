@@ -19,6 +19,9 @@ from reid_stream.records import Frame
 
 TELL_S = 0.5
 """Between two messages of a camera that has nothing else to say."""
+NICE = 10
+"""Decoders give way to the pipeline: where a hundred of them would take all processor time, they fall behind instead,
+and leave out what lies before the next key frame."""
 _JOIN_S = 1.0
 _LIMIT = b"fps "
 
@@ -31,6 +34,7 @@ def limit(fps: float | None) -> bytes:
 def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
     """Run the camera until it is over; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
     with suppress(ImportError):
         from setproctitle import setproctitle
 
