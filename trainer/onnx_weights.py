@@ -27,7 +27,9 @@ def describe(content: bytes, loaded: LoadedBranch) -> bytes:
     """Put the settings and facts of a run into the properties of its branch as ONNX, float32."""
     model = onnx.load_from_string(content)
     network = loaded.settings.model.model_copy(update={"weights": None})  # a path of this machine
-    settings = loaded.settings.model_copy(update={"model": network}).model_dump(mode="json")
+    data = loaded.settings.data
+    data = data.model_copy(update={"regions": data.regions and Path(data.regions.name)})  # another
+    settings = loaded.settings.model_copy(update={"model": network, "data": data}).model_dump(mode="json")
     facts = {name: value for name, value in loaded.facts.items() if name != "curve"}
     told = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})

@@ -346,6 +346,7 @@ def test_it_is_exported_served_explained_and_gone_on_from(learnt: Path, tmp_path
     again = load_branch(tmp_path / "bundle")
     assert isinstance(again.branch, MagnifierBranch)
     assert again.settings.model.regions == "labels"
+    assert again.settings.data.regions == Path("maps")  # not where it lies on this machine
     with torch.inference_mode():
         vectors = torch.nn.functional.normalize(again.branch(torch.from_numpy(prepare(list(images), again.spec))))
     assert (vectors.numpy() * trained).sum(axis=1).min() > MIN_COSINE["f16"]
