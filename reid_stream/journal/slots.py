@@ -1,5 +1,6 @@
 """Two snapshots on Redis, written in turn, and the journal behind the older one of them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from reid_stream.publish.positions import Position
 if TYPE_CHECKING:
     import redis
 
+_OF_MODEL = re.compile(r"[^:]+:(journal|snapshot:[ab])")
+"""What follows the scope in the keys of one model; those of a replay are longer."""
 _AT_ONCE = 500
 """Entries per request, some megabytes."""
 
@@ -66,6 +69,17 @@ class Slots:
         """Delete the journal up to a position."""
         place = Position.parse(position)
         self._client.xtrim(self._names.journal, minid=f"{place.ms}-{place.n + 1}", approximate=False)
+
+    def drop_others(self) -> int:
+        """Delete what is kept of the same people by other models' vectors; return how many keys that were."""
+        scope = self._names.lease.removesuffix("lease")
+        own = {key.encode() for key in (self._names.journal, *self._names.snapshots)}
+        found = [
+            key
+            for key in self._client.scan_iter(match=f"{scope}*", count=_AT_ONCE)
+            if key not in own and _OF_MODEL.fullmatch(key.decode().removeprefix(scope))
+        ]
+        return int(self._client.unlink(*found)) if found else 0
 
     def compact(self) -> None:
         """Write the journal anew: Redis keeps the bytes of deleted entries while others lie in the same node."""

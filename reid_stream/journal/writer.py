@@ -142,5 +142,6 @@ class SnapshotWriter:
             self._slots.trim(min((head.position for head in self._known.values()), key=Position.parse))
         if job.only:
             self._slots.compact()
+            self._slots.drop_others()
         self.took_s = time.monotonic() - begun
         return True

@@ -198,12 +198,17 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
         assert found_in(tmp_path, vectors) == {}
 
 
-def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_its_place(url: str) -> None:
+def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_no_other_model_does(url: str) -> None:
     client: Any = redis.Redis.from_url(url)
     names = Names.of("shop", MODEL)
     for number in range(1, 6):
         client.xadd(names.journal, {"entry": f"a vector of person {number}"}, id=f"{number}-0")
+    earlier, replay = Names.of("shop", "bundle-z"), Names.of("shop", MODEL, replay="r")
+    for key in (earlier.journal, *earlier.snapshots, earlier.current, replay.journal):
+        client.set(key, "kept by another model, or of files")
     slots = Slots(client, names)
+    assert slots.drop_others() == 3
+    assert client.exists(earlier.current, replay.journal, names.journal) == 3
     slots.trim("4-0")
     assert b"person 3" in client.dump(names.journal), "Redis deletes no bytes while their node has a living entry"
     slots.compact()

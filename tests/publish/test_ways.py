@@ -25,7 +25,8 @@ KEY = "reid:shop:events"
 RIGHTS = {
     "daemon": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xadd +xrange +xrevrange "
     "+publish +multi +exec +get +set +del +sadd +srem +hset +hsetnx +expire +client|setname "
-    "+hdel +persist +hget +getset +watch +unwatch +exists +unlink +pexpire +xread +xtrim +xdel +bgrewriteaof +bgsave",
+    "+hdel +persist +hget +getset +watch +unwatch +exists +unlink +pexpire +xread +xtrim +xdel +bgrewriteaof +bgsave "
+    "+pttl +scan",
     "reader": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xread +subscribe +client|setname",
 }
 
