@@ -15,7 +15,7 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.bundle import Embedder
-from reid_stream.config import Match
+from reid_stream.config import Match, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.match.matcher import Matcher
 from reid_stream.pipeline import Embed
@@ -65,6 +65,7 @@ def reidentify(
     bundle: Embedder,
     embed: Embed,
     on_progress: Callable[[int, int], None] | None = None,
+    topology: Topology | None = None,
 ) -> Reidentified:
     """Match all tracks of a store, in time order, from an empty gallery.
 
@@ -74,6 +75,7 @@ def reidentify(
         bundle: whose vectors are wanted.
         embed: its network.
         on_progress: told (tracks read, tracks in all).
+        topology: what is stated of the cameras; none states nothing.
 
     Raises:
         ConfigError: there is no track, or one is broken.
@@ -81,7 +83,7 @@ def reidentify(
     began = time.perf_counter()
     read = read_store(folder, bundle, embed, on_progress)
     read_at = time.perf_counter()
-    people, probabilities = _matched(read.tracks, settings, bundle)
+    people, probabilities = _matched(read.tracks, settings, bundle, topology)
     tracks = dict(zip(read.names, (one.track for one in read.tracks), strict=True))
     keys = {name: (one.camera, one.run, one.track) for name, one in tracks.items()}
     times = [at for track in tracks.values() for at in (track.times[0], track.times[-1])]
@@ -175,7 +177,7 @@ def _picture(path: Path) -> UInt8:
 
 
 def _matched(
-    tracks: Sequence[Replayed], settings: Match, bundle: Embedder
+    tracks: Sequence[Replayed], settings: Match, bundle: Embedder, topology: Topology | None
 ) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
     """Return who each track is in the end, and how sure the matcher was when it said so last."""
     site, first = _numbering(tracks)
@@ -187,6 +189,7 @@ def _matched(
         calibration=bundle.calibrated,
         dim=bundle.dim,
         first_number=first,
+        topology=topology,
     )
     people: dict[Key, tuple[str | None, int]] = {}
     probabilities: dict[Key, float | None] = {}

@@ -8,7 +8,9 @@ import typer
 
 def reidentify(
     store: Annotated[Path, typer.Argument(help="The tracklet store, `store.folder` of cams.yaml.")],
-    cameras: Annotated[Path | None, typer.Option(help="cams.yaml, for its match and models settings.")] = None,
+    cameras: Annotated[
+        Path | None, typer.Option(help="cams.yaml, for match, topology and models.")
+    ] = None,
     embedder: Annotated[str | None, typer.Option(help="Another embedder bundle: a folder, or a name on the shelf.")] = (
         None
     ),
@@ -43,6 +45,7 @@ def reidentify(
             bundle,
             embed,
             lambda done, of: bar.update(task, completed=done, total=of),
+            settings.topology if settings is not None else None,
         )
     after = {name: person for name, (person, _) in found.people.items()}
     precision, recall = agreement(found.before, after)

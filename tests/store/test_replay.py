@@ -90,6 +90,27 @@ def test_a_store_is_matched_again_by_the_shipped_embedder(tmp_path: Path) -> Non
     assert all(int(str(person).removeprefix("shop-")) > 3 for person in people.values())  # no ID comes twice
 
 
+def test_a_store_is_matched_again_by_what_is_stated_of_the_cameras(tmp_path: Path) -> None:
+    for track, camera in ((1, "a"), (2, "b")):  # one look, and at once on both
+        times = [100.0 + second for second in range(4)]
+        one = stored(track, camera, times, bundle="another")
+        store.write(tmp_path / "store", one, [picture(40)] * 4, None)
+    found = {}
+    for overlaps in ("[[a, b]]", "[]"):
+        cams = tmp_path / "cams.yaml"
+        cams.write_text(
+            f"site: shop\nredis: {{url: embedded}}\ntopology: {{overlaps: {overlaps}}}\n"
+            "cameras: [{id: a, url: a.mp4}, {id: b, url: b.mp4}]\n"
+        )
+        told = RUNNER.invoke(
+            app, ["reidentify", str(tmp_path / "store"), "--cameras", str(cams), "--json", str(tmp_path / "who.json")]
+        )
+        assert told.exit_code == 0, told.output
+        people = json.loads((tmp_path / "who.json").read_text())["people"]
+        found[overlaps] = len({person for person, _ in people.values()})
+    assert found == {"[[a, b]]": 1, "[]": 2}
+
+
 def test_an_empty_store_is_told(tmp_path: Path) -> None:
     told = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
     assert told.exit_code != 0
