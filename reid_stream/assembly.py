@@ -130,6 +130,7 @@ def assemble(
                 unnamed=lambda: matcher.unnamed,
                 sending=sending,
                 storing=storing,
+                keeping=second.keeper,
                 engines=began.engines,
             )
         )

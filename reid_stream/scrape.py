@@ -85,6 +85,30 @@ class Storing(Protocol):
         ...
 
 
+class Keeping(Protocol):
+    """What the memory of identities tells of itself."""
+
+    entries: int
+    """Steps put into the journal."""
+    stalled_s: float
+    """Longest that a snapshot held a step up."""
+
+    @property
+    def snapshots(self) -> Mapping[str, int]:
+        """Snapshots by what became of them."""
+        ...
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Size of the last one."""
+        ...
+
+    @property
+    def snapshot_s(self) -> float:
+        """What the last one took in the background."""
+        ...
+
+
 class Scrape(Collector):
     """Registered once a daemon; every call of `collect` looks anew."""
 
@@ -98,6 +122,7 @@ class Scrape(Collector):
         unnamed: Callable[[], int] = int,
         sending: Sending | None,
         storing: Storing | None = None,
+        keeping: Keeping | None = None,
         engines: "Mapping[str, PixelEngine] | None" = None,
     ) -> None:
         """Look at these.
@@ -108,6 +133,7 @@ class Scrape(Collector):
             rejected: of the matcher, by cause.
             sending: none where events do not go to Redis.
             storing: none where no crops are kept.
+            keeping: none where nothing outlives the daemon.
             engines: what runs each network, none where that is in processes of their own.
         """
         self._cameras = cameras
@@ -115,6 +141,7 @@ class Scrape(Collector):
         self._rejected, self._odd, self._unnamed = rejected, odd, unnamed
         self._sending = sending
         self._storing = storing
+        self._keeping = keeping
         self._engines = dict(engines or {})
 
     def collect(self) -> Iterator[Metric]:
@@ -145,6 +172,12 @@ class Scrape(Collector):
             )
             yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
             yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+        if self._keeping is not None:
+            yield _count("journal_entries", "Steps of identify put into the journal.", self._keeping.entries)
+            yield _by_cause("snapshots", "Snapshots of all identities, written or failed.", self._keeping.snapshots)
+            yield _gauge("snapshot_bytes", "Size of the last snapshot.", self._keeping.snapshot_bytes)
+            yield _gauge("snapshot_seconds", "What it took in the background.", self._keeping.snapshot_s)
+            yield _gauge("snapshot_stall_seconds", "Longest that a snapshot held identify up.", self._keeping.stalled_s)
         if self._storing is not None:
             yield _count("store_crops", "Crops put into the tracklet store.", self._storing.written)
             yield _by_cause("store_crops_lost", "Crops the tracklet store could not keep.", self._storing.lost)

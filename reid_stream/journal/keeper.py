@@ -107,6 +107,7 @@ class Keeper:
         self.stalled_s = 0.0
         """Longest that a snapshot held a step up."""
         self.entries = 0
+        """Put into the journal."""
         self._matcher, self._presence, self._sink, self._writer = matcher, presence, sink, writer
         self._run, self._begun, self._dials = run, begun, dials
         self._every_s, self._check, self._clock = every_s, check, clock
@@ -116,6 +117,21 @@ class Keeper:
         """What went into the step under way; none where there is nothing new in it."""
         self._pending: tuple[Entry, list[Event]] | None = None
         """The entry of the last step, until its events are told."""
+
+    @property
+    def snapshots(self) -> dict[str, int]:
+        """Snapshots by what became of them."""
+        return {"written": self._writer.written, "failed": self._writer.failed}
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Size of the last one."""
+        return self._writer.size_bytes
+
+    @property
+    def snapshot_s(self) -> float:
+        """What the last one took in the background."""
+        return self._writer.took_s
 
     def match(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived; records that were taken before, by this daemon or an earlier one, are left out.

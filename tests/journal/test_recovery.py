@@ -282,6 +282,8 @@ def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_not
         assert answers == [True]
         assert len(raw.keys(SNAPSHOTS)) == 1
         assert raw.xlen(JOURNAL) <= 1
+        assert keeper.entries == len(world) + 1
+        assert keeper.snapshots == {"written": 5, "failed": 0}
 
 
 def test_a_user_with_the_rights_that_the_readme_names_is_enough(
