@@ -8,9 +8,7 @@ import typer
 
 def reidentify(
     store: Annotated[Path, typer.Argument(help="The tracklet store, `store.folder` of cams.yaml.")],
-    cameras: Annotated[
-        Path | None, typer.Option(help="cams.yaml, for match, topology and models.")
-    ] = None,
+    cameras: Annotated[Path | None, typer.Option(help="cams.yaml, for match, topology and models.")] = None,
     embedder: Annotated[str | None, typer.Option(help="Another embedder bundle: a folder, or a name on the shelf.")] = (
         None
     ),
