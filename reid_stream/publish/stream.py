@@ -15,6 +15,8 @@ from reid_stream.publish.state import Command, LiveState, stream_key
 if TYPE_CHECKING:
     import redis
 
+_TRIES = 3
+"""Of a transaction that a renewal of the lease crossed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -96,19 +98,7 @@ class Stream:
         """
         import redis
 
-        pipeline: Any = self._client.pipeline(transaction=True)
-        if self._fence is not None:
-            pipeline.watch(self._fence.key)
-            self._fence.holds(pipeline.get(self._fence.key))
-            pipeline.multi()
-        for row, _ in batch:
-            pipeline.execute_command(*self._addition(row))
-        for row, _ in batch:
-            if row.journal is None:
-                pipeline.execute_command("PUBLISH", self.key, row.body)
-        for command in self.live.commands(_events(batch)):
-            pipeline.execute_command(*command)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        answers = self._execute(batch)
         faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
         refused = []
         for item, answer in zip(batch, answers, strict=False):
@@ -121,6 +111,34 @@ class Stream:
         self.live.done()
         stored = self.stored([row for row, _ in refused])
         return [item for item in refused if item[0].position not in stored], len(stored)
+
+    def _execute(self, batch: Sequence[Item]) -> list[Any]:
+        """Run one transaction, whole or not at all; return Redis' answers, faults of single commands among them."""
+        import redis
+
+        tries = _TRIES
+        while True:
+            pipeline: Any = self._client.pipeline(transaction=True)
+            if self._fence is not None:
+                pipeline.watch(self._fence.key)
+                self._fence.holds(pipeline.get(self._fence.key))
+                pipeline.multi()
+            for row, _ in batch:
+                pipeline.execute_command(*self._addition(row))
+            for row, _ in batch:
+                if row.journal is None:
+                    pipeline.execute_command("PUBLISH", self.key, row.body)
+            for command in self.live.commands(_events(batch)):
+                pipeline.execute_command(*command)
+            try:
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+            except redis.exceptions.WatchError:
+                # The lease was renewed, or taken by somebody: the next look tells which.
+                tries -= 1
+                if tries == 0:
+                    raise
+            else:
+                return answers
 
     def _addition(self, row: Row) -> Command:
         if row.journal is not None:

@@ -113,6 +113,32 @@ def test_one_that_ran_out_and_nobody_took_goes_on(server: EmbeddedRedis, raw: An
     one.give_back()
 
 
+def test_a_renewal_amid_a_transaction_costs_nothing(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
+    one = lease(server)
+    one.take()
+
+    class Renewed:
+        key = KEY
+
+        def holds(self, value: bytes | None) -> None:
+            one.holds(value)
+            if not looks:
+                raw.pexpire(KEY, 10_000)  # ends the transaction, as Redis counts that as a change
+            looks.append(value)
+
+    looks: list[bytes | None] = []
+    sink = RedisSink(
+        connect(Redis(), url=server.url), where=server.url, site="shop", run="r", spool=Spool(tmp_path), fence=Renewed()
+    )
+    sink.publish(visit(1))
+    assert sink.flush(10)
+    assert len(looks) > 1
+    assert not sink.counters.faults
+    assert raw.xlen("reid:shop:events") == 3
+    sink.close(1)
+    one.give_back()
+
+
 def test_without_redis_there_is_none(server: EmbeddedRedis) -> None:
     one = lease(server)
     server.stop()
