@@ -273,7 +273,7 @@ class Spool(Section):
 
 
 class State(Section):
-    """What outlives the daemon: who is who, so that a restart changes nobody's ID. In Redis, with the embedder's hash."""
+    """What outlives the daemon: who is who, so that a restart changes nobody's ID. In Redis, by the embedder's hash."""
 
     enabled: bool = True
     """Go on where the last daemon ended; false begins with nobody, and numbers that were never given."""

@@ -35,7 +35,9 @@ def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: Worl
 
 
 def test_nobody_is_linked_where_nothing_is_alike_enough(plain: World) -> None:
-    strict = Mind(Match(settle_s=0), Verifier(d=[1.0] * 32, b=-20.0, train_prior=0.5), Calibration(kind="none", parameters={}))
+    strict = Mind(
+        Match(settle_s=0), Verifier(d=[1.0] * 32, b=-20.0, train_prior=0.5), Calibration(kind="none", parameters={})
+    )
     found = figures(plain, replay(plain, strict))
     assert found.identities == found.tracks
     assert found.missed_links == found.links_to_make == found.tracks - found.people
