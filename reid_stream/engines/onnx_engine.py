@@ -6,12 +6,13 @@ import numpy as np
 import onnxruntime as ort
 
 from reid_stream.config import Models
+from reid_stream.engines.network import OneNetwork
 from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
-from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
 
 
-class OnnxEngine:
+class OnnxEngine(OneNetwork):
     """Run one ONNX network by ONNX Runtime, in f32."""
 
     def __init__(self, model: Path, settings: Models, *, pixels: Pixels | None = None) -> None:
@@ -41,35 +42,18 @@ class OnnxEngine:
         """`onnxruntime cpu f32`."""
         return "onnxruntime cpu f32"
 
-    @property
-    def input_shape(self) -> Shape:
-        """(b, c, h, w); any b is taken, whatever the file says."""
-        return (None, *self._input[1:])
-
-    @property
-    def output_shape(self) -> Shape:
-        """Of the first output; any b."""
-        return (None, *self._output[1:])
-
-    @property
-    def pixels(self) -> Pixels | None:
-        """What `images` does first."""
-        return self._pixels
-
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
         check_batch(batch, self._input)
         if not len(batch):
-            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+            return self._nothing()
         step = self._input[0] or len(batch)
         return np.concatenate([self._chunk(batch[start : start + step], step) for start in range(0, len(batch), step)])
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
-        if self._pixels is None:
-            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
-        check_images(batch, self._input)
-        return self(to_numbers(batch, self._pixels))
+        pixels = self._checked(batch)
+        return self(to_numbers(batch, pixels))
 
     def _chunk(self, batch: Floats, size: int) -> Floats:
         """Run a chunk, filled up to `size` where the file fixes the batch."""

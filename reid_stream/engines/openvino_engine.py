@@ -20,8 +20,9 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from openvino.properties import hint
 
 from reid_stream.config import Models
+from reid_stream.engines.network import OneNetwork
 from reid_stream.engines.protocol import Floats, Pixels, UInt8
-from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
 
 # Cameras of a site have few picture sizes; a compiled network takes some ten megabytes.
@@ -35,7 +36,7 @@ class _Key(NamedTuple):
     is_single: bool
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(OneNetwork):
     """Run one ONNX network by OpenVINO."""
 
     def __init__(
@@ -80,21 +81,6 @@ class OpenVinoEngine:
         """`openvino cpu bf16`, `openvino cpu f32` or `openvino cpu int8`."""
         return f"openvino cpu {'int8' if self._is_int8 else 'bf16' if self._is_bf16 else 'f32'}"
 
-    @property
-    def input_shape(self) -> Shape:
-        """(b, c, h, w); any b is taken, whatever the file says."""
-        return (None, *self._input[1:])
-
-    @property
-    def output_shape(self) -> Shape:
-        """Of the first output; any b."""
-        return (None, *self._output[1:])
-
-    @property
-    def pixels(self) -> Pixels | None:
-        """What `images` does first."""
-        return self._pixels
-
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
         check_batch(batch, self._input)
@@ -102,14 +88,12 @@ class OpenVinoEngine:
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
-        if self._pixels is None:
-            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
-        check_images(batch, self._input)
+        self._checked(batch)
         return self._run(np.ascontiguousarray(batch), batch.shape[1], batch.shape[2], is_pixels=True)
 
     def _run(self, batch: Floats | UInt8, height: int, width: int, *, is_pixels: bool) -> Floats:
         if not len(batch):
-            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+            return self._nothing()
         requests = self._requests(_Key(height, width, is_pixels, len(batch) == 1))
         try:
             return self._roll(requests, batch)

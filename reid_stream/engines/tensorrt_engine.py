@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reid_stream.engines.network import OneNetwork
 from reid_stream.engines.plans import Key
 from reid_stream.engines.protocol import Floats, Pixels, UInt8
-from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
 
-class TensorRtEngine:
+class TensorRtEngine(OneNetwork):
     """Run one plan. Not thread-safe, as every engine."""
 
     def __init__(
@@ -90,21 +91,6 @@ class TensorRtEngine:
         """`tensorrt_rtx sm_86 f16`."""
         return f"{self._key.library.split()[0]} {self._key.arch} {self._key.precision}"
 
-    @property
-    def input_shape(self) -> Shape:
-        """(b, c, h, w); any b is taken."""
-        return (None, *self._input[1:])
-
-    @property
-    def output_shape(self) -> Shape:
-        """Of the first output; any b."""
-        return (None, *self._output[1:])
-
-    @property
-    def pixels(self) -> Pixels | None:
-        """What `images` does first."""
-        return self._pixels
-
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
         check_batch(batch, self._input)
@@ -112,9 +98,7 @@ class TensorRtEngine:
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
-        if self._pixels is None:
-            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
-        check_images(batch, self._input)
+        self._checked(batch)
         return self._run(np.ascontiguousarray(batch), is_pixels=True)
 
     def keep_kernels(self) -> None:
@@ -128,7 +112,7 @@ class TensorRtEngine:
 
     def _run(self, batch: Floats | UInt8, *, is_pixels: bool) -> Floats:
         if not len(batch):
-            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+            return self._nothing()
         parts = []
         try:
             with self._torch.inference_mode(), self._on_stream():

@@ -14,8 +14,9 @@ import numpy as np
 
 from reid_stream.config import Models
 from reid_stream.engines.library import Precision
+from reid_stream.engines.network import OneNetwork
 from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
-from reid_stream.engines.shapes import Shape, check_batch, check_images, check_network, first_line
+from reid_stream.engines.shapes import check_batch, check_network, first_line
 from reid_stream.errors import ModelError
 
 _MOST = 64
@@ -31,7 +32,7 @@ class _Ready:
     run: Callable[[Any], Any]
 
 
-class TorchEngine:
+class TorchEngine(OneNetwork):
     """Run one ONNX network by torch."""
 
     def __init__(
@@ -81,21 +82,6 @@ class TorchEngine:
         """`torch cuda f16`."""
         return f"torch {self._device.type} {self._precision}"
 
-    @property
-    def input_shape(self) -> Shape:
-        """(b, c, h, w); any b is taken, whatever the file says."""
-        return (None, *self._input[1:])
-
-    @property
-    def output_shape(self) -> Shape:
-        """Of the first output; any b."""
-        return (None, *self._output[1:])
-
-    @property
-    def pixels(self) -> Pixels | None:
-        """What `images` does first."""
-        return self._pixels
-
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
         check_batch(batch, self._input)
@@ -103,16 +89,14 @@ class TorchEngine:
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
-        if self._pixels is None:
-            raise ModelError(f"{self._path} was loaded without pixels; give load_engine what the network expects")
-        check_images(batch, self._input)
+        pixels = self._checked(batch)
         if not self._is_gpu:
-            return self._run(to_numbers(batch, self._pixels))
+            return self._run(to_numbers(batch, pixels))
         return self._run(np.ascontiguousarray(batch))
 
     def _run(self, batch: Floats | UInt8) -> Floats:
         if not len(batch):
-            return np.empty((0, *(size or 0 for size in self._output[1:])), dtype=np.float32)
+            return self._nothing()
         most, parts = self._input[0] or _MOST, []
         try:
             with self._torch.inference_mode():
