@@ -16,7 +16,7 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.bundle import Embedder
-from reid_stream.config import Match
+from reid_stream.config import Match, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.score import score
@@ -96,6 +96,7 @@ def shadow(
     other: tuple[Embedder, Embed],
     truth: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    topology: Topology | None = None,
 ) -> Shadow:
     """Match a store twice and compare.
 
@@ -106,11 +107,14 @@ def shadow(
         other: the one that may follow.
         truth: folder of each track -> person; tracks that it does not name are left out of the score.
         on_progress: told (tracks read, tracks in all) twice over.
+        topology: what is stated of the cameras; none states nothing.
 
     Raises:
         ConfigError: there is no track, one is broken, or the truth names none of them.
     """
-    was, would = (reidentify(folder, settings, bundle, embed, on_progress) for bundle, embed in (present, other))
+    was, would = (
+        reidentify(folder, settings, bundle, embed, on_progress, topology) for bundle, embed in (present, other)
+    )
     before, after = _names(was), _names(would)
     both, either = _pairs_in(before, after)
     merges, splits = _gathered(after, before), _gathered(before, after)

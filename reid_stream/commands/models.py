@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, make, try and activate model bundles.", no_args_is_help=True)
 
-Cams = Annotated[Path | None, typer.Option(help="cams.yaml, for its match and models settings.")]
+Cams = Annotated[Path | None, typer.Option(help="cams.yaml, for its match, topology and models settings.")]
 
 
 class Kind(StrEnum):
@@ -134,6 +134,7 @@ def shadow(
             other,
             known,
             lambda done, of: bar.update(task, completed=done, total=of),
+            settings.topology if settings is not None else None,
         )
     _tell(found)
     if json is not None:
