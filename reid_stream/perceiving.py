@@ -41,6 +41,8 @@ class Perceiving:
         watchdog: Watchdog,
         pulse: Pulse | None = None,
         fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+        lanes: Callable[[], int] = lambda: 1,
+        is_eager: bool = False,
     ) -> None:
         """Nothing runs yet.
 
@@ -61,6 +63,7 @@ class Perceiving:
         self._watchdog = watchdog
         self._pulse = pulse or Pulse()
         self._fresh = fresh
+        self._lanes, self._is_eager = lanes, is_eager
         self._number = 0
         """Of the first half now at work, counted from 0."""
 
@@ -129,13 +132,14 @@ class Perceiving:
                 return
             self.perceive = perceive
             _log.info("perceive goes on afresh", restarts=self._number)
-        self._ahead = ahead = Ahead(perceive, pulse)
+        self._ahead = ahead = Ahead(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
             while not stop.is_set() and not shell.has_failed:
                 done = ahead.advance(self._source.take, TAKE_S)
                 if not self._hand_on(done, pulse, shell) or done.is_over:
                     return
-            self._hand_on(ahead.finish(), pulse, shell)
+            while ahead.in_hand and self._hand_on(ahead.finish(), pulse, shell):
+                pass
         finally:
             ahead.close()
 

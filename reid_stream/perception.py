@@ -5,13 +5,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_stream import shelf
 from reid_stream.bundle import Embedder
 from reid_stream.config import Camera, Settings
-from reid_stream.engines.protocol import PixelEngine
+from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.metrics import Metrics
 from reid_stream.networks import Networks, load_networks, perceive
 from reid_stream.parts import FirstHalf, Receiving, Source
@@ -168,4 +169,14 @@ def _here(
             keep=keep,
         )
 
-    return First(Perceiving(source, first, link, watchdog=settings.watchdog, pulse=pulse, fresh=fresh), link, source)
+    half = Perceiving(
+        source,
+        first,
+        link,
+        watchdog=settings.watchdog,
+        pulse=pulse,
+        fresh=fresh,
+        lanes=partial(lanes_of, networks.detector_engine),
+        is_eager=fast,
+    )
+    return First(half, link, source)

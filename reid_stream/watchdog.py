@@ -54,6 +54,8 @@ class Pulse:
         self._busy: dict[int, _Busy] = {}
         """By thread."""
         self._is_given_up = False
+        self.at_stake: Callable[[], Sequence[str]] = tuple
+        """Asked for cameras of further frames that are lost with these threads, one entry a frame."""
 
     @property
     def is_given_up(self) -> bool:
@@ -101,8 +103,8 @@ class Pulse:
             return None
         worst = min(late, key=lambda busy: busy.since)
         # What the other threads are at is given up with it.
-        cameras = tuple(camera for busy in self._busy.values() for camera in busy.cameras)
-        return Stuck(worst.stage, now - worst.since, cameras)
+        cameras = [camera for busy in self._busy.values() for camera in busy.cameras]
+        return Stuck(worst.stage, now - worst.since, (*cameras, *self.at_stake()))
 
     def _enter(self, stage: str, cameras: tuple[str, ...], slack: float = 1.0) -> None:
         with self._lock:

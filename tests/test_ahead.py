@@ -133,3 +133,95 @@ def test_a_pulse_tells_of_every_thread_and_counts_what_all_of_them_lose() -> Non
     hangs.set()
     thread.join()
     assert pulse.stuck(0.0) is None
+
+
+class Gated(Half):
+    """Detection of a batch waits until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.through = {at: threading.Event() for at in range(1, 5)}
+        self.begun = {at: threading.Event() for at in range(1, 5)}
+
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        at = int(frames[0].captured_at)
+        self.log.append(f"begin {at}")
+        self.begun[at].set()
+        assert self.through[at].wait(10)
+        self.log.append(f"end {at}")
+        return [NOBODY for _ in frames]
+
+
+class Batches:
+    """Batches of several frames, then the end."""
+
+    def __init__(self, *times: float, size: int) -> None:
+        self._left = [[frame(CameraId(f"cam{n}"), at) for n in range(size)] for at in times]
+
+    def __call__(self, timeout_s: float) -> list[Frame] | None:
+        return self._left.pop(0) if self._left else None
+
+
+def test_files_keep_two_batches_with_a_detector_that_has_lanes() -> None:
+    half = Gated()
+    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2, is_eager=True), Batches(1, 2, 3, size=2)
+    assert not ahead.advance(take, 0.0).records
+    assert half.begun[2].wait(10)  # though the first is not through
+    half.through[2].set()
+    half.through[1].set()
+    assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
+    assert ahead.in_hand == 2
+    half.through[3].set()
+    last = [ahead.advance(take, 0.0) for _ in range(2)]
+    assert [[record.seen_at for record in done.records] for done in last] == [[2], [3]]
+    assert [done.is_over for done in last] == [False, True]
+    ahead.close()
+
+
+def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() -> None:
+    half = Gated()
+    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=2)
+    assert not ahead.advance(take, 0.0).records
+    assert not half.begun[2].is_set()
+    passed: list[float] = []
+    # Both pictures run, so the next may come: it begins before the first is through.
+    thread = threading.Thread(
+        target=lambda: passed.extend(record.seen_at for record in ahead.advance(take, 0.0).records)
+    )
+    thread.start()
+    assert half.begun[2].wait(10)
+    half.through[1].set()
+    thread.join(10)
+    assert passed == [1]
+    half.through[2].set()
+    done = ahead.advance(take, 0.0)
+    assert ([record.seen_at for record in done.records], done.is_over) == ([2], True)
+    ahead.close()
+
+
+def test_a_lone_picture_has_all_cores_to_itself() -> None:
+    half = Gated()
+    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=1)
+    ahead.advance(take, 0.0)
+    threading.Timer(0.2, half.through[1].set).start()
+    half.through[2].set()
+    assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
+    assert half.begun[2].wait(10)
+    assert half.log[:2] == ["begin 1", "end 1"]
+    ahead.close()
+
+
+def test_what_waits_behind_a_batch_that_hangs_is_told_as_lost_with_it() -> None:
+    half, now = Gated(), [0.0]
+    pulse = Pulse(clock=lambda: now[0])
+    ahead = Ahead(half, pulse, lanes=lambda: 2, is_eager=True)
+    ahead.advance(Batches(1, 2, size=2), 0.0)
+    half.through[2].set()
+    assert half.begun[1].wait(10)
+    assert half.begun[2].wait(10)
+    now[0] = 11.0
+    stuck = pulse.give_up(10.0)
+    assert stuck is not None
+    assert stuck.cameras == ("cam0", "cam1") * 2
+    half.through[1].set()
+    ahead.close()

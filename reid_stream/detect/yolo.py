@@ -61,7 +61,7 @@ def spec_of(bundle: DetectorBundle) -> DetectorSpec:
 
 
 class Detector:
-    """Find people. Not thread-safe: one canvas per picture size is used again and again."""
+    """Find people; as many threads may call as the engine bears."""
 
     def __init__(
         self, engine: Engine, spec: DetectorSpec, settings: Detect, zones: Mapping[CameraId, Zones] | None = None
@@ -84,7 +84,8 @@ class Detector:
                 f"{engine.output_shape}; make the bundle again with the right decoder and classes"
             )
         self._stride = _STRIDE if height is None and width is None else None
-        self._canvases: dict[tuple[int, int], UInt8] = {}
+        self._canvases: dict[tuple[int, int], list[UInt8]] = {}
+        """Those that no call uses now, by picture size."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, best first, in pixels of the full frame.
@@ -109,9 +110,10 @@ class Detector:
 
     def _run(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> Floats:
         canvas = self._canvas(size, len(pairs))
-        for picture, (frame, layout) in zip(canvas, pairs, strict=True):
+        for picture, (frame, layout) in zip(canvas, pairs, strict=False):  # it may have more
             layout.draw(frame.image, picture, self._spec.pad)
-        outputs = run_images(self._engine, canvas, self._spec.pixels)
+        outputs = run_images(self._engine, canvas[: len(pairs)], self._spec.pixels)
+        self._canvases[size].append(canvas)
         if len(outputs) != len(pairs) or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
             raise ModelError(
                 f"a detector of kind {self._spec.decoder} with {self._spec.classes} classes must answer so, got "
@@ -120,10 +122,9 @@ class Detector:
         return outputs
 
     def _canvas(self, size: tuple[int, int], rows: int) -> UInt8:
-        canvas = self._canvases.get(size)
-        if canvas is None or len(canvas) < rows:
-            canvas = self._canvases[size] = np.empty((rows, size[1], size[0], 3), dtype=np.uint8)
-        return canvas[:rows]
+        idle = self._canvases.setdefault(size, [])
+        canvas = idle.pop() if idle else None
+        return canvas if canvas is not None and len(canvas) >= rows else np.empty((rows, *size[::-1], 3), np.uint8)
 
     def _people(self, frame: Frame, layout: Letterbox, output: Floats) -> Detections:
         spec, settings = self._spec, self._settings

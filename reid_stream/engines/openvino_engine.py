@@ -4,11 +4,16 @@ A batch is run picture by picture, side by side on as many streams as OpenVINO t
 so any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.
 Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch
 4 to 16: 0.67 to 0.9. A single picture gets all cores.
+
+Two batches may be under way, each from a thread of its own: the pictures of the second begin where the first leaves a
+stream idle at its end.
 """
 
 import hashlib
+import threading
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +41,29 @@ class _Key(NamedTuple):
     is_single: bool
 
 
+Requests = list[ov.InferRequest]
+
+
+class _Compiled:
+    """A network for one picture size, and the requests of those who run it; a set for each of them."""
+
+    def __init__(self, model: ov.CompiledModel, streams: int, requests: Requests) -> None:
+        self.streams = streams
+        self._model, self._count, self._idle = model, len(requests), [requests]
+
+    def borrow(self) -> Requests:
+        """Give a set that nobody uses."""
+        with suppress(IndexError):
+            return self._idle.pop()
+        return [self._model.create_infer_request() for _ in range(self._count)]
+
+    def give_back(self, requests: Requests) -> None:
+        """Let another use the set."""
+        self._idle.append(requests)
+
+
 class OpenVinoEngine(OneNetwork):
-    """Run one ONNX network by OpenVINO."""
+    """Run one ONNX network by OpenVINO; two threads may call."""
 
     def __init__(
         self, model: Path, settings: Models, *, pixels: Pixels | None = None, size: tuple[int, int] | None = None
@@ -68,18 +94,24 @@ class OpenVinoEngine(OneNetwork):
             if settings.precision == "bf16":
                 raise ModelError(f"models.precision must be auto or f32 for {model}, which computes in int8, got bf16")
             self._is_bf16 = False
-        self._compiled: OrderedDict[_Key, list[ov.InferRequest]] = OrderedDict()
+        self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
+        self._lock = threading.Lock()
         fixed = self._input[2:]
         if size is None and None not in fixed:
             size = (int(fixed[0] or 0), int(fixed[1] or 0))
         if size is not None:
             for is_single in (False, True):
-                self._requests(_Key(*size, is_pixels=pixels is not None, is_single=is_single))
+                self._ready(_Key(*size, is_pixels=pixels is not None, is_single=is_single))
 
     @property
     def name(self) -> str:
         """`openvino cpu bf16`, `openvino cpu f32` or `openvino cpu int8`."""
         return f"openvino cpu {'int8' if self._is_int8 else 'bf16' if self._is_bf16 else 'f32'}"
+
+    @property
+    def lanes(self) -> int:
+        """See `protocol.ManyLanes`; 1 before anything was compiled."""
+        return max((known.streams for known in self._compiled.values()), default=1)
 
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
@@ -94,16 +126,16 @@ class OpenVinoEngine(OneNetwork):
     def _run(self, batch: Floats | UInt8, height: int, width: int, *, is_pixels: bool) -> Floats:
         if not len(batch):
             return self._nothing()
-        requests = self._requests(_Key(height, width, is_pixels, len(batch) == 1))
-        try:
-            return self._roll(requests, batch)
-        except Exception as error:
-            for request in requests:  # the others may still read the batch, and would refuse the next one
-                with suppress(Exception):
-                    request.wait()
-            raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
+        with self._borrowed(_Key(height, width, is_pixels, len(batch) == 1)) as requests:
+            try:
+                return self._roll(requests, batch)
+            except Exception as error:
+                for request in requests:  # the others may still read the batch, and would refuse the next one
+                    with suppress(Exception):
+                        request.wait()
+                raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
 
-    def _roll(self, requests: list[ov.InferRequest], batch: Floats | UInt8) -> Floats:
+    def _roll(self, requests: Requests, batch: Floats | UInt8) -> Floats:
         """Run picture by picture, each request taking the next picture as soon as its last answer is copied out."""
         output: Floats | None = None
         width = len(requests)
@@ -120,29 +152,42 @@ class OpenVinoEngine(OneNetwork):
         assert output is not None
         return output
 
-    def _requests(self, key: _Key) -> list[ov.InferRequest]:
-        """Return a request per stream of the network compiled for a picture size; the least used is forgotten."""
-        if key in self._compiled:
-            self._compiled.move_to_end(key)
-            return self._compiled[key]
+    @contextmanager
+    def _borrowed(self, key: _Key) -> Iterator[Requests]:
+        compiled = self._ready(key)
+        requests = compiled.borrow()
+        try:
+            yield requests
+        finally:
+            compiled.give_back(requests)
+
+    def _ready(self, key: _Key) -> _Compiled:
+        """Return the network compiled for a picture size; the least used is forgotten."""
+        with self._lock:
+            if key in self._compiled:
+                self._compiled.move_to_end(key)
+                return self._compiled[key]
+            compiled = self._compile(key)
+            if key.is_pixels:  # numbers are for the probe at the start; what was compiled for it is memory for nothing
+                for plain in [known for known in self._compiled if not known.is_pixels]:
+                    del self._compiled[plain]
+            self._compiled[key] = compiled
+            while len(self._compiled) > _MAX_COMPILED:
+                self._compiled.popitem(last=False)
+            return compiled
+
+    def _compile(self, key: _Key) -> _Compiled:
         try:
             compiled = self._core.compile_model(self._shaped(key), "CPU", self._options(key))
-            streams = int(compiled.get_property(properties.optimal_number_of_infer_requests))
+            streams = 1 if key.is_single else max(1, compiled.get_property(properties.optimal_number_of_infer_requests))
             # Two to a stream: one waits while the other runs, so that no stream idles while an answer is copied.
-            count = 1 if key.is_single else 2 * max(1, streams)
-            requests = [compiled.create_infer_request() for _ in range(count)]
+            count = 1 if key.is_single else 2 * streams
+            return _Compiled(compiled, streams, [compiled.create_infer_request() for _ in range(count)])
         except Exception as error:
             raise ModelError(
                 f"{self._path} must take pictures of {key.width}x{key.height}: {first_line(error)}; "
                 "choose another engine, or export it again"
             ) from error
-        if key.is_pixels:  # numbers are for the probe at the start; what was compiled for it is memory for nothing now
-            for plain in [known for known in self._compiled if not known.is_pixels]:
-                del self._compiled[plain]
-        self._compiled[key] = requests
-        while len(self._compiled) > _MAX_COMPILED:
-            self._compiled.popitem(last=False)
-        return requests
 
     def _shaped(self, key: _Key) -> ov.Model:
         network = self._network.clone()

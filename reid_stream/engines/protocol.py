@@ -1,7 +1,7 @@
 """The one thing a network must be able to do, whichever library runs it.
 
 An engine is built once from a model file and called with numpy arrays. It knows nothing of people: shapes in, shapes
-out. Engines are called from one thread at a time.
+out. Engines are called from one thread at a time, those with many lanes from two.
 """
 
 from dataclasses import dataclass
@@ -70,6 +70,21 @@ class PixelEngine(Engine, Protocol):
             ModelError: as `__call__`, or the engine was built without `pixels`.
         """
         ...
+
+
+@runtime_checkable
+class ManyLanes(Protocol):
+    """An engine that two threads may call at once, and that gains by it."""
+
+    @property
+    def lanes(self) -> int:
+        """Pictures that run side by side, each in a lane; with one there is nothing to gain."""
+        ...
+
+
+def lanes_of(engine: Engine) -> int:
+    """Return how many pictures an engine runs side by side, 1 where only one thread may call it."""
+    return engine.lanes if isinstance(engine, ManyLanes) else 1
 
 
 def to_numbers(batch: UInt8, pixels: Pixels) -> Floats:
