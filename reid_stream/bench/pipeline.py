@@ -174,7 +174,10 @@ def show(figures: Figures) -> None:
         ("decode alone", f"{figures.decode_ms:.2f} ms per frame"),
         ("detector alone", f"{figures.detect_ms:.2f} ms per frame"),
         ("embedder alone", f"{figures.embed_ms:.2f} ms per crop, {figures.crops_per_frame:.2f} crops per frame"),
-        ("inside the pipeline, side by side", ", ".join(f"{name} {value:.2f}" for name, value in figures.stages_ms.items()) + " ms"),
+        (
+            "inside the pipeline, side by side",
+            ", ".join(f"{name} {value:.2f}" for name, value in figures.stages_ms.items()) + " ms",
+        ),
         ("people", str(figures.people)),
         ("start to first event", f"{figures.first_event_s:.2f} s"),
         ("memory (RSS)", f"{figures.rss_mb:.0f} MB"),

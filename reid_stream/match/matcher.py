@@ -6,8 +6,8 @@
 
 The law: never one person twice at once on one camera. Tracks seen side by side are apart for good, whoever they are
 given to; where two tracks of one person turn out to be side by side, the one that is less like the rest is split off. A
-track gets an answer within `ANSWER_S` of its first vector; where that was too early a Merge or a Split corrects it,
-never silence.
+track gets an answer within `tracklet.ANSWER_S` of its first vector; where that was too early a Merge or a Split
+corrects it, never silence.
 
 `Matcher.state` is everything the matcher knows, in one serialisable value.
 """
@@ -35,6 +35,7 @@ from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
 from reid_stream.match.said import Said
 from reid_stream.match.state import State
+from reid_stream.match.strangers import Strangers
 from reid_stream.match.telling import Telling
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklet import Stay, Tracklet
@@ -47,15 +48,10 @@ from reid_stream.records import (
     TrackEnded,
 )
 
-ANSWER_S = 0.9
-"""A track with a vector waits no longer than this for a better one before it gets an answer."""
 _CLEAR = 2.0
 """Log odds above what is asked for that let a first vector alone decide."""
 _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean: somebody who stands about must not become the mean."""
-_LOOKS = (2, 3, 5, 8, 12)
-"""A person is looked at anew when a track of it has so many vectors, then with every twelfth: each look costs a product
-with everybody, and one more vector of many changes little."""
 _SURE = 1.0
 """Log odds above what is asked for that make a match worth learning the topology from."""
 _OTHERS = 48
@@ -107,7 +103,10 @@ class Matcher:
         """How people get from camera to camera, as far as it is known."""
         self._newcomers = state.newcomers if state is not None else Newcomers()
         self._redundancy = state.redundancy if state is not None else Redundancy()
-        self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
+        strangers = state.strangers if state is not None and state.model == model else Strangers()
+        self._candidates = Candidates(
+            self._judge, self._gallery, self._people, self.topology, self._newcomers, strangers
+        )
         self._telling = Telling(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._telling.name, settings.settle_s
@@ -148,6 +147,7 @@ class Matcher:
                 self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
         self._cut(fresh, now)
+        self._compare(fresh)
         bound = self._decide(fresh, now, out)
         self._corrections.review(self._touched(fresh), now, out)
         for record in records:
@@ -187,6 +187,7 @@ class Matcher:
             topology=self.topology.state(),
             newcomers=self._newcomers,
             redundancy=self._redundancy,
+            strangers=self._candidates.strangers,
             said=self.said,
             gallery=self._gallery.state(),
             recent=self._people.seen_order(),
@@ -264,6 +265,14 @@ class Matcher:
             elif tracklet.split_from is not None:
                 other.split_from = tracklet.split_from
 
+    def _compare(self, fresh: dict[int, None]) -> None:
+        """Learn how alike strangers look here, from tracks side by side of which one has changed enough."""
+        for serial in fresh:
+            track = self._tracks.get(serial)
+            if track is not None and track.has_changed():
+                beside = (self._tracks.get(other) for other in sorted(track.stay.apart))
+                self._candidates.compare(track, [other for other in beside if other is not None])
+
     def _stay(self, serial: int) -> Stay | None:
         track = self._tracks.get(serial)
         return track.stay if track is not None else self._people.stay(serial)
@@ -284,7 +293,7 @@ class Matcher:
     def _decide(self, fresh: dict[int, None], now: float, out: list[Decision]) -> list[Tracklet]:
         """Bind the tracks that have no person yet, those of all cameras at once; return those looked at."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
-        waiting = [t for t in waiting if t.serial in fresh or _is_due(t, now)]  # else nothing has changed
+        waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # else nothing has changed
         if not waiting:
             return []
         unknowns = [
@@ -295,7 +304,7 @@ class Matcher:
             (row, candidate.person): candidate.margin
             for row, candidates in enumerate(found)
             for candidate in candidates
-            if _is_due(waiting[row], now) or candidate.margin >= _CLEAR
+            if waiting[row].is_due(now) or candidate.margin >= _CLEAR
         }
         conflicts = {
             (a, b) for a in range(len(waiting)) for b in range(a + 1, len(waiting)) if self._conflict(waiting, a, b)
@@ -304,7 +313,7 @@ class Matcher:
         for row, person in enumerate(assign(gains, conflicts, len(waiting))):
             if person is not None:
                 self._bind(waiting[row], person, next(c for c in found[row] if c.person == person), now, out)
-            elif _is_due(waiting[row], now) or not self._could_be_known(unknowns[row]):
+            elif waiting[row].is_due(now) or not self._could_be_known(unknowns[row]):
                 left.append(row)
         self._begin(left, waiting, unknowns, now, out)
         return waiting
@@ -361,8 +370,7 @@ class Matcher:
     def _touched(self, fresh: dict[int, None]) -> list[int]:
         """Return the people to be looked at anew, since one of their tracks has changed enough."""
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
-        due = [track for track in tracks if track.num_vectors in _LOOKS or track.num_vectors % _LOOKS[-1] == 0]
-        return [track.person for track in due if track.person is not None]
+        return [track.person for track in tracks if track.person is not None and track.has_changed()]
 
     def _close(self, tracklet: Tracklet, now: float) -> None:
         """Let go of a track, and learn what it tells of all tracks."""
@@ -391,9 +399,3 @@ class Matcher:
     def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
         self._tracks.forget(person.number)
         out.append(Retirement(self._telling.name(person.number), reason, now, person.last_at, person.revision))
-
-
-def _is_due(tracklet: Tracklet, now: float) -> bool:
-    """Say whether a track must get an answer, be it by what little is known."""
-    waited = max(now, tracklet.stay.last_at) - tracklet.stay.first_at
-    return tracklet.num_vectors > 1 or tracklet.ended_at is not None or waited >= ANSWER_S

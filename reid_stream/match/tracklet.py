@@ -15,6 +15,11 @@ Shot = tuple[float, bytes, float]
 
 MAX_VECTORS = 16
 """Vectors kept of an open track."""
+ANSWER_S = 0.9
+"""A track with a vector waits no longer than this for a better one before it gets an answer."""
+LOOKS = (2, 3, 5, 8, 12)
+"""A track is looked at anew when it has so many vectors, then with every twelfth: each look costs a product with
+everybody, and one more vector of many changes little."""
 _LATEST = 4
 """Of them, how many of the latest: what a track looks like now tells whether it is still on the same person."""
 MAX_PENDING = 64
@@ -90,6 +95,15 @@ class Tracklet(msgspec.Struct):
         self.vectors.append((quality, vector.astype(np.float16).tobytes(), at))
         if len(self.vectors) > MAX_VECTORS:
             del self.vectors[min(range(MAX_VECTORS - _LATEST), key=lambda index: self.vectors[index][0])]
+
+    def is_due(self, now: float) -> bool:
+        """Say whether it must get an answer, be it by what little is known."""
+        waited = max(now, self.stay.last_at) - self.stay.first_at
+        return self.num_vectors > 1 or self.ended_at is not None or waited >= ANSWER_S
+
+    def has_changed(self) -> bool:
+        """Say whether the newest vector may have changed what it looks like."""
+        return self.num_vectors in LOOKS or self.num_vectors % LOOKS[-1] == 0
 
     def matrix(self) -> Floats:
         """Return the vectors (n, d)."""

@@ -119,7 +119,7 @@ def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path
         script = Path(__file__).parent / f"peer_{file}.py"
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "YOLO_AUTOINSTALL": "false"}
         ran = subprocess.run(
-            [python, script, Path(folder) / "job.json"],
+            [python.absolute(), script, Path(folder) / "job.json"],  # a link of its environment, so not resolved
             cwd=folder,
             env=environment,
             capture_output=True,
