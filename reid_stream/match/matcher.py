@@ -6,8 +6,7 @@
 
 The law: never one person twice at once on one camera. Tracks seen side by side are apart for good, whoever they are
 given to; where two tracks of one person turn out to be side by side, the one that is less like the rest is split off. A
-track gets an answer within `tracklet.ANSWER_S` of its first vector; where that was too early a Merge or a Split
-corrects it, never silence.
+track is answered within `tracklet.ANSWER_S` of its first vector; where that was too early a Merge or a Split follows.
 
 `Matcher.state` is everything the matcher knows, in one serialisable value.
 """
