@@ -117,7 +117,10 @@ class Ahead:
             return False
         begun_at = max(job.begun_at, self._last_end)
         lead_at = begun_at + (len(job.frames) - lanes) * self._picture_s
-        return not job.ended.wait(max(0.0, min(lead_at - time.monotonic(), _LOOK_S)))
+        while (left_s := lead_at - time.monotonic()) > 0 and not self._pulse.is_given_up:
+            if job.ended.wait(min(left_s, _LOOK_S)):
+                return False
+        return not job.ended.is_set()
 
     def _take(self, take: Callable[[float], list[Frame] | None], wait_s: float) -> None:
         frames = None if self._is_over else take(wait_s)

@@ -1,6 +1,7 @@
 """While one batch is followed, the next one's people are looked for; nothing is lost, held back or out of order."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -196,6 +197,32 @@ def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() 
     half.through[2].set()
     done = ahead.advance(take, 0.0)
     assert ([record.seen_at for record in done.records], done.is_over) == ([2], True)
+    ahead.close()
+
+
+def test_frames_are_not_left_to_grow_old_behind_a_long_batch() -> None:
+    lanes, ended, taken = threading.Lock(), list[float](), list[float]()
+
+    class Slow(Half):
+        def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+            with lanes:
+                time.sleep(0.15 * len(frames))
+            ended.append(time.monotonic())
+            return super().detect(frames)
+
+    batches = Batches(1, 2, 3, size=6)
+
+    def take(timeout_s: float) -> list[Frame] | None:
+        taken.append(time.monotonic())
+        return batches(timeout_s)
+
+    ahead = Ahead(Slow(), Pulse(), lanes=lambda: 2)
+    ahead.advance(take, 0.0)
+    ahead.advance(take, 0.0)  # how long a picture takes is known now, and the second batch is under way
+    assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [2]
+    # Six pictures of 0.15 s, two lanes: the third batch is taken when two are left, not at once.
+    assert taken[2] - ended[0] > 0.4
+    ahead.finish()
     ahead.close()
 
 
