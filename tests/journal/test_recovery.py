@@ -78,6 +78,9 @@ class Life:
 
     def __exit__(self, *_: object) -> None:
         assert self.second.sending is not None
+        assert self.second.keeper is not None
+        # Else the snapshot that follows a recovery could reach Redis after the next test has emptied it.
+        assert self.second.keeper._writer.wait(10)
         self.second.sending.close(10)  # what the spool holds reaches Redis; the journal ends in mid-sentence
         self._wired.__exit__(None, None, None)
 
