@@ -158,6 +158,9 @@ class Ingest(Section):
     about 9 MB a camera and 4 ms a full HD frame dearer than on threads of the daemon."""
     hardware_decode: bool = False
     """Decode on the GPU where FFmpeg can; falls back in silence, counted in the metrics."""
+    gpu_frames: bool = False
+    """Leave what an NVIDIA GPU has decoded in its memory up to boxes and vectors; needs `hardware_decode` and the extra
+    `gpu`, and `isolate: false`, since such pictures cannot pass from process to process."""
 
 
 class Detect(Section):

@@ -35,6 +35,7 @@ def check(tree: Tree) -> None:
         _redis(tree, redis)
     if isinstance(ingest, dict):
         _backoff(tree, ingest)
+        _gpu_frames(tree, ingest)
     if not is_workers(top.get("workers", "auto")):
         found = redacted(str(top["workers"]))
         tree.add(("workers",), f"must be auto or a whole number from 1 to 64, found {found!r}")
@@ -209,6 +210,14 @@ def _backoff(tree: Tree, ingest: dict[str, Value]) -> None:
     first, most = ingest.get("backoff_first_s", 0.5), ingest.get("backoff_max_s", 30)
     if isinstance(first, int | float) and isinstance(most, int | float) and first > most > 0:
         tree.add(("ingest", "backoff_first_s"), f"must be at most backoff_max_s ({most}), found {first}")
+
+
+def _gpu_frames(tree: Tree, ingest: dict[str, Value]) -> None:
+    if ingest.get("gpu_frames") is not True:
+        return
+    for key, wanted, default in (("hardware_decode", True, False), ("isolate", False, True)):
+        if ingest.get(key, default) is not wanted:
+            tree.add(("ingest", "gpu_frames"), f"must come with {key}: {str(wanted).lower()}")
 
 
 def _polygon(tree: Tree, value: Value, keys: Keys) -> None:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from reid_stream import shelf
 from reid_stream.errors import ConfigError, ModelError, ReidStreamError
-from reid_stream.records import UInt8
+from reid_stream.pictures import UInt8
 
 NAME = "vtest.avi"
 SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from reid_stream import shelf
 from reid_stream.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
@@ -14,6 +14,9 @@ from reid_stream.errors import ModelError
 from reid_stream.pipeline import Detect, Embed, Keep, Perceive, PerceiveCounts
 from reid_stream.records import CameraId
 from reid_stream.watchdog import Pulse
+
+if TYPE_CHECKING:
+    from reid_stream.ingest.picture import TakeOver
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -114,6 +117,21 @@ def perceive(
         keep=keep,
         counts=counts or PerceiveCounts(),
     )
+
+
+def take_over(settings: Settings) -> "TakeOver | None":
+    """What leaves pictures in the memory of the GPU that decoded them, where `ingest.gpu_frames` asks for it.
+
+    Raises:
+        ModelError: torch is not there.
+    """
+    if not settings.ingest.gpu_frames:
+        return None
+    try:
+        from reid_stream.engines import planes
+    except ImportError as error:
+        raise ModelError(f"ingest.gpu_frames needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
+    return planes.take_over
 
 
 def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:

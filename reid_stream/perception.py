@@ -14,7 +14,7 @@ from reid_stream.bundle import Embedder
 from reid_stream.config import Camera, Settings
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.metrics import Metrics
-from reid_stream.networks import Networks, load_networks, perceive
+from reid_stream.networks import Networks, load_networks, perceive, take_over
 from reid_stream.parts import FirstHalf, Receiving, Source
 from reid_stream.perceiving import Perceiving
 from reid_stream.pipeline import Keep, Perceive
@@ -148,10 +148,11 @@ def _here(
     from reid_stream.link.inproc import InprocLink
 
     source: Source
+    stays = take_over(settings)
     if fast:
-        source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change)
+        source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
     else:
-        source = LiveCameras(cameras, settings.ingest, on_change)
+        source = LiveCameras(cameras, settings.ingest, on_change, take_over=stays)
     if frames is not None:
         source = FirstFrames(source, frames)
     pulse, link = Pulse(), InprocLink()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reid_stream.events import Event
+from reid_stream.pictures import Picture, host
 from reid_stream.records import (
     CameraId,
     Crop,
@@ -23,7 +24,6 @@ from reid_stream.records import (
     TrackEnded,
     TrackId,
     Tracks,
-    UInt8,
     pack_vector,
 )
 
@@ -31,7 +31,7 @@ Detect = Callable[[Sequence[Frame]], list[Detections]]
 """Frames of several cameras in, people of each out."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's people in, the same with track numbers out; called with rising times."""
-Embed = Callable[[Sequence[UInt8]], Floats]
+Embed = Callable[[Sequence[Picture]], Floats]
 """Crops in, unit vectors (n, d) out."""
 
 
@@ -105,7 +105,8 @@ class Perceive:
             fresh = {pick.index: (pick.quality, pack_vector(next(vectors))) for pick in chosen}
             seen = self._observe(frame, tracks, fresh)
             records.extend(seen)
-            kept.extend(_crop(pick, seen[pick.index]) for pick in chosen)
+            if self.keep is not None:
+                kept.extend(_crop(pick, seen[pick.index]) for pick in chosen)
         if self.keep is not None:
             self.keep(kept, [record for record in records if isinstance(record, TrackEnded)])
         self.counts.add(found, tracked, len(crops), len(records))
@@ -161,7 +162,7 @@ def _crop(pick: Pick, seen: Perceived) -> Crop:
         clock=seen.clock,
         box=seen.box,
         quality=pick.quality,
-        image=pick.crop,
+        image=host(pick.crop),
         vector=seen.vector,
         model=seen.model,
     )

@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.pictures import Picture, UInt8, host
+
 CameraId = NewType("CameraId", str)
 TrackId = NewType("TrackId", int)
 """Unique within one camera and one run of the daemon; only a GlobalId crosses cameras."""
@@ -29,7 +31,6 @@ ClockQuality = Literal["rtcp", "arrival", "file"]
 """Where a capture time comes from: the camera's own wall clock, our clock at arrival, or the file's time stamps."""
 
 Floats = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Box = tuple[float, float, float, float]
 
@@ -46,12 +47,19 @@ class Frame:
     captured_at: float
     """UTC seconds."""
     clock: ClockQuality
-    image: UInt8
+    image: Picture
     """(h, w, 3) RGB."""
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(f"image must be (h, w, 3) uint8, got {self.image.shape} {self.image.dtype}")
+        if len(self.image.shape) != 3 or self.image.shape[2] != 3:
+            raise ValueError(f"image must be (h, w, 3), got {self.image.shape}")
+        if isinstance(self.image, np.ndarray) and self.image.dtype != np.uint8:
+            raise ValueError(f"image must be uint8, got {self.image.dtype}")
+
+    @property
+    def pixels(self) -> UInt8:
+        """The image in main memory."""
+        return host(self.image)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,7 +124,7 @@ class Pick:
     """Row of the frame's Tracks."""
     quality: float
     """[0, 1]."""
-    crop: UInt8
+    crop: Picture
     """(h, w, 3) RGB."""
 
 

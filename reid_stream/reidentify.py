@@ -18,8 +18,9 @@ from reid_stream.bundle import Embedder
 from reid_stream.config import Match, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.match.matcher import Matcher
+from reid_stream.pictures import UInt8
 from reid_stream.pipeline import Embed
-from reid_stream.records import Decision, Floats, GlobalId, Merge, Sighting, Split, UInt8
+from reid_stream.records import Decision, Floats, GlobalId, Merge, Sighting, Split
 from reid_stream.store.labels import Key
 from reid_stream.store.replay import Replayed, batches
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from reid_stream.events import Event
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.records import CameraId, Detections, Floats, Frame, Pick, TrackId, Tracks, UInt8
+from reid_stream.pictures import Picture
+from reid_stream.records import CameraId, Detections, Floats, Frame, Pick, TrackId, Tracks
 
 
 def frame(camera: str, at: float, sequence: int = 0, size: tuple[int, int] = (64, 48)) -> Frame:
@@ -31,9 +32,9 @@ class OnePerson:
         return Tracks(camera, seen_at, found.boxes, found.scores, np.array([1]), 0, ())
 
     def select(self, frame: Frame, tracks: Tracks) -> list[Pick]:
-        return [Pick(0, 0.8, frame.image[4:44, 4:20])]
+        return [Pick(0, 0.8, frame.pixels[4:44, 4:20])]
 
-    def embed(self, crops: Sequence[UInt8]) -> Floats:
+    def embed(self, crops: Sequence[Picture]) -> Floats:
         return np.tile(self.vector, (len(crops), 1))
 
 

@@ -73,6 +73,7 @@ OPTIONS = {
     "bench pipeline --detector",
     "bench pipeline --embedder",
     "bench pipeline --find-max",
+    "bench pipeline --gpu-frames",
     "bench pipeline --json",
     "bench pipeline --max-fps",
     "bench pipeline --people",

@@ -239,6 +239,11 @@ WRONG = [
         CAMERAS + "ingest:\n  backoff_first_s: 60\n",
         "line 5: ingest.backoff_first_s: must be at most backoff_max_s (30)",
     ),
+    (
+        "frames on a gpu that must come home",
+        CAMERAS + "ingest:\n  gpu_frames: true\n  hardware_decode: true\n",
+        "line 5: ingest.gpu_frames: must come with isolate: false",
+    ),
 ]
 
 

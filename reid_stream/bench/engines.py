@@ -17,8 +17,9 @@ from reid_stream.engines.gate import pixels_of
 from reid_stream.engines.library import gpu_arch, library_for
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.parity import Kind, compare
-from reid_stream.engines.protocol import PixelEngine, UInt8
+from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 BATCHES = {"detector": (1, 4, 16), "embedder": (1, 16, 64)}
 _WARM_UP = 3

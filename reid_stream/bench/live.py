@@ -16,7 +16,7 @@ import numpy as np
 
 from reid_stream.assembly import assemble
 from reid_stream.bench.memory import resident_bytes
-from reid_stream.config import Camera, Models, Observe, Settings
+from reid_stream.config import Camera, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
 from reid_stream.events import Event, IdentitySeen
@@ -69,7 +69,16 @@ class _Delays:
         return True
 
 
-def hold(clips: Sequence[Path], cameras: int, fps: float, seconds: float, *, detector: str, embedder: str) -> Load:
+def hold(
+    clips: Sequence[Path],
+    cameras: int,
+    fps: float,
+    seconds: float,
+    *,
+    detector: str,
+    embedder: str,
+    ingest: Ingest | None = None,
+) -> Load:
     """Run so many cameras at this rate for so long.
 
     Raises:
@@ -86,6 +95,7 @@ def hold(clips: Sequence[Path], cameras: int, fps: float, seconds: float, *, det
         ),
         observe=Observe(port=None),
         publish=EVERY_FRAME,
+        ingest=ingest or Ingest(),
     )
     due = sum(min(fps, line.fps) for line in timelines(settings.cameras, settings).values())
     sink, stop = _Delays(), threading.Event()

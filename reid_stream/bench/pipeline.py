@@ -21,7 +21,7 @@ from prometheus_client import Metric
 from reid_stream.assembly import assemble
 from reid_stream.config import Camera, Observe, Settings
 from reid_stream.events import Event, IdentityEntered
-from reid_stream.networks import Networks
+from reid_stream.networks import Networks, take_over
 from reid_stream.pipeline import Detect, Perceive
 from reid_stream.records import Detections, Frame
 
@@ -91,6 +91,11 @@ class _Crowd:
         return Detections(boxes=boxes.astype(np.float32), scores=np.full(len(boxes), 0.9, np.float32))
 
 
+def on_gpu() -> dict[str, bool]:
+    """Return what `ingest` must say for pictures to stay where an NVIDIA GPU decodes them."""
+    return {"gpu_frames": True, "hardware_decode": True, "isolate": False}
+
+
 def measure(
     *,
     clips: Sequence[Path],
@@ -100,6 +105,7 @@ def measure(
     detector: str,
     embedder: str,
     people: int | None = None,
+    gpu_frames: bool = False,
 ) -> Figures:
     """Run the pipeline and its parts; see the module."""
     settings = Settings.model_validate(
@@ -113,6 +119,7 @@ def measure(
                 for n in range(cameras)
             ],
             "observe": Observe(port=None),
+            "ingest": on_gpu() if gpu_frames else {},
         }
     )
     per_camera = round(seconds * max_fps)
@@ -190,7 +197,7 @@ def show(figures: Figures) -> None:
 def _decode_alone(settings: Settings, frames: int) -> float:
     from reid_stream.ingest.replay import FastReplay
 
-    replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
+    replay = FastReplay(settings.cameras, settings.ingest, origin=0.0, take_over=take_over(settings))
     replay.start()
     begin, count = time.perf_counter(), 0
     while count < frames and (batch := replay.take()) is not None:
@@ -217,7 +224,7 @@ def _detect_alone(networks: Networks, settings: Settings, batch: int) -> float:
     rows = min(batch, settings.detect.max_batch)
     pictures = np.full((rows, height, width, 3), spec.pad, np.uint8)
     for row in range(rows):
-        layout.draw(frames[row % len(frames)].image, pictures[row], spec.pad)
+        layout.draw(frames[row % len(frames)].pixels, pictures[row], spec.pad)
     return _fastest(lambda: networks.detector_engine.images(pictures)) / rows
 
 

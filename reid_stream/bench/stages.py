@@ -17,7 +17,8 @@ import numpy as np
 from reid_stream.bench.memory import resident_bytes
 from reid_stream.config import Camera, Models, Observe, Settings
 from reid_stream.networks import load_networks
-from reid_stream.records import Frame, UInt8
+from reid_stream.pictures import UInt8
+from reid_stream.records import Frame
 
 _WARM = 3
 
@@ -124,7 +125,7 @@ def embedder(clip: Path, batch: int, calls: int, bundle: str) -> Stage:
     crops: list[UInt8] = []
     for frame in _frames(settings, 200):
         for x1, y1, x2, y2 in networks.detect([frame])[0].boxes.astype(int).tolist():
-            crops.append(np.ascontiguousarray(frame.image[y1 : y2 + 1, x1 : x2 + 1]))
+            crops.append(np.ascontiguousarray(frame.pixels[y1 : y2 + 1, x1 : x2 + 1]))
         if len(crops) >= batch:
             break
     crops = [crops[index % len(crops)] for index in range(batch)] if crops else []

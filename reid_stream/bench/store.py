@@ -18,7 +18,8 @@ import numpy as np
 from reid_stream.bench.memory import give_back, resident_bytes
 from reid_stream.bundle import Embedder
 from reid_stream.config import Match, Store
-from reid_stream.records import CameraId, Crop, Floats, GlobalId, Observation, Sighting, TrackEnded, TrackId, UInt8
+from reid_stream.pictures import UInt8
+from reid_stream.records import CameraId, Crop, Floats, GlobalId, Observation, Sighting, TrackEnded, TrackId
 from reid_stream.reidentify import reidentify
 from reid_stream.simulator.looks import drawn
 from reid_stream.store.writer import StoreWriter

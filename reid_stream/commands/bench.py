@@ -23,23 +23,28 @@ def pipeline(
     find_max: Annotated[
         bool, typer.Option("--find-max", help="Find the most cameras that are held live at --max-fps, instead.")
     ] = False,
+    gpu_frames: Annotated[
+        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and leave the pictures there.")
+    ] = False,
     detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
-    from reid_stream.bench.pipeline import measure, show
+    from reid_stream.bench.pipeline import measure, on_gpu, show
 
     clips = clip or [_clip()]
     if find_max:
         from reid_stream.bench import live
+        from reid_stream.config import Ingest
 
+        ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
         if people is not None:
             raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
 
         def holds(cameras: int) -> live.Load:
             typer.echo(f"{cameras} cameras", err=True)
-            return live.hold(clips, cameras, max_fps, seconds, detector=detector, embedder=embedder)
+            return live.hold(clips, cameras, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
 
         loads = live.find_max(holds, cameras)
         live.show(loads)
@@ -53,6 +58,7 @@ def pipeline(
         max_fps=max_fps,
         detector=detector,
         embedder=embedder,
+        gpu_frames=gpu_frames,
     )
     show(figures)
     _write(figures, json)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reid_stream.bundle import Bundle
     from reid_stream.engines.library import Precision
     from reid_stream.engines.plans import Plans
-    from reid_stream.engines.protocol import UInt8
+    from reid_stream.pictures import UInt8
 
 
 _PICTURES = (".jpg", ".jpeg", ".png")

@@ -22,8 +22,8 @@ Found = tuple[Floats, Floats]
 
 # Ge et al., "YOLOX", 2021: one anchor per cell of three grids; the exports leave the grid to the reader.
 _YOLOX_STRIDES = (8, 16, 32)
-# A picture with more persons has none that could be followed; bounds the suppression's quadratic cost.
-_MAX_CANDIDATES = 1000
+MAX_CANDIDATES = 1000
+"""A picture with more persons has none that could be followed; bounds the suppression's quadratic cost."""
 
 
 def decode(decoder: Decoder, output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
@@ -52,8 +52,8 @@ def fits(decoder: Decoder, shape: tuple[int | None, ...], classes: int) -> bool:
 def suppress(found: Found, iou: float) -> Found:
     """Keep the best of boxes that overlap more than `iou`, best first (OpenCV's NMS)."""
     boxes, scores = found
-    if len(scores) > _MAX_CANDIDATES:
-        best = np.argpartition(-scores, _MAX_CANDIDATES)[:_MAX_CANDIDATES]
+    if len(scores) > MAX_CANDIDATES:
+        best = np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES]
         boxes, scores = boxes[best], scores[best]
     if len(scores) > 1:
         corners_and_sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
@@ -80,7 +80,7 @@ def _yolo_end2end(output: Floats, person: int, score: float, _size: tuple[int, i
 def _yolox(output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
     kept = np.flatnonzero(output[:, 4] * output[:, 5 + person] >= score)
     kept = kept[output[kept, 5 + person] >= output[kept, 5:].max(axis=1, initial=0)]
-    candidates, cells = output[kept], _grid(size)[kept]
+    candidates, cells = output[kept], yolox_cells(size)[kept]
     centres = (candidates[:, :2] + cells[:, :2]) * cells[:, 2:]
     sides = np.exp(candidates[:, 2:4]) * cells[:, 2:]
     return _corners(np.concatenate([centres, sides], axis=1)), candidates[:, 4] * candidates[:, 5 + person]
@@ -92,7 +92,7 @@ def _corners(centres: Floats) -> Floats:
 
 
 @lru_cache(maxsize=32)
-def _grid(size: tuple[int, int]) -> Floats:
+def yolox_cells(size: tuple[int, int]) -> Floats:
     """Return column, row and stride (n, 3) of every cell, in the order of the network's output."""
     rows = []
     for stride in _YOLOX_STRIDES:

@@ -9,12 +9,13 @@ import numpy as np
 from reid_stream import boxes as box_maths
 from reid_stream.bundle import Detector as DetectorBundle
 from reid_stream.config import Detect
-from reid_stream.detect.decoders import Decoder, decode, fits, suppress
+from reid_stream.detect.decoders import MAX_CANDIDATES, Decoder, Found, decode, fits, suppress, yolox_cells
 from reid_stream.detect.letterbox import Letterbox, fit
 from reid_stream.detect.zones import Zones
-from reid_stream.engines.protocol import Engine, Pixels, run_images
+from reid_stream.engines.protocol import Asked, Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
-from reid_stream.records import CameraId, Detections, Floats, Frame, UInt8
+from reid_stream.pictures import UInt8
+from reid_stream.records import CameraId, Detections, Floats, Frame
 
 # The coarsest grid of all these networks; an input's sides must be multiples of it.
 _STRIDE = 32
@@ -99,19 +100,40 @@ class Detector:
             same = [index for index, layout in enumerate(layouts) if layout.network == size]
             for start in range(0, len(same), self._settings.max_batch):
                 chunk = same[start : start + self._settings.max_batch]
-                outputs = self._run([(frames[index], layouts[index]) for index in chunk], size)
-                for index, output in zip(chunk, outputs, strict=True):
-                    found[index] = self._people(frames[index], layouts[index], output)
+                several = self._boxes([(frames[index], layouts[index]) for index in chunk], size)
+                for index, boxes in zip(chunk, several, strict=True):
+                    found[index] = self._people(frames[index], layouts[index], boxes)
         return [people for people in found if people is not None]
 
     def _layout(self, size: tuple[int, int]) -> Letterbox:
         limit = self._spec.width, self._spec.height
         return fit(size, limit, stride=self._stride, is_centred=self._spec.decoder != "yolox")
 
+    def _boxes(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> list[Found]:
+        """Find boxes in the network's pixels: all of it where the network runs, or all but the network here."""
+        spec, settings, engine = self._spec, self._settings, near(self._engine)
+        if engine is not None:
+            asked = Asked(
+                places=[layout for _, layout in pairs],
+                pad=spec.pad,
+                family=spec.decoder,
+                person=spec.person,
+                score=settings.score,
+                iou=settings.iou,
+                most=MAX_CANDIDATES,
+                cells=yolox_cells(size) if spec.decoder == "yolox" else None,
+            )
+            return engine.people([frame.image for frame, _ in pairs], asked)
+        several = []
+        for output in self._run(pairs, size):
+            boxes = decode(spec.decoder, output, spec.person, settings.score, size)
+            several.append(boxes if spec.decoder == "yolo_end2end" else suppress(boxes, settings.iou))
+        return several
+
     def _run(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> Floats:
         canvas = self._canvas(size, len(pairs))
         for picture, (frame, layout) in zip(canvas, pairs, strict=False):  # it may have more
-            layout.draw(frame.image, picture, self._spec.pad)
+            layout.draw(frame.pixels, picture, self._spec.pad)
         outputs = run_images(self._engine, canvas[: len(pairs)], self._spec.pixels)
         self._canvases[size].append(canvas)
         if len(outputs) != len(pairs) or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
@@ -126,10 +148,9 @@ class Detector:
         canvas = idle.pop() if idle else None
         return canvas if canvas is not None and len(canvas) >= rows else np.empty((rows, *size[::-1], 3), np.uint8)
 
-    def _people(self, frame: Frame, layout: Letterbox, output: Floats) -> Detections:
-        spec, settings = self._spec, self._settings
-        found = decode(spec.decoder, output, spec.person, settings.score, layout.network)
-        boxes, scores = found if spec.decoder == "yolo_end2end" else suppress(found, settings.iou)
+    def _people(self, frame: Frame, layout: Letterbox, found: Found) -> Detections:
+        settings = self._settings
+        boxes, scores = found
         boxes = box_maths.clip(layout.to_picture(boxes), frame.size)
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = (sides[:, 1] >= max(1.0, settings.min_height_px)) & (sides[:, 0] >= 1)

@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reid_stream.records import UInt8
+    from reid_stream.pictures import UInt8
 
 COLUMNS, ROWS = 32, 2
 ROW_PX = 12

@@ -119,7 +119,7 @@ class Watched:
 
 def _seen(frame: Frame) -> Seen:
     now = time.time()
-    return Seen(frame.camera, now, frame.captured_at, frame.clock, frame.size, timecode.read(frame.image))
+    return Seen(frame.camera, now, frame.captured_at, frame.clock, frame.size, timecode.read(frame.pixels))
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from reid_stream.assembly import Site, assemble
 from reid_stream.config import Settings
 from reid_stream.events import Event
 from reid_stream.logs import quiet
+from reid_stream.pictures import Picture
 from reid_stream.pipeline import Perceive
-from reid_stream.records import Detections, Floats, Frame, UInt8
+from reid_stream.records import Detections, Floats, Frame
 
 _GIVE_UP_S = 30.0
 _BOX = (0.3, 0.15, 0.5, 0.95)
@@ -88,6 +89,6 @@ def _one_person(frame_s: float) -> Callable[[Sequence[Frame]], list[Detections]]
     return detect
 
 
-def _one_vector(site: Site) -> Callable[[Sequence[UInt8]], Floats]:
+def _one_vector(site: Site) -> Callable[[Sequence[Picture]], Floats]:
     vector = np.eye(1, site.networks.embedder.dim, dtype=np.float32)
     return lambda crops: np.repeat(vector, len(crops), axis=0)

@@ -7,9 +7,10 @@ import numpy as np
 from reid_stream.bundle import EmbedderInput
 from reid_stream.config import Embed
 from reid_stream.embed.preprocess import InputSpec, resize
-from reid_stream.engines.protocol import Engine, Pixels, run_images
+from reid_stream.engines.protocol import Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
-from reid_stream.records import Floats, UInt8
+from reid_stream.pictures import Picture, host
+from reid_stream.records import Floats
 
 
 def spec_of(bundle_input: EmbedderInput) -> InputSpec:
@@ -53,23 +54,32 @@ class Embedder:
             )
         self._images = np.empty((settings.max_batch, spec.height, spec.width, 3), dtype=np.uint8)
 
-    def __call__(self, crops: Sequence[UInt8]) -> Floats:
+    def __call__(self, crops: Sequence[Picture]) -> Floats:
         """Return unit vectors (n, d) float32 of RGB crops (h, w, 3) of any size; n may be 0.
 
         Raises:
             ModelError: the network's answer has another width, no length, or a NaN.
         """
         vectors = np.empty((len(crops), self._dim), dtype=np.float32)
-        step = len(self._images)
-        for start in range(0, len(crops), step):
-            chunk = crops[start : start + step]
-            for index, crop in enumerate(chunk):
-                self._images[index] = resize(crop, self._spec.height, self._spec.width)
-            answer = run_images(self._engine, self._images[: len(chunk)], self._pixels)
+        step, engine = len(self._images), near(self._engine)
+        there = [] if engine is None else [row for row, crop in enumerate(crops) if not isinstance(crop, np.ndarray)]
+        here = [row for row in range(len(crops)) if engine is None or isinstance(crops[row], np.ndarray)]
+        for rows in (some[start : start + step] for some in (there, here) for start in range(0, len(some), step)):
+            chunk = [crops[row] for row in rows]
+            devices = [crop for crop in chunk if not isinstance(crop, np.ndarray)]
+            if engine is not None and len(devices) == len(chunk):
+                answer = engine.vectors(devices, (self._spec.height, self._spec.width))
+            else:
+                answer = self._run(chunk)
             if answer.shape != (len(chunk), self._dim):
                 raise ModelError(f"the embedder must answer ({len(chunk)}, {self._dim}), got {answer.shape}")
-            vectors[start : start + step] = answer
+            vectors[rows] = answer
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.all(np.isfinite(lengths) & (lengths > 0)):
             raise ModelError("the embedder's vectors must be finite and not zero; try models.precision f32")
         return np.asarray(vectors / lengths, dtype=np.float32)
+
+    def _run(self, crops: Sequence[Picture]) -> Floats:
+        for index, crop in enumerate(crops):
+            self._images[index] = resize(host(crop), self._spec.height, self._spec.width)
+        return run_images(self._engine, self._images[: len(crops)], self._pixels)

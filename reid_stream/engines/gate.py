@@ -15,7 +15,8 @@ from reid_stream.config import Models
 from reid_stream.engines.openvino_engine import OpenVinoEngine
 from reid_stream.engines.parity import Kind, Parity, compare, worst
 from reid_stream.engines.plans import Key, Plans
-from reid_stream.engines.protocol import Engine, Floats, Pixels, UInt8, to_numbers
+from reid_stream.engines.protocol import Engine, Floats, Pixels, to_numbers
+from reid_stream.pictures import UInt8
 
 _SEEDS = {"embedder": 16, "detector": 2}
 

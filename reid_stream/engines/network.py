@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.engines.protocol import Floats, Pixels, UInt8
+from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.engines.shapes import Shape, check_images
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 
 class OneNetwork:

@@ -7,9 +7,10 @@ import onnxruntime as ort
 
 from reid_stream.config import Models
 from reid_stream.engines.network import OneNetwork
-from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
+from reid_stream.engines.protocol import Floats, Pixels, to_numbers
 from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 
 class OnnxEngine(OneNetwork):

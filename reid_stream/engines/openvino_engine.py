@@ -26,9 +26,10 @@ from openvino.properties import hint
 
 from reid_stream.config import Models
 from reid_stream.engines.network import OneNetwork
-from reid_stream.engines.protocol import Floats, Pixels, UInt8
+from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 # Cameras of a site have few picture sizes; a compiled network takes some ten megabytes.
 _MAX_COMPILED = 12

@@ -19,10 +19,11 @@ from reid_stream.engines.library import Library, Precision
 from reid_stream.engines.obtain import key_of, obtain
 from reid_stream.engines.parity import Parity
 from reid_stream.engines.plans import Key, Plans
-from reid_stream.engines.protocol import PixelEngine, Pixels, UInt8
+from reid_stream.engines.protocol import PixelEngine, Pixels
 from reid_stream.engines.swap import SwapEngine
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 PRECISIONS: tuple[Precision, ...] = ("f16", "bf16", "f32")
 _SAMPLES_S = 60.0

@@ -4,14 +4,16 @@ An engine is built once from a model file and called with numpy arrays. It knows
 out. Engines are called from one thread at a time, those with many lanes from two.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.pictures import OnDevice, Picture, UInt8
+
 Floats = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 Channels = tuple[float, float, float]
 
 
@@ -70,6 +72,94 @@ class PixelEngine(Engine, Protocol):
             ModelError: as `__call__`, or the engine was built without `pixels`.
         """
         ...
+
+
+class Placed(Protocol):
+    """Where a picture lies in the network's input, in pixels; `detect.letterbox.Letterbox`."""
+
+    @property
+    def network(self) -> tuple[int, int]:
+        """(width, height) of the input."""
+        ...
+
+    @property
+    def scaled(self) -> tuple[int, int]:
+        """(width, height) of the picture within it."""
+        ...
+
+    @property
+    def left(self) -> int:
+        """Bar on the left."""
+        ...
+
+    @property
+    def top(self) -> int:
+        """Bar above."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a detector about the pictures of one call."""
+
+    places: Sequence[Placed]
+    """Of each picture; all of one network size."""
+    pad: int
+    """Grey of the bars, out of 255."""
+    family: Literal["yolo", "yolo_end2end", "yolox"]
+    """What its answer looks like; see `detect.decoders`."""
+    person: int
+    """Index of the class."""
+    score: float
+    """Weaker boxes are dropped."""
+    iou: float
+    """Of boxes that overlap more, the best is kept."""
+    most: int
+    """Boxes of a picture that are looked at, the best ones."""
+    cells: Floats | None = None
+    """Column, row and stride (n, 3) of each cell, for YOLOX."""
+
+
+@runtime_checkable
+class NearEngine(Protocol):
+    """An engine that does what comes before and after the network where the network runs: a GPU.
+
+    Pictures go there once, if they are not there yet, and boxes and vectors come back.
+    """
+
+    @property
+    def is_near(self) -> bool:
+        """It can do so now."""
+        ...
+
+    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
+        """Letterbox, detect, suppress: corner boxes (k, 4) in the network's pixels and scores (k,), best first.
+
+        Raises:
+            ModelError: as `Engine.__call__`.
+        """
+        ...
+
+    def vectors(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> Floats:
+        """Stretch crops to (height, width) and run them; the network's answer, n rows.
+
+        Raises:
+            ModelError: as `Engine.__call__`.
+        """
+        ...
+
+    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
+        """What `people` shows the network, (b, h, w, 3) in main memory."""
+        ...
+
+    def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
+        """What `vectors` shows the network, (n, h, w, 3) in main memory."""
+        ...
+
+
+def near(engine: Engine) -> NearEngine | None:
+    """Return the engine as one that works on pictures where it runs, none where it cannot."""
+    return engine if isinstance(engine, NearEngine) and engine.is_near else None
 
 
 @runtime_checkable

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.engines.protocol import Floats, UInt8
+from reid_stream.engines.protocol import Floats
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 Shape = tuple[int | None, ...]
 

@@ -7,13 +7,16 @@ the first takes the batch and goes on.
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import structlog
 
-from reid_stream.engines.protocol import Floats, PixelEngine, Pixels, UInt8
+from reid_stream.engines.protocol import Asked, Floats, NearEngine, PixelEngine, Pixels, near
 from reid_stream.errors import ModelError
+from reid_stream.pictures import OnDevice, Picture, UInt8
+
+R = TypeVar("R")
 
 MOST_SAMPLES = 64
 """Pictures kept to compare engines on, of all sizes; frames of 640 px take 1.2 MB each."""
@@ -87,11 +90,34 @@ class SwapEngine:
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
-        if self._current is self._fallback and not self._stop.is_set():
-            if self._thread is None:
-                self._start()
-            self._sample(batch)
+        if self._is_waiting():
+            self._sample(lambda room: batch[:room].copy())
         return self._run(lambda engine: engine.images(batch))
+
+    @property
+    def is_near(self) -> bool:
+        """See `protocol.NearEngine`; either engine can, or neither, as both belong to one machine."""
+        return near(self._current) is not None and near(self._fallback) is not None
+
+    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
+        """See `protocol.NearEngine`."""
+        if self._is_waiting():
+            self._sample(lambda room: _near(self._fallback).letterboxed(pictures[:room], asked))
+        return self._run(lambda engine: _near(engine).people(pictures, asked))
+
+    def vectors(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> Floats:
+        """See `protocol.NearEngine`."""
+        if self._is_waiting():
+            self._sample(lambda room: _near(self._fallback).stretched(crops[:room], size))
+        return self._run(lambda engine: _near(engine).vectors(crops, size))
+
+    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
+        """See `protocol.NearEngine`."""
+        return _near(self._fallback).letterboxed(pictures, asked)
+
+    def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
+        """See `protocol.NearEngine`."""
+        return _near(self._fallback).stretched(crops, size)
 
     def samples(self, at_least: int, limit_s: float) -> list[UInt8]:
         """Return the pictures kept, RGB (n, h, w, 3) of one size per item; waits until there are some, or `limit_s`.
@@ -143,7 +169,15 @@ class SwapEngine:
         self._current = better  # taken by the next batch
         _log.info("engine swapped", network=self._network, before=before, serves=self.name)
 
-    def _run(self, call: Callable[[PixelEngine], Floats]) -> Floats:
+    def _is_waiting(self) -> bool:
+        """Tell whether the first engine serves while the second is made; its making starts with the first pictures."""
+        if self._current is not self._fallback or self._stop.is_set():
+            return False
+        if self._thread is None:
+            self._start()
+        return True
+
+    def _run(self, call: Callable[[PixelEngine], R]) -> R:
         engine = self._current
         try:
             return call(engine)
@@ -158,9 +192,16 @@ class SwapEngine:
             )
         return call(self._fallback)
 
-    def _sample(self, batch: UInt8) -> None:
+    def _sample(self, take: Callable[[int], UInt8]) -> None:
         with self._lock:
             room = self._most - sum(map(len, self._samples))
             if room <= 0:
                 return
-            self._samples.append(batch[:room].copy())
+            self._samples.append(take(room))
+
+
+def _near(engine: PixelEngine) -> NearEngine:
+    found = near(engine)
+    if found is None:
+        raise ModelError(f"{engine.name} cannot work on pictures where it runs")
+    return found

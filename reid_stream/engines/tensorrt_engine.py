@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_stream.engines.network import OneNetwork
+from reid_stream.engines.on_torch import OnTorch
 from reid_stream.engines.plans import Key
-from reid_stream.engines.protocol import Floats, Pixels, UInt8
+from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 if TYPE_CHECKING:
     import torch
 
 
-class TensorRtEngine(OneNetwork):
+class TensorRtEngine(OnTorch):
     """Run one plan. Not thread-safe, as every engine."""
 
     def __init__(
@@ -94,12 +95,12 @@ class TensorRtEngine(OneNetwork):
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""
         check_batch(batch, self._input)
-        return self._run(np.ascontiguousarray(batch), is_pixels=False)
+        return self._run(np.ascontiguousarray(batch))
 
     def images(self, batch: UInt8) -> Floats:
         """See `protocol.PixelEngine`."""
         self._checked(batch)
-        return self._run(np.ascontiguousarray(batch), is_pixels=True)
+        return self._run(np.ascontiguousarray(batch))
 
     def keep_kernels(self) -> None:
         """Keep on disk what was compiled while running, so that the next start is quick (`tensorrt_rtx`)."""
@@ -110,19 +111,23 @@ class TensorRtEngine(OneNetwork):
             part.write_bytes(bytes(self._cache.serialize()))
             part.replace(self._cache_file)
 
-    def _run(self, batch: Floats | UInt8, *, is_pixels: bool) -> Floats:
+    def _run(self, batch: Floats | UInt8) -> Floats:
         if not len(batch):
             return self._nothing()
+
+        def work() -> Floats:
+            answer: Floats = self._through(self._torch.from_numpy(batch)).cpu().numpy()
+            return answer
+
+        return self._at_work(work, len(batch))
+
+    def _through(self, pictures: "torch.Tensor") -> "torch.Tensor":
+        """See `OnTorch`; numbers (b, 3, h, w) are taken as well, and either may still be in main memory."""
         parts = []
-        try:
-            with self._torch.inference_mode(), self._on_stream():
-                for start in range(0, len(batch), self._most):
-                    there = self._torch.from_numpy(batch[start : start + self._most]).to(self._device)
-                    parts.append(self._infer(self._to_numbers(there) if is_pixels else there))
-                answer: Floats = self._torch.cat(parts).cpu().numpy()
-        except Exception as error:
-            raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
-        return answer
+        for start in range(0, len(pictures), self._most):
+            there = pictures[start : start + self._most].to(self._device)
+            parts.append(self._infer(self._to_numbers(there) if there.dtype == self._torch.uint8 else there))
+        return self._torch.cat(parts)
 
     def _infer(self, numbers: "torch.Tensor") -> "torch.Tensor":
         """Run numbers (b, 3, h, w) float32 on the device; the answer stays there."""

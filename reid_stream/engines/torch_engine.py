@@ -6,6 +6,7 @@ that a call is one launch rather than some hundred.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 
 from reid_stream.config import Models
 from reid_stream.engines.library import Precision
-from reid_stream.engines.network import OneNetwork
-from reid_stream.engines.protocol import Floats, Pixels, UInt8, to_numbers
-from reid_stream.engines.shapes import check_batch, check_network, first_line
+from reid_stream.engines.on_torch import OnTorch
+from reid_stream.engines.protocol import Floats, Pixels, to_numbers
+from reid_stream.engines.shapes import check_batch, check_network
 from reid_stream.errors import ModelError
+from reid_stream.pictures import UInt8
 
 _MOST = 64
 """Pictures at once; more are taken in turns."""
@@ -32,7 +34,7 @@ class _Ready:
     run: Callable[[Any], Any]
 
 
-class TorchEngine(OneNetwork):
+class TorchEngine(OnTorch):
     """Run one ONNX network by torch."""
 
     def __init__(
@@ -97,19 +99,23 @@ class TorchEngine(OneNetwork):
     def _run(self, batch: Floats | UInt8) -> Floats:
         if not len(batch):
             return self._nothing()
+
+        def work() -> Floats:
+            answer: Floats = self._through(self._torch.from_numpy(batch)).float().cpu().numpy()
+            return answer
+
+        return self._at_work(work, len(batch))
+
+    def _through(self, pictures: Any) -> Any:
+        """See `OnTorch`; numbers (b, 3, h, w) are taken as well, and either may still be in main memory."""
         most, parts = self._input[0] or _MOST, []
-        try:
-            with self._torch.inference_mode():
-                for start in range(0, len(batch), most):
-                    there = self._torch.from_numpy(batch[start : start + most]).to(self._device)
-                    numbers = self._numbers(there) if there.dtype == self._torch.uint8 else there
-                    parts.append(self._infer(numbers))
-                answer: Floats = self._torch.cat(parts).float().cpu().numpy()
-        except ModelError as error:
-            raise ModelError(f"{self._path}: {error}") from error
-        except Exception as error:  # torch's own kinds
-            raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
-        return answer
+        for start in range(0, len(pictures), most):
+            there = pictures[start : start + most].to(self._device)
+            parts.append(self._infer(self._numbers(there) if there.dtype == self._torch.uint8 else there))
+        return self._torch.cat(parts)
+
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        return nullcontext()
 
     def _numbers(self, pictures: Any) -> Any:
         """Turn RGB (b, h, w, 3) uint8 into (b, 3, h, w) float32 on the device."""

@@ -16,7 +16,7 @@ from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
 from reid_stream.ingest.interrupt import interrupted_by
 from reid_stream.ingest.losses import Gaps
 from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, Lateness, RateCap
-from reid_stream.ingest.picture import Converter
+from reid_stream.ingest.picture import Converter, TakeOver
 from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.source import Heard, Source, open_source
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
@@ -53,16 +53,19 @@ class CameraThread(CameraRunner):
         on_change: Callable[[CameraChange], None],
         utc: Callable[[], float] = time.time,
         begin: Begin | None = None,
+        take_over: TakeOver | None = None,
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
 
         `utc` is our own clock, which may be put forward or back at any time. Without `begin` all counts are 0.
+        `take_over` leaves what a GPU decodes in its memory.
         """
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
         self._on_change = on_change
         self._utc = utc
+        self._take_over = take_over
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
         super().__init__(camera.id, fresh if begin is None else begin.stats)
@@ -108,7 +111,7 @@ class CameraThread(CameraRunner):
         self.stats.name = address(self._camera).name
         self._state("connecting")
         self.stats.heard_at = time.monotonic()
-        with open_source(self._camera, self._settings) as source:
+        with open_source(self._camera, self._settings, stays=self._take_over is not None) as source:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
@@ -116,7 +119,7 @@ class CameraThread(CameraRunner):
                 _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock, self._utc)
             )
             pace = _Pace(self._camera.max_fps)
-            convert = Converter(self._camera.resize)
+            convert = Converter(self._camera.resize, self._take_over)
 
             def wants(stream_s: float | None, is_key: bool) -> bool:
                 is_wanted = pace.keys.wants(stream_s, is_key, player.late_s(stream_s))

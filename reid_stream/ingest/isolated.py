@@ -30,7 +30,8 @@ from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.camera import Begin, Door
 from reid_stream.ingest.runner import CameraRunner
 from reid_stream.ingest.stats import CameraChange, CameraStats
-from reid_stream.records import CameraId, UInt8
+from reid_stream.pictures import UInt8
+from reid_stream.records import CameraId
 
 _PRELOADED = ["reid_stream.ingest.decoder", "av", "reid_stream.cli"]
 STUCK_S = 10.0

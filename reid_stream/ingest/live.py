@@ -12,6 +12,7 @@ from reid_stream.ingest.camera import Begin, CameraThread
 from reid_stream.ingest.governor import Governor
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.isolated import IsolatedCamera
+from reid_stream.ingest.picture import TakeOver
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
 
@@ -37,12 +38,14 @@ class LiveCameras:
         utc: Callable[[], float] = time.time,
         *,
         none_yet: bool = False,
+        take_over: TakeOver | None = None,
     ) -> None:
         """Make the cameras that are enabled, or none yet, to `add` them later.
 
         `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
+        `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
         """
-        self._settings, self._on_change, self._utc = settings, on_change, utc
+        self._settings, self._on_change, self._utc, self._take_over = settings, on_change, utc, take_over
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
         self._changing = threading.Lock()
         self._known = {CameraId(camera.id): camera for camera in cameras}
@@ -118,7 +121,7 @@ class LiveCameras:
         made = (
             IsolatedCamera(one, settings, self.inbox, self._on_change, begin)
             if settings.isolate
-            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, begin)
+            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, begin, self._take_over)
         )
         with self._changing:
             self._running = {**self._running, camera: made}

@@ -16,7 +16,7 @@ from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.address import address
 from reid_stream.ingest.clock import FileClock
 from reid_stream.ingest.pace import KeyframePolicy, RateCap
-from reid_stream.ingest.picture import Converter
+from reid_stream.ingest.picture import Converter, TakeOver
 from reid_stream.ingest.source import Source, open_source
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
@@ -37,14 +37,19 @@ class FastReplay:
         *,
         origin: float,
         on_change: Callable[[CameraChange], None] = lambda _: None,
+        take_over: TakeOver | None = None,
     ) -> None:
         """`origin`: UTC seconds of the timeline's beginning; give the same to get the same times again.
+
+        `take_over` leaves what a GPU decodes in its memory.
 
         Raises:
             StreamError: a camera is no file, since only files can be read faster than they happen.
         """
         self._files = [
-            _File(camera, settings, origin, on_change) for camera in sorted(cameras, key=_by_id) if camera.enabled
+            _File(camera, settings, origin, on_change, take_over)
+            for camera in sorted(cameras, key=_by_id)
+            if camera.enabled
         ]
         rates = [camera.max_fps for camera in cameras if camera.max_fps is not None]
         self._window_s = min((1.0 / rate for rate in rates), default=WINDOW_S)
@@ -118,7 +123,12 @@ class _File:
     """One file, decoded ahead."""
 
     def __init__(
-        self, camera: config.Camera, settings: config.Ingest, origin: float, on_change: Callable[[CameraChange], None]
+        self,
+        camera: config.Camera,
+        settings: config.Ingest,
+        origin: float,
+        on_change: Callable[[CameraChange], None],
+        take_over: TakeOver | None,
     ) -> None:
         where = address(camera)
         if not where.is_local:
@@ -128,6 +138,7 @@ class _File:
         self._camera = camera
         self._settings = settings
         self._origin = origin
+        self._take_over = take_over
         self._on_change = on_change
         self._source: Source | None = None
         self._frames: queue.Queue[Frame | StreamError | None] = queue.Queue(AHEAD)
@@ -136,7 +147,7 @@ class _File:
         self._thread = threading.Thread(target=self._decode, name=f"replay {camera.id}", daemon=True)
 
     def open(self) -> None:
-        self._source = open_source(self._camera, self._settings)
+        self._source = open_source(self._camera, self._settings, stays=self._take_over is not None)
         self.stats.codec = self._source.codec
         self.stats.hardware = self._source.on_hardware
         self.stats.hardware_fallbacks += self._settings.hardware_decode and not self._source.on_hardware
@@ -222,7 +233,7 @@ class _File:
     def _play(self, source: Source) -> None:
         clock = FileClock(self._origin + self._camera.start_after_s, 1.0 / (source.rate or 25.0))
         cap, keys = RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps)
-        convert = Converter(self._camera.resize)
+        convert = Converter(self._camera.resize, self._take_over)
         sequence = 0
         while not self._stop.is_set():
             for heard in source.read(keys.wants):

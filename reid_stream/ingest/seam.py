@@ -14,7 +14,8 @@ import numpy as np
 
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.records import CameraId, ClockQuality, Frame, UInt8
+from reid_stream.pictures import UInt8
+from reid_stream.records import CameraId, ClockQuality, Frame
 
 _MOST_BYTES = 1 << 16
 _QUEUE_BYTES = 16 << 10
@@ -79,11 +80,12 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
     Raises:
         OSError: the other side is gone.
     """
-    height, width = frame.image.shape[:2]
+    image = frame.pixels
+    height, width = image.shape[:2]
     file = os.memfd_create("frame", os.MFD_CLOEXEC)
     try:
-        os.truncate(file, frame.image.nbytes)
-        os.pwrite(file, frame.image.data, 0)
+        os.truncate(file, image.nbytes)
+        os.pwrite(file, image.data, 0)
         message = Picture(stats, frame.sequence, frame.captured_at, frame.clock, width, height)
         # `socket.send_fds` ignores its flags.
         along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]

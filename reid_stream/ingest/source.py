@@ -208,8 +208,13 @@ class Source:
         self.close()
 
 
-def open_source(camera: Camera, settings: Ingest) -> Source:
+def open_source(camera: Camera, settings: Ingest, *, stays: bool = False) -> Source:
     """Connect to a camera or open a file and find its video.
+
+    Args:
+        camera: whose address is opened.
+        settings: time limits, and whether the GPU decodes.
+        stays: what an NVIDIA GPU decodes stays in its memory.
 
     Raises:
         StreamError: it cannot be reached, refuses us, or has no video; the message says which, `cause` for programs.
@@ -226,7 +231,7 @@ def open_source(camera: Camera, settings: Ingest) -> Source:
             format="v4l2" if where.kind == "device" else None,
             options=_options(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
-            hwaccel=hardware() if settings.hardware_decode else None,
+            hwaccel=hardware(stays=stays) if settings.hardware_decode else None,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
@@ -278,9 +283,13 @@ def _device() -> str | None:
     return None
 
 
-def hardware() -> "HWAccel | None":
-    """What decodes on this machine besides its processor."""
+def hardware(*, stays: bool = False) -> "HWAccel | None":
+    """What decodes on this machine besides its processor; `stays`: pictures stay there, where it is an NVIDIA GPU."""
     from av.codec.hwaccel import HWAccel
 
     device = _device()
+    if device == "cuda" and stays:
+        # In the context that torch uses as well: memory of another one could not be read.
+        options: dict[str, object] = {"primary_ctx": "1"}
+        return HWAccel(device_type=device, allow_software_fallback=True, options=options, is_hw_owned=True)
     return None if device is None else HWAccel(device_type=device, allow_software_fallback=True)

@@ -27,7 +27,7 @@ from reid_stream.events import CameraUp
 from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
-from reid_stream.networks import load_networks, perceive
+from reid_stream.networks import load_networks, perceive, take_over
 from reid_stream.perceiving import LOAD_SLACK, STOP_S, TAKE_S
 from reid_stream.pipeline import Perceive, PerceiveCounts
 from reid_stream.records import CameraId, Observation
@@ -115,7 +115,9 @@ class _Process:
     def __init__(self, pipe: Connection, job: Job) -> None:
         self._pipe, self._job = pipe, job
         self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
-        self._cameras = LiveCameras(job.settings.cameras, job.settings.ingest, self._changed, none_yet=True)
+        self._cameras = LiveCameras(
+            job.settings.cameras, job.settings.ingest, self._changed, none_yet=True, take_over=take_over(job.settings)
+        )
         self._stop = threading.Event()
         self._pulse = Pulse()
         self._times = Times()

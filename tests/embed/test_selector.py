@@ -82,6 +82,7 @@ def test_an_ended_track_is_forgotten_and_cameras_do_not_mix() -> None:
 def test_the_crop_is_the_box_and_outlives_the_frame() -> None:
     (pick,) = _pick(Selector(Embed()), 0, {1: (100.4, 100, 149.6, 240)})
     assert pick.crop.shape == (140, 50, 3)
+    assert isinstance(pick.crop, np.ndarray)
     assert pick.crop.base is None
 
 

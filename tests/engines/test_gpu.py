@@ -1,12 +1,14 @@
 """On a machine with an NVIDIA GPU: engines are built for it, agree with float32, and are swapped in."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reid_stream import bundle
-from reid_stream.config import Models
+from reid_stream.config import Camera, Ingest, Models, Settings
+from reid_stream.embed.crops import cut
 from reid_stream.engines.gate import check_plan, pixels_of
 from reid_stream.engines.library import gpu_arch, library_for
 from reid_stream.engines.load import load_engine
@@ -15,6 +17,8 @@ from reid_stream.engines.openvino_engine import OpenVinoEngine
 from reid_stream.engines.plans import Plans
 from reid_stream.engines.swap import SwapEngine
 from reid_stream.engines.torch_engine import TorchEngine
+from reid_stream.ingest.replay import FastReplay
+from reid_stream.networks import load_networks, take_over
 from reid_stream.shelf import SHIPPED
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(gpu_arch() is None, reason="needs an NVIDIA GPU")]
@@ -48,6 +52,28 @@ def test_torch_on_the_gpu_gives_what_openvino_gives(kind: str) -> None:
     expected = OpenVinoEngine(folder / "model.onnx", Models(precision="f32"), pixels=pixels_of(found)).images(pictures)
     for _ in range(2):  # the second replays the graph
         np.testing.assert_allclose(engine.images(pictures), expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_pictures_decoded_on_the_gpu_stay_there_and_show_the_same_people(tmp_path: Path) -> None:
+    folder = os.environ.get("REID_STREAM_DATA")
+    if folder is None:
+        pytest.skip("needs real footage: set REID_STREAM_DATA")
+    clip = str(Path(folder) / "video" / "vtest.avi")
+    camera = Camera.model_validate({"id": "a", "url": clip, "max_fps": 2.0})
+    people: list[list[np.ndarray]] = []
+    for on_gpu in (False, True):
+        ingest = Ingest(gpu_frames=on_gpu, hardware_decode=on_gpu, isolate=False)
+        settings = Settings(cameras=(camera,), ingest=ingest, models=Models(engine="torch"))
+        networks = load_networks(settings)
+        with FastReplay([camera], ingest, origin=0.0, take_over=take_over(settings)) as replay:
+            frames = [frame for batch, _ in zip(replay, range(8), strict=False) for frame in batch]
+        print([type(frame.image).__name__ for frame in frames])
+        found = [networks.detect([frame]) for frame in frames]
+        people.append([boxes.boxes[boxes.scores > 0.5] for (boxes,) in found])
+        crops = [cut(frame.image, box) for frame, (boxes,) in zip(frames, found, strict=True) for box in boxes.boxes]
+        assert np.isfinite(networks.embed(crops)).all()
+    for here, there in zip(*people, strict=True):
+        assert abs(len(here) - len(there)) <= 1
 
 
 @pytest.mark.timeout(1200)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +20,11 @@ from reid_stream.engines.openvino_engine import OpenVinoEngine
 from reid_stream.engines.parity import Parity
 from reid_stream.engines.plans import Plans
 from reid_stream.engines.prepare import TensorRtPreparation
-from reid_stream.engines.protocol import PixelEngine, Pixels
+from reid_stream.engines.protocol import Asked, PixelEngine, Pixels, near
 from reid_stream.engines.swap import SwapEngine
 from reid_stream.errors import ModelError
 from reid_stream.make_bundle import wrap_embedder
+from reid_stream.pictures import OnDevice, Picture
 from reid_stream.shelf import SHIPPED
 from tests.engines.cuda import FakeTensorRt
 from tests.engines.networks import channel_means
@@ -122,6 +123,57 @@ def test_a_probe_makes_nothing() -> None:
     assert swap(np.zeros((1, 3, 8, 8), np.float32))[0] == 1
     swap.close()
     assert made == []
+
+
+class Near(Named):
+    """An engine that works on pictures where it runs."""
+
+    is_near = True
+
+    def people(self, pictures: Sequence[Picture], _asked: Asked) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(np.empty((0, 4), np.float32), self(np.empty(1)))] * len(pictures)
+
+    def vectors(self, crops: Sequence[OnDevice], _size: tuple[int, int]) -> np.ndarray:
+        return self(np.empty((len(crops), 1)))
+
+    def letterboxed(self, pictures: Sequence[Picture], _asked: Asked) -> np.ndarray:
+        return _pictures(len(pictures), side=32)
+
+    def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> np.ndarray:
+        return _pictures(len(crops), side=size[0])
+
+
+def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as_well() -> None:
+    asked = Asked([], 114, "yolo", 0, 0.5, 0.7, 10)
+    kept: list[np.ndarray] = []
+    go = threading.Event()
+    better = Near("better", 2)
+
+    def make(swap: SwapEngine, _stop: threading.Event) -> PixelEngine:
+        assert go.wait(30)
+        kept.extend(swap.samples(4, 30))
+        return better
+
+    swap = SwapEngine(Near("first", 1), Prepared(make), "detector", most_samples=4)
+    assert near(swap) is swap
+    pictures = list(_pictures(3))
+    assert [scores[0] for _, scores in swap.people(pictures, asked)] == [1, 1, 1]
+    assert swap.vectors(pictures, (64, 32)).tolist() == [1, 1, 1]
+    go.set()
+    _until(lambda: swap.name == "better")
+    assert [batch.shape for batch in kept] == [(3, 32, 32, 3), (1, 64, 64, 3)]
+    assert swap.people(pictures, asked)[0][1][0] == 2
+    better.error = "the GPU is gone"
+    assert swap.vectors(pictures, (64, 32)).tolist() == [1, 1, 1]
+    assert swap.name == "first"
+
+
+def test_an_engine_whose_fallback_is_elsewhere_takes_pictures_from_main_memory() -> None:
+    swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Near("better", 2)), "detector")
+    swap.images(_pictures())
+    _until(lambda: swap.name == "better")
+    assert near(swap) is None
+    assert swap.images(_pictures())[0] == 2
 
 
 def test_it_is_compared_on_what_the_first_engine_was_given() -> None:

@@ -41,7 +41,7 @@ def replayed(cameras: list[Camera]) -> list[list[Frame]]:
 
 def fingerprint(batches: list[list[Frame]]) -> str:
     lines = [
-        [(f.camera, f.sequence, f.captured_at, hashlib.sha256(f.image.tobytes()).hexdigest()) for f in batch]
+        [(f.camera, f.sequence, f.captured_at, hashlib.sha256(f.pixels.tobytes()).hexdigest()) for f in batch]
         for batch in batches
     ]
     return hashlib.sha256(repr(lines).encode()).hexdigest()
@@ -89,8 +89,8 @@ def test_a_looping_file_begins_again_one_frame_after_its_end(clip: Path) -> None
 def test_a_resized_camera_gives_frames_of_that_size_and_the_same_picture(clip: Path) -> None:
     whole, small = replayed([camera("a", clip)]), replayed([camera("a", clip, resize=(160, 120))])
     assert small[0][0].size == (160, 120)
-    blocks = whole[0][0].image.reshape(120, 2, 160, 2, 3).mean(axis=(1, 3))
-    assert np.abs(blocks - small[0][0].image).mean() < 2
+    blocks = whole[0][0].pixels.reshape(120, 2, 160, 2, 3).mean(axis=(1, 3))
+    assert np.abs(blocks - small[0][0].pixels).mean() < 2
 
 
 def test_a_replay_that_is_stopped_in_the_middle_ends_its_threads(clip: Path) -> None:

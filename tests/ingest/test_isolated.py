@@ -83,7 +83,7 @@ def test_a_file_gives_the_same_pictures_as_on_a_thread_and_ends(clip: Path) -> N
         assert [type(change) for change in changes] == [CameraUp, CameraDown]
         stats = live.stats[CameraId("a")]
         assert (stats.state, stats.read, stats.codec) == ("ended", 10, "h264")
-        pictures.append({frame.sequence: frame.image for frame in frames})
+        pictures.append({frame.sequence: frame.pixels for frame in frames})
     shared = pictures[0].keys() & pictures[1].keys()
     assert len(shared) > 3
     assert all((pictures[0][n] == pictures[1][n]).all() for n in shared)
@@ -182,8 +182,8 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     assert pixels is not None
     got = seam.frame_of(CameraId("a"), message, pixels)
     assert (got.sequence, got.captured_at, got.clock, got.size) == (7, 1.5, "rtcp", (6, 4))
-    assert (got.image == image).all()
-    assert got.image.flags.writeable
+    assert (got.pixels == image).all()
+    assert got.pixels.flags.writeable
     assert message.stats == stats
     message, pixels = seam.receive(near) or (None, None)
     assert isinstance(message, seam.Down)

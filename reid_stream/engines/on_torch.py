@@ -1,0 +1,91 @@
+"""What the engines share whose numbers lie in torch's tensors: pictures in, network, people or vectors out."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reid_stream.engines.network import OneNetwork
+from reid_stream.engines.protocol import Asked, Floats
+from reid_stream.engines.shapes import first_line
+from reid_stream.errors import ModelError
+from reid_stream.pictures import OnDevice, Picture, UInt8
+
+if TYPE_CHECKING:
+    import torch
+
+R = TypeVar("R")
+
+
+class OnTorch(OneNetwork):
+    """See `protocol.NearEngine`."""
+
+    _device: "torch.device"
+
+    @property
+    def is_near(self) -> bool:
+        """Always: what comes before and after the network is torch's as well."""
+        return True
+
+    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
+        """See `protocol.NearEngine`."""
+        from reid_stream.engines import near
+
+        def work() -> list[near.Found]:
+            return near.people(self._through(near.letterbox(pictures, asked, self._device)), asked)
+
+        return self._at_work(work, len(pictures)) if pictures else []
+
+    def vectors(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> Floats:
+        """See `protocol.NearEngine`."""
+        from reid_stream.engines import near
+
+        def work() -> Floats:
+            answer: Floats = self._through(near.stretch(crops, size, self._device)).float().cpu().numpy()
+            return answer
+
+        return self._at_work(work, len(crops)) if crops else self._nothing()
+
+    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
+        """See `protocol.NearEngine`."""
+        from reid_stream.engines import near
+
+        def work() -> UInt8:
+            drawn: UInt8 = near.letterbox(pictures, asked, self._device).cpu().numpy()
+            return drawn
+
+        return self._at_work(work, len(pictures))
+
+    def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
+        """See `protocol.NearEngine`."""
+        from reid_stream.engines import near
+
+        def work() -> UInt8:
+            drawn: UInt8 = near.stretch(crops, size, self._device).cpu().numpy()
+            return drawn
+
+        return self._at_work(work, len(crops))
+
+    @abstractmethod
+    def _through(self, pictures: "torch.Tensor") -> "torch.Tensor":
+        """Run RGB pictures (b, h, w, 3) uint8 on the device through the network, in turns; the answer stays there."""
+
+    @abstractmethod
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        """Return the block in which the device's work is ordered."""
+
+    def _at_work(self, work: Callable[[], R], count: int) -> R:
+        """Do work on the device.
+
+        Raises:
+            ModelError: torch, or what it calls, refused.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode(), self._on_stream():
+                return work()
+        except ModelError as error:
+            raise ModelError(f"{self._path}: {error}") from error
+        except Exception as error:  # torch's own kinds
+            raise ModelError(f"{self._path} could not run {count} pictures: {first_line(error)}") from error
