@@ -4,7 +4,7 @@ A load is held where nearly every frame that is due is used and an event is told
 that overload costs. The events go to a list; what Redis takes is its own machine's.
 """
 
-import resource
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +15,13 @@ import msgspec
 import numpy as np
 
 from reid_stream.assembly import assemble
-from reid_stream.bench.memory import resident_bytes
 from reid_stream.config import Camera, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
 from reid_stream.events import Event, IdentitySeen
 from reid_stream.logs import quiet
+from reid_stream.processes import family, memory_mb, processor_s
+from reid_stream.records import CameraId
 
 LEAST_USED = 0.99
 """Of the frames that are due."""
@@ -41,10 +42,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    """From capture to event."""
+    """From capture to event, of frames."""
     cores: float
-    """Processor time over wall time."""
-    rss_mb: float
+    """Processor time over wall time, of all processes."""
+    memory_mb: float
+    """Of all processes, what they share once."""
     is_held: bool
 
 
@@ -53,17 +55,26 @@ class _Mark(NamedTuple):
     frames: int
     processor_s: float
     events: int
+    memory_mb: float
 
 
 class _Delays:
-    """A sink that notes how late each sighting is told."""
+    """A sink that notes how late each frame is told of.
+
+    Of what comes at once the newest sighting on each camera counts: those before it are of newcomers, who are named
+    up to a second after they were first seen, however fast the machine.
+    """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def publish(self, events: Sequence[Event]) -> None:
+        newest: dict[CameraId, float] = {}
+        for event in events:
+            if isinstance(event, IdentitySeen):
+                newest[event.camera] = max(event.seen_at, newest.get(event.camera, 0.0))
         now = time.time()
-        self.seconds += [now - event.seen_at for event in events if isinstance(event, IdentitySeen)]
+        self.seconds += [now - at for at in newest.values()]
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
         return True
@@ -104,12 +115,12 @@ def hold(
         daemon.start()
 
         def mark() -> _Mark:
-            usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
             return _Mark(
                 time.monotonic(),
                 sum(site.daemon.progress.frames.values()),
-                sum(one.ru_utime + one.ru_stime for one in usage),
+                sum(map(processor_s, family(os.getpid()))),
                 len(sink.seconds),
+                sum(memory_mb(pid)[1] for pid in family(os.getpid())),
             )
 
         try:
@@ -137,7 +148,7 @@ def hold(
         p95_ms=round(p95 * 1e3, 1),
         p99_ms=round(p99 * 1e3, 1),
         cores=round((last.processor_s - first.processor_s) / passed, 2),
-        rss_mb=round(resident_bytes() / 2**20, 1),
+        memory_mb=round(last.memory_mb, 1),
         is_held=used >= LEAST_USED and p95 <= MOST_P95_S,
     )
 
@@ -176,7 +187,7 @@ def show(loads: Sequence[Load]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for column in ("cameras", "frames/s each", "used", "p50", "p95", "p99 ms", "cores", "RSS MB", ""):
+    for column in ("cameras", "frames/s each", "used", "p50", "p95", "p99 ms", "cores", "MB", ""):
         table.add_column(column, justify="right")
     held = [load.cameras for load in loads if load.is_held]
     for load in loads:
@@ -188,7 +199,7 @@ def show(loads: Sequence[Load]) -> None:
             f"{load.p95_ms:.0f}",
             f"{load.p99_ms:.0f}",
             f"{load.cores:.2f}",
-            f"{load.rss_mb:.0f}",
+            f"{load.memory_mb:.0f}",
             "held" if load.is_held else "",
             style="bold" if held and load.cameras == max(held) else "",
         )

@@ -114,9 +114,9 @@ def markdown(whole: Whole) -> str:
                 "; ".join(
                     (
                         f"{100 * best.used:.1f} % of frames used",
-                        f"capture to event p50 {best.p50_ms:.0f}, p95 {best.p95_ms:.0f}, p99 {best.p99_ms:.0f} ms",
+                        f"frame to event p50 {best.p50_ms:.0f}, p95 {best.p95_ms:.0f}, p99 {best.p99_ms:.0f} ms",
                         f"{best.cores:.1f} cores",
-                        f"RSS {best.rss_mb:.0f} MB",
+                        f"{best.memory_mb:.0f} MB, all processes",
                     )
                 ),
             )

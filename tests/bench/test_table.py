@@ -20,7 +20,8 @@ PIPELINE = Figures(
     first_event_s=2, rss_mb=500, stages_ms={},
 )  # fmt: skip
 LOADS = [
-    Load(cameras=n, fps=10, used=1, p50_ms=1, p95_ms=2, p99_ms=3, cores=1, rss_mb=1, is_held=n < 8) for n in (4, 7, 8)
+    Load(cameras=n, fps=10, used=1, p50_ms=1, p95_ms=2, p99_ms=3, cores=1, memory_mb=1, is_held=n < 8)
+    for n in (4, 7, 8)
 ]
 WHOLE = table.Whole(machine="2 cores, some", stages=[STAGE], pipelines=[PIPELINE, PIPELINE], held=LOADS, matcher=[])
 
