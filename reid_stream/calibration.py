@@ -39,16 +39,6 @@ def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | No
     return np.asarray(np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS), dtype=np.float64)
 
 
-def margin_at(calibration: Calibration, odds: float) -> float:
-    """Return the margin that has these log odds, at the prior of the calibration: the inverse of `log_odds`."""
-    if calibration.kind == "platt":
-        return (odds - cast(float, calibration.parameters["intercept"])) / cast(float, calibration.parameters["slope"])
-    if calibration.kind == "isotonic":
-        parameters = calibration.parameters
-        return float(np.interp(sigmoid(odds), parameters["probability"], parameters["margin"]))
-    return odds
-
-
 def probability(calibration: Calibration, margins: npt.ArrayLike, prior: float | None = None) -> Doubles:
     """Return P(same person); arguments as in `log_odds`."""
     return sigmoid(log_odds(calibration, margins, prior))

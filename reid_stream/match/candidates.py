@@ -16,9 +16,8 @@ from reid_stream.match.evidence import Judge, Template, squared_distance
 from reid_stream.match.gallery import FAR, Gallery
 from reid_stream.match.newcomers import Newcomers
 from reid_stream.match.people import People
-from reid_stream.match.strangers import Strangers
 from reid_stream.match.topology import CEILING, Topology
-from reid_stream.match.tracklet import LOOKS, Stay, Tracklet
+from reid_stream.match.tracklet import Stay
 
 _SHORTLIST = 12
 """People per template that are looked at with care, by appearance."""
@@ -54,35 +53,15 @@ class Candidates:
     """Looks for candidates in the gallery."""
 
     def __init__(
-        self,
-        judge: Judge,
-        gallery: Gallery,
-        people: People,
-        topology: Topology,
-        newcomers: Newcomers,
-        strangers: Strangers,
+        self, judge: Judge, gallery: Gallery, people: People, topology: Topology, newcomers: Newcomers
     ) -> None:
         self._judge, self._gallery, self._people = judge, gallery, people
         self._topology, self._newcomers = topology, newcomers
-        self.strangers = strangers
-        """Of this site."""
-        self._shift = strangers.shift(judge.strangers)
 
     @property
     def asked(self) -> float:
         """Evidence that is asked for before somebody is taken for a known person."""
         return max(self._judge.least, self._newcomers.log_odds(len(self._people)))
-
-    def compare(self, track: Tracklet, beside: Sequence[Tracklet]) -> None:
-        """Learn how alike strangers look here from a track and those seen beside it."""
-        known = [other for other in beside if other.num_vectors >= LOOKS[0]] if self._judge.strangers else []
-        if not known:
-            return
-        here = self._gallery.fold(track.mean(), track.camera)
-        for other in known:
-            squared = squared_distance(here, self._gallery.fold(other.mean(), other.camera))
-            self.strangers.learn(track.serial, other.serial, self._judge.margin(squared, self._gallery.floor))
-        self._shift = self.strangers.shift(self._judge.strangers)
 
     def find(self, unknowns: Sequence[Unknown]) -> list[list[Candidate]]:
         """Return each one's candidates with a positive margin, best first."""
@@ -99,15 +78,15 @@ class Candidates:
                     row[at] = FAR
             near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
             near = near[row[near] < FAR]
-            looks = self._judge.evidence(row[near], self._gallery.floor, self._shift)
+            looks = self._judge.evidence(row[near], self._gallery.floor)
             good = looks >= asked - CEILING
             found.append(self._weigh(unknown, everybody[near[good]].tolist(), looks[good].tolist(), asked))
         return found
 
     def looks(self, squared: Sequence[float]) -> list[float]:
         """Return the evidence of appearance of squared distances."""
-        found = self._judge.evidence(np.asarray(squared, dtype=np.float32), self._gallery.floor, self._shift)
-        return [float(value) for value in found]
+        found: list[float] = self._judge.evidence(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
+        return found
 
     def ways(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
         """Return the evidence of time and place that two sets of stays, each in order of time, are one person's."""
@@ -115,7 +94,8 @@ class Candidates:
 
     def together(self, a: Unknown, b: Unknown) -> float:
         """Return the evidence that two unknowns are one."""
-        looks = self.looks([squared_distance(a.template, b.template)])[0]
+        squared = np.asarray(squared_distance(a.template, b.template))
+        looks = float(self._judge.evidence(squared, self._gallery.floor))
         return looks + self._topology.gain(a.stays, b.stays)
 
     def _weigh(self, unknown: Unknown, people: list[int], looks: list[float], asked: float) -> list[Candidate]:

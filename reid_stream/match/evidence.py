@@ -28,9 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.bundle import Calibration, Verifier
-from reid_stream.calibration import log_odds, logit, margin_at
+from reid_stream.calibration import log_odds, logit
 from reid_stream.config import Match as MatchSettings
-from reid_stream.match.strangers import RATES
 from reid_stream.records import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -68,12 +67,9 @@ class Judge:
         if self._calibration is not None:
             self.least = threshold(self._calibration, settings.false_match_rate)
             """Evidence that strangers exceed with the rate of the dial."""
-            self.strangers = _strangers(self._calibration)
-            """Margins that they exceed with the rates of `strangers.RATES`; empty where the bundle does not know."""
         else:
             self._similarity = settings.similarity if settings.similarity is not None else DEFAULT_SIMILARITY
             self.least = _UNCALIBRATED_LEAST
-            self.strangers = []
             self.head = None
 
     def fold(self, means: Floats) -> list[Template]:
@@ -96,35 +92,23 @@ class Judge:
         left, right = (t.vector if self.head is None else t.vector / self.head for t in (a, b))
         return float(left @ right) / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-6)
 
-    def margin(self, squared: float, floor: float) -> float:
-        """Return the head's margin of two templates; arguments as for `evidence`."""
-        return self._b - (1 - floor) * squared
-
-    def evidence(self, squared: Floats, floor: float, shift: float = 0.0) -> Doubles:
+    def evidence(self, squared: Floats, floor: float) -> Doubles:
         """Return log likelihood ratios of any shape.
 
         Args:
             squared: distances of templates, squared.
             floor: of the centring; unrelated raw vectors have this cosine, see cameras.py.
-            shift: margin by which strangers of this site exceed the bundle's, see strangers.py.
         """
         if self._calibration is None:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
             return np.asarray(_STEEPNESS * (cosine - self._similarity) + self.least)
-        margins = self._b - shift - (1 - floor) * squared.astype(np.float64)
+        margins = self._b - (1 - floor) * squared.astype(np.float64)
         return log_odds(self._calibration, margins) - float(logit(self._calibration.prior))
 
     @property
     def is_calibrated(self) -> bool:
         """Evidence is a likelihood ratio, so that there are probabilities."""
         return self._calibration is not None
-
-
-def _strangers(calibration: Calibration) -> list[float]:
-    if len(calibration.stranger_rates) < 2:
-        return []
-    prior = float(logit(calibration.prior))
-    return [margin_at(calibration, threshold(calibration, rate) + prior) for rate in RATES]
 
 
 def threshold(calibration: Calibration, rate: float) -> float:

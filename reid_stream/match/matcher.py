@@ -34,7 +34,6 @@ from reid_stream.match.open_tracks import OpenTracks
 from reid_stream.match.people import People, Person, RetirementReason
 from reid_stream.match.said import Said
 from reid_stream.match.state import State
-from reid_stream.match.strangers import Strangers
 from reid_stream.match.telling import Telling
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklet import Stay, Tracklet
@@ -102,10 +101,7 @@ class Matcher:
         """How people get from camera to camera, as far as it is known."""
         self._newcomers = state.newcomers if state is not None else Newcomers()
         self._redundancy = state.redundancy if state is not None else Redundancy()
-        strangers = state.strangers if state is not None and state.model == model else Strangers()
-        self._candidates = Candidates(
-            self._judge, self._gallery, self._people, self.topology, self._newcomers, strangers
-        )
+        self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
         self._telling = Telling(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._telling.name, settings.settle_s
@@ -146,7 +142,6 @@ class Matcher:
                 self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
         self._cut(fresh, now)
-        self._compare(fresh)
         bound = self._decide(fresh, now, out)
         self._corrections.review(self._touched(fresh), now, out)
         for record in records:
@@ -186,7 +181,6 @@ class Matcher:
             topology=self.topology.state(),
             newcomers=self._newcomers,
             redundancy=self._redundancy,
-            strangers=self._candidates.strangers,
             said=self.said,
             gallery=self._gallery.state(),
             recent=self._people.seen_order(),
@@ -263,14 +257,6 @@ class Matcher:
                 self._teach(tracklet)
             elif tracklet.split_from is not None:
                 other.split_from = tracklet.split_from
-
-    def _compare(self, fresh: dict[int, None]) -> None:
-        """Learn how alike strangers look here, from tracks side by side of which one has changed enough."""
-        for serial in fresh:
-            track = self._tracks.get(serial)
-            if track is not None and track.has_changed():
-                beside = (self._tracks.get(other) for other in sorted(track.stay.apart))
-                self._candidates.compare(track, [other for other in beside if other is not None])
 
     def _stay(self, serial: int) -> Stay | None:
         track = self._tracks.get(serial)

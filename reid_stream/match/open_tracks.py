@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from reid_stream.match.tracklet import Key, Stay, Tracklet, are_apart
+from reid_stream.match.walk import spot
 from reid_stream.records import Box, CameraId, Observation, TrackEnded
 
 _LINGER_S = 10.0
@@ -62,6 +63,7 @@ class OpenTracks:
         tracklet = self.find(seen)
         if tracklet is None:
             stay = Stay(self.next_serial, seen.run, seen.camera, seen.track, seen.seen_at, seen.seen_at)
+            stay.came, stay.area = spot(seen.box), float(seen.frame_size[0] * seen.frame_size[1])
             tracklet = Tracklet(stay, now)
             self.next_serial += 1
             self.put(tracklet)
@@ -69,6 +71,7 @@ class OpenTracks:
         stay = tracklet.stay
         if tracklet.last is None or seen.seen_at >= stay.last_at:
             tracklet.last = msgspec.structs.replace(seen, vector=None)
+            stay.left = spot(seen.box)
         stay.last_at = max(stay.last_at, seen.seen_at)
         stay.first_at = min(stay.first_at, seen.seen_at if stay.since is None else max(seen.seen_at, stay.since))
         return tracklet
@@ -127,6 +130,7 @@ class OpenTracks:
         old, at = tracklet.stay, (tracklet.vectors[place - 1][2] + tracklet.vectors[place][2]) / 2
         stay = Stay(self.next_serial, old.run, old.camera, old.track, at, max(at, old.last_at), since=at)
         stay.until, old.until, old.last_at = old.until, at, min(at, old.last_at)
+        stay.left, old.left, stay.area = old.left, None, old.area
         self.next_serial += 1
         fresh = Tracklet(stay, now, tracklet.ended_at, last=tracklet.last)
         fresh.vectors, tracklet.vectors = tracklet.vectors[place:], tracklet.vectors[:place]

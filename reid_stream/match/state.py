@@ -9,7 +9,6 @@ from reid_stream.match.newcomers import Newcomers
 from reid_stream.match.open_tracks import Instant
 from reid_stream.match.people import Person
 from reid_stream.match.said import Said
-from reid_stream.match.strangers import Strangers
 from reid_stream.match.topology import TopologyState
 from reid_stream.match.tracklet import Tracklet
 
@@ -27,7 +26,6 @@ class State(msgspec.Struct):
     topology: TopologyState = msgspec.field(default_factory=lambda: TopologyState(0.0, {}))
     newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
     redundancy: Redundancy = msgspec.field(default_factory=Redundancy)
-    strangers: Strangers = msgspec.field(default_factory=Strangers)
     said: Said = msgspec.field(default_factory=Said)
     gallery: GalleryState | None = None
     """None for a state that no matcher made: places are then given anew."""

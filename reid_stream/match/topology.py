@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.config import Topology as TopologySettings
+from reid_stream.match import walk
 from reid_stream.match.tracklet import Stay, by_time
 from reid_stream.records import CameraId
 
@@ -178,7 +179,10 @@ class Topology:
         ratios = self._ratios.get((a.camera, b.camera))
         if ratios is None:
             ratios = self._ratios_of(a.camera, b.camera)
-        return ratios[bisect_right(EDGES, b.first_at - a.last_at)]
+        found = ratios[bisect_right(EDGES, b.first_at - a.last_at)]
+        if a.camera == b.camera and a.left is not None and b.came is not None:
+            found += walk.log_ratio(a.left, b.came, b.first_at - a.last_at, b.area)
+        return found
 
     def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute and keep the log ratios (BINS,) of one pair, stated impossibilities included."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from reid_stream.match.walk import Spot
 from reid_stream.records import Box, CameraId, Floats, Observation, TrackId
 
 Key = tuple[str, CameraId, TrackId]
@@ -50,6 +51,12 @@ class Stay(msgspec.Struct):
     """When it went over to somebody else, where it was cut; none: to its end."""
     twins: set[int] = set()
     """Serials of tracks seen beside it that a person said are the same body."""
+    came: Spot | None = None
+    """Where it was first seen; none where it was cut."""
+    left: Spot | None = None
+    """Where it was last seen; none where it was cut."""
+    area: float = 0.0
+    """Of the picture, in pixels."""
 
     @property
     def key(self) -> Key:

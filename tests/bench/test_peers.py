@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reid_stream.bench.peers import compare
 from reid_stream.errors import ConfigError
+from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.sets import FootageSet
 
 TRUTH = "".join(
@@ -36,6 +38,20 @@ def test_what_a_peer_tells_is_judged_beside_its_speed(footage: FootageSet, tmp_p
     peer = compare._peer("BoxMOT", "boxmot", footage, python(tells), tmp_path / "a.pt", tmp_path / "b.onnx")
     assert peer.frames_per_s == 4.0
     assert (peer.hota, peer.idf1) == pytest.approx((1.0, 1.0))
+    assert (peer.people_hota, peer.people_idf1) == (peer.hota, peer.idf1)
+
+
+def test_who_comes_back_is_judged_both_ways(tmp_path: Path) -> None:
+    """Numbers 15 and 8 are one man: a program that gives him two IDs is right by the published truth alone."""
+    pets = FootageSet("mot/PETS09-S2L1", {}, {})
+    frames, corners = np.arange(1, 9), np.tile([10.0, 10.0, 50.0, 110.0], (8, 1))
+    truth = {"cam": Boxes(frames, (15,) * 4 + (8,) * 4, corners)}
+    anew, again = (
+        compare._judged("x", pets, 8, 1.0, truth, {"cam": Boxes(frames, people, corners)})
+        for people in (("a",) * 4 + ("b",) * 4, ("a",) * 8)
+    )
+    assert (anew.idf1, again.people_idf1) == pytest.approx((1.0, 1.0))
+    assert (again.idf1, anew.people_idf1) == pytest.approx((0.5, 0.5))
 
 
 def test_a_peer_that_fails_says_why(footage: FootageSet, tmp_path: Path) -> None:

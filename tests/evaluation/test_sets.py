@@ -55,3 +55,15 @@ def test_a_single_camera_is_found_as_motchallenge_lays_it_out(tmp_path: Path) ->
     assert not any(each.has_links for each in found.values())
     assert found["mot/PETS09-S2L1"].videos["cam"] == tmp_path / "video" / "vtest.avi"
     assert len(found["mot/street"].truth()["cam"]) == 1
+
+
+def test_who_comes_back_under_another_number_is_one_person(tmp_path: Path) -> None:
+    for name in ("PETS09-S2L1", "street"):
+        footage(tmp_path, f"mot/{name}", "1")
+        rows = [f"{frame},{person},10,20,30,40,1,1,1" for frame, person in enumerate((15, 14, 18, 8, 16), start=1)]
+        (tmp_path / "mot" / name / "gt_1.txt").write_text("\n".join(rows))
+    pets, street = sets.find([tmp_path])
+    assert pets.truth()["cam_1"].people == (15, 15, 15, 15, 16)
+    assert pets.published()["cam_1"].people == street.truth()["cam_1"].people == (15, 14, 18, 8, 16)
+    known = sets.RETURNERS["mot/PETS09-S2L1"]
+    assert not set(known) & set(known.values()), "the first number of each is its own"

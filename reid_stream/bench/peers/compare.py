@@ -5,13 +5,14 @@
 
 Loading networks is not counted for anybody. Ours answers more (people over cameras, events on Redis) in the time that
 is measured. Its events are judged twice: by person, who may come back, and by track number, which is what peers answer.
+Everything is judged by the truth as published, and by one that knows who comes back (`evaluation.sets.RETURNERS`).
 """
 
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,9 @@ import msgspec
 from reid_stream.config import Models
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes, align
-from reid_stream.evaluation.run import figures, watch
+from reid_stream.evaluation.run import watch
 from reid_stream.evaluation.score import mean, score_cameras
-from reid_stream.evaluation.sets import FootageSet
+from reid_stream.evaluation.sets import RETURNERS, FootageSet
 from reid_stream.evaluation.stream import boxes_of
 from reid_stream.evaluation.truth import read_mot
 from reid_stream.make_bundle import wrap
@@ -39,8 +40,11 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     seconds: float
     hota: float
-    """Mean over the set's cameras, each by itself."""
+    """Mean over the set's cameras, each by itself, by the truth as published."""
     idf1: float
+    people_hota: float
+    """The same, where who comes back counts as who it was."""
+    people_idf1: float
 
     @property
     def frames_per_s(self) -> float:
@@ -88,19 +92,9 @@ def _all(
     for footage in sets:
         say(f"{footage.name}: {OURS}")
         watched = watch(footage.settings(models), footage.truths)
-        tracks = align(watched.truth, boxes_of(watched.events, watched.cameras).by_track)
-        singles = figures(watched).in_the_end.single, mean(list(score_cameras(tracks).values()))
-        found += [
-            Peer(
-                name=name,
-                footage=footage.name,
-                frames=watched.frames,
-                seconds=watched.seconds,
-                hota=single.hota,
-                idf1=single.idf1,
-            )
-            for name, single in zip((OURS, TRACKS), singles, strict=True)
-        ]
+        told = boxes_of(watched.events, watched.cameras)
+        for name, boxes in ((OURS, told.in_the_end), (TRACKS, told.by_track)):
+            found.append(_judged(name, footage, watched.frames, watched.seconds, watched.truth, boxes))
         for name, file in PEERS.items():
             say(f"{footage.name}: {name}")
             found.append(_peer(name, file, footage, python, weights, reid))
@@ -109,7 +103,7 @@ def _all(
 
 def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path, reid: Path) -> Peer:
     threads = len(os.sched_getaffinity(0))
-    truth = footage.truth()
+    truth = footage.published()
     with tempfile.TemporaryDirectory(prefix="reid-stream-peers-") as folder:
         job = {
             "clips": {camera: str(video.resolve()) for camera, video in footage.videos.items()},
@@ -133,14 +127,29 @@ def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path
             raise ConfigError(f"{name} must run in {python}, it ended with {ran.returncode}:\n{ran.stderr[-2000:]}")
         lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"name"')]
         told = {camera: _once(read_mot(Path(folder) / f"{camera}.txt")) for camera in footage.videos}
-    single = mean(list(score_cameras(align(truth, told)).values()))
+    frames, seconds = (sum(line[what] for line in lines) for what in ("frames", "seconds"))
+    return _judged(name, footage, frames, seconds, truth, told)
+
+
+def _judged(
+    name: str,
+    footage: FootageSet,
+    frames: int,
+    seconds: float,
+    published: Mapping[str, Boxes],
+    told: Mapping[str, Boxes],
+) -> Peer:
+    joined = {camera: footage.joined(boxes) for camera, boxes in published.items()}
+    single, people = (mean(list(score_cameras(align(truth, told)).values())) for truth in (published, joined))
     return Peer(
         name=name,
         footage=footage.name,
-        frames=sum(line["frames"] for line in lines),
-        seconds=sum(line["seconds"] for line in lines),
+        frames=frames,
+        seconds=seconds,
         hota=single.hota,
         idf1=single.idf1,
+        people_hota=people.hota,
+        people_idf1=people.idf1,
     )
 
 
@@ -161,7 +170,7 @@ def show(peers: Sequence[Peer]) -> None:
     from rich.table import Table
 
     table = Table("set", "program", box=None, header_style="bold")
-    for column in ("frames/s", "ours is so many times as fast", "HOTA", "IDF1"):
+    for column in ("frames/s", "ours is so many times as fast", "HOTA", "IDF1", "HOTA, IDF1 where returners are known"):
         table.add_column(column, justify="right")
     ours = {peer.footage: peer for peer in peers if peer.name == OURS}
     last = ""
@@ -174,6 +183,7 @@ def show(peers: Sequence[Peer]) -> None:
             "" if peer.name in (OURS, TRACKS) else f"{factor:.1f}",
             f"{peer.hota:.3f}",
             f"{peer.idf1:.3f}",
+            f"{peer.people_hota:.3f}, {peer.people_idf1:.3f}" if peer.footage in RETURNERS else "",
         )
         last = peer.footage
     Console().print(table)
