@@ -1,39 +1,42 @@
 #!/usr/bin/env bash
 # What an NVIDIA GPU is worth here: correctness first, then every engine beside its floor, then cameras held live.
 #
-#   deploy/measure-gpu.sh OUT [CLIP]      OUT: folder for the figures; CLIP: video, default the demo's
+#   deploy/measure-gpu.sh OUT CLIP      OUT: folder for the figures; CLIP: H.264 or H.265 video of people
 #
 # Needs reid-stream[gpu]; from a clone also its tests. What has ended is left alone when run again, so that a short loan of
-# a machine may be used in parts. STEP_S bounds each step.
+# a machine may be used in parts. STEP_S bounds each step. Ends with 1 if any step failed.
 set -uo pipefail
-out=${1:?usage: measure-gpu.sh OUT [CLIP]}
-clip=${2:+--clip $2}
+out=${1:?usage: measure-gpu.sh OUT CLIP}
+clip=${2:?usage: measure-gpu.sh OUT CLIP}
 mkdir -p "$out"
 export REID_STREAM_ENGINES="${REID_STREAM_ENGINES:-$out/engines}"
+failed=0
 
 step() { # NAME COMMAND...
   local name=$1
   shift
   [ -e "$out/$name.done" ] && return
   echo "== $name: $*"
-  if timeout "${STEP_S:-540}" "$@" 2>&1 | tee "$out/$name.log" | tail -n 30; then touch "$out/$name.done"; else
-    echo "== $name failed, the whole of it is in $out/$name.log"
+  if timeout -k 10 "${STEP_S:-540}" "$@" >"$out/$name.log" 2>&1; then touch "$out/$name.done"; else
+    failed=1
+    echo "== $name failed"
   fi
+  tail -n 30 "$out/$name.log"
 }
 
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/gpu.txt"
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/gpu.txt" || exit 1
 if [ -d tests/engines ]; then step tests python -m pytest -q -m gpu tests/engines; fi
 step compile reid-stream compile
 step engines reid-stream bench engines --batch 1 --batch 8 --batch 64 --json "$out/engines.json"
-# shellcheck disable=SC2086 # the clip is two words, or none
-{
-  step pipeline reid-stream bench pipeline $clip --cameras 16 --json "$out/pipeline.json"
-  step pipeline-gpu-frames reid-stream bench pipeline $clip --cameras 16 --gpu-frames --json "$out/pipeline-gpu-frames.json"
+for way in host gpu-frames; do
+  stays=()
+  [ "$way" = gpu-frames ] && stays=(--gpu-frames)
+  step "pipeline-$way" reid-stream bench pipeline --clip "$clip" --cameras 16 "${stays[@]}" --json "$out/pipeline-$way.json"
   for fps in 30 10; do
-    step "live-$fps" reid-stream bench pipeline $clip --find-max --max-fps "$fps" --cameras 16 --seconds 15 \
-      --json "$out/live-$fps.json"
-    step "live-$fps-gpu-frames" reid-stream bench pipeline $clip --find-max --max-fps "$fps" --cameras 16 --seconds 15 \
-      --gpu-frames --json "$out/live-$fps-gpu-frames.json"
+    # Some eight loads of half a minute each.
+    step "live-$fps-$way" reid-stream bench pipeline --clip "$clip" --find-max --max-fps "$fps" --cameras 32 --seconds 8 \
+      "${stays[@]}" --json "$out/live-$fps-$way.json"
   done
-}
+done
 echo "figures in $out:" "$out"/*.json
+exit "$failed"

@@ -131,7 +131,7 @@ def take_over(settings: Settings) -> "TakeOver | None":
         from reid_stream.engines import planes
     except ImportError as error:
         raise ModelError(f"ingest.gpu_frames needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
-    return planes.take_over
+    return planes.TakeOver()
 
 
 def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:

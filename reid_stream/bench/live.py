@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from reid_stream.assembly import assemble
+from reid_stream.bench.pipeline import check_hardware
 from reid_stream.config import Camera, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
@@ -26,7 +27,7 @@ from reid_stream.records import CameraId
 LEAST_USED = 0.99
 """Of the frames that are due."""
 MOST_P95_S = 0.5
-"""From capture to event."""
+"""From a frame to the event that tells of it."""
 _START_S = 60.0
 _SETTLE_S = 3.0
 """Left out after all cameras are up."""
@@ -61,20 +62,22 @@ class _Mark(NamedTuple):
 class _Delays:
     """A sink that notes how late each frame is told of.
 
-    Of what comes at once the newest sighting on each camera counts: those before it are of newcomers, who are named
-    up to a second after they were first seen, however fast the machine.
+    A sighting counts if it is later than all that was told of its camera: others are of newcomers, who are named up to
+    a second after they were first seen, however fast the machine.
     """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self._told: dict[CameraId, float] = {}
+        """Of the newest sighting told of each camera, when it was."""
 
     def publish(self, events: Sequence[Event]) -> None:
-        newest: dict[CameraId, float] = {}
+        now, newest = time.time(), dict(self._told)
         for event in events:
             if isinstance(event, IdentitySeen):
                 newest[event.camera] = max(event.seen_at, newest.get(event.camera, 0.0))
-        now = time.time()
-        self.seconds += [now - at for at in newest.values()]
+        self.seconds += [now - at for camera, at in newest.items() if at > self._told.get(camera, 0.0)]
+        self._told = newest
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
         return True
@@ -130,6 +133,8 @@ def hold(
                     raise ReidStreamError(f"{cameras} cameras must come up within {_START_S:.0f} s, they did not")
                 time.sleep(0.05)
             time.sleep(_SETTLE_S)
+            if settings.ingest.gpu_frames:
+                check_hardware(site.source.stats.values())
             first = mark()
             time.sleep(seconds)
             last = mark()

@@ -20,7 +20,9 @@ from prometheus_client import Metric
 
 from reid_stream.assembly import assemble
 from reid_stream.config import Camera, Observe, Settings
+from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event, IdentityEntered
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.networks import Networks, take_over
 from reid_stream.pipeline import Detect, Perceive
 from reid_stream.records import Detections, Frame
@@ -91,6 +93,20 @@ class _Crowd:
         return Detections(boxes=boxes.astype(np.float32), scores=np.full(len(boxes), 0.9, np.float32))
 
 
+def check_hardware(cameras: Iterable[CameraStats]) -> None:
+    """Make sure that it was a GPU that decoded.
+
+    Raises:
+        ReidStreamError: it was not, so that figures would be of something else.
+    """
+    for stats in cameras:
+        if not stats.hardware:
+            raise ReidStreamError(
+                f"--gpu-frames must have an NVIDIA GPU that decodes the clip, {stats.name} ({stats.codec}) was decoded "
+                "by the processor; give an H.264 or H.265 file with --clip"
+            )
+
+
 def on_gpu() -> dict[str, bool]:
     """Return what `ingest` must say for pictures to stay where an NVIDIA GPU decodes them."""
     return {"gpu_frames": True, "hardware_decode": True, "isolate": False}
@@ -133,6 +149,8 @@ def measure(
         loaded = time.perf_counter()
         site.daemon.run(threading.Event())
         passed = time.perf_counter() - loaded
+        if gpu_frames:
+            check_hardware(site.source.stats.values())
         counts = site.daemon.perceive.counts
         size = next(iter(site.source.stats.values())).size
         networks = site.networks

@@ -30,7 +30,7 @@ _LEFT = 1
 _UP_S = 120.0
 _RECOVER_S = 60.0
 LATEST_S = 2.0
-"""Bound for capture to event, 99 of 100."""
+"""Bound for the time from a frame to the event that tells of it, 99 of 100."""
 EVEN = 0.8
 """Bound for the share of the mean rate of its class that a camera gets."""
 _GROWTH_MB = 0.05
@@ -128,14 +128,15 @@ def _news(sink: Events, kind: type) -> list[object]:
 def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, float]]:
     """(when told, seconds since the capture) of every frame that shows somebody.
 
-    Of what comes at once the newest on each camera: what comes with it is of newcomers, who are named up to a second
-    after they were first seen, however fast the machine.
+    What is no later than something told of its camera before is of newcomers, who are named up to a second after they
+    were first seen, however fast the machine.
     """
     newest: dict[tuple[float, CameraId], float] = {}
+    latest: dict[CameraId, float] = {}
     for at, event in sink.told:
-        if isinstance(event, IdentityEntered | IdentitySeen) and begun <= at <= ended:
-            newest[at, event.camera] = max(event.at, newest.get((at, event.camera), 0.0))
-    return [(at, at - captured_at) for (at, _), captured_at in newest.items()]
+        if isinstance(event, IdentityEntered | IdentitySeen) and event.at > latest.get(event.camera, 0.0):
+            newest[at, event.camera] = latest[event.camera] = event.at
+    return [(at, at - captured_at) for (at, _), captured_at in newest.items() if begun <= at <= ended]
 
 
 def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[Finding]:

@@ -101,8 +101,12 @@ def people(answer: torch.Tensor, asked: Asked) -> list[Found]:
     Raises:
         ModelError: the answer is not of the promised family.
     """
-    if answer.ndim != 3:
-        raise ModelError(f"a detector must answer (b, rows, columns), got {tuple(answer.shape)}")
+    wide = {"yolo": 4 + asked.classes, "yolo_end2end": 6, "yolox": 5 + asked.classes}[asked.family]
+    if answer.ndim != 3 or answer.shape[1 if asked.family == "yolo" else 2] != wide:
+        raise ModelError(
+            f"a detector of kind {asked.family} with {asked.classes} classes must answer so, got "
+            f"{tuple(answer.shape)}; make the bundle again with the right decoder and classes"
+        )
     boxes, scores = _READERS[asked.family](answer.float(), asked)
     count = min(asked.most, scores.shape[1])
     scores, order = scores.topk(count, dim=1)

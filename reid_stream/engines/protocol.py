@@ -110,6 +110,8 @@ class Asked:
     """What its answer looks like; see `detect.decoders`."""
     person: int
     """Index of the class."""
+    classes: int
+    """How many there are."""
     score: float
     """Weaker boxes are dropped."""
     iou: float

@@ -96,7 +96,7 @@ class SwapEngine:
 
     @property
     def is_near(self) -> bool:
-        """See `protocol.NearEngine`; either engine can, or neither, as both belong to one machine."""
+        """See `protocol.NearEngine`; only where both engines can, or one could not step in for the other."""
         return near(self._current) is not None and near(self._fallback) is not None
 
     def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:

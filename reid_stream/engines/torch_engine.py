@@ -4,6 +4,7 @@ Batches are filled up to a power of two: few sizes, each specialised once and, o
 that a call is one launch rather than some hundred.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +24,8 @@ from reid_stream.pictures import UInt8
 
 _MOST = 64
 """Pictures at once; more are taken in turns."""
+_capturing = threading.Lock()
+"""torch captures one CUDA graph at a time in a process; detector and embedder run on threads of their own."""
 _MAX_SIZES = 12
 """Sizes of input that are kept ready."""
 
@@ -139,7 +142,10 @@ class TorchEngine(OnTorch):
 
     def _prepare(self, shape: tuple[int, ...]) -> _Ready:
         step = self._network.at(shape)
-        return _Ready(self._captured(step, shape) if self._is_gpu else step)
+        if not self._is_gpu:
+            return _Ready(step)
+        with _capturing:
+            return _Ready(self._captured(step, shape))
 
     def _captured(self, step: Callable[[Any], Any], shape: tuple[int, ...]) -> Callable[[Any], Any]:
         """Capture a CUDA graph that reads and writes fixed places, after a few runs beside (as torch's manual says)."""

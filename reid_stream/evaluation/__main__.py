@@ -145,6 +145,7 @@ def _recorded(
 ) -> "Iterator[Recording]":
     """Record sets, or take them from a folder where they were made by the same bundles and settings."""
     from reid_stream.evaluation import recording
+    from reid_stream.evaluation.footage import with_truth
 
     for footage in chosen:
         settings = footage.settings(models)
@@ -152,7 +153,7 @@ def _recorded(
         if file is not None and file.is_file() and not anew:
             made = recording.load(file)
             if recording.is_of(made, settings, networks):
-                yield made
+                yield with_truth(made, footage.truth())
                 continue
         made = recording.record(settings, footage.truth(), name=footage.name, networks=networks)
         told = f"{footage.name}: {made.frames} frames of {len(made.cameras)} cameras in {made.seconds:.1f} s"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reid_stream import config
-from reid_stream.errors import StreamError
+from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.address import address
 from reid_stream.ingest.backoff import wait_s
@@ -89,6 +89,8 @@ class CameraThread(CameraRunner):
                     failure = StreamError(f"{self.stats.name} has closed the connection", "ended")
                 except StreamError as error:
                     failure = error
+                except ModelError as error:  # of a picture that cannot be taken over
+                    failure = StreamError(f"{self.stats.name}: {error}", "unreadable")
                 except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a camera costs only itself)
                     # Its text may hold the URL, so the type must do.
                     failure = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
@@ -111,7 +113,7 @@ class CameraThread(CameraRunner):
         self.stats.name = address(self._camera).name
         self._state("connecting")
         self.stats.heard_at = time.monotonic()
-        with open_source(self._camera, self._settings, stays=self._take_over is not None) as source:
+        with open_source(self._camera, self._settings, self._take_over) as source:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
@@ -169,6 +171,8 @@ class CameraThread(CameraRunner):
                 self.stats.dropped["slowed"] += 1
             else:
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
+                if convert.fell_back:
+                    self.stats.fall_back()
         self.stats.skew_s = self._clock.skew_s
 
     def _count_losses(self, source: Source, player: "_Live | _Recorded", heard: Heard) -> None:

@@ -1,7 +1,6 @@
 """Decoded pictures to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -10,8 +9,21 @@ from reid_stream.pictures import OnDevice, Picture, UInt8
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-TakeOver = Callable[["VideoFrame", tuple[int, int] | None], OnDevice]
-"""A picture in a GPU's memory and the size (width, height) to scale it to -> RGB there."""
+
+class TakeOver(Protocol):
+    """Makes RGB of pictures where the GPU that decoded them keeps them."""
+
+    def prepare(self) -> None:
+        """Get this thread ready; before a decoder is opened on it."""
+        ...
+
+    def __call__(self, picture: "VideoFrame", size: tuple[int, int] | None, /) -> OnDevice:
+        """Return RGB there, scaled to `size` (width, height).
+
+        Raises:
+            ModelError: the picture is of a kind that cannot be taken over.
+        """
+        ...
 
 
 class Converter:
@@ -27,12 +39,15 @@ class Converter:
         from av.video.reformatter import VideoReformatter
 
         self._size, self._take_over = size, take_over
+        self.fell_back = False
+        """A picture that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: "VideoFrame") -> Picture:
         """(h, w, 3) RGB; limited and full range YUV alike become 0..255."""
-        if self._take_over is not None and picture.sw_format is not None:
+        if self._take_over is not None and picture.format.name == "cuda":
             return self._take_over(picture, self._size)
+        self.fell_back = self._take_over is not None
         return self._here(picture)
 
     def _here(self, picture: "VideoFrame") -> UInt8:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from reid_stream import config
-from reid_stream.errors import StreamError
+from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.address import address
 from reid_stream.ingest.clock import FileClock
@@ -147,7 +147,7 @@ class _File:
         self._thread = threading.Thread(target=self._decode, name=f"replay {camera.id}", daemon=True)
 
     def open(self) -> None:
-        self._source = open_source(self._camera, self._settings, stays=self._take_over is not None)
+        self._source = open_source(self._camera, self._settings, self._take_over)
         self.stats.codec = self._source.codec
         self.stats.hardware = self._source.on_hardware
         self.stats.hardware_fallbacks += self._settings.hardware_decode and not self._source.on_hardware
@@ -225,6 +225,8 @@ class _File:
                 end = StreamError(f"{source.name} must be a video, no picture of it can be decoded")
         except StreamError as error:
             end = error
+        except ModelError as error:  # of a picture that cannot be taken over
+            end = StreamError(f"{self.stats.name}: {error}", "unreadable")
         except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a file costs only its camera)
             end = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
         if not self._stop.is_set():
@@ -244,6 +246,8 @@ class _File:
                     self.stats.read += 1
                     if cap.wants(at):
                         self._frames.put(Frame(self.id, sequence, at, "file", convert(picture)))
+                        if convert.fell_back:
+                            self.stats.fall_back()
                     else:
                         self.stats.dropped["rate"] += 1
                     sequence += 1

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from reid_stream.ingest.picture import TakeOver
+
 UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
 """FFmpeg makes up the timestamps of these (25 per second), so they say nothing."""
 _PRFT = struct.Struct("<qi")
@@ -208,13 +210,13 @@ class Source:
         self.close()
 
 
-def open_source(camera: Camera, settings: Ingest, *, stays: bool = False) -> Source:
+def open_source(camera: Camera, settings: Ingest, take_over: "TakeOver | None" = None) -> Source:
     """Connect to a camera or open a file and find its video.
 
     Args:
         camera: whose address is opened.
         settings: time limits, and whether the GPU decodes.
-        stays: what an NVIDIA GPU decodes stays in its memory.
+        take_over: takes what an NVIDIA GPU decodes and leaves it in its memory; none has it brought to main memory.
 
     Raises:
         StreamError: it cannot be reached, refuses us, or has no video; the message says which, `cause` for programs.
@@ -231,7 +233,7 @@ def open_source(camera: Camera, settings: Ingest, *, stays: bool = False) -> Sou
             format="v4l2" if where.kind == "device" else None,
             options=_options(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
-            hwaccel=hardware(stays=stays) if settings.hardware_decode else None,
+            hwaccel=hardware(take_over) if settings.hardware_decode else None,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
@@ -283,13 +285,15 @@ def _device() -> str | None:
     return None
 
 
-def hardware(*, stays: bool = False) -> "HWAccel | None":
-    """What decodes on this machine besides its processor; `stays`: pictures stay there, where it is an NVIDIA GPU."""
+def hardware(take_over: "TakeOver | None" = None) -> "HWAccel | None":
+    """What decodes on this machine besides its processor; with `take_over` an NVIDIA GPU keeps its pictures."""
     from av.codec.hwaccel import HWAccel
 
     device = _device()
-    if device == "cuda" and stays:
-        # In the context that torch uses as well: memory of another one could not be read.
-        options: dict[str, object] = {"primary_ctx": "1"}
+    if device == "cuda" and take_over is not None:
+        take_over.prepare()
+        # In the context that torch uses as well, for memory of another one could not be read. It is this thread's now;
+        # FFmpeg refuses to ask for it by its other name, since torch has set it up otherwise than FFmpeg would.
+        options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
         return HWAccel(device_type=device, allow_software_fallback=True, options=options, is_hw_owned=True)
     return None if device is None else HWAccel(device_type=device, allow_software_fallback=True)

@@ -68,6 +68,11 @@ class CameraStats:
     hardware_fallbacks: int = 0
     """Times hardware decoding was wanted and not had."""
 
+    def fall_back(self) -> None:
+        """Note that the decoder has given up the GPU that it had."""
+        self.hardware_fallbacks += self.hardware
+        self.hardware = False
+
     @property
     def reconnects(self) -> int:
         """Times it came back."""

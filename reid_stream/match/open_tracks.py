@@ -72,6 +72,8 @@ class OpenTracks:
         if tracklet.last is None or seen.seen_at >= stay.last_at:
             tracklet.last = msgspec.structs.replace(seen, vector=None)
             stay.left = spot(seen.box)
+        if seen.seen_at < stay.first_at and stay.since is None:
+            stay.came = spot(seen.box)
         stay.last_at = max(stay.last_at, seen.seen_at)
         stay.first_at = min(stay.first_at, seen.seen_at if stay.since is None else max(seen.seen_at, stay.since))
         return tracklet

@@ -179,10 +179,11 @@ class Topology:
         ratios = self._ratios.get((a.camera, b.camera))
         if ratios is None:
             ratios = self._ratios_of(a.camera, b.camera)
-        found = ratios[bisect_right(EDGES, b.first_at - a.last_at)]
-        if a.camera == b.camera and a.left is not None and b.came is not None:
-            found += walk.log_ratio(a.left, b.came, b.first_at - a.last_at, b.area)
-        return found
+        gap_s = b.first_at - a.last_at
+        found = ratios[bisect_right(EDGES, gap_s)]
+        if a.camera != b.camera or a.left is None or b.came is None or a.area != b.area or gap_s < AT_ONCE:
+            return found
+        return min(CEILING, max(FLOOR, found + walk.log_ratio(a.left, b.came, gap_s, b.area)))
 
     def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute and keep the log ratios (BINS,) of one pair, stated impossibilities included."""

@@ -19,6 +19,7 @@ from reid_stream.engines.swap import SwapEngine
 from reid_stream.engines.torch_engine import TorchEngine
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.networks import load_networks, take_over
+from reid_stream.pictures import OnDevice
 from reid_stream.shelf import SHIPPED
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(gpu_arch() is None, reason="needs an NVIDIA GPU")]
@@ -58,8 +59,8 @@ def test_pictures_decoded_on_the_gpu_stay_there_and_show_the_same_people(tmp_pat
     folder = os.environ.get("REID_STREAM_DATA")
     if folder is None:
         pytest.skip("needs real footage: set REID_STREAM_DATA")
-    clip = str(Path(folder) / "video" / "vtest.avi")
-    camera = Camera.model_validate({"id": "a", "url": clip, "max_fps": 2.0})
+    clip = next((Path(folder) / "mot" / "ADL-Rundle-6").glob("*.mp4"))  # H.264, which GPUs decode
+    camera = Camera.model_validate({"id": "a", "url": str(clip), "max_fps": 2.0})
     people: list[list[np.ndarray]] = []
     for on_gpu in (False, True):
         ingest = Ingest(gpu_frames=on_gpu, hardware_decode=on_gpu, isolate=False)
@@ -67,7 +68,7 @@ def test_pictures_decoded_on_the_gpu_stay_there_and_show_the_same_people(tmp_pat
         networks = load_networks(settings)
         with FastReplay([camera], ingest, origin=0.0, take_over=take_over(settings)) as replay:
             frames = [frame for batch, _ in zip(replay, range(8), strict=False) for frame in batch]
-        print([type(frame.image).__name__ for frame in frames])
+        assert all(isinstance(frame.image, OnDevice) == on_gpu for frame in frames)
         found = [networks.detect([frame]) for frame in frames]
         people.append([boxes.boxes[boxes.scores > 0.5] for (boxes,) in found])
         crops = [cut(frame.image, box) for frame, (boxes,) in zip(frames, found, strict=True) for box in boxes.boxes]

@@ -1,5 +1,6 @@
 """Pictures taken over from the decoder are those that FFmpeg itself would have made RGB of."""
 
+import time
 from pathlib import Path
 
 import cv2
@@ -9,15 +10,19 @@ import torch
 from av.video.frame import VideoFrame
 
 from reid_stream.config import Camera, Ingest, Settings
-from reid_stream.engines.planes import take_over, to_rgb
+from reid_stream.engines.planes import TakeOver, to_rgb
 from reid_stream.errors import ModelError
 from reid_stream.ingest import source
+from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.picture import Converter
 from reid_stream.ingest.replay import FastReplay
+from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.networks import take_over as taking_over
 from reid_stream.pictures import OnDevice
+from reid_stream.records import CameraId
 from tests.integration.rtsp import draw_clip
 
+take_over = TakeOver()
 _ACCURATE = 2 | 0x40000 | 0x2000 | 0x80000
 """swscale's flags: bilinear, accurate rounding, chroma at full width, the same on every processor."""
 
@@ -70,10 +75,12 @@ def test_ten_bits_are_eight_with_more_behind_the_point() -> None:
 
 
 def test_a_picture_of_odd_size_is_whole() -> None:
-    luma, chroma = torch.full((5, 7), 235, dtype=torch.uint8), torch.full((3, 4, 2), 128, dtype=torch.uint8)
-    rgb = to_rgb(luma, chroma, 2, is_full=False)
-    assert rgb.shape == (3, 5, 7)
-    assert (rgb - 255).abs().max() < 1e-3
+    """FFmpeg tells of the whole chroma samples only: 3 by 2 of a picture 7 by 5."""
+    picture = VideoFrame(7, 5, "nv12")
+    for plane, value in zip(picture.planes, (235, 128), strict=True):
+        plane.update(bytes([value]) * plane.buffer_size)
+    assert take_over(picture, None).shape == (5, 7, 3)
+    assert np.all(take_over(picture, None).host() == 255)
 
 
 def test_another_kind_of_picture_is_refused() -> None:
@@ -83,13 +90,14 @@ def test_another_kind_of_picture_is_refused() -> None:
 
 def test_pictures_stay_only_where_an_nvidia_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_device", lambda: "cuda")
-    kept, sent = source.hardware(stays=True), source.hardware()
+    kept, sent = source.hardware(take_over), source.hardware()
     assert kept is not None
     assert sent is not None
-    assert (kept.is_hw_owned, kept.options, sent.is_hw_owned) == (True, {"primary_ctx": "1"}, False)
+    assert (kept.is_hw_owned, sent.is_hw_owned) == (True, False)
+    assert kept.options == {"primary_ctx": "0", "current_ctx": "1"}
     monkeypatch.setattr(source, "_device", lambda: "vaapi")
     monkeypatch.setattr("av.codec.hwaccel.HWAccel", lambda **given: given)
-    asked: object = source.hardware(stays=True)
+    asked: object = source.hardware(take_over)
     assert asked == {"device_type": "vaapi", "allow_software_fallback": True}
 
 
@@ -98,7 +106,7 @@ def test_without_a_gpu_pictures_come_the_other_way_and_that_is_counted(tmp_path:
     ingest = Ingest(gpu_frames=True, hardware_decode=True, isolate=False)
     camera = Camera.model_validate({"id": "a", "url": str(clip), "max_fps": None})
     stays = taking_over(Settings(cameras=(camera,), ingest=ingest))
-    assert stays is take_over
+    assert isinstance(stays, TakeOver)
     with FastReplay([camera], ingest, origin=0.0, take_over=stays) as replay:
         pictures = [frame.image for batch in replay for frame in batch]
         (stats,) = replay.stats.values()
@@ -109,3 +117,33 @@ def test_without_a_gpu_pictures_come_the_other_way_and_that_is_counted(tmp_path:
 
 def test_nothing_is_taken_over_unasked() -> None:
     assert taking_over(Settings(cameras=(Camera.model_validate({"id": "a", "url": "a.mp4"}),))) is None
+
+
+def test_a_decoder_that_gives_up_the_gpu_is_counted_once() -> None:
+    stats, convert = CameraStats(CameraId("a"), "a", hardware=True), Converter(None, take_over)
+    for _ in range(2):
+        convert(_picture())
+        assert convert.fell_back
+        stats.fall_back()
+    assert (stats.hardware, stats.hardware_fallbacks) == (False, 1)
+
+
+def test_a_picture_that_cannot_be_taken_over_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("a picture on the GPU must be nv12, got yuv444p; set ingest.gpu_frames off")
+
+    monkeypatch.setattr(Converter, "__call__", refuse)
+    clip = draw_clip(tmp_path / "a.mp4", seconds=1, fps=10)
+    camera = Camera.model_validate({"id": "a", "url": str(clip)})
+    changes: list[CameraChange] = []
+    with FastReplay([camera], Ingest(), origin=0.0, on_change=changes.append) as replay:
+        assert list(replay) == []
+    live = LiveCameras([camera], Ingest(isolate=False), changes.append)
+    live.start()
+    live.take(2.0)
+    until = time.monotonic() + 10
+    while not live.stats[CameraId("a")].reason and time.monotonic() < until:
+        time.sleep(0.05)
+    live.stop()
+    assert "set ingest.gpu_frames off" in changes[0].reason  # type: ignore[union-attr]
+    assert live.stats[CameraId("a")].failures["unreadable"] >= 1

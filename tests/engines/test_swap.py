@@ -144,7 +144,7 @@ class Near(Named):
 
 
 def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as_well() -> None:
-    asked = Asked([], 114, "yolo", 0, 0.5, 0.7, 10)
+    asked = Asked([], 114, "yolo", 0, 1, 0.5, 0.7, 10)
     kept: list[np.ndarray] = []
     go = threading.Event()
     better = Near("better", 2)

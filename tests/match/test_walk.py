@@ -66,6 +66,8 @@ def test_it_adds_to_what_is_known_of_the_way_and_stays_within_its_bounds() -> No
     assert 2 < topology.gain([earlier], [here]) <= CEILING
     assert topology.gain([earlier], [there]) < -1
     assert topology.gain([earlier], [stay(2, 11, 20, 310, 500, camera="b")]) == pytest.approx(0)
+    beside = stay(3, 2, 4, 700, 700)  # a second box of who is still there: where `earlier` ends tells nothing of it
+    assert topology.gain([earlier], [beside]) == pytest.approx(0)
     silent = Topology(Settings(learn=False))
     assert silent.gain([earlier], [there]) == 0
 
@@ -83,4 +85,6 @@ def test_the_matcher_notes_where_a_track_came_and_where_it_left() -> None:
         matcher.update([seen(1, at_s, x)], at_s)
     (tracklet,) = matcher.state().tracks
     made = tracklet.stay
+    matcher.update([seen(1, 0.9, 85.0)], 1.2)  # later still, and the first of all
+    assert matcher.state().tracks[0].stay.came == (85, 400, 80)
     assert [made.came, made.left, made.area] == [(100, 400, 80), (130, 400, 80), AREA]
