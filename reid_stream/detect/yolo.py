@@ -12,7 +12,7 @@ from reid_stream.config import Detect
 from reid_stream.detect.decoders import MAX_CANDIDATES, Decoder, Found, decode, fits, suppress, yolox_cells
 from reid_stream.detect.letterbox import Letterbox, fit
 from reid_stream.detect.zones import Zones
-from reid_stream.engines.protocol import Asked, Engine, PixelEngine, Pixels, near, run_images
+from reid_stream.engines.protocol import Asked, Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
 from reid_stream.pictures import UInt8
 from reid_stream.records import CameraId, Detections, Floats, Frame
@@ -85,7 +85,6 @@ class Detector:
                 f"{engine.output_shape}; make the bundle again with the right decoder and classes"
             )
         self._stride = _STRIDE if height is None and width is None else None
-        self._has_pixels = isinstance(engine, PixelEngine) and engine.pixels == spec.pixels
         self._canvases: dict[tuple[int, int], list[UInt8]] = {}
         """Those that no call uses now, by picture size."""
 
@@ -112,8 +111,8 @@ class Detector:
 
     def _boxes(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> list[Found]:
         """Find boxes in the network's pixels: all of it where the network runs, or all but the network here."""
-        spec, settings, engine = self._spec, self._settings, near(self._engine)
-        if engine is not None and self._has_pixels:
+        spec, settings, engine = self._spec, self._settings, near(self._engine, self._spec.pixels)
+        if engine is not None:
             asked = Asked(
                 places=[layout for _, layout in pairs],
                 pad=spec.pad,

@@ -7,7 +7,7 @@ import numpy as np
 from reid_stream.bundle import EmbedderInput
 from reid_stream.config import Embed
 from reid_stream.embed.preprocess import InputSpec, resize
-from reid_stream.engines.protocol import Engine, PixelEngine, Pixels, near, run_images
+from reid_stream.engines.protocol import Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
 from reid_stream.pictures import Picture, host
 from reid_stream.records import Floats
@@ -52,7 +52,6 @@ class Embedder:
                 f"the embedder must answer (b, {dim}) as its bundle says, its network answers {engine.output_shape}; "
                 "make the bundle again"
             )
-        self._has_pixels = isinstance(engine, PixelEngine) and engine.pixels == self._pixels
         self._images = np.empty((settings.max_batch, spec.height, spec.width, 3), dtype=np.uint8)
 
     def __call__(self, crops: Sequence[Picture]) -> Floats:
@@ -62,7 +61,7 @@ class Embedder:
             ModelError: the network's answer has another width, no length, or a NaN.
         """
         vectors = np.empty((len(crops), self._dim), dtype=np.float32)
-        step, engine = len(self._images), near(self._engine) if self._has_pixels else None
+        step, engine = len(self._images), near(self._engine, self._pixels)
         there = [] if engine is None else [row for row, crop in enumerate(crops) if not isinstance(crop, np.ndarray)]
         here = [row for row in range(len(crops)) if engine is None or isinstance(crops[row], np.ndarray)]
         for rows in (some[start : start + step] for some in (there, here) for start in range(0, len(some), step)):

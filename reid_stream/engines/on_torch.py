@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reid_stream.engines.network import OneNetwork
-from reid_stream.engines.protocol import Asked, Floats
+from reid_stream.engines.protocol import Asked, Floats, Pixels
 from reid_stream.engines.shapes import first_line
 from reid_stream.errors import ModelError
 from reid_stream.pictures import OnDevice, Picture, UInt8
@@ -21,6 +21,10 @@ class OnTorch(OneNetwork):
     """See `protocol.NearEngine`."""
 
     _device: "torch.device"
+    _turn: int
+    """Pictures that run at once; more are taken in turns."""
+    _mean: "torch.Tensor"
+    _factor: "torch.Tensor"
 
     @property
     def is_near(self) -> bool:
@@ -66,9 +70,48 @@ class OnTorch(OneNetwork):
 
         return self._at_work(work, len(crops))
 
-    @abstractmethod
+    def _place_pixels(self) -> None:
+        """Put what is done to pictures where they are; once, or each call would send it."""
+        import torch
+
+        of = self._pixels or Pixels()
+        self._mean, self._factor = (
+            torch.tensor(values, dtype=torch.float32, device=self._device)
+            for values in (of.mean, [1 / scale for scale in of.scale])
+        )
+
+    def _run(self, batch: Floats | UInt8) -> Floats:
+        """Run numbers (b, 3, h, w) or RGB pictures (b, h, w, 3) uint8, contiguous, in main memory."""
+        import torch
+
+        if not len(batch):
+            return self._nothing()
+
+        def work() -> Floats:
+            answer: Floats = self._through(torch.from_numpy(batch)).float().cpu().numpy()
+            return answer
+
+        return self._at_work(work, len(batch))
+
     def _through(self, pictures: "torch.Tensor") -> "torch.Tensor":
-        """Run RGB pictures (b, h, w, 3) uint8 on the device through the network, in turns; the answer stays there."""
+        """Run RGB pictures (b, h, w, 3) uint8, or numbers (b, 3, h, w), from either memory; the answer stays there."""
+        import torch
+
+        parts = []
+        for start in range(0, len(pictures), self._turn):
+            there = pictures[start : start + self._turn].to(self._device)
+            parts.append(self._infer(self._to_numbers(there) if there.dtype == torch.uint8 else there))
+        return torch.cat(parts)
+
+    def _to_numbers(self, pictures: "torch.Tensor") -> "torch.Tensor":
+        """Turn RGB (b, h, w, 3) uint8 on the device into (b, 3, h, w) float32."""
+        assert self._pixels is not None
+        ordered = pictures if self._pixels.colour == "rgb" else pictures.flip(3)
+        return ((ordered.float() - self._mean) * self._factor).permute(0, 3, 1, 2).contiguous()
+
+    @abstractmethod
+    def _infer(self, numbers: "torch.Tensor") -> "torch.Tensor":
+        """Run numbers (b, 3, h, w) float32 on the device, `_turn` at most; the answer stays there."""
 
     @abstractmethod
     def _on_stream(self) -> AbstractContextManager[Any]:

@@ -159,8 +159,10 @@ class NearEngine(Protocol):
         ...
 
 
-def near(engine: Engine) -> NearEngine | None:
-    """Return the engine as one that works on pictures where it runs, none where it cannot."""
+def near(engine: Engine, pixels: Pixels | None) -> NearEngine | None:
+    """Return the engine as one that does this very thing to pictures, where it runs; none where it cannot."""
+    if not isinstance(engine, PixelEngine) or engine.pixels != pixels:
+        return None
     return engine if isinstance(engine, NearEngine) and engine.is_near else None
 
 

@@ -97,7 +97,7 @@ class SwapEngine:
     @property
     def is_near(self) -> bool:
         """See `protocol.NearEngine`; only where both engines can, or one could not step in for the other."""
-        return near(self._current) is not None and near(self._fallback) is not None
+        return all(near(engine, self.pixels) is not None for engine in (self._current, self._fallback))
 
     def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
         """See `protocol.NearEngine`."""
@@ -201,7 +201,7 @@ class SwapEngine:
 
 
 def _near(engine: PixelEngine) -> NearEngine:
-    found = near(engine)
+    found = near(engine, engine.pixels)
     if found is None:
         raise ModelError(f"{engine.name} cannot work on pictures where it runs")
     return found

@@ -84,8 +84,8 @@ class TensorRtEngine(OnTorch):
         check_network(model, [_shape(engine.get_tensor_shape(name)) for name in inputs], len(outputs))
         self._in, self._out = inputs[0], outputs
         self._input, self._output = (_shape(engine.get_tensor_shape(name)) for name in (self._in, outputs[0]))
-        self._most = int(engine.get_tensor_profile_shape(self._in, 0)[2][0])
-        self._numbers = self._pixel_numbers()
+        self._turn = int(engine.get_tensor_profile_shape(self._in, 0)[2][0])
+        self._place_pixels()
 
     @property
     def name(self) -> str:
@@ -111,24 +111,6 @@ class TensorRtEngine(OnTorch):
             part.write_bytes(bytes(self._cache.serialize()))
             part.replace(self._cache_file)
 
-    def _run(self, batch: Floats | UInt8) -> Floats:
-        if not len(batch):
-            return self._nothing()
-
-        def work() -> Floats:
-            answer: Floats = self._through(self._torch.from_numpy(batch)).cpu().numpy()
-            return answer
-
-        return self._at_work(work, len(batch))
-
-    def _through(self, pictures: "torch.Tensor") -> "torch.Tensor":
-        """See `OnTorch`; numbers (b, 3, h, w) are taken as well, and either may still be in main memory."""
-        parts = []
-        for start in range(0, len(pictures), self._most):
-            there = pictures[start : start + self._most].to(self._device)
-            parts.append(self._infer(self._to_numbers(there) if there.dtype == self._torch.uint8 else there))
-        return self._torch.cat(parts)
-
     def _infer(self, numbers: "torch.Tensor") -> "torch.Tensor":
         """Run numbers (b, 3, h, w) float32 on the device; the answer stays there."""
         size = self._input[0]
@@ -151,22 +133,6 @@ class TensorRtEngine(OnTorch):
         if self._stream is not None:
             self._stream.synchronize()  # the input's memory must live until then
         return answers[0][:rows].float()
-
-    def _to_numbers(self, pictures: "torch.Tensor") -> "torch.Tensor":
-        """Turn RGB (b, h, w, 3) uint8 on the device into (b, 3, h, w) float32."""
-        assert self._pixels is not None
-        mean, factor = self._numbers
-        ordered = pictures if self._pixels.colour == "rgb" else pictures.flip(3)
-        return ((ordered.float() - mean) * factor).permute(0, 3, 1, 2).contiguous()
-
-    def _pixel_numbers(self) -> tuple["torch.Tensor", "torch.Tensor"]:
-        pixels = self._pixels or Pixels()
-        factor = [1 / scale for scale in pixels.scale]
-        mean, factors = (
-            self._torch.tensor(values, dtype=self._torch.float32, device=self._device)
-            for values in (pixels.mean, factor)
-        )
-        return mean, factors
 
     def _dtype(self, name: str) -> "torch.dtype":
         found: torch.dtype = {

@@ -78,9 +78,8 @@ class TorchEngine(OnTorch):
         check_network(model, self._network.inputs, len(self._network.outputs))
         self._input, self._output = self._network.inputs[0], self._network.outputs[0]
         self._ready: OrderedDict[tuple[int, ...], _Ready] = OrderedDict()
-        of = pixels or Pixels()
-        self._mean = torch.tensor(of.mean, dtype=torch.float32, device=self._device)
-        self._factor = 1 / torch.tensor(of.scale, dtype=torch.float32, device=self._device)
+        self._turn = self._input[0] or _MOST
+        self._place_pixels()
 
     @property
     def name(self) -> str:
@@ -99,31 +98,8 @@ class TorchEngine(OnTorch):
             return self._run(to_numbers(batch, pixels))
         return self._run(np.ascontiguousarray(batch))
 
-    def _run(self, batch: Floats | UInt8) -> Floats:
-        if not len(batch):
-            return self._nothing()
-
-        def work() -> Floats:
-            answer: Floats = self._through(self._torch.from_numpy(batch)).float().cpu().numpy()
-            return answer
-
-        return self._at_work(work, len(batch))
-
-    def _through(self, pictures: Any) -> Any:
-        """See `OnTorch`; numbers (b, 3, h, w) are taken as well, and either may still be in main memory."""
-        most, parts = self._input[0] or _MOST, []
-        for start in range(0, len(pictures), most):
-            there = pictures[start : start + most].to(self._device)
-            parts.append(self._infer(self._numbers(there) if there.dtype == self._torch.uint8 else there))
-        return self._torch.cat(parts)
-
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext()
-
-    def _numbers(self, pictures: Any) -> Any:
-        """Turn RGB (b, h, w, 3) uint8 into (b, 3, h, w) float32 on the device."""
-        ordered = pictures if self._pixels is None or self._pixels.colour == "rgb" else pictures.flip(3)
-        return ((ordered.float() - self._mean) * self._factor).permute(0, 3, 1, 2).contiguous()
 
     def _infer(self, numbers: Any) -> Any:
         """Run numbers (b, 3, h, w) on the device; the answer stays there and is the caller's."""

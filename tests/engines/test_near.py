@@ -24,7 +24,7 @@ from reid_stream.embed.embedder import spec_of as crops_of
 from reid_stream.embed.preprocess import resize
 from reid_stream.engines import near
 from reid_stream.engines.openvino_engine import OpenVinoEngine
-from reid_stream.engines.protocol import Asked, Engine
+from reid_stream.engines.protocol import Asked, Engine, Pixels
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
 from reid_stream.engines.torch_engine import TorchEngine
 from reid_stream.errors import ModelError
@@ -146,7 +146,7 @@ def test_only_the_best_candidates_are_looked_at() -> None:
 def test_an_answer_of_another_kind_is_refused(tmp_path: Path) -> None:
     from tests.engines.networks import channel_means
 
-    engine = TorchEngine(channel_means(tmp_path / "m.onnx"), F32)
+    engine = TorchEngine(channel_means(tmp_path / "m.onnx"), F32, pixels=Pixels())
     with pytest.raises(ModelError, match=r"kind yolo with 1 classes must answer so, got \(1, 4\)"):
         engine.people([_scene(64, 48)], _asked([(64, 48)]))
     with pytest.raises(ModelError, match="must be of its kind"):

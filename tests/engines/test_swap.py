@@ -155,7 +155,7 @@ def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as
         return better
 
     swap = SwapEngine(Near("first", 1), Prepared(make), "detector", most_samples=4)
-    assert near(swap) is swap
+    assert near(swap, swap.pixels) is swap
     pictures = list(_pictures(3))
     assert [scores[0] for _, scores in swap.people(pictures, asked)] == [1, 1, 1]
     assert swap.vectors(pictures, (64, 32)).tolist() == [1, 1, 1]
@@ -172,7 +172,7 @@ def test_an_engine_whose_fallback_is_elsewhere_takes_pictures_from_main_memory()
     swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Near("better", 2)), "detector")
     swap.images(_pictures())
     _until(lambda: swap.name == "better")
-    assert near(swap) is None
+    assert near(swap, swap.pixels) is None
     assert swap.images(_pictures())[0] == 2
 
 
