@@ -23,7 +23,7 @@ unexport VIRTUAL_ENV
 .PHONY: demo test check fix bench peers worlds simulate score setup requirements docs clean
 
 demo: $(BASE)/.ready
-	@$(BASE)/bin/python -m reid_stream.demo
+	@$(BASE)/bin/python -m reid_stream.commands.demo
 	@$(BASE)/bin/reid-stream --cameras .demo/cams.yaml --duration $(DURATION) $(ARGS)
 
 test: $(DEV)/.ready
@@ -48,7 +48,7 @@ peers: $(DEV)/.ready $(PEERS)/.ready
 	$(DEV)/bin/reid-stream bench peers --python $(PEERS)/bin/python $(ARGS)
 
 worlds: $(DEV)/.ready
-	$(DEV)/bin/python -m trainer.worlds $(ARGS)
+	$(DEV)/bin/python -m trainer.data.worlds $(ARGS)
 
 # Cameras and Redis broken on purpose; ARGS=--short takes a minute.
 drill: $(DEV)/.ready
@@ -79,7 +79,7 @@ setup: $(BASE)/.ready $(DEV)/.ready
 
 # What is generated from the settings: configs/default.yaml and the schema for editors.
 docs: $(DEV)/.ready
-	$(DEV)/bin/python -m reid_stream.configdocs
+	$(DEV)/bin/python -m reid_stream.config.docs
 
 # New pins, for every Python and machine; no index host is written into them.
 requirements: $(UV)

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reid_stream.publish.fold import Fold as Fold
+    from reid_stream.publish.projection import Fold as Fold
     from reid_stream.publish.subscribe import subscribe as subscribe
 
 __all__ = ["Fold", "__version__", "subscribe"]
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
         return subscribe
     if name == "Fold":
-        from reid_stream.publish.fold import Fold
+        from reid_stream.publish.projection import Fold
 
         return Fold
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

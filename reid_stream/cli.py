@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, drill, evaluate, events, identity, models, reidentify, simulate, topology
+from benchmarks.commands import drill, simulate
+from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology
 from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -84,7 +85,7 @@ def main() -> None:
     try:
         app()
     except ReidStreamError as error:
-        from reid_stream.logs import scrub
+        from reid_stream.observe.logs import scrub
 
         print(f"reid-stream: {scrub(str(error))}", file=sys.stderr)  # noqa: T201 (the message is the output)
         if isinstance(error, StuckError):
@@ -93,7 +94,7 @@ def main() -> None:
             os._exit(error.exit_code)
         raise SystemExit(error.exit_code) from None
     except Exception:
-        from reid_stream.logs import catch
+        from reid_stream.observe.logs import catch
 
         catch()
         raise
@@ -104,6 +105,6 @@ def _cover_arguments() -> None:
     if any("://" in argument and "@" in argument for argument in sys.argv):
         from setproctitle import setproctitle
 
-        from reid_stream.logs import scrub
+        from reid_stream.observe.logs import scrub
 
         setproctitle(scrub(" ".join(sys.argv)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reid_stream.events import Event
-from reid_stream.pictures import Picture, host
+from reid_stream.images import Picture, host
 from reid_stream.records import (
     CameraId,
     Crop,

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.pictures import Picture, UInt8, host
+from reid_stream.images import Picture, UInt8, host
 
 CameraId = NewType("CameraId", str)
 TrackId = NewType("TrackId", int)

@@ -44,12 +44,12 @@ def fit(
 ) -> None:
     """Train a network; a killed run goes on with --resume to the same losses."""
     from trainer.config import load
-    from trainer.train import train
+    from trainer.train.loop import train
 
     if recipe == "site":
         if budget != 1 or config is not None or resume or store is None or bundle is None:
             raise TrainerError("--recipe site needs --store and --bundle, and takes no --budget, --config or --resume")
-        from trainer.site import fit_site, read_reviewed, recipe_settings
+        from trainer.site.loop import fit_site, read_reviewed, recipe_settings
 
         names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
         fit_site(recipe_settings(bundle, tuple(changes or ())), store, bundle, out, names, rounds, typer.echo)
@@ -61,7 +61,7 @@ def fit(
     if config is not None:
         train(load(config, tuple(changes or ())), out, data, resume)
     else:
-        from trainer.recipe import recipe as read_recipe
+        from trainer.train.recipe import recipe as read_recipe
 
         train(read_recipe(str(recipe), tuple(changes or ()), budget), out, data, resume)
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.bundle import MODEL_FILE, Bundle, Embedder
-from reid_stream.config import Models
-from reid_stream.engines.gate import pixels_of
-from reid_stream.engines.library import gpu_arch, library_for
+from reid_stream.bundles.bundle import MODEL_FILE, Bundle, Embedder
+from reid_stream.config.settings import Models
+from reid_stream.engines.accuracy_check import Kind, compare
 from reid_stream.engines.load import load_engine
-from reid_stream.engines.parity import Kind, compare
+from reid_stream.engines.plan_check import pixels_of
 from reid_stream.engines.protocol import PixelEngine
+from reid_stream.engines.tensorrt_library import gpu_arch, library_for
 from reid_stream.errors import ModelError
-from reid_stream.pictures import UInt8
+from reid_stream.images import UInt8
 
 BATCHES = {"detector": (1, 4, 16), "embedder": (1, 16, 64)}
 _WARM_UP = 3
@@ -54,8 +54,8 @@ def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngi
     arch = gpu_arch()
     if arch is None:
         return
-    from reid_stream.engines.obtain import key_of, obtain
-    from reid_stream.engines.plans import Plans
+    from reid_stream.engines.build import key_of, obtain
+    from reid_stream.engines.plan_cache import Plans
     from reid_stream.engines.tensorrt_engine import TensorRtEngine
 
     try:

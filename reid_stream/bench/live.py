@@ -14,14 +14,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from reid_stream.assembly import assemble
+from reid_stream.assembly.site import assemble
 from reid_stream.bench.pipeline import check_hardware
-from reid_stream.config import Camera, Ingest, Models, Observe, Settings
+from reid_stream.bench.procfs import family, memory_mb, processor_s
+from reid_stream.config.settings import Camera, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
 from reid_stream.events import Event, IdentitySeen
-from reid_stream.logs import quiet
-from reid_stream.processes import family, memory_mb, processor_s
+from reid_stream.observe.logs import quiet
 from reid_stream.records import CameraId
 
 LEAST_USED = 0.99

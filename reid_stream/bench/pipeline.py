@@ -18,14 +18,14 @@ import msgspec
 import numpy as np
 from prometheus_client import Metric
 
-from reid_stream.assembly import assemble
-from reid_stream.config import Camera, Observe, Settings
+from reid_stream.assembly.site import assemble
+from reid_stream.config.settings import Camera, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.networks import Networks, take_over
 from reid_stream.pipeline import Detect, Perceive
 from reid_stream.records import Detections, Frame
+from reid_stream.runtime.networks import Networks, take_over
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ def pipeline(
     clips = clip or [_clip()]
     if find_max:
         from reid_stream.bench import live
-        from reid_stream.config import Ingest
+        from reid_stream.config.settings import Ingest
 
         ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
         if people is not None:
@@ -78,10 +78,10 @@ def matcher(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Update a matcher that knows many people: time against a raw matmul and FAISS, memory per identity."""
-    from reid_stream import shelf
-    from reid_stream.bench.matcher import SIZES, measure, show
+    from benchmarks.speed.matcher import SIZES, measure, show
+    from reid_stream.bundles import catalog
 
-    bundle = shelf.embedder(embedder)[1]
+    bundle = catalog.embedder(embedder)[1]
     rows = measure(bundle, size or SIZES, exemplars, updates, seconds, lambda text: typer.echo(text, err=True))
     show(rows)
     _write(rows, json)
@@ -97,10 +97,10 @@ def recovery(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Measure what durable identities cost: the journal per step, a snapshot, and going on after a crash."""
-    from reid_stream import shelf
-    from reid_stream.bench.recovery import SIZES, measure, show
+    from benchmarks.speed.recovery import SIZES, measure, show
+    from reid_stream.bundles import catalog
 
-    found = measure(shelf.embedder(embedder)[1], size or SIZES, cameras, lambda text: typer.echo(text, err=True))
+    found = measure(catalog.embedder(embedder)[1], size or SIZES, cameras, lambda text: typer.echo(text, err=True))
     show(found)
     _write(found, json)
 
@@ -116,12 +116,12 @@ def day(
     plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
 ) -> None:
     """Work off a simulated day of many cameras: are the matcher's time and memory flat?"""
-    from reid_stream import shelf
-    from reid_stream.bench import day as days
-    from reid_stream.config import Match
+    from benchmarks.speed import day as days
+    from reid_stream.bundles import catalog
+    from reid_stream.config.settings import Match
 
     found = days.measure(
-        shelf.embedder(embedder)[1],
+        catalog.embedder(embedder)[1],
         cameras,
         hours,
         people_per_hour,
@@ -150,13 +150,13 @@ def store(
     """Fill a tracklet store with made-up crops, open it again and replay it: rates, disk, memory."""
     import tempfile
 
-    from reid_stream import shelf
-    from reid_stream.bench.store import measure, show
+    from benchmarks.speed.store import measure, show
+    from reid_stream.bundles import catalog
 
     with tempfile.TemporaryDirectory(prefix="reid-stream-store-", dir=folder) as place:
         found = measure(
             Path(place) / "store",
-            shelf.embedder(embedder)[1],
+            catalog.embedder(embedder)[1],
             crops,
             per_track,
             tracks_per_hour,
@@ -177,8 +177,8 @@ def workers(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Perceive in 1, 2, 4 processes on the same cores; then kill one: how soon is it back, what do others lose?"""
-    from reid_stream.bench import workers as bench
-    from reid_stream.config import Models
+    from benchmarks.speed import workers as bench
+    from reid_stream.config.settings import Models
 
     figures = bench.measure(
         clip or _clip(),
@@ -206,9 +206,9 @@ def soak(
     import tempfile
     from contextlib import ExitStack
 
-    from reid_stream.bench import soak as soaks
-    from reid_stream.demo import footage
-    from reid_stream.drill.rtsp import loop_clip, serve_clips, why_not
+    from benchmarks.rtsp.clips import loop_clip, serve_clips, why_not
+    from benchmarks.speed import soak as soaks
+    from reid_stream.commands.demo import footage
 
     def say(text: str) -> None:
         typer.echo(text, err=True)
@@ -244,7 +244,7 @@ def everything(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Measure stages, pipeline, cameras held and matcher in one run, and print them as a table."""
-    from reid_stream.bench import table
+    from benchmarks.speed import table
 
     found = table.measure(clip or _clip(), cameras, seconds, lambda text: typer.echo(text, err=True))
     typer.echo(table.markdown(found))
@@ -260,7 +260,7 @@ def decode(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Decode a file as the daemon does, against FFmpeg alone."""
-    from reid_stream.bench import stages
+    from benchmarks.speed import stages
 
     found = [stages.decode(clip or _clip(), frames)]
     stages.show(found)
@@ -276,7 +276,7 @@ def detector(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Find people in frames, against the network alone."""
-    from reid_stream.bench import stages
+    from benchmarks.speed import stages
 
     found = [stages.detector(clip or _clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
     stages.show(found)
@@ -292,7 +292,7 @@ def embedder(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Embed people's crops, against the network alone."""
-    from reid_stream.bench import stages
+    from benchmarks.speed import stages
 
     found = [stages.embedder(clip or _clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
     stages.show(found)
@@ -310,8 +310,8 @@ def peers(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Ultralytics' and BoxMOT's trackers on the same clips with the same detector: how fast, how well."""
-    from reid_stream.bench.peers import compare as peers_of
-    from reid_stream.evaluation import sets
+    from benchmarks.accuracy import sets
+    from benchmarks.peers import compare as peers_of
 
     found = peers_of.run(
         sets.find(sets.roots(), wanted or ["PETS09", "TUD", "ADL-Rundle-6"]),
@@ -338,12 +338,12 @@ def engines(
     from rich.console import Console
     from rich.table import Table
 
-    from reid_stream import shelf
     from reid_stream.bench.engines import measure
+    from reid_stream.bundles import catalog
 
-    folders = [shelf.any_bundle(name) for name in bundle or ()] or [
-        shelf.detector("default"),
-        shelf.embedder("default"),
+    folders = [catalog.any_bundle(name) for name in bundle or ()] or [
+        catalog.detector("default"),
+        catalog.embedder("default"),
     ]
     rows = [
         row
@@ -362,7 +362,7 @@ def _clip() -> Path:
     """Return the demo's clip."""
     import os
 
-    from reid_stream.demo import footage
+    from reid_stream.commands.demo import footage
 
     return footage(os.environ, lambda text: typer.echo(text, err=True))
 

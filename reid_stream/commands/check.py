@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from reid_stream.config import Settings
+    from reid_stream.config.settings import Settings
 
 
 def check(
@@ -19,15 +19,15 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
-    from reid_stream import configfile
+    from reid_stream.config import cams_yaml
     from reid_stream.errors import BrokerError, StreamError
     from reid_stream.ingest.probe import Failed, Probed, probe_all
     from reid_stream.ingest.stats import farthest_apart
-    from reid_stream.publish.connection import check as check_redis
-    from reid_stream.publish.connection import connect, public
+    from reid_stream.publish.redis_client import check as check_redis
+    from reid_stream.publish.redis_client import connect, public
 
     console = Console()
-    settings = configfile.load(cameras)
+    settings = cams_yaml.load(cameras)
     console.print(f"[green]ok[/] {cameras}: site {settings.site}, {len(settings.cameras)} cameras", highlight=False)
     _tell_networks(console, settings)
     if offline:
@@ -79,8 +79,8 @@ def check(
 
 def _tell_networks(console: "Console", settings: "Settings") -> None:
     """Load both networks and say what runs them."""
-    from reid_stream.engines.swap import SwapEngine
-    from reid_stream.networks import load_networks
+    from reid_stream.engines.hot_swap import SwapEngine
+    from reid_stream.runtime.networks import load_networks
 
     networks = load_networks(settings)
     for engine, bundle in (

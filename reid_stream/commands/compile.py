@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from reid_stream.bundle import Bundle
-    from reid_stream.engines.library import Precision
-    from reid_stream.engines.plans import Plans
-    from reid_stream.pictures import UInt8
+    from reid_stream.bundles.bundle import Bundle
+    from reid_stream.engines.plan_cache import Plans
+    from reid_stream.engines.tensorrt_library import Precision
+    from reid_stream.images import UInt8
 
 
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -51,8 +51,8 @@ def compile_engines(
     """Build TensorRT engines; what is there already, and fits, stays."""
     from rich.console import Console
 
-    from reid_stream.engines.library import gpu_arch
-    from reid_stream.engines.plans import Plans
+    from reid_stream.engines.plan_cache import Plans
+    from reid_stream.engines.tensorrt_library import gpu_arch
     from reid_stream.errors import ConfigError
 
     console, gpu, plans = Console(stderr=True), gpu_arch(), Plans(out)
@@ -80,11 +80,11 @@ def _compile(
 ) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from reid_stream.bundle import MODEL_FILE
-    from reid_stream.engines.builder import Progress as Step
-    from reid_stream.engines.gate import check_plan
-    from reid_stream.engines.library import library_for
-    from reid_stream.engines.obtain import key_of, obtain
+    from reid_stream.bundles.bundle import MODEL_FILE
+    from reid_stream.engines.build import key_of, obtain
+    from reid_stream.engines.build_worker import Progress as Step
+    from reid_stream.engines.plan_check import check_plan
+    from reid_stream.engines.tensorrt_library import library_for
     from reid_stream.errors import ModelError
 
     key = key_of(bundle, folder, library_for(arch, gpu), arch, precision)
@@ -130,7 +130,7 @@ def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
     import cv2
     import numpy as np
 
-    from reid_stream.engines.obtain import profile_of
+    from reid_stream.engines.build import profile_of
     from reid_stream.errors import ConfigError
 
     height, width = profile_of(bundle.kind, (bundle.input.height, bundle.input.width)).usual
@@ -143,13 +143,14 @@ def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
 
 
 def _bundles(names: list[str], cameras: Path | None) -> "list[tuple[Path, Bundle]]":
-    from reid_stream import configfile, shelf
-    from reid_stream.config import Models
+    from reid_stream.bundles import catalog
+    from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Models
     from reid_stream.errors import ConfigError
 
     if names and cameras is not None:
         raise ConfigError("compile takes bundles or --cameras, got both")
     if names:
-        return [shelf.any_bundle(name) for name in names]
-    models = configfile.load(cameras).models if cameras is not None else Models()
-    return [shelf.detector(models.detector), shelf.embedder(models.embedder)]
+        return [catalog.any_bundle(name) for name in names]
+    models = cams_yaml.load(cameras).models if cameras is not None else Models()
+    return [catalog.detector(models.detector), catalog.embedder(models.embedder)]

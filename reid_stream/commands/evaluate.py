@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from reid_stream.config import Settings
+    from reid_stream.config.settings import Settings
     from reid_stream.evaluation.align import Aligned
     from reid_stream.evaluation.budget import Takes
     from reid_stream.evaluation.recording import Recording
@@ -186,11 +186,12 @@ def _settings(cameras: Path | None) -> "Settings":
     """Settings of cams.yaml, or the defaults for a recording, which has its cameras inside."""
     from pydantic import SecretStr
 
-    from reid_stream import configfile, logs
-    from reid_stream.config import Camera, Settings
+    from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Camera, Settings
+    from reid_stream.observe import logs
 
     if cameras is not None:
-        settings = configfile.load(cameras)
+        settings = cams_yaml.load(cameras)
         # The daemon is started to be scored: that its files begin and end is no news here.
         logs.configure(settings.observe.model_copy(update={"log_level": "error"}))
         logs.hide(settings)
@@ -239,9 +240,9 @@ def _store(
     """Score a tracklet store; return what is written as JSON."""
     from reid_stream.errors import ConfigError
     from reid_stream.evaluation import report
-    from reid_stream.evaluation.account import account_aligned
     from reid_stream.evaluation.align import align
     from reid_stream.evaluation.stored import parse_timeline, read_store
+    from reid_stream.evaluation.summary import account_aligned
     from reid_stream.evaluation.truth import read_truth
 
     lines = dict(parse_timeline(text) for text in begin)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from reid_stream.instructions import Instruction
-    from reid_stream.people.desk import Desk
-    from reid_stream.publish.fold import Fold, Known
+    from reid_stream.operators.client import Desk
+    from reid_stream.publish.projection import Fold, Known
 
 app = typer.Typer(help="Look at people, and decide about them yourself.", no_args_is_help=True)
 
@@ -36,7 +36,7 @@ _URL, _SITE, _WAIT_S, _ERASE_S = "redis://127.0.0.1:6379/0", "site", 10.0, 120.0
 @app.command("list")
 def list_people(settings: Settings = None, url: Url = _URL, site: Site = _SITE, as_json: Json = False) -> None:
     """Who is known now."""
-    from reid_stream.people.roll import read_roll
+    from reid_stream.operators.listing import read_roll
 
     client, where, site = _connect(settings, url, site)
     rows = read_roll(client, site, where)
@@ -262,8 +262,8 @@ def log(settings: Settings = None, url: Url = _URL, site: Site = _SITE, as_json:
 
 
 def _connect(settings: Path | None, url: str, site: str) -> tuple[Any, str, str]:
-    from reid_stream.config import Redis
-    from reid_stream.publish.connection import check, connect
+    from reid_stream.config.settings import Redis
+    from reid_stream.publish.redis_client import check, connect
 
     login, url, site = reach(settings, url, site)
     client = connect(login or Redis(), url=url)
@@ -272,14 +272,14 @@ def _connect(settings: Path | None, url: str, site: str) -> tuple[Any, str, str]
 
 
 def _desk(settings: Path | None, url: str, site: str) -> "tuple[Desk, Callable[[], Fold]]":
-    from reid_stream.people.desk import Desk
+    from reid_stream.operators.client import Desk
 
     client, where, site = _connect(settings, url, site)
     return Desk(client, site, where), lambda: _fold(client, where, site)
 
 
 def _fold(client: Any, where: str, site: str) -> "Fold":
-    from reid_stream.publish.fold import Fold
+    from reid_stream.publish.projection import Fold
     from reid_stream.publish.subscribe import Subscription
 
     events = Subscription(client, where=where, site=site, start="0", types=(), cameras=(), block_s=0)
@@ -287,17 +287,18 @@ def _fold(client: Any, where: str, site: str) -> "Fold":
 
 
 def _explained(settings: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:
-    from reid_stream import configfile, shelf
-    from reid_stream.config import Models
+    from reid_stream.bundles import catalog
+    from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Models
     from reid_stream.errors import ConfigError
     from reid_stream.explain import page
 
-    found = None if settings is None else configfile.load(settings)
+    found = None if settings is None else cams_yaml.load(settings)
     folder = store or (found.store.folder if found is not None else None)
     if folder is None:
         raise ConfigError("--explain needs the crops: --cameras with store.folder set, or --store FOLDER")
     models = Models() if found is None else found.models
-    return page(shelf.find(models.embedder, "embedder"), folder, person, other, out)
+    return page(catalog.find(models.embedder, "embedder"), folder, person, other, out)
 
 
 def _find(fold: "Fold", person: str) -> "Known":
@@ -323,7 +324,7 @@ def _ask(
     import socket
 
     from reid_stream.errors import ConfigError
-    from reid_stream.people.desk import RefusedError
+    from reid_stream.operators.client import RefusedError
 
     try:
         said = say({"at": time.time(), "who": who or f"{getpass.getuser()}@{socket.gethostname()}", "why": why})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from reid_stream.shadow import Shadow
+    from reid_stream.offline.compare_embedders import Shadow
 
 app = typer.Typer(help="List, show, make, try and activate model bundles.", no_args_is_help=True)
 
@@ -27,11 +27,11 @@ def list_bundles() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from reid_stream import bundle, shelf
+    from reid_stream.bundles import bundle, catalog
     from reid_stream.errors import ModelError
 
     table = Table("name", "kind", "hash", "licence", "folder", box=None, header_style="bold")
-    for folder in shelf.bundles():
+    for folder in catalog.bundles():
         try:
             found = bundle.load(folder)
             table.add_row(folder.name, found.kind, found.hash[:12], found.licence, str(folder))
@@ -46,9 +46,9 @@ def show(name: Annotated[str, typer.Argument(help="A bundle's folder, or a name 
     import msgspec
     from rich.console import Console
 
-    from reid_stream import shelf
+    from reid_stream.bundles import catalog
 
-    folder, found = shelf.any_bundle(name)
+    folder, found = catalog.any_bundle(name)
     fields = msgspec.to_builtins(found)
     console = Console()
     console.print(f"[bold]{folder}[/]")
@@ -72,8 +72,8 @@ def wrap(
     person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
 ) -> None:
     """Make a bundle from any ONNX detector or embedder."""
+    from reid_stream.bundles.wrap import wrap as make
     from reid_stream.errors import ConfigError
-    from reid_stream.make_bundle import wrap as make
 
     given = {"height": height, "width": width, "colour": colour}
     of_detectors = {"decoder": decoder, "scale": scale, "person": person}
@@ -102,14 +102,14 @@ def shadow(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid_stream import configfile
-    from reid_stream import shadow as shadows
     from reid_stream import store as stores
-    from reid_stream.config import Embed, Match, Models
+    from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Embed, Match, Models
     from reid_stream.errors import ConfigError
-    from reid_stream.networks import load_embedder
+    from reid_stream.offline import compare_embedders as shadows
+    from reid_stream.runtime.networks import load_embedder
 
-    settings = configfile.load(cameras) if cameras is not None else None
+    settings = cams_yaml.load(cameras) if cameras is not None else None
     models = settings.models if settings is not None else Models()
     if embedder is not None:
         models = models.model_copy(update={"embedder": embedder})
@@ -153,29 +153,31 @@ def activate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid_stream import activation, configfile, shelf
+    from reid_stream.bundles import catalog
+    from reid_stream.config import cams_yaml
     from reid_stream.errors import ConfigError
-    from reid_stream.networks import load_embedder
+    from reid_stream.offline import activate
+    from reid_stream.runtime.networks import load_embedder
 
-    settings = configfile.load(cameras)
-    present = shelf.embedder(settings.models.embedder)[1]
-    folder = shelf.find(bundle, "embedder")
+    settings = cams_yaml.load(cameras)
+    present = catalog.embedder(settings.models.embedder)[1]
+    folder = catalog.find(bundle, "embedder")
     name = str(folder.resolve()) if Path(bundle).is_dir() else bundle
     other, embed, _ = load_embedder(settings.models.model_copy(update={"embedder": name}), settings.embed)
     if other.hash == present.hash:
         raise ConfigError(f"{bundle} is the embedder in use already: {other.hash[:12]}")
-    if (why := activation.why_anew(settings)) and not anew:
+    if (why := activate.why_anew(settings)) and not anew:
         raise ConfigError(f"people would get new IDs: {why}. Give --anew if that is wanted")
     console = Console()
     columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("tracks")
-        done = activation.activate(
+        done = activate.activate(
             settings, present, (other, embed), lambda done, of: bar.update(task, completed=done, total=of)
         )
-    before = activation.name_in(cameras, name)
+    before = activate.name_in(cameras, name)
     if done.carried is not None:
-        activation.forget(settings, present)
+        activate.forget(settings, present)
     console.print(
         f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it", highlight=False
     )

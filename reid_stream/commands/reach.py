@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reid_stream.config import Redis
+    from reid_stream.config.settings import Redis
 
 
 def reach(settings: Path | None, url: str, site: str) -> "tuple[Redis | None, str, str]":
@@ -13,12 +13,13 @@ def reach(settings: Path | None, url: str, site: str) -> "tuple[Redis | None, st
     Raises:
         ConfigError: the file is wrong, or its Redis is an embedded one whose port only the daemon knows.
     """
-    from reid_stream import configfile, logs
+    from reid_stream.config import cams_yaml
     from reid_stream.errors import ConfigError
+    from reid_stream.observe import logs
 
     if settings is None:
         return None, url, site
-    found = configfile.load(settings)
+    found = cams_yaml.load(settings)
     logs.hide(found)
     if not found.redis.is_embedded:
         return found.redis, found.redis.url.get_secret_value(), found.site

@@ -22,13 +22,13 @@ def reidentify(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid_stream import configfile
-    from reid_stream.config import Embed, Match, Models
-    from reid_stream.networks import load_embedder
-    from reid_stream.reidentify import agreement, write_back
-    from reid_stream.reidentify import reidentify as replay
+    from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Embed, Match, Models
+    from reid_stream.offline.rematch import agreement, write_back
+    from reid_stream.offline.rematch import reidentify as replay
+    from reid_stream.runtime.networks import load_embedder
 
-    settings = configfile.load(cameras) if cameras is not None else None
+    settings = cams_yaml.load(cameras) if cameras is not None else None
     models = settings.models if settings is not None else Models()
     if embedder is not None:
         models = models.model_copy(update={"embedder": embedder})

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reid_stream.daemon import Daemon
+    from reid_stream.runtime.daemon import Daemon
 
 _REARM_S = 5.0
 _MORE_S = 30.0
@@ -31,12 +31,13 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
 
     from rich.console import Console
 
-    from reid_stream import configfile, logs
-    from reid_stream.assembly import assemble
+    from reid_stream.assembly.site import assemble
     from reid_stream.commands.watch import Watch
-    from reid_stream.metrics import serve
+    from reid_stream.config import cams_yaml
+    from reid_stream.observe import logs
+    from reid_stream.observe.metrics import serve
 
-    settings = configfile.load(cameras)
+    settings = cams_yaml.load(cameras)
     logs.configure(settings.observe)
     logs.hide(settings)
     logs.catch()

@@ -48,12 +48,12 @@ def topology(
 def _from_redis(url: str, site: str) -> "Topology":
     import msgspec
 
-    from reid_stream.config import Redis
-    from reid_stream.config import Topology as Settings
+    from reid_stream.config.settings import Redis
+    from reid_stream.config.settings import Topology as Settings
     from reid_stream.errors import ConfigError
     from reid_stream.match.topology import Topology, TopologyState
-    from reid_stream.publish.connection import connect, public, translated
-    from reid_stream.publish.side import topology_key
+    from reid_stream.publish.latest_value import topology_key
+    from reid_stream.publish.redis_client import connect, public, translated
 
     client = connect(Redis.model_validate({"url": url}))
     try:
@@ -75,7 +75,7 @@ def _from_redis(url: str, site: str) -> "Topology":
 
 
 def _from_recording(file: Path | None) -> "Topology":
-    from reid_stream.config import Match
+    from reid_stream.config.settings import Match
     from reid_stream.evaluation.recording import load, matcher_for
 
     assert file is not None, "checked by the caller"
@@ -115,7 +115,7 @@ def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
     """Draw cameras on a circle, an arrow for each passage as wide as it is frequent, a line where views overlap."""
     import numpy as np
 
-    from reid_stream.canvas import figure_type
+    from reid_stream.evaluation.plotting import figure_type
 
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(cameras)) / max(1, len(cameras))
     place = {name: (float(np.cos(at)), float(np.sin(at))) for name, at in zip(cameras, angles, strict=True)}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, Self
 from rich.console import Console
 from rich.live import Live
 
-from reid_stream.assembly import Site
-from reid_stream.config import Settings
+from reid_stream.assembly.site import Site
+from reid_stream.config.settings import Settings
 from reid_stream.console.table import CameraRow, Snapshot, changes, live, summary
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import Literal
 import numpy as np
 
 from reid_stream import boxes as box_maths
-from reid_stream.bundle import Detector as DetectorBundle
-from reid_stream.config import Detect
+from reid_stream.bundles.bundle import Detector as DetectorBundle
+from reid_stream.config.settings import Detect
 from reid_stream.detect.decoders import MAX_CANDIDATES, Decoder, Found, decode, fits, suppress, yolox_cells
 from reid_stream.detect.letterbox import Letterbox, fit
 from reid_stream.detect.zones import Zones
 from reid_stream.engines.protocol import Asked, Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
-from reid_stream.pictures import UInt8
+from reid_stream.images import UInt8
 from reid_stream.records import CameraId, Detections, Floats, Frame
 
 # The coarsest grid of all these networks; an input's sides must be multiples of it.

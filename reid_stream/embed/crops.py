@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from reid_stream.pictures import Picture
+from reid_stream.images import Picture
 from reid_stream.records import Floats
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reid_stream.bundle import EmbedderInput
-from reid_stream.config import Embed
+from reid_stream.bundles.bundle import EmbedderInput
+from reid_stream.config.settings import Embed
 from reid_stream.embed.preprocess import InputSpec, resize
 from reid_stream.engines.protocol import Engine, Pixels, near, run_images
 from reid_stream.errors import ModelError
-from reid_stream.pictures import Picture, host
+from reid_stream.images import Picture, host
 from reid_stream.records import Floats
 
 

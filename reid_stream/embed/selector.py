@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream import boxes as box_maths
-from reid_stream.config import Embed
+from reid_stream.config.settings import Embed
 from reid_stream.embed.crops import cut
 from reid_stream.records import CameraId, Floats, Frame, Pick, TrackId, Tracks
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from reid_stream.bundle import Bundle
-from reid_stream.config import Models
-from reid_stream.engines.library import gpu_arch, library_for
+from reid_stream.bundles.bundle import Bundle
+from reid_stream.config.settings import Models
 from reid_stream.engines.protocol import PixelEngine, Pixels
+from reid_stream.engines.tensorrt_library import gpu_arch, library_for
 from reid_stream.errors import ModelError
 
 _INSTALL = {
@@ -62,11 +62,11 @@ def _first(
     """Return the first engine whose library is installed."""
     for name in wanted:
         if name == "openvino" and find_spec("openvino"):
-            from reid_stream.engines.openvino_engine import OpenVinoEngine
+            from reid_stream.engines.openvino import OpenVinoEngine
 
             return OpenVinoEngine(model, settings, pixels=pixels, size=size)
         if name == "onnx" and find_spec("onnxruntime"):
-            from reid_stream.engines.onnx_engine import OnnxEngine
+            from reid_stream.engines.onnx import OnnxEngine
 
             return OnnxEngine(model, settings, pixels=pixels)
         if name == "torch" and find_spec("torch") and find_spec("onnx"):
@@ -87,8 +87,8 @@ def _on_gpu(
             raise
         _log.warning("engine", network=bundle.kind, told=f"the GPU serves without TensorRT: {error}")
         return _serving(model, settings, pixels, size)
-    from reid_stream.engines.prepare import PRECISIONS, TensorRtPreparation
-    from reid_stream.engines.swap import SwapEngine
+    from reid_stream.engines.background_build import PRECISIONS, TensorRtPreparation
+    from reid_stream.engines.hot_swap import SwapEngine
 
     precisions = PRECISIONS if settings.precision == "auto" else (settings.precision,)
     preparation = TensorRtPreparation(bundle, model, library, arch, precisions, pixels)

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.pictures import OnDevice, Picture, UInt8
+from reid_stream.images import OnDevice, Picture, UInt8
 
 Floats = npt.NDArray[np.float32]
 Channels = tuple[float, float, float]

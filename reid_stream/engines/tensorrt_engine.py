@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_stream.engines.on_torch import OnTorch
-from reid_stream.engines.plans import Key
+from reid_stream.engines.onnx_io import Shape, check_batch, check_network, first_line
+from reid_stream.engines.plan_cache import Key
 from reid_stream.engines.protocol import Floats, Pixels
-from reid_stream.engines.shapes import Shape, check_batch, check_network, first_line
+from reid_stream.engines.torch_base import OnTorch
 from reid_stream.errors import ModelError
-from reid_stream.pictures import UInt8
+from reid_stream.images import UInt8
 
 if TYPE_CHECKING:
     import torch

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from reid_stream.config import Models
-from reid_stream.engines.library import Precision
-from reid_stream.engines.on_torch import OnTorch
+from reid_stream.config.settings import Models
+from reid_stream.engines.onnx_io import check_batch, check_network
 from reid_stream.engines.protocol import Floats, Pixels, to_numbers
-from reid_stream.engines.shapes import check_batch, check_network
+from reid_stream.engines.tensorrt_library import Precision
+from reid_stream.engines.torch_base import OnTorch
 from reid_stream.errors import ModelError
-from reid_stream.pictures import UInt8
+from reid_stream.images import UInt8
 
 _MOST = 64
 """Pictures at once; more are taken in turns."""
@@ -57,8 +57,8 @@ class TorchEngine(OnTorch):
         try:
             import torch
 
-            from reid_stream.engines.torch_network import Network
-            from reid_stream.engines.typed import strongly_typed
+            from reid_stream.engines.onnx_precision import strongly_typed
+            from reid_stream.engines.onnx_to_torch import Network
         except ImportError as error:
             raise ModelError(f"engine torch needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
 

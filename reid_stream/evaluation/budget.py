@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.config import Match, Settings, Topology
+from reid_stream.config.settings import Match, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.align import Boxes, align, matched
@@ -24,10 +24,10 @@ from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
 from reid_stream.evaluation.recording import Batch, Recording, replay, timelines
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
 from reid_stream.evaluation.stream import Told, boxes_of
-from reid_stream.metrics import Metrics
-from reid_stream.networks import Networks, perceive
+from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Perceive
 from reid_stream.records import CameraId, Detections, Frame, Perceived
+from reid_stream.runtime.networks import Networks, perceive
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.config import Detect, Models
+from reid_stream.config.settings import Detect, Models
 from reid_stream.records import CameraId, Detections, Floats, Frame
 
 
@@ -82,7 +82,7 @@ def read_frames(clip: Path, every: int = 1) -> Iterator[tuple[int, Frame]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print AP50 and AP of a detector on a clip."""
-    from reid_stream.bundle import MODEL_FILE, load_detector
+    from reid_stream.bundles.bundle import MODEL_FILE, load_detector
     from reid_stream.detect.yolo import Detector, spec_of
     from reid_stream.engines.load import load_engine
 

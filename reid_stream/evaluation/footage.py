@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 
 from reid_stream import boxes as box_maths
-from reid_stream.config import Camera, Settings
+from reid_stream.assembly.resources import check_files
+from reid_stream.config.settings import Camera, Settings
 from reid_stream.detect.zones import Zones
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.recording import Recording, Wire, kept, record, timelines
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.truth import check_cameras, read_truth
-from reid_stream.ingest.address import address
-from reid_stream.metrics import Metrics
-from reid_stream.networks import Networks, perceive
-from reid_stream.openings import check_files
+from reid_stream.ingest.url import address
+from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Perceive
 from reid_stream.records import Detections, Frame
+from reid_stream.runtime.networks import Networks, perceive
 
 
 @dataclass(slots=True)

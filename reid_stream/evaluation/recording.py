@@ -15,22 +15,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Camera, Match, Publish, Settings, Topology
+from reid_stream.assembly.perception import REPLAY_ORIGIN
+from reid_stream.assembly.resources import check_files
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Camera, Match, Publish, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.ingest.source import open_source
+from reid_stream.ingest.stream import open_source
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.metrics import Metrics
-from reid_stream.networks import Networks, load_networks, perceive
-from reid_stream.openings import check_files
-from reid_stream.perception import REPLAY_ORIGIN
+from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identify, Perceive
 from reid_stream.records import Box, Perceived
+from reid_stream.runtime.networks import Networks, load_networks, perceive
 
 SCHEMA = 1
 EVERY_FRAME = Publish(seen_interval_s=1e-3)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from reid_stream.evaluation.account import Account
 from reid_stream.evaluation.budget import Budget
 from reid_stream.evaluation.delay import Delay
 from reid_stream.evaluation.run import Figures
 from reid_stream.evaluation.score import Score
+from reid_stream.evaluation.summary import Account
 from reid_stream.evaluation.sweep import Point
 
 _SCORES = ("hota", "det_a", "ass_a", "ass_pr", "ass_re", "idf1")

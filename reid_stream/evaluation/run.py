@@ -13,21 +13,21 @@ from typing import cast
 
 from pydantic import SecretStr
 
-from reid_stream.assembly import assemble
-from reid_stream.config import Match, Redis, Settings, Topology
+from reid_stream.assembly.resources import check_files
+from reid_stream.assembly.site import assemble
+from reid_stream.config.settings import Match, Redis, Settings, Topology
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.account import Account, account_stream
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.delay import Delay
 from reid_stream.evaluation.footage import Used, truth_for
 from reid_stream.evaluation.recording import EVERY_FRAME, Recording, replay, timelines
 from reid_stream.evaluation.stream import Timeline
+from reid_stream.evaluation.summary import Account, account_stream
 from reid_stream.events import Event
-from reid_stream.openings import check_files
-from reid_stream.parts import PerceiveHalf
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe
 from reid_stream.records import Detections, Frame, Perceived
+from reid_stream.runtime.interfaces import PerceiveHalf
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from reid_stream.config import Settings
+from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.recording import Recording
 from reid_stream.evaluation.run import Figures, figures, rewatch

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.bundle import MODEL_FILE, Embedder, Verifier, load_embedder
-from reid_stream.calibration import probability
+from reid_stream.bundles.bundle import MODEL_FILE, Embedder, Verifier, load_embedder
+from reid_stream.bundles.calibration import probability
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, prepare
 from reid_stream.errors import ModelError
 from reid_stream.explain.attention import Attention, Looked

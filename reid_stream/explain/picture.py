@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from reid_stream.canvas import figure_type
 from reid_stream.embed.preprocess import Floats, UInt8
 from reid_stream.errors import ConfigError
+from reid_stream.evaluation.plotting import figure_type
 from reid_stream.explain.pair import Dimension, Explanation
 
 if TYPE_CHECKING:

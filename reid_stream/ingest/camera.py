@@ -3,24 +3,60 @@
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reid_stream import config
+from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.address import address
 from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
-from reid_stream.ingest.interrupt import interrupted_by
-from reid_stream.ingest.losses import Gaps
-from reid_stream.ingest.pace import TOLERANCE, KeyframePolicy, Lateness, RateCap
-from reid_stream.ingest.picture import Converter, TakeOver
-from reid_stream.ingest.runner import CameraRunner
-from reid_stream.ingest.source import Heard, Source, open_source
+from reid_stream.ingest.convert import Converter, TakeOver
+from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
+from reid_stream.ingest.frame_loss import Gaps
+from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, Lateness, RateCap
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
+from reid_stream.ingest.stream import Heard, Source, open_source
+from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
+
+
+class CameraRunner(ABC):
+    """A camera with a thread of its own."""
+
+    def __init__(self, name: str, stats: CameraStats) -> None:
+        self._stop = threading.Event()
+        # A daemon thread: should FFmpeg hang where it cannot be interrupted, the process can still end.
+        self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
+        self.stats = stats
+        self.limit_fps: float | None = None
+        """Frames per second it may give, below its `max_fps`; set by whoever takes them, any time."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; returns at once. A camera that is being opened gives up within a fraction of a second."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for its end; False if it has not ended by then."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def has_ended(self) -> bool:
+        """It will give no more frames: stopped, or a file at its end."""
+        return self.stats.state in ("ended", "stopped")
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Live until `_stop` is set."""
+
 
 LATE_S = 0.5
 """A file's frame that comes this late is left out, so that a slow machine catches up."""

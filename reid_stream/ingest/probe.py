@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from reid_stream import config
+from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
 from reid_stream.ingest.clock import StreamClock
-from reid_stream.ingest.pace import KeyframePolicy
-from reid_stream.ingest.source import open_source
+from reid_stream.ingest.rate_limit import KeyframePolicy
+from reid_stream.ingest.stream import open_source
 from reid_stream.records import CameraId, ClockQuality
 
 LOOK_S = 3.0

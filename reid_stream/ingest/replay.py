@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-from reid_stream import config
+from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.address import address
 from reid_stream.ingest.clock import FileClock
-from reid_stream.ingest.pace import KeyframePolicy, RateCap
-from reid_stream.ingest.picture import Converter, TakeOver
-from reid_stream.ingest.source import Source, open_source
+from reid_stream.ingest.convert import Converter, TakeOver
+from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stream import Source, open_source
+from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 
 AHEAD = 4

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from reid_stream.errors import BrokerError, ConfigError
-from reid_stream.publish.connection import cause, translated
+from reid_stream.publish.redis_client import cause, translated
 
 if TYPE_CHECKING:
     import redis

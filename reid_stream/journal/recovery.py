@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from reid_stream.config import Match, Publish, Topology
+from reid_stream.config.settings import Match, Publish, Topology
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.journal.entry import Entry, Taken, advance, decode
-from reid_stream.journal.keeper import Begun
-from reid_stream.journal.slots import Slots
+from reid_stream.journal.recorder import Begun
 from reid_stream.journal.snapshot import Dials, Head, SnapshotError
+from reid_stream.journal.snapshot_store import Slots
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.match.state import State
-from reid_stream.publish.positions import NOWHERE, Position
+from reid_stream.match.snapshot import State
+from reid_stream.publish.stream_ids import NOWHERE, Position
 from reid_stream.records import CameraId, Observation, Perceived, TrackEnded, TrackId
 
 Make = Callable[[Match, Topology, State | None, int], Matcher]

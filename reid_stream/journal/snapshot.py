@@ -10,10 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from reid_stream.config import Match, Publish, Topology
-from reid_stream.match.capture import join
+from reid_stream.config.settings import Match, Publish, Topology
 from reid_stream.match.presence import VisitState
-from reid_stream.match.state import State
+from reid_stream.match.snapshot import State, join
 from reid_stream.records import CameraId
 
 HEAD = "head"

@@ -7,17 +7,48 @@ Appearance is the log likelihood ratio of two templates (evidence.py), topology 
 bounds false matches per comparison, and the prior odds of somebody new among so many (newcomers.py).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
-from reid_stream.match.evidence import Judge, Template, squared_distance
 from reid_stream.match.gallery import FAR, Gallery
-from reid_stream.match.newcomers import Newcomers
-from reid_stream.match.people import People
+from reid_stream.match.identities import People
+from reid_stream.match.scoring import Judge, Template, squared_distance
 from reid_stream.match.topology import CEILING, Topology
-from reid_stream.match.tracklet import Stay
+from reid_stream.match.tracklets import Stay
+
+_LEAST, _MOST = 0.05, 0.95
+"""Bounds of the share: somebody new may always come, and anybody may come back."""
+_MEMORY = 500.0
+"""Older tracks fade from the share."""
+
+
+class Newcomers(msgspec.Struct):
+    """Counts of tracks that are over, with one of each kind to begin with."""
+
+    new: float = 1.0
+    """Began a person."""
+    known: float = 1.0
+    """Were somebody known."""
+
+    def learn(self, *, is_new: bool) -> None:
+        """Count a track."""
+        fade = 1 - 1 / _MEMORY
+        self.new = self.new * fade + is_new
+        self.known = self.known * fade + (not is_new)
+
+    @property
+    def share(self) -> float:
+        """Share of tracks that begin a person."""
+        return min(_MOST, max(_LEAST, self.new / (self.new + self.known)))
+
+    def log_odds(self, people: int) -> float:
+        """Return the log prior odds of somebody new against one given person of so many."""
+        return math.log(self.share * max(1, people) / (1 - self.share))
+
 
 _SHORTLIST = 12
 """People per template that are looked at with care, by appearance."""

@@ -16,9 +16,8 @@ from itertools import islice
 
 from reid_stream.match.candidates import Candidate, Candidates, Unknown
 from reid_stream.match.gallery import Gallery
-from reid_stream.match.open_tracks import OpenTracks
-from reid_stream.match.people import People, Person
-from reid_stream.match.tracklet import Stay, Tracklet, by_time, spans_of
+from reid_stream.match.identities import People, Person
+from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet, by_time, spans_of
 from reid_stream.records import Decision, GlobalId, Merge, Split
 
 REVIEWS = 3

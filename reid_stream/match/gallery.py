@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.match.cameras import Centring
-from reid_stream.match.evidence import Template, mean_of
-from reid_stream.match.sheet import Sheet, lay
+from reid_stream.match.camera_bias import Centring
+from reid_stream.match.scoring import Template, mean_of
+from reid_stream.match.view_similarity import Sheet, lay
 from reid_stream.records import CameraId, Floats, Ints
 
 FAR = np.float32(1e9)

@@ -15,28 +15,25 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match as MatchSettings
-from reid_stream.config import Topology as TopologySettings
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Match as MatchSettings
+from reid_stream.config.settings import Topology as TopologySettings
 from reid_stream.instructions import Instruction
 from reid_stream.match.assignment import assign, grouped
-from reid_stream.match.cameras import CameraShifts, shifted
-from reid_stream.match.candidates import Candidate, Candidates, Unknown
-from reid_stream.match.capture import Capture, join
-from reid_stream.match.change import change
+from reid_stream.match.camera_bias import CameraShifts, shifted
+from reid_stream.match.candidates import Candidate, Candidates, Newcomers, Unknown
+from reid_stream.match.change_point import change
 from reid_stream.match.corrections import Corrections
-from reid_stream.match.evidence import Judge, Redundancy
 from reid_stream.match.gallery import Gallery
-from reid_stream.match.instructed import Instructed
-from reid_stream.match.intake import Intake
-from reid_stream.match.newcomers import Newcomers
-from reid_stream.match.open_tracks import OpenTracks
-from reid_stream.match.people import People, Person, RetirementReason
-from reid_stream.match.said import Said
-from reid_stream.match.state import State
-from reid_stream.match.telling import Telling
+from reid_stream.match.identities import People, Person, RetirementReason
+from reid_stream.match.input_checks import Intake
+from reid_stream.match.override_log import Said
+from reid_stream.match.overrides import Instructed
+from reid_stream.match.scoring import Judge, Redundancy
+from reid_stream.match.sightings import Telling
+from reid_stream.match.snapshot import Capture, State, join
 from reid_stream.match.topology import Topology
-from reid_stream.match.tracklet import Stay, Tracklet
+from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet
 from reid_stream.records import (
     Decision,
     GlobalId,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from reid_stream.config import Publish as PublishSettings
+from reid_stream.config.settings import Publish as PublishSettings
 from reid_stream.events import (
     Event,
     IdentityConfirmed,

@@ -24,9 +24,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.config import Topology as TopologySettings
-from reid_stream.match import walk
-from reid_stream.match.tracklet import Stay, by_time
+from reid_stream.config.settings import Topology as TopologySettings
+from reid_stream.match import reentry
+from reid_stream.match.tracklets import Stay, by_time
 from reid_stream.records import CameraId
 
 Doubles = npt.NDArray[np.float64]
@@ -183,7 +183,7 @@ class Topology:
         found = ratios[bisect_right(EDGES, gap_s)]
         if a.camera != b.camera or a.left is None or b.came is None or a.area != b.area or gap_s < AT_ONCE:
             return found
-        return min(CEILING, max(FLOOR, found + walk.log_ratio(a.left, b.came, gap_s, b.area)))
+        return min(CEILING, max(FLOOR, found + reentry.log_ratio(a.left, b.came, gap_s, b.area)))
 
     def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute and keep the log ratios (BINS,) of one pair, stated impossibilities included."""

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from reid_stream.events import DaemonDropped, DaemonStopped, Event
-from reid_stream.publish.backlog import Backlog, Item
-from reid_stream.publish.connection import cause, check, translated
-from reid_stream.publish.envelope import encode
-from reid_stream.publish.positions import NOWHERE, Position, Positions
+from reid_stream.publish.cloudevents import encode
+from reid_stream.publish.live_keys import numbers_key
+from reid_stream.publish.redis_client import cause, check, translated
+from reid_stream.publish.redis_stream import Fence, Stream
+from reid_stream.publish.send_queue import Backlog, Item
 from reid_stream.publish.spool import RANKS, Row, Spool, rank_of
-from reid_stream.publish.state import numbers_key
-from reid_stream.publish.stream import Fence, Stream
+from reid_stream.publish.stream_ids import NOWHERE, Position, Positions
 from reid_stream.records import CameraId, GlobalId
 
 if TYPE_CHECKING:

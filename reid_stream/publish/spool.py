@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from reid_stream.errors import ConfigError
-from reid_stream.publish.lock import FolderLock
-from reid_stream.publish.positions import NOWHERE, Position
+from reid_stream.publish.folder_lock import FolderLock
+from reid_stream.publish.stream_ids import NOWHERE, Position
 
 RANKS = ("liveness", "operation", "journal", "identity")
 """What is given up first when there is no room. An event lost is lost for all subscribers; an entry of the journal is

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from reid_stream.config import Redis as RedisSettings
+from reid_stream.config.settings import Redis as RedisSettings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
-from reid_stream.publish.connection import TIMEOUT_S, cause, check, connect, translated
-from reid_stream.publish.envelope import Envelope, Unknown, decode
-from reid_stream.publish.positions import NOWHERE, Position, start_of
-from reid_stream.publish.state import stream_key
+from reid_stream.publish.cloudevents import Envelope, Unknown, decode
+from reid_stream.publish.live_keys import stream_key
+from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, translated
+from reid_stream.publish.stream_ids import NOWHERE, Position, start_of
 
 if TYPE_CHECKING:
     import redis

@@ -1,5 +1,6 @@
 """Crops of tracks on disk: who was seen, for replay with another model and for training on the site's own people."""
 
+from reid_stream.store.ground_truth import TRUTH_FILE, read_truth, write_truth
 from reid_stream.store.layout import (
     TRACK_FILE,
     VECTORS_FILE,
@@ -12,7 +13,6 @@ from reid_stream.store.layout import (
     vectors_of,
     write,
 )
-from reid_stream.store.truth import TRUTH_FILE, read_truth, write_truth
 
 __all__ = [
     "TRACK_FILE",

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import structlog
 
-from reid_stream.config import Store as StoreSettings
+from reid_stream.config.settings import Store as StoreSettings
 from reid_stream.errors import ConfigError
 from reid_stream.records import (
     Box,
@@ -39,7 +39,7 @@ from reid_stream.records import (
 )
 from reid_stream.store.labels import Key, Labels
 from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, write
-from reid_stream.store.room import Room
+from reid_stream.store.quota import Room
 
 _QUEUE = 2048
 """Crops that wait for the disk; some seconds of a busy site."""

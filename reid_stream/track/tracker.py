@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reid_stream.config import Track as TrackSettings
+from reid_stream.config.settings import Track as TrackSettings
 from reid_stream.records import CameraId, Detections, Ints, TrackId, Tracks
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from reid_stream import bundle
 from reid_stream.bench.engines import measure
-from reid_stream.make_bundle import wrap_embedder
+from reid_stream.bundles import bundle
+from reid_stream.bundles.wrap import wrap_embedder
 from tests.engines.networks import channel_means
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reid_stream import boxes as box_maths
-from reid_stream.config import Camera, Detect, Models
+from reid_stream.config.settings import Camera, Detect, Models
 from reid_stream.detect.yolo import Detector, DetectorSpec
 from reid_stream.detect.zones import zones_of
 from reid_stream.engines.load import load_engine

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.config import Embed, Models
+from reid_stream.config.settings import Embed, Models
 from reid_stream.embed.crops import cut
 from reid_stream.embed.embedder import Embedder, pixels_of
 from reid_stream.embed.preprocess import InputSpec, normalise, prepare

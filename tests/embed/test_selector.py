@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.config import Embed
+from reid_stream.config.settings import Embed
 from reid_stream.embed.selector import Selector, quality
 from reid_stream.records import CameraId, Frame, Pick, TrackId, Tracks
 

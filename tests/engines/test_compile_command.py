@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.engines.library import libraries
-from reid_stream.make_bundle import wrap_embedder
+from reid_stream.bundles.wrap import wrap_embedder
+from reid_stream.engines.tensorrt_library import libraries
 from tests.engines.networks import channel_means
 
 needs_rtx = pytest.mark.skipif(
@@ -64,7 +64,7 @@ def test_real_pictures_are_read_at_the_networks_size(tiny: Path, tmp_path: Path)
     import cv2
     import numpy as np
 
-    from reid_stream import bundle
+    from reid_stream.bundles import bundle
     from reid_stream.commands.compile import _shown
     from reid_stream.errors import ConfigError
 

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from reid_stream.assembly import assemble
-from reid_stream.config import Settings
-from reid_stream.drill.rtsp import draw_clip
-from reid_stream.engines import load, prepare
-from reid_stream.engines.library import libraries
-from reid_stream.engines.swap import SwapEngine
+from benchmarks.rtsp.clips import draw_clip
+from reid_stream.assembly.site import assemble
+from reid_stream.config.settings import Settings
+from reid_stream.engines import background_build, load
+from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
+from reid_stream.engines.tensorrt_library import libraries
 from reid_stream.events import IdentityEntered
+from tests.builders import ListSink
 from tests.engines.cuda import FakeTensorRt
-from tests.fakes import ListSink
 from tests.integration.program import tiny_models
 
 
@@ -32,8 +32,8 @@ def test_people_are_followed_from_the_first_frame_and_both_engines_are_swapped(
 
     monkeypatch.setenv("REID_STREAM_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setattr(load, "gpu_arch", lambda: "sm_86")
-    monkeypatch.setattr(prepare, "TensorRtEngine", on_the_processor)
-    monkeypatch.setattr(prepare, "_ENOUGH", {"detector": 1, "embedder": 1})
+    monkeypatch.setattr(background_build, "TensorRtEngine", on_the_processor)
+    monkeypatch.setattr(background_build, "_ENOUGH", {"detector": 1, "embedder": 1})
     models, clip = tiny_models(tmp_path / "models"), draw_clip(tmp_path / "a.mp4", seconds=3)
     settings = Settings.model_validate(
         {

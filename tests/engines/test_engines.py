@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from reid_stream.config import Models
+from reid_stream.config.settings import Models
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.protocol import Pixels, run_images, to_numbers
 from reid_stream.errors import ModelError
@@ -84,7 +84,7 @@ def test_an_answer_outlives_the_next_call(tmp_path: Path) -> None:
 
 
 def test_many_picture_sizes_do_not_pile_up(tmp_path: Path) -> None:
-    from reid_stream.engines.openvino_engine import _MAX_COMPILED, OpenVinoEngine
+    from reid_stream.engines.openvino import _MAX_COMPILED, OpenVinoEngine
 
     engine = OpenVinoEngine(channel_means(tmp_path / "m.onnx"), Models())
     for side in range(8, 8 + _MAX_COMPILED + 5):

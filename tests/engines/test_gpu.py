@@ -6,21 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid_stream import bundle
-from reid_stream.config import Camera, Ingest, Models, Settings
+from reid_stream.bundles import bundle
+from reid_stream.bundles.catalog import SHIPPED
+from reid_stream.config.settings import Camera, Ingest, Models, Settings
 from reid_stream.embed.crops import cut
-from reid_stream.engines.gate import check_plan, pixels_of
-from reid_stream.engines.library import gpu_arch, library_for
+from reid_stream.engines.build import key_of, obtain
+from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.engines.load import load_engine
-from reid_stream.engines.obtain import key_of, obtain
-from reid_stream.engines.openvino_engine import OpenVinoEngine
-from reid_stream.engines.plans import Plans
-from reid_stream.engines.swap import SwapEngine
+from reid_stream.engines.openvino import OpenVinoEngine
+from reid_stream.engines.plan_cache import Plans
+from reid_stream.engines.plan_check import check_plan, pixels_of
+from reid_stream.engines.tensorrt_library import gpu_arch, library_for
 from reid_stream.engines.torch_engine import TorchEngine
+from reid_stream.images import OnDevice
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.networks import load_networks, take_over
-from reid_stream.pictures import OnDevice
-from reid_stream.shelf import SHIPPED
+from reid_stream.runtime.networks import load_networks, take_over
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(gpu_arch() is None, reason="needs an NVIDIA GPU")]
 

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from reid_stream.config import Match
-from reid_stream.evaluation.account import account
+from reid_stream.config.settings import Match
 from reid_stream.evaluation.budget import Takes, budget, linked
 from reid_stream.evaluation.recording import Batch, Recording, TrueBoxes
 from reid_stream.evaluation.stream import boxes_of
+from reid_stream.evaluation.summary import account
 from reid_stream.records import Observation
 from tests.evaluation.rows import FPS, TIMELINES, boxes
 from tests.evaluation.test_delay import told

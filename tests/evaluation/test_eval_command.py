@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from reid_stream import configfile
+from benchmarks.rtsp.clips import draw_clip
 from reid_stream.cli import app
-from reid_stream.config import Settings
-from reid_stream.drill.rtsp import draw_clip
+from reid_stream.config import cams_yaml
+from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.footage import truth_for
@@ -41,7 +41,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     clip = draw_clip(folder / "clip.mp4", seconds=2)
     models = f"models: {{detector: {tiny / 'detector'}, embedder: {tiny / 'embedder'}}}\nobserve: {{port: null}}"
     cams = write_cams(folder, {"east": clip, "west": clip}, more=models)
-    made = recording.record(configfile.load(cams))
+    made = recording.record(cams_yaml.load(cams))
     truth = {name: recording.TrueBoxes([1], [7], [(0, 0, 9, 9)]) for name in ("east", "west")}
     recording.save(made, folder / "bare.rec")
     recording.save(msgspec.structs.replace(made, truth=truth), folder / "a.rec")

@@ -4,8 +4,8 @@ import numpy as np
 
 from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
 from reid_stream.records import CameraId, Detections, Floats
+from tests.builders import frame
 from tests.evaluation.rows import TIMELINES, Row, box, boxes
-from tests.fakes import frame
 
 DOOR = CameraId("door")
 

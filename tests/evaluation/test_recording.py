@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reid_stream.assembly import assemble
-from reid_stream.config import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
-from reid_stream.drill.rtsp import draw_clip
+from benchmarks.rtsp.clips import draw_clip
+from reid_stream.assembly.site import assemble
+from reid_stream.config.settings import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.recording import Batch, Recording
@@ -20,10 +20,10 @@ from reid_stream.evaluation.truth import read_mot
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.networks import load_networks
 from reid_stream.pipeline import Identify
 from reid_stream.records import CameraId
-from tests.fakes import ListSink
+from reid_stream.runtime.networks import load_networks
+from tests.builders import ListSink
 from tests.integration.program import tiny_models
 from tests.worlds import MODEL, RUN, World
 

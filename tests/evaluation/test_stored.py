@@ -7,8 +7,8 @@ import pytest
 
 from reid_stream import store
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.account import account
 from reid_stream.evaluation.stored import parse_timeline, read_store
+from reid_stream.evaluation.summary import account
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
 from tests.evaluation.rows import FPS, TIMELINES, box, boxes

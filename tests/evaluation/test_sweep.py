@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.config import Match, Settings
+from reid_stream.config.settings import Match, Settings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.plots import draw_sweep
 from reid_stream.evaluation.recording import Recording

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from reid_stream.commands.identity import app
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.events import IdentityEntered
-from reid_stream.publish.embedded import server_binary
-from reid_stream.publish.envelope import encode
+from reid_stream.publish.cloudevents import encode
+from reid_stream.publish.embedded_redis import server_binary
 from reid_stream.records import CameraId, GlobalId, TrackId
 from tests.explain.test_stored import store_track
 from tests.publish import servers

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from reid_stream.bundle import Verifier, load_embedder, save
+from reid_stream.bundles.bundle import Verifier, load_embedder, save
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.explain import Explainer, draw, write
 from reid_stream.explain.pair import terms

@@ -5,13 +5,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from reid_stream import configdocs  # noqa: F401 (what atheris is to look into is imported before it starts)
-from reid_stream.config import Camera, Ingest
-from reid_stream.configfile import load
-from reid_stream.drill.hostile import PART, HostileServer
+from benchmarks.rtsp.hostile import PART, HostileServer
+from reid_stream.config import docs  # noqa: F401 (what atheris is to look into is imported before it starts)
+from reid_stream.config.cams_yaml import load
+from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import ConfigError, StreamError
 from reid_stream.ingest.camera import CameraThread  # noqa: F401 (as above)
-from reid_stream.ingest.source import open_source
+from reid_stream.ingest.stream import open_source
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SECRET = "hunter2-secret"

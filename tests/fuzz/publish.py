@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from reid_stream import bundle
+from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
 from reid_stream.events import Event
 from reid_stream.match.presence import Presence  # noqa: F401 (what atheris is to look into is imported before it starts)
-from reid_stream.publish.envelope import Unknown, decode, encode
-from reid_stream.publish.schema import schema_of  # noqa: F401 (as above)
-from reid_stream.publish.state import LiveState
+from reid_stream.publish.cloudevents import Unknown, decode, encode
+from reid_stream.publish.json_schema import schema_of  # noqa: F401 (as above)
+from reid_stream.publish.live_keys import LiveState
 from reid_stream.records import Perceived
 from reid_stream.records import decode as decode_record
 from reid_stream.records import encode as encode_record

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from reid_stream import bundle
+from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
-from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.envelope import decode, encode
-from reid_stream.publish.positions import Position
+from reid_stream.publish.cloudevents import decode, encode
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.live_keys import LiveState
 from reid_stream.publish.spool import Row, Spool
-from reid_stream.publish.state import LiveState
+from reid_stream.publish.stream_ids import Position
 from reid_stream.records import decode as decode_record
 from tests.fuzz.__main__ import by_chance, spoil, targets
 from tests.fuzz.publish import SAMPLES

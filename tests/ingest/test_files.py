@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid_stream.config import Camera, Ingest
+from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.live import LiveCameras
+from reid_stream.ingest.camera_set import LiveCameras
 from reid_stream.ingest.probe import Failed, Probed, probe
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.ingest.source import open_source
 from reid_stream.ingest.stats import CameraChange
+from reid_stream.ingest.stream import open_source
 from reid_stream.records import CameraId, Frame
 from tests.integration.rtsp import draw_clip
 

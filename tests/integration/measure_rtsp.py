@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from reid_stream.events import IdentityEntered, IdentitySeen
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.subscribe import subscribe
 from tests.integration.rtsp import loop_clip, serve_clips, why_not
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.make_bundle import wrap
+from reid_stream.bundles.wrap import wrap
 from tests.engines.networks import answers, channel_means
 
 BEGINS_S = 60

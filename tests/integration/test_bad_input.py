@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import redis
 
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.engines.networks import answers
 from tests.integration.program import call, running, write_cams
 from tests.integration.rtsp import draw_clip
@@ -91,7 +91,7 @@ def _wrong_kind(models: Path) -> None:
 
 def _another_network(models: Path) -> None:
     """Put a network of another shape under a bundle, with a hash that says so, as `save` would write it."""
-    from reid_stream import bundle
+    from reid_stream.bundles import bundle
 
     folder = models / "detector"
     network = answers(models / "x.onnx", np.zeros((7, 20), dtype=np.float32), 96, 64).read_bytes()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.drill.cameras import DRILLS, run
-from reid_stream.drill.rtsp import why_not
+from benchmarks.faults.cameras import DRILLS, run
+from benchmarks.rtsp.clips import why_not
 from reid_stream.errors import ConfigError
 
 reason = why_not()

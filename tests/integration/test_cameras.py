@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from reid_stream.config import Camera, Ingest
+from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.address import address
 from reid_stream.ingest.camera import CameraThread
+from reid_stream.ingest.camera_set import LiveCameras
 from reid_stream.ingest.inbox import Inbox
-from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.probe import Failed, Probed, probe_all
 from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 from tests.integration.rtsp import draw_clip, serve_clips, why_not
 

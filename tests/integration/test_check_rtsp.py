@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.drill.rtsp import serve_clips, why_not
-from reid_stream.drill.wire import BadWire
+from benchmarks.rtsp.clips import serve_clips, why_not
+from benchmarks.rtsp.wire import BadWire
 from tests.integration.program import call, tiny_models, write_cams
 
 reason = why_not()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import redis
 
-from reid_stream.drill.rtsp import draw_clip
+from benchmarks.rtsp.clips import draw_clip
+from reid_stream.bundles.wrap import wrap
 from reid_stream.events import DaemonStarted, Event, IdentityEntered, IdentityLeft, IdentitySeen
-from reid_stream.make_bundle import wrap
-from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.envelope import Unknown, decode
+from reid_stream.publish.cloudevents import Unknown, decode
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.engines.networks import channel_means
 from tests.integration.program import Running, call, running, tiny_models, write_cams
 

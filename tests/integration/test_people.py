@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from reid_stream.cli import app
 from reid_stream.errors import ReidStreamError
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.integration.program import Running, running, write_cams
 
 pytestmark = pytest.mark.timeout(180)

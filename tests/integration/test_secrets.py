@@ -14,10 +14,11 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from reid_stream import configfile, logs
-from reid_stream.config import Settings
-from reid_stream.drill.rtsp import draw_clip, serve_clips, why_not
-from reid_stream.publish.embedded import EmbeddedRedis
+from benchmarks.rtsp.clips import draw_clip, serve_clips, why_not
+from reid_stream.config import cams_yaml
+from reid_stream.config.settings import Settings
+from reid_stream.observe import logs
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.integration.program import Running, call, running
 
 pytestmark = pytest.mark.timeout(240)
@@ -178,7 +179,7 @@ def test_ps_shows_no_password_given_on_the_command_line(tmp_path: Path, server: 
 
 def test_settings_show_no_password(tmp_path: Path, clip: Path) -> None:
     line = f"redis: {{url: 'redis://:{SECRETS['redis that is away']}@127.0.0.1:1/0', username: me}}"
-    settings = configfile.load(write(tmp_path, clip, line, None))
+    settings = cams_yaml.load(write(tmp_path, clip, line, None))
     shown = settings.model_dump_json() + repr(settings) + str(settings) + repr(settings.model_dump())
     assert leaks(shown) == []
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.drill.cameras_sick import listening
-from reid_stream.drill.rtsp import draw_clip
+from benchmarks.faults.cameras_sick import listening
+from benchmarks.rtsp.clips import draw_clip
 from tests.integration.program import running, write_cams
 
 pytestmark = pytest.mark.timeout(300)

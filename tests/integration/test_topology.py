@@ -8,15 +8,15 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from reid_stream.assembly.resources import topology_teller
 from reid_stream.cli import app
-from reid_stream.config import Topology as Settings
-from reid_stream.configfile import load
+from reid_stream.config.cams_yaml import load
+from reid_stream.config.settings import Topology as Settings
 from reid_stream.errors import ConfigError
 from reid_stream.match.topology import Topology
-from reid_stream.match.tracklet import Stay
-from reid_stream.openings import topology_teller
-from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.side import topology_key
+from reid_stream.match.tracklets import Stay
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.latest_value import topology_key
 from reid_stream.records import CameraId, TrackId
 
 CAMERAS = "cameras:\n  - {id: a, url: a.mp4}\n  - {id: b, url: b.mp4}\n"

@@ -16,8 +16,8 @@ import jsonschema
 import pytest
 import redis
 
-from reid_stream.metrics import Metrics
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.observe.metrics import Metrics
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.integration.program import Running, call, real_models, running, tiny_models, write_cams
 from tests.integration.rtsp import draw_clip, loop_clip, serve_clips, why_not
 

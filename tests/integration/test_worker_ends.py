@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.drill.rtsp import draw_clip
-from reid_stream.processes import family
+from benchmarks.rtsp.clips import draw_clip
+from reid_stream.bench.procfs import family
 from tests.integration.program import Running, running, write_cams
 
 pytestmark = pytest.mark.timeout(300)

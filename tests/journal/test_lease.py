@@ -11,11 +11,11 @@ import msgspec
 import pytest
 import redis
 
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.journal.lease import Lease, LeaseLostError, Owner
-from reid_stream.publish.connection import connect
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from tests.publish.shop import visit
@@ -59,8 +59,8 @@ def test_the_owner_keeps_it_and_nobody_else_gets_it(server: EmbeddedRedis, raw: 
 
 def test_that_of_a_process_that_is_no_more_is_taken_at_once(server: EmbeddedRedis, raw: Any) -> None:
     code = (
-        "import sys, os; from reid_stream.journal.lease import *; from reid_stream.config import Redis\n"
-        f"from reid_stream.publish.connection import connect; url = {server.url!r}\n"
+        "import sys, os; from reid_stream.journal.lease import *; from reid_stream.config.settings import Redis\n"
+        f"from reid_stream.publish.redis_client import connect; url = {server.url!r}\n"
         f"Lease(connect(Redis(), url=url), {KEY!r}, lasts_s=1000, where=url).take(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9

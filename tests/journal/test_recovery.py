@@ -9,11 +9,11 @@ import redis
 import structlog
 from pydantic import SecretStr
 
-from reid_stream.config import Camera, Match, Redis, Settings, Spool, State
+from reid_stream.assembly.identification import Head, Identity, identity
+from reid_stream.config.settings import Camera, Match, Redis, Settings, Spool, State
 from reid_stream.events import Event, IdentityEntered
-from reid_stream.identity import Head, Identity, identity
-from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.envelope import Unknown, decode
+from reid_stream.publish.cloudevents import Unknown, decode
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.records import Perceived
 from tests.worlds import MODEL, RUN, World
 

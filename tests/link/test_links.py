@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.link.inproc import InprocLink
 from reid_stream.link.protocol import LinkClosedError, Receiver, Sender
 from reid_stream.link.redis import RedisReceiver, RedisSender
 from reid_stream.link.zmq import ZmqReceiver, ZmqSender
-from reid_stream.publish.connection import connect
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.redis_client import connect
 from reid_stream.records import CameraId, Observation, Perceived, TrackEnded, TrackId
 
 

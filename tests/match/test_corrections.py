@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match, Publish
-from reid_stream.config import Topology as TopologySettings
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Match, Publish
+from reid_stream.config.settings import Topology as TopologySettings
 from reid_stream.events import IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence

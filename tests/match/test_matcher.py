@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Match
 from reid_stream.match.matcher import Matcher
 from reid_stream.records import (
     Box,

@@ -6,7 +6,7 @@ from itertools import groupby
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.config import Match, Publish
+from reid_stream.config.settings import Match, Publish
 from reid_stream.events import (
     Event,
     IdentityEntered,

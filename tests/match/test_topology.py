@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.config import Topology as Settings
+from reid_stream.config.settings import Topology as Settings
 from reid_stream.match.topology import CEILING, FLOOR, HALF_LIFE_S, NEVER, Topology, TopologyState
-from reid_stream.match.tracklet import Stay
+from reid_stream.match.tracklets import Stay
 from reid_stream.records import CameraId, TrackId
 
 NOW = 1_000_000.0

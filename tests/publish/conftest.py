@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture

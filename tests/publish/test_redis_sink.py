@@ -12,11 +12,11 @@ import pytest
 import redis
 
 from reid_stream import subscribe
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
 from reid_stream.events import DaemonStarted, IdentityMerged, IdentityRetired
-from reid_stream.publish.connection import connect
-from reid_stream.publish.embedded import EmbeddedRedis, server_binary
+from reid_stream.publish.embedded_redis import EmbeddedRedis, server_binary
+from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId, GlobalId

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from reid_stream import subscribe
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.events import DaemonDropped, Event
-from reid_stream.publish.backlog import Backlog, Item
-from reid_stream.publish.connection import connect
-from reid_stream.publish.embedded import EmbeddedRedis
-from reid_stream.publish.positions import NOWHERE, Position
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
+from reid_stream.publish.send_queue import Backlog, Item
 from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError, rank_of
+from reid_stream.publish.stream_ids import NOWHERE, Position
 from tests.publish.shop import entered, seen, visit
 
 BODY = b"x" * 900

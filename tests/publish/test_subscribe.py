@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from reid_stream import subscribe
 from reid_stream.commands.events import events as events_command
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import IdentityEntered
-from reid_stream.publish.connection import connect
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from tests.publish.shop import entered, visit
@@ -153,7 +153,7 @@ def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
 @pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
 def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tmp_path: Path, name: int) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from reid_stream.publish.embedded import EmbeddedRedis\n"
+        "import sys, time; from pathlib import Path; from reid_stream.publish.embedded_redis import EmbeddedRedis\n"
         "server = EmbeddedRedis(Path(sys.argv[1])); print(server.pid, flush=True); time.sleep(60)"
     )
     daemon = subprocess.Popen(

@@ -10,10 +10,10 @@ import redis
 from pydantic import SecretStr
 
 from reid_stream import subscribe
-from reid_stream.config import Redis
+from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
-from reid_stream.publish.connection import check, connect
-from reid_stream.publish.embedded import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from tests.publish.servers import SERVER, Certificates, certificates, free_port, serving, watched, why_no_tls

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from reid_stream import store
 from reid_stream.cli import app
+from reid_stream.offline.rematch import agreement
 from reid_stream.records import CameraId, GlobalId, Observation, TrackEnded, TrackId
-from reid_stream.reidentify import agreement
 from reid_stream.store import StoredTrack
 from reid_stream.store.replay import Replayed, batches
 from tests.store.test_writer import picture

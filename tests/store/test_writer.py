@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from reid_stream import store
-from reid_stream.config import Store as StoreSettings
+from reid_stream.config.settings import Store as StoreSettings
 from reid_stream.errors import ConfigError
 from reid_stream.records import (
     CameraId,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.config import Track
+from reid_stream.config.settings import Track
 from reid_stream.records import CameraId, Detections, Tracks
 from reid_stream.track.tracker import Tracker
 from tests.worlds import walk

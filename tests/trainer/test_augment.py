@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.augment import augment, erase, recolour
 from trainer.config import AugmentSettings
+from trainer.data.augment import augment, erase, recolour
 
 OFF = AugmentSettings(
     flip=0, shift=0, zoom=0, erase=0, brightness=0, contrast=0, saturation=0, tint=0, grey=0, blur=0

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from reid_stream.bundle import Verifier
-from reid_stream.calibration import sigmoid
-from trainer.calibrate import Pairs, cross_validated, fit, measure, pairs_of
+from reid_stream.bundles.bundle import Verifier
+from reid_stream.bundles.calibration import sigmoid
 from trainer.errors import DataError
-from trainer.network import folded, folded_verifier, unit
-from trainer.reliability import brier, expected_error, weights_for
+from trainer.evaluate.calibration_fit import Pairs, cross_validated, fit, measure, pairs_of
+from trainer.evaluate.network import folded, folded_verifier, unit
+from trainer.evaluate.reliability import brier, expected_error, weights_for
 
 
 def draw(seed: int = 0, count: int = 20_000, persons: int = 60) -> Pairs:

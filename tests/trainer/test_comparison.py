@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer import comparison, plots
-from trainer.ablation import TABLES, ablate, variants
-from trainer.comparison import Measured, compare, table
 from trainer.errors import DataError, TrainerError
-from trainer.recipe import recipe
+from trainer.evaluate import comparison, plots
+from trainer.evaluate.comparison import Measured, compare, table
+from trainer.train.ablation import TABLES, ablate, variants
+from trainer.train.recipe import recipe
 
 SMALL = (
     "data.sets=['synthetic:12']", "data.validation_ids=4", "data.height=32", "data.width=16", "model.backbone=res2net",
@@ -98,7 +98,7 @@ def test_schedules_are_drawn(tmp_path: Path) -> None:
 
 
 def _write_people(folder: Path) -> None:
-    from trainer.data import read
+    from trainer.data.crops import read
 
     folder.mkdir()
     for crop in read("synthetic:6"):

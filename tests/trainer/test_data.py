@@ -12,7 +12,7 @@ import pytest
 
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
-from trainer.data import Crop, assemble, check_disjoint, decode, hold_out, read, split_market1501
+from trainer.data.crops import Crop, assemble, check_disjoint, decode, hold_out, read, split_market1501
 from trainer.errors import DataError
 
 DATA = os.environ.get("REID_STREAM_DATA")

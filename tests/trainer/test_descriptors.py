@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from reid_stream.bundle import load_embedder
-from trainer.batch import Batch, Features
-from trainer.checkpoint import save
+from reid_stream.bundles.bundle import load_embedder
 from trainer.config import LossSettings, ModelSettings, TrainSettings
-from trainer.data import assemble, read
-from trainer.descriptors import AverageAndMaximum, Maximum, descriptor
+from trainer.data.batch import Batch, Features
+from trainer.data.crops import assemble, read
 from trainer.errors import TrainerError
-from trainer.export import export
-from trainer.losses import Criterion
-from trainer.network import folded, open_network
-from trainer.recipe import recipe
-from trainer.reduction import add_reduction, principal_axes
-from trainer.siamese import Siamese, SoftmaxVerifier, Verifier, load_branch, reduced
+from trainer.evaluate.network import folded, open_network
+from trainer.export.bundle import export
+from trainer.model.descriptors import AverageAndMaximum, Maximum, descriptor
+from trainer.model.reduction import add_reduction, principal_axes
+from trainer.model.siamese import Siamese, SoftmaxVerifier, Verifier, load_branch, reduced
+from trainer.train.checkpoint import save
+from trainer.train.losses import Criterion
+from trainer.train.recipe import recipe
 
 MAPS = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, -4.0], [0.0, 0.0]]]])  # (1, 2, 2, 2)
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from reid_stream.bundle import load_detector
-from trainer.commands_detector import DEFAULT_SETS, DEFAULT_SOURCES, DEFAULT_WEIGHTS
-from trainer.detection_data import (
+from reid_stream.bundles.bundle import load_detector
+from trainer.commands.detector import DEFAULT_SETS, DEFAULT_SOURCES, DEFAULT_WEIGHTS
+from trainer.detector.dataset import (
     Source,
     parse_labels,
     parse_source,
@@ -18,8 +18,8 @@ from trainer.detection_data import (
     refuse_truth,
     split_by_confidence,
 )
-from trainer.detection_eval import Found, LabelledSet, Score, Truth, UInt8, average_precision, parse_set, read_mot
-from trainer.detector_bundle import GateError, Origin, agree, gate, is_parity, ship
+from trainer.detector.evaluation import Found, LabelledSet, Score, Truth, UInt8, average_precision, parse_set, read_mot
+from trainer.detector.release import GateError, Origin, agree, gate, is_parity, ship
 from trainer.errors import CheckpointError, DataError
 
 NOBODY = np.zeros((0, 4), dtype=np.float32)
@@ -51,7 +51,7 @@ def picture(path: Path, size: tuple[int, int] = (80, 40)) -> Path:
 def test_the_single_class_head_gives_the_teachers_person_scores_and_boxes(data: Path) -> None:
     import torch
 
-    from trainer.detector import load_teacher, one_class
+    from trainer.detector.network import load_teacher, one_class
 
     teacher = load_teacher(data / DEFAULT_WEIGHTS)
     ours = one_class(teacher)
@@ -66,7 +66,7 @@ def test_the_single_class_head_gives_the_teachers_person_scores_and_boxes(data: 
 def test_frozen_parts_do_not_move_and_a_blend_lies_between(data: Path, tmp_path: Path) -> None:
     import torch
 
-    from trainer.detector import Tuning, blend, fine_tune, load_teacher, one_class
+    from trainer.detector.network import Tuning, blend, fine_tune, load_teacher, one_class
 
     teacher = load_teacher(data / DEFAULT_WEIGHTS)
     start, tuned = one_class(teacher), one_class(teacher)
@@ -108,7 +108,7 @@ def small_network(path: Path) -> Path:
 
 
 def test_sixteen_bit_weights_answer_like_thirty_two_bit_ones(tmp_path: Path) -> None:
-    from trainer.detector import halve_weights
+    from trainer.detector.network import halve_weights
 
     full, half = small_network(tmp_path / "full.onnx"), tmp_path / "half.onnx"
     halve_weights(full, half)
@@ -141,7 +141,7 @@ def test_scores_and_corners_must_both_agree(difference: tuple[float, float], fit
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics", reason="needs the extra [train]")
-    from trainer.detector import load_teacher
+    from trainer.detector.network import load_teacher
 
     (tmp_path / "weights.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"weights\.pt"):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import checkpoint
 from trainer.config import TrainSettings, load
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
-from trainer.train import load_images, train
+from trainer.train import checkpoint
+from trainer.train.loop import load_images, train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "train-tiny.yaml"
 QUICK = (

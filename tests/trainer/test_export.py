@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from reid_stream.bundle import load_embedder
-from reid_stream.bundle import save as save_bundle
-from trainer.checkpoint import save
+from reid_stream.bundles.bundle import load_embedder
+from reid_stream.bundles.bundle import save as save_bundle
 from trainer.config import ModelSettings, TrainSettings
-from trainer.draw import GREEN, RED, ranking, sheet
 from trainer.errors import CheckpointError, TrainerError
-from trainer.export import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
-from trainer.network import open_network
-from trainer.retrieval import Labels
-from trainer.siamese import Siamese, load_branch
+from trainer.evaluate.network import open_network
+from trainer.evaluate.ranked_lists import GREEN, RED, ranking, sheet
+from trainer.evaluate.retrieval import Labels
+from trainer.export.bundle import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
+from trainer.model.siamese import Siamese, load_branch
+from trainer.train.checkpoint import save
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import pytest
 
-from reid_stream import bundle
-from reid_stream.bundle import probe_input
-from reid_stream.config import Models
+from reid_stream.bundles import bundle
+from reid_stream.bundles.bundle import probe_input
+from reid_stream.bundles.catalog import SHIPPED
+from reid_stream.config.settings import Models
 from reid_stream.engines.load import load_engine
 from reid_stream.errors import ModelError
-from reid_stream.shelf import SHIPPED
 from trainer.errors import TrainerError
-from trainer.int8 import KEPT_TYPES, MIN_SPEED, Measured, Quality
+from trainer.export.int8 import KEPT_TYPES, MIN_SPEED, Measured, Quality
 
 pytest.importorskip("nncf", reason="needs nncf: pip install 'reid-stream[int8]' on Python 3.11")
 
@@ -21,7 +21,7 @@ pytest.importorskip("nncf", reason="needs nncf: pip install 'reid-stream[int8]' 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped embedder in int8, its ranges from blocks of colour."""
-    from trainer.quantise import quantise
+    from trainer.export.quantise import quantise
 
     folder = SHIPPED / "embedder"
     found = bundle.load(folder)
@@ -61,7 +61,7 @@ def test_it_must_be_as_good_and_faster() -> None:
 
 
 def test_a_network_that_cannot_be_quantised_is_one_error() -> None:
-    from trainer.quantise import quantise
+    from trainer.export.quantise import quantise
 
     with pytest.raises(TrainerError, match="nncf cannot quantise"):
         quantise(b"not a network", [np.zeros((1, 3, 8, 8), np.float32)])

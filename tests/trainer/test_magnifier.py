@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from reid_stream.embed.preprocess import prepare
 from reid_stream.explain import Explainer
-from trainer.batch import Batch
 from trainer.config import ModelSettings, TrainSettings
+from trainer.data.batch import Batch
 from trainer.errors import TrainerError
-from trainer.export import MIN_COSINE, export
-from trainer.magnifier import (
+from trainer.evaluate.network import open_network
+from trainer.export.bundle import MIN_COSINE, export
+from trainer.model.magnifier import (
     REGIONS,
     AdversarialBranch,
     FusionBranch,
@@ -27,7 +28,9 @@ from trainer.magnifier import (
     one_hot,
     stripes,
 )
-from trainer.magnifier_losses import (
+from trainer.model.siamese import Siamese, build_branch, load_branch
+from trainer.train.loop import train
+from trainer.train.magnifier_losses import (
     MagnifierLosses,
     balanced_cross_entropy,
     drawn_regions,
@@ -35,10 +38,7 @@ from trainer.magnifier_losses import (
     resized,
     semantic_diversity,
 )
-from trainer.network import open_network
-from trainer.recipe import recipe
-from trainer.siamese import Siamese, build_branch, load_branch
-from trainer.train import train
+from trainer.train.recipe import recipe
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses_magnifier.json"
 TINY = ModelSettings(backbone="resnet50", descriptor="magnifier", width=0.125)
@@ -296,7 +296,7 @@ def test_the_recipe_is_that_of_the_code() -> None:
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run that learns its regions from label maps: the bands of the made-up people."""
-    from trainer.synthetic import read_synthetic
+    from trainer.data.synthetic import read_synthetic
 
     folder = tmp_path_factory.mktemp("magnifier")
     (folder / "maps").mkdir()

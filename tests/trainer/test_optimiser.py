@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from trainer.config import OptimiserSettings, TrainSettings, parse
-from trainer.optimiser import build_optimiser, ema_update, learning_rate
-from trainer.sampler import Sampler, pairs
-from trainer.train import load_images
+from trainer.data.sampler import Sampler, pairs
+from trainer.train.loop import load_images
+from trainer.train.optimiser import build_optimiser, ema_update, learning_rate
 
 DATA = os.environ.get("REID_STREAM_DATA")
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.pseudo import NOBODY, centred, cluster, side_by_side
-from trainer.retrieval import Doubles, Floats, Ints
+from trainer.evaluate.retrieval import Doubles, Floats, Ints
+from trainer.site.pseudo_labels import NOBODY, centred, cluster, side_by_side
 
 
 def people(count: int, tracks: int, noise: float = 0.05, seed: int = 0) -> tuple[Floats, Ints]:

@@ -9,11 +9,11 @@ import pytest
 
 from reid_stream.embed.preprocess import InputSpec
 from trainer.config import load
-from trainer.data import read
+from trainer.data.crops import read
+from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError
-from trainer.retrieval import score, squared_distances
-from trainer.test_sets import read_test_set
-from trainer.train import load_images
+from trainer.evaluate.retrieval import score, squared_distances
+from trainer.train.loop import load_images
 
 SPEC = InputSpec(32, 16)
 PICTURE = cv2.imencode(".jpg", np.full((32, 16, 3), 90, np.uint8))[1].tobytes()

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from trainer.cli import app
-from trainer.commands_recipes import ablate
+from trainer.commands.recipes import ablate
 from trainer.errors import TrainerError
 
 SMALL = (
@@ -51,7 +51,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, asked: list[str], 
 def test_a_table_of_the_paper_is_one_command(tmp_path: Path) -> None:
     people = tmp_path / "people"
     people.mkdir()
-    from trainer.data import read
+    from trainer.data.crops import read
 
     for crop in read("synthetic:6"):
         (people / crop.name).write_bytes(crop.data)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.recipe import recipe
-from trainer.train import train
+from trainer.train.loop import train
+from trainer.train.recipe import recipe
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = (

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.augment import erase, erase_area_at
-from trainer.backbones import Backbone
 from trainer.config import AugmentSettings, ModelSettings, OptimiserSettings, load
-from trainer.data import Images
+from trainer.data.augment import erase, erase_area_at
+from trainer.data.crops import Images
+from trainer.data.pair_sampler import PairSampler
 from trainer.errors import DataError, TrainerError
-from trainer.optimiser import build_optimiser, learning_rate, rate_at
-from trainer.pair_sampler import PairSampler
-from trainer.recipe import FOLDER, names, recipe, told
-from trainer.siamese import Siamese
-from trainer.train import in_steps
+from trainer.model.backbones import Backbone
+from trainer.model.siamese import Siamese
+from trainer.train.loop import in_steps
+from trainer.train.optimiser import build_optimiser, learning_rate, rate_at
+from trainer.train.recipe import FOLDER, names, recipe, told
 
 MARKET_TRAIN = 12936
 

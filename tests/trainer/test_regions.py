@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.data import Crop, Images, assemble
+from trainer.data.crops import Crop, Images, assemble
 from trainer.errors import DataError
-from trainer.recipe import recipe
-from trainer.regions import LabelMaps, build_provider, region_labels
-from trainer.regions_of_networks import FEET, HEAD, LEFT_ARM, RIGHT_ARM, SHINS, THIGHS, TORSO, from_keypoints
+from trainer.model.region_networks import FEET, HEAD, LEFT_ARM, RIGHT_ARM, SHINS, THIGHS, TORSO, from_keypoints
+from trainer.model.regions import LabelMaps, build_provider, region_labels
+from trainer.train.recipe import recipe
 
 
 def images(*names: str, size: tuple[int, int] = (40, 20), colour: tuple[int, int, int] = (90, 90, 90)) -> Images:

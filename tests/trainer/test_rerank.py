@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from trainer.rerank import rerank
-from trainer.retrieval import Floats, Ints, Labels, score, squared_distances
+from trainer.evaluate.rerank import rerank
+from trainer.evaluate.retrieval import Floats, Ints, Labels, score, squared_distances
 
 
 def authors_loop(query: Floats, gallery: Floats, k1: int, k2: int, weight: float) -> npt.NDArray[np.float64]:

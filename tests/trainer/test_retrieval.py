@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_curve
 
-from trainer.retrieval import (
+from trainer.evaluate.retrieval import (
     Floats,
     Labels,
     average_precision,

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from trainer.config import SamplerSettings
-from trainer.data import Images
+from trainer.data.crops import Images
+from trainer.data.sampler import Sampler, pairs
 from trainer.errors import DataError
-from trainer.sampler import Sampler, pairs
 
 
 def world(sizes: tuple[int, ...] = (90, 10), cameras: int = 3, shots: int = 4) -> Images:

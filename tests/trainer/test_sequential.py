@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from tests.trainer.test_recipes import people
-from trainer import checkpoint
 from trainer.config import RankingSettings, TrainSettings
-from trainer.data import Crop, assemble
+from trainer.data.crops import Crop, assemble
 from trainer.errors import DataError
-from trainer.learner import Learner
-from trainer.recipe import recipe
-from trainer.sequential import by_size, freeze_normalisation, identify, mine, rank, triplet_loss
-from trainer.train import load_images, train
+from trainer.train import checkpoint
+from trainer.train.learner import Learner
+from trainer.train.loop import load_images, train
+from trainer.train.recipe import recipe
+from trainer.train.sequential import by_size, freeze_normalisation, identify, mine, rank, triplet_loss
 
 
 def crop(name: str, height: int, width: int) -> Crop:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.batch import Batch, Features
 from trainer.config import LossSettings, ModelSettings
-from trainer.descriptors import GeM
-from trainer.losses import Criterion, negatives_at, verification
-from trainer.siamese import Branch, Siamese, Verifier, square
+from trainer.data.batch import Batch, Features
+from trainer.model.descriptors import GeM
+from trainer.model.siamese import Branch, Siamese, Verifier, square
+from trainer.train.losses import Criterion, negatives_at, verification
 
 TINY = ModelSettings(layers=(1, 1, 1, 1), width=0.125, base_width=32, dim=8)
 
@@ -111,7 +111,7 @@ def test_the_full_network_is_res2net_50() -> None:
 
 
 def test_instance_norm_forgets_a_change_of_contrast_in_half_of_the_channels() -> None:
-    from trainer.backbones import HalfInstanceNorm
+    from trainer.model.backbones import HalfInstanceNorm
 
     layer = HalfInstanceNorm(4).eval()
     maps = torch.randn(2, 4, 8, 8)
@@ -121,7 +121,7 @@ def test_instance_norm_forgets_a_change_of_contrast_in_half_of_the_channels() ->
 
 
 def test_dense_halves_give_the_values_and_gradients_of_the_plain_ones() -> None:
-    from trainer.backbones import HalfInstanceNorm
+    from trainer.model.backbones import HalfInstanceNorm
 
     layer = HalfInstanceNorm(8).double()
     maps = torch.randn(4, 8, 6, 5).double().contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from reid_stream import store
-from reid_stream.bundle import load_embedder
+from reid_stream.bundles.bundle import load_embedder
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
-from trainer.checkpoint import save
 from trainer.config import ModelSettings, TrainSettings
-from trainer.data import read
+from trainer.data.crops import read
+from trainer.data.synthetic import read_synthetic
 from trainer.errors import DataError, TrainerError
-from trainer.siamese import Siamese, load_branch
-from trainer.site import fit_site, read_reviewed, recipe_settings
-from trainer.site_bundle import hand_on
-from trainer.site_data import read_labelled, read_labels, read_site
-from trainer.site_gate import Gate, figures, hold_out, read_judged
-from trainer.synthetic import read_synthetic
+from trainer.model.siamese import Siamese, load_branch
+from trainer.site.bundle import hand_on
+from trainer.site.data import read_labelled, read_labels, read_site
+from trainer.site.gate import Gate, figures, hold_out, read_judged
+from trainer.site.loop import fit_site, read_reviewed, recipe_settings
+from trainer.train.checkpoint import save
 
 PEOPLE = 14
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from reid_stream.bundle import Calibration, Verifier
-from reid_stream.config import Match
-from reid_stream.match.cameras import CameraShifts, shifted
-from reid_stream.match.evidence import Judge, squared_distance
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Match
+from reid_stream.match.camera_bias import CameraShifts, shifted
+from reid_stream.match.scoring import Judge, squared_distance
 from reid_stream.records import CameraId
 from trainer.errors import DataError
-from trainer.retrieval import Floats, Ints
-from trainer.strangers import stranger_margins, with_strangers
+from trainer.evaluate.impostor_curve import stranger_margins, with_strangers
+from trainer.evaluate.retrieval import Floats, Ints
 
 DIM, PERSONS, CAMERAS, IMAGES = 16, 12, 3, 4
 HEAD = Verifier(d=[1.5] * DIM, b=4.0, train_prior=0.2)

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import checkpoint
 from trainer.config import TrainSettings, dump, load, parse
-from trainer.data import read
+from trainer.data.crops import read
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
-from trainer.siamese import load_branch
-from trainer.train import load_images, train
+from trainer.model.siamese import load_branch
+from trainer.train import checkpoint
+from trainer.train.loop import load_images, train
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "train-tiny.yaml"

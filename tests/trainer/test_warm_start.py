@@ -9,8 +9,8 @@ from torch import nn
 
 from trainer.config import ModelSettings
 from trainer.errors import TrainerError
-from trainer.siamese import Siamese
-from trainer.warm_start import warm_start
+from trainer.model.siamese import Siamese
+from trainer.model.warm_start import warm_start
 
 TINY = ModelSettings(layers=(1, 1, 1, 1), width=0.125, base_width=26, dim=16)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.evaluation import sets
-from trainer.data import split_market1501
+from benchmarks.accuracy import sets
+from trainer.data.crops import split_market1501
+from trainer.data.worlds import WORLDS, World, is_there, main, render
 from trainer.errors import DataError
-from trainer.worlds import WORLDS, World, is_there, main, render
 
 DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with Market-1501 is needed")

@@ -1,0 +1,1 @@
+"""Measurements and fault injection that need a checkout; `python -m benchmarks --help`."""

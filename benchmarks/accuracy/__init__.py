@@ -1,0 +1,1 @@
+"""Accuracy over every set with truth: scorecard, comparison of linkers, ablations."""

@@ -1,0 +1,177 @@
+"""Measurements over every set with truth below $REID_STREAM_DATA and of `make worlds`; see `--help` of each.
+
+python -m reid_stream.evaluation record [SET ...]        what perceive sees, kept: matching then replays in seconds
+python -m reid_stream.evaluation compare FILE.rec ...    our linking beside simpler ones and the ceiling
+python -m reid_stream.evaluation score [SET ...]         `make score`: the figures that matter, kept per commit
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from benchmarks.accuracy import sets
+from reid_stream.config.settings import Models, Observe
+from reid_stream.errors import ReidStreamError
+from reid_stream.observe import logs
+
+if TYPE_CHECKING:
+    from reid_stream.evaluation.recording import Recording
+    from reid_stream.runtime.networks import Networks
+
+KEPT = Path("scores")
+
+app = typer.Typer(help="Measurements over sets with truth.", pretty_exceptions_enable=False, no_args_is_help=True)
+console = Console(highlight=False)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Parts of names of sets.")]
+Detector = Annotated[str, typer.Option(help="As models.detector in cams.yaml.")]
+Embedder = Annotated[str, typer.Option(help="As models.embedder in cams.yaml.")]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads for the networks; 0 for all cores.")]
+
+
+@app.command()
+def record(
+    names: Names = None,
+    to: Annotated[Path, typer.Option(help="Folder for the recordings.")] = Path(".recordings"),
+    detector: Detector = "default",
+    embedder: Embedder = "default",
+    threads: Threads = 0,
+) -> None:
+    """Run detector, tracker and embedder over sets (all, where none is named) and keep what they say."""
+    from reid_stream.runtime.networks import load_networks
+
+    models = Models(detector=detector, embedder=embedder, threads=threads)
+    chosen = sets.find(sets.roots(), names or ())
+    networks = load_networks(chosen[0].settings(models))
+    for _ in _recorded(chosen, models, networks, to, anew=True):
+        pass
+
+
+@app.command()
+def compare(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Our linking, unlinked tracks, plain cosine, average linkage and the oracle, on the same tracks and vectors."""
+    from benchmarks.accuracy.compare import compare as compared
+    from benchmarks.accuracy.compare import show
+    from reid_stream.evaluation import recording
+
+    found = [compared(recording.load(file)) for file in files]
+    show(found, console)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+@app.command()
+def settle(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """What corrections are worth: the event stream at once and in the end, how many, and wrong merges undone."""
+    from benchmarks.accuracy import corrections
+    from reid_stream.evaluation import recording
+
+    found = [corrections.settle(recording.load(file)) for file in files]
+    corrections.show(found, console)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+@app.command()
+def score(
+    names: Names = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recordings to use again where bundles and settings are the same, else to fill."),
+    ] = None,
+    detector: Detector = "default",
+    embedder: Embedder = "default",
+    threads: Threads = 0,
+) -> None:
+    """Score sets (all but those for tuning, where none is named): one table, kept per commit in scores/."""
+    from benchmarks.accuracy import scorecard
+    from benchmarks.accuracy.compare import compare as compared
+    from reid_stream.bench.pipeline import measure
+    from reid_stream.commands.demo import footage as street
+    from reid_stream.evaluation.recording import replay
+    from reid_stream.evaluation.summary import account_stream
+    from reid_stream.runtime.networks import load_networks
+
+    logs.configure(Observe(log_level="warning"))  # the bench runs a daemon, whose starts and stops are no news here
+    models = Models(detector=detector, embedder=embedder, threads=threads)
+    chosen = [each for each in sets.find(sets.roots(), names or ()) if names or not each.is_for_tuning]
+    networks = load_networks(chosen[0].settings(models))
+    single, links = {}, {}
+    for footage, made in zip(chosen, _recorded(chosen, models, networks, kept), strict=True):
+        stream = account_stream(made.true_boxes(), replay(made), made.cameras)
+        single[footage.name] = stream.in_the_end.single.hota
+        if footage.has_links:
+            links[footage.name] = compared(made)
+    speed = measure(
+        clips=[street(os.environ, lambda text: typer.echo(text, err=True))],
+        cameras=4,
+        seconds=10,
+        max_fps=10,
+        detector=detector,
+        embedder=embedder,
+    )
+    card = scorecard.Card(
+        commit=_commit(),
+        at=time.time(),
+        embedder=networks.embedder.hash,
+        detector=networks.detector.hash,
+        figures={
+            **scorecard.of_embedder(networks.embedder.metrics),
+            **scorecard.of_sets(single, links),
+            scorecard.SPEED: {"4 cameras": speed.share_of_ceiling},
+        },
+        compared=links,
+    )
+    before = scorecard.latest(KEPT)
+    console.print(scorecard.table(card.figures, before))
+    console.print(f"kept in {scorecard.keep(card, KEPT)}", style="dim")
+
+
+def _recorded(
+    chosen: Sequence[sets.FootageSet], models: Models, networks: "Networks", folder: Path | None, *, anew: bool = False
+) -> "Iterator[Recording]":
+    """Record sets, or take them from a folder where they were made by the same bundles and settings."""
+    from reid_stream.evaluation import recording
+    from reid_stream.evaluation.footage import with_truth
+
+    for footage in chosen:
+        settings = footage.settings(models)
+        file = folder / f"{footage.name.replace('/', '-')}.rec" if folder is not None else None
+        if file is not None and file.is_file() and not anew:
+            made = recording.load(file)
+            if recording.is_of(made, settings, networks):
+                yield with_truth(made, footage.truth())
+                continue
+        made = recording.record(settings, footage.truth(), name=footage.name, networks=networks)
+        told = f"{footage.name}: {made.frames} frames of {len(made.cameras)} cameras in {made.seconds:.1f} s"
+        if file is not None:
+            recording.save(made, file)
+            told += f", {file} {file.stat().st_size / 1e6:.1f} MB"
+        console.print(told, style="dim")
+        yield made
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unversioned"
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except ReidStreamError as error:
+        sys.exit(f"reid-stream evaluation: {error}")

@@ -1,0 +1,320 @@
+"""Kill the daemon (-9) at any instant, and Redis, spoil its snapshots, move it to another machine: who is who stays.
+
+Every case is the same footage, told to daemons that die and are started again, each going on where the last one ended;
+what is on the stream in the end is compared with that of a daemon that nothing happened to. People must have the same
+IDs, nobody another's, and every event must be there once: all events about people alike, in one order, and the numbers
+of all events without a gap.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from benchmarks.faults.crash_feed import RUN, SITE
+from benchmarks.faults.crash_life import Death, Life
+from benchmarks.faults.report import Finding, told, within
+from reid_stream.errors import ReidStreamError
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.live_keys import stream_key
+
+CASES = {
+    "points": "killed at a chance point: after any one word to or from Redis, or write to the spool",
+    "kills": "killed (-9) again and again in the middle of the footage",
+    "redis": "the same, and Redis with it",
+    "moved": "killed, Redis' data copied to another folder, the spool lost",
+    "corrupt": "killed, and the newest snapshot spoilt",
+    "ended": "ended in order (SIGTERM), again and again",
+}
+_SNAPSHOT_S = 0.2
+_PROGRESS = 100
+_END_S = 120.0
+"""Longest wait for a process that takes a second on a machine that has nothing else to do."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What is on the stream in the end."""
+
+    people: list[Any]
+    """All events about people: type, time, what they say."""
+    numbers: list[int]
+    """Of all events, in the stream's order."""
+    live: dict[str, Any]
+    """The live keys."""
+
+
+class Daemons:
+    """The process that is forked for every life."""
+
+    def __init__(self, recording: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.faults.crash_life", str(recording)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self, life: Life) -> int:
+        """Start a life; return its process."""
+        assert self._process.stdin is not None, "it is a pipe"
+        self._process.stdin.write(msgspec.json.encode(life).decode() + "\n")
+        self._process.stdin.flush()
+        return int(self._read())
+
+    def end(self) -> Death:
+        """Wait for the end of the life that was begun.
+
+        Raises:
+            ReidStreamError: it ended by itself, and not in order.
+        """
+        death = msgspec.json.decode(self._read(), type=Death)
+        if death.code:
+            raise ReidStreamError(f"a daemon must end in order or be killed, ended with code {death.code}; see above")
+        return death
+
+    def live(self, life: Life) -> Death:
+        """Let a life end as it may."""
+        self.begin(life)
+        return self.end()
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None, "it is a pipe"
+        assert self._process.stdout is not None, "it is a pipe"
+        self._process.stdin.close()
+        self._process.wait(_END_S)
+        self._process.stdout.close()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None, "it is a pipe"
+        line = self._process.stdout.readline()
+        if not line:
+            raise ReidStreamError("the process of the daemons must live as long as the drill; see above")
+        return line
+
+
+class Site:
+    """A Redis and a spool, and what daemons left there."""
+
+    def __init__(self, folder: Path, daemons: Daemons, lasts_s: float) -> None:
+        self._folder, self._daemons, self._lasts_s = folder, daemons, lasts_s
+        self._redis = EmbeddedRedis(folder / "redis")
+        self._spool = folder / "spool"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._redis.stop()
+
+    @property
+    def life(self) -> Life:
+        """A life here that nothing happens to."""
+        return Life(url=self._redis.url, spool=str(self._spool), lasts_s=self._lasts_s, snapshot_s=_SNAPSHOT_S)
+
+    def live(self, cut_at: int = 0) -> Death:
+        """Live until the footage ends, or the cut."""
+        return self._daemons.live(msgspec.structs.replace(self.life, cut_at=cut_at))
+
+    def kill(self, after_s: float, number: int = signal.SIGKILL) -> Death:
+        """Begin a life, and send it a signal after a while."""
+        pid = self._daemons.begin(self.life)
+        time.sleep(after_s)
+        with suppress(ProcessLookupError):  # the footage was over
+            os.kill(pid, number)
+        return self._daemons.end()
+
+    def kill_redis(self) -> None:
+        """End Redis as a power cut does, and start it again on what it has on disk."""
+        port = self._redis.port
+        os.kill(self._redis.pid, signal.SIGKILL)
+        self._redis.stop()
+        self._redis = EmbeddedRedis(self._redis.directory, port)
+
+    def move(self) -> None:
+        """Go on elsewhere, with a copy of Redis' data and nothing else."""
+        self._redis.stop()
+        there = self._folder / f"{self._redis.directory.name}+"
+        shutil.copytree(self._redis.directory, there)
+        self._redis = EmbeddedRedis(there)
+        self._spool = self._folder / f"{self._spool.name}+"
+
+    def spoil(self) -> bool:
+        """Change one byte of the newest snapshot; False where there is none."""
+        with self._client() as redis:
+            newest = b""
+            for key in redis.keys("reid:*:snapshot:*"):
+                body = redis.hget(key, "part:0")
+                if redis.hexists(key, "head") and len(body or b"") >= len(newest):
+                    newest, place = body, key
+            if not newest:
+                return False
+            redis.hset(place, "part:0", newest[:-1] + bytes([newest[-1] ^ 1]))
+            return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self._spool, ignore_errors=True)
+        with self._client() as redis:
+            redis.flushall()
+
+    def careless(self) -> None:
+        """Let Redis not wait for its disk: it is not what dies here."""
+        with self._client() as redis:
+            redis.config_set("appendfsync", "no")
+
+    def told(self) -> Told:
+        """Read what is there."""
+        with self._client() as redis:
+            events = [json.loads(fields[b"event"]) for _, fields in redis.xrange(stream_key(SITE))]
+            live = {key.decode(): redis.hgetall(key) for key in redis.keys(f"reid:{SITE}:identity:*")}
+            live |= {key.decode(): redis.smembers(key) for key in redis.keys(f"reid:{SITE}:present:*")}
+        return Told(
+            [(event["type"], event["time"], event["data"]) for event in events if ".identity." in event["type"]],
+            [int(event["sequence"]) for event in events if event["runid"] == RUN],
+            live,
+        )
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        import redis
+
+        client: Any = redis.Redis.from_url(self._redis.url)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def run(
+    recording: Path,
+    folder: Path,
+    names: tuple[str, ...],
+    *,
+    points: int,
+    kills: int,
+    lasts_s: float,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """Run cases by their names.
+
+    Args:
+        recording: what all daemons live through.
+        folder: empty; for Redis' data and spools.
+        names: of CASES.
+        points: how many chance points.
+        kills: how many in each of the other cases.
+        lasts_s: that the footage takes where daemons are killed by the clock.
+        seed: of chance.
+
+    Raises:
+        ReidStreamError: a daemon ended by itself.
+        BrokerError: there is no redis-server.
+    """
+    daemons = Daemons(recording)
+    try:
+        with Site(folder / "undisturbed", daemons, 0) as site:
+            site.careless()
+            traces = site.live().traces
+            wanted = site.told()
+            say(f"drill crash: {len(wanted.people)} events about people, {traces} traces outside the process")
+        found = []
+        for name in names:
+            chance = random.Random(f"{seed}{name}")
+            begun = time.monotonic()
+            with Site(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
+                if name == "points":
+                    found += _points(site, points, traces, chance, wanted, say)
+                else:
+                    found += _again_and_again(name, site, kills, lasts_s, chance, wanted)
+            say(f"drill crash: {name}, {time.monotonic() - begun:.0f} s")
+        return found
+    finally:
+        daemons.close()
+
+
+def _points(
+    site: Site, count: int, traces: int, chance: random.Random, wanted: Told, say: Callable[[str], None]
+) -> list[Finding]:
+    """Cut lives short at chance points: once, or a second time while the first cut is mended."""
+    site.careless()
+    killed = unlike = numbers = 0
+    for number in range(count):
+        if number and number % _PROGRESS == 0:
+            say(f"drill crash: {number} points, {unlike + numbers} found wrong")
+        site.clear()
+        for _ in range(chance.choice((1, 1, 2))):
+            killed += site.live(cut_at=chance.randint(1, traces)).signal == signal.SIGKILL
+        site.live()
+        given = site.told()
+        unlike += not _is_alike(given, wanted)
+        numbers += _wrong_numbers(given)
+    name = "points"
+    return [
+        told(name, CASES[name], f"{count} points, {killed} daemons killed"),
+        within(name, "points after which an event about people or a live key differs", unlike, 0, digits=0),
+        within(name, "events lost or doubled", numbers, 0, digits=0),
+    ]
+
+
+def _again_and_again(
+    name: str, site: Site, kills: int, lasts_s: float, chance: random.Random, wanted: Told
+) -> list[Finding]:
+    """End daemons by the clock, all the way through the footage."""
+    killed = spoilt = 0
+    for number in range(kills):
+        # A quarter as long for what a daemon does before it goes on.
+        after_s = chance.uniform(0.0, 2.5 * lasts_s / kills)
+        death = site.kill(after_s, signal.SIGTERM if name == "ended" else signal.SIGKILL)
+        killed += death.signal != 0 or name == "ended"
+        if name == "redis":
+            site.kill_redis()
+        if name == "moved" and number % 5 == 0:
+            site.move()
+        if name == "corrupt":
+            spoilt += site.spoil()
+    site.live()
+    given = site.told()
+    if name == "ended":
+        # Visits end with the daemon and begin anew with the next one; who is who does not.
+        given, wanted = _but_visits(given), _but_visits(wanted)
+    words = CASES[name] + (f" ({spoilt} times)" if name == "corrupt" else "")
+    return [
+        told(name, words, f"{killed} of {kills} daemons ended before the footage did"),
+        within(name, "events about people and live keys that differ", _differences(given, wanted), 0, digits=0),
+        within(name, "events lost or doubled", _wrong_numbers(given), 0, digits=0),
+    ]
+
+
+def _is_alike(given: Told, wanted: Told) -> bool:
+    return given.people == wanted.people and given.live == wanted.live
+
+
+def _differences(given: Told, wanted: Told) -> int:
+    """Count them."""
+    unlike = sum(bool(a != b) for a, b in zip(given.people, wanted.people, strict=False))
+    keys = given.live.keys() | wanted.live.keys()
+    unlike += sum(bool(given.live.get(key) != wanted.live.get(key)) for key in keys)
+    return unlike + abs(len(given.people) - len(wanted.people))
+
+
+def _but_visits(told: Told) -> Told:
+    visits = ("entered", "seen", "left")
+    people = [event for event in told.people if not any(f".{name}." in event[0] for name in visits)]
+    return msgspec.structs.replace(told, people=people, live={})
+
+
+def _wrong_numbers(given: Told) -> int:
+    """Count numbers that are missing, twice, or out of order."""
+    return sum(a != b for a, b in zip(given.numbers, range(len(given.numbers)), strict=True))

@@ -1,0 +1,67 @@
+"""What perceive said about a site, once, for daemons that are killed and started again: a recording, or made-up people.
+
+The file is read by every daemon of the drill; decoding and networks are no part of what is tried here.
+"""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from pydantic import SecretStr
+
+from benchmarks.faults.redis_feed import RUN, Feed
+from benchmarks.simulator.looks import drawn
+from benchmarks.simulator.recorded import recording
+from benchmarks.simulator.scenario import Scenario
+from benchmarks.simulator.world import simulate
+from reid_stream.assembly.identification import Head
+from reid_stream.bundles import catalog
+from reid_stream.config.settings import Camera, Match, Publish, Redis, Settings, Spool, State
+from reid_stream.evaluation.recording import Recording, load
+from reid_stream.records import CameraId
+
+SITE = "drill"
+
+
+def made_up(people: int, cameras: int = 3) -> Recording:
+    """Let people walk through a few cameras, quickly one after the other."""
+    bundle = catalog.embedder("default")[1]
+    scenario = Scenario(
+        cameras=cameras,
+        people=people,
+        arrivals_per_hour=3600,
+        cameras_passed=2,
+        in_view_s=4,
+        transit_s=(2, 6),
+        pause_share=0,
+        return_share=0,
+        look_alikes=0.3,
+    )
+    looks = drawn(people, cameras, 3, bundle.dim, np.random.default_rng(1), bundle.hash)
+    return recording(simulate(scenario, looks), bundle, "made up")
+
+
+def feed(file: Path) -> Feed:
+    """Read the recording that all daemons of the drill live through."""
+    kept = load(file)
+    head = Head(kept.model, kept.verifier, kept.calibration, kept.dim)
+    # The daemon's own run: it goes on with tracks of its name, and ends those of another's.
+    batches = [[msgspec.structs.replace(record, run=RUN) for record in batch.records] for batch in kept.batches]
+    return Feed(tuple(CameraId(name) for name in kept.cameras), head, batches)
+
+
+def settings(fed: Feed, url: str, spool: Path, snapshot_s: float) -> Settings:
+    """Return the settings of a daemon that lives through it."""
+    return Settings(
+        site=SITE,
+        redis=Redis(url=SecretStr(url)),
+        cameras=tuple(Camera(id=str(name), url=SecretStr(f"{name}.memory")) for name in fed.cameras),
+        match=Match(),
+        # Often, so that there is much to lose.
+        publish=Publish(seen_interval_s=0.4),
+        spool=Spool(directory=spool),
+        state=State(snapshot_s=snapshot_s),
+    )
+
+
+__all__ = ["RUN", "SITE", "feed", "made_up", "settings"]

@@ -1,0 +1,154 @@
+"""One life of a daemon, in a process of its own that may be killed at any instant: `python -m ... FILE`.
+
+Reads jobs (`Life` as JSON, one a line) and answers each with a `Death`. A job is lived by a fork of this process, which
+has read everything once: a thousand lives then cost little more than what they do. With `cut_at` the fork counts what
+it sends to Redis, hears from it, and writes to the spool, and kills itself (-9) at that count: between any two things
+that leave a trace outside the process.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.faults.crash_feed import RUN, feed, settings
+from benchmarks.faults.redis_feed import Feed, daemon
+from reid_stream.assembly.identification import identity
+
+_BEFOREHAND = (
+    "redis",
+    "reid_stream.journal.recovery",
+    "reid_stream.journal.lease",
+    "reid_stream.publish.event_numbers",
+)
+"""Read once, not by every fork."""
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is to do."""
+
+    url: str
+    spool: str
+    lasts_s: float
+    """0: as fast as it goes."""
+    snapshot_s: float
+    cut_at: int = 0
+    """Dies at this count; 0 for never."""
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended."""
+
+    pid: int
+    signal: int
+    """0 for an end in order."""
+    code: int
+    traces: int
+    """Counted; 0 where it was killed."""
+
+
+def main() -> None:
+    """Live one job after another until the input ends."""
+    fed = feed(Path(sys.argv[1]))
+    for name in _BEFOREHAND:
+        importlib.import_module(name)
+    out = sys.stdout
+    for line in sys.stdin:
+        job = msgspec.json.decode(line, type=Life)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            _be(fed, job, writing)
+        os.close(writing)
+        out.write(f"{pid}\n")
+        out.flush()
+        counted = os.read(reading, 32)
+        os.close(reading)
+        _, status = os.waitpid(pid, 0)
+        death = Death(
+            pid=pid,
+            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+            traces=int(counted or b"0"),
+        )
+        out.write(msgspec.json.encode(death).decode() + "\n")
+        out.flush()
+
+
+def _be(fed: Feed, job: Life, writing: int) -> None:
+    """Live, and never return."""
+    code = 1
+    try:
+        counted = _count(job.cut_at)
+        live(fed, job)
+        os.write(writing, str(counted()).encode())
+        code = 0
+    except BaseException:  # noqa: BLE001 (whatever it is, this process must end here)
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def live(fed: Feed, job: Life) -> None:
+    """Run the daemon from where the last one ended to the end of the footage, or until told to stop."""
+    from reid_stream.config.settings import Observe
+    from reid_stream.observe import logs
+
+    logs.configure(Observe(log_level="error"))
+    given = settings(fed, job.url, Path(job.spool), job.snapshot_s)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with identity(given, fed.head, run=RUN, continues=True, fast=True) as second:
+        assert second.keeper is not None, "a replay with a name is remembered"
+        known = second.keeper.knows
+        # What was seen before the crash is told again at once, as by a camera's file that is read from the start.
+        begin = next((n for n, records in enumerate(fed.batches) if not known(records)), len(fed.batches))
+        daemon(fed, second, job.lasts_s, begin).run(stop)
+
+
+def _count(cut_at: int) -> Callable[[], int]:
+    """Count every trace outside this process from now on, and die at `cut_at`."""
+    from redis.connection import Connection
+
+    from reid_stream.publish.spool import Spool
+
+    lock, count = threading.Lock(), 0
+
+    def trace() -> None:
+        nonlocal count
+        with lock:
+            count += 1
+            if count == cut_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(kind: type, name: str) -> None:
+        does: Any = getattr(kind, name)
+
+        def traced(*given: Any, **named: Any) -> Any:
+            trace()
+            answer = does(*given, **named)
+            trace()
+            return answer
+
+        # This process exists for nothing else than to be cut short.
+        setattr(kind, name, traced)
+
+    around(Connection, "send_packed_command")
+    around(Connection, "read_response")
+    for name in ("append", "mark", "move"):
+        around(Spool, name)
+    return lambda: count
+
+
+if __name__ == "__main__":
+    main()

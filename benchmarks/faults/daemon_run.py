@@ -1,0 +1,94 @@
+"""The whole daemon inside a drill: its events go to a list, its networks are the real ones or stand-ins."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from reid_stream.assembly.site import Site, assemble
+from reid_stream.config.settings import Settings
+from reid_stream.events import Event
+from reid_stream.images import Picture
+from reid_stream.observe.logs import quiet
+from reid_stream.pipeline import Perceive
+from reid_stream.records import Detections, Floats, Frame
+
+_GIVE_UP_S = 30.0
+_BOX = (0.3, 0.15, 0.5, 0.95)
+"""Where the stand-in sees its person, as fractions of width and height."""
+
+
+class Events:
+    """A sink that keeps events and when they came, UTC seconds."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, Event]] = []
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Take events."""
+        now = time.time()
+        self.told += [(now, event) for event in events]
+
+    def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
+        """Nothing is left to send."""
+        return True
+
+
+@contextmanager
+def whole_daemon(settings: Settings, *, has_networks: bool, frame_s: float = 0.0) -> Iterator[tuple[Site, Events]]:
+    """Run the daemon on a thread while the block does.
+
+    Without networks one person stands in every picture, which takes `frame_s` seconds to find.
+    """
+    sink = Events()
+    if not has_networks:
+        settings = settings.model_copy(update={"workers": 1})  # the stand-ins are in this process
+    with quiet(), assemble(settings, run="drill", sink=sink) as site:
+        if not has_networks:
+            half = site.daemon.perceive
+            assert isinstance(half, Perceive)
+            half.detect, half.embed = _one_person(frame_s), _one_vector(site)
+        stop = threading.Event()
+        daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="drill daemon")
+        daemon.start()
+        try:
+            yield site, sink
+        finally:
+            stop.set()
+            daemon.join()
+
+
+def is_up(site: Site, *cameras: str) -> bool:
+    """Whether all of these cameras deliver."""
+    states = {str(camera): stats.state for camera, stats in site.source.stats.items()}
+    return all(states.get(camera) == "up" for camera in cameras)
+
+
+def until(holds: Callable[[], bool], most_s: float = _GIVE_UP_S) -> bool:
+    """Wait until something holds; False if it did not in time."""
+    end = time.monotonic() + most_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _one_person(frame_s: float) -> Callable[[Sequence[Frame]], list[Detections]]:
+    score = np.array([0.9], np.float32)
+
+    def detect(frames: Sequence[Frame]) -> list[Detections]:
+        time.sleep(frame_s * len(frames))
+        return [
+            Detections(np.array([_BOX], np.float32) * np.array([*frame.size * 2], np.float32), score)
+            for frame in frames
+        ]
+
+    return detect
+
+
+def _one_vector(site: Site) -> Callable[[Sequence[Picture]], Floats]:
+    vector = np.eye(1, site.networks.embedder.dim, dtype=np.float32)
+    return lambda crops: np.repeat(vector, len(crops), axis=0)

@@ -1,0 +1,186 @@
+"""A hundred cameras where a few can be borne: are rates even, is latency bounded, memory flat, and is it said?
+
+One clip is played by all cameras at its own pace, through the real networks; in the short form, 24 cameras on threads
+and stand-ins that take as long for a frame as makes it 8 times too much. A tenth of the cameras has priority 2. Then
+most of them are taken away, and the rest must get all their frames again by itself.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.faults.daemon_run import Events, until, whole_daemon
+from benchmarks.faults.report import Finding, at_least, told, within
+from reid_stream.assembly.site import Site
+from reid_stream.bench.procfs import family, memory_mb
+from reid_stream.config.settings import Settings
+from reid_stream.events import DaemonOverloaded, DaemonRecovered, IdentityEntered, IdentitySeen
+from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.records import CameraId
+
+NAME = "overload"
+FPS = 10
+_TIMES = 8
+"""Too much work, in the short form."""
+_LEFT = 1
+"""Cameras that stay in the end."""
+_UP_S = 120.0
+_RECOVER_S = 60.0
+LATEST_S = 2.0
+"""Bound for the time from a frame to the event that tells of it, 99 of 100."""
+EVEN = 0.8
+"""Bound for the share of the mean rate of its class that a camera gets."""
+_GROWTH_MB = 0.05
+"""Bound for the growth of memory from the second quarter to the last, as a share."""
+
+
+def run(
+    *,
+    is_short: bool,
+    people: Callable[[], Path],
+    cameras: int | None = None,
+    seconds: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Finding]:
+    """Run it: 100 cameras for 10 minutes, or 24 for 8 s if short."""
+    count = cameras or (24 if is_short else 100)
+    lasts_s = seconds or (8.0 if is_short else 600.0)
+    settings = _settings(people(), count, isolate=not is_short)
+    frame_s = _TIMES / (FPS * count)
+    names = [CameraId(camera.id) for camera in settings.cameras]
+    with whole_daemon(settings, has_networks=not is_short, frame_s=frame_s) as (site, sink):
+        until(lambda: sum(stats.state == "up" for stats in site.source.stats.values()) == count, _UP_S)
+        until(lambda: bool(_news(sink, DaemonOverloaded)), lasts_s)
+        say(f"{count} cameras are up")
+        watched = _watch(site, lasts_s, say)
+        begun, ended = watched[0][0], watched[-1][0]
+        lates = _latencies(sink, begun, ended)
+        recovered_s = _take_away(site, sink, names[_LEFT:])
+    used = {name: watched[-1][1].get(name, 0) - watched[0][1].get(name, 0) for name in names}
+    return [
+        *_rates(settings, used, ended - begun, sink),
+        *_latency(lates, begun, ended),
+        *_memory([memory for _, _, memory in watched]),
+        at_least(NAME, "overload was told", len(_news(sink, DaemonOverloaded)), 1, digits=0),
+        within(
+            NAME, f"all but {_LEFT} cameras taken away: recovered, and said so, after", recovered_s, _RECOVER_S, "s"
+        ),
+    ]
+
+
+def _settings(clip: Path, count: int, *, isolate: bool) -> Settings:
+    return Settings.model_validate(
+        {
+            "site": "overload",
+            "workers": 1,
+            "ingest": {"isolate": isolate},
+            "cameras": [
+                {
+                    "id": f"cam{n:03d}",
+                    "url": str(clip),
+                    "loop": True,
+                    "max_fps": FPS,
+                    "priority": 2 if n % 10 == 5 else 1,
+                    # Not all in step, as cameras are not.
+                    "start_after_s": round(n / count, 3),
+                }
+                for n in range(count)
+            ],
+            "observe": {"port": None},
+        }
+    )
+
+
+def _watch(site: Site, lasts_s: float, say: Callable[[str], None]) -> list[tuple[float, dict[CameraId, int], float]]:
+    """UTC, frames used so far by camera, and memory in MB, again and again."""
+    seen = []
+    end = time.monotonic() + lasts_s
+    every_s = max(1.0, lasts_s / 60)
+    while True:
+        seen.append(
+            (time.time(), dict(site.daemon.progress.frames), sum(memory_mb(one)[1] for one in family(os.getpid())))
+        )
+        if len(seen) % 10 == 0:
+            say(f"{sum(seen[-1][1].values())} frames, {seen[-1][2]:.0f} MB")
+        if time.monotonic() >= end:
+            return seen
+        time.sleep(every_s)
+
+
+def _take_away(site: Site, sink: Events, names: Sequence[CameraId]) -> float:
+    """Seconds until the daemon says that it has recovered."""
+    assert isinstance(site.source, LiveCameras)
+    for thread in site.source.threads:
+        if thread.stats.camera in names:
+            thread.stop()
+    began = time.monotonic()
+    until(lambda: bool(_news(sink, DaemonRecovered)), _RECOVER_S)
+    return time.monotonic() - began
+
+
+def _news(sink: Events, kind: type) -> list[object]:
+    return [event for _, event in list(sink.told) if isinstance(event, kind)]
+
+
+def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, float]]:
+    """(when told, seconds since the capture) of every frame that shows somebody.
+
+    What is no later than something told of its camera before is of newcomers, who are named up to a second after they
+    were first seen, however fast the machine.
+    """
+    newest: dict[tuple[float, CameraId], float] = {}
+    latest: dict[CameraId, float] = {}
+    for at, event in sink.told:
+        if isinstance(event, IdentityEntered | IdentitySeen) and event.at > latest.get(event.camera, 0.0):
+            newest[at, event.camera] = latest[event.camera] = event.at
+    return [(at, at - captured_at) for (at, _), captured_at in newest.items() if begun <= at <= ended]
+
+
+def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[Finding]:
+    fps = sum(used.values()) / seconds
+    findings = [told(NAME, f"{len(used)} cameras at {FPS} fps: overload", f"{FPS * len(used) / max(fps, 1e-9):.1f}x")]
+    means = {}
+    for priority in (1, 2):
+        mine = [used[CameraId(camera.id)] for camera in settings.cameras if camera.priority == priority]
+        if not mine:
+            continue
+        means[priority] = mean = max(float(np.mean(mine)), 1e-9)
+        findings += [
+            told(NAME, f"priority {priority}: frames per second of a camera", f"{mean / seconds:.2f}"),
+            at_least(NAME, "... the least of the mean", min(mine) / mean, EVEN, digits=2),
+            within(NAME, "... the most of the mean", max(mine) / mean, 2 - EVEN, digits=2),
+        ]
+    if len(means) == 2:
+        findings.append(at_least(NAME, "priority 2 beside 1", means[2] / means[1], 1.5, digits=2))
+    first = next((event for _, event in sink.told if isinstance(event, DaemonOverloaded)), None)
+    if first is not None:
+        findings.append(told(NAME, "told when it began", f"{first.used_fps:.1f} of {first.wanted_fps:.0f} frames/s"))
+    return findings
+
+
+def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[Finding]:
+    if not lates:
+        return [within(NAME, "nobody was seen: frame to event", float("inf"), LATEST_S, "s")]
+    p50, p95, p99 = (float(np.percentile([late for _, late in lates], q)) for q in (50, 95, 99))
+    quarter = (ended - begun) / 4
+    parts = [
+        [late for at, late in lates if low <= at - begun < low + quarter] or [0.0] for low in (quarter, 3 * quarter)
+    ]
+    change = float(np.percentile(parts[1], 95)) / max(float(np.percentile(parts[0], 95)), 1e-3)
+    return [
+        told(NAME, "frame to event, p50 and p95", f"{p50 * 1000:.0f} and {p95 * 1000:.0f} ms"),
+        within(NAME, "... p99", p99, LATEST_S, "s", digits=2),
+        within(NAME, "... p95 of the last quarter beside the second's", change, 1.5, digits=2),
+    ]
+
+
+def _memory(values: Sequence[float]) -> list[Finding]:
+    quarter = max(1, len(values) // 4)
+    before, after = float(np.median(values[quarter : 2 * quarter])), float(np.median(values[-quarter:]))
+    return [
+        told(NAME, "memory with all cameras' processes (PSS)", f"{after:.0f} MB"),
+        within(NAME, "... last quarter beside the second", after / before, 1 + _GROWTH_MB, digits=3),
+    ]

@@ -1,0 +1,171 @@
+"""Footage to a daemon that can be run many times at any pace, always with the same events.
+
+Perceive (decoding, detector, tracker, embedder) sees the footage once; what it said is then told to one daemon after
+another: a real one with link, matcher, presence and sink, whose source and first half are this memory.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_stream import __version__
+from reid_stream.assembly.identification import Head, Identity
+from reid_stream.assembly.perception import REPLAY_ORIGIN
+from reid_stream.config.settings import Publish, Settings
+from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.ingest.replay import FastReplay
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.link.inproc import InprocLink
+from reid_stream.observe.metrics import Metrics
+from reid_stream.pipeline import Identify, PerceiveCounts
+from reid_stream.records import CameraId, Detections, Frame, Perceived
+from reid_stream.runtime.daemon import Daemon
+from reid_stream.runtime.interfaces import Sink
+from reid_stream.runtime.networks import load_networks, perceive
+
+RUN = "drill"
+"""The run's fixed name, so that the same event has the same id in every run."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What perceive said about a piece of footage."""
+
+    cameras: tuple[CameraId, ...]
+    head: Head
+    batches: list[list[Perceived]]
+
+
+def watch(settings: Settings, seconds: float) -> Feed:
+    """Run perceive over the first seconds of file cameras.
+
+    Raises:
+        ModelError: a bundle is missing or broken.
+        StreamError: a camera is no readable file.
+    """
+    cameras = [camera for camera in settings.cameras if camera.enabled]
+    networks = load_networks(settings)
+    half = perceive(settings, networks, RUN, Metrics())
+    batches = []
+    with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
+        for batch in frames:
+            if batch[0].captured_at - REPLAY_ORIGIN > seconds:
+                break
+            records = half.step(batch)
+            if records:
+                batches.append(records)
+    bundle = networks.embedder
+    head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
+
+
+def daemon(feed: Feed, second: Identity, lasts_s: float, begin: int = 0) -> Daemon:
+    """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took; up to batch `begin` at once."""
+    memory = _Memory(feed, lasts_s, begin)
+    made = Daemon(
+        run=RUN,
+        version=__version__,
+        source=memory,
+        perceive=memory,
+        identify=Identify(match=second.match, present=second.present),
+        finish=second.finish,
+        link=InprocLink(),
+        sink=second.sink,
+        metrics=Metrics(),
+        cameras=feed.cameras,
+        heartbeat_s=Publish().heartbeat_s,
+        is_live=False,
+        on_events=lambda _: None,
+        gallery_size=lambda: len(second.matcher),
+        people_in_view=lambda: second.presence.people,
+    )
+    memory.told = made
+    return made
+
+
+class Timed:
+    """A sink in front of another that notes how long the daemon had to wait for it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._waits_s: list[float] = []
+        self._sink = sink
+
+    @property
+    def longest_s(self) -> float:
+        """But for one in a hundred: a busy machine takes a thread its processor away at any time."""
+        return float(np.percentile(self._waits_s, 99)) if self._waits_s else 0.0
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand on, and take the time."""
+        begin = time.perf_counter()
+        self._sink.publish(events)
+        self._waits_s.append(time.perf_counter() - begin)
+
+    def close(self, timeout_s: float) -> bool:
+        """Hand on."""
+        return self._sink.close(timeout_s)
+
+
+_NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.float32))
+
+
+class _Memory:
+    """Source and first half in one: a batch of empty frames, and what was once seen in it."""
+
+    told: Daemon
+
+    def __init__(self, feed: Feed, lasts_s: float, begin: int) -> None:
+        self._feed = feed
+        self._step_s = lasts_s / max(1, len(feed.batches))
+        self._next = 0
+        self._begin = begin
+        self._begun_at = 0.0
+        self._stop = threading.Event()
+        self.model = feed.head.model
+        self.counts = PerceiveCounts()
+
+    def start(self) -> None:
+        """Let the clock run; the cameras are there."""
+        self._begun_at = time.monotonic()
+        for camera in self._feed.cameras:
+            up = CameraUp(camera=camera, changed_at=REPLAY_ORIGIN, frame_size=(1, 1), codec="memory", clock="file")
+            self.told.camera_changed(up)
+
+    def take(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
+        """Give the next batch when it is due."""
+        if self._next == len(self._feed.batches):
+            end = max(record.seen_at for record in self._feed.batches[-1])
+            for camera in self._feed.cameras:
+                self.told.camera_changed(CameraDown(camera=camera, changed_at=end, reason="the footage has ended"))
+            return None
+        self._stop.wait(max(0.0, self._begun_at + (self._next - self._begin) * self._step_s - time.monotonic()))
+        times = {record.camera: record.seen_at for record in self._feed.batches[self._next]}
+        self._next += 1
+        empty = np.zeros((1, 1, 3), np.uint8)
+        return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
+
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        """Nobody is looked for."""
+        return [_NOBODY for _ in frames]
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:  # noqa: ARG002
+        """Say what was seen then; frames are numbered by their batch, from 1."""
+        self.counts.frames += len(frames)
+        return self._feed.batches[frames[0].sequence - 1]
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._stop.set()
+
+    @property
+    def stats(self) -> Mapping[CameraId, CameraStats]:
+        """There is nothing to know."""
+        return {}
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Nothing is."""
+        return {}

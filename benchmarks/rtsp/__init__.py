@@ -1,0 +1,1 @@
+"""Real RTSP servers for drills, tests and measurements."""

@@ -1,0 +1,197 @@
+"""Questions that only known truth answers: does the dial hold what it promises, and what is each part worth.
+
+    looks, scenario, seeds -> Experiment: figures of every seed of every variant, as JSON and as plots (plots.py)
+
+Every variant meets the same worlds, so that differences are its own.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.simulator.figures import Figures, figures
+from benchmarks.simulator.looks import Looks
+from benchmarks.simulator.replay import Mind, replay
+from benchmarks.simulator.scenario import Scenario
+from benchmarks.simulator.world import World, simulate
+from reid_stream.bundles.bundle import Calibration, Embedder
+from reid_stream.config.settings import Match, Topology
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
+"""Thresholds tried for a matcher without a verification head."""
+_MOST_RATE = 0.003
+"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be taken for somebody."""
+Tell = Callable[[str], None]
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One way to match, over all seeds."""
+
+    name: str
+    requested: float | None
+    """False-match rate of the dial; none where a cosine decides."""
+    seeds: list[Figures]
+
+    def mean(self, figure: str) -> float:
+        """Return a figure's mean over the seeds that have it."""
+        return float(np.mean(self.values(figure)))
+
+    def spread(self, figure: str) -> float:
+        """Return a figure's standard deviation over seeds, 0 for one seed."""
+        values = self.values(figure)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    def values(self, figure: str) -> list[float]:
+        """Return a figure of each seed; NaN alone where none has it."""
+        return [float(value) for each in self.seeds if (value := getattr(each, figure)) is not None] or [float("nan")]
+
+    def pooled(self, events: str, chances: str) -> tuple[float, float, float]:
+        """Return a rate over all seeds together with its 95 % interval (Wilson, 1927)."""
+        hits, tries = (sum(getattr(each, name) for each in self.seeds) for name in (events, chances))
+        return _wilson(hits, tries)
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked and what came out."""
+
+    name: str
+    model: str
+    """Hash of the bundle."""
+    crops: str
+    part: str
+    scenario: dict[str, Any]
+    seeds: list[int]
+    variants: list[Variant]
+    notes: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What experiments share."""
+
+    bundle: Embedder
+    crops: str
+    part: str
+    scenario: Scenario
+    seeds: Sequence[int]
+    tell: Tell
+
+    def shipped(self, match: Match) -> Mind:
+        """Return the matcher that the daemon would have."""
+        return Mind(match, self.bundle.verifier, self.bundle.calibrated)
+
+    def worlds(self, looks: Looks) -> list[World]:
+        """Make the world of each seed."""
+        began = time.process_time()
+        worlds = [simulate(self.scenario, looks, seed) for seed in self.seeds]
+        passed, made = time.process_time() - began, sum(world.observations for world in worlds)
+        self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of processor time")
+        return worlds
+
+    def run(self, name: str, mind: Mind, worlds: Iterable[World]) -> Variant:
+        """Let a matcher meet all worlds."""
+        found = [figures(world, replay(world, mind)) for world in worlds]
+        by_cosine = mind.verifier is None or mind.settings.similarity is not None
+        variant = Variant(name, None if by_cosine else mind.settings.false_match_rate, found)
+        self.tell(
+            f"{name}: IDF1 {variant.mean('idf1'):.3f} ± {variant.spread('idf1'):.3f}, "
+            f"wrong merges {variant.mean('wrong_merges'):.1f}, missed links {variant.mean('missed_links'):.1f}, "
+            f"false matches {variant.pooled('false_matches', 'comparisons')[0]:.2g} per comparison "
+            f"({variant.pooled('false_matches_at_once', 'comparisons')[0]:.2g} at once)"
+        )
+        return variant
+
+    def experiment(self, name: str, variants: list[Variant], notes: Sequence[str] = ()) -> Experiment:
+        """Put results and circumstances together."""
+        return Experiment(
+            name=name,
+            model=self.bundle.hash,
+            crops=self.crops,
+            part=self.part,
+            scenario=self.scenario.model_dump(mode="json"),
+            seeds=list(self.seeds),
+            variants=variants,
+            notes=list(notes),
+        )
+
+
+def single(bench: Bench, looks: Looks, match: Match) -> Experiment:
+    """Ask how well people are followed."""
+    return bench.experiment("world", [bench.run("as set", bench.shipped(match), bench.worlds(looks))])
+
+
+def dial(bench: Bench, looks: Looks, match: Match, rates: Sequence[float] = RATES) -> Experiment:
+    """Ask for false-match rates and see what is obtained."""
+    worlds = bench.worlds(looks)
+    minds = [bench.shipped(match.model_copy(update={"false_match_rate": rate})) for rate in rates]
+    return bench.experiment(
+        "dial", [bench.run(f"{rate:g}", mind, worlds) for rate, mind in zip(rates, minds, strict=True)]
+    )
+
+
+def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experiment:
+    """Take one part away at a time.
+
+    Args:
+        bench: what experiments share.
+        looks: of the people that are reported on.
+        tuning: of other people, on whom the best cosine of a matcher without a head, and the best dial, are chosen.
+        match: settings of all other variants.
+    """
+    least, by_cosine = _best(
+        bench, tuning, {f"cosine {one:g}": Mind(match.model_copy(update={"similarity": one})) for one in COSINES}
+    )
+    asked, by_rate = _best(
+        bench,
+        tuning,
+        {
+            f"dial {rate:g}": bench.shipped(match.model_copy(update={"false_match_rate": rate}))
+            for rate in RATES
+            if rate <= _MOST_RATE
+        },
+    )
+    whole, worlds = bench.shipped(match), bench.worlds(looks)
+    raw = Calibration(kind="none", parameters={}, prior=bench.bundle.verifier.train_prior)
+    variants = {
+        f"as shipped (dial {match.false_match_rate:g})": whole,
+        asked[0]: asked[1],
+        f"head off ({least[0]})": least[1],
+        "calibration off": replace(whole, calibration=raw),
+        "topology off": replace(whole, topology=Topology(learn=False)),
+        **{
+            f"exemplars {count}": replace(whole, settings=match.model_copy(update={"exemplars": count}))
+            for count in (1, 4, 16)
+            if count != match.exemplars
+        },
+    }
+    return bench.experiment(
+        "ablation", [bench.run(name, mind, worlds) for name, mind in variants.items()], [by_cosine, by_rate]
+    )
+
+
+def _best(bench: Bench, tuning: Looks, minds: dict[str, Mind]) -> tuple[tuple[str, Mind], str]:
+    """Choose by IDF1 on the tuning people; also say how all of them did."""
+    worlds = [simulate(_as_many(bench.scenario, tuning), tuning, seed) for seed in bench.seeds[:2]]
+    scored = {name: bench.run(f"tuning: {name}", mind, worlds).mean("idf1") for name, mind in minds.items()}
+    best = max(scored, key=lambda name: scored[name])
+    listed = ", ".join(f"{name}: {value:.3f}" for name, value in scored.items())
+    return (f"{best}, tuned", minds[best]), f"{best} was chosen by IDF1 on the tuning people ({listed})"
+
+
+def _as_many(scenario: Scenario, looks: Looks) -> Scenario:
+    return scenario.model_copy(update={"people": min(scenario.people, len(looks))})
+
+
+def _wilson(hits: int, tries: int, z: float = 1.96) -> tuple[float, float, float]:
+    if tries == 0:
+        return float("nan"), 0.0, 1.0
+    share = hits / tries
+    middle = share + z * z / (2 * tries)
+    half = z * float(np.sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries)))
+    scale = 1 + z * z / tries
+    return share, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)

@@ -1,0 +1,1 @@
+"""Speed and memory, each beside the floor measured in the same run."""

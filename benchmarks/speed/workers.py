@@ -1,0 +1,249 @@
+"""What workers are worth: frames per second with 1, 2, 4 of them on the same cores, and what one that is killed costs.
+
+Rates are those of more cameras than can be borne, live, decoding included; processor time per frame stands beside them,
+for a machine that does other things as well. The floor is one process. A worker is killed (-9) while cameras give about
+half of what one process bears; its own are back when each has had a frame go through again, and of the others every
+frame that was due must have gone through.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from reid_stream.assembly.site import Site, assemble
+from reid_stream.bench.procfs import family, memory_mb, processor_s
+from reid_stream.config.settings import Camera, Models, Observe, Settings
+from reid_stream.errors import ReidStreamError
+from reid_stream.events import Event
+from reid_stream.observe.logs import quiet
+from reid_stream.records import CameraId
+from reid_stream.runtime.workers.pool import Pool
+
+_UP_S = 120.0
+_SETTLE_S = 3.0
+_BEFORE_S = 10.0
+_LOAD = 0.5
+"""Of what one process bears, while a worker is killed."""
+_LOSSES = ("late", "lost", "busy", "slowed", "behind")
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """So many workers under full load."""
+
+    workers: int
+    frames_per_s: float
+    efficiency: float
+    """Frames per second beside those of the first."""
+    processor_ms: float
+    """Of all processes, per frame."""
+    processor_ratio: float
+    """The first's processor time per frame beside it: above 1 is cheaper."""
+    memory_mb: float
+    """PSS of all processes."""
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What the end of one worker costs."""
+
+    workers: int
+    fps: float
+    """Of each camera."""
+    back_s: float
+    """Until each of its cameras has had a frame go through again."""
+    back_processor_s: float
+    """Processor time that its successor and its cameras' processes had taken by then."""
+    outage_frames: int
+    """Frames of its cameras that were due meanwhile."""
+    others_due: int
+    """Frames of the others that were due meanwhile."""
+    others_lost: int
+    """... and did not go through."""
+    usual: float
+    """Share of frames that did not go through in the seconds before, on a machine that does other things as well."""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured."""
+
+    cores: int
+    cameras: int
+    rates: Sequence[Rate]
+    loss: Loss | None
+
+
+class _Nowhere:
+    """A sink."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Forget them."""
+
+    def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
+        """Nothing is left to send."""
+        return True
+
+
+def measure(
+    clip: Path, counts: Sequence[int], cameras: int, seconds: float, models: Models, say: Callable[[str], None]
+) -> Figures:
+    """Run each number of workers for so long under full load, then kill one of the most, if those are two at least.
+
+    Raises:
+        ReidStreamError: cameras did not come up.
+    """
+    rates: list[Rate] = []
+    for count in counts:
+        say(f"{count} workers")
+        rates.append(_rate(_settings(clip, count, cameras, None, models), seconds, rates[0] if rates else None))
+    loss = None
+    if max(counts) > 1:
+        fps = round(max(0.2, _LOAD * rates[0].frames_per_s / cameras), 2)
+        say(f"kill -9 of one of {max(counts)} workers, cameras at {fps} fps")
+        loss = _kill(_settings(clip, max(counts), cameras, fps, models), fps)
+    return Figures(cores=len(os.sched_getaffinity(0)), cameras=cameras, rates=rates, loss=loss)
+
+
+def _settings(clip: Path, workers: int, cameras: int, fps: float | None, models: Models) -> Settings:
+    return Settings(
+        site="bench",
+        workers=workers,
+        models=models,
+        cameras=tuple(
+            Camera.model_validate(
+                {
+                    "id": f"cam{n:02d}",
+                    "url": str(clip),
+                    "max_fps": fps,
+                    "loop": True,
+                    "start_after_s": 0.5 * n / cameras,
+                }
+            )
+            for n in range(cameras)
+        ),
+        observe=Observe(port=None),
+    )
+
+
+@contextmanager
+def _running(settings: Settings) -> Iterator[Site]:
+    stop = threading.Event()
+    with quiet(), assemble(settings, run="bench", sink=_Nowhere()) as site:
+        daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="bench daemon")
+        daemon.start()
+        try:
+            _await(lambda: len(_frames(site)) == len(settings.cameras), daemon, "cameras to give frames")
+            time.sleep(_SETTLE_S)
+            yield site
+        finally:
+            stop.set()
+            daemon.join()
+
+
+def _await(holds: Callable[[], bool], daemon: threading.Thread | None, what: str) -> None:
+    end = time.monotonic() + _UP_S
+    while not holds():
+        if time.monotonic() > end or (daemon is not None and not daemon.is_alive()):
+            raise ReidStreamError(f"within {_UP_S:.0f} s there must be {what}, there were not")
+        time.sleep(0.02)
+
+
+def _frames(site: Site) -> dict[CameraId, int]:
+    return dict(site.daemon.progress.frames)
+
+
+def _rate(settings: Settings, seconds: float, first: Rate | None) -> Rate:
+    with _running(settings) as site:
+        members = family(os.getpid())
+        began, frames = time.monotonic(), sum(_frames(site).values())
+        spent = sum(map(processor_s, members))
+        time.sleep(seconds)
+        passed, frames = time.monotonic() - began, sum(_frames(site).values()) - frames
+        spent = sum(map(processor_s, members)) - spent
+        memory = sum(memory_mb(one)[1] for one in members)
+    fps, each_ms = frames / passed, 1000 * spent / max(1, frames)
+    return Rate(
+        workers=settings.workers if isinstance(settings.workers, int) else 1,
+        frames_per_s=round(fps, 2),
+        efficiency=round(fps / (first.frames_per_s if first else fps or 1.0), 3),
+        processor_ms=round(each_ms, 2),
+        processor_ratio=round((first.processor_ms if first else each_ms) / (each_ms or 1.0), 3),
+        memory_mb=round(memory, 1),
+    )
+
+
+def _kill(settings: Settings, fps: float) -> Loss:
+    with _running(settings) as site:
+        pool = site.daemon.half
+        assert isinstance(pool, Pool)
+        victim = pool.workers[0]
+        mine = list(victim.cameras)
+        others = [CameraId(camera.id) for camera in settings.cameras if camera.id not in mine]
+        killed = victim.pid
+        assert killed is not None
+        usual = _dealt(site, others)
+        time.sleep(_BEFORE_S)
+        before = _dealt(site, others)
+        began = time.monotonic()
+        os.kill(killed, signal.SIGKILL)
+        # What it had told of is counted for a moment yet.
+        _await(lambda: not victim.is_loaded, None, "news of the worker's end")
+        at_loss = _frames(site)
+        _await(lambda: all(_frames(site)[camera] > at_loss[camera] for camera in mine), None, "frames again")
+        back_s = time.monotonic() - began
+        spent_s = sum(map(processor_s, family(victim.pid))) if victim.pid is not None else 0.0
+        after = _dealt(site, others)
+    done, lost = (after[n] - before[n] for n in (0, 1))
+    done_before, lost_before = (before[n] - usual[n] for n in (0, 1))
+    return Loss(
+        workers=len(pool.workers),
+        fps=fps,
+        back_s=round(back_s, 2),
+        back_processor_s=round(spent_s, 2),
+        outage_frames=round(back_s * fps * len(mine)),
+        others_due=done + lost,
+        others_lost=lost,
+        usual=round(lost_before / max(1, done_before + lost_before), 4),
+    )
+
+
+def _dealt(site: Site, cameras: Sequence[CameraId]) -> tuple[int, int]:
+    """Frames of these cameras that went through, and frames that did not for want of time."""
+    stats, replaced = site.source.stats, site.source.replaced
+    used: Mapping[CameraId, int] = _frames(site)
+    return (
+        sum(used[camera] for camera in cameras),
+        sum(replaced.get(camera, 0) + sum(stats[camera].dropped[cause] for cause in _LOSSES) for camera in cameras),
+    )
+
+
+def show(figures: Figures) -> None:
+    """Print the figures as tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("workers", "frames/s", "of one", "processor ms a frame", "one's beside it", "memory, MB", box=None)
+    for rate in figures.rates:
+        table.add_row(
+            str(rate.workers),
+            f"{rate.frames_per_s:.1f}",
+            f"{rate.efficiency:.2f}",
+            f"{rate.processor_ms:.1f}",
+            f"{rate.processor_ratio:.2f}",
+            f"{rate.memory_mb:.0f}",
+        )
+    console = Console()
+    console.print(f"{figures.cameras} cameras, {figures.cores} cores")
+    console.print(table)
+    if figures.loss is not None:
+        loss = figures.loss
+        console.print(
+            f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s, "
+            f"of which {loss.back_processor_s:.1f} s of processor time; "
+            f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost "
+            f"({loss.usual:.1%} in the seconds before)"
+        )

@@ -1,0 +1,180 @@
+"""What a site opens and must close again: Redis with its spool, the learned topology, the tracklet store, the files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reid_stream.config.settings import Camera, Settings
+from reid_stream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reid_stream.assembly.identification import Identity
+    from reid_stream.match.topology import Topology
+    from reid_stream.operators.dispatch import Heard
+    from reid_stream.publish.latest_value import Teller
+    from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.redis_stream import Fence
+    from reid_stream.store.writer import StoreWriter
+
+
+def check_files(cameras: Sequence[Camera]) -> None:
+    """Make sure that every camera that is a file is there: unlike a camera on the network, it will not come by itself.
+
+    Raises:
+        ConfigError: some are not; the message names them all.
+    """
+    from reid_stream.ingest.url import address
+
+    faults = []
+    for camera in cameras:
+        where = address(camera)
+        # FFmpeg takes a numbered series of pictures as `%04d.jpg`.
+        if (
+            where.is_local
+            and "%" not in where.secret
+            and (not Path(where.secret).exists() or Path(where.secret).is_dir())
+        ):
+            found = "a folder" if Path(where.secret).is_dir() else "nothing"
+            faults.append(
+                f"camera {camera.id}: url must name a video file that is there, found {found} at {where.name}"
+            )
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+@contextmanager
+def redis_url(settings: Settings) -> Iterator[str]:
+    """Give the address of Redis, secrets included; an embedded one is started where that is wanted."""
+    from reid_stream.publish.embedded_redis import EmbeddedRedis, default_directory
+
+    if not settings.redis.is_embedded:
+        yield settings.redis.url.get_secret_value()
+        return
+    with EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port) as server:
+        yield server.url
+
+
+@contextmanager
+def redis_sink(
+    settings: Settings,
+    url: str,
+    run: str,
+    *,
+    continues: bool = False,
+    keeps_numbers: bool = True,
+    journal: str | None = None,
+    fence: "Fence | None" = None,
+) -> "Iterator[RedisSink]":
+    """Open the way to the Redis at `url`, and the spool before it.
+
+    `journal`, `fence`: see `RedisSink`.
+    """
+    from reid_stream.publish.event_numbers import next_sequence
+    from reid_stream.publish.redis_client import connect
+    from reid_stream.publish.redis_sink import RedisSink
+    from reid_stream.publish.spool import Spool
+
+    client = connect(settings.redis, url=url)
+    spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
+    try:
+        sink = RedisSink(
+            client,
+            where=url,
+            site=settings.site,
+            run=run,
+            spool=spool,
+            max_events=settings.publish.max_events,
+            keeps_numbers=keeps_numbers,
+            keep_s=settings.spool.keep_s,
+            first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
+            journal=journal,
+            fence=fence,
+        )
+    except BaseException:
+        spool.close()
+        raise
+    yield sink
+
+
+@contextmanager
+def topology_teller(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[Teller]":
+    """Keep what is learned of the cameras beside the events, for `reid-stream topology`.
+
+    `url`: of the embedded Redis; none for that of the settings.
+    """
+    import msgspec
+
+    from reid_stream.publish.latest_value import SideValues, Teller, topology_key
+    from reid_stream.publish.redis_client import connect
+
+    key = topology_key(settings.site)
+    values = SideValues(connect(settings.redis, url=url))
+    teller = Teller(
+        put=lambda value: values.put(key, value),
+        value=lambda: msgspec.json.encode(topology.state()),
+        version=lambda: topology.version,
+    )
+    try:
+        yield teller
+        teller.tell(0.0)
+    finally:
+        values.close()
+
+
+@contextmanager
+def people_heard(
+    settings: Settings, second: "Identity", sending: "RedisSink", store: "StoreWriter | None"
+) -> "Iterator[Heard]":
+    """Listen to what people say about people; see `people.heard`."""
+    from reid_stream.operators.dispatch import Heard
+    from reid_stream.operators.erasure import Eraser
+    from reid_stream.operators.reader import Inbox
+    from reid_stream.publish.redis_client import connect
+
+    keeper, matcher = second.keeper, second.matcher
+    inbox = Inbox(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
+    eraser = Eraser(
+        connect(settings.redis, url=second.url),
+        settings.site,
+        sending,
+        store=store,
+        purge=keeper.purge if keeper is not None else None,
+    )
+    if keeper is not None:
+        keeper.instructions = inbox.take
+    heard = Heard(matcher, eraser, inbox.take if keeper is None else None)
+    unfinished = heard.unfinished()
+    if store is not None:
+        store.decided(unfinished)
+    try:
+        yield heard
+    finally:
+        inbox.close()
+        eraser.close()
+
+
+@contextmanager
+def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
+    """Open the store where one is wanted; what is still open is written when the block ends."""
+    if settings.store.folder is None:
+        yield None
+        return
+    from reid_stream.store.writer import StoreWriter
+
+    writer = StoreWriter(settings.store, settings.store.folder)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Return where events wait for Redis."""
+    import platformdirs
+
+    if settings.spool.directory is not None:
+        return settings.spool.directory
+    if settings.redis.directory is not None:
+        return settings.redis.directory / "spool"
+    return platformdirs.user_data_path("reid-stream") / "spool" / settings.site

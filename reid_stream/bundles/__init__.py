@@ -1,0 +1,1 @@
+"""Model bundles: a network with everything needed to serve it."""

@@ -1,0 +1,62 @@
+"""Margins of the verification head -> P(same person), the same formulas in training and in service (pure).
+
+    margins (n,) -> log_odds at the prior of the calibration -> prior correction -> probability
+
+Source of the prior correction: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori
+probabilities", Neural Computation 14(1), 2002.
+"""
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from reid_stream.bundles.bundle import Calibration
+
+Doubles = npt.NDArray[np.float64]
+# Odds beyond are a guess when some thousand pairs were fitted, and a guess must not outvote all other evidence.
+_MAX_LOG_ODDS = 16.0
+
+
+def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | None = None) -> Doubles:
+    """Return the log odds of "same person" of margins of any shape.
+
+    Args:
+        calibration: of the bundle that made the vectors.
+        margins: b - |d f1 - d f2|^2.
+        prior: expected share of same-person pairs among those asked about; default: that of the calibration.
+    """
+    values = np.asarray(margins, dtype=np.float64)
+    if calibration.kind == "platt":
+        slope, intercept = (cast(float, calibration.parameters[name]) for name in ("slope", "intercept"))
+        odds = slope * values + intercept
+    elif calibration.kind == "isotonic":
+        odds = logit(np.interp(values, calibration.parameters["margin"], calibration.parameters["probability"]))
+    else:
+        odds = values
+    if prior is not None:
+        odds = odds + prior_shift(calibration.prior, prior)
+    return np.asarray(np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS), dtype=np.float64)
+
+
+def probability(calibration: Calibration, margins: npt.ArrayLike, prior: float | None = None) -> Doubles:
+    """Return P(same person); arguments as in `log_odds`."""
+    return sigmoid(log_odds(calibration, margins, prior))
+
+
+def prior_shift(fitted: float, serving: float) -> float:
+    """Return what is added to log odds when the share of same-person pairs changes from `fitted` to `serving`."""
+    if not (0 < fitted < 1 and 0 < serving < 1):
+        raise ValueError(f"priors must lie between 0 and 1, got {fitted} and {serving}")
+    return float(np.log(serving / (1 - serving)) - np.log(fitted / (1 - fitted)))
+
+
+def logit(probabilities: npt.ArrayLike) -> Doubles:
+    """Return log odds of probabilities."""
+    values = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(values / (1 - values)), dtype=np.float64)
+
+
+def sigmoid(odds: npt.ArrayLike) -> Doubles:
+    """Return probabilities of log odds, without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(odds, dtype=np.float64))), dtype=np.float64)

@@ -1,0 +1,97 @@
+"""Where model bundles are found: a path, a name on the shelf, or `default`.
+
+The shelf is `$REID_STREAM_MODELS` (a folder of bundle folders) and, after it, what the package ships.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from reid_stream.bundles.bundle import BUNDLE_FILE, Bundle, Detector, Embedder, load, load_detector, load_embedder
+from reid_stream.errors import ModelError
+
+VARIABLE = "REID_STREAM_MODELS"
+SHIPPED = Path(__file__).parent / "models"
+Kind = Literal["detector", "embedder"]
+
+
+def find(name: str, kind: Kind) -> Path:
+    """Return the folder of a bundle.
+
+    `name` is a folder, a name on the shelf, or `default`: a folder called `kind` on the shelf, else the only one of it.
+
+    Raises:
+        ModelError: there is none, or it is not clear which one is meant.
+    """
+    if name == "default":
+        return _default(kind)
+    if Path(name).is_dir():
+        return Path(name)
+    for folder in _folders():
+        if (folder / name / BUNDLE_FILE).is_file():
+            return folder / name
+    known = ", ".join(sorted({path.name for path in bundles()})) or "none"
+    raise ModelError(
+        f"models.{kind} must be a bundle's folder or a name on the shelf, found {name!r}; on the shelf: {known}"
+    )
+
+
+def bundles() -> Iterator[Path]:
+    """Yield every bundle folder on the shelf, the user's own first."""
+    for folder in _folders():
+        yield from sorted(path.parent for path in folder.glob(f"*/{BUNDLE_FILE}"))
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return the kind that a bundle says it is, unchecked; None where that cannot be read."""
+    try:
+        found = msgspec.json.decode((folder / BUNDLE_FILE).read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return str(found.get("kind"))
+
+
+def detector(name: str) -> tuple[Path, Detector]:
+    """Find and load a detector."""
+    folder = find(name, "detector")
+    return folder, load_detector(folder)
+
+
+def embedder(name: str) -> tuple[Path, Embedder]:
+    """Find and load an embedder."""
+    folder = find(name, "embedder")
+    return folder, load_embedder(folder)
+
+
+def any_bundle(name: str) -> tuple[Path, Bundle]:
+    """Find and load a bundle of either kind."""
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = next((path for path in bundles() if path.name == name), folder)
+    return folder, load(folder)
+
+
+def _folders() -> list[Path]:
+    named = os.environ.get(VARIABLE)
+    own = [Path(named).expanduser()] if named else []
+    return [folder for folder in [*own, SHIPPED] if folder.is_dir()]
+
+
+def _default(kind: Kind) -> Path:
+    for folder in _folders():
+        if (folder / kind / BUNDLE_FILE).is_file():
+            return folder / kind
+        fitting = [path.parent for path in sorted(folder.glob(f"*/{BUNDLE_FILE}")) if kind_of(path.parent) == kind]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = ", ".join(path.name for path in fitting)
+            raise ModelError(f"models.{kind}: default must be clear, found several in {folder}: {names}; name one")
+    raise ModelError(
+        f"no {kind} bundle was found: ${VARIABLE} is {os.environ.get(VARIABLE) or 'not set'}, the package ships none; "
+        f"make one from an ONNX file with `reid-stream models wrap MODEL.onnx FOLDER/{kind} --kind {kind}` and set "
+        f"{VARIABLE}=FOLDER, or name a bundle's folder under models.{kind} in cams.yaml"
+    )

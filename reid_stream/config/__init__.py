@@ -1,0 +1,1 @@
+"""Settings of the daemon: their definition, the YAML they are read from, and generated documentation."""

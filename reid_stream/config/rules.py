@@ -1,0 +1,265 @@
+"""What must hold in cams.yaml beyond the type of each value: URLs, shapes, and values that exclude each other (pure).
+
+Works on the plain values, valid or not, so that these faults are told together with those of type.
+"""
+
+import re
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+from reid_stream.config.yaml_lines import Keys, Tree, Value, redacted
+
+STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+REDIS_SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
+_TLS_KEYS = ("ca_file", "cert_file", "key_file")
+_SENTINEL_KEYS = ("sentinel_username", "sentinel_password")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(?=//)|^(file):")
+# Less than a millionth of the picture: a line, not an area.
+_LEAST_AREA = 1e-6
+_MOST_CORNERS = 200
+
+
+def is_workers(value: object) -> bool:
+    """Whether this may stand at `workers`."""
+    return value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64)
+
+
+def check(tree: Tree) -> None:
+    """Note every fault of this kind."""
+    top = tree.value
+    if not isinstance(top, dict):
+        return
+    redis, ingest = top.get("redis"), top.get("ingest")
+    if isinstance(redis, dict):
+        _redis(tree, redis)
+    if isinstance(ingest, dict):
+        _backoff(tree, ingest)
+        _gpu_frames(tree, ingest)
+    if not is_workers(top.get("workers", "auto")):
+        found = redacted(str(top["workers"]))
+        tree.add(("workers",), f"must be auto or a whole number from 1 to 64, found {found!r}")
+    cameras = top.get("cameras")
+    if isinstance(cameras, list):
+        _cameras(tree, cameras)
+        names = {str(camera.get("id")) for camera in cameras if isinstance(camera, dict)}
+        topology = top.get("topology")
+        if isinstance(topology, dict):
+            _topology(tree, topology, names)
+
+
+def _topology(tree: Tree, topology: dict[str, Value], cameras: set[str]) -> None:
+    """Look for cameras that are none, pairs that are one camera, and times in disorder."""
+    named: list[tuple[Keys, str]] = []
+    for key in ("overlaps", "never"):
+        pairs = topology.get(key)
+        for index, pair in enumerate(pairs if isinstance(pairs, list) else ()):
+            named += [(("topology", key, index), str(name)) for name in (pair if isinstance(pair, list) else ())]
+            match pair:
+                case [first, second] if first == second:
+                    tree.add(
+                        ("topology", key, index), f"a pair must be two cameras, found {redacted(str(first))!r} twice"
+                    )
+    passages = topology.get("transit_s")
+    for passage in passages if isinstance(passages, dict) else ():
+        named += [(("topology", "transit_s", passage), name) for name in str(passage).split("->")]
+        match passages[passage] if isinstance(passages, dict) else None:
+            case [int() | float() as least, int() | float() as typical, int() | float() as most]:
+                if not least <= typical <= most or least == most:
+                    tree.add(
+                        ("topology", "transit_s", passage),
+                        f"must be [least, typical, most], rising, found [{least}, {typical}, {most}]",
+                    )
+    for keys, name in named:
+        if name not in cameras:
+            tree.add(keys, f"must name cameras, found {redacted(name)!r}; allowed: {', '.join(sorted(cameras))}")
+
+
+def scheme_of(url: str) -> str | None:
+    """Return the scheme in lower case; None for a path."""
+    found = _SCHEME.match(url)
+    return (found[1] or found[2]).lower() if found else None
+
+
+def _cameras(tree: Tree, cameras: list[Value]) -> None:
+    first: dict[str, int] = {}
+    for index, camera in enumerate(cameras):
+        if not isinstance(camera, dict):
+            continue
+        keys: Keys = ("cameras", index)
+        name = camera.get("id")
+        if isinstance(name, str) and name in first:
+            line = tree.line(("cameras", first[name], "id"))
+            tree.add((*keys, "id"), f"every camera needs its own id, found {redacted(name)!r} on line {line} already")
+        elif isinstance(name, str):
+            first[name] = index
+        _credentials(tree, camera, keys)
+        if isinstance(camera.get("url"), str):
+            _camera_url(tree, camera, keys)
+        if "region" in camera:
+            _polygon(tree, camera["region"], (*keys, "region"))
+        ignore = camera.get("ignore")
+        match ignore:
+            case [[int() | float(), *_], *_]:
+                tree.add((*keys, "ignore"), "must be a list of polygons, found one polygon; put [ ] around it")
+                continue
+        for number, polygon in enumerate(ignore if isinstance(ignore, list) else ()):
+            _polygon(tree, polygon, (*keys, "ignore", number))
+    if cameras and all(isinstance(camera, dict) and camera.get("enabled") is False for camera in cameras):
+        tree.add(("cameras",), "at least one camera must be enabled, found none; set `enabled: true`")
+
+
+def _credentials(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
+    given = [key for key in ("password", "password_file") if camera.get(key) is not None]
+    if len(given) > 1:
+        tree.add((*keys, given[1]), "give password or password_file, found both")
+    if given and camera.get("username") is None:
+        tree.add((*keys, given[0]), f"{given[0]} needs a username, found none; add `username`")
+    url = camera.get("url")
+    if camera.get("username") is not None and isinstance(url, str) and "@" in url.partition("//")[2]:
+        tree.add(
+            (*keys, "url"), "credentials must be in the url or in `username`, found both; leave them out of the url"
+        )
+
+
+def _camera_url(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
+    url = str(camera["url"])
+    scheme = scheme_of(url)
+    where = (*keys, "url")
+    allowed = "rtsp://, rtsps://, http://, https://, file:, a path, or a device such as /dev/video0"
+    if not url.strip() or not url.isprintable():
+        tree.add(where, f"must be one line of visible text, found {'nothing' if not url.strip() else 'others'}")
+        return
+    if scheme not in (None, "file", *STREAM_SCHEMES):
+        tree.add(where, f"must be a kind of source that can be read, found {scheme}://; allowed: {allowed}")
+        return
+    if scheme in STREAM_SCHEMES:
+        _host(tree, url, where)
+    is_file = scheme in (None, "file") and not url.startswith("/dev/")
+    for key in ("loop", "start_after_s"):
+        if not is_file and camera.get(key):
+            tree.add((*keys, key), f"{key} is for files only, found a {scheme or 'device'} camera; leave it out")
+
+
+def _redis(tree: Tree, redis: dict[str, Value]) -> None:
+    if redis.get("password") is not None and redis.get("password_file") is not None:
+        tree.add(("redis", "password_file"), "give password or password_file, found both")
+    url = redis.get("url", "embedded")
+    if not isinstance(url, str):
+        return
+    if url == "embedded":
+        for key in ("username", "password", "password_file", *_TLS_KEYS, *_SENTINEL_KEYS):
+            if redis.get(key) is not None:
+                tree.add(("redis", key), "the embedded Redis takes no credentials, found some; leave them out")
+        return
+    scheme = scheme_of(url)
+    if scheme not in REDIS_SCHEMES:
+        found = f"{scheme}://" if scheme else "none of them"
+        allowed = f"embedded, {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
+        tree.add(("redis", "url"), f"must be a Redis, found {found}; allowed: {allowed}")
+    elif scheme in SENTINEL_SCHEMES:
+        _sentinels(tree, url)
+    elif scheme != "unix":
+        _host(tree, url, ("redis", "url"))
+    _needless(tree, redis, str(scheme))
+
+
+def _needless(tree: Tree, redis: dict[str, Value], scheme: str) -> None:
+    """Keys that do nothing with this kind of URL, or lack the one they belong to."""
+    for key in ("port", "directory"):
+        if redis.get(key):
+            tree.add(("redis", key), f"{key} is for the embedded Redis only, found a url, too; leave one out")
+    for keys, is_meant, words in (
+        (_TLS_KEYS, scheme.startswith("rediss"), "TLS only; write rediss://"),
+        (_SENTINEL_KEYS, scheme in SENTINEL_SCHEMES, "sentinels only; write redis+sentinel://"),
+    ):
+        for key in keys:
+            if redis.get(key) is not None and not is_meant:
+                tree.add(("redis", key), f"{key} is for {words}, or leave it out, found {scheme}://")
+    if (redis.get("cert_file") is None) != (redis.get("key_file") is None):
+        given = "cert_file" if redis.get("cert_file") is not None else "key_file"
+        tree.add(("redis", given), "cert_file and key_file belong together, found one of them")
+
+
+def _sentinels(tree: Tree, url: str) -> None:
+    """Look at `redis+sentinel://[user:password@]host:port[,host:port...]/NAME[/database]`."""
+    hosts, _, name = url.partition("//")[2].rpartition("@")[2].partition("/")
+    for host in hosts.split(","):
+        _host(tree, f"redis://{host}", ("redis", "url"))
+    if not name.partition("?")[0].strip("/"):
+        tree.add(
+            ("redis", "url"),
+            "must name what the sentinels watch, found no name; allowed: redis+sentinel://host:26379,host:26379/NAME/0",
+        )
+
+
+def _host(tree: Tree, url: str, where: Keys) -> None:
+    # Only the part after the last @ is looked at: before it is a password, in which anything may stand.
+    rest = url.partition("//")[2].rpartition("@")[2]
+    try:
+        parts = urlsplit(f"//{rest}")
+        if not parts.hostname:
+            tree.add(where, "must name a host, found none; allowed: for example rtsp://10.0.0.5:554/stream1")
+        elif parts.port == 0:
+            tree.add(where, "must have a port from 1 to 65535, found 0")
+    except ValueError:
+        tree.add(where, "must have a host and a port from 1 to 65535, found something else there")
+
+
+def _backoff(tree: Tree, ingest: dict[str, Value]) -> None:
+    first, most = ingest.get("backoff_first_s", 0.5), ingest.get("backoff_max_s", 30)
+    if isinstance(first, int | float) and isinstance(most, int | float) and first > most > 0:
+        tree.add(("ingest", "backoff_first_s"), f"must be at most backoff_max_s ({most}), found {first}")
+
+
+def _gpu_frames(tree: Tree, ingest: dict[str, Value]) -> None:
+    if ingest.get("gpu_frames") is not True:
+        return
+    for key, wanted, default in (("hardware_decode", True, False), ("isolate", False, True)):
+        if ingest.get(key, default) is not wanted:
+            tree.add(("ingest", "gpu_frames"), f"must come with {key}: {str(wanted).lower()}")
+
+
+def _polygon(tree: Tree, value: Value, keys: Keys) -> None:
+    if not isinstance(value, list):
+        return
+    corners: list[tuple[float, float]] = []
+    for index, corner in enumerate(value):
+        match corner:
+            case [int() | float() as x, int() | float() as y]:
+                corners.append((x, y))
+            case _:
+                return  # the type of it is another fault
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            tree.add((*keys, index), f"corners must be fractions in 0..1, found [{x}, {y}]; divide pixels by the size")
+            return
+    if len(corners) < 3:
+        return
+    if len(corners) > _MOST_CORNERS:
+        tree.add(keys, f"must have at most {_MOST_CORNERS} corners, found {len(corners)}")
+    elif abs(_area(corners)) < _LEAST_AREA:
+        tree.add(keys, "must enclose an area, found corners on one line")
+    elif _crosses_itself(corners):
+        tree.add(keys, "must not cross itself, found two crossing sides; list the corners in order around it")
+
+
+def _area(corners: list[tuple[float, float]]) -> float:
+    closed = [*corners, corners[0]]
+    return sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(closed)) / 2
+
+
+def _crosses_itself(corners: list[tuple[float, float]]) -> bool:
+    sides = list(pairwise([*corners, corners[0]]))
+    return any(
+        _cross(*sides[i], *sides[j])
+        for i in range(len(sides))
+        for j in range(i + 2, len(sides))
+        if not (i == 0 and j == len(sides) - 1)
+    )
+
+
+def _cross(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]) -> bool:
+    def side(p: tuple[float, float], q: tuple[float, float], r: tuple[float, float]) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0

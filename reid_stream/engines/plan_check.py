@@ -1,0 +1,68 @@
+"""A compiled network compared with float32 on the GPU it is for, before anything is decided by its answers.
+
+The reference is the same ONNX file run by the CPU engine in float32. Pictures are the bundle's probe with many seeds
+and, where there are any, real crops or frames: of the cameras themselves when a daemon swaps engines.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from reid_stream.bundles.bundle import MODEL_FILE, Bundle, Embedder, probe_input
+from reid_stream.config.settings import Models
+from reid_stream.engines.accuracy_check import Kind, Parity, compare, worst
+from reid_stream.engines.openvino import OpenVinoEngine
+from reid_stream.engines.plan_cache import Key, Plans
+from reid_stream.engines.protocol import Engine, Floats, Pixels, to_numbers
+from reid_stream.images import UInt8
+
+_SEEDS = {"embedder": 16, "detector": 2}
+
+
+def pixels_of(bundle: Bundle) -> Pixels:
+    """Return how a bundle's network wants its pictures."""
+    if isinstance(bundle, Embedder):
+        mean, std = (tuple(255 * value for value in values) for values in (bundle.input.mean, bundle.input.std))
+        return Pixels(mean=(mean[0], mean[1], mean[2]), scale=(std[0], std[1], std[2]), colour=bundle.input.colour)
+    scale = 255.0 / bundle.input.scale
+    return Pixels(scale=(scale, scale, scale), colour=bundle.input.colour)
+
+
+def compare_engines(bundle: Bundle, folder: Path, engine: Engine, pictures: Sequence[UInt8] = ()) -> Parity:
+    """Compare an engine with float32 on probes and on real pictures, RGB (n, h, w, 3) of one size per item.
+
+    Raises:
+        ModelError: an engine refuses a picture.
+    """
+    reference = OpenVinoEngine(folder / MODEL_FILE, Models(engine="openvino", precision="f32"))
+    pixels = pixels_of(bundle)
+    probes = np.concatenate([probe_input(bundle, seed) for seed in range(_SEEDS[bundle.kind])])
+    found = [_compare(bundle, reference, engine, probes, is_ranked=False)]
+    for batch in pictures:
+        found.append(_compare(bundle, reference, engine, to_numbers(batch, pixels), is_ranked=True))
+    return worst(found)
+
+
+def check_plan(
+    bundle: Bundle, folder: Path, key: Key, plan: bytes, plans: Plans, pictures: Sequence[UInt8] = ()
+) -> Parity:
+    """Load a plan on this machine's GPU, compare it with float32 and remember how it did.
+
+    Raises:
+        ModelError: the plan cannot be loaded or run here.
+    """
+    from reid_stream.engines.tensorrt_engine import TensorRtEngine
+
+    engine = TensorRtEngine(plan, key, folder / MODEL_FILE, pixels=pixels_of(bundle), runtime_cache=plans.kernels(key))
+    parity = compare_engines(bundle, folder, engine, pictures)
+    engine.keep_kernels()
+    with suppress(OSError):  # looked at again at the next start
+        plans.remember(key, plan, parity)
+    return parity
+
+
+def _compare(bundle: Bundle, reference: Engine, engine: Engine, batch: Floats, *, is_ranked: bool) -> Parity:
+    kind: Kind = "embedder" if isinstance(bundle, Embedder) else "detector"
+    return compare(kind, reference(batch), engine(batch), is_ranked=is_ranked)

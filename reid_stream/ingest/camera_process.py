@@ -1,0 +1,222 @@
+"""A camera whose decoder runs in a process of its own: a crash inside FFmpeg or a driver costs this camera alone.
+
+    daemon                                   camera's process (`decoder`)
+    IsolatedCamera ── pump thread ◀─ socket ── CameraThread: open, decode, stamp, cap the rate, scale
+                        └─▶ inbox              pictures travel as shared memory (`seam`)
+
+The process is forked from multiprocessing's fork server, which has loaded FFmpeg and nothing else: a start takes some
+milliseconds, and all cameras share that memory. A process that crashes, or that hangs where FFmpeg cannot be
+interrupted, is ended, told (`crashed`, `stuck`) and started again after the same waits as a stream that failed.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+from reid_stream.config import settings as config
+from reid_stream.errors import StreamCause
+from reid_stream.events import CameraDown
+from reid_stream.images import UInt8
+from reid_stream.ingest import camera_process_main, frame_ipc
+from reid_stream.ingest.backoff import wait_s
+from reid_stream.ingest.camera import Begin, CameraRunner, Door
+from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.url import address
+from reid_stream.records import CameraId
+
+_PRELOADED = ["reid_stream.ingest.camera_process_main", "av", "reid_stream.cli"]
+STUCK_S = 10.0
+"""A camera's process is stuck when it is so late: with any word, or with an answer that its own timeouts owe us."""
+_LOOK_S = 0.5
+_END_S = 2.0
+"""A process that has been told to stop has so long."""
+
+
+class IsolatedCamera(CameraRunner):
+    """What `CameraThread` is, with the decoder in another process."""
+
+    def __init__(
+        self,
+        camera: config.Camera,
+        settings: config.Ingest,
+        inbox: Door,
+        on_change: Callable[[CameraChange], None],
+        begin: Begin | None = None,
+    ) -> None:
+        """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock.
+
+        Without `begin` all counts are 0.
+        """
+        self._camera = camera
+        self._settings = settings
+        self._inbox = inbox
+        self._on_change = on_change
+        self._id = CameraId(camera.id)
+        fresh = CameraStats(self._id, name=camera.id, since=time.time())
+        super().__init__(camera.id, fresh if begin is None else begin.stats)
+        # Without its password, whose file may be missing.
+        self._is_recorded = address(camera.model_copy(update={"username": None})).is_local
+        self.captured_at = float("-inf") if begin is None else begin.captured_at
+        self.process: ForkServerProcess | None = None
+        """The decoder's; none while it waits for the next attempt."""
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stop.is_set():
+            began, connects = time.monotonic(), self.stats.connects
+            try:
+                cause, words = self._play()
+            except Exception as error:  # noqa: BLE001 (law 3; its text may hold the URL, so the type must do)
+                cause, words = "crashed", f"failed unexpectedly: {type(error).__name__}"
+            # A service manager that stops us may have ended it first.
+            if self.has_ended or self._stop.wait(_LOOK_S if "SIGTERM" in words else 0.0):
+                break
+            lived = self.stats.connects > connects and time.monotonic() - began > self._settings.backoff_max_s
+            attempt = 1 if lived else attempt + 1
+            self._went_down(f"{self.stats.name} {words}", cause)
+            self._stop.wait(
+                wait_s(attempt, random.random(), self._settings.backoff_first_s, self._settings.backoff_max_s)
+            )
+        if self.stats.state not in ("ended", "stopped"):
+            was_up = self.stats.state == "up"
+            self.stats = replace(self.stats, state="stopped", reason="stopped", since=time.time())
+            if was_up:
+                self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason="stopped"))
+
+    def _play(self) -> tuple[StreamCause, str]:
+        """Pump one process until it is over; gives how it ended, should it have ended by itself."""
+        near, far = frame_ipc.pair()
+        begin = Begin(replace(self.stats, state="connecting"), self.captured_at)
+        # The fork server hands nothing else over; above all no password appears on a command line.
+        process = fork_server().Process(
+            target=camera_process_main.serve,
+            args=(far, self._camera, self._settings, begin),
+            name=self._camera.id,
+            daemon=True,
+        )
+        is_stuck, code = False, 0
+        try:
+            with near:
+                with far:
+                    process.start()
+                self.process = process
+                is_stuck = self._pump(near)
+        finally:
+            self.process = None
+            code = _end(process, at_once=is_stuck)
+        return ("stuck", "hung in its decoder, which was ended") if is_stuck else ("crashed", _how(code))
+
+    def _pump(self, near: socket.socket) -> bool:
+        """Take what the process says until it is gone or we are stopped; True if it is stuck."""
+        near.settimeout(_LOOK_S)
+        heard_at = time.monotonic()
+        is_told = False
+        limit_fps: float | None = None
+        while True:
+            if self._stop.is_set() and not is_told:
+                is_told, heard_at = True, time.monotonic()
+                with contextlib.suppress(OSError):
+                    near.send(b"stop")
+            elif self.limit_fps != limit_fps:
+                limit_fps = self.limit_fps
+                with contextlib.suppress(OSError):
+                    near.send(camera_process_main.limit(limit_fps))
+            try:
+                said = frame_ipc.receive(near)
+            except TimeoutError:
+                limit_s = _END_S if is_told else STUCK_S
+                if time.monotonic() - heard_at > limit_s:
+                    return True
+                continue
+            if said is None:
+                return False
+            heard_at = time.monotonic()
+            self._take(*said)
+            if not is_told and self._is_late():
+                return True
+
+    def _take(self, message: frame_ipc.Message, image: UInt8 | None) -> None:
+        self.stats = message.stats
+        match message:
+            case frame_ipc.Picture():
+                assert image is not None
+                frame = frame_ipc.frame_of(self._id, message, image)
+                self.captured_at = frame.captured_at
+                self._inbox.put(frame)
+            case frame_ipc.Up() | frame_ipc.Down():
+                self._on_change(message.change)
+
+    def _is_late(self) -> bool:
+        """Whether the camera's thread is past its own timeouts: it then hangs where FFmpeg cannot be interrupted."""
+        if self._is_recorded or self.stats.state not in ("connecting", "up"):
+            return False
+        limit_s = max(self._settings.open_timeout_s, self._settings.read_timeout_s) + STUCK_S
+        return time.monotonic() - self.stats.heard_at > limit_s
+
+    def _went_down(self, reason: str, cause: StreamCause) -> None:
+        failures = {**self.stats.failures, cause: self.stats.failures.get(cause, 0) + 1}
+        is_news = self.stats.state == "up" or self.stats.reason != reason
+        self.stats = replace(
+            self.stats,
+            state="waiting",
+            since=time.time(),
+            reason=reason,
+            cause=cause,
+            rate=0.0,
+            used_rate=0.0,
+            failures=failures,
+        )
+        if is_news:
+            self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason=reason))
+
+
+@functools.cache
+def fork_server() -> ForkServerContext:
+    """What starts processes: forked from one that has loaded FFmpeg and no network."""
+    context = multiprocessing.get_context("forkserver")
+    # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def prepare(*modules: str) -> None:
+    """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does.
+
+    `modules`: for other processes that are forked from it; they must start no threads.
+    """
+    if modules:
+        fork_server().set_forkserver_preload([*_PRELOADED, *modules])
+    fork_server()
+    forkserver.ensure_running()
+
+
+def _end(process: ForkServerProcess, *, at_once: bool) -> int:
+    """Wait for a process that was told to end, or kill it; gives its exit code, 0 if it never began."""
+    if process.pid is None:
+        return 0
+    if at_once:
+        process.kill()
+    process.join(_END_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    code = process.exitcode or 0
+    process.close()
+    return code
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"lost its decoder's process (exit code {code})"
+    try:
+        return f"lost its decoder's process: it crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"lost its decoder's process: it crashed (signal {-code})"

@@ -1,0 +1,91 @@
+"""A camera in a process of its own: what `isolated` starts.
+
+The same `CameraThread` as in the daemon runs here; its inbox is the way back. The process ends when it is told to, when
+its file has ended, or when the daemon is gone. Ctrl-C, which a terminal sends to all processes, is left to the daemon.
+"""
+
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+
+from reid_stream.config import settings as config
+from reid_stream.events import CameraUp
+from reid_stream.ingest.camera import Begin, CameraThread
+from reid_stream.ingest.frame_ipc import Down, Told, Up, send, send_frame
+from reid_stream.ingest.stats import CameraChange
+from reid_stream.records import Frame
+
+TELL_S = 0.5
+"""Between two messages of a camera that has nothing else to say."""
+NICE = 10
+"""Decoders give way to the pipeline: where a hundred of them would take all processor time, they fall behind instead,
+and leave out what lies before the next key frame."""
+_JOIN_S = 1.0
+_LIMIT = b"fps "
+
+
+def limit(fps: float | None) -> bytes:
+    """What to say to a camera's process that may give so many frames per second; none for all it has."""
+    return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
+
+
+def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
+    """Run the camera until it is over; never returns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
+    with suppress(ImportError):
+        from setproctitle import setproctitle
+
+        setproctitle(f"reid-stream: camera {camera.id}")
+    with suppress(OSError):  # the daemon is gone
+        _run(end, camera, settings, begin)
+    # Whatever hangs in FFmpeg ends here.
+    os._exit(0)
+
+
+def _run(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
+    way = _WayBack(end)
+    thread = CameraThread(camera, settings, way, way.changed, begin=begin)
+    way.thread = thread
+    thread.start()
+    end.settimeout(TELL_S)
+    while not thread.has_ended:
+        try:
+            said = end.recv(16)
+            if not said:
+                return
+            if not said.startswith(_LIMIT):
+                break  # told to stop
+            thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
+        except TimeoutError:
+            way.tell()
+    thread.stop()
+    thread.join(_JOIN_S)
+    way.tell()
+
+
+class _WayBack:
+    """The inbox of a camera that is away from home."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end.dup()  # a timeout belongs to a socket object, and sending has none
+        self._end.settimeout(None)
+        self._saying = threading.Lock()
+        self.thread: CameraThread
+
+    def put(self, frame: Frame) -> None:
+        stats = self.thread.stats
+        with self._saying, suppress(ConnectionError):
+            if not send_frame(self._end, frame, stats):
+                stats.dropped["busy"] += 1
+
+    def changed(self, change: CameraChange) -> None:
+        stats = self.thread.stats
+        with self._saying, suppress(ConnectionError):
+            send(self._end, Up(stats, change) if isinstance(change, CameraUp) else Down(stats, change))
+
+    def tell(self) -> None:
+        with self._saying:
+            send(self._end, Told(self.thread.stats))

@@ -1,0 +1,150 @@
+"""All live cameras behind one inbox: the daemon's source, unless files are replayed as fast as it goes.
+
+Where the pipeline cannot take all that the cameras give, `governor` slows them, evenly or by their priority.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from reid_stream.config import settings as config
+from reid_stream.ingest.camera import Begin, CameraThread
+from reid_stream.ingest.camera_process import IsolatedCamera
+from reid_stream.ingest.convert import TakeOver
+from reid_stream.ingest.inbox import Inbox
+from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.throttle import Governor
+from reid_stream.records import CameraId, Frame
+
+STOP_S = 5.0
+"""Longest wait for all camera threads together; they are daemon threads, so one that hangs ends with the process."""
+UNCAPPED_FPS = 30.0
+"""What a camera without `max_fps` is taken to give."""
+
+
+def wanted_fps(camera: config.Camera) -> float:
+    """Frames per second that a camera should give at most."""
+    return UNCAPPED_FPS if camera.max_fps is None else camera.max_fps
+
+
+class LiveCameras:
+    """Cameras and files at their own pace. `take` belongs to one thread, all else to any."""
+
+    def __init__(
+        self,
+        cameras: Sequence[config.Camera],
+        settings: config.Ingest,
+        on_change: Callable[[CameraChange], None],
+        utc: Callable[[], float] = time.time,
+        *,
+        none_yet: bool = False,
+        take_over: TakeOver | None = None,
+    ) -> None:
+        """Make the cameras that are enabled, or none yet, to `add` them later.
+
+        `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
+        `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
+        """
+        self._settings, self._on_change, self._utc, self._take_over = settings, on_change, utc, take_over
+        self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
+        self._changing = threading.Lock()
+        self._known = {CameraId(camera.id): camera for camera in cameras}
+        self._running: dict[CameraId, CameraThread | IsolatedCamera] = {}
+        self._governor = Governor({}, {})
+        self._taken_at: float | None = None
+        self._taken = 0
+        self._replaced = 0
+        for camera in cameras:
+            if camera.enabled and not none_yet:
+                self._make(CameraId(camera.id), None)
+        self._begin_anew()
+
+    @property
+    def threads(self) -> tuple[CameraThread | IsolatedCamera, ...]:
+        """Of the cameras that are read."""
+        return tuple(self._running.values())
+
+    def start(self) -> None:
+        """Open the cameras; returns at once."""
+        for thread in self.threads:
+            thread.start()
+
+    def add(self, camera: CameraId, begin: Begin | None) -> None:
+        """Read one more of the cameras given at first; `begin`: where another process left it."""
+        self._make(camera, begin).start()
+        self._begin_anew()
+
+    def remove(self, camera: CameraId) -> Begin:
+        """Close a camera; tells where it was left."""
+        with self._changing:
+            thread = self._running[camera]
+            self._running = {name: other for name, other in self._running.items() if name != camera}
+        self._begin_anew()
+        thread.stop()
+        thread.join(STOP_S)
+        return Begin(thread.stats, thread.captured_at)
+
+    def take(self, timeout_s: float) -> list[Frame] | None:
+        """The newest frames, at most one a camera; empty after `timeout_s`; None once all have ended for good."""
+        asked_at = time.monotonic()
+        have_ended = all(thread.has_ended for thread in self.threads)
+        frames = self.inbox.take(0.0 if have_ended else timeout_s, self._governor.batch)
+        self._look(asked_at, len(frames))
+        return None if have_ended and not frames else frames
+
+    def stop(self) -> None:
+        """Close the cameras and wait for their threads."""
+        for thread in self.threads:
+            thread.stop()
+        self.inbox.close()
+        until = time.monotonic() + STOP_S
+        for thread in self.threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    @property
+    def stats(self) -> dict[CameraId, CameraStats]:
+        """What is known of each camera now."""
+        return {thread.stats.camera: thread.stats for thread in self.threads}
+
+    @property
+    def captured(self) -> dict[CameraId, float]:
+        """UTC seconds of the newest frame of each camera."""
+        return {thread.stats.camera: thread.captured_at for thread in self.threads}
+
+    @property
+    def replaced(self) -> dict[CameraId, int]:
+        """Frames that a newer one replaced in the inbox, per camera."""
+        return self.inbox.dropped
+
+    def _make(self, camera: CameraId, begin: Begin | None) -> CameraThread | IsolatedCamera:
+        one, settings = self._known[camera], self._settings
+        made = (
+            IsolatedCamera(one, settings, self.inbox, self._on_change, begin)
+            if settings.isolate
+            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, begin, self._take_over)
+        )
+        with self._changing:
+            self._running = {**self._running, camera: made}
+        return made
+
+    def _begin_anew(self) -> None:
+        known = [self._known[camera] for camera in self._running]
+        self._governor.change(
+            {CameraId(camera.id): wanted_fps(camera) for camera in known},
+            {CameraId(camera.id): float(camera.priority) for camera in known},
+        )
+
+    def _look(self, asked_at: float, frames: int) -> None:
+        """Account for the time since the last frames were taken, and slow cameras where it is short."""
+        now = time.monotonic()
+        if self._taken_at is not None:
+            replaced = sum(self.inbox.dropped.values())
+            is_new = self._governor.spent(
+                asked_at - self._taken_at, now - asked_at, self._taken, replaced - self._replaced
+            )
+            self._replaced = replaced
+            if is_new:
+                limits = self._governor.limits
+                for camera, thread in self._running.items():
+                    thread.limit_fps = limits.get(camera)
+        self._taken_at, self._taken = now, frames

@@ -1,0 +1,60 @@
+"""Decoded pictures to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from reid_stream.images import OnDevice, Picture, UInt8
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+
+class TakeOver(Protocol):
+    """Makes RGB of pictures where the GPU that decoded them keeps them."""
+
+    def prepare(self) -> None:
+        """Get this thread ready; before a decoder is opened on it."""
+        ...
+
+    def __call__(self, picture: "VideoFrame", size: tuple[int, int] | None, /) -> OnDevice:
+        """Return RGB there, scaled to `size` (width, height).
+
+        Raises:
+            ModelError: the picture is of a kind that cannot be taken over.
+        """
+        ...
+
+
+class Converter:
+    """Turns one camera's pictures into RGB; keeps FFmpeg's scaler between calls, which is dear to make."""
+
+    def __init__(self, size: tuple[int, int] | None, take_over: TakeOver | None = None) -> None:
+        """Convert to one size.
+
+        Args:
+            size: (width, height) in pixels to scale to, none to leave it.
+            take_over: for what lies on a GPU; without, nothing may.
+        """
+        from av.video.reformatter import VideoReformatter
+
+        self._size, self._take_over = size, take_over
+        self.fell_back = False
+        """A picture that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: "VideoFrame") -> Picture:
+        """(h, w, 3) RGB; limited and full range YUV alike become 0..255."""
+        if self._take_over is not None and picture.format.name == "cuda":
+            return self._take_over(picture, self._size)
+        self.fell_back = self._take_over is not None
+        return self._here(picture)
+
+    def _here(self, picture: "VideoFrame") -> UInt8:
+        width, height = self._size or (picture.width, picture.height)
+        # AREA averages where it shrinks, so that far people do not alias; without scaling it changes nothing.
+        scaler = "AREA" if (width, height) != (picture.width, picture.height) else "BILINEAR"
+        rgb = self._reformatter.reformat(
+            picture, width=width, height=height, format="rgb24", interpolation=scaler, threads=1
+        )
+        return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)

@@ -1,0 +1,68 @@
+"""FFmpeg's errors in plain words, without the URL that they carry (pure but for the names of the error types)."""
+
+import errno
+import os
+
+from reid_stream.errors import StreamCause, StreamError
+from reid_stream.ingest.url import Address
+
+
+def explain(error: BaseException, where: Address, took_s: float, limit_s: float, *, opened: bool) -> StreamError:
+    """Say what went wrong.
+
+    Args:
+        error: FFmpeg's, or the system's; nothing of its text is used but the system's own words for its number.
+        where: whose name the message begins with.
+        took_s: how long the call ran.
+        limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time tells.
+        opened: False while connecting.
+    """
+    import av
+
+    name = where.name
+    if not where.is_local and took_s >= 0.98 * limit_s:
+        if opened:
+            return StreamError(f"{name} has sent nothing for {limit_s:g} s", "silent")
+        return StreamError(f"{name} did not answer within {limit_s:g} s", "unreachable")
+    if isinstance(error, av.EOFError):
+        words = "has closed the connection" if opened else "is empty or was closed at once"
+        return StreamError(f"{name} {words}", "ended")
+    for kind, words, cause in _kinds():
+        if isinstance(error, kind):
+            return StreamError(f"{name} {words}", cause)
+    words, cause = _by_number(getattr(error, "errno", None), where, opened=opened)
+    return StreamError(f"{name} {words}", cause)
+
+
+def _kinds() -> tuple[tuple[type[Exception], str, StreamCause], ...]:
+    """What each type of error means; the first that fits counts."""
+    import av
+
+    return (
+        (av.HTTPUnauthorizedError, "refuses the user name or password (401)", "refused"),
+        (av.HTTPForbiddenError, "forbids access to this user (403)", "refused"),
+        (av.HTTPNotFoundError, "has no such stream (404): look at the path of the URL", "unreadable"),
+        (av.HTTPClientError, "answers that the request is wrong (4xx)", "unreadable"),
+        (av.HTTPServerError, "answers with a failure of its own (5xx)", "unreadable"),
+        (FileNotFoundError, "does not exist", "unreachable"),
+        (IsADirectoryError, "must be a file, it is a folder", "unreadable"),
+        (PermissionError, "may not be read by this user", "refused"),
+        (av.ProtocolNotFoundError, "has a kind of address that FFmpeg does not know", "unreadable"),
+        (av.DecoderNotFoundError, "holds video of a kind that FFmpeg cannot decode", "unreadable"),
+        (av.DemuxerNotFoundError, "holds video of a kind that FFmpeg cannot read", "unreadable"),
+    )
+
+
+def _by_number(number: int | None, where: Address, *, opened: bool) -> tuple[str, StreamCause]:
+    if where.is_local:
+        return "must be a video, it is none or is damaged", "unreadable"
+    if opened:
+        return "broke off the connection", "ended"
+    match number:
+        case errno.ECONNREFUSED:
+            return ("is not listening (connection refused): is the port right, is the camera on?", "unreachable")
+        case errno.EIO:
+            return "cannot be reached: is the host name right?", "unreachable"
+        case errno.EHOSTUNREACH | errno.ENETUNREACH | errno.ETIMEDOUT | errno.ECONNRESET | errno.EPIPE:
+            return f"cannot be reached ({os.strerror(number).lower()})", "unreachable"
+    return "answers, but not with a video stream", "unreadable"

@@ -1,0 +1,299 @@
+"""One opened stream, whatever its kind: packets with their timestamps, and the pictures decoded from them.
+
+Errors of FFmpeg name the URL with its password; none of them leaves this file, as text, cause or context.
+"""
+
+import contextlib
+import functools
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from reid_stream.config.settings import Camera, Ingest
+from reid_stream.errors import StreamError
+from reid_stream.ingest.ffmpeg_errors import explain
+from reid_stream.ingest.url import Address, address
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from reid_stream.ingest.convert import TakeOver
+
+UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
+"""FFmpeg makes up the timestamps of these (25 per second), so they say nothing."""
+_PRFT = struct.Struct("<qi")
+"""FFmpeg's AVProducerReferenceTime: UTC in microseconds, flags."""
+
+Wanted = Callable[[float | None, bool], bool]
+"""(stream seconds, is a key frame) -> decode this packet?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A packet and the pictures that came out of the decoder after it (often its own, sometimes earlier ones)."""
+
+    stream_s: float | None
+    """Timestamp in seconds from an origin of the stream's own; none where it has none."""
+    camera_at: float | None
+    """The camera's wall clock for this timestamp, UTC seconds, once RTCP has told."""
+    pictures: "list[VideoFrame]"
+    is_skipped: bool = False
+    """Not wanted, so not decoded."""
+
+
+class Source:
+    """An open stream; close it, or use it in a `with` block."""
+
+    def __init__(self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest) -> None:
+        self._where = where
+        self._container = container
+        self._stream = stream
+        self._settings = settings
+        self._corrupt = self._repaired = 0
+        self._is_damaged = False
+        """A picture since the last key frame was damaged: those after it are built upon it."""
+
+    @property
+    def name(self) -> str:
+        """The address without secrets."""
+        return self._where.name
+
+    @property
+    def codec(self) -> str:
+        """Such as `h264`."""
+        return self._stream.codec_context.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels as announced; (0, 0) before the first picture of some streams."""
+        return self._stream.codec_context.width, self._stream.codec_context.height
+
+    @property
+    def rate(self) -> float | None:
+        """Frames per second as announced."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def is_recorded(self) -> bool:
+        """It has a pace of its own that we must keep, since it can be read faster."""
+        return self._where.is_local or (self._where.kind == "http" and bool(self._container.duration))
+
+    @property
+    def on_hardware(self) -> bool:
+        """Whether FFmpeg decodes on a GPU."""
+        return bool(self._stream.codec_context.is_hwaccel)
+
+    def seconds(self, picture: "VideoFrame") -> float | None:
+        """A picture's timestamp, on the same axis as `Heard.stream_s`."""
+        pts = picture.pts if picture.pts is not None else picture.dts
+        return self._seconds(pts, picture.time_base)
+
+    def read(self, wanted: Wanted) -> Iterator[Heard]:
+        """Packets as they come, decoded where `wanted`; ends at the end of the file or stream.
+
+        Raises:
+            StreamError: nothing came, or nothing that can be decoded, for `read_timeout_s`; the connection broke.
+        """
+        import av
+
+        seen_at = time.monotonic()
+        limit_s = self._settings.read_timeout_s
+        packets = cast("Iterator[Packet[VideoStream]]", self._container.demux())
+        while True:
+            began = time.monotonic()
+            failure: StreamError | None = None
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                failure = explain(error, self._where, time.monotonic() - began, limit_s, opened=True)
+            if failure is not None:  # raised outside of `except`, so that FFmpeg's own is not its context
+                raise failure
+            now = time.monotonic()
+            heard = self._hear(packet, wanted)
+            if heard is not None:
+                seen_at = now if heard.pictures or heard.is_skipped else seen_at
+                yield heard
+            if self.is_recorded:
+                continue
+            if now - began >= limit_s:
+                # FFmpeg gave up waiting, but hands out the packet that its parser still held.
+                raise StreamError(f"{self.name} has sent nothing for {limit_s:g} s", "silent")
+            if now - seen_at > limit_s:
+                kind = "no video" if heard is None else "no picture that can be decoded"
+                raise StreamError(f"{self.name} sends data, but {kind} for {limit_s:g} s", "silent")
+
+    def _hear(self, packet: "Packet[VideoStream]", wanted: Wanted) -> Heard | None:
+        """Decode a packet; None if it is of another stream (sound), which says nothing about the picture."""
+        import av
+
+        if packet.stream_index != self._stream.index:
+            return None
+        is_flush = packet.size == 0
+        stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
+        if not is_flush and not wanted(stream_s, packet.is_keyframe):
+            return Heard(stream_s, self._camera_at(packet), [], is_skipped=True)
+        try:
+            pictures = packet.decode()
+        except (av.FFmpegError, ValueError):
+            self._corrupt += 1
+            self._is_damaged = True
+            return Heard(stream_s, self._camera_at(packet), [])
+        return Heard(stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)])
+
+    def _is_whole(self, picture: "VideoFrame") -> bool:
+        """Leave out damaged pictures, not those built upon them.
+
+        Measured over UDP with 5 % of the packets lost: waiting for the next key frame left 2 frames of 124.
+        """
+        self._is_damaged = picture.is_corrupt or (self._is_damaged and not picture.key_frame)
+        self._corrupt += picture.is_corrupt
+        self._repaired += self._is_damaged and not picture.is_corrupt
+        return not picture.is_corrupt
+
+    def _seconds(self, stamp: int | None, base: Fraction | None) -> float | None:
+        if stamp is None or not base or (self._container.format.name in UNTIMED_FORMATS and not self.is_recorded):
+            return None
+        return float(stamp * base)
+
+    def _camera_at(self, packet: "Packet[VideoStream]") -> float | None:
+        if self._where.kind != "rtsp" or not packet.has_sidedata("prft"):
+            return None
+        microseconds, _ = _PRFT.unpack_from(bytes(packet.get_sidedata("prft")))
+        return float(microseconds) / 1e6
+
+    def take_corrupt(self) -> int:
+        """How many packets and pictures could not be used since the last call."""
+        corrupt, self._corrupt = self._corrupt, 0
+        return corrupt
+
+    def take_repaired(self) -> int:
+        """How many pictures since the last call are built upon a damaged one and show a part of its damage."""
+        repaired, self._repaired = self._repaired, 0
+        return repaired
+
+    def rewind(self) -> None:
+        """Go back to the beginning of a file.
+
+        Raises:
+            StreamError: it cannot be rewound.
+        """
+        import av
+
+        failed = False
+        try:
+            self._container.seek(0)
+            self._stream.codec_context.flush_buffers()
+        except (av.FFmpegError, OSError):
+            failed = True
+        if failed:
+            raise StreamError(f"{self.name} cannot be played again: it cannot be rewound")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_source(camera: Camera, settings: Ingest, take_over: "TakeOver | None" = None) -> Source:
+    """Connect to a camera or open a file and find its video.
+
+    Args:
+        camera: whose address is opened.
+        settings: time limits, and whether the GPU decodes.
+        take_over: takes what an NVIDIA GPU decodes and leaves it in its memory; none has it brought to main memory.
+
+    Raises:
+        StreamError: it cannot be reached, refuses us, or has no video; the message says which, `cause` for programs.
+    """
+    import av
+
+    where = address(camera)
+    began = time.monotonic()
+    failure: StreamError
+    try:
+        container = av.open(
+            where.secret,
+            mode="r",
+            format="v4l2" if where.kind == "device" else None,
+            options=_options(where, camera),
+            timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
+            hwaccel=hardware(take_over) if settings.hardware_decode else None,
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
+    else:
+        stream = next(iter(container.streams.video), None)
+        # Without a decoder there is no context, whatever the library's types say.
+        has_decoder = stream is not None and cast("object", stream.codec_context) is not None
+        if stream is not None and has_decoder:
+            # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
+            stream.codec_context.thread_count = 1
+            return Source(where, container, stream, settings)
+        container.close()
+        found = "it holds none" if stream is None else "it holds some of a kind that FFmpeg cannot decode"
+        failure = StreamError(f"{where.name} must hold video, {found}")
+    raise failure
+
+
+def _options(where: Address, camera: Camera) -> dict[str, str]:
+    if where.kind == "rtsp":
+        return {
+            "rtsp_transport": camera.transport,
+            "allowed_media_types": "video",
+            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
+            # find out the rate. What it saw is kept: with `nobuffer`, the first key frame would be thrown away.
+            "analyzeduration": "1000000",
+            "fpsprobesize": "0",
+            # How long to wait for packets that overtook each other (UDP), in microseconds.
+            "max_delay": "200000",
+        }
+    if where.kind in ("http", "network"):
+        return {"analyzeduration": "2000000", "fpsprobesize": "0"}
+    return {}
+
+
+@functools.cache
+def _device() -> str | None:
+    """Name a kind of device that decodes H.264 here; none where the driver is missing, which FFmpeg would not survive.
+
+    FFmpeg lists what it was built for. Only making a device tells what the machine has, so one is made, once a process.
+    """
+    import av
+    from av.codec.hwaccel import HWAccel, hwdevices_available
+
+    for device in ("cuda", "vaapi", "qsv"):
+        if device in hwdevices_available():
+            with contextlib.suppress(av.FFmpegError, OSError, NotImplementedError):
+                HWAccel(device_type=device).create(av.Codec("h264", "r"))
+                return device
+    return None
+
+
+def hardware(take_over: "TakeOver | None" = None) -> "HWAccel | None":
+    """What decodes on this machine besides its processor; with `take_over` an NVIDIA GPU keeps its pictures."""
+    from av.codec.hwaccel import HWAccel
+
+    device = _device()
+    if device == "cuda" and take_over is not None:
+        take_over.prepare()
+        # In the context that torch uses as well, for memory of another one could not be read. It is this thread's now;
+        # FFmpeg refuses to ask for it by its other name, since torch has set it up otherwise than FFmpeg would.
+        options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+        return HWAccel(device_type=device, allow_software_fallback=True, options=options, is_hw_owned=True)
+    return None if device is None else HWAccel(device_type=device, allow_software_fallback=True)

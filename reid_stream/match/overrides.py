@@ -1,0 +1,328 @@
+"""What people say about people, carried out where it breaks no law (pure).
+
+    merge: all tracks of one person are another's, and what belonged to either stays with it
+    split: some tracks are a new person's and stay with it; the two are never one again, not even through a third
+    name | erase | undo: the same for what people call somebody, for all that is known of him, for an earlier word
+
+A later word of a person beats an earlier one, and both beat what the matcher thinks. Above them all is the law that
+nobody is at two places of one picture: people who were seen side by side are merged only where it is said that one
+body was found twice, and a track that is later seen beside another of the same person leaves, whoever merged them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from reid_stream.instructions import (
+    VERBS,
+    Erased,
+    ErasePerson,
+    Instruction,
+    MergePeople,
+    NamePerson,
+    SplitTracks,
+    Undo,
+    Visit,
+    order,
+)
+from reid_stream.match.corrections import Corrections
+from reid_stream.match.identities import People, Person, RetirementReason
+from reid_stream.match.override_log import Done, Said
+from reid_stream.match.override_log import Erasing as Underway
+from reid_stream.match.tracklets import OpenTracks, Stay
+from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming
+
+_TALKED_ABOUT = -1
+"""In place of a track in view: who has it is not let go."""
+
+
+class _RefusedError(Exception):
+    """What must hold for an instruction does not; the message is for people."""
+
+
+@dataclass(slots=True)
+class Instructed:
+    """Carries out instructions."""
+
+    site: str
+    people: People
+    tracks: OpenTracks
+    corrections: Corrections
+    retire: Callable[[Person, RetirementReason, float, list[Decision]], None]
+    said: Said
+
+    def take(self, instruction: Instruction, now: float) -> list[Decision]:
+        """Carry out an instruction and answer it; one that was taken before has no effect."""
+        if order(instruction.id) <= order(self.said.last):
+            return []
+        self.said.last = instruction.id
+        out: list[Decision] = []
+        try:
+            match instruction:
+                case MergePeople():
+                    text, people = self._merge(instruction, now, out)
+                case SplitTracks():
+                    text, people = self._split(instruction, now, out)
+                case NamePerson():
+                    text, people = self._call(instruction, now, out)
+                case Undo():
+                    text, people = self._undo(instruction, now, out)
+                case ErasePerson():
+                    self._erase(instruction, now, out)
+                    return out  # answered when nothing is left
+                case Erased():
+                    return self._erased(instruction, now)
+        except _RefusedError as refused:
+            return [self._answer(instruction, "refused", str(refused), (), now)]
+        out.append(self._answer(instruction, "done", text, people, now))
+        return out
+
+    def _answer(self, instruction: Instruction, outcome: str, text: str, people: Iterable[int], now: float) -> Answer:
+        assert not isinstance(instruction, Erased), "the daemon is not answered by itself"
+        return Answer(
+            instruction=instruction.id,
+            do=VERBS[type(instruction)],
+            outcome="done" if outcome == "done" else "refused",
+            text=text,
+            people=tuple(self._name(number) for number in people),
+            by=instruction.who,
+            at=now,
+        )
+
+    def _name(self, number: int) -> GlobalId:
+        return GlobalId(f"{self.site}-{number}")
+
+    def _number(self, person: GlobalId) -> int:
+        site, _, number = person.rpartition("-")
+        if site != self.site or not number.isdecimal() or not 0 < int(number) < self.people.next_number:
+            raise _RefusedError(f"{person} must be a global ID that was given at {self.site}, found none of that name")
+        return int(number)
+
+    def _known(self, person: GlobalId, now: float) -> Person:
+        """Return somebody who is known, from now on as fresh as if just seen: people care."""
+        number = self._number(person)
+        if number not in self.people:
+            raise _RefusedError(
+                f"{person} must be known now, but was merged, retired or erased; `identity show` tells which"
+            )
+        self.people.see(number, self.people[number].last_at, now)
+        return self.people[number]
+
+    def _merge(self, said: MergePeople, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+        gone, into = self._known(said.gone, now), self._known(said.into, now)
+        twins = self._side_by_side(gone, into)
+        if not said.duplicates:
+            self._refuse_apart(gone, into, twins)
+        done = Done(
+            said.id, "merge", gone.number, into.number, serials=[stay.serial for stay in gone.stays],
+            held=[stay.serial for stay in (*gone.stays, *into.stays)], twins=twins,
+            label=gone.label, heir_label=into.label, revision=gone.revision, state=gone.state,
+        )  # fmt: skip
+        self._twin(twins, True)
+        self._join(gone, into, said.who, now, out)
+        for stay in into.stays:
+            stay.held = True
+        self.said.note(done)
+        return f"{said.gone} is {said.into}", (into.number, gone.number)
+
+    def _join(self, gone: Person, into: Person, by: str, now: float, out: list[Decision]) -> None:
+        self.people.reconcile(gone, into)
+        similarity = self.corrections.similarity(gone, into)
+        label = "" if into.label else gone.label
+        self.people.merge(gone, into)
+        self.tracks.rename(gone.number, into.number)
+        names = self._name(gone.number), self._name(into.number)
+        out.append(Merge(*names, into.revision, similarity, None, now, by=by, label=label))
+
+    def _side_by_side(self, a: Person, b: Person) -> list[tuple[int, int]]:
+        others = {stay.serial for stay in b.stays}
+        return [(stay.serial, serial) for stay in a.stays for serial in sorted(stay.apart & others)]
+
+    def _refuse_apart(self, a: Person, b: Person, pairs: list[tuple[int, int]]) -> None:
+        if not pairs and b.number not in a.apart:
+            return
+        where = "on a camera, long ago"
+        if pairs:
+            stay = next(stay for stay in a.stays if stay.serial == pairs[0][0])
+            where = f"on camera {stay.camera} (tracks {stay.track} and {self._track(b, pairs[0][1])})"
+        raise _RefusedError(
+            f"{self._name(a.number)} and {self._name(b.number)} must never have been seen at once on one camera,"
+            f" but were {where}; if one body was found twice, say that they are duplicates"
+        )
+
+    @staticmethod
+    def _track(person: Person, serial: int) -> int:
+        return next(stay.track for stay in person.stays if stay.serial == serial)
+
+    def _twin(self, pairs: list[tuple[int, int]], are_twins: bool) -> None:
+        """Let pairs of tracks be one body found twice, or two again."""
+        for one, other in _both_ways(pairs):
+            stay = self.people.stay(one)
+            if stay is not None:
+                (stay.twins.add if are_twins else stay.twins.discard)(other)
+                (stay.apart.discard if are_twins else stay.apart.add)(other)
+
+    def _split(self, said: SplitTracks, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+        person = self._known(said.person, now)
+        leaving = self._chosen(person, said)
+        staying = [stay for stay in person.stays if stay not in leaving]
+        if not staying:
+            raise _RefusedError(
+                f"a split must leave {said.person} at least one track, but all {len(leaving)} were named"
+            )
+        self._make_room(person, now, out)
+        fresh = self.people.new(leaving[0].first_at, max(stay.last_at for stay in leaving), now)
+        pairs = [(a.serial, b.serial) for a in leaving for b in staying]
+        done = Done(
+            said.id, "split", person.number, fresh.number, serials=[stay.serial for stay in leaving],
+            held=[stay.serial for stay in leaving], barred=pairs,
+        )  # fmt: skip
+        self._hand_over(leaving, person, fresh, said.who, now, out)
+        self.people.bar(person.number, fresh.number)
+        for a, b in ((a, b) for a in leaving for b in staying):
+            a.barred.add(b.serial)
+            b.barred.add(a.serial)
+        for stay in leaving:
+            stay.held = True
+        self.said.note(done)
+        count = "one track" if len(leaving) == 1 else f"{len(leaving)} tracks"
+        return f"{count} of {said.person}: somebody else, {self._name(fresh.number)}", (person.number, fresh.number)
+
+    def _make_room(self, keep: Person, now: float, out: list[Decision]) -> None:
+        """Let the longest unseen person go where the gallery is full, but never the one we talk about."""
+        keep.in_view.add(_TALKED_ABOUT)
+        has_room, evicted = self.people.make_room()
+        keep.in_view.discard(_TALKED_ABOUT)
+        if evicted is not None:
+            self.retire(evicted, "gallery full", now, out)
+        if not has_room:
+            raise _RefusedError("there must be room for one more person, but everybody known is in view")
+
+    def _chosen(self, person: Person, said: SplitTracks) -> list[Stay]:
+        """Return the tracks that are to leave a person, in order of time."""
+        keys = {(stay.camera, stay.run, stay.track) for stay in person.stays}
+        missing = [f"{camera}/{run}/{track}" for camera, run, track in said.tracks if (camera, run, track) not in keys]
+        missing += [visit.camera for visit in said.visits if not any(_touches(visit, stay) for stay in person.stays)]
+        if missing:
+            raise _RefusedError(
+                f"what is split off must be of {said.person} and still remembered, but {', '.join(missing)} is not;"
+                " `identity show` lists what is"
+            )
+        return [
+            stay
+            for stay in person.stays
+            if (stay.camera, stay.run, stay.track) in said.tracks or any(_touches(visit, stay) for visit in said.visits)
+        ]
+
+    def _hand_over(
+        self, stays: list[Stay], person: Person, heir: Person, by: str, now: float, out: list[Decision]
+    ) -> None:
+        self.corrections.hand_over(stays, person, heir.number, None)
+        out.append(replace(self.corrections.split(person, heir.number, stays), by=by, at=now))
+
+    def _call(self, said: NamePerson, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+        person = self._known(said.person, now)
+        self.said.note(Done(said.id, "name", person.number, label=person.label))
+        self._label(person, said.label, said.who, now, out)
+        # The answer outlives the name, which goes when the person is erased.
+        return f"{said.person} has {'a' if said.label else 'no'} name", (person.number,)
+
+    def _label(self, person: Person, label: str, by: str, now: float, out: list[Decision]) -> None:
+        if person.label != label:
+            person.label = label
+            out.append(Naming(self._name(person.number), label, person.revision, by, now))
+
+    def _erase(self, said: ErasePerson, now: float, out: list[Decision]) -> None:
+        number = self._number(said.person)
+        revision = 0
+        if number in self.people:
+            person = self.people[number]
+            revision = person.revision
+            self.tracks.forget(number)
+            self.people.remove(person)
+        self.said.forget(number)
+        self.said.erasing[said.id] = Underway(number, revision, said.who)
+        out.append(Erasing(said.person, said.id, now))
+
+    def _erased(self, told: Erased, now: float) -> list[Decision]:
+        underway = self.said.erasing.pop(told.instruction, None)
+        if underway is None:
+            return []
+        person = self._name(underway.number)
+        return [
+            Erasure(person, underway.revision, underway.by, now),
+            Answer(told.instruction, "erase", "done", told.report, (person,), underway.by, now),
+        ]
+
+    def _undo(self, said: Undo, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+        done = self.said.find(said.instruction)
+        if done is None or done.is_undone:
+            found = "was undone already" if done is not None else "was not carried out, is no such thing, or too old"
+            raise _RefusedError(
+                f"{said.instruction} must be a merge, a split or a name that was carried out, but {found}"
+            )
+        match done.do:
+            case "merge":
+                people = self._undo_merge(done, said.who, now, out)
+            case "split":
+                people = self._undo_split(done, said.who, now, out)
+            case _:
+                self._label(self._known(self._name(done.person), now), done.label, said.who, now, out)
+                people = (done.person,)
+        done.is_undone = True
+        return f"the {done.do} of {said.instruction} is undone", people
+
+    def _undo_merge(self, done: Done, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+        """Give the tracks that were somebody's back, under the ID that they had."""
+        into = self._known(self._name(done.into), now)
+        going = [stay for stay in into.stays if stay.serial in done.serials]
+        if not going or len(going) == len(into.stays) or done.person in self.people:
+            raise _RefusedError(
+                f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but has not"
+            )
+        self._make_room(into, now, out)
+        self._release(done)
+        self._twin(done.twins, False)
+        last_at = max(stay.last_at for stay in going)
+        person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, heard_at=now)
+        self.people.put(person, [])
+        person.revision += 1
+        self._hand_over(going, into, person, by, now, out)
+        self._label(into, done.heir_label, by, now, out)
+        self._label(person, done.label, by, now, out)
+        return into.number, person.number
+
+    def _undo_split(self, done: Done, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+        """Give the tracks back that were split off; with all that came since where nobody else is left."""
+        person, heir = self._known(self._name(done.person), now), self._known(self._name(done.into), now)
+        self._refuse_apart(heir, person, self._side_by_side(heir, person))
+        back = [stay for stay in heir.stays if stay.serial in done.serials]
+        if not back:
+            raise _RefusedError(f"{self._name(done.into)} must still have the tracks, but has not")
+        self._release(done)
+        if len(back) == len(heir.stays):
+            self._join(heir, person, by, now, out)
+        else:
+            person.revision += 1
+            self._hand_over(back, heir, person, by, now, out)
+        return person.number, heir.number
+
+    def _release(self, done: Done) -> None:
+        """Take back what an instruction holds together and keeps apart."""
+        rest = [other for other in self.said.done if other is not done and not other.is_undone]
+        for serial in set(done.held) - {serial for other in rest for serial in other.held}:
+            stay = self.people.stay(serial)
+            if stay is not None:
+                stay.held = False
+        for one, other in _both_ways(set(done.barred) - {pair for kept in rest for pair in kept.barred}):
+            stay = self.people.stay(one)
+            if stay is not None:
+                stay.barred.discard(other)
+
+
+def _touches(visit: Visit, stay: Stay) -> bool:
+    is_over = visit.until is not None and stay.first_at > visit.until
+    return stay.camera == visit.camera and stay.last_at >= visit.since and not is_over
+
+
+def _both_ways(pairs: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    return (way for a, b in pairs for way in ((a, b), (b, a)))

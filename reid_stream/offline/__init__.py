@@ -1,0 +1,1 @@
+"""Jobs over a tracklet store: match again, embed again, change the embedder."""

@@ -1,0 +1,170 @@
+"""People known by one network's vectors -> the same people known by another's, by way of their stored crops (pure).
+
+    earlier state, tracks of the store with the other network's vectors -> state: same numbers, new vectors
+
+Vectors of two networks are never compared: whatever hangs on the old ones is made anew from crops, or left out. How
+people walk, who was seen beside whom, names and what people said go on as they are. Somebody of whom no crop is left
+cannot be recognised and is let go; the number is not given again.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from reid_stream.bundles.bundle import Embedder
+from reid_stream.config.settings import Match
+from reid_stream.match.camera_bias import CameraShifts, shifted
+from reid_stream.match.gallery import Exemplar
+from reid_stream.match.identities import Person
+from reid_stream.match.scoring import Redundancy
+from reid_stream.match.snapshot import State
+from reid_stream.match.tracklets import Key, Stay
+from reid_stream.records import Floats
+from reid_stream.store.replay import Replayed
+
+_LEARN_VECTORS = 5
+"""Vectors of one track that count for its camera's mean, as in the matcher."""
+_STAYS = 32
+"""Remembered of a person, as in the matcher."""
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """Who goes on, and who does not."""
+
+    people: int
+    """Known by the new vectors."""
+    views: int
+    """Tracks that they are known by."""
+    lost: list[int]
+    """Numbers of people of whom the store has no crop: should they come back, they are somebody new."""
+
+
+def reembed(earlier: State | None, tracks: Sequence[Replayed], bundle: Embedder, settings: Match, site: str) -> State:
+    """Return what a matcher of `bundle` would know of the same people.
+
+    Args:
+        earlier: of the present matcher; none where nothing of it is left: then the store alone says who there is.
+        tracks: of the store, with vectors of `bundle`.
+        bundle: the embedder that follows.
+        settings: of matching.
+        site: prefix of global IDs.
+    """
+    serials = _serials(earlier, tracks)
+    known = {p.number: p for p in earlier.people} if earlier is not None else _people(tracks, serials, settings, site)
+    owner = {_key(one): number for one in tracks if (number := _number(one, site)) in known}
+    # A correction may not have reached the store: the matcher's own word comes first.
+    owner |= {stay.key: person.number for person in known.values() for stay in person.stays}
+    shifts = _shifts(tracks)
+    redundancy = _redundancy(tracks, shifts)
+    views: dict[int, list[tuple[float, Exemplar]]] = defaultdict(list)
+    for one in tracks:
+        number = owner.get(_key(one))
+        if number is not None:
+            views[number].append(_view(one, redundancy, serials[_key(one)]))
+    kept = {number: person for number, person in known.items() if views[number]}
+    exemplars = {
+        number: [view for _, view in sorted(views[number], key=lambda each: -each[0])[: settings.exemplars]]
+        for number in kept
+    }
+    people = [_resting(person, kept) for person in kept.values()]
+    numbers = [0, *known, *(number for one in tracks if (number := _number(one, site)) is not None)]
+    beginning = State(bundle.hash, 1, 1, [], {}, [], {})
+    return msgspec.structs.replace(
+        earlier or beginning,
+        model=bundle.hash,
+        next_number=max(earlier.next_number if earlier is not None else 1, max(numbers) + 1),
+        next_serial=max([*serials.values(), 0, (earlier or beginning).next_serial - 1]) + 1,
+        people=people,
+        exemplars=exemplars,
+        tracks=[],
+        cameras=shifts.state(),
+        redundancy=redundancy,
+        gallery=None,
+        recent=[person.number for person in sorted(people, key=lambda person: person.last_at)],
+        turn=[],
+        instants={},
+    )
+
+
+def carried(earlier: State | None, state: State) -> Carried:
+    """Say who goes on from one state to the next."""
+    before = {person.number for person in earlier.people} if earlier is not None else set[int]()
+    after = {person.number for person in state.people}
+    return Carried(len(after), sum(len(views) for views in state.exemplars.values()), sorted(before - after))
+
+
+def _people(tracks: Sequence[Replayed], serials: Mapping[Key, int], settings: Match, site: str) -> dict[int, Person]:
+    """Return the people that the store names, those seen last if there are too many."""
+    found: dict[int, Person] = {}
+    for one in sorted(tracks, key=lambda one: one.track.times[0]):
+        number = _number(one, site)
+        if number is None:
+            continue
+        first, last = one.track.times[0], one.track.times[-1]
+        person = found.setdefault(number, Person(number, one.track.revision, "confirmed", first, last))
+        person.revision = max(person.revision, one.track.revision)
+        person.last_at = max(person.last_at, last)
+        person.num_vectors += len(one.vectors)
+        person.stays = [*person.stays, Stay(serials[_key(one)], *_key(one), first, last)][-_STAYS:]
+    latest = sorted(found.values(), key=lambda person: person.last_at)[-settings.max_identities :]
+    return {person.number: person for person in latest}
+
+
+def _serials(earlier: State | None, tracks: Sequence[Replayed]) -> dict[Key, int]:
+    """Return a number for each track: that of the stay it is, or one never used before."""
+    serials = {stay.key: stay.serial for person in (earlier.people if earlier else ()) for stay in person.stays}
+    after = earlier.next_serial if earlier is not None else 1
+    for one in sorted(tracks, key=lambda one: one.track.times[0]):
+        if _key(one) not in serials:
+            serials[_key(one)] = after
+            after += 1
+    return serials
+
+
+def _shifts(tracks: Sequence[Replayed]) -> CameraShifts:
+    shifts = CameraShifts()
+    for one in sorted(tracks, key=lambda one: one.track.times[0]):
+        for vector in one.vectors[:_LEARN_VECTORS]:
+            shifts.learn(one.track.camera, vector)
+    return shifts
+
+
+def _redundancy(tracks: Sequence[Replayed], shifts: CameraShifts) -> Redundancy:
+    redundancy, centring = Redundancy(), shifts.centring()
+    for one in tracks:
+        mean = _shares(one) @ shifted(one.vectors, centring.shifts.get(one.track.camera))
+        redundancy.learn(len(one.vectors), float(np.linalg.norm(mean)))
+    return redundancy
+
+
+def _view(one: Replayed, redundancy: Redundancy, serial: int) -> tuple[float, Exemplar]:
+    mean = (_shares(one) @ one.vectors).astype(np.float16)
+    weight = redundancy.independent(len(one.vectors)) * float(np.mean(one.track.qualities))
+    return weight, Exemplar(mean.tobytes(), weight, one.track.camera, serial)
+
+
+def _shares(one: Replayed) -> Floats:
+    quality = np.asarray(one.track.qualities, dtype=np.float32) + np.float32(1e-3)
+    return np.asarray(quality / quality.sum(), dtype=np.float32)
+
+
+def _resting(person: Person, kept: Collection[int]) -> Person:
+    """Return somebody of whom no track is open, and who is apart from those only who go on, too."""
+    return msgspec.structs.replace(
+        person,
+        tracks=set(),
+        in_view=set(),
+        apart={number for number in person.apart if number in kept},
+        barred={number for number in person.barred if number in kept},
+    )
+
+
+def _key(one: Replayed) -> Key:
+    return one.track.run, one.track.camera, one.track.track
+
+
+def _number(one: Replayed, site: str) -> int | None:
+    name, _, number = (one.track.global_id or "").rpartition("-")
+    return int(number) if name == site and number.isdigit() else None

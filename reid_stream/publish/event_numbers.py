@@ -1,0 +1,65 @@
+"""Where a run of the daemon that bears an earlier one's name goes on counting."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reid_stream.publish.live_keys import stream_key
+from reid_stream.publish.redis_client import translated
+from reid_stream.publish.spool import Spool
+from reid_stream.publish.stream_ids import NOWHERE, Position
+
+if TYPE_CHECKING:
+    import redis
+
+_AT_ONCE = 5000
+"""Entries per request, a few megabytes."""
+
+
+class _Numbered(msgspec.Struct):
+    runid: str = ""
+    sequence: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Numbered)
+
+
+def next_sequence(
+    client: "redis.Redis", spool: Spool, *, where: str, site: str, run: str, since: Position = NOWHERE
+) -> int:
+    """Return the number after the last one that `run` gave an event, on disk or on the stream; 0 where it gave none.
+
+    Reads the stream backwards up to the run's last event, or down to `since` where there is none.
+
+    Raises:
+        BrokerError: Redis does not answer or refuses us.
+    """
+    last = max(_numbers(_spooled(spool), run), default=-1)
+    until: Any = "+"
+    while until is not None:
+        with translated(where):
+            entries: Any = client.xrevrange(stream_key(site), max=until, min=str(since), count=_AT_ONCE)
+        # The stream holds the events of a run in the order of their numbers.
+        found = max(_numbers((fields.get(b"event", b"") for _, fields in entries), run), default=None)
+        if found is not None:
+            return max(last, found) + 1
+        until = f"({entries[-1][0].decode()}" if len(entries) == _AT_ONCE else None
+    return last + 1
+
+
+def _spooled(spool: Spool) -> Iterator[bytes]:
+    position = NOWHERE
+    while rows := spool.after(position, _AT_ONCE):
+        yield from (row.body for row in rows if row.journal is None)
+        position = rows[-1].position
+
+
+def _numbers(bodies: Iterable[bytes], run: str) -> Iterable[int]:
+    for body in bodies:
+        try:
+            read = _decoder.decode(body)
+        except msgspec.DecodeError:
+            continue
+        if read.runid == run and read.sequence.isdecimal():
+            yield int(read.sequence)

@@ -1,0 +1,64 @@
+"""JSON Schemas of the events, one file per type, generated from `events.py`.
+
+    python -m reid_stream.publish.json_schema [DIRECTORY]      writes configs/schemas/events/*.json
+
+Each schema describes the whole CloudEvents object, so a subscriber validates what it reads as it reads it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reid_stream.events import EVENT_TYPES, PREFIX, Event
+from reid_stream.publish.cloudevents import SCHEMA_URI
+
+DIRECTORY = Path("configs/schemas/events")
+
+
+def schema_of(event: type[Event]) -> dict[str, Any]:
+    """Describe the CloudEvents object that carries `event` (JSON Schema, draft 2020-12)."""
+    (reference,), definitions = msgspec.json.schema_components((event,), ref_template="#/$defs/{name}")
+    short = event.type
+    text = {"type": "string", "minLength": 1}
+    properties: dict[str, Any] = {
+        "specversion": {"const": "1.0"},
+        "id": text | {"description": "Unique with `source`: the run and the sequence."},
+        "source": text | {"pattern": "^reid-stream/", "description": "`reid-stream/` and the site."},
+        "type": {"const": PREFIX + short},
+        "time": text | {"format": "date-time", "description": "When it happened, UTC; of a frame, its capture time."},
+        "subject": text | {"description": "The global ID, the camera or the run that it is about."},
+        "datacontenttype": {"const": "application/json"},
+        "dataschema": {"const": SCHEMA_URI + short},
+        "sequence": text
+        | {"pattern": "^[0-9]{12,}$", "description": "Grows by one per event of a run; sorts as text."},
+        "runid": text | {"description": "The daemon's run."},
+        "data": reference,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_URI + short,
+        "title": PREFIX + short,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "$defs": definitions,
+    }
+
+
+def write(directory: Path) -> list[Path]:
+    """Write one file per event type and return their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for event in EVENT_TYPES:
+        path = directory / f"{event.type}.json"
+        path.write_text(json.dumps(schema_of(event), indent=2) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    written = write(Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY)
+    sys.stdout.write("".join(f"{path}\n" for path in written))

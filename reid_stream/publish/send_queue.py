@@ -1,0 +1,160 @@
+"""Events between `publish` and Redis: on the disk, and in memory as far as the sender keeps up.
+
+An event that finds no room on the disk is `loose`: it waits in memory only, and goes to the disk as soon as there is
+room again. Memory is bounded as the spool is, with the same order of what is given up first.
+
+Concurrency: none of its own; the sink's lock is held around every call.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from itertools import islice
+
+import structlog
+
+from reid_stream.events import Event
+from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError
+from reid_stream.publish.stream_ids import Position
+
+BATCH = 500
+"""Events per transaction: Redis serves nobody else meanwhile (about 5 ms)."""
+_MEMORY = 20_000
+"""Events kept in memory for the sender; beyond that it reads the disk."""
+_MEMORY_BYTES = 64 * 2**20
+"""Events and entries that find no room on the disk take so much memory at most."""
+_RETRY_S = 1.0
+"""A disk that took nothing is tried again after so long, with everything that waits for it."""
+_log = structlog.get_logger(__name__)
+
+Item = tuple[Row, Event | None]
+"""A row, and its event where it is still in memory."""
+
+
+class Backlog:
+    """What waits for Redis, in order."""
+
+    def __init__(self, spool: Spool, max_memory: int = _MEMORY, retry_s: float = _RETRY_S) -> None:
+        self.spool = spool
+        self._max_memory = max_memory
+        self._retry_s = retry_s
+        self._failed_at = float("-inf")
+        self._memory: deque[Item] = deque()
+        self._is_behind = True
+        """The spool has rows that are neither in memory nor sent."""
+        self._loose: set[Position] = set()
+        self._loose_bytes = 0
+        """Of these, at most: counted anew when it is too much."""
+
+    def __bool__(self) -> bool:
+        return bool(self._memory) or self._is_behind
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Everything that waits would outlive this process."""
+        return not self._loose
+
+    @property
+    def in_memory_only(self) -> int:
+        """How many would not."""
+        return len(self._loose)
+
+    def keep(self, taken: list[Item]) -> Counter[str]:
+        """Take events in; return how many of what rank were given up for them."""
+        if self._loose and time.monotonic() - self._failed_at < self._retry_s:
+            return self._keep_in_memory(taken)
+        loose = [item for item in self._memory if item[0].position in self._loose]
+        try:
+            self.spool.append([row for row, _ in (*loose, *taken)])
+        except SpoolFullError as error:
+            if not self._loose:
+                _log.error("spool cannot be written, events stay in memory only", reason=str(error))
+            self._failed_at = time.monotonic()
+            return self._keep_in_memory(taken)
+        if loose:
+            self._loose.difference_update(row.position for row, _ in loose)
+            _log.info("spool can be written again", events=len(loose))
+        gone = Counter({name: count for name, count in self.spool.dropped.items() if count})
+        self.spool.dropped = dict.fromkeys(RANKS, 0)
+        if gone:
+            # Some of them may be in memory as well: the disk knows which are left.
+            self._read_the_disk()
+        elif not self._is_behind and len(self._memory) + len(taken) <= self._max_memory:
+            self._memory.extend(taken)
+        else:
+            self._is_behind = True
+        return gone
+
+    def take(self, sent: Position) -> list[Item]:
+        """Return the next events behind `sent`, up to a batch; they are not given up until `put_back` or `settle`."""
+        if not self._is_behind:
+            taken = [self._memory.popleft() for _ in range(min(BATCH, len(self._memory)))]
+        else:
+            rows = self.spool.after(sent, BATCH)
+            merged: dict[Position, Item] = {row.position: (row, None) for row in rows}
+            merged |= {item[0].position: item for item in islice(self._memory, BATCH)}
+            taken = [merged[position] for position in sorted(merged)[:BATCH]]
+            while taken and self._memory and self._memory[0][0].position <= taken[-1][0].position:
+                self._memory.popleft()
+            self._is_behind = len(rows) == BATCH or len(merged) > BATCH
+        if taken:
+            self.spool.hold(taken[-1][0].position)
+        return taken
+
+    def put_back(self, batch: Sequence[Item], sent: Position) -> None:
+        """Take up a failed batch again later: from the disk, but for what is in memory only."""
+        self._memory.extendleft(reversed(batch))
+        self._read_the_disk()
+        self.spool.hold(sent)
+
+    def settle(self, batch: Sequence[Item]) -> None:
+        """Forget the memory of a batch that is delivered."""
+        if self._loose:
+            self._loose.difference_update(row.position for row, _ in batch)
+
+    def move(self, moves: Sequence[tuple[Position, Position]]) -> None:
+        """Give events new, higher positions, in order; whatever waits is then read from the disk again.
+
+        Raises:
+            sqlite3.Error: no room on the disk; nothing has moved.
+        """
+        self.spool.move(moves[::-1])
+        renamed = dict(moves)
+        self._read_the_disk()
+        self._memory = deque((row._replace(position=renamed[row.position]), event) for row, event in self._memory)
+        self._loose = {row.position for row, _ in self._memory}
+
+    def waiting_behind(self, sent: Position) -> list[Row]:
+        """Return everything that waits behind `sent`, in order."""
+        rows = {row.position: row for row in self.spool.after(sent, -1)}
+        rows |= {row.position: row for row, _ in self._memory if row.position > sent}
+        return [rows[position] for position in sorted(rows)]
+
+    def _read_the_disk(self) -> None:
+        self._memory = deque(item for item in self._memory if item[0].position in self._loose)
+        self._is_behind = True
+
+    def _keep_in_memory(self, taken: list[Item]) -> Counter[str]:
+        """Take events that find no room on the disk; return how many of what rank were given up for them."""
+        self._loose.update(row.position for row, _ in taken)
+        self._memory.extend(taken)
+        self._loose_bytes += sum(len(row.body) for row, _ in taken)
+        gone: Counter[str] = Counter()
+        if len(self._loose) <= self._max_memory and self._loose_bytes <= _MEMORY_BYTES:
+            return gone
+        loose = [row for row, _ in self._memory if row.position in self._loose]
+        # A tenth more than needed, so that this is done now and then and not at each event.
+        excess = len(self._loose) - self._max_memory + self._max_memory // 10
+        too_much = sum(len(row.body) for row in loose) - _MEMORY_BYTES * 9 // 10
+        oldest: list[Row] = []
+        for row in sorted(loose, key=lambda row: (row.rank, row.position)):
+            if len(oldest) >= excess and too_much <= 0:
+                break
+            oldest.append(row)
+            too_much -= len(row.body)
+        self._loose_bytes = too_much + _MEMORY_BYTES * 9 // 10
+        gone.update(RANKS[row.rank] for row in oldest)
+        lost = {row.position for row in oldest}
+        self._loose -= lost
+        self._memory = deque(item for item in self._memory if item[0].position not in lost)
+        return gone

@@ -1,0 +1,1 @@
+"""The running daemon: its loop, its threads and its worker processes."""

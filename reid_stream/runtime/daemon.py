@@ -1,0 +1,390 @@
+"""The shell around the pipeline: start, loop, stop.
+
+Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive, one for identify (takes
+records from the link, hands events to the sink), one in the sink (talks to Redis), one for /metrics, and this one,
+`Daemon.run`, which watches over perceive (`perceiving`, or `workers` where it runs in processes of its own) and
+identify. A perceive that hangs is replaced by a fresh one; an identify that hangs knows who is who and cannot be
+replaced, so the daemon ends and says so, for the service manager to start it anew.
+Frames wait only in the inbox, where the newest wins; past it every step is finished and handed on in order. A slow step
+therefore costs frame rate, never memory or latency.
+
+Stopping is in the order of the data: cameras, the step under way, the records on the link, the events in the sink.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+import structlog
+
+from reid_stream.config.settings import Watchdog
+from reid_stream.errors import StuckError
+from reid_stream.events import (
+    CameraDown,
+    CameraUp,
+    DaemonHeartbeat,
+    DaemonOverloaded,
+    DaemonRecovered,
+    DaemonStalled,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+)
+from reid_stream.observe.logs import scrub
+from reid_stream.observe.metrics import Metrics
+from reid_stream.pipeline import Identify
+from reid_stream.records import CameraId, GlobalId, Perceived
+from reid_stream.runtime.interfaces import FirstHalf, Link, PerceiveHalf, Progress, Receiving, Sink, Source
+from reid_stream.runtime.perception_thread import STOP_S, TAKE_S, Perceiving
+from reid_stream.runtime.watchdog import Pulse, Stuck
+
+_log = structlog.get_logger(__name__)
+
+
+class Daemon:
+    """A running site, once `run` is called."""
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        version: str,
+        half: FirstHalf | None = None,
+        source: Source | None = None,
+        perceive: PerceiveHalf | None = None,
+        identify: Identify,
+        finish: Callable[[], Iterable[Event]],
+        link: Receiving,
+        sink: Sink,
+        metrics: Metrics,
+        cameras: Sequence[CameraId],
+        heartbeat_s: float,
+        is_live: bool,
+        on_events: Callable[[Sequence[Event]], None],
+        gallery_size: Callable[[], int],
+        people_in_view: Callable[[], int],
+        in_view: Callable[[], Mapping[CameraId, Collection[GlobalId]]] = dict,
+        watchdog: Watchdog | None = None,
+        pulse: Pulse | None = None,
+        identify_pulse: Pulse | None = None,
+        fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+        sink_ready: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
+        overload: Callable[[], DaemonOverloaded | DaemonRecovered | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Wire a daemon; nothing runs yet.
+
+        Args:
+            run: names this run in events.
+            version: told in `daemon.started`.
+            half: the first half; none makes one of `source`, `perceive`, `pulse` and `fresh`, in this process.
+            source: of frames.
+            perceive: frames to records.
+            identify: the second half.
+            finish: ends all visits.
+            link: from the first half to the second.
+            sink: takes the events.
+            metrics: counts.
+            cameras: all of them.
+            heartbeat_s: between heartbeats.
+            is_live: False for a replay, whose time is that of its files.
+            on_events: sees what is published.
+            gallery_size: of the matcher.
+            people_in_view: of presence.
+            in_view: of presence, as the last daemon left it.
+            watchdog: when a stage counts as stuck; none for the default.
+            pulse: see `Perceiving`.
+            identify_pulse: that the stages of `identify` are wrapped with.
+            fresh: see `Perceiving`.
+            sink_ready: is there room for events somewhere, and what to say.
+            overload: news of it, asked a few times a second.
+            clock: UTC seconds.
+        """
+        self._run = run
+        self._version = version
+        self._watchdog = watchdog or Watchdog()
+        if half is None:
+            assert source is not None
+            assert perceive is not None
+            assert isinstance(link, Link)
+            half = Perceiving(source, perceive, link, watchdog=self._watchdog, pulse=pulse, fresh=fresh)
+        self.half = half
+        self._identify = identify
+        self._finish = finish
+        self._link = link
+        self._sink = sink
+        self._metrics = metrics
+        self._cameras = tuple(cameras)
+        self._heartbeat_s = heartbeat_s
+        self.is_live = is_live
+        self._on_events = on_events
+        self._gallery_size = gallery_size
+        self._people_in_view = people_in_view
+        self._in_view = in_view
+        self._identify_pulse = identify_pulse or Pulse()
+        self._sink_ready = sink_ready
+        self._overload = overload
+        self._clock = clock
+        self._drained = threading.Event()
+        self._publishing = threading.Lock()
+        self._up: set[CameraId] = set()
+        self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
+        """Of a replay's cameras: batches sent before each, and what it is."""
+        self.progress = Progress(started_at=clock())
+        self.tick: Callable[[], None] = lambda: None
+        """Called a few times a second by the watching thread while it can run."""
+        self.given_up: list[Stuck] = []
+        """Calls that never came back; their threads live as long as the process."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow people until `stop` is set or all cameras have ended for good.
+
+        Raises:
+            ReidStreamError: a stage found its input unusable; everything said until then has been published.
+        """
+        reason = "all cameras ended"
+        identifier = threading.Thread(target=self._identify_loop, name="identify", daemon=True)
+        self._publish(
+            [
+                DaemonStarted(
+                    run=self._run,
+                    told_at=self._clock(),
+                    version=self._version,
+                    cameras=self._cameras,
+                    model=self.half.model,
+                    in_view=tuple((camera, who) for camera, here in self._in_view().items() for who in sorted(here)),
+                )
+            ]
+        )
+        _log.info("daemon started", run=self._run, cameras=len(self._cameras), version=self._version)
+        identifier.start()
+        try:
+            self.half.start(self)
+            self.half.watch(self, stop)
+            if stop.is_set():
+                reason = "stopped"
+        except BaseException as error:
+            reason = scrub(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.half.close()
+            self._drained.set()
+            stuck = self._join_identify(identifier)
+            # What is known of visits is what was told, unless identify went on after it was given up.
+            if not self._identify_pulse.is_given_up or (stuck is not None and stuck.stage == "match"):
+                self._tell_changes()
+                self._publish(self._finish(), timeout_s=STOP_S)
+            stopped = DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)
+            if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=STOP_S):
+                self._sink.close(timeout_s=STOP_S)
+            _log.info("daemon stopped", run=self._run, reason=reason)
+        if self.progress.error is not None:
+            raise self.progress.error
+
+    def camera_changed(self, change: CameraUp | CameraDown) -> None:
+        """Tell subscribers that a camera came or went; called by the camera's own thread.
+
+        A replay tells it between the same records in every run: once what was sent before it has been worked off.
+        """
+        if self.is_live:
+            self._tell_change(change)
+        else:
+            self._changes.append((self.half.sent, change))
+
+    def _tell_changes(self, worked_off: int | None = None) -> None:
+        while self._changes and (worked_off is None or self._changes[0][0] <= worked_off):
+            self._tell_change(self._changes.popleft()[1])
+
+    def _tell_change(self, change: CameraUp | CameraDown) -> None:
+        if isinstance(change, CameraUp):
+            width, height = change.frame_size
+            _log.info(
+                "camera up", camera=change.camera, size=f"{width}x{height}", codec=change.codec, clock=change.clock
+            )
+        else:
+            change = msgspec.structs.replace(change, reason=scrub(change.reason))
+            _log.warning("camera down", camera=change.camera, reason=change.reason)
+        (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
+        self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
+        self._publish([change])
+
+    def healthy(self) -> tuple[bool, str]:
+        """Answer /healthz: fine while the stages live, whatever cameras and Redis do; a restart would mend neither."""
+        if self.progress.error is not None:
+            return False, f"identify has ended: {self.progress.error}"
+        for part in (self.half, self._identify_pulse):
+            stuck = part.stuck(self._watchdog.stage_s)
+            if stuck is not None:
+                return False, f"{stuck.stage} has not answered for {stuck.after_s:.0f} s"
+        return True, f"ok, {len(self._up)} of {len(self._cameras)} cameras"
+
+    def ready(self) -> tuple[bool, str]:
+        """Answer /readyz: frames come in, and events go somewhere. The models are loaded before anybody can ask."""
+        is_fine, text = self.healthy()
+        has_room, where = self._sink_ready()
+        if not is_fine or not has_room:
+            return False, text if not is_fine else where
+        if self.is_live and not self._up:
+            return False, f"no camera delivers frames (0 of {len(self._cameras)})"
+        return True, f"{text}, events: {where}"
+
+    @property
+    def perceive(self) -> PerceiveHalf:
+        """Frames to records, where that is done in this process."""
+        assert isinstance(self.half, Perceiving)
+        return self.half.perceive
+
+    @perceive.setter
+    def perceive(self, other: PerceiveHalf) -> None:
+        assert isinstance(self.half, Perceiving)
+        self.half.perceive = other
+
+    @property
+    def has_failed(self) -> bool:
+        """Identify has ended with an error."""
+        return self.progress.error is not None
+
+    def look(self, limit_s: float) -> None:
+        """Watch over identify and all that must be done now and then; called by the first half's watch.
+
+        Raises:
+            StuckError: identify hangs.
+        """
+        self.tick()
+        self._watch_identify(limit_s)
+        news = self._overload()
+        if news is not None:
+            self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
+            if isinstance(news, DaemonOverloaded):
+                _log.warning("overloaded", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
+            else:
+                _log.info("recovered from overload", after_s=news.after_s)
+            self._publish([news])
+
+    def saw(self, frames: Mapping[CameraId, int]) -> None:
+        """Count frames that went through the first half."""
+        for camera, count in frames.items():
+            self.progress.frames[camera] = self.progress.frames.get(camera, 0) + count
+            self._metrics.frames_used.labels(camera).inc(count)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Publish; any thread may call."""
+        self._publish(events)
+
+    def _watch_identify(self, limit_s: float) -> None:
+        stuck = self._identify_pulse.give_up(limit_s)
+        if stuck is not None:
+            self.tell_stuck(stuck, "ended")
+            raise StuckError(stuck.told(self._watchdog.stage_s))
+
+    def _join_identify(self, identifier: threading.Thread) -> Stuck | None:
+        """Wait until what is on the link is worked off; give what identify hangs in, if it does."""
+        limit_s = min(self._watchdog.stage_s, STOP_S)
+        while identifier.is_alive():
+            stuck = self._identify_pulse.give_up(limit_s)
+            if stuck is not None:
+                if stuck.stage not in {known.stage for known in self.given_up}:
+                    self.tell_stuck(stuck, "ended")
+                return stuck
+            identifier.join(min(TAKE_S, limit_s / 4))
+        return None
+
+    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+        """Say that a stage hung: log, count, event; `is_ours`: in this process, where it cannot be ended."""
+        _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
+        if is_ours:
+            self.given_up.append(stuck)
+        self._metrics.stage_stuck.labels(stuck.stage, action).inc()
+        for camera in stuck.cameras:
+            self._metrics.frames_stuck.labels(camera).inc()
+        told = DaemonStalled(
+            run=self._run,
+            told_at=self._clock(),
+            stage=stuck.stage,
+            after_s=round(stuck.after_s, 3),
+            action=action,
+            frames=len(stuck.cameras),
+        )
+        if stuck.stage != "publish":
+            self._publish([told], timeout_s=1.0)
+
+    def _identify_loop(self) -> None:
+        try:
+            self._work_off_records()
+        except BaseException as error:  # noqa: BLE001 (kept for `run`, which raises it on the main thread)
+            self.progress.error = error
+            # Perceive may wait for room on the link; it looks at the error only then.
+            while not self._drained.is_set():
+                self._link.receive(TAKE_S)
+
+    def _work_off_records(self) -> None:
+        worked_off = 0
+        beat_at: float | None = None
+        while True:
+            records = self._link.receive(TAKE_S)
+            if not records and self._drained.is_set():
+                return
+            if not records and not self.is_live:
+                continue
+            # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
+            now = self._clock() if self.is_live and not records else max(record.seen_at for record in records)
+            with self._identify_pulse.busy("publish"):
+                self._tell_changes(worked_off)
+            with self._identify_pulse.busy("identify"):
+                events = self._identify.step(records, now)
+            if self._identify_pulse.is_given_up:
+                return
+            worked_off += bool(records)
+            told_at = self._clock() if self.is_live else now
+            with self._identify_pulse.busy("publish"):
+                self._tell(events, records)
+                if beat_at is None:
+                    beat_at = told_at
+                elif told_at - beat_at >= self._heartbeat_s:
+                    beat_at = told_at
+                    self._publish([self._heartbeat(told_at)])
+
+    def _tell(self, events: Sequence[Event], records: Sequence[Perceived]) -> None:
+        self._metrics.observations.inc(len(records))
+        self._metrics.identities.set(self._gallery_size())
+        self._metrics.people.set(self._people_in_view())
+        if events and self.progress.first_event_s is None:
+            self.progress.first_event_s = self._clock() - self.progress.started_at
+        self._publish(events)
+        if events and records and self.is_live:
+            latency = self._clock() - max(record.seen_at for record in records)
+            self._metrics.latency.observe(latency)
+            self.progress.latencies_s.append(latency)
+            del self.progress.latencies_s[:-1000]
+
+    def _publish(self, events: Iterable[Event], timeout_s: float = -1) -> bool:
+        """Tell events; False if another thread has been at it for so long that it must hang in the sink."""
+        told = list(events)
+        if not told:
+            return True
+        if not self._publishing.acquire(timeout=timeout_s):
+            _log.error("events cannot be handed over, the disk hangs", events=len(told))
+            return False
+        try:
+            self._sink.publish(told)
+            self._on_events(told)
+            self.progress.events += len(told)
+            happened = [event.at for event in told if not isinstance(event, DaemonStarted | DaemonStopped)]
+            self.progress.told_at = max(self.progress.told_at, *happened, 0.0)
+        finally:
+            self._publishing.release()
+        for event in told:
+            self._metrics.events.labels(event.type).inc()
+        return True
+
+    def _heartbeat(self, now: float) -> DaemonHeartbeat:
+        return DaemonHeartbeat(
+            run=self._run,
+            told_at=now,
+            people=self._people_in_view(),
+            gallery=self._gallery_size(),
+            cameras_up=len(self._up),
+        )

@@ -1,0 +1,115 @@
+"""One worker as the daemon sees it: its process, its pipe, its cameras, and how it does."""
+
+import multiprocessing
+import signal
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from reid_stream.config.settings import Settings
+from reid_stream.ingest.camera_process import fork_server
+from reid_stream.records import CameraId
+from reid_stream.runtime.workers import messages, process
+from reid_stream.runtime.workers.process import Job
+
+_MOST_MESSAGES = 1000
+_KILL_S = 5.0
+
+
+class Handle:
+    """A worker that is started, lost and started again; belongs to one thread."""
+
+    def __init__(self, number: int, cameras: list[CameraId], cores: tuple[int, ...]) -> None:
+        self.number = number
+        self.cameras = cameras
+        self.cores = cores
+        self.starts = 0
+        self.failures = 0
+        """In a row."""
+        self.is_loaded = False
+        self.loaded_at = 0.0
+        self.has_ended = False
+        """It said that all it had to say is on the link."""
+        self.again_at: float | None = None
+        """Steady seconds at which it is started again; none while it runs."""
+        self.heard_at = 0.0
+        self.told: messages.Told | None = None
+        self.pipe: Connection | None = None
+        self.process: ForkServerProcess | None = None
+
+    def start(self, settings: Settings, run: str, folder: Path, *, has_store: bool) -> None:
+        """Start its process, whose tracks are of a run of their own."""
+        self.starts += 1
+        near, far = multiprocessing.Pipe()
+        job = Job(
+            number=self.number,
+            run=f"{run}.w{self.number}.{self.starts}",
+            settings=settings,
+            cores=self.cores,
+            folder=folder,
+            has_store=has_store,
+        )
+        # It has children of its own, the cameras', so it must not be a daemon in multiprocessing's sense; it ends when
+        # its pipe does.
+        started = fork_server().Process(target=process.serve, args=(far, job), name=f"worker {self.number}")
+        with far:
+            started.start()
+        self.pipe, self.process = near, started
+        self.is_loaded = self.has_ended = False
+        self.again_at, self.told = None, None
+        self.heard_at = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process, while there is one."""
+        return self.process.pid if self.process is not None else None
+
+    def say(self, order: messages.ToWorker) -> None:
+        """Tell it something; one that is gone will be found out."""
+        if self.pipe is not None:
+            with suppress(OSError):
+                self.pipe.send_bytes(messages.encode(order))
+
+    def hear(self) -> tuple[list[messages.FromWorker], bool]:
+        """Take what it has said so far; and whether its pipe still holds."""
+        said: list[messages.FromWorker] = []
+        if self.pipe is None:
+            return said, False
+        try:
+            while len(said) < _MOST_MESSAGES and self.pipe.poll():
+                said.append(messages.from_worker(self.pipe.recv_bytes()))
+        except (EOFError, OSError):
+            return said, False
+        finally:
+            if said:
+                self.heard_at = time.monotonic()
+        return said, True
+
+    def end(self, wait_s: float) -> str:
+        """End its process, by force after `wait_s`; say how it ended."""
+        if self.pipe is not None:
+            self.pipe.close()
+        ended, self.pipe, self.process = self.process, None, None
+        if ended is None or ended.pid is None:
+            return "did not begin"
+        ended.join(wait_s)
+        if ended.exitcode is None:
+            ended.kill()
+            ended.join(_KILL_S)
+        code = ended.exitcode
+        if code is not None:
+            ended.close()
+        return _how(code)
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "cannot be ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"crashed (signal {-code})"

@@ -1,0 +1,336 @@
+"""The first half in many processes: starts workers, spreads cameras over them, and mends what breaks.
+
+    this process                               worker 1, 2, ...  (`process`)
+    Pool ◀── pipe: how it goes, cameras ───▶   cameras ─▶ inbox ─▶ detect ─▶ track ─▶ embed
+    link ◀── ZeroMQ, ipc: records ──────────┘
+    store ◀─ ZeroMQ, ipc: crops ────────────┘  (where crops are kept)
+
+A worker that crashes, hangs or falls silent is ended and started again; the others do not notice. Counts live here, so
+that they only rise. A camera moves to another worker where loads have differed for long and one has too much to do.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from reid_stream import errors
+from reid_stream.config.settings import Settings
+from reid_stream.errors import ReidStreamError
+from reid_stream.events import CameraDown, WorkerDown, WorkerUp
+from reid_stream.ingest.backoff import wait_s
+from reid_stream.ingest.camera import Begin
+from reid_stream.ingest.camera_set import wanted_fps
+from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.link.zmq import ZmqReceiver
+from reid_stream.observe.metrics import Metrics
+from reid_stream.pipeline import Keep, PerceiveCounts
+from reid_stream.records import CameraId
+from reid_stream.runtime.interfaces import Shell
+from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S
+from reid_stream.runtime.watchdog import Stuck
+from reid_stream.runtime.workers import messages
+from reid_stream.runtime.workers.balancing import Loads
+from reid_stream.runtime.workers.crops import CropReceiver
+from reid_stream.runtime.workers.handle import Handle
+from reid_stream.runtime.workers.placement import deal, split_cores
+from reid_stream.runtime.workers.process import CROPS, RECORDS
+
+LOOK_S = 0.1
+FIRST_S = 0.25
+"""Wait before a lost worker is started again; doubles with each loss in a row ..."""
+MOST_S = 30.0
+"""... up to this."""
+_LIVED_S = 60.0
+"""One that lived so long begins with the first wait again."""
+_log = structlog.get_logger(__name__)
+
+
+class Pool:
+    """Workers and their cameras; a `parts.FirstHalf` and what the metrics ask of a source."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        run: str,
+        model: str,
+        workers: int,
+        cores: Sequence[int],
+        folder: Path,
+        on_change: Callable[[CameraChange], None],
+        metrics: Metrics,
+        keep: Keep | None = None,
+    ) -> None:
+        """Nothing runs yet but the sockets.
+
+        Args:
+            settings: of the site.
+            run: of the daemon.
+            model: hash of the embedder's bundle.
+            workers: how many.
+            cores: of the processor, to be split among them.
+            folder: a private one, for the sockets.
+            on_change: told when a camera comes or goes.
+            metrics: where stages' times and workers are counted.
+            keep: takes the crops, where they are to be kept.
+        """
+        self.model = model
+        self.counts = PerceiveCounts()
+        self.sent = 0
+        """Replays, which ask for it, run in one process."""
+        self.crops_lost = 0
+        """Crops that could not even be brought to the store."""
+        self.link = ZmqReceiver(folder / RECORDS)
+        self.stats: dict[CameraId, CameraStats] = {
+            CameraId(camera.id): CameraStats(CameraId(camera.id), name=camera.id, since=time.time())
+            for camera in settings.cameras
+            if camera.enabled
+        }
+        self.replaced: dict[CameraId, int] = {}
+        self._keep = CropReceiver(folder / CROPS, keep) if keep is not None else None
+        self._run, self._folder = run, folder
+        self._on_change, self._metrics = on_change, metrics
+        self._captured: dict[CameraId, float] = {}
+        self._moving: dict[CameraId, int] = {}
+        """Cameras on their way, and to which worker."""
+        wanted = {CameraId(camera.id): wanted_fps(camera) for camera in settings.cameras if camera.enabled}
+        split = split_cores(cores, workers)
+        threads = settings.models.threads
+        each = max(1, threads // workers) if threads else max(1, min(len(split[0]), len(cores) // workers))
+        self._settings = settings.model_copy(
+            update={"models": settings.models.model_copy(update={"threads": each}), "workers": 1}
+        )
+        self.workers = [
+            Handle(n + 1, cameras, mine)
+            for n, (cameras, mine) in enumerate(zip(deal(wanted, workers), split, strict=True))
+        ]
+        self._loads = Loads()
+        self._limit_s = settings.watchdog.stage_s
+
+    def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
+        """Start all workers; returns at once."""
+        for worker in self.workers:
+            self._start(worker)
+
+    def watch(self, shell: Shell, stop: threading.Event) -> None:
+        """Look after the workers until `stop` is set or all cameras have ended for good.
+
+        Raises:
+            ReidStreamError: a worker could not begin for a reason that the settings or the models have.
+        """
+        while not stop.is_set() and not shell.has_failed and not self._have_ended():
+            self._listen(shell)
+            self._mend(shell)
+            self._balance()
+            shell.look(self._limit_s)
+
+    def close(self) -> None:
+        """End all workers in order; what they sent can be received after this."""
+        self._stop()
+        finished = sum(worker.has_ended for worker in self.workers)
+        until = time.monotonic() + STOP_S
+        while self.link.finished < finished and time.monotonic() < until:
+            time.sleep(0.01)
+        if self._keep is not None:
+            self._keep.close()
+        for camera, stats in self.stats.items():
+            if stats.state == "up":
+                self._down(camera, "stopped", "stopped")
+
+    def _stop(self) -> None:
+        for worker in self.workers:
+            worker.say(messages.Stop())
+        until = time.monotonic() + STOP_S
+        running = [worker for worker in self.workers if worker.pipe is not None]
+        while running and time.monotonic() < until:
+            wait([worker.pipe for worker in running if worker.pipe is not None], LOOK_S)
+            for worker in list(running):
+                said, holds = worker.hear()
+                for message in said:
+                    self._take(worker, message, None)
+                if not holds:
+                    worker.end(until - time.monotonic())
+                    running.remove(worker)
+        for worker in running:
+            _log.error("worker had to be killed", worker=worker.number)
+            worker.end(0.0)
+
+    def stuck(self, limit_s: float) -> Stuck | None:  # noqa: ARG002 (the protocol's)
+        """Nothing of ours: workers that hang are replaced."""
+        return None
+
+    def _start(self, worker: Handle) -> None:
+        worker.start(self._settings, self._run, self._folder, has_store=self._keep is not None)
+
+    def _have_ended(self) -> bool:
+        return all(stats.state == "ended" for stats in self.stats.values())
+
+    def _listen(self, shell: Shell) -> None:
+        pipes: dict[Connection, Handle] = {worker.pipe: worker for worker in self.workers if worker.pipe is not None}
+        ready = wait(list(pipes), LOOK_S) if pipes else []
+        if not pipes:
+            time.sleep(LOOK_S)
+        for pipe in ready:
+            worker = pipes[pipe]  # type: ignore[index]  # what was waited for
+            said, holds = worker.hear()
+            failed = None
+            for message in said:
+                if isinstance(message, messages.Failed):
+                    failed = message
+                self._take(worker, message, shell)
+            if failed is not None:
+                self._give_in(worker, failed)
+                self._lost(worker, shell, "failed", failed.text)
+            elif not holds:
+                self._lost(worker, shell, "crashed", worker.end(1.0))
+
+    def _take(self, worker: Handle, message: messages.FromWorker, shell: Shell | None) -> None:
+        match message:
+            case messages.Loaded():
+                worker.is_loaded, worker.loaded_at = True, time.monotonic()
+                self._metrics.worker_up.labels(str(worker.number)).set(1)
+                for camera in worker.cameras:
+                    self._read(worker, camera)
+                _log.info("worker up", worker=worker.number, pid=worker.pid, cameras=len(worker.cameras))
+                if shell is not None:
+                    shell.tell(
+                        [
+                            WorkerUp(
+                                worker=worker.number,
+                                changed_at=time.time(),
+                                cameras=tuple(worker.cameras),
+                                starts=worker.starts,
+                            )
+                        ]
+                    )
+            case messages.Up() | messages.Down():
+                self._on_change(message.change)
+            case messages.Told():
+                self._count(worker, message, shell)
+            case messages.Left():
+                self._arrived(message.camera, message.begin)
+            case messages.Ended():
+                worker.has_ended = True
+
+    def _read(self, worker: Handle, camera: CameraId) -> None:
+        begin = Begin(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
+        if begin.stats.state not in ("ended", "stopped"):
+            worker.say(messages.Read(camera, begin))
+
+    def _count(self, worker: Handle, told: messages.Told, shell: Shell | None) -> None:
+        worker.told = told
+        self.stats.update({stats.camera: stats for stats in told.stats if stats.camera in worker.cameras})
+        self._captured.update(told.captured)
+        for camera, count in told.replaced.items():
+            self.replaced[camera] = self.replaced.get(camera, 0) + count
+        self.counts.more(told.counts)
+        self.crops_lost += told.crops_lost
+        for stage, times in told.times.items():
+            histogram = self._metrics.stage.labels(stage)
+            for seconds in times:
+                histogram.observe(seconds)
+        if shell is not None:
+            shell.saw(told.frames)
+        load = self._loads.heard(worker.number, told, time.monotonic())
+        self._metrics.worker_load.labels(str(worker.number)).set(load)
+
+    def _mend(self, shell: Shell) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.again_at is not None:
+                if now >= worker.again_at:
+                    self._start(worker)
+                continue
+            slack = 1.0 if worker.is_loaded else LOAD_SLACK
+            told = worker.told
+            hangs = told is not None and told.stage is not None and told.stage_s > self._limit_s * slack
+            if hangs or now - worker.heard_at > self._limit_s * slack:
+                stuck = (
+                    Stuck(told.stage or "", told.stage_s, told.lost)
+                    if told is not None and hangs
+                    else Stuck("worker", now - worker.heard_at, ())
+                )
+                worker.end(0.0)
+                shell.tell_stuck(stuck, "restarted", is_ours=False)
+                self._lost(worker, shell, "stuck", f"hung in {stuck.stage} for {stuck.after_s:.0f} s and was ended")
+
+    def _give_in(self, worker: Handle, failed: messages.Failed) -> None:
+        """Raise what keeps a worker from beginning at all: it would keep every other one."""
+        kind = getattr(errors, failed.kind, None)
+        if worker.starts == 1 and not worker.is_loaded and isinstance(kind, type) and issubclass(kind, ReidStreamError):
+            raise kind(failed.text)
+
+    def _lost(self, worker: Handle, shell: Shell, cause: Literal["crashed", "stuck", "failed"], reason: str) -> None:
+        worker.end(1.0)
+        now = time.monotonic()
+        lived = worker.is_loaded and now - worker.loaded_at > _LIVED_S
+        worker.failures = 1 if lived else worker.failures + 1
+        wait = wait_s(worker.failures, random.random(), FIRST_S, MOST_S)
+        worker.again_at, worker.is_loaded, worker.told = now + wait, False, None
+        self._loads.forget(worker.number)
+        self._metrics.worker_up.labels(str(worker.number)).set(0)
+        self._metrics.workers_lost.labels(str(worker.number), cause).inc()
+        _log.error("worker lost", worker=worker.number, cause=cause, reason=reason, again_in_s=round(wait, 2))
+        shell.tell(
+            [
+                WorkerDown(
+                    worker=worker.number,
+                    changed_at=time.time(),
+                    cameras=tuple(worker.cameras),
+                    cause=cause,
+                    reason=reason,
+                    again_in_s=round(wait, 3),
+                )
+            ]
+        )
+        for camera in list(worker.cameras):
+            was_up = self.stats[camera].state == "up"
+            if self.stats[camera].state != "ended":
+                self._down(camera, "waiting", f"worker {worker.number} {reason}", is_told=was_up)
+            if camera in self._moving:
+                self._arrived(camera, None)
+
+    def _down(
+        self, camera: CameraId, state: Literal["waiting", "stopped"], reason: str, *, is_told: bool = True
+    ) -> None:
+        now = time.time()
+        self.stats[camera] = replace(
+            self.stats[camera], state=state, since=now, reason=reason, rate=0.0, used_rate=0.0, limit_fps=None
+        )
+        if is_told:
+            self._on_change(CameraDown(camera=camera, changed_at=now, reason=reason))
+
+    def _balance(self) -> None:
+        if self._moving or any(not worker.is_loaded for worker in self.workers):
+            return
+        move = self._loads.due(time.monotonic(), {worker.number: worker.cameras for worker in self.workers})
+        if move is None:
+            return
+        self._moving[move.camera] = move.target
+        self._metrics.cameras_moved.inc()
+        _log.info("camera moves", camera=move.camera, source=move.source, target=move.target)
+        self.workers[move.source - 1].say(messages.Leave(move.camera))
+
+    def _arrived(self, camera: CameraId, begin: Begin | None) -> None:
+        """Give a camera that its old worker has let go to its new one."""
+        number = self._moving.pop(camera, None)
+        if number is None:
+            return
+        for worker in self.workers:
+            with suppress(ValueError):
+                worker.cameras.remove(camera)
+        if begin is not None:
+            self.stats[camera] = replace(begin.stats, state="waiting" if begin.stats.state != "ended" else "ended")
+            self._captured[camera] = begin.captured_at
+        target = self.workers[number - 1]
+        target.cameras.append(camera)
+        if target.is_loaded:
+            self._read(target, camera)

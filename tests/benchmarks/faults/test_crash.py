@@ -1,0 +1,45 @@
+"""The drill that kills daemons, in small: what it finds, and that it would find what is wrong."""
+
+import msgspec
+import pytest
+
+from benchmarks.faults.crash import CASES, Told, _differences, _wrong_numbers, run
+from benchmarks.faults.crash_feed import made_up
+from benchmarks.faults.report import Finding
+from reid_stream.evaluation.recording import save
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
+    folder = tmp_path_factory.mktemp("crash")
+    save(made_up(8), folder / "feed.rec")
+    findings = run(folder / "feed.rec", folder, tuple(CASES), points=5, kills=2, lasts_s=1.0, seed=3, say=print)
+    return {name: [finding for finding in findings if finding.drill == name] for name in CASES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_whatever_ends_a_daemon_nobody_changes_the_id(case: str, found: dict[str, list[Finding]]) -> None:
+    assert len(found[case]) == 3
+    assert all(finding.holds for finding in found[case]), found[case]
+
+
+TOLD = Told([("entered", "t", {"person": "a-1"}), ("left", "t", {"person": "a-1"})], [0, 1, 2], {"key": {"a": "1"}})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "count"),
+    [
+        (TOLD, 0),
+        (msgspec.structs.replace(TOLD, people=TOLD.people[:1]), 1),
+        (msgspec.structs.replace(TOLD, people=TOLD.people[::-1]), 2),
+        (msgspec.structs.replace(TOLD, live={}), 1),
+    ],
+)
+def test_what_differs_is_counted(wrong: Told, count: int) -> None:
+    assert _differences(wrong, TOLD) == count
+
+
+@pytest.mark.parametrize(("numbers", "count"), [([0, 1, 2], 0), ([0, 1, 1], 1), ([0, 2], 1), ([0, 2, 1], 2)])
+def test_a_number_that_is_missing_or_doubled_is_counted(numbers: list[int], count: int) -> None:
+    assert _wrong_numbers(msgspec.structs.replace(TOLD, numbers=numbers)) == count

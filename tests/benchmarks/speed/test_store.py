@@ -1,0 +1,36 @@
+"""The bench of the tracklet store counts what is really on the disk."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from benchmarks.speed.store import measure
+from reid_stream.bundles import catalog
+from reid_stream.cli import app
+
+
+def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
+    said: list[str] = []
+    found = measure(tmp_path / "store", catalog.embedder("default")[1], 120, 6, 600, said.append)
+    on_disk = sum(
+        file.stat().st_size for file in (tmp_path / "store").rglob("*") if file.suffix in (".jpg", ".npy", ".json")
+    )
+    assert (found.crops, found.tracks, found.lost) == (120, 20, 0)
+    assert len(list((tmp_path / "store").rglob("*.jpg"))) == 120
+    assert found.disk_mb * 1e6 == on_disk
+    assert 2000 < found.bytes_per_crop < 20_000
+    assert found.people >= 1
+    assert 100 < found.span_s < 600
+    assert len(said) == 3
+
+
+def test_the_command_leaves_nothing_behind(tmp_path: Path) -> None:
+    kept, place = tmp_path / "figures.json", tmp_path / "disk"
+    place.mkdir()
+    words = ["bench", "store", "--crops", "100", "--folder", str(place), "--json", str(kept)]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads(kept.read_text())["crops"] == 104  # whole tracks
+    assert "times real time" in done.output
+    assert list(place.iterdir()) == []

@@ -1,0 +1,88 @@
+"""Too much to do is said once when it begins and once when it is over, and nothing else is called so."""
+
+import random
+
+from reid_stream.events import DaemonOverloaded, DaemonRecovered
+from reid_stream.ingest.overload_alarm import Overload
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.records import CameraId
+
+CAMERAS = [CameraId("door"), CameraId("till")]
+
+
+class World:
+    """Two cameras at 10 fps, looked at four times a second."""
+
+    def __init__(self) -> None:
+        self.overload = Overload("run", dict.fromkeys(CAMERAS, 10.0))
+        self.stats = {camera: CameraStats(camera, "x", state="up") for camera in CAMERAS}
+        self.used = dict.fromkeys(CAMERAS, 0.0)
+        self.now = 100.0
+        self.told: list[DaemonOverloaded | DaemonRecovered] = []
+
+    def live(self, seconds: float, shares: dict[str, float], cause: str | None = "slowed") -> None:
+        for _ in range(round(seconds * 4)):
+            self.now += 0.25
+            for camera, stats in self.stats.items():
+                share = shares.get(camera, 1.0)
+                self.used[camera] += 2.5 * share
+                if cause is None:  # replaced in the inbox
+                    stats.used = round(stats.used + 2.5)
+                else:
+                    stats.used = round(self.used[camera])
+                    stats.dropped[cause] = round((self.now - 100.0) * 10) - stats.used
+            told = self.overload.look(
+                self.now, 1e9 + self.now, self.stats, {camera: round(used) for camera, used in self.used.items()}
+            )
+            if told is not None:
+                self.told.append(told)
+
+
+def test_overload_is_told_once_with_who_suffers_most_and_its_end_once() -> None:
+    world = World()
+    world.live(20, {})
+    assert world.told == []
+    world.live(30, {"door": 0.2, "till": 0.4})
+    (told,) = world.told
+    assert isinstance(told, DaemonOverloaded)
+    assert told.slowest == "door"
+    assert 0.15 <= told.least <= 0.25
+    assert 0.35 <= told.most <= 0.45
+    assert 19 <= told.wanted_fps <= 21
+    assert world.overload.is_on
+    world.live(30, {})
+    assert isinstance(world.told[-1], DaemonRecovered)
+    assert len(world.told) == 2
+    assert 30 <= world.told[-1].after_s <= 45
+
+
+def test_frames_that_newer_ones_replace_count_as_well() -> None:
+    world = World()
+    world.live(20, {"door": 0.5, "till": 0.5}, cause=None)
+    assert isinstance(world.told[0], DaemonOverloaded)
+
+
+def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its_rate() -> None:
+    world = World()
+    world.live(10, {})
+    for stats in world.stats.values():
+        stats.limit_fps, stats.keys_only = 0.5, True
+    for _ in range(60):
+        world.now += 0.5
+        for camera, stats in world.stats.items():
+            stats.used += random.Random(world.now).random() < 0.25
+            world.used[camera] = stats.used
+        told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        world.told += [told] if told is not None else []
+    assert [type(told) for told in world.told] == [DaemonOverloaded]
+
+
+def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> None:
+    world = World()
+    world.stats[CAMERAS[1]].state = "waiting"
+    for _ in range(200):
+        world.now += 0.25
+        world.stats[CAMERAS[0]].used += 1  # 4 fps of 10
+        world.used[CAMERAS[0]] += 1
+        told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        assert told is None

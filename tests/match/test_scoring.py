@@ -1,0 +1,90 @@
+"""How alike templates are, and what several views are worth."""
+
+import numpy as np
+import pytest
+
+from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.config.settings import Match
+from reid_stream.match.candidates import Newcomers
+from reid_stream.match.scoring import Judge, Redundancy, mean_of, squared_distance, threshold
+from tests.worlds import unit
+
+RNG = np.random.default_rng(3)
+CURVE = Calibration(
+    kind="platt",
+    parameters={"slope": 1.0, "intercept": 0.0},
+    stranger_rates=[0.1, 0.01, 0.001],
+    stranger_log_odds=[-1.0, 2.0, 5.0],
+)
+
+
+def judge(**dials: object) -> Judge:
+    verifier = Verifier(d=RNG.uniform(1, 3, 16).tolist(), b=6.0, train_prior=0.5)
+    return Judge(Match.model_validate(dials), verifier, CURVE)
+
+
+def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:
+    one = judge()
+    left, right = ([*one.fold(unit(RNG.normal(size=(n, 16))))] for n in (2, 3))
+    shares_left, shares_right = [0.25, 0.75], [0.2, 0.3, 0.5]
+    pairs = [
+        p * q * squared_distance(a, b)
+        for p, a in zip(shares_left, left, strict=True)
+        for q, b in zip(shares_right, right, strict=True)
+    ]
+    whole = squared_distance(mean_of(left, [1, 3]), mean_of(right, [2, 3, 5]))
+    assert whole == pytest.approx(sum(pairs), rel=1e-4)
+
+
+def test_the_heads_margin_is_what_is_calibrated() -> None:
+    one = judge()
+    a, b = unit(RNG.normal(size=(2, 16)))
+    assert one.head is not None
+    margin = 6.0 - float(np.sum((one.head * (a - b)) ** 2))
+    found = float(one.evidence(np.asarray(squared_distance(*one.fold(np.stack([a, b])))), floor=0.0))
+    assert found == pytest.approx(max(-16.0, margin), rel=1e-4)
+
+
+def test_the_dial_is_read_off_the_curve_of_strangers() -> None:
+    assert [threshold(CURVE, rate) for rate in (0.1, 0.01, 0.001)] == pytest.approx([-1, 2, 5])
+    assert threshold(CURVE, 0.03) == pytest.approx(0.57, abs=0.01)
+    assert threshold(CURVE, 1e-4) > threshold(CURVE, 1e-3)
+    assert judge(false_match_rate=0.001).least == pytest.approx(5)
+
+
+def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
+    one = judge(similarity=0.6)
+    alike = unit([1, 0] * 8)
+    other = unit(0.6 * alike + 0.8 * unit([0, 1] * 8))
+    squared = np.asarray(squared_distance(*one.fold(np.stack([alike, other]))))
+    assert float(one.evidence(squared, floor=0.0)) == pytest.approx(one.least, abs=1e-3)
+    assert not one.is_calibrated
+
+
+def test_vectors_that_repeat_one_another_are_worth_little_more_than_one() -> None:
+    assert Redundancy(correlation=1.0).independent(16) == 1
+    assert Redundancy(correlation=0.0).independent(16) == 16
+    assert 1 < Redundancy(correlation=0.6).independent(16) < 1 / 0.6
+
+
+def test_the_correlation_within_tracks_is_learned_from_the_length_of_their_means() -> None:
+    one, rho = Redundancy(), 0.3
+    for count in (2, 5, 9, 16) * 100:
+        common, own = np.sqrt(rho) * unit(RNG.normal(size=64)), unit(RNG.normal(size=(count, 64)))
+        one.learn(count, float(np.linalg.norm((common + np.sqrt(1 - rho) * own).mean(axis=0))))
+    assert one.correlation == pytest.approx(rho, abs=0.05)
+
+
+def test_the_more_are_known_and_the_more_new_ones_come_the_more_is_asked_for() -> None:
+    few, many = Newcomers(), Newcomers()
+    for number in range(100):
+        few.learn(is_new=number % 10 == 0)
+        many.learn(is_new=number % 2 == 0)
+    assert few.log_odds(100) < many.log_odds(100) < many.log_odds(1000)
+
+
+def test_somebody_new_stays_possible_where_nobody_new_ever_came() -> None:
+    one = Newcomers()
+    for _ in range(10_000):
+        one.learn(is_new=False)
+    assert one.share == pytest.approx(0.05)

@@ -1,0 +1,71 @@
+"""What the daemon says about itself: one line per change of state, for people or for programs."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from reid_stream.config.settings import Observe
+from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.observe import logs
+from reid_stream.records import CameraId
+from tests.builders import ListSink, ListSource
+from tests.runtime.test_daemon import build
+
+UP = CameraUp(camera=CameraId("door"), changed_at=1.0, frame_size=(64, 48), codec="h264", clock="rtcp")
+DOWN = CameraDown(camera=CameraId("door"), changed_at=2.0, reason="rtsp://viewer:open-sesame@10.0.0.5/s is silent")
+
+
+@pytest.fixture(autouse=True)
+def afterwards() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    said = capsys.readouterr()
+    assert not said.out
+    return said.err.splitlines()
+
+
+def live_through(changes: list[CameraUp | CameraDown]) -> list[Event]:
+    """Run a daemon whose camera changes."""
+    sink = ListSink()
+    daemon = build(ListSource([]), sink)
+    for change in changes:
+        daemon._tell_change(change)
+    daemon.run(threading.Event())
+    return sink.events
+
+
+def test_every_change_of_state_is_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe(log="json"))
+    live_through([UP, DOWN])
+    said = [json.loads(line) for line in lines(capsys)]
+    assert [line["event"] for line in said] == ["camera up", "camera down", "daemon started", "daemon stopped"]
+    assert (said[0]["level"], said[0]["camera"], said[0]["size"], said[0]["clock"]) == ("info", "door", "64x48", "rtcp")
+    assert said[1]["level"] == "warning"
+    assert all(line["timestamp"].endswith("Z") for line in said)
+
+
+def test_text_is_one_line_of_key_and_value_whatever_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe(log="text"))
+    structlog.get_logger().warning("camera down", camera="door", reason="two\nlines and a = sign", frames=3)
+    (line,) = lines(capsys)
+    assert 'level=warning event="camera down" camera=door' in line
+    assert line.endswith("frames=3")
+
+
+def test_less_than_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe(log_level="warning"))
+    live_through([UP, DOWN])
+    assert ["camera down" in line for line in lines(capsys)] == [True]
+
+
+def test_a_reason_with_a_password_reaches_neither_log_nor_event(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe())
+    told = live_through([DOWN])
+    assert any(isinstance(event, CameraDown) and event.reason == "rtsp://***@10.0.0.5/s is silent" for event in told)
+    assert "open-sesame" not in "".join(lines(capsys))

@@ -1,0 +1,56 @@
+"""Values beside the events, on a real Redis."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import redis
+
+from reid_stream.config.settings import Redis
+from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.latest_value import EVERY_S, SideValues, Teller
+from reid_stream.publish.redis_client import connect
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
+
+
+def test_the_latest_value_is_there_when_all_is_closed(server: EmbeddedRedis) -> None:
+    values = SideValues(connect(Redis(), url=server.url))
+    for number in range(50):
+        values.put("key", str(number).encode())
+    values.close()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("key") == b"49"
+
+
+def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_written(server: EmbeddedRedis) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        process = client.info("server")["process_id"]
+    values = SideValues(connect(Redis(), url=server.url, timeout_s=0.2))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        values.put("key", b"lost")
+        until(lambda: values.failed > 0)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    values.put("key", b"kept")
+    until(lambda: values.written > 0)
+    values.close()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("key") == b"kept"
+
+
+def test_a_value_is_told_when_it_changed_and_not_too_often() -> None:
+    told: list[bytes] = []
+    version = [0]
+    teller = Teller(told.append, lambda: str(version[0]).encode(), lambda: version[0])
+    for at, now_is in ((0.0, 0), (1.0, 1), (2.0, 2), (1.0 + EVERY_S, 2), (20.0, 2), (3.0, 3)):
+        version[0] = now_is
+        teller.look(at)
+    assert told == [b"1", b"2", b"3"]  # the last one although the clock went back

@@ -1,0 +1,221 @@
+"""The shell: it starts, hands everything on in order, and ends in order, whatever the stages do."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from reid_stream.config.settings import Match, Publish
+from reid_stream.errors import ModelError, StreamError
+from reid_stream.events import CameraDown, CameraUp, DaemonStarted, DaemonStopped, Event, IdentityEntered, IdentityLeft
+from reid_stream.link.inproc import InprocLink
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
+from reid_stream.observe.metrics import Metrics
+from reid_stream.pipeline import Identify, Perceive
+from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
+from reid_stream.runtime.daemon import Daemon
+from tests.builders import ListSink, ListSource, Lost, OnePerson, frame
+
+CAMERAS = [CameraId("door"), CameraId("till")]
+
+
+def build(
+    source: ListSource,
+    sink: ListSink,
+    *,
+    detect: Callable[[Sequence[Frame]], list[Detections]] | None = None,
+    match: Callable[[Sequence[Perceived], float], list[Decision]] | None = None,
+    link: InprocLink | None = None,
+) -> Daemon:
+    world = OnePerson()
+    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
+    presence = Presence(Publish())
+    return Daemon(
+        run="run",
+        version="1",
+        source=source,
+        perceive=Perceive(
+            run="run",
+            model="model",
+            detect=detect or world.detect,
+            follow=dict.fromkeys(CAMERAS, world.follow),
+            select=world.select,
+            embed=world.embed,
+        ),
+        identify=Identify(match=match or matcher.update, present=presence.update),
+        finish=presence.close,
+        link=link or InprocLink(),
+        sink=sink,
+        metrics=Metrics(),
+        cameras=CAMERAS,
+        heartbeat_s=1000,
+        is_live=False,
+        on_events=lambda events: None,
+        gallery_size=lambda: len(matcher),
+        people_in_view=lambda: presence.people,
+    )
+
+
+def walk(seconds: int) -> list[list[Frame]]:
+    return [[frame(camera, 100.0 + step / 2, step) for camera in CAMERAS] for step in range(2 * seconds)]
+
+
+def test_one_person_on_two_cameras_has_one_id_and_every_visit_ends() -> None:
+    source, sink = ListSource(walk(5)), ListSink()
+    build(source, sink).run(threading.Event())
+    entered = [event for event in sink.events if isinstance(event, IdentityEntered)]
+    left = [event for event in sink.events if isinstance(event, IdentityLeft)]
+    assert {event.camera for event in entered} == {"door", "till"}
+    assert {(event.person, event.camera) for event in entered} >= {(event.person, event.camera) for event in left}
+    assert len({event.person for event in left}) == 1
+    assert source.started
+    assert source.stopped
+    assert sink.closed
+
+
+def test_the_first_event_is_started_and_the_last_one_stopped() -> None:
+    sink = ListSink()
+    build(ListSource(walk(1)), sink).run(threading.Event())
+    assert isinstance(sink.events[0], DaemonStarted)
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert sink.events[-1].reason == "all cameras ended"
+
+
+def test_the_same_footage_gives_the_same_events() -> None:
+    def told() -> list[Event]:
+        sink = ListSink()
+        build(ListSource(walk(4)), sink).run(threading.Event())
+        return sink.events[1:-1]
+
+    assert told() == told()
+
+
+def test_a_stop_ends_the_visits_in_order() -> None:
+    source, sink, stop = ListSource(walk(3), then_wait=True), ListSink(), threading.Event()
+    daemon = build(source, sink)
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    daemon.run(stop)
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert sink.events[-1].reason == "stopped"
+    assert any(isinstance(event, IdentityLeft) for event in sink.events)
+
+
+def test_a_detector_that_fails_ends_the_daemon_with_its_error_and_says_so() -> None:
+    def broken(frames: Sequence[Frame]) -> list[Detections]:
+        raise ModelError("the network has lost its mind")
+
+    source, sink = ListSource(walk(1)), ListSink()
+    with pytest.raises(ModelError, match="lost its mind"):
+        build(source, sink, detect=broken).run(threading.Event())
+    assert source.stopped
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert "lost its mind" in sink.events[-1].reason
+
+
+def test_a_matcher_that_fails_ends_the_daemon_too() -> None:
+    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
+        raise RuntimeError("no idea")
+
+    sink = ListSink()
+    with pytest.raises(RuntimeError, match="no idea"):
+        build(ListSource(walk(50), then_wait=True), sink, match=broken).run(threading.Event())
+    assert sink.closed
+
+
+def test_a_matcher_that_fails_while_the_link_is_full_ends_the_daemon_too() -> None:
+    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
+        raise RuntimeError("no idea")
+
+    sink = ListSink()
+    daemon = build(ListSource(walk(50), then_wait=True), sink, match=broken, link=InprocLink(max_waiting=1))
+    with pytest.raises(RuntimeError, match="no idea"):
+        daemon.run(threading.Event())
+    assert isinstance(sink.events[-1], DaemonStopped)
+
+
+def test_a_source_that_cannot_start_ends_the_daemon_and_says_so() -> None:
+    class Unreadable(ListSource):
+        def start(self) -> None:
+            raise StreamError("a.mp4 must be a video")
+
+    sink = ListSink()
+    with pytest.raises(StreamError, match=r"a\.mp4"):
+        build(Unreadable([]), sink).run(threading.Event())
+    assert isinstance(sink.events[-1], DaemonStopped)
+    assert "a.mp4" in sink.events[-1].reason
+    assert sink.closed
+
+
+def test_a_replay_tells_of_its_cameras_between_the_same_records_however_slow_the_matcher_is() -> None:
+    class Restless(ListSource):
+        """Its camera goes up before the first batch and down after the last."""
+
+        daemon: Daemon
+
+        def take(self, timeout_s: float) -> list[Frame] | None:
+            batch = super().take(timeout_s)
+            camera = CAMERAS[0]
+            if batch is not None and batch[0].sequence == 0:
+                self.daemon.camera_changed(
+                    CameraUp(camera=camera, changed_at=100.0, frame_size=(64, 48), codec="h264", clock="file")
+                )
+            if batch is None:
+                self.daemon.camera_changed(CameraDown(camera=camera, changed_at=110.0, reason="the file has ended"))
+            return batch
+
+    def slow(records: Sequence[Perceived], now: float) -> list[Decision]:
+        threading.Event().wait(0.02)
+        return matcher.update(records, now)
+
+    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
+    source, sink = Restless(walk(4)), ListSink()
+    source.daemon = build(source, sink, match=slow)
+    source.daemon.run(threading.Event())
+    kinds = [type(event) for event in sink.events]
+    assert kinds[:2] == [DaemonStarted, CameraUp]
+    assert kinds.index(CameraDown) > kinds.index(IdentityEntered)
+    assert kinds.index(CameraDown) == max(
+        n for n, kind in enumerate(kinds) if kind not in (IdentityLeft, DaemonStopped)
+    )
+
+
+def test_one_batch_goes_through_the_detector_at_once() -> None:
+    world, sink = OnePerson(), ListSink()
+    build(ListSource(walk(1)), sink, detect=world.detect).run(threading.Event())
+    assert world.batches == [2, 2]
+
+
+def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
+    world = OnePerson()
+    perceive = Perceive(
+        run="run",
+        model="model",
+        detect=world.detect,
+        follow={CAMERAS[0]: world.follow, CAMERAS[1]: Lost()},
+        select=lambda frame, tracks: world.select(frame, tracks) if len(tracks) else [],
+        embed=world.embed,
+    )
+    records = perceive.step([frame(camera, 1.0) for camera in CAMERAS])
+    assert [(type(record).__name__, record.camera, record.sequence) for record in records] == [
+        ("Observation", "door", 0),
+        ("TrackEnded", "till", 0),
+    ]
+    assert perceive.counts.unassigned == 1
+
+
+def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> None:
+    daemon = build(ListSource([]), ListSink())
+    daemon.is_live = True
+    daemon._sink_ready = lambda: (True, "on disk, since no connection")
+    assert daemon.healthy() == (True, "ok, 0 of 2 cameras")
+    assert daemon.ready() == (False, "no camera delivers frames (0 of 2)")
+    up = CameraUp(camera=CAMERAS[0], changed_at=1.0, frame_size=(64, 48), codec="h264", clock="rtcp")
+    daemon.camera_changed(up)
+    assert daemon.ready() == (True, "ok, 1 of 2 cameras, events: on disk, since no connection")
+    daemon._sink_ready = lambda: (False, "neither takes events")
+    assert daemon.ready() == (False, "neither takes events")
+    assert daemon.healthy()[0]
+    daemon.camera_changed(CameraDown(camera=CAMERAS[0], changed_at=2.0, reason="rtsp://u:secret@10.0.0.5 is silent"))
+    assert daemon.ready()[0] is False

@@ -1,0 +1,1 @@
+"""Command line of `reid-train`: one file a command."""

@@ -1,0 +1,87 @@
+"""reid-train ablate | compare | schedule: recipes side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="test sets; default: market1501 and, left out, cuhk01")]
+Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of the engine that runs a bundle")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (ablate, compare, schedule):
+        app.command()(command)
+
+
+def ablate(
+    out: Annotated[Path, typer.Argument(help="folder of the runs, the table and the plot")],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="erasing, backbones: tables 2 and 3 of Cao & Lee, the default; recipes: all, and what each owes"
+        ),
+    ] = None,
+    budget: Annotated[float, typer.Option(help="share of the recipe's full length, in (0, 1]")] = 1.0,
+    seeds: Annotated[int, typer.Option(min=1, help="how many")] = 2,
+    only: Annotated[list[str] | None, typer.Option(help="a row of the table; may be repeated")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, of all rows")] = None,
+    tests: Annotated[list[str] | None, typer.Option("--test", help="test sets; default: market1501, cuhk01")] = None,
+    data: Data = None,
+    precision: Precision = "auto",
+) -> None:
+    """Train a paper's table row by row; runs that have ended are left alone, killed ones go on."""
+    from trainer.train import ablation
+
+    for name in table or ["erasing", "backbones"]:
+        rows = ablation.variants(name, tuple(only or ()))
+        numbers = tuple(range(1, seeds + 1))
+        folders = ablation.ablate(rows, out / name, data, budget, numbers, tuple(changes or ()), typer.echo)
+        published = {row.name: row.published for row in rows if row.published}
+        _tell(folders, tests, data, precision, out / name, published)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs that have ended; NAME-s1, NAME-s2 are one row")],
+    out: Annotated[Path, typer.Option(help="folder for comparison.md and comparison.png")],
+    sets: Sets = None,
+    data: Data = None,
+    precision: Precision = "auto",
+) -> None:
+    """Measure runs side by side: one table and one plot."""
+    _tell(runs, sets, data, precision, out, {})
+
+
+def schedule(
+    recipe: Annotated[str, typer.Argument(help="a name of trainer/recipes")],
+    out: Annotated[Path, typer.Argument(help="PNG file")],
+    budget: Annotated[float, typer.Option(help="share of the recipe's full length, in (0, 1]")] = 1.0,
+) -> None:
+    """Draw the learning rate, the erasing and the share of negatives over a recipe's run."""
+    from trainer.evaluate import plots
+    from trainer.train.recipe import recipe as read_recipe
+
+    plots.schedule(read_recipe(recipe, budget=budget), out)
+    typer.echo(str(out))
+
+
+def _tell(
+    runs: list[Path],
+    sets: list[str] | None,
+    data: Path | None,
+    precision: str,
+    out: Path,
+    published: dict[str, tuple[float, float]],
+) -> None:
+    from trainer.evaluate import comparison, plots
+
+    names = sets or ["market1501", "cuhk01"]
+    measured = comparison.compare(runs, names, data, precision, typer.echo)
+    text = comparison.table(measured, names, published)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "comparison.md").write_text(text, encoding="utf-8")
+    plots.comparison(measured, names, out / "comparison.png")
+    typer.echo(text)
+    typer.echo(f"{out / 'comparison.md'}, {out / 'comparison.png'}")

@@ -1,0 +1,1 @@
+"""Training data: sets of crops, samplers and augmentation."""

@@ -1,0 +1,149 @@
+"""`make worlds`: simulated sites with real appearance and known truth, of people whom no training run has seen.
+
+    python -m trainer.data.worlds [NAME ...] [--data FOLDER] [--out .footage/worlds]
+
+A world is rendered by `worlds/make_world.py` of the data folder: each person is pasted as the crops that the data set's
+own camera took, so that what changes between cameras is real. Worlds to report on show the 150 test persons of
+Market-1501; those called `tuning-...`, where settings may be chosen, the 60 validation persons. The same seed gives the
+same files; a world that lies there already as described is left alone.
+
+The folder is what `reid_stream.evaluation` looks for: OUT/NAME/cam_K.mp4 and gt_K.txt (MOT text, ids shared).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainer.data.crops import read_archive, split_market1501
+from trainer.errors import DataError, TrainerError
+
+SPEC_FILE = "world.json"
+# As a camera would send it: no B frames, a key frame every 2 s at 10 fps; one thread, so that files repeat.
+_CODEC = ["-c:v", "libx264", "-preset", "medium", "-crf", "28", "-pix_fmt", "yuv420p"]
+_STREAM = ["-bf", "0", "-g", "20", "-threads", "1"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is rendered."""
+
+    name: str
+    split: Literal["validation", "test"]
+    """Of Market-1501: who walks there."""
+    cameras: tuple[int, ...]
+    """Of Market-1501, 1 to 6."""
+    people: int
+    """At most; only those whom two of the cameras took twice can walk."""
+    seconds: int
+    fps: int
+    size: str
+    """WIDTHxHEIGHT in pixels."""
+    seed: int
+
+
+WORLDS = (
+    World("market-6cam", "test", (1, 2, 3, 4, 5, 6), people=75, seconds=90, fps=8, size="960x540", seed=23),
+    World("rush", "test", (2, 3, 5, 6), people=80, seconds=80, fps=8, size="704x576", seed=41),
+    World("tuning-square", "validation", (1, 2, 3, 4, 5, 6), people=54, seconds=120, fps=10, size="960x540", seed=5),
+    World("tuning-rush", "validation", (1, 3, 4, 6), people=49, seconds=70, fps=8, size="704x576", seed=17),
+)
+
+
+def render(world: World, data: Path, out: Path) -> Path:
+    """Render a world into `out`/NAME, whole or not at all, and return that folder.
+
+    Raises:
+        DataError: the people, the renderer or ffmpeg are not there.
+    """
+    folder = out / world.name
+    if is_there(world, folder):
+        return folder
+    maker, archive = data / "worlds" / "make_world.py", data / "people" / "market1501_train.tar.gz"
+    for needed in (maker, archive):
+        if not needed.is_file():
+            raise DataError(f"a world is made of {needed}, which is not there; give --data or set REID_STREAM_DATA")
+    if shutil.which("ffmpeg") is None:
+        raise DataError(
+            "a world is encoded by ffmpeg, which is not on PATH; install it (Debian: apt-get install ffmpeg)"
+        )
+    persons = set(getattr(split_market1501(data), world.split))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=f".{world.name}-") as place:
+        crops, made, ids = Path(place) / "crops", Path(place) / "made", Path(place) / "ids.json"
+        crops.mkdir()
+        for crop in read_archive(archive, "market1501"):
+            if crop.person in persons:
+                (crops / crop.name).write_bytes(crop.data)
+        ids.write_text(json.dumps(sorted(int(person) for person in persons)), encoding="utf-8")
+        _make(world, maker, crops=crops, ids=ids, made=made)
+        for raw in sorted(made.glob("cam_*_raw.avi")):
+            video = raw.with_name(raw.name.replace("_raw.avi", ".mp4"))
+            _call(["ffmpeg", "-v", "error", "-i", str(raw), *_CODEC, *_STREAM, str(video)])
+            raw.unlink()
+        (made / SPEC_FILE).write_text(_spec(world), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+    return folder
+
+
+def _make(world: World, maker: Path, *, crops: Path, ids: Path, made: Path) -> None:
+    backgrounds = sorted(str(path) for path in (maker.parent / "backgrounds").glob("*.jpg"))
+    options = {
+        "ids": ids,
+        "cameras": ",".join(map(str, world.cameras)),
+        "people": world.people,
+        "seconds": world.seconds,
+        "fps": world.fps,
+        "size": world.size,
+        "seed": world.seed,
+    }
+    named = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    _call([sys.executable, str(maker), str(crops), str(made), *named, "--backgrounds", *backgrounds])
+
+
+def _call(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise DataError(f"{' '.join(command[:2])} must end with 0, got {done.returncode}: {last}")
+
+
+def _spec(world: World) -> str:
+    return json.dumps(asdict(world), indent=1) + "\n"
+
+
+def is_there(world: World, folder: Path) -> bool:
+    """Say whether a folder holds this very world."""
+    spec = folder / SPEC_FILE
+    return spec.is_file() and spec.read_text(encoding="utf-8") == _spec(world)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render the worlds that are named, or all."""
+    parser = argparse.ArgumentParser(description="Render simulated sites with known truth.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(world.name for world in WORLDS)}; all")
+    parser.add_argument("--data", type=Path, default=os.environ.get("REID_STREAM_DATA"), help="folder with people/")
+    parser.add_argument("--out", type=Path, default=Path(".footage") / "worlds")
+    chosen = parser.parse_args(arguments)
+    if chosen.data is None:
+        raise DataError("worlds are made of the people below --data or $REID_STREAM_DATA, neither is given")
+    if unknown := sorted(set(chosen.names) - {world.name for world in WORLDS}):
+        raise DataError(f"a world is one of {', '.join(world.name for world in WORLDS)}, got {', '.join(unknown)}")
+    for world in WORLDS:
+        if not chosen.names or world.name in chosen.names:
+            print(render(world, chosen.data, chosen.out), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TrainerError as error:
+        sys.exit(f"worlds: {error}")

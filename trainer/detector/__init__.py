@@ -1,0 +1,1 @@
+"""Fine-tuning, measuring and bundling a person detector."""

@@ -1,0 +1,1 @@
+"""The siamese network: backbones, descriptors, heads, warm start."""

@@ -1,0 +1,1 @@
+"""Training on the tracklets that a site collected."""

@@ -1,0 +1,1 @@
+"""Training: the loop, losses, optimiser, checkpoints and recipes."""

@@ -1,0 +1,236 @@
+"""Training, read from top to bottom: data, network, loop, validation, checkpoint, report.
+
+A run is a folder: settings.yaml, last.pt, best.pt, losses.jsonl, tensorboard/, report.json and report.md. A killed run
+that goes on with `resume` sees the losses of an undisturbed one, unless `optimiser.budget_minutes` ties its schedule to
+the clock.
+"""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.config import OptimiserSettings, TrainSettings, dump, parse
+from trainer.data.crops import Images, assemble, check_disjoint, hold_out, read, split_market1501
+from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
+from trainer.model.reduction import LARGEST, add_reduction
+from trainer.model.regions import region_labels
+from trainer.model.siamese import input_spec
+from trainer.site.data import read_labels
+from trainer.train import checkpoint, report
+from trainer.train.learner import Learner
+from trainer.train.progress import Recorder, bare_seconds_per_image
+from trainer.train.validation import validate
+
+
+def train(
+    settings: TrainSettings,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+    loaded: tuple[Images, Images] | None = None,
+) -> dict[str, Any]:
+    """Train a network into the folder `out` and return the report; `loaded` are images that were read before.
+
+    Raises:
+        TrainerError: bad data, folder or settings; a diverged loss; a full disk. What last.pt and best.pt held stays.
+    """
+    began = time.time()
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)
+    torch.manual_seed(settings.run.seed)
+    state = _open_folder(out, settings, resume)
+    try:
+        training, held = loaded or load_images(settings, data)
+        settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
+        learner = Learner(settings, training, region_labels(settings, training))
+        facts = _first_facts(settings, training, held)
+        if state is not None:
+            learner.restore(state)
+            facts = {**state["facts"], "stopped": ""}
+        with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
+            _introduce(recorder, learner, held)
+            _loop(settings, out, learner, held, facts, recorder)
+            if learner.shipped.dim > LARGEST and (out / "best.pt").exists():
+                kept = add_reduction(out / "best.pt", training)
+                recorder.say(f"{learner.shipped.dim} numbers are served as {LARGEST}: {kept:.4f} of their length")
+        own, bare = recorder.seconds_per_image, bare_seconds_per_image(learner)
+        is_cuda = learner.fabric.device.type == "cuda"  # a GPU's work does not show in processor seconds
+        measured = {
+            "command": " ".join(sys.argv),
+            "images_per_second": float(1 / own[0]),
+            "bare_images_per_second": float(1 / bare[0]),
+            "share_of_bare": float(bare[0] / own[0] if is_cuda else bare[1] / own[1]),
+            "wall_seconds": time.time() - began,
+            "parameters": sum(parameter.numel() for parameter in learner.siamese.branch.parameters()),
+        }
+        return report.write(out, settings, facts, measured)
+    except OSError as error:
+        raise TrainerError(f"--out must have room, {out}: {error.strerror or error}; {_kept(out)}") from error
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {_kept(out)}") from error
+
+
+def _loop(
+    settings: TrainSettings, out: Path, learner: Learner, held: Images, facts: dict[str, Any], recorder: Recorder
+) -> None:
+    """Learn step by step until the steps, the time budget or the patience are used up; `facts` keep count."""
+    run, plan, spec = settings.run, settings.optimiser, input_spec(settings)
+
+    def save(name: str, content: dict[str, Any]) -> None:
+        with recorder.pause():
+            checkpoint.save(out / name, {"settings": settings.model_dump(mode="json"), "facts": facts} | content)
+
+    def look() -> None:
+        with recorder.pause():
+            score = validate(learner.shipped, held, spec)
+        facts["curve"].append({"step": facts["step"], "seconds": facts["seconds"], **score})
+        recorder.validation(facts["step"], score)
+        is_better = score["mAP"] > facts["best"]
+        facts["stale"] = 0 if is_better else facts["stale"] + 1
+        if is_better:
+            facts["best"] = score["mAP"]
+            save("best.pt", {"averaged": learner.state()["averaged"]})
+        elif run.patience and facts["stale"] >= run.patience:
+            facts["stopped"] = f"no better mAP in {run.patience} validations"
+
+    start = time.time() - facts["seconds"]
+    batch = settings.batch_size
+    while facts["step"] < plan.steps and not facts["stopped"]:
+        progress = _progress(plan, facts["step"], time.time() - start)
+        if progress >= 1:
+            facts["stopped"] = "the time budget was used up"
+            break
+        loss, terms, lr = learner.step(facts["step"], progress)
+        facts["step"] += 1
+        facts["seconds"] = time.time() - start
+        recorder.step(facts["step"], loss, terms, lr, batch, run.log_every)
+        if facts["step"] % run.validate_every == 0:
+            look()
+        if facts["step"] % run.checkpoint_every == 0:
+            save("last.pt", learner.state())
+    if not facts["curve"] or facts["curve"][-1]["step"] != facts["step"]:
+        look()
+    recorder.say(f"ended at step {facts['step']}: {facts['stopped'] or 'all steps are done'}")
+    save("last.pt", learner.state())
+
+
+def in_steps(settings: TrainSettings, images: int) -> OptimiserSettings:
+    """Return the plan with its epochs told in steps, for so many training images."""
+    plan = settings.optimiser
+    if plan.epochs is None:
+        return plan
+    return plan.model_copy(update={"steps": max(1, math.ceil(plan.epochs * images / settings.anchors))})
+
+
+def _progress(plan: OptimiserSettings, step: int, seconds: float) -> float:
+    """Return the share of the run that is done, by steps or by the clock, whichever is further."""
+    return max(step / plan.steps, seconds / 60 / plan.budget_minutes if plan.budget_minutes else 0.0)
+
+
+def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, Images]:
+    """Read the sets and return (training, validation) images; the first set gives the validation persons.
+
+    Of Market-1501 only the split's training persons are decoded: the test persons are never looked at.
+    """
+    options = settings.data
+    kept, held, domains = [], [], set[str]()
+    for index, source in enumerate(options.sets):
+        crops = list(read(source, folder))
+        if domains & {crop.domain for crop in crops}:
+            raise DataError(f"every set must be named once, {source} comes twice in data.sets")
+        domains |= {crop.domain for crop in crops}
+        learn, check = tuple(sorted({crop.person for crop in crops})), tuple[str, ...]()
+        if source == "market1501" and folder is not None:
+            split = split_market1501(folder, options.validation_ids, options.validation_seed)
+            learn, check = split.train, split.validation
+        elif source.startswith("labelled:") and index == 0:
+            check = tuple(read_labels(Path(source.removeprefix("labelled:"))).held_out)
+            learn = tuple(person for person in learn if person not in check)
+        elif index == 0:
+            learn, check = hold_out(learn, options.validation_ids, options.validation_seed)
+        check_disjoint({"training": learn, "validation": check})
+        chosen = set(learn[: options.max_persons])
+        kept += [crop for crop in crops if crop.person in chosen]
+        if index == 0:
+            held = [crop for crop in crops if crop.person in set(check)]
+    size = (options.height, options.width, options.skip_broken, options.undistorted)
+    training, validation = assemble(kept, *size), assemble(held, *size)
+    _must_cross_cameras(validation, options.sets[0])
+    return training, validation
+
+
+def _must_cross_cameras(held: Images, source: str) -> None:
+    cameras = [len(set(held.cameras[held.persons == person].tolist())) for person in range(len(held.person_names))]
+    if max(cameras) < 2:
+        raise DataError(
+            f"{source} must show persons by at least 2 cameras, none of the {len(cameras)} validation persons is seen "
+            "by more than 1; name the camera in file names (PPPP_cC_...) or put a set with several cameras first"
+        )
+
+
+def _open_folder(out: Path, settings: TrainSettings, resume: bool) -> dict[str, Any] | None:
+    """Return the state to go on from, if any, and keep a copy of the settings."""
+    last = out / "last.pt"
+    if not resume and last.exists():
+        raise TrainerError(f"--out must be a new folder or --resume be given, {last} exists")
+    state = checkpoint.load(last) if resume else None
+    if state is not None:
+        _must_match(parse(state["settings"], str(last)), settings, last)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "settings.yaml").write_text(dump(settings), encoding="utf-8")
+    except OSError as error:
+        raise TrainerError(f"--out must be a folder that can be written, {out}: {error.strerror}") from error
+    return state
+
+
+def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
+    """Raise where a run would go on with other data, another network or another seed: its losses would mean nothing."""
+    old, new = saved.model_dump(mode="json"), asked.model_dump(mode="json")
+    changed = [
+        f"{section}.{key} {old[section][key]} -> {value}"
+        for section in ("data", "model", "sampler")
+        for key, value in new[section].items()
+        if value != old[section][key]
+    ]
+    if saved.run.seed != asked.run.seed:
+        changed.append(f"run.seed {saved.run.seed} -> {asked.run.seed}")
+    if changed:
+        raise CheckpointError(f"--resume needs the settings of {last}, changed: {', '.join(changed)}; take a new --out")
+
+
+def _first_facts(settings: TrainSettings, training: Images, held: Images) -> dict[str, Any]:
+    return {
+        "step": 0,
+        "seconds": 0.0,
+        "best": -1.0,
+        "stale": 0,
+        "curve": [],
+        "seed": settings.run.seed,
+        "persons_per_domain": list(training.persons_per_domain),
+        "domains": list(training.domain_names),
+        "images": len(training),
+        "validation_persons": list(held.person_names),
+        "stopped": "",
+    }
+
+
+def _introduce(recorder: Recorder, learner: Learner, held: Images) -> None:
+    images, alone = learner.images, learner.sampler.alone
+    recorder.say(
+        f"{len(images)} images of {len(images.person_names)} persons, {', '.join(images.domain_names)}; "
+        f"validation {len(held)} images of {len(held.person_names)} persons"
+    )
+    if learner.settings.model.weights:
+        recorder.say(f"starts from {learner.settings.model.weights}, afresh: {', '.join(learner.fresh) or 'nothing'}")
+    if alone:
+        recorder.say(f"{len(alone)} persons are seen by one camera only, {alone[0]} among them")
+
+
+def _kept(out: Path) -> str:
+    last = out / "last.pt"
+    return f"the earlier {last} is intact" if last.exists() else "no checkpoint was written yet"

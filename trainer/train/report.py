@@ -1,0 +1,53 @@
+"""The report of a run: report.json for programs, report.md for people."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.config import TrainSettings
+from trainer.train.recipe import told
+
+
+def device() -> str:
+    """Return the name of what computes."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
+
+
+def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Write both files and return what they hold."""
+    report = {
+        "data": list(settings.data.sets), "images": facts["images"], "persons": sum(facts["persons_per_domain"]),
+        "seed": facts["seed"], "budget": told(settings), "steps": facts["step"],
+        "training_seconds": facts["seconds"], **measured,
+        "best_validation_mAP": facts["best"], "stopped": facts["stopped"],
+        "curve": facts["curve"], "validation_persons": facts["validation_persons"],
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device()},
+        "settings": settings.model_dump(mode="json"),
+    }  # fmt: skip
+    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    rows = "\n".join(
+        f"| {p['step']} | {p['seconds'] / 60:.1f} | {p['mAP']:.3f} | {p['rank1']:.3f} |" for p in facts["curve"]
+    )
+    took = f"{report['training_seconds'] / 60:.1f} minutes{'; ' + facts['stopped'] if facts['stopped'] else ''}"
+    speed = (
+        f"{report['images_per_second']:.0f} images/s, {report['share_of_bare']:.2f} of the bare forward and backward"
+    )
+    best = report["best_validation_mAP"]
+    text = f"""# Training run
+
+- command: `{report["command"]}`
+- data: {", ".join(report["data"])}; {report["images"]} images of {report["persons"]} persons; seed {report["seed"]}
+- {report["budget"]}
+- {report["steps"]} steps in {took}
+- {speed} ({report["bare_images_per_second"]:.0f})
+- branch: {report["parameters"] / 1e6:.1f} million parameters; best validation mAP {best:.3f}
+
+| step | minutes | mAP | Rank-1 |
+| --- | --- | --- | --- |
+{rows}
+"""
+    (out / "report.md").write_text(text, encoding="utf-8")
+    return report
