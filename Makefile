@@ -40,31 +40,31 @@ fix: $(DEV)/.ready
 	$(DEV)/bin/ruff check --fix .
 
 bench: $(DEV)/.ready
-	$(DEV)/bin/reid-stream bench all --readme README.md $(ARGS)
+	$(DEV)/bin/python -m benchmarks speed all --readme docs/benchmarks/speed.md $(ARGS)
 
 # Others' programs on the same clips; their environment, about 6 GB, is their own.
 PEERS := .venv-peers
 peers: $(DEV)/.ready $(PEERS)/.ready
-	$(DEV)/bin/reid-stream bench peers --python $(PEERS)/bin/python $(ARGS)
+	$(DEV)/bin/python -m benchmarks peers --python $(PEERS)/bin/python $(ARGS)
 
 worlds: $(DEV)/.ready
 	$(DEV)/bin/python -m trainer.data.worlds $(ARGS)
 
 # Cameras and Redis broken on purpose; ARGS=--short takes a minute.
 drill: $(DEV)/.ready
-	$(DEV)/bin/reid-stream drill redis $(ARGS)
-	$(DEV)/bin/reid-stream drill crash $(ARGS)
-	$(DEV)/bin/reid-stream drill cameras $(ARGS)
-	$(DEV)/bin/reid-stream drill overload $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill redis $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill crash $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill cameras $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill overload $(ARGS)
 
 # Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
 OUT ?= runs/simulate
 simulate: $(DEV)/.ready
-	$(DEV)/bin/reid-stream simulate dial --calm --json $(OUT)/dial-calm.json --plot $(OUT)/dial-calm.png $(ARGS)
-	$(DEV)/bin/reid-stream simulate dial --json $(OUT)/dial.json --plot $(OUT)/dial.png $(ARGS)
-	$(DEV)/bin/reid-stream simulate ablation --json $(OUT)/ablation.json --plot $(OUT)/ablation.png $(ARGS)
-	$(DEV)/bin/reid-stream bench matcher --json $(OUT)/matcher.json
-	$(DEV)/bin/reid-stream bench day --json $(OUT)/day.json --plot $(OUT)/day.png
+	$(DEV)/bin/python -m benchmarks simulate dial --calm --json $(OUT)/dial-calm.json --plot $(OUT)/dial-calm.png $(ARGS)
+	$(DEV)/bin/python -m benchmarks simulate dial --json $(OUT)/dial.json --plot $(OUT)/dial.png $(ARGS)
+	$(DEV)/bin/python -m benchmarks simulate ablation --json $(OUT)/ablation.json --plot $(OUT)/ablation.png $(ARGS)
+	$(DEV)/bin/python -m benchmarks speed matcher --json $(OUT)/matcher.json
+	$(DEV)/bin/python -m benchmarks speed day --json $(OUT)/day.json --plot $(OUT)/day.png
 
 # Spoilt input for MINUTES in all, steered by coverage; atheris is installed beside the tests' environment.
 fuzz: $(DEV)/.ready
@@ -73,7 +73,7 @@ fuzz: $(DEV)/.ready
 	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 score: $(DEV)/.ready
-	$(DEV)/bin/python -m reid_stream.evaluation score $(ARGS)
+	$(DEV)/bin/python -m benchmarks accuracy score $(ARGS)
 
 setup: $(BASE)/.ready $(DEV)/.ready
 

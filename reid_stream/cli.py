@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import drill, simulate
 from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology
 from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
@@ -73,10 +72,8 @@ app.command("eval")(evaluate.evaluate)
 app.command()(reidentify.reidentify)
 app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")
-app.add_typer(drill.app, name="drill")
 app.add_typer(identity.app, name="identity")
 app.add_typer(models.app, name="models")
-app.add_typer(simulate.app, name="simulate")
 
 
 def main() -> None:

@@ -31,24 +31,13 @@ def pipeline(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
-    from reid_stream.bench.pipeline import measure, on_gpu, show
+    from reid_stream.bench.pipeline import measure, show
 
     clips = clip or [_clip()]
     if find_max:
-        from reid_stream.bench import live
-        from reid_stream.config.settings import Ingest
-
-        ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
         if people is not None:
             raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
-
-        def holds(cameras: int) -> live.Load:
-            typer.echo(f"{cameras} cameras", err=True)
-            return live.hold(clips, cameras, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
-
-        loads = live.find_max(holds, cameras)
-        live.show(loads)
-        _write(loads, json)
+        live(clips, cameras, seconds, max_fps, find_max=True, gpu_frames=gpu_frames, detector=detector, embedder=embedder, json=json)
         return
     figures = measure(
         clips=clips,
@@ -65,263 +54,36 @@ def pipeline(
 
 
 @app.command()
-def matcher(
-    size: Annotated[
-        list[int] | None, typer.Option(min=1, help="Stored identities; may be repeated. Default: 1e3, 1e4, 1e5, 1e6.")
+def live(
+    clip: Annotated[
+        list[Path] | None, typer.Option(help="Video file; several are used in turn. Default: the demo's clip.")
     ] = None,
-    exemplars: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Vectors of each; default: 8, fewer beyond 1e6 vectors in all.")
-    ] = None,
-    updates: Annotated[int, typer.Option(min=20, help="Updates to time at each size.")] = 300,
-    seconds: Annotated[float, typer.Option(min=1, help="... in at most so long, but at least 20.")] = 60.0,
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Update a matcher that knows many people: time against a raw matmul and FAISS, memory per identity."""
-    from benchmarks.speed.matcher import SIZES, measure, show
-    from reid_stream.bundles import catalog
-
-    bundle = catalog.embedder(embedder)[1]
-    rows = measure(bundle, size or SIZES, exemplars, updates, seconds, lambda text: typer.echo(text, err=True))
-    show(rows)
-    _write(rows, json)
-
-
-@app.command()
-def recovery(
-    size: Annotated[
-        list[int] | None, typer.Option(min=1, help="People known; may be repeated. Default: 1e2, 1e3, 1e4, 1e5.")
-    ] = None,
-    cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras that fill the journal.")] = 20,
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Measure what durable identities cost: the journal per step, a snapshot, and going on after a crash."""
-    from benchmarks.speed.recovery import SIZES, measure, show
-    from reid_stream.bundles import catalog
-
-    found = measure(catalog.embedder(embedder)[1], size or SIZES, cameras, lambda text: typer.echo(text, err=True))
-    show(found)
-    _write(found, json)
-
-
-@app.command()
-def day(
-    cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras.")] = 20,
-    hours: Annotated[float, typer.Option(min=1, help="Length of the day.")] = 24.0,
-    people_per_hour: Annotated[float, typer.Option(min=1, help="Who come, everyone somebody else.")] = 200.0,
-    retention_s: Annotated[float, typer.Option(min=60, help="match.retention_s: settles how many are known.")] = 7200.0,
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
-) -> None:
-    """Work off a simulated day of many cameras: are the matcher's time and memory flat?"""
-    from benchmarks.speed import day as days
-    from reid_stream.bundles import catalog
-    from reid_stream.config.settings import Match
-
-    found = days.measure(
-        catalog.embedder(embedder)[1],
-        cameras,
-        hours,
-        people_per_hour,
-        Match(retention_s=retention_s),
-        lambda text: typer.echo(text, err=True),
-    )
-    typer.echo(
-        f"{found.observations} observations of {found.cameras} cameras in {found.matched_s:.0f} s "
-        f"({found.observations_per_s:.0f} per second); memory grows {found.growth_mb_per_hour:.2f} MB an hour in the "
-        f"second half; p99 of the last quarter is {found.p99_change:.2f} times that of the second"
-    )
-    _write(found, json)
-    if plot is not None:
-        days.plot(found, plot)
-
-
-@app.command()
-def store(
-    crops: Annotated[int, typer.Option(min=100, help="How many are written.")] = 100_000,
-    per_track: Annotated[int, typer.Option(min=1, max=1000, help="Of one track.")] = 8,
-    tracks_per_hour: Annotated[float, typer.Option(min=1, help="Settles how much time the store covers.")] = 600.0,
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    folder: Annotated[Path | None, typer.Option(help="On the disk to measure; default: the temporary folder.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Fill a tracklet store with made-up crops, open it again and replay it: rates, disk, memory."""
-    import tempfile
-
-    from benchmarks.speed.store import measure, show
-    from reid_stream.bundles import catalog
-
-    with tempfile.TemporaryDirectory(prefix="reid-stream-store-", dir=folder) as place:
-        found = measure(
-            Path(place) / "store",
-            catalog.embedder(embedder)[1],
-            crops,
-            per_track,
-            tracks_per_hour,
-            lambda text: typer.echo(text, err=True),
-        )
-    show(found)
-    _write(found, json)
-
-
-@app.command()
-def workers(
-    count: Annotated[list[int] | None, typer.Option(min=1, max=64, help="May be repeated. Default: 1, 2, 4.")] = None,
-    cameras: Annotated[int, typer.Option(min=2, max=256, help="More than can be borne.")] = 16,
-    seconds: Annotated[float, typer.Option(min=1, help="For each number of workers.")] = 30.0,
-    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=256, help="Cameras; with --find-max, where the search begins.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each trial.")] = 30.0,
+    max_fps: Annotated[float, typer.Option(min=0.1, help="Rate of each camera.")] = 10.0,
+    find_max: Annotated[bool, typer.Option("--find-max", help="Search for the most cameras that are held.")] = False,
+    gpu_frames: Annotated[
+        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and leave the images there.")
+    ] = False,
     detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Perceive in 1, 2, 4 processes on the same cores; then kill one: how soon is it back, what do others lose?"""
-    from benchmarks.speed import workers as bench
-    from reid_stream.config.settings import Models
+    """Run file cameras at their own pace: are they held live, and how many can be?"""
+    from reid_stream.bench import live
+    from reid_stream.bench.pipeline import on_gpu
+    from reid_stream.config.settings import Ingest
 
-    figures = bench.measure(
-        clip or _clip(),
-        count or [1, 2, 4],
-        cameras,
-        seconds,
-        Models(detector=detector, embedder=embedder),
-        lambda text: typer.echo(text, err=True),
-    )
-    bench.show(figures)
-    _write(figures, json)
+    clips = clip or [_clip()]
+    ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
 
+    def holds(count: int) -> live.Load:
+        typer.echo(f"{count} cameras", err=True)
+        return live.hold(clips, count, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
 
-@app.command()
-def soak(
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 30.0,
-    cameras: Annotated[int, typer.Option(min=1, max=64, help="Looping cameras, RTSP where GStreamer is there.")] = 2,
-    max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
-    clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
-) -> None:
-    """Run the daemon on looping cameras: are memory, threads and open files flat?"""
-    import os
-    import tempfile
-    from contextlib import ExitStack
-
-    from benchmarks.rtsp.clips import loop_clip, serve_clips, why_not
-    from benchmarks.speed import soak as soaks
-    from reid_stream.commands.demo import footage
-
-    def say(text: str) -> None:
-        typer.echo(text, err=True)
-
-    source = clip or footage(os.environ, say)
-    names = [f"cam{n + 1}" for n in range(cameras)]
-    with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="reid-stream-soak-")))
-        missing = why_not()
-        if missing is None:
-            # The server ends the connection with the clip: every two minutes all cameras reconnect.
-            looped = loop_clip(source, folder / "clip.mp4", seconds=120)
-            server = opened.enter_context(serve_clips(dict.fromkeys(names, looped)))
-            settings = [{"id": name, "url": server.url(name), "max_fps": max_fps} for name in names]
-        else:
-            say(f"cameras are files, not RTSP: {missing}")
-            settings = [{"id": name, "url": str(source), "max_fps": max_fps, "loop": True} for name in names]
-        found = soaks.measure(settings, minutes, folder, say)
-    soaks.show(found)
-    _write(found, json)
-    if plot is not None:
-        soaks.plot(found, plot)
-
-
-@app.command("all")
-def everything(
-    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
-    cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
-    seconds: Annotated[float, typer.Option(min=1, help="Footage per camera.")] = 30.0,
-    readme: Annotated[
-        Path | None, typer.Option(help="Put the table there, between <!-- bench --> and <!-- /bench -->.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Measure stages, pipeline, cameras held and matcher in one run, and print them as a table."""
-    from benchmarks.speed import table
-
-    found = table.measure(clip or _clip(), cameras, seconds, lambda text: typer.echo(text, err=True))
-    typer.echo(table.markdown(found))
-    _write(found, json)
-    if readme is not None:
-        table.write(found, readme)
-
-
-@app.command()
-def decode(
-    clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
-    frames: Annotated[int, typer.Option(min=10, help="How many.")] = 600,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Decode a file as the daemon does, against FFmpeg alone."""
-    from benchmarks.speed import stages
-
-    found = [stages.decode(clip or _clip(), frames)]
-    stages.show(found)
-    _write(found, json)
-
-
-@app.command()
-def detector(
-    clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Pictures a call. Default: 1, 4, 8.")] = None,
-    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 40,
-    bundle: Annotated[str, typer.Option(help="Detector's bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Find people in frames, against the network alone."""
-    from benchmarks.speed import stages
-
-    found = [stages.detector(clip or _clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
-    stages.show(found)
-    _write(found, json)
-
-
-@app.command()
-def embedder(
-    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Crops a call. Default: 1, 8, 16.")] = None,
-    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 100,
-    bundle: Annotated[str, typer.Option(help="Embedder's bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Embed people's crops, against the network alone."""
-    from benchmarks.speed import stages
-
-    found = [stages.embedder(clip or _clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
-    stages.show(found)
-    _write(found, json)
-
-
-@app.command()
-def peers(
-    python: Annotated[Path, typer.Option(help="Of the peers' environment; `make peers` makes one.")] = Path(
-        ".venv-peers/bin/python"
-    ),
-    wanted: Annotated[list[str] | None, typer.Option("--set", help="Part of a set's name; several may be.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="YOLO weights (.pt) beside the same as .onnx.")] = None,
-    reid: Annotated[Path | None, typer.Option(help="ONNX embedder for BoxMOT.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
-) -> None:
-    """Ultralytics' and BoxMOT's trackers on the same clips with the same detector: how fast, how well."""
-    from benchmarks.accuracy import sets
-    from benchmarks.peers import compare as peers_of
-
-    found = peers_of.run(
-        sets.find(sets.roots(), wanted or ["PETS09", "TUD", "ADL-Rundle-6"]),
-        python=python,
-        weights=weights,
-        reid=reid,
-        say=lambda text: typer.echo(text, err=True),
-    )
-    peers_of.show(found)
-    _write(found, json)
+    loads = live.find_max(holds, cameras) if find_max else [holds(cameras)]
+    live.show(loads)
+    _write(loads, json)
 
 
 @app.command()

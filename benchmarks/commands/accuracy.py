@@ -1,13 +1,13 @@
-"""Measurements over every set with truth below $REID_STREAM_DATA and of `make worlds`; see `--help` of each.
+"""`python -m benchmarks accuracy`: every set with truth below $REID_STREAM_DATA and of `make worlds`.
 
-python -m reid_stream.evaluation record [SET ...]        what perceive sees, kept: matching then replays in seconds
-python -m reid_stream.evaluation compare FILE.rec ...    our linking beside simpler ones and the ceiling
-python -m reid_stream.evaluation score [SET ...]         `make score`: the figures that matter, kept per commit
+    record [SET ...]        keep what perception observed, so that matching replays in seconds
+    compare FILE.rec ...    our linking beside simpler ones and the ceiling
+    settle FILE.rec ...     the event stream at once and after its corrections
+    score [SET ...]         `make score`: the figures that matter, kept per commit
 """
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -168,10 +168,3 @@ def _recorded(
 def _commit() -> str:
     found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unversioned"
-
-
-if __name__ == "__main__":
-    try:
-        app()
-    except ReidStreamError as error:
-        sys.exit(f"reid-stream evaluation: {error}")

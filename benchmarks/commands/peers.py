@@ -1,0 +1,34 @@
+"""`python -m benchmarks peers`: other trackers on the same clips with the same detector."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def peers(
+    python: Annotated[Path, typer.Option(help="Of the peers' environment; `make peers` makes one.")] = Path(
+        ".venv-peers/bin/python"
+    ),
+    wanted: Annotated[list[str] | None, typer.Option("--set", help="Part of a set's name; several may be.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="YOLO weights (.pt) beside the same as .onnx.")] = None,
+    reid: Annotated[Path | None, typer.Option(help="ONNX embedder for BoxMOT.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Ultralytics' and BoxMOT's trackers on the same clips with the same detector: how fast, how well."""
+    import msgspec
+
+    from benchmarks.accuracy import sets
+    from benchmarks.peers import compare as peers_of
+
+    found = peers_of.run(
+        sets.find(sets.roots(), wanted or ["PETS09", "TUD", "ADL-Rundle-6"]),
+        python=python,
+        weights=weights,
+        reid=reid,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    peers_of.show(found)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
