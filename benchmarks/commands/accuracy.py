@@ -1,9 +1,9 @@
 """`python -m benchmarks accuracy`: every set with truth below $REID_STREAM_DATA and of `make worlds`.
 
-    record [SET ...]        keep what perception observed, so that matching replays in seconds
-    compare FILE.rec ...    our linking beside simpler ones and the ceiling
-    settle FILE.rec ...     the event stream at once and after its corrections
-    score [SET ...]         `make score`: the figures that matter, kept per commit
+record [SET ...]        keep what perception observed, so that matching replays in seconds
+compare FILE.rec ...    our linking beside simpler ones and the ceiling
+settle FILE.rec ...     the event stream at once and after its corrections
+score [SET ...]         `make score`: the figures that matter, kept per commit
 """
 
 import os
@@ -19,7 +19,6 @@ from rich.console import Console
 
 from benchmarks.accuracy import sets
 from reid_stream.config.settings import Models, Observe
-from reid_stream.errors import ReidStreamError
 from reid_stream.observe import logs
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 PYTHON = "/usr/bin/python3"
 """Of the system, where GStreamer's bindings are installed."""
-_PROGRAM = Path(__file__).with_name("rtsp_server.py")
+_PROGRAM = Path(__file__).with_name("server.py")
 _CHECK = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 
 

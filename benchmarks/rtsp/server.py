@@ -127,7 +127,7 @@ def main() -> None:
         _demand_password(server, factories, options.user, options.password)
     if not server.attach(None):
         sys.exit(f"port {options.port} must be free, it is taken")
-    print(f"ready {server.get_bound_port()}", flush=True)  # noqa: T201 (the output is the answer)
+    print(f"ready {server.get_bound_port()}", flush=True)
     GLib.MainLoop().run()
 
 

@@ -14,7 +14,7 @@ from reid_stream.bundles.bundle import BUNDLE_FILE, Bundle, Detector, Embedder, 
 from reid_stream.errors import ModelError
 
 VARIABLE = "REID_STREAM_MODELS"
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parents[1] / "models"
 Kind = Literal["detector", "embedder"]
 
 

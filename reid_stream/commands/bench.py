@@ -37,7 +37,17 @@ def pipeline(
     if find_max:
         if people is not None:
             raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
-        live(clips, cameras, seconds, max_fps, find_max=True, gpu_frames=gpu_frames, detector=detector, embedder=embedder, json=json)
+        live(
+            clips,
+            cameras,
+            seconds,
+            max_fps,
+            find_max=True,
+            gpu_frames=gpu_frames,
+            detector=detector,
+            embedder=embedder,
+            json=json,
+        )
         return
     figures = measure(
         clips=clips,
@@ -58,7 +68,9 @@ def live(
     clip: Annotated[
         list[Path] | None, typer.Option(help="Video file; several are used in turn. Default: the demo's clip.")
     ] = None,
-    cameras: Annotated[int, typer.Option(min=1, max=256, help="Cameras; with --find-max, where the search begins.")] = 4,
+    cameras: Annotated[
+        int, typer.Option(min=1, max=256, help="Cameras; with --find-max, where the search begins.")
+    ] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Length of each trial.")] = 30.0,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate of each camera.")] = 10.0,
     find_max: Annotated[bool, typer.Option("--find-max", help="Search for the most cameras that are held.")] = False,

@@ -29,7 +29,7 @@ from reid_stream.bundles.calibration import log_odds, prior_shift, probability
 from reid_stream.bundles.wrap import guess_decoder, run_once, wrap
 from reid_stream.errors import ModelError
 
-SAMPLE = Path(__file__).parent / "samples" / "embedder-tiny"
+SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny"
 DATA = Path(os.environ.get("REID_STREAM_DATA", "absent"))
 needs_data = pytest.mark.skipif(not (DATA / "reid").is_dir(), reason="needs $REID_STREAM_DATA with reid/ and detector/")
 

@@ -15,7 +15,7 @@ from reid_stream.config.docs import default_yaml, schema_json
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 CAMERAS = "cameras:\n  - id: door\n    url: rtsp://10.0.0.5/s\n"
 
 

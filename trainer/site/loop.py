@@ -25,7 +25,7 @@ from trainer.site.pseudo_labels import NOBODY, cluster
 from trainer.train.loop import train
 
 REPORT, BUNDLE = "site.json", "bundle"
-RECIPE = Path(__file__).parent / "recipes" / "site.yaml"
+RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "site.yaml"
 MOST_TRACKS = 8000
 """The latest ones; comparing each with each takes a GB at so many."""
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.rtsp.clips import draw_clip
 from tests.integration.program import tiny_models
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATA = os.environ.get("REID_STREAM_DATA")
 
 pytestmark = pytest.mark.timeout(300)
@@ -36,7 +36,7 @@ class Place:
         samples = {"REID_STREAM_SAMPLES": str(Path(DATA) / "video")} if DATA else {}
         environment = {**os.environ, **samples, "REID_STREAM_DATA": str(self.folder / "data"), "COLUMNS": "120"}
         return subprocess.run(
-            [sys.executable, "-m", "reid_stream.evaluation", *arguments, *(bundles if with_models else [])],
+            [sys.executable, "-m", "benchmarks", "accuracy", *arguments, *(bundles if with_models else [])],
             capture_output=True,
             text=True,
             cwd=self.folder,

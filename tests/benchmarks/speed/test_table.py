@@ -51,5 +51,5 @@ def test_a_file_without_marks_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_readme_has_the_marks() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     assert text.count(table.BEGIN) == text.count(table.END) == 1
