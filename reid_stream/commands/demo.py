@@ -2,8 +2,8 @@
 
     footage -> street.avi -> plaza.mp4 (another crop, scale, colour, some seconds later) -> cams.yaml
 
-`python -m reid_stream.commands.demo` does it below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. Again, it finds all
-done. Needs no camera, no GPU, no Redis, no ffmpeg.
+`python -m reid_stream.commands.demo` does it below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. A second
+run finds all of it done. Needs no camera, no GPU, no Redis, no ffmpeg.
 """
 
 import hashlib
