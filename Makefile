@@ -56,6 +56,7 @@ drill: $(DEV)/.ready
 	$(DEV)/bin/reid-stream drill crash $(ARGS)
 	$(DEV)/bin/reid-stream drill cameras $(ARGS)
 	$(DEV)/bin/reid-stream drill overload $(ARGS)
+	$(DEV)/bin/reid-stream drill metrics $(ARGS)
 
 # Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
 OUT ?= runs/simulate

@@ -14,6 +14,7 @@ from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.isolated import IsolatedCamera
 from reid_stream.ingest.picture import TakeOver
 from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.metrics import Monitoring
 from reid_stream.records import CameraId, Frame
 
 STOP_S = 5.0
@@ -39,11 +40,13 @@ class LiveCameras:
         *,
         none_yet: bool = False,
         take_over: TakeOver | None = None,
+        monitoring: Monitoring | None = None,
     ) -> None:
         """Make the cameras that are enabled, or none yet, to `add` them later.
 
         `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
         `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
+        `monitoring`: takes faults of the governor; none for one of its own.
         """
         self._settings, self._on_change, self._utc, self._take_over = settings, on_change, utc, take_over
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
@@ -51,6 +54,7 @@ class LiveCameras:
         self._known = {CameraId(camera.id): camera for camera in cameras}
         self._running: dict[CameraId, CameraThread | IsolatedCamera] = {}
         self._governor = Governor({}, {})
+        self._monitoring = monitoring or Monitoring()
         self._taken_at: float | None = None
         self._taken = 0
         self._replaced = 0
@@ -89,7 +93,8 @@ class LiveCameras:
         asked_at = time.monotonic()
         have_ended = all(thread.has_ended for thread in self.threads)
         frames = self.inbox.take(0.0 if have_ended else timeout_s, self._governor.batch)
-        self._look(asked_at, len(frames))
+        with self._monitoring.part("governor"):
+            self._look(asked_at, len(frames))
         return None if have_ended and not frames else frames
 
     def stop(self) -> None:

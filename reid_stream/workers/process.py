@@ -27,6 +27,7 @@ from reid_stream.events import CameraUp
 from reid_stream.ingest.live import LiveCameras
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
+from reid_stream.metrics import Monitoring
 from reid_stream.networks import load_networks, perceive, take_over
 from reid_stream.perceiving import LOAD_SLACK, STOP_S, TAKE_S
 from reid_stream.pipeline import Perceive, PerceiveCounts
@@ -115,8 +116,14 @@ class _Process:
     def __init__(self, pipe: Connection, job: Job) -> None:
         self._pipe, self._job = pipe, job
         self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
+        self._monitoring = Monitoring()
         self._cameras = LiveCameras(
-            job.settings.cameras, job.settings.ingest, self._changed, none_yet=True, take_over=take_over(job.settings)
+            job.settings.cameras,
+            job.settings.ingest,
+            self._changed,
+            none_yet=True,
+            take_over=take_over(job.settings),
+            monitoring=self._monitoring,
         )
         self._stop = threading.Event()
         self._pulse = Pulse()
@@ -230,4 +237,5 @@ class _Process:
             times=self._times.take(),
             busy_s=busy_s,
             crops_lost=lost - told_lost,
+            monitoring_faults=self._monitoring.take(),
         )
