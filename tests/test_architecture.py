@@ -121,6 +121,8 @@ OPTIONS = {
     "drill crash --seed",
     "drill crash --short",
     "drill crash name",
+    "drill metrics --json",
+    "drill metrics --short",
     "drill overload --cameras",
     "drill overload --clip",
     "drill overload --json",
