@@ -25,6 +25,7 @@ _BACK_S = 15.0
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
     """Freeze three cameras ten times for 3 to 15 s (once for 11.5 s if short)."""
     findings: list[Finding] = []
+    overloads = 0
     with serve_clips({}, lives=dict.fromkeys(NAMES, "320x240@5")) as server:
         settings = Settings.model_validate(
             {
@@ -44,6 +45,8 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
                 server.freeze()
                 time.sleep(freeze_s)
                 is_alive = _is_alive(site, events)
+                # What waits in the server comes in a burst once it goes on, which may well be too much for a moment.
+                overloads += sum(isinstance(event, DaemonOverloaded) for _, event in events.told[begin:])
                 server.thaw()
                 findings.append(Finding(NAME, f"{freeze_s:g} s: the daemon is", _state(is_alive), "alive", is_alive))
                 if freeze_s >= limit_s + 1:
@@ -60,7 +63,6 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
                     ]
                 findings.append(within(NAME, "... all deliver again after", _back_s(site), _BACK_S, "s"))
             is_alive = _is_alive(site, events)
-            overloads = sum(isinstance(event, DaemonOverloaded) for _, event in events.told)
             faults = site.metrics.monitoring.total
     return [
         *findings,

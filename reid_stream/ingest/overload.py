@@ -24,6 +24,7 @@ _FOR_SPEED = ("slowed", "behind", "late")
 class _Counts:
     offered: int
     used: int
+    heard_at: float
 
 
 class Overload:
@@ -67,7 +68,9 @@ class Overload:
         wanted, done = {}, {}
         for camera, one in counts.items():
             first = before.get(camera, one)
-            if stats[camera].state == "up":
+            # A camera that sends nothing wants nothing, however much it gave before.
+            is_silent = (one.offered, one.heard_at) == (first.offered, first.heard_at)
+            if stats[camera].state == "up" and not is_silent:
                 done[camera] = max(0, one.used - first.used) / passed_s
                 wanted[camera] = self._wanted(stats[camera], max(0, one.offered - first.offered) / passed_s)
         # Where all cameras are silent, nothing is wanted, so nothing is short.
@@ -107,4 +110,4 @@ class Overload:
 
 
 def _counts(camera: CameraStats, used: int) -> _Counts:
-    return _Counts(camera.used + sum(camera.dropped.get(cause, 0) for cause in _FOR_SPEED), used)
+    return _Counts(camera.used + sum(camera.dropped.get(cause, 0) for cause in _FOR_SPEED), used, camera.heard_at)

@@ -3,6 +3,7 @@
 import math
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,7 @@ def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its
     for _ in range(60):
         world.now += 0.5
         for camera, stats in world.stats.items():
+            stats.heard_at = world.now
             stats.used += random.Random(world.now).random() < 0.25
             world.used[camera] = stats.used
         told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
@@ -92,9 +94,12 @@ def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> Non
         assert told is None
 
 
-def test_cameras_that_all_fall_silent_are_no_overload_however_long_it_lasts() -> None:
+@pytest.mark.parametrize("limit_fps", [None, 5.0])
+def test_cameras_that_all_fall_silent_are_no_overload_however_long_it_lasts(limit_fps: float | None) -> None:
     world = World()
     world.live(10, {})
+    for stats in world.stats.values():
+        stats.limit_fps = limit_fps
     for _ in range(200):
         world.now += 0.25
         used = {camera: round(count) for camera, count in world.used.items()}
