@@ -56,6 +56,7 @@ drill: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks drill crash $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill cameras $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill overload $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill metrics $(ARGS)
 
 # Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
 OUT ?= runs/simulate

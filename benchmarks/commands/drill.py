@@ -17,7 +17,7 @@ app = typer.Typer(
 @app.command()
 def cameras(
     name: Annotated[
-        list[str] | None, typer.Argument(help="reconnect, sick, udp, crash, clock; all of them by default.")
+        list[str] | None, typer.Argument(help="reconnect, sick, udp, crash, clock, freeze; all of them by default.")
     ] = None,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
@@ -140,6 +140,17 @@ def overload(
         say=say,
     )
     _end(found, json)
+
+
+@app.command()
+def metrics(
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of a minute.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """Clients of /metrics that are idle, slow or broken: are health checks answered, does SIGTERM end the daemon?"""
+    from benchmarks.faults.scrapes import run
+
+    _end(run(is_short=short), json)
 
 
 def _end(findings: "list[Finding]", path: Path | None) -> None:

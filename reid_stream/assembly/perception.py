@@ -152,7 +152,7 @@ def _here(
     if fast:
         source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
     else:
-        source = LiveCameras(cameras, settings.ingest, on_change, take_over=stays)
+        source = LiveCameras(cameras, settings.ingest, on_change, take_over=stays, guard=metrics.monitoring.part)
     if frames is not None:
         source = FirstFrames(source, frames)
     pulse, link = Pulse(), InprocLink()

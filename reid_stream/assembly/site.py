@@ -116,7 +116,8 @@ def assemble(
             if heard is not None:
                 decisions = heard.follow(decisions, now)
             if teller is not None:
-                teller.look(now)
+                with metrics.monitoring.part("topology"):
+                    teller.look(now)
             if storing is not None:
                 storing.decided(decisions)
             return decisions
@@ -132,6 +133,7 @@ def assemble(
                 storing=storing,
                 keeping=second.keeper,
                 engines=began.engines,
+                monitoring=metrics.monitoring,
             )
         )
         overload = Overload(run, {CameraId(camera.id): wanted_fps(camera) for camera in cameras})

@@ -60,7 +60,8 @@ class Watch:
     def finish(self) -> None:
         """Stop looking and sum up; called after the daemon has ended in order."""
         self.__exit__(None, None, None)
-        self._console.print(summary(self.snapshot(final=True)), highlight=False)
+        with self._site.metrics.monitoring.part("summary"):
+            self._console.print(summary(self.snapshot(final=True)), highlight=False)
 
     def snapshot(self, *, final: bool = False) -> Snapshot:
         """Gather what is known now; `final` gives rates over the whole run."""
@@ -114,12 +115,15 @@ class Watch:
         is_last = False
         while not is_last:
             is_last = self._is_over  # one look more after the end: what came last is told, too
-            after = self.snapshot()
-            if self._live is not None:
-                self._live.update(live(after, self._console.height), refresh=True)
-            else:
-                for line in changes(self._last, after):
-                    self._console.print(line, highlight=False, soft_wrap=True)
-            self._last = after
+            with self._site.metrics.monitoring.part("live table"):
+                self._show(self.snapshot())
             if not self._is_over:
                 time.sleep(_EVERY_S)
+
+    def _show(self, after: Snapshot) -> None:
+        before, self._last = self._last, after
+        if self._live is not None:
+            self._live.update(live(after, self._console.height), refresh=True)
+        else:
+            for line in changes(before, after):
+                self._console.print(line, highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ Where the pipeline cannot take all that the cameras give, `governor` slows them,
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from reid_stream.config import settings as config
 from reid_stream.ingest.camera import Begin, CameraThread
@@ -39,11 +40,13 @@ class LiveCameras:
         *,
         none_yet: bool = False,
         take_over: TakeOver | None = None,
+        guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         """Make the cameras that are enabled, or none yet, to `add` them later.
 
         `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
         `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
+        `guard`: context manager around monitoring code, named by its part; by default its faults propagate.
         """
         self._settings, self._on_change, self._utc, self._take_over = settings, on_change, utc, take_over
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
@@ -51,6 +54,7 @@ class LiveCameras:
         self._known = {CameraId(camera.id): camera for camera in cameras}
         self._running: dict[CameraId, CameraThread | IsolatedCamera] = {}
         self._governor = Governor({}, {})
+        self._guard = guard
         self._taken_at: float | None = None
         self._taken = 0
         self._replaced = 0
@@ -89,7 +93,8 @@ class LiveCameras:
         asked_at = time.monotonic()
         have_ended = all(thread.has_ended for thread in self.threads)
         frames = self.inbox.take(0.0 if have_ended else timeout_s, self._governor.batch)
-        self._look(asked_at, len(frames))
+        with self._guard("governor"):
+            self._look(asked_at, len(frames))
         return None if have_ended and not frames else frames
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ _FOR_SPEED = ("slowed", "behind", "late")
 class _Counts:
     offered: int
     used: int
+    heard_at: float
 
 
 class Overload:
@@ -60,17 +61,21 @@ class Overload:
         if self._begin is not None and now - self._begin < WINDOW_S:
             return None
         counts = {camera: _counts(one, used.get(camera, 0)) for camera, one in stats.items()}
-        passed_s, before = now - (self._begin or now), self._before
+        passed_s, before = 0.0 if self._begin is None else now - self._begin, self._before
         self._begin, self._before = now, counts
-        if not passed_s:
+        if passed_s <= 0:
             return None
         wanted, done = {}, {}
         for camera, one in counts.items():
             first = before.get(camera, one)
-            if stats[camera].state == "up":
+            # A camera that sends nothing wants nothing, however much it gave before.
+            is_silent = (one.offered, one.heard_at) == (first.offered, first.heard_at)
+            if stats[camera].state == "up" and not is_silent:
                 done[camera] = max(0, one.used - first.used) / passed_s
                 wanted[camera] = self._wanted(stats[camera], max(0, one.offered - first.offered) / passed_s)
-        self.share = sum(done.values()) / max(sum(wanted.values()), 1e-9) if wanted else 1.0
+        # Where all cameras are silent, nothing is wanted, so nothing is short.
+        total = sum(wanted.values())
+        self.share = sum(done.values()) / total if total > 0 else 1.0
         return self._judge(now, utc, wanted, done)
 
     def _wanted(self, camera: CameraStats, offered: float) -> float:
@@ -105,4 +110,4 @@ class Overload:
 
 
 def _counts(camera: CameraStats, used: int) -> _Counts:
-    return _Counts(camera.used + sum(camera.dropped[cause] for cause in _FOR_SPEED), used)
+    return _Counts(camera.used + sum(camera.dropped.get(cause, 0) for cause in _FOR_SPEED), used, camera.heard_at)

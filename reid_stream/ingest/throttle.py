@@ -6,6 +6,7 @@ pipeline is kept a little below its limit, for frames that need not wait are fre
 """
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 from reid_stream.records import CameraId
 
@@ -105,12 +106,12 @@ def share(total: float, wanted: Mapping[CameraId, float], weights: Mapping[Camer
     given: dict[CameraId, float] = {}
     # Those who are satisfied by the least level come first.
     order = sorted(wanted, key=lambda camera: wanted[camera] / weights.get(camera, 1.0))
-    left, weight = total, sum(weights.get(camera, 1.0) for camera in order)
-    for camera in order:
-        mine = weights.get(camera, 1.0)
-        level = left / weight
-        rate = min(wanted[camera], level * mine)
-        left, weight = left - rate, weight - mine
+    # Weights of a camera and all after it, added up from the end: subtracting as one goes could leave 0 by rounding.
+    sums = list(accumulate(weights.get(camera, 1.0) for camera in reversed(order)))
+    left = total
+    for camera, weight in zip(order, reversed(sums), strict=True):
+        rate = min(wanted[camera], left / weight * weights.get(camera, 1.0))
+        left = max(0.0, left - rate)
         if rate < wanted[camera]:
             given[camera] = max(_LEAST_FPS, rate)
     return given

@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.ingest.stats import farthest_apart
+from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
@@ -124,6 +125,7 @@ class Scrape(Collector):
         storing: Storing | None = None,
         keeping: Keeping | None = None,
         engines: "Mapping[str, PixelEngine] | None" = None,
+        monitoring: Monitoring | None = None,
     ) -> None:
         """Look at these.
 
@@ -135,6 +137,7 @@ class Scrape(Collector):
             storing: none where no crops are kept.
             keeping: none where nothing outlives the daemon.
             engines: what runs each network, none where that is in processes of their own.
+            monitoring: takes faults of reading; none for one of its own.
         """
         self._cameras = cameras
         self._counts = counts
@@ -143,46 +146,69 @@ class Scrape(Collector):
         self._storing = storing
         self._keeping = keeping
         self._engines = dict(engines or {})
+        self._monitoring = monitoring or Monitoring()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure as it is now."""
-        yield from self._of_cameras()
-        yield from self._of_engines()
+        """Yield every figure as it is now; a group that cannot be read is left out, logged and counted."""
+        groups = {
+            "cameras": self._of_cameras,
+            "engines": self._of_engines,
+            "perceive": self._of_perceive,
+            "events": self._of_sending,
+            "journal": self._of_keeping,
+            "store": self._of_storing,
+        }
+        for name, group in groups.items():
+            families: list[Metric] = []
+            with self._monitoring.part(f"metrics of {name}"):
+                families.extend(group())
+            yield from families
+
+    def _of_perceive(self) -> Iterator[Metric]:
         yield _count("detections", "People found in frames.", self._counts.detections)
         yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)
         yield _by_cause("observations_rejected", "Observations the matcher could not use.", self._rejected())
         yield _by_cause("observations_odd", "Observations used though their time or camera is odd.", self._odd())
         yield _count("observations_unnamed", "Observations of tracks that never got a vector.", self._unnamed())
-        if self._sending is not None:
-            counters = self._sending.counters
-            yield _gauge("events_spooled", "Events that wait for Redis.", self._sending.backlog)
-            yield _gauge("redis_up", "1 while Redis takes events.", self._sending.away is None)
-            yield _gauge("spool_bytes", "Room that events take on disk.", self._sending.spool.size_bytes)
-            yield _gauge("spool_bytes_max", "Room that they may take.", self._sending.spool.max_bytes)
-            yield _gauge(
-                "events_in_memory_only",
-                "Events a full disk did not take: a crash loses them.",
-                self._sending.in_memory_only,
-            )
-            yield _by_cause(
-                "events_repeated",
-                "Events sent more than once: found stored already, lost by Redis, or moved behind another writer.",
-                {"found": counters.found, "lost": counters.resent, "moved": counters.moved},
-            )
-            yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
-            yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
-        if self._keeping is not None:
-            yield _count("journal_entries", "Steps of identify put into the journal.", self._keeping.entries)
-            yield _by_cause("snapshots", "Snapshots of all identities, written or failed.", self._keeping.snapshots)
-            yield _gauge("snapshot_bytes", "Size of the last snapshot.", self._keeping.snapshot_bytes)
-            yield _gauge("snapshot_seconds", "What it took in the background.", self._keeping.snapshot_s)
-            yield _gauge("snapshot_stall_seconds", "Longest that a snapshot held identify up.", self._keeping.stalled_s)
-        if self._storing is not None:
-            yield _count("store_crops", "Crops put into the tracklet store.", self._storing.written)
-            yield _by_cause("store_crops_lost", "Crops the tracklet store could not keep.", self._storing.lost)
-            yield _count("store_tracks_removed", "Tracks deleted to keep within age and room.", self._storing.removed)
-            yield GaugeMetricFamily("reid_stream_store_bytes", "Size of the store.", value=self._storing.used_bytes)
+
+    def _of_sending(self) -> Iterator[Metric]:
+        if self._sending is None:
+            return
+        counters = self._sending.counters
+        yield _gauge("events_spooled", "Events that wait for Redis.", self._sending.backlog)
+        yield _gauge("redis_up", "1 while Redis takes events.", self._sending.away is None)
+        yield _gauge("spool_bytes", "Room that events take on disk.", self._sending.spool.size_bytes)
+        yield _gauge("spool_bytes_max", "Room that they may take.", self._sending.spool.max_bytes)
+        yield _gauge(
+            "events_in_memory_only",
+            "Events a full disk did not take: a crash loses them.",
+            self._sending.in_memory_only,
+        )
+        yield _by_cause(
+            "events_repeated",
+            "Events sent more than once: found stored already, lost by Redis, or moved behind another writer.",
+            {"found": counters.found, "lost": counters.resent, "moved": counters.moved},
+        )
+        yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
+        yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+
+    def _of_keeping(self) -> Iterator[Metric]:
+        if self._keeping is None:
+            return
+        yield _count("journal_entries", "Steps of identify put into the journal.", self._keeping.entries)
+        yield _by_cause("snapshots", "Snapshots of all identities, written or failed.", self._keeping.snapshots)
+        yield _gauge("snapshot_bytes", "Size of the last snapshot.", self._keeping.snapshot_bytes)
+        yield _gauge("snapshot_seconds", "What it took in the background.", self._keeping.snapshot_s)
+        yield _gauge("snapshot_stall_seconds", "Longest that a snapshot held identify up.", self._keeping.stalled_s)
+
+    def _of_storing(self) -> Iterator[Metric]:
+        if self._storing is None:
+            return
+        yield _count("store_crops", "Crops put into the tracklet store.", self._storing.written)
+        yield _by_cause("store_crops_lost", "Crops the tracklet store could not keep.", self._storing.lost)
+        yield _count("store_tracks_removed", "Tracks deleted to keep within age and room.", self._storing.removed)
+        yield _gauge("store_bytes", "Size of the store.", self._storing.used_bytes)
 
     def _of_engines(self) -> Iterator[Metric]:
         serving = GaugeMetricFamily(

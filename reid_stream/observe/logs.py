@@ -72,7 +72,8 @@ def catch() -> None:
     def tell(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             lines = traceback.format_exception(kind, error, trace)
-            sys.stderr.write(scrub("".join(lines)))
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(scrub("".join(lines)))
 
     sys.excepthook = tell
     threading.excepthook = lambda told: tell(told.exc_type, told.exc_value, told.exc_traceback)
@@ -108,7 +109,9 @@ class _Stderr:
     """Looks for the stream at each line: the live table puts another one there."""
 
     def msg(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201 (this is where log lines end)
+        # A reader that is gone (EPIPE), a full disk or a closed stream costs the line, never its writer.
+        with contextlib.suppress(OSError, ValueError):
+            print(message, file=sys.stderr, flush=True)  # noqa: T201 (this is where log lines end)
 
     debug = info = warning = error = critical = log = msg
 

@@ -1,16 +1,22 @@
 """Numbers about the running daemon, in Prometheus' format; every loss is counted here, by cause.
 
 One `Metrics` a daemon, with its own registry, so that two daemons in one process (tests) never mix. Thread-safe. What
-other parts count anyway is read from them by `scrape`, not counted twice.
+other parts count anyway is read from them by `scrape`, not counted twice. `Monitoring` keeps a fault in any of this
+from ending the daemon.
 """
 
+import socket
+import sys
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
-from typing import ParamSpec, TypeVar
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from threading import Lock, Thread
+from typing import Any, ParamSpec, TypeVar
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -20,12 +26,71 @@ R = TypeVar("R")
 _LATENCY_S = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
+MOST_CONNECTIONS = 64
+"""Held open at once by the server of /metrics."""
+READ_S = 5.0
+"""Longest wait for a client to send or take something ..."""
+CONNECTION_S = 10.0
+"""... and for all that it does, in drips, too."""
+_log = structlog.get_logger(__name__)
+
+
+class Monitoring:
+    """Keeps faults of code that looks, counts or reports from ending what it looks at; thread-safe.
+
+    Each fault is counted by part and logged once per kind: part, type of error and line of code.
+    """
+
+    def __init__(self, count: Callable[[str], None] | None = None) -> None:
+        """`count`: called with the part of each fault; none keeps counts for `take`."""
+        self._count = count
+        self._lock = Lock()
+        self._known: set[tuple[str, type[Exception], int]] = set()
+        self._faults: Counts[str] = Counts()
+        self.total = 0
+        """Faults so far."""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Run a block of monitoring code; a fault ends the block alone."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not spread)
+            self.note(name, error)
+
+    def note(self, part: str, error: Exception) -> None:
+        """Count a fault, and log the first of its kind with its traceback; never raises."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        kind = (part, type(error), trace.tb_lineno if trace is not None else 0)
+        with self._lock:
+            is_news = kind not in self._known
+            self._known.add(kind)
+            self.total += 1
+            if self._count is None:
+                self._faults[part] += 1
+        with suppress(Exception):
+            if self._count is not None:
+                self._count(part)
+        with suppress(Exception):
+            if is_news:
+                _log.error("monitoring failed, the daemon goes on", part=part, exc_info=error)
+
+    def take(self) -> dict[str, int]:
+        """Faults by part since the last call, where no `count` was given."""
+        with self._lock:
+            faults, self._faults = self._faults, Counts()
+        return dict(faults)
+
 
 class Metrics:
     """Counters, gauges and histograms of one daemon."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.monitoring_faults = self._counter("monitoring_faults", "Faults of monitoring code, by part.", "part")
+        self.monitoring = Monitoring(lambda part: self.monitoring_faults.labels(part).inc())
         self.frames_used = self._counter("frames_used", "Frames that went through the detector.", "camera")
         self.frames_stuck = self._counter("frames_stuck", "Frames lost with a stage that hung.", "camera")
         self.stage_stuck = self._counter(
@@ -74,12 +139,91 @@ class Metrics:
             try:
                 return call(*args, **kwargs)
             finally:
-                observe(time.perf_counter() - begin)
+                passed_s = time.perf_counter() - begin
+                with self.monitoring.part("stage times"):
+                    observe(passed_s)
 
         return measured
 
 
-class _Quiet(WSGIRequestHandler):
+class _Server(ThreadingTCPServer):
+    """A thread per connection, so that an idle one holds up no other; never more than `MOST_CONNECTIONS` of them."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(
+        self, address: tuple[str, int], page: Callable[[str], tuple[int, str, bytes]], monitoring: Monitoring
+    ) -> None:
+        """`page`: from a path to (HTTP status, content type, body)."""
+        self.page, self._monitoring = page, monitoring
+        self._open: dict[socket.socket, float] = {}
+        """Connections, the oldest first, and when each was accepted (monotonic seconds)."""
+        self._changing = Lock()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changing:
+            # The oldest gives way: who connects now is served, however many others sit there and say nothing.
+            for old in list(self._open)[: max(0, len(self._open) + 1 - MOST_CONNECTIONS)]:
+                self._cut(old)
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._changing:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cut those that take too long; called twice a second."""
+        latest = time.monotonic() - CONNECTION_S
+        with self._changing:
+            for old in [one for one, began in self._open.items() if began < latest]:
+                self._cut(old)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._changing:
+            for old in list(self._open):
+                self._cut(old)
+
+    def _cut(self, connection: socket.socket) -> None:
+        """End a connection; its thread notices at once, ends and closes it."""
+        self._open.pop(connection, None)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base class's)
+        """Clients that hang up or stall are no news; anything else is a fault of ours."""
+        error = sys.exception()
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            self._monitoring.note("http", error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = READ_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer with a page."""
+        status, kind, body = self.server.page(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 (the base class's scheme)
+
+    def version_string(self) -> str:
+        """Name no versions."""
+        return "reid-stream"
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
         """Say nothing: a scrape every few seconds is no news."""
 
@@ -92,33 +236,40 @@ def serve(
     healthy: Callable[[], tuple[bool, str]],
     ready: Callable[[], tuple[bool, str]] | None = None,
 ) -> Iterator[int]:
-    """Serve /metrics, /healthz and /readyz on a thread while the block runs; gives the port.
+    """Serve /metrics, /healthz and /readyz on threads while the block runs; gives the port.
 
     `healthy` answers /healthz, `ready` /readyz (none: the same): (fine, text), 200 or 503.
 
     Raises:
         OSError: the address is taken or not ours.
     """
-    pages = {"/healthz": healthy, "/readyz": ready or healthy}
+    checks = {"/healthz": healthy, "/readyz": ready or healthy}
+    collecting = Lock()
+    plain = "text/plain; charset=utf-8"
 
-    def answer(environ: dict[str, object], start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
-        if environ.get("PATH_INFO") == "/metrics":
-            start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-            return [generate_latest(metrics.registry)]
-        ask = pages.get(str(environ.get("PATH_INFO")))
-        if ask is not None:
-            fine, text = ask()
-            start("200 OK" if fine else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
-            return [f"{text}\n".encode()]
-        start("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/metrics, /healthz and /readyz are here\n"]
+    def page(path: str) -> tuple[int, str, bytes]:
+        status, kind, body = 500, plain, b"this cannot be told, the log says why\n"
+        with metrics.monitoring.part("http"):
+            if path in checks:
+                fine, text = checks[path]()
+                status, body = 200 if fine else 503, f"{text}\n".encode()
+            elif path != "/metrics":
+                status, body = 404, b"/metrics, /healthz and /readyz are here\n"
+            # One at a time: many scrapes at once would take the processor from the pipeline.
+            elif collecting.acquire(timeout=READ_S):
+                try:
+                    status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
+                finally:
+                    collecting.release()
+            else:
+                status, body = 503, b"another scrape has not ended\n"
+        return status, kind, body
 
-    server: WSGIServer = make_server(host, port, answer, handler_class=_Quiet)
-    thread = Thread(target=server.serve_forever, name="observe", daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with _Server((host, port), page, metrics.monitoring) as server:
+        thread = Thread(target=server.serve_forever, name="observe", daemon=True)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()

@@ -116,7 +116,7 @@ class Daemon:
         self._finish = finish
         self._link = link
         self._sink = sink
-        self._metrics = metrics
+        self._metrics, self._part = metrics, metrics.monitoring.part
         self._cameras = tuple(cameras)
         self._heartbeat_s = heartbeat_s
         self.is_live = is_live
@@ -199,16 +199,16 @@ class Daemon:
             self._tell_change(self._changes.popleft()[1])
 
     def _tell_change(self, change: CameraUp | CameraDown) -> None:
-        if isinstance(change, CameraUp):
-            width, height = change.frame_size
-            _log.info(
-                "camera up", camera=change.camera, size=f"{width}x{height}", codec=change.codec, clock=change.clock
-            )
-        else:
+        if isinstance(change, CameraDown):
             change = msgspec.structs.replace(change, reason=scrub(change.reason))
-            _log.warning("camera down", camera=change.camera, reason=change.reason)
         (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
-        self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
+        with self._part("camera figures"):
+            self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
+            if isinstance(change, CameraUp):
+                size = "x".join(map(str, change.frame_size))
+                _log.info("camera up", camera=change.camera, size=size, codec=change.codec, clock=change.clock)
+            else:
+                _log.warning("camera down", camera=change.camera, reason=change.reason)
         self._publish([change])
 
     def healthy(self) -> tuple[bool, str]:
@@ -253,22 +253,26 @@ class Daemon:
         Raises:
             StuckError: identify hangs.
         """
-        self.tick()
+        with self._part("watchdog"):
+            self.tick()
         self._watch_identify(limit_s)
-        news = self._overload()
-        if news is not None:
-            self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
+        news = None
+        with self._part("overload"):
+            news = self._overload()
+            if news is not None:
+                self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
             if isinstance(news, DaemonOverloaded):
                 _log.warning("overloaded", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
-            else:
+            elif news is not None:
                 _log.info("recovered from overload", after_s=news.after_s)
-            self._publish([news])
+        self._publish([news] if news is not None else [])
 
     def saw(self, frames: Mapping[CameraId, int]) -> None:
         """Count frames that went through the first half."""
-        for camera, count in frames.items():
-            self.progress.frames[camera] = self.progress.frames.get(camera, 0) + count
-            self._metrics.frames_used.labels(camera).inc(count)
+        with self._part("frame counts"):
+            for camera, count in frames.items():
+                self.progress.frames[camera] = self.progress.frames.get(camera, 0) + count
+                self._metrics.frames_used.labels(camera).inc(count)
 
     def tell(self, events: Sequence[Event]) -> None:
         """Publish; any thread may call."""
@@ -297,9 +301,10 @@ class Daemon:
         _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
         if is_ours:
             self.given_up.append(stuck)
-        self._metrics.stage_stuck.labels(stuck.stage, action).inc()
-        for camera in stuck.cameras:
-            self._metrics.frames_stuck.labels(camera).inc()
+        with self._part("stuck stages"):
+            self._metrics.stage_stuck.labels(stuck.stage, action).inc()
+            for camera in stuck.cameras:
+                self._metrics.frames_stuck.labels(camera).inc()
         told = DaemonStalled(
             run=self._run,
             told_at=self._clock(),
@@ -345,20 +350,22 @@ class Daemon:
                     beat_at = told_at
                 elif told_at - beat_at >= self._heartbeat_s:
                     beat_at = told_at
-                    self._publish([self._heartbeat(told_at)])
+                    self._beat(told_at)
 
     def _tell(self, events: Sequence[Event], records: Sequence[Perceived]) -> None:
-        self._metrics.observations.inc(len(records))
-        self._metrics.identities.set(self._gallery_size())
-        self._metrics.people.set(self._people_in_view())
+        with self._part("identity figures"):
+            self._metrics.observations.inc(len(records))
+            self._metrics.identities.set(self._gallery_size())
+            self._metrics.people.set(self._people_in_view())
         if events and self.progress.first_event_s is None:
             self.progress.first_event_s = self._clock() - self.progress.started_at
         self._publish(events)
         if events and records and self.is_live:
-            latency = self._clock() - max(record.seen_at for record in records)
-            self._metrics.latency.observe(latency)
-            self.progress.latencies_s.append(latency)
-            del self.progress.latencies_s[:-1000]
+            with self._part("latency"):
+                latency = self._clock() - max(record.seen_at for record in records)
+                self._metrics.latency.observe(latency)
+                self.progress.latencies_s.append(latency)
+                del self.progress.latencies_s[:-1000]
 
     def _publish(self, events: Iterable[Event], timeout_s: float = -1) -> bool:
         """Tell events; False if another thread has been at it for so long that it must hang in the sink."""
@@ -370,21 +377,23 @@ class Daemon:
             return False
         try:
             self._sink.publish(told)
-            self._on_events(told)
-            self.progress.events += len(told)
-            happened = [event.at for event in told if not isinstance(event, DaemonStarted | DaemonStopped)]
-            self.progress.told_at = max(self.progress.told_at, *happened, 0.0)
+            with self._part("event counts"):
+                self._on_events(told)
+                self.progress.events += len(told)
+                happened = [event.at for event in told if not isinstance(event, DaemonStarted | DaemonStopped)]
+                self.progress.told_at = max(self.progress.told_at, *happened, 0.0)
         finally:
             self._publishing.release()
-        for event in told:
-            self._metrics.events.labels(event.type).inc()
+        with self._part("event counts"):
+            for event in told:
+                self._metrics.events.labels(event.type).inc()
         return True
 
-    def _heartbeat(self, now: float) -> DaemonHeartbeat:
-        return DaemonHeartbeat(
-            run=self._run,
-            told_at=now,
-            people=self._people_in_view(),
-            gallery=self._gallery_size(),
-            cameras_up=len(self._up),
-        )
+    def _beat(self, now: float) -> None:
+        beats = []
+        with self._part("heartbeat"):
+            people, gallery = self._people_in_view(), self._gallery_size()
+            beats.append(
+                DaemonHeartbeat(run=self._run, told_at=now, people=people, gallery=gallery, cameras_up=len(self._up))
+            )
+        self._publish(beats)

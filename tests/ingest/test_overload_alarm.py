@@ -1,10 +1,15 @@
 """Too much to do is said once when it begins and once when it is over, and nothing else is called so."""
 
+import math
 import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reid_stream.events import DaemonOverloaded, DaemonRecovered
 from reid_stream.ingest.overload_alarm import Overload
-from reid_stream.ingest.stats import CameraStats
+from reid_stream.ingest.stats import CameraStats, State
 from reid_stream.records import CameraId
 
 CAMERAS = [CameraId("door"), CameraId("till")]
@@ -70,6 +75,7 @@ def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its
     for _ in range(60):
         world.now += 0.5
         for camera, stats in world.stats.items():
+            stats.heard_at = world.now
             stats.used += random.Random(world.now).random() < 0.25
             world.used[camera] = stats.used
         told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
@@ -86,3 +92,56 @@ def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> Non
         world.used[CAMERAS[0]] += 1
         told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
         assert told is None
+
+
+@pytest.mark.parametrize("limit_fps", [None, 5.0])
+def test_cameras_that_all_fall_silent_are_no_overload_however_long_it_lasts(limit_fps: float | None) -> None:
+    world = World()
+    world.live(10, {})
+    for stats in world.stats.values():
+        stats.limit_fps = limit_fps
+    for _ in range(200):
+        world.now += 0.25
+        used = {camera: round(count) for camera, count in world.used.items()}
+        assert world.overload.look(world.now, world.now, world.stats, used) is None
+    assert world.overload.share == 1.0
+
+
+_counts = st.integers(0, 1_000_000)
+_states: st.SearchStrategy[State] = st.sampled_from(["connecting", "up", "up", "up", "waiting", "ended", "stopped"])
+_one = st.tuples(_states, _counts, _counts, _counts, st.none() | st.floats(0, 1e3), st.booleans())
+_look = st.tuples(
+    st.sampled_from([0.0, 0.25, 2.5, 3.0, 1e6]),
+    st.dictionaries(st.sampled_from([*CAMERAS, CameraId("yard")]), _one),
+    st.dictionaries(st.sampled_from([*CAMERAS, CameraId("roof")]), _counts),
+)
+
+
+@given(
+    wanted=st.dictionaries(st.sampled_from(CAMERAS), st.floats(0, 1e4)),
+    start=st.sampled_from([0.0, 100.0]),
+    looks=st.lists(_look, max_size=12),
+)
+def test_whatever_the_counts_are_a_look_never_fails_and_tells_sane_figures(
+    wanted: dict[CameraId, float],
+    start: float,
+    looks: list[tuple[float, dict[CameraId, tuple[State, int, int, int, float | None, bool]], dict[CameraId, int]]],
+) -> None:
+    overload, now = Overload("run", wanted), start
+    for passed_s, cameras, used in looks:
+        now += passed_s
+        stats = {}
+        for camera, (state, given_on, slowed, late, limit_fps, keys_only) in cameras.items():
+            one = CameraStats(camera, "x", state=state, used=given_on, limit_fps=limit_fps, keys_only=keys_only)
+            one.dropped |= {"slowed": slowed, "late": late}
+            stats[camera] = one
+        was_on = overload.is_on
+        told = overload.look(now, now, stats, used)
+        assert math.isfinite(overload.share)
+        assert overload.share >= 0
+        if isinstance(told, DaemonOverloaded):
+            assert not was_on
+            assert told.slowest in stats
+            assert 0 <= told.least <= told.most <= 1
+        elif told is not None:
+            assert was_on

@@ -70,6 +70,34 @@ def test_shares_add_up_and_nobody_could_have_more_without_another_having_less(
     assert all(wanted[c] / weights[c] <= min(levels, default=1e9) * (1 + 1e-9) for c in wanted if c not in given)
 
 
+@given(
+    total=st.floats(0, 1e6),
+    cameras=st.lists(
+        st.tuples(st.floats(0, 1e4), st.sampled_from([1e-9, 0.1, 0.2, 0.3, 1.0, 100.0, 1e17])), max_size=20
+    ),
+)
+def test_weights_as_far_apart_as_numbers_go_share_without_a_fault(
+    total: float, cameras: list[tuple[float, float]]
+) -> None:
+    wanted = {CAMERAS[n]: fps for n, (fps, _) in enumerate(cameras)}
+    rates = share(total, wanted, {CAMERAS[n]: weight for n, (_, weight) in enumerate(cameras)})
+    assert all(0 < rate < wanted[camera] or rate == 0.05 for camera, rate in rates.items())
+
+
+@given(
+    wanted=st.dictionaries(st.sampled_from(CAMERAS), st.floats(0, 100)),
+    spells=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 10**6), st.integers(0, 10**6))),
+)
+def test_whatever_was_spent_the_governor_goes_on(
+    wanted: dict[CameraId, float], spells: list[tuple[float, float, int, int]]
+) -> None:
+    governor = Governor(wanted, {})
+    for busy_s, idle_s, frames, replaced in spells:
+        governor.spent(busy_s, idle_s, frames, replaced)
+        assert governor.batch >= 1
+        assert set(governor.limits) <= set(wanted)
+
+
 def test_cameras_take_turns_by_their_weights_however_loud_they_are() -> None:
     chance = random.Random(1)
     inbox = Inbox({CAMERAS[0]: 2.0})

@@ -1,7 +1,10 @@
 """The page for Prometheus, and the one for health checks."""
 
+import socket
+import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,75 @@ def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked(tmp_path: Path) ->
     ):
         assert metrics.registry.get_sample_value(f"reid_stream_{name}", labels) == value, name
     sending.spool.close()
+
+
+def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails() -> dict[str, int]:
+        raise RuntimeError("the disk hangs")
+
+    metrics = Metrics()
+    metrics.registry.register(
+        Scrape(cameras=_Cameras(), counts=PerceiveCounts(), rejected=fails, sending=None, monitoring=metrics.monitoring)
+    )
+    with serve(metrics, "127.0.0.1", 0, lambda: (True, "ok")) as port:
+        for _ in range(3):
+            assert "reid_stream_frames_read_total" in _get(f"http://127.0.0.1:{port}/metrics")
+    labels = {"part": "metrics of perceive"}
+    assert (metrics.registry.get_sample_value("reid_stream_monitoring_faults_total", labels) or 0) >= 3
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("monitoring failed") == 1
+
+
+def test_a_health_check_that_fails_itself_is_answered_500_without_a_traceback_to_the_client() -> None:
+    with serve(Metrics(), "127.0.0.1", 0, lambda: 1 / 0) as port:  # type: ignore[arg-type,return-value]
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            _get(f"http://127.0.0.1:{port}/healthz")
+        assert caught.value.code == 500
+        assert b"Traceback" not in caught.value.read()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HT"])
+def test_fifty_connections_that_say_nothing_hold_up_neither_health_checks_nor_the_end(
+    said: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ExitStack() as idle:
+        with serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok")) as port:
+            for _ in range(50):
+                client = idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+                client.sendall(said)
+            waits = []
+            for _ in range(20):
+                began = time.monotonic()
+                assert _get(f"http://127.0.0.1:{port}/healthz") == "ok\n"
+                waits.append(time.monotonic() - began)
+            assert sorted(waits)[10] < 0.1
+            ending_at = time.monotonic()
+        assert time.monotonic() - ending_at < 5
+    assert capfd.readouterr().err == ""
+
+
+def test_no_more_than_64_connections_are_held_and_the_oldest_gives_way() -> None:
+    with ExitStack() as idle, serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok")) as port:
+        clients = [idle.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(100)]
+        assert _get(f"http://127.0.0.1:{port}/healthz") == "ok\n"
+        for client in clients:
+            client.settimeout(2)
+        assert [client.recv(1) for client in clients[:36]] == [b""] * 36
+        clients[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert clients[-1].recv(100).startswith(b"HTTP/1.0 200")
+
+
+@pytest.mark.timeout(60)
+def test_a_client_that_sends_in_drips_is_cut() -> None:
+    with (
+        serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok")) as port,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - began < 30:
+                client.sendall(b"x")
+                time.sleep(0.5)
+        assert 8 < time.monotonic() - began < 15

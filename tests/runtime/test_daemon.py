@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ def build(
     detect: Callable[[Sequence[Frame]], list[Detections]] | None = None,
     match: Callable[[Sequence[Perceived], float], list[Decision]] | None = None,
     link: InprocLink | None = None,
+    monitors: Callable[..., Any] | None = None,
 ) -> Daemon:
     world = OnePerson()
     matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
@@ -51,9 +53,10 @@ def build(
         cameras=CAMERAS,
         heartbeat_s=1000,
         is_live=False,
-        on_events=lambda events: None,
-        gallery_size=lambda: len(matcher),
-        people_in_view=lambda: presence.people,
+        on_events=monitors or (lambda events: None),
+        gallery_size=monitors or (lambda: len(matcher)),
+        people_in_view=monitors or (lambda: presence.people),
+        overload=monitors or (lambda: None),
     )
 
 
@@ -219,3 +222,43 @@ def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> 
     assert daemon.healthy()[0]
     daemon.camera_changed(CameraDown(camera=CAMERAS[0], changed_at=2.0, reason="rtsp://u:secret@10.0.0.5 is silent"))
     assert daemon.ready()[0] is False
+
+
+def test_faults_in_all_that_only_watches_counts_or_reports_change_no_event(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = ListSink()
+    build(ListSource(walk(5)), plain).run(threading.Event())
+
+    def fails(*_: object) -> Any:
+        raise ZeroDivisionError("no frames")
+
+    sink = ListSink()
+    daemon = build(ListSource(walk(5)), sink, monitors=fails)
+    daemon.tick = fails
+    daemon.run(threading.Event())
+    assert [type(event) for event in sink.events] == [type(event) for event in plain.events]
+    assert sink.closed
+    found = {
+        sample.labels["part"]: sample.value
+        for family in daemon._metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "reid_stream_monitoring_faults_total"
+    }
+    assert found["identity figures"] >= 5
+    assert found["event counts"] >= 5
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("part='identity figures'") <= 1
+
+
+def test_an_overload_watch_that_fails_is_counted_and_the_daemon_goes_on() -> None:
+    def fails(*_: object) -> Any:
+        return min([])
+
+    daemon = build(ListSource(walk(1)), ListSink(), monitors=fails)
+    daemon.tick = fails
+    for _ in range(3):
+        daemon.look(1.0)
+    registry = daemon._metrics.registry
+    for part in ("overload", "watchdog"):
+        assert registry.get_sample_value("reid_stream_monitoring_faults_total", {"part": part}) == 3

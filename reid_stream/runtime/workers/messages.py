@@ -81,6 +81,8 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
     """Time at work."""
     crops_lost: int
     """Crops that the way to the store had no room for."""
+    monitoring_faults: dict[str, int] = {}
+    """Faults of monitoring code, by part."""
 
 
 class Left(msgspec.Struct, frozen=True, tag="left"):

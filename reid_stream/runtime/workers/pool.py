@@ -129,7 +129,8 @@ class Pool:
         while not stop.is_set() and not shell.has_failed and not self._have_ended():
             self._listen(shell)
             self._mend(shell)
-            self._balance()
+            with self._metrics.monitoring.part("worker loads"):
+                self._balance()
             shell.look(self._limit_s)
 
     def close(self) -> None:
@@ -233,14 +234,17 @@ class Pool:
             self.replaced[camera] = self.replaced.get(camera, 0) + count
         self.counts.more(told.counts)
         self.crops_lost += told.crops_lost
-        for stage, times in told.times.items():
-            histogram = self._metrics.stage.labels(stage)
-            for seconds in times:
-                histogram.observe(seconds)
         if shell is not None:
             shell.saw(told.frames)
-        load = self._loads.heard(worker.number, told, time.monotonic())
-        self._metrics.worker_load.labels(str(worker.number)).set(load)
+        with self._metrics.monitoring.part("worker loads"):
+            for part, count in told.monitoring_faults.items():
+                self._metrics.monitoring_faults.labels(part).inc(count)
+            for stage, times in told.times.items():
+                histogram = self._metrics.stage.labels(stage)
+                for seconds in times:
+                    histogram.observe(seconds)
+            load = self._loads.heard(worker.number, told, time.monotonic())
+            self._metrics.worker_load.labels(str(worker.number)).set(load)
 
     def _mend(self, shell: Shell) -> None:
         now = time.monotonic()

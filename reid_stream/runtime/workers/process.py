@@ -27,6 +27,7 @@ from reid_stream.ingest.camera_set import LiveCameras
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
+from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import Perceive, PerceiveCounts
 from reid_stream.records import CameraId, Observation
 from reid_stream.runtime.networks import load_networks, perceive, take_over
@@ -127,8 +128,14 @@ class _Process:
     def __init__(self, pipe: Connection, job: Job) -> None:
         self._pipe, self._job = pipe, job
         self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
+        self._monitoring = Monitoring()
         self._cameras = LiveCameras(
-            job.settings.cameras, job.settings.ingest, self._changed, none_yet=True, take_over=take_over(job.settings)
+            job.settings.cameras,
+            job.settings.ingest,
+            self._changed,
+            none_yet=True,
+            take_over=take_over(job.settings),
+            guard=self._monitoring.part,
         )
         self._stop = threading.Event()
         self._pulse = Pulse()
@@ -242,4 +249,5 @@ class _Process:
             times=self._times.take(),
             busy_s=busy_s,
             crops_lost=lost - told_lost,
+            monitoring_faults=self._monitoring.take(),
         )

@@ -1,0 +1,140 @@
+"""Clients that hold connections to /metrics, break them or stall, against a daemon in a process of its own.
+
+A load balancer that opens connections in advance, a scraper that dies, a port scan: health checks are answered at once
+all the while, the log has no traceback, and SIGTERM ends the daemon in time.
+"""
+
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.faults.daemon_run import until
+from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.rtsp.clips import draw_clip
+
+NAME = "metrics"
+IDLE = 50
+HEALTH_MS = 100.0
+FLOODED_MS = 500.0
+"""Of those idle, most are cut by then."""
+STOP_S = 5.0
+_BEGINS_S = 120.0
+_PORT = re.compile(r"metrics on http://127\.0\.0\.1:(\d+)/")
+
+
+def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Ask /healthz beside idle, broken and slow clients, then end the daemon beside idle ones.
+
+    Args:
+        is_short: some 3 s of looking in each state instead of 15 s.
+        environment: of the daemon's process.
+    """
+    look_s = 3.0 if is_short else 15.0
+    with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name, ExitStack() as opened:
+        folder = Path(name)
+        clip = draw_clip(folder / "clip.mp4", seconds=5, fps=5)
+        cams = folder / "cams.yaml"
+        cams.write_text(
+            f"site: drill\nredis: {{url: embedded, directory: {folder / 'redis'}}}\n"
+            f"observe: {{host: 127.0.0.1, port: 0}}\ncameras: [{{id: a, url: '{clip}', loop: true}}]\n",
+            encoding="utf-8",
+        )
+        log = folder / "err.txt"
+        process = _start(cams, log, environment)
+        opened.callback(process.wait)
+        opened.callback(process.kill)
+        until(lambda: process.poll() is not None or "camera up" in log.read_text(encoding="utf-8"), _BEGINS_S)
+        found = _PORT.search(log.read_text(encoding="utf-8"))
+        if found is None or process.poll() is not None:
+            raise RuntimeError(f"the daemon did not begin: {log.read_text(encoding='utf-8')[-2000:]}")
+        port = int(found[1])
+        alone_ms = _health_ms(port, look_s)
+        idle = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(IDLE)]
+        beside_ms = _health_ms(port, look_s)
+        broken_ms = _health_ms(port, look_s, lambda: _break(port))
+        flood = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(4 * IDLE)]
+        flooded_ms = _health_ms(port, look_s)
+        threads = _threads(process.pid)
+        scraped = len(_get(port, "/metrics"))
+        idle += [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(IDLE)]
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        stop_s, code = time.monotonic() - began, process.poll()
+        err = log.read_text(encoding="utf-8")
+    return [
+        told(NAME, "/healthz alone, p95", f"{alone_ms:.1f} ms"),
+        within(NAME, f"... beside {IDLE} idle connections", beside_ms, HEALTH_MS, "ms"),
+        within(NAME, "... and clients that reset, stall or send garbage", broken_ms, HEALTH_MS, "ms"),
+        within(NAME, f"... and {len(flood)} idle ones more", flooded_ms, FLOODED_MS, "ms"),
+        told(NAME, "threads of the daemon then", threads),
+        at_least(NAME, "/metrics then", scraped, 1000, "bytes", 0),
+        within(NAME, "SIGTERM beside idle ones to the end", stop_s, STOP_S, "s"),
+        Finding(NAME, "exit code", f"{code}", "0", code == 0),
+        within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
+    ]
+
+
+def _start(cams: Path, log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "reid_stream", "--cameras", str(cams), "--plain"],
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            env={**environment, "COLUMNS": "200", "NO_COLOR": "1"},
+        )
+
+
+def _get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def _health_ms(port: int, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """Ask /healthz ten times a second; gives the 95th percentile of the waits, infinity if one failed."""
+    waits, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        meanwhile()
+        began = time.monotonic()
+        try:
+            _get(port, "/healthz")
+        except OSError:
+            return float("inf")
+        waits.append(time.monotonic() - began)
+        time.sleep(0.1)
+    return float(np.percentile(waits, 95)) * 1e3
+
+
+def _break(port: int) -> None:
+    """Send half a request, garbage, a request line without end, and scrapes that are not read or reset."""
+    for said in (
+        b"GET /metrics HT",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET //[::1 HTTP/1.1\r\n\r\n",
+        b"GET /" + b"x" * 70_000,
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"POST /metrics HTTP/1.1\r\nContent-Length: 1000\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+    ):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            # Closing resets the connection, while the answer is on its way.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(said)
+
+
+def _threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
