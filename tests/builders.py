@@ -59,7 +59,7 @@ class ListSource:
     def start(self) -> None:
         self.started = True
 
-    def take(self, timeout_s: float) -> list[Frame] | None:
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:
         if self._batches:
             return self._batches.pop(0)
         if self._then_wait:

@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.rtsp import timecode
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.camera_process import IsolatedCamera
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_process import CameraProcess
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
 
@@ -21,7 +21,7 @@ LOOK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedFrame:
     """One frame as it reached the consumer."""
 
     camera: str
@@ -45,14 +45,14 @@ class Footprint:
     """Open file descriptors, the sockets included."""
 
 
-class Watched:
+class CameraWatch:
     """Live cameras and a thread that takes their frames at once."""
 
     def __init__(self, cameras: Sequence[Camera], settings: Ingest, utc: Callable[[], float]) -> None:
         self.changes: list[tuple[float, CameraChange]] = []
         """(monotonic seconds, what was told)."""
-        self.seen: list[Seen] = []
-        self.live = LiveCameras(cameras, settings, self._changed, utc)
+        self.seen: list[ReceivedFrame] = []
+        self.live = CameraSet(cameras, settings, self._changed, utc)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._consume, name="drill", daemon=True)
 
@@ -87,7 +87,7 @@ class Watched:
         return tuple(
             pid
             for thread in self.live.threads
-            if isinstance(thread, IsolatedCamera) and (process := thread.process) is not None
+            if isinstance(thread, CameraProcess) and (process := thread.process) is not None
             if (pid := process.pid) is not None
         )
 
@@ -104,7 +104,7 @@ class Watched:
             if isinstance(change, CameraDown) and change.camera == camera
         ]
 
-    def of(self, camera: str, since: int = 0) -> list[Seen]:
+    def of(self, camera: str, since: int = 0) -> list[ReceivedFrame]:
         """Frames of a camera, from the `since`-th of all frames on."""
         return [seen for seen in self.seen[since:] if seen.camera == camera]
 
@@ -113,19 +113,21 @@ class Watched:
 
     def _consume(self) -> None:
         while not self._over.is_set():
-            for frame in self.live.take(0.1) or ():
+            for frame in self.live.take_frames(0.1) or ():
                 self.seen.append(_seen(frame))
 
 
-def _seen(frame: Frame) -> Seen:
+def _seen(frame: Frame) -> ReceivedFrame:
     now = time.time()
-    return Seen(frame.camera, now, frame.captured_at, frame.clock, frame.size, timecode.read(frame.pixels))
+    return ReceivedFrame(frame.camera, now, frame.captured_at, frame.clock, frame.size, timecode.read(frame.pixels))
 
 
 @contextmanager
-def watching(cameras: Sequence[Camera], settings: Ingest, utc: Callable[[], float] = time.time) -> Iterator[Watched]:
+def watching(
+    cameras: Sequence[Camera], settings: Ingest, utc: Callable[[], float] = time.time
+) -> Iterator[CameraWatch]:
     """Watch cameras while the block runs."""
-    watched = Watched(cameras, settings, utc)
+    watched = CameraWatch(cameras, settings, utc)
     watched.start()
     try:
         yield watched

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.camera_watch import Seen, Watched, camera, watching
+from benchmarks.faults.camera_watch import CameraWatch, ReceivedFrame, camera, watching
 from benchmarks.faults.report import Finding, at_least, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.config.settings import Ingest
-from reid_stream.ingest.stats import farthest_apart
+from reid_stream.ingest.stats import clock_spread
 
 NAME = "clock"
 FPS = 10
@@ -68,14 +68,14 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
     return findings
 
 
-def _measure(site: Watched, when: str, look_s: float, *, ahead_s: float) -> list[Finding]:
+def _measure(site: CameraWatch, when: str, look_s: float, *, ahead_s: float) -> list[Finding]:
     """Watch for `look_s`; `ahead_s`: how far the clock of `b` is ahead of `a`'s in truth."""
     # After a step back the camera's time runs at half speed until the two agree.
     time.sleep(STEP_S / 0.5 if "-" in when else 0.3)
     begin = len(site.seen)
     time.sleep(look_s)
     skews = {name: stats.skew_s for name, stats in site.live.stats.items()}
-    apart = farthest_apart(skews)
+    apart = clock_spread(skews)
     found_s = 0.0 if apart is None else apart.by_s if apart.ahead == "b" else -apart.by_s
     return [
         within(
@@ -87,7 +87,7 @@ def _measure(site: Watched, when: str, look_s: float, *, ahead_s: float) -> list
     ]
 
 
-def _reported(site: Watched, skew_s: float) -> float:
+def _reported(site: CameraWatch, skew_s: float) -> float:
     """Wait until the shifted report has come; gives the seconds."""
 
     def is_there() -> bool:
@@ -97,11 +97,11 @@ def _reported(site: Watched, skew_s: float) -> float:
     return site.until(is_there, _REPORT_S)
 
 
-def _worst_ms(seen: Sequence[Seen], ahead_s: float) -> float:
+def _worst_ms(seen: Sequence[ReceivedFrame], ahead_s: float) -> float:
     """95th percentile of the errors of capture times, milliseconds; infinity if no picture could be read."""
     errors = [abs(one.captured_at - ahead_s - one.written_at) for one in seen if one.written_at is not None]
     return float(np.percentile(errors, 95)) * 1e3 if errors else float("inf")
 
 
-def _clocks(site: Watched, begin: int) -> str:
+def _clocks(site: CameraWatch, begin: int) -> str:
     return " ".join(sorted({seen.clock for seen in site.seen[begin:]}))

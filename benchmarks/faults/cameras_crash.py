@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.camera_watch import Watched, camera, watching
+from benchmarks.faults.camera_watch import CameraWatch, camera, watching
 from benchmarks.faults.report import Finding, told, within
 from benchmarks.rtsp.clips import serve_clips
 from reid_stream.config.settings import Ingest
 from reid_stream.ingest import frame_ipc
-from reid_stream.ingest.camera_process import STUCK_S, IsolatedCamera
+from reid_stream.ingest.camera_process import STUCK_S, CameraProcess
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
@@ -62,10 +62,10 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
     ]
 
 
-def _signal(site: Watched, number: signal.Signals, most_s: float) -> float:
+def _signal(site: CameraWatch, number: signal.Signals, most_s: float) -> float:
     """Send it to the decoder of `a`; gives the seconds until its next frame, and lets it run for a moment then."""
     (thread,) = (thread for thread in site.live.threads if thread.stats.camera == "a")
-    assert isinstance(thread, IsolatedCamera)
+    assert isinstance(thread, CameraProcess)
     process = thread.process
     assert process is not None
     assert process.pid is not None

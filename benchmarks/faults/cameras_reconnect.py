@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.camera_watch import Footprint, Watched, camera, footprint, watching
+from benchmarks.faults.camera_watch import CameraWatch, Footprint, camera, footprint, watching
 from benchmarks.faults.report import Finding, told, within
 from benchmarks.rtsp.clips import RtspServer, changing_clip, serve_clips
 from reid_stream.config.settings import Ingest
@@ -62,7 +62,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
     ]
 
 
-def _kill(site: Watched, server: RtspServer) -> float:
+def _kill(site: CameraWatch, server: RtspServer) -> float:
     """Kill and start again; gives the seconds until all cameras deliver, from the moment the server listens."""
     server.kill()
     time.sleep(_DOWN_S)
@@ -73,7 +73,7 @@ def _kill(site: Watched, server: RtspServer) -> float:
     return time.monotonic() - listens
 
 
-def _freeze(site: Watched, server: RtspServer) -> tuple[float, float]:
+def _freeze(site: CameraWatch, server: RtspServer) -> tuple[float, float]:
     """Gives the seconds until the last camera is told to be down, and until all are back."""
     since = time.monotonic()
     server.freeze()
@@ -83,7 +83,7 @@ def _freeze(site: Watched, server: RtspServer) -> tuple[float, float]:
     return told_s, site.until(lambda: site.are_up(since), _GIVE_UP_S)
 
 
-def _recode(site: Watched, server: RtspServer) -> float:
+def _recode(site: CameraWatch, server: RtspServer) -> float:
     """Come back with another size, one camera with another codec, too."""
     server.lives = {"a": "480x272@10:h265", "b": "480x272@10", "c": "320x240@10"}
     server.kill()
@@ -99,7 +99,7 @@ def _recode(site: Watched, server: RtspServer) -> float:
     return time.monotonic() - listens
 
 
-def _change_size(site: Watched, server: RtspServer, folder: Path) -> str:
+def _change_size(site: CameraWatch, server: RtspServer, folder: Path) -> str:
     """Serve a clip whose parameter sets change twice; gives the sizes that came, and `down` if the camera went down."""
     clip = changing_clip(folder / "changing.ts", [(320, 240), (480, 272), (320, 240)], seconds=2)
     server.clips, server.lives = {"c": str(clip)}, {name: live for name, live in server.lives.items() if name != "c"}
@@ -119,7 +119,7 @@ def _is_right(sizes: str) -> bool:
     return sizes == "320x240 480x272 320x240"
 
 
-def _settled(site: Watched) -> Footprint:
+def _settled(site: CameraWatch) -> Footprint:
     """The least of several looks: a frame on its way holds a file for a moment."""
     looks = []
     for _ in range(10):

@@ -18,7 +18,7 @@ from reid_stream.assembly.site import Site
 from reid_stream.bench.procfs import family, memory_mb
 from reid_stream.config.settings import Settings
 from reid_stream.events import DaemonOverloaded, DaemonRecovered, IdentityEntered, IdentitySeen
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.records import CameraId
 
 NAME = "overload"
@@ -112,7 +112,7 @@ def _watch(site: Site, lasts_s: float, say: Callable[[str], None]) -> list[tuple
 
 def _take_away(site: Site, sink: Events, names: Sequence[CameraId]) -> float:
     """Seconds until the daemon says that it has recovered."""
-    assert isinstance(site.source, LiveCameras)
+    assert isinstance(site.source, CameraSet)
     for thread in site.source.threads:
         if thread.stats.camera in names:
             thread.stop()

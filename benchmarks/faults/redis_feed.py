@@ -134,7 +134,7 @@ class _Memory:
             up = CameraUp(camera=camera, changed_at=REPLAY_ORIGIN, frame_size=(1, 1), codec="memory", clock="file")
             self.told.camera_changed(up)
 
-    def take(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
         """Give the next batch when it is due."""
         if self._next == len(self._feed.batches):
             end = max(record.seen_at for record in self._feed.batches[-1])

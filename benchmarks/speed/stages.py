@@ -71,8 +71,8 @@ def decode(clip: Path, frames: int) -> Stage:
     replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
     replay.start()
     try:
-        replay.take()
-        rate, times, cores = _timed(replay.take, frames)
+        replay.take_frames()
+        rate, times, cores = _timed(replay.take_frames, frames)
     finally:
         replay.stop()
     floor = _raw_decode(clip, frames)
@@ -205,7 +205,7 @@ def _frames(settings: Settings, count: int) -> list[Frame]:
     replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
     replay.start()
     try:
-        batches = islice(iter(replay.take, None), count)
+        batches = islice(iter(replay.take_frames, None), count)
         return [frame for batch in batches for frame in batch]
     finally:
         replay.stop()

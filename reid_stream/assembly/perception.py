@@ -142,8 +142,8 @@ def _here(
     keep: Keep | None,
     on_change: "Callable[[CameraChange], None]",
 ) -> First:
-    from reid_stream.ingest.camera_set import LiveCameras
-    from reid_stream.ingest.frame_limit import FirstFrames
+    from reid_stream.ingest.camera_set import CameraSet
+    from reid_stream.ingest.frame_limit import FrameLimit
     from reid_stream.ingest.replay import FastReplay
     from reid_stream.link.inproc import InprocLink
 
@@ -152,9 +152,9 @@ def _here(
     if fast:
         source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
     else:
-        source = LiveCameras(cameras, settings.ingest, on_change, take_over=stays, guard=metrics.monitoring.part)
+        source = CameraSet(cameras, settings.ingest, on_change, take_over=stays, guard=metrics.monitoring.part)
     if frames is not None:
-        source = FirstFrames(source, frames)
+        source = FrameLimit(source, frames)
     pulse, link = Pulse(), InprocLink()
     first = perceive(settings, networks, run, metrics, pulse=pulse, keep=keep)
 

@@ -72,7 +72,7 @@ def assemble(
         StreamError: a camera that is no file was to be replayed fast.
     """
     from reid_stream.ingest.camera_set import wanted_fps
-    from reid_stream.ingest.overload_alarm import Overload
+    from reid_stream.ingest.overload_alarm import OverloadAlarm
     from reid_stream.ingest.stats import CameraChange
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
@@ -136,7 +136,7 @@ def assemble(
                 monitoring=metrics.monitoring,
             )
         )
-        overload = Overload(run, {CameraId(camera.id): wanted_fps(camera) for camera in cameras})
+        overload = OverloadAlarm(run, {CameraId(camera.id): wanted_fps(camera) for camera in cameras})
         daemon = Daemon(
             run=run,
             version=__version__,

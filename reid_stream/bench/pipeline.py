@@ -218,7 +218,7 @@ def _decode_alone(settings: Settings, frames: int) -> float:
     replay = FastReplay(settings.cameras, settings.ingest, origin=0.0, take_over=take_over(settings))
     replay.start()
     begin, count = time.perf_counter(), 0
-    while count < frames and (batch := replay.take()) is not None:
+    while count < frames and (batch := replay.take_frames()) is not None:
         count += len(batch)
     passed = time.perf_counter() - begin
     replay.stop()
@@ -232,7 +232,7 @@ def _detect_alone(networks: Networks, settings: Settings, batch: int) -> float:
 
     replay = FastReplay(settings.cameras, settings.ingest, origin=0.0)
     replay.start()
-    frames = replay.take() or []
+    frames = replay.take_frames() or []
     replay.stop()
     spec = networks.detector.input
     shape = networks.detector_engine.input_shape[2:]

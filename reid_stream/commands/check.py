@@ -21,8 +21,8 @@ def check(
 
     from reid_stream.config import cams_yaml
     from reid_stream.errors import BrokerError, StreamError
-    from reid_stream.ingest.probe import Failed, Probed, probe_all
-    from reid_stream.ingest.stats import farthest_apart
+    from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
+    from reid_stream.ingest.stats import clock_spread
     from reid_stream.publish.redis_client import check as check_redis
     from reid_stream.publish.redis_client import connect, public
 
@@ -48,7 +48,7 @@ def check(
     failed = 0
     answers = probe_all(enabled, settings.ingest)
     for answer in answers:
-        if isinstance(answer, Failed):
+        if isinstance(answer, CameraFailure):
             failed += 1
             table.add_row(answer.camera, "[red]--[/]", answer.reason)
             continue
@@ -63,7 +63,7 @@ def check(
             "" if answer.skew_s is None else f"{answer.skew_s:+.3f} s",
         )
     console.print(table)
-    apart = farthest_apart({answer.camera: answer.skew_s for answer in answers if isinstance(answer, Probed)})
+    apart = clock_spread({answer.camera: answer.skew_s for answer in answers if isinstance(answer, CameraReport)})
     if apart is not None:
         # Half a second at walking pace is one step: a person seen there before here.
         mark, advice = ("[green]ok[/]", "") if apart.by_s < 0.5 else ("[yellow]!![/]", "; set all to one time server")

@@ -29,7 +29,7 @@ _FULL_RANGE = 2
 
 
 class TakeOver:
-    """Takes pictures over; see `ingest.picture.TakeOver`."""
+    """Takes pictures over; see `ingest.convert.GpuConverter`."""
 
     def prepare(self) -> None:
         """Make torch's context this thread's own, for the decoder that is opened on it next."""

@@ -12,13 +12,13 @@ from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.backoff import wait_s
-from reid_stream.ingest.clock import OWN_STEP_S, FileClock, Stamp, StreamClock
-from reid_stream.ingest.convert import Converter, TakeOver
+from reid_stream.ingest.clock import OWN_STEP_S, CaptureTime, FileClock, StreamClock
+from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
-from reid_stream.ingest.frame_loss import Gaps
+from reid_stream.ingest.frame_loss import FrameGaps
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, Lateness, RateCap
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
-from reid_stream.ingest.stream import Heard, Source, open_source
+from reid_stream.ingest.stream import DecodedPacket, VideoSource, open_source
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 
@@ -62,7 +62,7 @@ LATE_S = 0.5
 """A file's frame that comes this late is left out, so that a slow machine catches up."""
 
 
-class Door(Protocol):
+class FrameSink(Protocol):
     """Where a camera's frames go: the inbox, or the way to the process that has it."""
 
     def put(self, frame: Frame) -> None:
@@ -71,7 +71,7 @@ class Door(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class ResumePoint:
     """Where an earlier process of the same camera broke off, so that numbers and times go on rising."""
 
     stats: CameraStats
@@ -85,15 +85,15 @@ class CameraThread(CameraRunner):
         self,
         camera: config.Camera,
         settings: config.Ingest,
-        inbox: Door,
+        inbox: FrameSink,
         on_change: Callable[[CameraChange], None],
         utc: Callable[[], float] = time.time,
-        begin: Begin | None = None,
-        take_over: TakeOver | None = None,
+        resume: ResumePoint | None = None,
+        take_over: GpuConverter | None = None,
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
 
-        `utc` is our own clock, which may be put forward or back at any time. Without `begin` all counts are 0.
+        `utc` is our own clock, which may be put forward or back at any time. Without `resume` all counts are 0.
         `take_over` leaves what a GPU decodes in its memory.
         """
         self._camera = camera
@@ -104,8 +104,8 @@ class CameraThread(CameraRunner):
         self._take_over = take_over
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
-        super().__init__(camera.id, fresh if begin is None else begin.stats)
-        self.captured_at = float("-inf") if begin is None else begin.captured_at
+        super().__init__(camera.id, fresh if resume is None else resume.stats)
+        self.captured_at = float("-inf") if resume is None else resume.captured_at
         self._clock = StreamClock(self.captured_at)
         self._sequence = self.stats.read
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
@@ -165,14 +165,14 @@ class CameraThread(CameraRunner):
                 return is_wanted
 
             while not self._stop.is_set():
-                for heard in source.read(wants):
+                for packet in source.read(wants):
                     if self._stop.is_set():
                         return False
                     self.stats.keys_only = pace.keys.keys_only
                     if self.limit_fps != self.stats.limit_fps:
                         pace.limit(self.limit_fps)
                         self.stats.limit_fps = self.limit_fps
-                    self._take(source, player, heard, pace, convert)
+                    self._take(source, player, packet, pace, convert)
                 if not source.is_recorded or self._stop.is_set():
                     return False
                 if not self.stats.read:
@@ -184,12 +184,12 @@ class CameraThread(CameraRunner):
         return False
 
     def _take(
-        self, source: Source, player: "_Live | _Recorded", heard: Heard, pace: "_Pace", convert: Converter
+        self, source: VideoSource, player: "_Live | _Recorded", packet: DecodedPacket, pace: "_Pace", convert: Converter
     ) -> None:
         self.stats.heard_at = time.monotonic()
-        self.stats.clock_steps += player.hear(heard)
-        self._count_losses(source, player, heard)
-        for picture in heard.pictures:
+        self.stats.clock_steps += player.hear(packet)
+        self._count_losses(source, player, packet)
+        for picture in packet.frames:
             self.stats.read += 1
             self._sequence += 1
             self.stats.rate = self._read_rate.tick(time.monotonic())
@@ -211,16 +211,16 @@ class CameraThread(CameraRunner):
                     self.stats.fall_back()
         self.stats.skew_s = self._clock.skew_s
 
-    def _count_losses(self, source: Source, player: "_Live | _Recorded", heard: Heard) -> None:
+    def _count_losses(self, source: VideoSource, player: "_Live | _Recorded", packet: DecodedPacket) -> None:
         corrupt = source.take_corrupt()
         self.stats.dropped["corrupt"] += corrupt
         self.stats.repaired += source.take_repaired()
         if isinstance(player, _Live):
             self.stats.dropped["lost"] += player.missing(
-                [source.seconds(picture) for picture in heard.pictures], corrupt, is_skipped=heard.is_skipped
+                [source.seconds(picture) for picture in packet.frames], corrupt, is_skipped=packet.is_skipped
             )
 
-    def _give(self, source: Source, stamp: Stamp, frame: Frame) -> None:
+    def _give(self, source: VideoSource, stamp: CaptureTime, frame: Frame) -> None:
         if self.stats.state != "up":
             self.stats.connects += 1
         if self.stats.state != "up" or self.stats.size != frame.size or self.stats.clock != stamp.clock:
@@ -283,7 +283,7 @@ class _Live:
         self._utc = utc
         self._heard_at = 0.0
         self._utc_less_steady = utc() - time.monotonic()
-        self._gaps = Gaps()
+        self._gaps = FrameGaps()
         self._unusable = 0
         self._lateness = Lateness()
         clock.restart()
@@ -292,7 +292,7 @@ class _Live:
         """How much later a packet comes than it could."""
         return self._lateness.of(stream_s, time.monotonic())
 
-    def hear(self, heard: Heard) -> bool:
+    def hear(self, packet: DecodedPacket) -> bool:
         """Learn from a packet; True if our own clock was put forward or back since the last one."""
         self._heard_at = self._utc()
         utc_less_steady = self._heard_at - time.monotonic()
@@ -300,7 +300,7 @@ class _Live:
         has_stepped = abs(step_s) > OWN_STEP_S
         if has_stepped:
             self._clock.stepped(step_s)
-        self._clock.observe(heard.stream_s, self._heard_at, heard.camera_at)
+        self._clock.observe(packet.stream_s, self._heard_at, packet.camera_at)
         return has_stepped
 
     def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
@@ -314,7 +314,7 @@ class _Live:
             self._unusable = 0
         return count
 
-    def stamp(self, stream_s: float | None) -> Stamp:
+    def stamp(self, stream_s: float | None) -> CaptureTime:
         return self._clock.stamp(stream_s, self._heard_at)
 
     def wait(self, _at: float) -> bool:
@@ -328,7 +328,7 @@ class _Live:
 class _Recorded:
     """A file played at its own pace, as if it were live."""
 
-    def __init__(self, source: Source, camera: config.Camera, stop: threading.Event) -> None:
+    def __init__(self, source: VideoSource, camera: config.Camera, stop: threading.Event) -> None:
         self._stop = stop
         self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
         self._steady_at = time.monotonic() - time.time()
@@ -340,14 +340,14 @@ class _Recorded:
             return 0.0
         return time.monotonic() - (stream_s + self._due_less_stream_s)
 
-    def hear(self, _heard: Heard) -> bool:
+    def hear(self, _heard: DecodedPacket) -> bool:
         """Nothing to learn: a file says it all."""
         return False
 
-    def stamp(self, stream_s: float | None) -> Stamp:
+    def stamp(self, stream_s: float | None) -> CaptureTime:
         at = self._clock.stamp(stream_s)
         self._due_less_stream_s = None if stream_s is None else at + self._steady_at - stream_s
-        return Stamp(at, "file")
+        return CaptureTime(at, "file")
 
     def wait(self, at: float) -> bool:
         early_s = at + self._steady_at - time.monotonic()

@@ -1,7 +1,7 @@
 """A camera whose decoder runs in a process of its own: a crash inside FFmpeg or a driver costs this camera alone.
 
     daemon                                   camera's process (`decoder`)
-    IsolatedCamera ── pump thread ◀─ socket ── CameraThread: open, decode, stamp, cap the rate, scale
+    CameraProcess ── pump thread ◀─ socket ── CameraThread: open, decode, stamp, cap the rate, scale
                         └─▶ inbox              pictures travel as shared memory (`seam`)
 
 The process is forked from multiprocessing's fork server, which has loaded FFmpeg and nothing else: a start takes some
@@ -27,7 +27,7 @@ from reid_stream.events import CameraDown
 from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.backoff import wait_s
-from reid_stream.ingest.camera import Begin, CameraRunner, Door
+from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId
@@ -40,20 +40,20 @@ _END_S = 2.0
 """A process that has been told to stop has so long."""
 
 
-class IsolatedCamera(CameraRunner):
+class CameraProcess(CameraRunner):
     """What `CameraThread` is, with the decoder in another process."""
 
     def __init__(
         self,
         camera: config.Camera,
         settings: config.Ingest,
-        inbox: Door,
+        inbox: FrameSink,
         on_change: Callable[[CameraChange], None],
-        begin: Begin | None = None,
+        resume: ResumePoint | None = None,
     ) -> None:
         """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock.
 
-        Without `begin` all counts are 0.
+        Without `resume` all counts are 0.
         """
         self._camera = camera
         self._settings = settings
@@ -61,10 +61,10 @@ class IsolatedCamera(CameraRunner):
         self._on_change = on_change
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
-        super().__init__(camera.id, fresh if begin is None else begin.stats)
+        super().__init__(camera.id, fresh if resume is None else resume.stats)
         # Without its password, whose file may be missing.
         self._is_recorded = address(camera.model_copy(update={"username": None})).is_local
-        self.captured_at = float("-inf") if begin is None else begin.captured_at
+        self.captured_at = float("-inf") if resume is None else resume.captured_at
         self.process: ForkServerProcess | None = None
         """The decoder's; none while it waits for the next attempt."""
 
@@ -94,11 +94,11 @@ class IsolatedCamera(CameraRunner):
     def _play(self) -> tuple[StreamCause, str]:
         """Pump one process until it is over; gives how it ended, should it have ended by itself."""
         near, far = frame_ipc.pair()
-        begin = Begin(replace(self.stats, state="connecting"), self.captured_at)
+        resume = ResumePoint(replace(self.stats, state="connecting"), self.captured_at)
         # The fork server hands nothing else over; above all no password appears on a command line.
         process = fork_server().Process(
             target=camera_process_main.serve,
-            args=(far, self._camera, self._settings, begin),
+            args=(far, self._camera, self._settings, resume),
             name=self._camera.id,
             daemon=True,
         )
@@ -146,12 +146,12 @@ class IsolatedCamera(CameraRunner):
     def _take(self, message: frame_ipc.Message, image: UInt8 | None) -> None:
         self.stats = message.stats
         match message:
-            case frame_ipc.Picture():
+            case frame_ipc.FrameMessage():
                 assert image is not None
                 frame = frame_ipc.frame_of(self._id, message, image)
                 self.captured_at = frame.captured_at
                 self._inbox.put(frame)
-            case frame_ipc.Up() | frame_ipc.Down():
+            case frame_ipc.UpMessage() | frame_ipc.DownMessage():
                 self._on_change(message.change)
 
     def _is_late(self) -> bool:

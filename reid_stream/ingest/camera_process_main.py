@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from reid_stream.config import settings as config
 from reid_stream.events import CameraUp
-from reid_stream.ingest.camera import Begin, CameraThread
-from reid_stream.ingest.frame_ipc import Down, Told, Up, send, send_frame
+from reid_stream.ingest.camera import CameraThread, ResumePoint
+from reid_stream.ingest.frame_ipc import DownMessage, StatsMessage, UpMessage, send, send_frame
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.records import Frame
 
@@ -31,7 +31,7 @@ def limit(fps: float | None) -> bytes:
     return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
 
 
-def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
+def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint) -> None:
     """Run the camera until it is over; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
@@ -40,14 +40,14 @@ def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, be
 
         setproctitle(f"reid-stream: camera {camera.id}")
     with suppress(OSError):  # the daemon is gone
-        _run(end, camera, settings, begin)
+        _run(end, camera, settings, resume)
     # Whatever hangs in FFmpeg ends here.
     os._exit(0)
 
 
-def _run(end: socket.socket, camera: config.Camera, settings: config.Ingest, begin: Begin) -> None:
+def _run(end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint) -> None:
     way = _WayBack(end)
-    thread = CameraThread(camera, settings, way, way.changed, begin=begin)
+    thread = CameraThread(camera, settings, way, way.changed, resume=resume)
     way.thread = thread
     thread.start()
     end.settimeout(TELL_S)
@@ -84,8 +84,8 @@ class _WayBack:
     def changed(self, change: CameraChange) -> None:
         stats = self.thread.stats
         with self._saying, suppress(ConnectionError):
-            send(self._end, Up(stats, change) if isinstance(change, CameraUp) else Down(stats, change))
+            send(self._end, UpMessage(stats, change) if isinstance(change, CameraUp) else DownMessage(stats, change))
 
     def tell(self) -> None:
         with self._saying:
-            send(self._end, Told(self.thread.stats))
+            send(self._end, StatsMessage(self.thread.stats))

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from reid_stream.config import settings as config
-from reid_stream.ingest.camera import Begin, CameraThread
-from reid_stream.ingest.camera_process import IsolatedCamera
-from reid_stream.ingest.convert import TakeOver
+from reid_stream.ingest.camera import CameraThread, ResumePoint
+from reid_stream.ingest.camera_process import CameraProcess
+from reid_stream.ingest.convert import GpuConverter
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.stats import CameraChange, CameraStats
-from reid_stream.ingest.throttle import Governor
+from reid_stream.ingest.throttle import Throttle
 from reid_stream.records import CameraId, Frame
 
 STOP_S = 5.0
@@ -28,7 +28,7 @@ def wanted_fps(camera: config.Camera) -> float:
     return UNCAPPED_FPS if camera.max_fps is None else camera.max_fps
 
 
-class LiveCameras:
+class CameraSet:
     """Cameras and files at their own pace. `take` belongs to one thread, all else to any."""
 
     def __init__(
@@ -39,7 +39,7 @@ class LiveCameras:
         utc: Callable[[], float] = time.time,
         *,
         none_yet: bool = False,
-        take_over: TakeOver | None = None,
+        take_over: GpuConverter | None = None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         """Make the cameras that are enabled, or none yet, to `add` them later.
@@ -52,8 +52,8 @@ class LiveCameras:
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
         self._changing = threading.Lock()
         self._known = {CameraId(camera.id): camera for camera in cameras}
-        self._running: dict[CameraId, CameraThread | IsolatedCamera] = {}
-        self._governor = Governor({}, {})
+        self._running: dict[CameraId, CameraThread | CameraProcess] = {}
+        self._throttle = Throttle({}, {})
         self._guard = guard
         self._taken_at: float | None = None
         self._taken = 0
@@ -64,7 +64,7 @@ class LiveCameras:
         self._begin_anew()
 
     @property
-    def threads(self) -> tuple[CameraThread | IsolatedCamera, ...]:
+    def threads(self) -> tuple[CameraThread | CameraProcess, ...]:
         """Of the cameras that are read."""
         return tuple(self._running.values())
 
@@ -73,12 +73,12 @@ class LiveCameras:
         for thread in self.threads:
             thread.start()
 
-    def add(self, camera: CameraId, begin: Begin | None) -> None:
-        """Read one more of the cameras given at first; `begin`: where another process left it."""
-        self._make(camera, begin).start()
+    def add(self, camera: CameraId, resume: ResumePoint | None) -> None:
+        """Read one more of the cameras given at first; `resume`: where another process left it."""
+        self._make(camera, resume).start()
         self._begin_anew()
 
-    def remove(self, camera: CameraId) -> Begin:
+    def remove(self, camera: CameraId) -> ResumePoint:
         """Close a camera; tells where it was left."""
         with self._changing:
             thread = self._running[camera]
@@ -86,13 +86,13 @@ class LiveCameras:
         self._begin_anew()
         thread.stop()
         thread.join(STOP_S)
-        return Begin(thread.stats, thread.captured_at)
+        return ResumePoint(thread.stats, thread.captured_at)
 
-    def take(self, timeout_s: float) -> list[Frame] | None:
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:
         """The newest frames, at most one a camera; empty after `timeout_s`; None once all have ended for good."""
         asked_at = time.monotonic()
         have_ended = all(thread.has_ended for thread in self.threads)
-        frames = self.inbox.take(0.0 if have_ended else timeout_s, self._governor.batch)
+        frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
         with self._guard("governor"):
             self._look(asked_at, len(frames))
         return None if have_ended and not frames else frames
@@ -121,12 +121,12 @@ class LiveCameras:
         """Frames that a newer one replaced in the inbox, per camera."""
         return self.inbox.dropped
 
-    def _make(self, camera: CameraId, begin: Begin | None) -> CameraThread | IsolatedCamera:
+    def _make(self, camera: CameraId, resume: ResumePoint | None) -> CameraThread | CameraProcess:
         one, settings = self._known[camera], self._settings
         made = (
-            IsolatedCamera(one, settings, self.inbox, self._on_change, begin)
+            CameraProcess(one, settings, self.inbox, self._on_change, resume)
             if settings.isolate
-            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, begin, self._take_over)
+            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, resume, self._take_over)
         )
         with self._changing:
             self._running = {**self._running, camera: made}
@@ -134,7 +134,7 @@ class LiveCameras:
 
     def _begin_anew(self) -> None:
         known = [self._known[camera] for camera in self._running]
-        self._governor.change(
+        self._throttle.change(
             {CameraId(camera.id): wanted_fps(camera) for camera in known},
             {CameraId(camera.id): float(camera.priority) for camera in known},
         )
@@ -144,12 +144,12 @@ class LiveCameras:
         now = time.monotonic()
         if self._taken_at is not None:
             replaced = sum(self.inbox.dropped.values())
-            is_new = self._governor.spent(
+            is_new = self._throttle.spent(
                 asked_at - self._taken_at, now - asked_at, self._taken, replaced - self._replaced
             )
             self._replaced = replaced
             if is_new:
-                limits = self._governor.limits
+                limits = self._throttle.limits
                 for camera, thread in self._running.items():
                     thread.limit_fps = limits.get(camera)
         self._taken_at, self._taken = now, frames

@@ -38,7 +38,7 @@ OWN_STEP_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class CaptureTime:
     """A capture time and where it comes from."""
 
     at: float
@@ -99,7 +99,7 @@ class StreamClock:
         known = self._arrival_offset()
         return None if known is None or self._camera_offset is None else self._camera_offset - known
 
-    def stamp(self, stream_s: float | None, arrived_at: float) -> Stamp:
+    def stamp(self, stream_s: float | None, arrived_at: float) -> CaptureTime:
         """Give a frame its capture time; later than every one given before."""
         clock: ClockQuality = "arrival"
         skew, known = self.skew_s, self._arrival_offset()
@@ -116,7 +116,7 @@ class StreamClock:
         slowed = max(soonest, min(self._at + SLEW * min(max(passed, 0.0), 1.0), arrived_at))
         at = max(at, slowed)
         self._stream_s, self._at = stream_s, at
-        return Stamp(at, clock)
+        return CaptureTime(at, clock)
 
     def _arrival_offset(self) -> float | None:
         return min((least for _, least in self._least), default=None)

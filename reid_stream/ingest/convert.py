@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 
-class TakeOver(Protocol):
+class GpuConverter(Protocol):
     """Makes RGB of pictures where the GPU that decoded them keeps them."""
 
     def prepare(self) -> None:
@@ -29,7 +29,7 @@ class TakeOver(Protocol):
 class Converter:
     """Turns one camera's pictures into RGB; keeps FFmpeg's scaler between calls, which is dear to make."""
 
-    def __init__(self, size: tuple[int, int] | None, take_over: TakeOver | None = None) -> None:
+    def __init__(self, size: tuple[int, int] | None, take_over: GpuConverter | None = None) -> None:
         """Convert to one size.
 
         Args:

@@ -22,27 +22,27 @@ _QUEUE_BYTES = 16 << 10
 """Of the socket: room for about ten messages, the kernel's own share of each included."""
 
 
-class Told(msgspec.Struct, frozen=True, tag="told"):
+class StatsMessage(msgspec.Struct, frozen=True, tag="told"):
     """How it goes."""
 
     stats: CameraStats
 
 
-class Up(msgspec.Struct, frozen=True, tag="up"):
+class UpMessage(msgspec.Struct, frozen=True, tag="up"):
     """It delivers, or delivers otherwise than before."""
 
     stats: CameraStats
     change: CameraUp
 
 
-class Down(msgspec.Struct, frozen=True, tag="down"):
+class DownMessage(msgspec.Struct, frozen=True, tag="down"):
     """It does not deliver any more."""
 
     stats: CameraStats
     change: CameraDown
 
 
-class Picture(msgspec.Struct, frozen=True, tag="picture"):
+class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
     """A frame whose pixels lie in the memory file that comes along."""
 
     stats: CameraStats
@@ -53,9 +53,9 @@ class Picture(msgspec.Struct, frozen=True, tag="picture"):
     height: int
 
 
-Message = Told | Up | Down | Picture
+Message = StatsMessage | UpMessage | DownMessage | FrameMessage
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Told | Up | Down | Picture).decode
+_decode = msgspec.msgpack.Decoder(StatsMessage | UpMessage | DownMessage | FrameMessage).decode
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -86,7 +86,7 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
     try:
         os.truncate(file, image.nbytes)
         os.pwrite(file, image.data, 0)
-        message = Picture(stats, frame.sequence, frame.captured_at, frame.clock, width, height)
+        message = FrameMessage(stats, frame.sequence, frame.captured_at, frame.clock, width, height)
         # `socket.send_fds` ignores its flags.
         along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
         end.sendmsg([_encode(message)], along, socket.MSG_DONTWAIT)
@@ -110,18 +110,18 @@ def receive(end: socket.socket) -> tuple[Message, UInt8 | None] | None:
     if not said:
         return None
     message = _decode(said)
-    if not isinstance(message, Picture):
+    if not isinstance(message, FrameMessage):
         return message, None
     (file,) = files
     return message, _pixels(file, message)
 
 
-def frame_of(camera: CameraId, message: Picture, image: UInt8) -> Frame:
+def frame_of(camera: CameraId, message: FrameMessage, image: UInt8) -> Frame:
     """Put a frame together again."""
     return Frame(camera, message.sequence, message.captured_at, message.clock, image)
 
 
-def _pixels(file: int, message: Picture) -> UInt8:
+def _pixels(file: int, message: FrameMessage) -> UInt8:
     """Read the pixels out: a mapping would be no cheaper, and keep a descriptor open as long as the frame lives."""
     image = np.empty((message.height, message.width, 3), np.uint8)
     try:

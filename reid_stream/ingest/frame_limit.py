@@ -7,11 +7,11 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
 
-class Frames(Protocol):
+class FrameSource(Protocol):
     """A source of batches; `daemon.Source` says more of each."""
 
     def start(self) -> None: ...
-    def take(self, timeout_s: float) -> list[Frame] | None: ...
+    def take_frames(self, timeout_s: float) -> list[Frame] | None: ...
     def stop(self) -> None: ...
     @property
     def stats(self) -> Mapping[CameraId, CameraStats]: ...
@@ -19,10 +19,10 @@ class Frames(Protocol):
     def replaced(self) -> Mapping[CameraId, int]: ...
 
 
-class FirstFrames:
+class FrameLimit:
     """A source that ends after `frames` frames of all cameras together, with the batch that reaches them."""
 
-    def __init__(self, source: Frames, frames: int) -> None:
+    def __init__(self, source: FrameSource, frames: int) -> None:
         self._source = source
         self._left = frames
 
@@ -30,11 +30,11 @@ class FirstFrames:
         """Open the cameras."""
         self._source.start()
 
-    def take(self, timeout_s: float) -> list[Frame] | None:
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:
         """The next batch; None when enough have come."""
         if self._left <= 0:
             return None
-        batch = self._source.take(timeout_s)
+        batch = self._source.take_frames(timeout_s)
         self._left -= len(batch or ())
         return batch
 

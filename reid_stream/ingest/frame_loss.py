@@ -16,7 +16,7 @@ MOST_S = 10.0
 """A longer gap is an outage, which is told as one."""
 
 
-class Gaps:
+class FrameGaps:
     """The steps of one connection."""
 
     def __init__(self) -> None:

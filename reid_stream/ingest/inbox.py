@@ -47,7 +47,7 @@ class Inbox:
             self._came[frame.camera] = self._clock()
             self._changed.notify()
 
-    def take(self, timeout_s: float, most: int | None = None) -> list[Frame]:
+    def take_frames(self, timeout_s: float, most: int | None = None) -> list[Frame]:
         """Wait for at least one frame and take what is there, one per camera, the earliest captured first.
 
         At most `most`: of those whose turn it is. Empty after `timeout_s`, or once closed.

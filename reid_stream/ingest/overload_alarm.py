@@ -27,7 +27,7 @@ class _Counts:
     heard_at: float
 
 
-class Overload:
+class OverloadAlarm:
     """Looks at cameras' counts as often as one likes; times on any steady clock."""
 
     def __init__(self, run: str, wanted_fps: Mapping[CameraId, float]) -> None:

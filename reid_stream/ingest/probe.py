@@ -20,7 +20,7 @@ BURST_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class CameraReport:
     """A camera that works."""
 
     camera: CameraId
@@ -41,7 +41,7 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class CameraFailure:
     """A camera that does not."""
 
     camera: CameraId
@@ -49,23 +49,23 @@ class Failed:
     error: StreamError
 
 
-def probe(camera: config.Camera, settings: config.Ingest, look_s: float = LOOK_S) -> Probed | Failed:
+def probe(camera: config.Camera, settings: config.Ingest, look_s: float = LOOK_S) -> CameraReport | CameraFailure:
     """Open one camera, watch it for `look_s` seconds at most, close it."""
     try:
         return _look(camera, settings, look_s)
     except StreamError as error:
-        return Failed(CameraId(camera.id), str(error), error)
+        return CameraFailure(CameraId(camera.id), str(error), error)
 
 
 def probe_all(
     cameras: Sequence[config.Camera], settings: config.Ingest, look_s: float = LOOK_S
-) -> list[Probed | Failed]:
+) -> list[CameraReport | CameraFailure]:
     """Probe all cameras at once; the answers in the order of `cameras`."""
     with ThreadPoolExecutor(max_workers=max(1, min(64, len(cameras))), thread_name_prefix="probe") as pool:
         return list(pool.map(lambda camera: probe(camera, settings, look_s), cameras))
 
 
-def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Probed:
+def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> CameraReport:
     began = time.monotonic()
     clock = StreamClock()
     quality: ClockQuality = "arrival"
@@ -73,11 +73,11 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Prob
     first_s = 0.0
     steady: list[float] = []
     with open_source(camera, settings) as source:
-        for heard in source.read(KeyframePolicy(None).wants):
+        for packet in source.read(KeyframePolicy(None).wants):
             now = time.time()
-            clock.observe(heard.stream_s, now, heard.camera_at)
+            clock.observe(packet.stream_s, now, packet.camera_at)
             passed_s = time.monotonic() - began
-            for picture in heard.pictures:
+            for picture in packet.frames:
                 first_s = first_s or passed_s
                 size = (picture.width, picture.height)
                 quality = clock.stamp(source.seconds(picture), now).clock
@@ -91,7 +91,7 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Prob
         rate = source.rate or 0.0
         if not source.is_recorded and len(steady) > 2:
             rate = (len(steady) - 1) / (steady[-1] - steady[0])
-        return Probed(
+        return CameraReport(
             camera=CameraId(camera.id),
             name=source.name,
             codec=source.codec,

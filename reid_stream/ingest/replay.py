@@ -14,10 +14,10 @@ from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.clock import FileClock
-from reid_stream.ingest.convert import Converter, TakeOver
+from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 from reid_stream.ingest.stats import CameraChange, CameraStats
-from reid_stream.ingest.stream import Source, open_source
+from reid_stream.ingest.stream import VideoSource, open_source
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 
@@ -37,7 +37,7 @@ class FastReplay:
         *,
         origin: float,
         on_change: Callable[[CameraChange], None] = lambda _: None,
-        take_over: TakeOver | None = None,
+        take_over: GpuConverter | None = None,
     ) -> None:
         """`origin`: UTC seconds of the timeline's beginning; give the same to get the same times again.
 
@@ -73,7 +73,7 @@ class FastReplay:
         for file in self._files:
             file.start()
 
-    def take(self, timeout_s: float = 0.0) -> list[Frame] | None:  # noqa: ARG002 (the daemon's sources agree)
+    def take_frames(self, timeout_s: float = 0.0) -> list[Frame] | None:  # noqa: ARG002 (the daemon's sources agree)
         """The next batch; None when all files have ended. `timeout_s` is for other sources: files are never late."""
         batch: list[Frame] = []
         while not self._is_over:
@@ -104,7 +104,7 @@ class FastReplay:
         return {}
 
     def __iter__(self) -> Iterator[list[Frame]]:
-        while (batch := self.take()) is not None:
+        while (batch := self.take_frames()) is not None:
             yield batch
 
     def __enter__(self) -> Self:
@@ -128,7 +128,7 @@ class _File:
         settings: config.Ingest,
         origin: float,
         on_change: Callable[[CameraChange], None],
-        take_over: TakeOver | None,
+        take_over: GpuConverter | None,
     ) -> None:
         where = address(camera)
         if not where.is_local:
@@ -140,7 +140,7 @@ class _File:
         self._origin = origin
         self._take_over = take_over
         self._on_change = on_change
-        self._source: Source | None = None
+        self._source: VideoSource | None = None
         self._frames: queue.Queue[Frame | StreamError | None] = queue.Queue(AHEAD)
         self._head: Frame | None = None
         self._stop = threading.Event()
@@ -232,14 +232,14 @@ class _File:
         if not self._stop.is_set():
             self._frames.put(end)
 
-    def _play(self, source: Source) -> None:
+    def _play(self, source: VideoSource) -> None:
         clock = FileClock(self._origin + self._camera.start_after_s, 1.0 / (source.rate or 25.0))
         cap, keys = RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps)
         convert = Converter(self._camera.resize, self._take_over)
         sequence = 0
         while not self._stop.is_set():
-            for heard in source.read(keys.wants):
-                for picture in heard.pictures:
+            for packet in source.read(keys.wants):
+                for picture in packet.frames:
                     if self._stop.is_set():
                         return
                     at = clock.stamp(source.seconds(picture))

@@ -80,7 +80,7 @@ class CameraStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class ClockSpread:
     """The two cameras whose own clocks differ most."""
 
     ahead: CameraId
@@ -89,13 +89,13 @@ class Apart:
     """How far, never below 0; off by the difference of their shortest delays, under a frame as a rule."""
 
 
-def farthest_apart(skews: Mapping[CameraId, float | None]) -> Apart | None:
+def clock_spread(skews: Mapping[CameraId, float | None]) -> ClockSpread | None:
     """Compare the clocks of cameras by their skews to ours; None where fewer than two tell theirs (pure)."""
     told = sorted((skew, camera) for camera, skew in skews.items() if skew is not None)
     if len(told) < 2:
         return None
     (least, behind), (most, ahead) = told[0], told[-1]
-    return Apart(ahead, behind, most - least)
+    return ClockSpread(ahead, behind, most - least)
 
 
 class RateMeter:

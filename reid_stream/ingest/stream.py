@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from reid_stream.ingest.convert import TakeOver
+    from reid_stream.ingest.convert import GpuConverter
 
 UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
 """FFmpeg makes up the timestamps of these (25 per second), so they say nothing."""
@@ -37,19 +37,19 @@ Wanted = Callable[[float | None, bool], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DecodedPacket:
     """A packet and the pictures that came out of the decoder after it (often its own, sometimes earlier ones)."""
 
     stream_s: float | None
     """Timestamp in seconds from an origin of the stream's own; none where it has none."""
     camera_at: float | None
     """The camera's wall clock for this timestamp, UTC seconds, once RTCP has told."""
-    pictures: "list[VideoFrame]"
+    frames: "list[VideoFrame]"
     is_skipped: bool = False
     """Not wanted, so not decoded."""
 
 
-class Source:
+class VideoSource:
     """An open stream; close it, or use it in a `with` block."""
 
     def __init__(self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest) -> None:
@@ -93,11 +93,11 @@ class Source:
         return bool(self._stream.codec_context.is_hwaccel)
 
     def seconds(self, picture: "VideoFrame") -> float | None:
-        """A picture's timestamp, on the same axis as `Heard.stream_s`."""
+        """A picture's timestamp, on the same axis as `DecodedPacket.stream_s`."""
         pts = picture.pts if picture.pts is not None else picture.dts
         return self._seconds(pts, picture.time_base)
 
-    def read(self, wanted: Wanted) -> Iterator[Heard]:
+    def read(self, wanted: Wanted) -> Iterator[DecodedPacket]:
         """Packets as they come, decoded where `wanted`; ends at the end of the file or stream.
 
         Raises:
@@ -120,20 +120,20 @@ class Source:
             if failure is not None:  # raised outside of `except`, so that FFmpeg's own is not its context
                 raise failure
             now = time.monotonic()
-            heard = self._hear(packet, wanted)
-            if heard is not None:
-                seen_at = now if heard.pictures or heard.is_skipped else seen_at
-                yield heard
+            decoded = self._hear(packet, wanted)
+            if decoded is not None:
+                seen_at = now if decoded.frames or decoded.is_skipped else seen_at
+                yield decoded
             if self.is_recorded:
                 continue
             if now - began >= limit_s:
                 # FFmpeg gave up waiting, but hands out the packet that its parser still held.
                 raise StreamError(f"{self.name} has sent nothing for {limit_s:g} s", "silent")
             if now - seen_at > limit_s:
-                kind = "no video" if heard is None else "no picture that can be decoded"
+                kind = "no video" if decoded is None else "no picture that can be decoded"
                 raise StreamError(f"{self.name} sends data, but {kind} for {limit_s:g} s", "silent")
 
-    def _hear(self, packet: "Packet[VideoStream]", wanted: Wanted) -> Heard | None:
+    def _hear(self, packet: "Packet[VideoStream]", wanted: Wanted) -> DecodedPacket | None:
         """Decode a packet; None if it is of another stream (sound), which says nothing about the picture."""
         import av
 
@@ -142,14 +142,16 @@ class Source:
         is_flush = packet.size == 0
         stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
         if not is_flush and not wanted(stream_s, packet.is_keyframe):
-            return Heard(stream_s, self._camera_at(packet), [], is_skipped=True)
+            return DecodedPacket(stream_s, self._camera_at(packet), [], is_skipped=True)
         try:
             pictures = packet.decode()
         except (av.FFmpegError, ValueError):
             self._corrupt += 1
             self._is_damaged = True
-            return Heard(stream_s, self._camera_at(packet), [])
-        return Heard(stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)])
+            return DecodedPacket(stream_s, self._camera_at(packet), [])
+        return DecodedPacket(
+            stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)]
+        )
 
     def _is_whole(self, picture: "VideoFrame") -> bool:
         """Leave out damaged pictures, not those built upon them.
@@ -210,7 +212,7 @@ class Source:
         self.close()
 
 
-def open_source(camera: Camera, settings: Ingest, take_over: "TakeOver | None" = None) -> Source:
+def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | None" = None) -> VideoSource:
     """Connect to a camera or open a file and find its video.
 
     Args:
@@ -244,7 +246,7 @@ def open_source(camera: Camera, settings: Ingest, take_over: "TakeOver | None" =
         if stream is not None and has_decoder:
             # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
             stream.codec_context.thread_count = 1
-            return Source(where, container, stream, settings)
+            return VideoSource(where, container, stream, settings)
         container.close()
         found = "it holds none" if stream is None else "it holds some of a kind that FFmpeg cannot decode"
         failure = StreamError(f"{where.name} must hold video, {found}")
@@ -285,7 +287,7 @@ def _device() -> str | None:
     return None
 
 
-def hardware(take_over: "TakeOver | None" = None) -> "HWAccel | None":
+def hardware(take_over: "GpuConverter | None" = None) -> "HWAccel | None":
     """What decodes on this machine besides its processor; with `take_over` an NVIDIA GPU keeps its pictures."""
     from av.codec.hwaccel import HWAccel
 

@@ -30,7 +30,7 @@ BATCH_S = 0.25
 """A batch takes about so long at most: that much later is a frame that comes just after it began."""
 
 
-class Governor:
+class Throttle:
     """Told how the pipeline's time was spent, it says at what rates cameras should give frames."""
 
     def __init__(self, wanted: Mapping[CameraId, float], weights: Mapping[CameraId, float]) -> None:

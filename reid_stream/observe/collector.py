@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from reid_stream.engines.hot_swap import SwapEngine
-from reid_stream.ingest.stats import farthest_apart
+from reid_stream.ingest.stats import clock_spread
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -271,7 +271,7 @@ class Scrape(Collector):
             if stats.skew_s is not None:
                 skew.add_metric([camera], stats.skew_s)
         yield from (read, dropped, limit, back, skew, failures, repaired, fallbacks, steps)
-        apart = farthest_apart({camera: stats.skew_s for camera, stats in told.items()})
+        apart = clock_spread({camera: stats.skew_s for camera, stats in told.items()})
         if apart is not None:
             yield GaugeMetricFamily(
                 "reid_stream_camera_skew_between_seconds",

@@ -45,7 +45,7 @@ class Source(Protocol):
         """Open the cameras."""
         ...
 
-    def take(self, timeout_s: float) -> list[Frame] | None:
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:
         """Give the newest frame of each camera that has one; empty after `timeout_s`; None when all have ended."""
         ...
 

@@ -16,7 +16,7 @@ from reid_stream.records import CameraId
 from reid_stream.runtime.watchdog import Pulse
 
 if TYPE_CHECKING:
-    from reid_stream.ingest.convert import TakeOver
+    from reid_stream.ingest.convert import GpuConverter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,7 +119,7 @@ def perceive(
     )
 
 
-def take_over(settings: Settings) -> "TakeOver | None":
+def take_over(settings: Settings) -> "GpuConverter | None":
     """What leaves pictures in the memory of the GPU that decoded them, where `ingest.gpu_frames` asks for it.
 
     Raises:

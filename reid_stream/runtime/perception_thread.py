@@ -135,7 +135,7 @@ class Perceiving:
         self._ahead = ahead = Ahead(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
             while not stop.is_set() and not shell.has_failed:
-                done = ahead.advance(self._source.take, TAKE_S)
+                done = ahead.advance(self._source.take_frames, TAKE_S)
                 if not self._hand_on(done, pulse, shell) or done.is_over:
                     return
             while ahead.in_hand and self._hand_on(ahead.finish(), pulse, shell):

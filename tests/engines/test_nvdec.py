@@ -14,7 +14,7 @@ from reid_stream.engines.nvdec import TakeOver, to_rgb
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice
 from reid_stream.ingest import stream
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.convert import Converter
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraChange, CameraStats
@@ -138,9 +138,9 @@ def test_a_picture_that_cannot_be_taken_over_is_told_in_full(tmp_path: Path, mon
     changes: list[CameraChange] = []
     with FastReplay([camera], Ingest(), origin=0.0, on_change=changes.append) as replay:
         assert list(replay) == []
-    live = LiveCameras([camera], Ingest(isolate=False), changes.append)
+    live = CameraSet([camera], Ingest(isolate=False), changes.append)
     live.start()
-    live.take(2.0)
+    live.take_frames(2.0)
     until = time.monotonic() + 10
     while not live.stats[CameraId("a")].reason and time.monotonic() < until:
         time.sleep(0.05)

@@ -45,9 +45,9 @@ def rtsp(data: bytes) -> None:
     camera = Camera.model_validate({"id": "a", "url": server.url, "username": "u", "password": SECRET})
     try:
         with open_source(camera, QUICK) as source:
-            for heard in source.read(lambda _stamp, _is_key: True):
+            for packet in source.read(lambda _stamp, _is_key: True):
                 assert source.name == server.url
-                if heard.pictures or time.monotonic() - began > 1.5:
+                if packet.frames or time.monotonic() - began > 1.5:
                     break
     except StreamError as error:
         assert SECRET not in f"{error!r} {error.__cause__!r} {error.__context__!r}"

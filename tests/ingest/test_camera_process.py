@@ -17,8 +17,8 @@ from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest import frame_ipc
-from reid_stream.ingest.camera_process import IsolatedCamera
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_process import CameraProcess
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.records import CameraId, Frame
@@ -40,20 +40,20 @@ class Running:
     def __init__(self, settings: Camera, ingest: Ingest = QUICK) -> None:
         self.changes: list[CameraChange] = []
         self.frames: list[Frame] = []
-        self.live = LiveCameras([settings], ingest, self.changes.append)
+        self.live = CameraSet([settings], ingest, self.changes.append)
         self.live.start()
 
     @property
-    def camera(self) -> IsolatedCamera:
+    def camera(self) -> CameraProcess:
         (thread,) = self.live.threads
-        assert isinstance(thread, IsolatedCamera)
+        assert isinstance(thread, CameraProcess)
         return thread
 
     def until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
         end = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end, f"{self.changes} {self.camera.stats}"
-            self.frames += self.live.take(0.05) or []
+            self.frames += self.live.take_frames(0.05) or []
 
     def stop(self) -> None:
         self.live.stop()
@@ -74,10 +74,10 @@ def test_a_file_gives_the_same_pictures_as_on_a_thread_and_ends(clip: Path) -> N
     pictures = []
     for isolate in (True, False):
         changes: list[CameraChange] = []
-        live = LiveCameras([camera(clip)], Ingest(isolate=isolate), changes.append)
+        live = CameraSet([camera(clip)], Ingest(isolate=isolate), changes.append)
         live.start()
         frames: list[Frame] = []
-        while (batch := live.take(0.5)) is not None:
+        while (batch := live.take_frames(0.5)) is not None:
             frames += batch
         live.stop()
         assert [type(change) for change in changes] == [CameraUp, CameraDown]
@@ -120,13 +120,13 @@ def test_a_process_that_hangs_is_ended_and_started_again(clip: Path, monkeypatch
 
 DAEMON = """
 import sys, time
-from reid_stream.config import Camera, Ingest
+from reid_stream.config.settings import Camera, Ingest
 from reid_stream.ingest.inbox import Inbox
-from reid_stream.ingest.isolated import IsolatedCamera
+from reid_stream.ingest.camera_process import CameraProcess
 
 if __name__ == "__main__":
     url = {"id": "a", "url": sys.argv[1], "loop": True}
-    camera = IsolatedCamera(Camera.model_validate(url), Ingest(), Inbox(), lambda _: None)
+    camera = CameraProcess(Camera.model_validate(url), Ingest(), Inbox(), lambda _: None)
     camera.start()
     while camera.stats.state != "up":
         time.sleep(0.01)
@@ -175,10 +175,10 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     frame = Frame(CameraId("a"), 7, 1.5, "rtcp", image)
     assert frame_ipc.send_frame(far, frame, stats)
-    frame_ipc.send(far, frame_ipc.Down(stats, CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")))
+    frame_ipc.send(far, frame_ipc.DownMessage(stats, CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")))
     far.close()
     message, pixels = frame_ipc.receive(near) or (None, None)
-    assert isinstance(message, frame_ipc.Picture)
+    assert isinstance(message, frame_ipc.FrameMessage)
     assert pixels is not None
     got = frame_ipc.frame_of(CameraId("a"), message, pixels)
     assert (got.sequence, got.captured_at, got.clock, got.size) == (7, 1.5, "rtcp", (6, 4))
@@ -186,7 +186,7 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     assert got.pixels.flags.writeable
     assert message.stats == stats
     message, pixels = frame_ipc.receive(near) or (None, None)
-    assert isinstance(message, frame_ipc.Down)
+    assert isinstance(message, frame_ipc.DownMessage)
     assert message.change.reason == "gone"
     assert frame_ipc.receive(near) is None
     near.close()
@@ -211,7 +211,7 @@ def test_a_daemon_that_is_busy_loses_frames_and_the_camera_goes_on() -> None:
 def test_threads_of_cameras_in_processes_end() -> None:
     inbox = Inbox()
     before = threading.active_count()
-    cameras = [IsolatedCamera(camera("rtsp://127.0.0.1:1/x"), QUICK, inbox, lambda _: None) for _ in range(3)]
+    cameras = [CameraProcess(camera("rtsp://127.0.0.1:1/x"), QUICK, inbox, lambda _: None) for _ in range(3)]
     for one in cameras:
         one.start()
     for one in cameras:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.ingest.clock import MAX_SKEW_S, FileClock, Stamp, StreamClock
+from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamClock
 
 NOW = 1_700_000_000.0
 delays = st.lists(st.floats(0, 3), min_size=2, max_size=80)
@@ -14,7 +14,7 @@ delays = st.lists(st.floats(0, 3), min_size=2, max_size=80)
 
 def play(
     clock: StreamClock, *, frames: int, delay_s: float = 0.0, skew_s: float | None = None, begin: int = 0
-) -> Stamp:
+) -> CaptureTime:
     """Ten frames a second, each `delay_s` late; the camera's own clock is off by `skew_s`."""
     stamp = None
     for n in range(begin, begin + frames):
@@ -167,4 +167,4 @@ def test_a_step_of_our_own_clock_moves_the_skew_and_not_the_cameras_times(step_s
     clock.stepped(step_s)
     clock.observe(5.0, NOW + 5 + step_s, NOW + 5)
     assert clock.skew_s == pytest.approx(-step_s)
-    assert clock.stamp(5.0, NOW + 5 + step_s) == Stamp(NOW + 5, "rtcp")
+    assert clock.stamp(5.0, NOW + 5 + step_s) == CaptureTime(NOW + 5, "rtcp")

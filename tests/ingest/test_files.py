@@ -13,8 +13,8 @@ import pytest
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.camera_set import LiveCameras
-from reid_stream.ingest.probe import Failed, Probed, probe
+from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.probe import CameraFailure, CameraReport, probe
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.ingest.stream import open_source
@@ -81,7 +81,7 @@ def test_cameras_of_equal_rate_share_every_batch(clip: Path) -> None:
 
 def test_a_looping_file_begins_again_one_frame_after_its_end(clip: Path) -> None:
     with FastReplay([camera("a", clip, loop=True, max_fps=None)], Ingest(), origin=ORIGIN) as replay:
-        frames = [replay.take()[0] for _ in range(130)]  # type: ignore[index]
+        frames = [replay.take_frames()[0] for _ in range(130)]  # type: ignore[index]
     assert [frame.captured_at for frame in frames] == pytest.approx([ORIGIN + n / 20 for n in range(130)])
     np.testing.assert_array_equal(frames[0].image, frames[60].image)
 
@@ -96,10 +96,10 @@ def test_a_resized_camera_gives_frames_of_that_size_and_the_same_picture(clip: P
 def test_a_replay_that_is_stopped_in_the_middle_ends_its_threads(clip: Path) -> None:
     before = threading.active_count()
     with FastReplay([camera(name, clip, loop=True) for name in "abc"], Ingest(), origin=ORIGIN) as replay:
-        replay.take()
+        replay.take_frames()
         assert threading.active_count() == before + 3
     assert threading.active_count() == before
-    assert replay.take() is None
+    assert replay.take_frames() is None
 
 
 def test_only_files_can_be_replayed_fast() -> None:
@@ -130,7 +130,7 @@ def broken(folder: Path, clip: Path) -> dict[str, tuple[Path, str]]:
 def test_a_file_that_is_no_video_is_refused_in_plain_words(name: str, tmp_path: Path, clip: Path) -> None:
     path, words = broken(tmp_path, clip)[name]
     result = probe(camera("a", path), Ingest())
-    assert isinstance(result, Failed), result
+    assert isinstance(result, CameraFailure), result
     assert result.reason.startswith(str(path))
     assert re.search(words, what_a_replay_says(path))
 
@@ -153,16 +153,16 @@ def test_all_files_that_cannot_be_replayed_are_named_at_once(tmp_path: Path, cli
 
 def test_check_describes_a_file(clip: Path) -> None:
     result = probe(camera("a", clip), Ingest())
-    assert isinstance(result, Probed)
+    assert isinstance(result, CameraReport)
     assert (result.codec, result.size, result.rate, result.clock) == ("h264", (320, 240), 20.0, "file")
 
 
 def test_a_file_plays_at_its_own_pace_and_then_ends(clip: Path) -> None:
     changes: list[CameraChange] = []
-    live = LiveCameras([camera("a", clip, start_after_s=0.2, max_fps=None)], Ingest(), changes.append)
+    live = CameraSet([camera("a", clip, start_after_s=0.2, max_fps=None)], Ingest(), changes.append)
     began, frames = time.time(), []
     live.start()
-    while (batch := live.take(1.0)) is not None:
+    while (batch := live.take_frames(1.0)) is not None:
         frames += [(frame, time.time()) for frame in batch]
     live.stop()
     assert frames[0][0].captured_at - began >= 0.2  # and as long as the machine needs to start a process
@@ -175,13 +175,13 @@ def test_a_file_plays_at_its_own_pace_and_then_ends(clip: Path) -> None:
 def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path, clip: Path) -> None:
     path = tmp_path / "later.mp4"
     changes: list[CameraChange] = []
-    live = LiveCameras([camera("a", path)], Ingest(backoff_first_s=0.05, backoff_max_s=0.1), changes.append)
+    live = CameraSet([camera("a", path)], Ingest(backoff_first_s=0.05, backoff_max_s=0.1), changes.append)
     live.start()
     while not changes:
-        live.take(0.01)
+        live.take_frames(0.01)
     os.link(clip, path)
     while len(changes) < 2:
-        live.take(0.01)
+        live.take_frames(0.01)
     live.stop()
     assert isinstance(changes[0], CameraDown)
     assert changes[0].reason.endswith("does not exist")
@@ -191,9 +191,9 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path, clip: P
 @pytest.mark.parametrize("isolate", [True, False])
 def test_hardware_decoding_falls_back_where_there_is_none_and_that_is_counted(isolate: bool, clip: Path) -> None:
     settings = Ingest(hardware_decode=True, isolate=isolate)
-    live = LiveCameras([camera("a", clip)], settings, lambda _: None)
+    live = CameraSet([camera("a", clip)], settings, lambda _: None)
     live.start()
-    while live.take(0.1) is not None:
+    while live.take_frames(0.1) is not None:
         pass
     live.stop()
     with FastReplay([camera("a", clip)], settings, origin=ORIGIN) as replay:

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from reid_stream.ingest.frame_loss import LEAST_STEPS, MOST_S, Gaps
-from reid_stream.ingest.stats import Apart, CameraStats, farthest_apart
+from reid_stream.ingest.frame_loss import LEAST_STEPS, MOST_S, FrameGaps
+from reid_stream.ingest.stats import CameraStats, ClockSpread, clock_spread
 from reid_stream.observe.collector import Scrape
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
 
 def count(stamps: list[float]) -> int:
-    gaps = Gaps()
+    gaps = FrameGaps()
     return sum(gaps.missing(stamp, 0) for stamp in stamps)
 
 
@@ -35,7 +35,7 @@ def test_jitter_is_no_loss(jitter: list[float]) -> None:
 
 
 def test_pictures_that_came_damaged_are_not_counted_twice() -> None:
-    gaps = Gaps()
+    gaps = FrameGaps()
     for n in range(20):
         gaps.missing(n / 10, 0)
     assert gaps.missing(2.3, 2) == 1  # 2.0 to 2.2 are missing, two of them came damaged
@@ -43,7 +43,7 @@ def test_pictures_that_came_damaged_are_not_counted_twice() -> None:
 
 
 def test_an_outage_a_new_beginning_and_a_pause_of_our_own_are_no_losses() -> None:
-    gaps = Gaps()
+    gaps = FrameGaps()
     for n in range(20):
         gaps.missing(n / 10, 0)
     assert gaps.missing(1.9 + MOST_S + 1, 0) == 0
@@ -54,7 +54,7 @@ def test_an_outage_a_new_beginning_and_a_pause_of_our_own_are_no_losses() -> Non
 
 
 def test_a_camera_that_halves_its_rate_at_night_is_believed_after_a_while() -> None:
-    gaps = Gaps()
+    gaps = FrameGaps()
     for n in range(40):
         gaps.missing(n / 10, 0)
     missed = [gaps.missing(4 + n / 5, 0) for n in range(60)]
@@ -64,9 +64,9 @@ def test_a_camera_that_halves_its_rate_at_night_is_believed_after_a_while() -> N
 
 def test_the_two_clocks_that_differ_most_are_named() -> None:
     door, till, hall, yard = map(CameraId, ("door", "till", "hall", "yard"))
-    assert farthest_apart({door: 0.25, till: -0.25, hall: 0.0, yard: None}) == Apart(door, till, 0.5)
-    assert farthest_apart({door: 0.1, till: None}) is None
-    assert farthest_apart({}) is None
+    assert clock_spread({door: 0.25, till: -0.25, hall: 0.0, yard: None}) == ClockSpread(door, till, 0.5)
+    assert clock_spread({door: 0.1, till: None}) is None
+    assert clock_spread({}) is None
 
 
 class _Cameras:

@@ -24,7 +24,7 @@ def test_every_frame_is_taken_or_counted_and_only_the_newest_is_taken(steps: lis
             inbox.put(frame(step, n))
             put, newest[step] = put + 1, n
         else:
-            frames = inbox.take(0)
+            frames = inbox.take_frames(0)
             assert {f.camera: f.sequence for f in frames} == newest
             taken, newest = taken + len(frames), {}
     assert put == taken + len(inbox) + sum(inbox.dropped.values())
@@ -34,27 +34,27 @@ def test_frames_come_out_in_order_of_capture() -> None:
     inbox = Inbox()
     for camera, n in (("a", 3), ("b", 1), ("c", 2)):
         inbox.put(frame(camera, n))
-    assert [f.camera for f in inbox.take(0)] == ["b", "c", "a"]
+    assert [f.camera for f in inbox.take_frames(0)] == ["b", "c", "a"]
 
 
 def test_a_frame_wakes_the_taker() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor() as pool:
-        taking = pool.submit(inbox.take, 30)
+        taking = pool.submit(inbox.take_frames, 30)
         inbox.put(frame("a", 0))
         assert [f.camera for f in taking.result(timeout=10)] == ["a"]
 
 
 def test_taking_from_an_empty_inbox_gives_nothing_after_the_wait() -> None:
     began = time.monotonic()
-    assert Inbox().take(0.05) == []
+    assert Inbox().take_frames(0.05) == []
     assert time.monotonic() - began >= 0.04
 
 
 def test_closing_wakes_the_taker_and_refuses_what_comes_later() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor() as pool:
-        taking = pool.submit(inbox.take, 30)
+        taking = pool.submit(inbox.take_frames, 30)
         inbox.close()
         assert taking.result(timeout=10) == []
     inbox.put(frame("a", 0))
@@ -70,7 +70,7 @@ def test_many_cameras_at_once_lose_no_count() -> None:
 
     def empty() -> None:
         while not done.is_set() or len(inbox):
-            taken[0] += len(inbox.take(0.01))
+            taken[0] += len(inbox.take_frames(0.01))
 
     taker = threading.Thread(target=empty)
     taker.start()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_stream.events import DaemonOverloaded, DaemonRecovered
-from reid_stream.ingest.overload_alarm import Overload
+from reid_stream.ingest.overload_alarm import OverloadAlarm
 from reid_stream.ingest.stats import CameraStats, State
 from reid_stream.records import CameraId
 
@@ -19,7 +19,7 @@ class World:
     """Two cameras at 10 fps, looked at four times a second."""
 
     def __init__(self) -> None:
-        self.overload = Overload("run", dict.fromkeys(CAMERAS, 10.0))
+        self.overload = OverloadAlarm("run", dict.fromkeys(CAMERAS, 10.0))
         self.stats = {camera: CameraStats(camera, "x", state="up") for camera in CAMERAS}
         self.used = dict.fromkeys(CAMERAS, 0.0)
         self.now = 100.0
@@ -127,7 +127,7 @@ def test_whatever_the_counts_are_a_look_never_fails_and_tells_sane_figures(
     start: float,
     looks: list[tuple[float, dict[CameraId, tuple[State, int, int, int, float | None, bool]], dict[CameraId, int]]],
 ) -> None:
-    overload, now = Overload("run", wanted), start
+    overload, now = OverloadAlarm("run", wanted), start
     for passed_s, cameras, used in looks:
         now += passed_s
         stats = {}

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.rate_limit import KeyframePolicy, Lateness, RateCap
-from reid_stream.ingest.throttle import Governor, share
+from reid_stream.ingest.throttle import Throttle, share
 from reid_stream.records import CameraId
 from tests.builders import frame
 
 CAMERAS = [CameraId(f"cam{n}") for n in range(20)]
 
 
-def live(governor: Governor, frame_s: float, seconds: int, offered: float = 10.0) -> list[float]:
+def live(governor: Throttle, frame_s: float, seconds: int, offered: float = 10.0) -> list[float]:
     """Seconds of a pipeline that takes `frame_s` a frame; gives what all cameras may offer after each second."""
     rates = []
     for _ in range(seconds):
@@ -28,7 +28,7 @@ def live(governor: Governor, frame_s: float, seconds: int, offered: float = 10.0
 
 
 def test_twenty_times_too_much_work_is_brought_to_just_what_can_be_done() -> None:
-    governor = Governor(dict.fromkeys(CAMERAS, 10.0), {})
+    governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     assert governor.batch < len(CAMERAS)
     assert live(governor, 0.1, 30)[-1] == pytest.approx(9.0, rel=0.1)
     assert list(governor.limits.values()) == pytest.approx([0.45] * 20)
@@ -36,20 +36,20 @@ def test_twenty_times_too_much_work_is_brought_to_just_what_can_be_done() -> Non
 
 
 def test_it_lets_go_by_itself() -> None:
-    governor = Governor(dict.fromkeys(CAMERAS, 10.0), {})
+    governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     live(governor, 0.1, 10)
     assert live(governor, 0.002, 20)[-1] == 200
     assert governor.limits == {}
 
 
 def test_a_pipeline_that_is_busy_but_keeps_up_slows_nobody() -> None:
-    governor = Governor(dict.fromkeys(CAMERAS, 10.0), {})
+    governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     live(governor, 1 / 201, 30)
     assert governor.limits == {}
 
 
 def test_one_slow_second_slows_nobody() -> None:
-    governor = Governor(dict.fromkeys(CAMERAS, 10.0), {})
+    governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     live(governor, 2.0, 1)
     live(governor, 0.002, 5)
     assert governor.limits == {}
@@ -91,7 +91,7 @@ def test_weights_as_far_apart_as_numbers_go_share_without_a_fault(
 def test_whatever_was_spent_the_governor_goes_on(
     wanted: dict[CameraId, float], spells: list[tuple[float, float, int, int]]
 ) -> None:
-    governor = Governor(wanted, {})
+    governor = Throttle(wanted, {})
     for busy_s, idle_s, frames, replaced in spells:
         governor.spent(busy_s, idle_s, frames, replaced)
         assert governor.batch >= 1
@@ -105,7 +105,7 @@ def test_cameras_take_turns_by_their_weights_however_loud_they_are() -> None:
     for n in range(2000):
         for camera in [*served, *([CAMERAS[1]] * 5)]:
             inbox.put(frame(camera, float(n) + chance.random()))
-        for taken in inbox.take(0, most=2):
+        for taken in inbox.take_frames(0, most=2):
             served[taken.camera] += 1
     level = sum(served.values()) / 7
     assert served.pop(CAMERAS[0]) == pytest.approx(2 * level, rel=0.02)
@@ -116,12 +116,12 @@ def test_a_camera_that_was_silent_has_no_arrears() -> None:
     inbox = Inbox()
     for n in range(100):
         inbox.put(frame("loud", n))
-        inbox.take(0, most=1)
+        inbox.take_frames(0, most=1)
     served = []
     for n in range(100, 120):
         inbox.put(frame("loud", n))
         inbox.put(frame("late", n))
-        served += [taken.camera for taken in inbox.take(0, most=1)]
+        served += [taken.camera for taken in inbox.take_frames(0, most=1)]
     assert 8 <= served.count(CameraId("late")) <= 12
 
 
@@ -174,10 +174,10 @@ def test_a_frame_that_waited_too_long_for_its_turn_is_dropped_where_others_wait(
     for n, camera in enumerate("abcd"):
         now[0] = n * 0.6
         inbox.put(frame(camera, n))
-    assert [taken.camera for taken in inbox.take(0, most=1)] == ["c"]
+    assert [taken.camera for taken in inbox.take_frames(0, most=1)] == ["c"]
     assert inbox.dropped == {"a": 1, "b": 1}
     now[0] = 100.0
-    assert [taken.camera for taken in inbox.take(0, most=1)] == ["d"]
+    assert [taken.camera for taken in inbox.take_frames(0, most=1)] == ["d"]
 
 
 def test_minutes_of_twenty_times_too_much_work_give_even_rates_fresh_frames_and_a_busy_machine() -> None:
@@ -185,7 +185,7 @@ def test_minutes_of_twenty_times_too_much_work_give_even_rates_fresh_frames_and_
     chance, now, price_s, seconds, fps = random.Random(1), [0.0], 0.05, 120.0, 10.0
     cameras = [CameraId(f"cam{n}") for n in range(40)]
     weights = {camera: 2.0 if n % 10 == 5 else 1.0 for n, camera in enumerate(cameras)}
-    inbox, governor = Inbox(weights, clock=lambda: now[0]), Governor(dict.fromkeys(cameras, fps), weights)
+    inbox, governor = Inbox(weights, clock=lambda: now[0]), Throttle(dict.fromkeys(cameras, fps), weights)
     caps = {camera: RateCap(None, phase=chance.random()) for camera in cameras}
     due = [(chance.random() / fps, n) for n in range(len(cameras))]
     heapq.heapify(due)
@@ -201,7 +201,7 @@ def test_minutes_of_twenty_times_too_much_work_give_even_rates_fresh_frames_and_
             caps[cameras[n]].change(governor.limits.get(cameras[n]))
             if caps[cameras[n]].wants(at):
                 inbox.put(frame(cameras[n], at))
-        frames = inbox.take(0, governor.batch)
+        frames = inbox.take_frames(0, governor.batch)
         dropped = sum(inbox.dropped.values())
         governor.spent(asked_at - begun_at, now[0] - asked_at, taken, dropped - replaced)
         begun_at, taken, replaced = now[0], len(frames), dropped

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.camera import CameraThread
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.inbox import Inbox
-from reid_stream.ingest.probe import Failed, Probed, probe_all
+from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
@@ -46,7 +46,7 @@ class Site:
     def __init__(self, cameras: list[Camera], settings: Ingest = QUICK) -> None:
         self.changes: list[CameraChange] = []
         self.frames: list[Frame] = []
-        self.live = LiveCameras(cameras, settings, self.changes.append)
+        self.live = CameraSet(cameras, settings, self.changes.append)
 
     def stats(self, camera: str) -> CameraStats:
         return self.live.stats[CameraId(camera)]
@@ -62,7 +62,7 @@ class Site:
         end = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end, f"not within {timeout_s} s: {self.changes} {self.live.stats}"
-            self.frames += self.live.take(0.1) or []
+            self.frames += self.live.take_frames(0.1) or []
 
 
 @contextmanager
@@ -179,19 +179,19 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
         results = {str(result.camera): result for result in probe_all(cameras, QUICK, look_s=2.5)}
         for name in ("right", "udp"):
             found = results[name]
-            assert isinstance(found, Probed), found
+            assert isinstance(found, CameraReport), found
             assert (found.codec, found.size, found.clock) == ("h264", (320, 240), "rtcp")
             assert found.rate == pytest.approx(10, rel=0.2)
             assert found.first_frame_s < 3
-        words = {name: result.reason for name, result in results.items() if isinstance(result, Failed)}
+        words = {name: result.reason for name, result in results.items() if isinstance(result, CameraFailure)}
         assert "refuses the user name or password" in words["wrong"]
         assert "refuses the user name or password" in words["nobody"]
         assert "has no such stream (404)" in words["nowhere"]
         assert "connection refused" in words["refused"]
         assert "is the host name right" in words["nameless"]
-        assert isinstance(results["wrong"], Failed)
+        assert isinstance(results["wrong"], CameraFailure)
         assert results["wrong"].error.cause == "refused"
-        told = repr(results) + "".join(repr(chain(r.error)) for r in results.values() if isinstance(r, Failed))
+        told = repr(results) + "".join(repr(chain(r.error)) for r in results.values() if isinstance(r, CameraFailure))
         for secret in ("secret-but-wrong", "hunter2", "s3%20cr", PASSWORD):
             assert secret not in told
 
@@ -207,10 +207,10 @@ def test_a_password_file_is_read_and_its_faults_are_told(clip: Path, tmp_path: P
             camera("missing", server.url("a"), username="me", password_file=tmp_path / "missing"),
         ]
         fine, bad, gone = probe_all(cameras, QUICK, look_s=0)
-    assert isinstance(fine, Probed)
-    assert isinstance(bad, Failed)
+    assert isinstance(fine, CameraReport)
+    assert isinstance(bad, CameraFailure)
     assert "it is empty" in bad.reason
-    assert isinstance(gone, Failed)
+    assert isinstance(gone, CameraFailure)
     assert "No such file" in gone.reason
 
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.rtsp.hostile import PART, HostileServer
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
-from reid_stream.ingest.probe import Failed, probe
+from reid_stream.ingest.probe import CameraFailure, probe
 from reid_stream.ingest.stream import open_source
 from tests.fuzz.cameras import DESCRIBE, MOVED, OPTIONS, PLAY, REFUSED, RTP, SDP, SETUP, TALKS, rtsp
 
@@ -62,7 +62,7 @@ def test_a_camera_that_answers_with(lie: str) -> None:
     with HostileServer(LIES[lie]) as server:
         camera = Camera.model_validate({"id": "a", "url": server.url, "username": "u", "password": SECRET})
         answer = probe(camera, LIMITS)
-    assert isinstance(answer, Failed), answer
+    assert isinstance(answer, CameraFailure), answer
     assert SECRET not in repr(answer)
     assert SECRET not in repr((answer.error.__cause__, answer.error.__context__))
     # Both limits, and the last look of FFmpeg at its clock.
@@ -82,8 +82,8 @@ def test_a_stream_that_is_right_is_opened_and_read() -> None:
         camera = Camera.model_validate({"id": "a", "url": server.url})
         with open_source(camera, LIMITS) as source:
             assert source.codec == "h264"
-            heard = next(iter(source.read(lambda _stamp, _is_key: True)))
-    assert not heard.is_skipped
+            packet = next(iter(source.read(lambda _stamp, _is_key: True)))
+    assert not packet.is_skipped
 
 
 def test_a_redirect_to_a_host_that_asks_for_a_digest_shows_it_no_password() -> None:
@@ -91,7 +91,7 @@ def test_a_redirect_to_a_host_that_asks_for_a_digest_shows_it_no_password() -> N
         script = PART.join([OPTIONS, to(elsewhere.url.encode())])
         with HostileServer(script) as server:
             camera = Camera.model_validate({"id": "a", "url": server.url, "username": "u", "password": SECRET})
-            assert isinstance(probe(camera, LIMITS), Failed)
+            assert isinstance(probe(camera, LIMITS), CameraFailure)
         heard = b"".join(elsewhere.heard)
     assert heard
     assert SECRET.encode() not in heard

@@ -157,8 +157,8 @@ def test_a_replay_tells_of_its_cameras_between_the_same_records_however_slow_the
 
         daemon: Daemon
 
-        def take(self, timeout_s: float) -> list[Frame] | None:
-            batch = super().take(timeout_s)
+        def take_frames(self, timeout_s: float) -> list[Frame] | None:
+            batch = super().take_frames(timeout_s)
             camera = CAMERAS[0]
             if batch is not None and batch[0].sequence == 0:
                 self.daemon.camera_changed(

@@ -51,9 +51,9 @@ class Hanging:
 class Slow(ListSource):
     """Gives a batch every few milliseconds, as cameras do."""
 
-    def take(self, timeout_s: float) -> list[Frame] | None:
+    def take_frames(self, timeout_s: float) -> list[Frame] | None:
         time.sleep(0.01)
-        return super().take(timeout_s)
+        return super().take_frames(timeout_s)
 
 
 @pytest.fixture

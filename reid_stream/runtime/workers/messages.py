@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.camera import Begin
+from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -18,7 +18,7 @@ class Read(msgspec.Struct, frozen=True, tag="read"):
     """To a worker: open this camera."""
 
     camera: CameraId
-    begin: Begin | None
+    resume: ResumePoint | None
     """Where another process left it."""
 
 
@@ -89,7 +89,7 @@ class Left(msgspec.Struct, frozen=True, tag="left"):
     """From a worker: a camera is closed."""
 
     camera: CameraId
-    begin: Begin
+    resume: ResumePoint
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):

@@ -26,7 +26,7 @@ from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown, WorkerDown, WorkerUp
 from reid_stream.ingest.backoff import wait_s
-from reid_stream.ingest.camera import Begin
+from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.link.zmq import ZmqReceiver
@@ -217,14 +217,14 @@ class Pool:
             case messages.Told():
                 self._count(worker, message, shell)
             case messages.Left():
-                self._arrived(message.camera, message.begin)
+                self._arrived(message.camera, message.resume)
             case messages.Ended():
                 worker.has_ended = True
 
     def _read(self, worker: Handle, camera: CameraId) -> None:
-        begin = Begin(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
-        if begin.stats.state not in ("ended", "stopped"):
-            worker.say(messages.Read(camera, begin))
+        resume = ResumePoint(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
+        if resume.stats.state not in ("ended", "stopped"):
+            worker.say(messages.Read(camera, resume))
 
     def _count(self, worker: Handle, told: messages.Told, shell: Shell | None) -> None:
         worker.told = told
@@ -323,7 +323,7 @@ class Pool:
         _log.info("camera moves", camera=move.camera, source=move.source, target=move.target)
         self.workers[move.source - 1].say(messages.Leave(move.camera))
 
-    def _arrived(self, camera: CameraId, begin: Begin | None) -> None:
+    def _arrived(self, camera: CameraId, resume: ResumePoint | None) -> None:
         """Give a camera that its old worker has let go to its new one."""
         number = self._moving.pop(camera, None)
         if number is None:
@@ -331,9 +331,9 @@ class Pool:
         for worker in self.workers:
             with suppress(ValueError):
                 worker.cameras.remove(camera)
-        if begin is not None:
-            self.stats[camera] = replace(begin.stats, state="waiting" if begin.stats.state != "ended" else "ended")
-            self._captured[camera] = begin.captured_at
+        if resume is not None:
+            self.stats[camera] = replace(resume.stats, state="waiting" if resume.stats.state != "ended" else "ended")
+            self._captured[camera] = resume.captured_at
         target = self.workers[number - 1]
         target.cameras.append(camera)
         if target.is_loaded:

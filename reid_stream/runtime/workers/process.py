@@ -23,7 +23,7 @@ import zmq
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraUp
-from reid_stream.ingest.camera_set import LiveCameras
+from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
@@ -129,7 +129,7 @@ class _Process:
         self._pipe, self._job = pipe, job
         self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         self._monitoring = Monitoring()
-        self._cameras = LiveCameras(
+        self._cameras = CameraSet(
             job.settings.cameras,
             job.settings.ingest,
             self._changed,
@@ -185,7 +185,7 @@ class _Process:
     def _obey(self, order: messages.ToWorker) -> None:
         match order:
             case Read():
-                self._cameras.add(order.camera, order.begin)
+                self._cameras.add(order.camera, order.resume)
             case Leave():
                 # Closing takes seconds where a camera does not answer.
                 threading.Thread(target=self._leave, args=(order.camera,), daemon=True).start()
@@ -193,8 +193,8 @@ class _Process:
                 self._stop.set()
 
     def _leave(self, camera: CameraId) -> None:
-        begin = self._cameras.remove(camera)
-        self._said.put(Left(camera, begin))
+        resume = self._cameras.remove(camera)
+        self._said.put(Left(camera, resume))
 
     def _perceive(self) -> None:
         with self._pulse.busy("load", slack=LOAD_SLACK):
@@ -208,7 +208,7 @@ class _Process:
             )
         self._said.put(Loaded())
         while not self._stop.is_set():
-            frames = self._cameras.take(TAKE_S)
+            frames = self._cameras.take_frames(TAKE_S)
             if frames is None:  # no camera yet, or all files at their ends
                 self._stop.wait(TAKE_S)
                 continue
