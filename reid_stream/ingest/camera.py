@@ -11,7 +11,7 @@ from typing import Protocol
 from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.ingest.backoff import wait_s
+from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.clock import OWN_STEP_S, CaptureTime, FileClock, StreamClock
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
@@ -111,13 +111,14 @@ class CameraThread(CameraRunner):
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
+        self._up_at: float | None = None
+        """Steady seconds at which this connection gave its first frame."""
 
     def _run(self) -> None:
-        attempt, waited = 0, 0.0
+        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random)
         with interrupted_by(self._stop):
             while not self._stop.is_set():
-                opened = time.monotonic()
-                connects = self.stats.connects
+                self._up_at = None
                 try:
                     if self._play():
                         self._change("ended", "the file has ended")
@@ -125,7 +126,7 @@ class CameraThread(CameraRunner):
                     failure = StreamError(f"{self.stats.name} has closed the connection", "ended")
                 except StreamError as error:
                     failure = error
-                except ModelError as error:  # of a picture that cannot be taken over
+                except ModelError as error:  # the GPU cannot convert this frame
                     failure = StreamError(f"{self.stats.name}: {error}", "unreadable")
                 except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a camera costs only itself)
                     # Its text may hold the URL, so the type must do.
@@ -133,15 +134,12 @@ class CameraThread(CameraRunner):
                 if self._stop.is_set():
                     break
                 self.stats.failures[failure.cause] = self.stats.failures.get(failure.cause, 0) + 1
-                # A camera that came back and lived longer than the last wait starts from the short waits again.
-                lived = self.stats.connects > connects and time.monotonic() - opened > 2 * waited
-                attempt = 1 if lived else attempt + 1
                 self._change("waiting", str(failure), failure)
-                # A refused password is not tried again in haste: many cameras lock a user out after a few attempts.
-                first_s = self._settings.backoff_max_s if failure.cause == "refused" else self._settings.backoff_first_s
-                waited = wait_s(attempt, random.random(), first_s, self._settings.backoff_max_s)
-                self._stop.wait(waited)
+                self._stop.wait(retry.next_wait_s(self._worked_s(), is_slow=failure.cause == "refused"))
         self._change("stopped", "stopped")
+
+    def _worked_s(self) -> float:
+        return 0.0 if self._up_at is None else time.monotonic() - self._up_at
 
     def _play(self) -> bool:
         """Deliver until the stream ends or we are stopped; True if that was the end of a file."""
@@ -223,6 +221,7 @@ class CameraThread(CameraRunner):
     def _give(self, source: VideoSource, stamp: CaptureTime, frame: Frame) -> None:
         if self.stats.state != "up":
             self.stats.connects += 1
+            self._up_at = time.monotonic()
         if self.stats.state != "up" or self.stats.size != frame.size or self.stats.clock != stamp.clock:
             self.stats.size, self.stats.clock = frame.size, stamp.clock
             self._state("up")

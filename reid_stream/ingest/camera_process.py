@@ -26,7 +26,7 @@ from reid_stream.errors import StreamCause
 from reid_stream.events import CameraDown
 from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
-from reid_stream.ingest.backoff import wait_s
+from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.url import address
@@ -69,7 +69,7 @@ class CameraProcess(CameraRunner):
         """The decoder's; none while it waits for the next attempt."""
 
     def _run(self) -> None:
-        attempt = 0
+        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random)
         while not self._stop.is_set():
             began, connects = time.monotonic(), self.stats.connects
             try:
@@ -79,12 +79,9 @@ class CameraProcess(CameraRunner):
             # A service manager that stops us may have ended it first.
             if self.has_ended or self._stop.wait(_LOOK_S if "SIGTERM" in words else 0.0):
                 break
-            lived = self.stats.connects > connects and time.monotonic() - began > self._settings.backoff_max_s
-            attempt = 1 if lived else attempt + 1
+            worked_s = time.monotonic() - began if self.stats.connects > connects else 0.0
             self._went_down(f"{self.stats.name} {words}", cause)
-            self._stop.wait(
-                wait_s(attempt, random.random(), self._settings.backoff_first_s, self._settings.backoff_max_s)
-            )
+            self._stop.wait(retry.next_wait_s(worked_s))
         if self.stats.state not in ("ended", "stopped"):
             was_up = self.stats.state == "up"
             self.stats = replace(self.stats, state="stopped", reason="stopped", since=time.time())

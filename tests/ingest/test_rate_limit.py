@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 
 
@@ -64,16 +63,3 @@ def test_key_frames_that_become_rare_bring_the_others_back() -> None:
 def test_ten_frames_a_second_need_all_packets() -> None:
     policy = KeyframePolicy(10)
     assert all(policy.wants(n / 30, n % 2 == 0) for n in range(100))
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0.01, 10), st.floats(10, 600))
-def test_waits_stay_within_half_and_full_of_a_doubling_that_ends(
-    attempt: int, chance: float, first_s: float, max_s: float
-) -> None:
-    full = min(max_s, first_s * 2 ** min(attempt - 1, 60))
-    assert full / 2 <= wait_s(attempt, chance, first_s, max_s) <= full
-
-
-def test_there_is_no_attempt_number_zero() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        wait_s(0, 0.5, 1, 30)

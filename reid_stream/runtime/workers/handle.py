@@ -1,6 +1,7 @@
 """One worker as the daemon sees it: its process, its pipe, its cameras, and how it does."""
 
 import multiprocessing
+import random
 import signal
 import time
 from contextlib import suppress
@@ -9,11 +10,16 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from reid_stream.config.settings import Settings
+from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera_process import fork_server
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process
 from reid_stream.runtime.workers.process import Job
 
+FIRST_S = 0.25
+"""Full wait before a lost worker is restarted for the first time."""
+MOST_S = 30.0
+"""Longest full wait before a restart."""
 _MOST_MESSAGES = 1000
 _KILL_S = 5.0
 
@@ -26,8 +32,7 @@ class Handle:
         self.cameras = cameras
         self.cores = cores
         self.starts = 0
-        self.failures = 0
-        """In a row."""
+        self.retry = RetryPolicy(FIRST_S, MOST_S, random.random)
         self.is_loaded = False
         self.loaded_at = 0.0
         self.has_ended = False

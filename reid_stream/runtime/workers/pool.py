@@ -9,7 +9,6 @@ A worker that crashes, hangs or falls silent is ended and started again; the oth
 that they only rise. A camera moves to another worker where loads have differed for long and one has too much to do.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from reid_stream import errors
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown, WorkerDown, WorkerUp
-from reid_stream.ingest.backoff import wait_s
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
 from reid_stream.ingest.stats import CameraChange, CameraStats
@@ -44,12 +42,6 @@ from reid_stream.runtime.workers.placement import deal, split_cores
 from reid_stream.runtime.workers.process import CROPS, RECORDS
 
 LOOK_S = 0.1
-FIRST_S = 0.25
-"""Wait before a lost worker is started again; doubles with each loss in a row ..."""
-MOST_S = 30.0
-"""... up to this."""
-_LIVED_S = 60.0
-"""One that lived so long begins with the first wait again."""
 _log = structlog.get_logger(__name__)
 
 
@@ -275,9 +267,7 @@ class Pool:
     def _lost(self, worker: Handle, shell: Shell, cause: Literal["crashed", "stuck", "failed"], reason: str) -> None:
         worker.end(1.0)
         now = time.monotonic()
-        lived = worker.is_loaded and now - worker.loaded_at > _LIVED_S
-        worker.failures = 1 if lived else worker.failures + 1
-        wait = wait_s(worker.failures, random.random(), FIRST_S, MOST_S)
+        wait = worker.retry.next_wait_s(now - worker.loaded_at if worker.is_loaded else 0.0)
         worker.again_at, worker.is_loaded, worker.told = now + wait, False, None
         self._loads.forget(worker.number)
         self._metrics.worker_up.labels(str(worker.number)).set(0)
