@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.faults import cameras_clock, cameras_crash, cameras_freeze, cameras_reconnect, cameras_sick, cameras_udp
+from benchmarks.faults import (
+    cameras_clock,
+    cameras_crash,
+    cameras_freeze,
+    cameras_own_clock,
+    cameras_reconnect,
+    cameras_sick,
+    cameras_udp,
+)
 from benchmarks.faults.report import Finding
 from benchmarks.rtsp.clips import why_not
 from reid_stream.errors import ConfigError
@@ -14,6 +22,7 @@ DRILLS: dict[str, Callable[..., list[Finding]]] = {
     cameras_udp.NAME: cameras_udp.run,
     cameras_crash.NAME: cameras_crash.run,
     cameras_clock.NAME: cameras_clock.run,
+    cameras_own_clock.NAME: cameras_own_clock.run,
     cameras_freeze.NAME: cameras_freeze.run,
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, ReceivedFrame, camera, watching
+from benchmarks.faults.cameras_own_clock import SettableClock
 from benchmarks.faults.report import Finding, at_least, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
@@ -25,21 +26,11 @@ _REPORT_S = 20.0
 """Longest wait for a sender report: about every 5 s, drawn by chance (RFC 3550, 6.3)."""
 
 
-class _Clock:
-    """Our own clock, which can be put forward or back."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead_s
-
-
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
     """Measure with all clocks right, with `b` stepped forward (and back, if not short), and with ours stepped."""
     look_s = 1.5 if is_short else 10.0
     lives = dict.fromkeys("ab", f"320x240@{FPS}")
-    ours = _Clock()
+    ours = SettableClock()
     findings: list[Finding] = []
     with serve_clips({}, lives=lives) as server, BadWire(server.port) as wire:
         cameras = [camera("a", server.url("a")), camera("b", wire.url("b"), transport="udp")]

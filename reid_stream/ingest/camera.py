@@ -12,11 +12,12 @@ from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.backoff import RetryPolicy
-from reid_stream.ingest.clock import OWN_STEP_S, CaptureTime, FileClock, StreamClock
+from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamClock
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.frame_loss import FrameGaps
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, Lateness, RateCap
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
 from reid_stream.ingest.stream import DecodedPacket, VideoSource, open_source
 from reid_stream.ingest.url import address
@@ -87,20 +88,20 @@ class CameraThread(CameraRunner):
         settings: config.Ingest,
         inbox: FrameSink,
         on_change: Callable[[CameraChange], None],
-        utc: Callable[[], float] = time.time,
+        site_clock: SiteClock | None = None,
         resume: ResumePoint | None = None,
         take_over: GpuConverter | None = None,
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
 
-        `utc` is our own clock, which may be put forward or back at any time. Without `resume` all counts are 0.
+        Capture times are site time, by `site_clock`, or by one of its own. Without `resume` all counts are 0.
         `take_over` leaves what a GPU decodes in its memory.
         """
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
         self._on_change = on_change
-        self._utc = utc
+        self._site_clock = site_clock or SiteClock()
         self._take_over = take_over
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
@@ -152,7 +153,9 @@ class CameraThread(CameraRunner):
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
             player = (
-                _Recorded(source, self._camera, self._stop) if source.is_recorded else _Live(self._clock, self._utc)
+                _Recorded(source, self._camera, self._stop, self._site_clock)
+                if source.is_recorded
+                else _Live(self._clock, self._site_clock)
             )
             pace = _Pace(self._camera.max_fps)
             convert = Converter(self._camera.resize, self._take_over)
@@ -207,7 +210,7 @@ class CameraThread(CameraRunner):
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
                 if convert.fell_back:
                     self.stats.fall_back()
-        self.stats.skew_s = self._clock.skew_s
+        self.stats.skew_s = player.skew_s
 
     def _count_losses(self, source: VideoSource, player: "_Live | _Recorded", packet: DecodedPacket) -> None:
         corrupt = source.take_corrupt()
@@ -277,30 +280,47 @@ class _Pace:
 class _Live:
     """A live stream: frames come when they come."""
 
-    def __init__(self, clock: StreamClock, utc: Callable[[], float]) -> None:
-        self._clock = clock
-        self._utc = utc
-        self._heard_at = 0.0
-        self._utc_less_steady = utc() - time.monotonic()
+    def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
+        self._clock, self._site = clock, site_clock
+        self._arrived_at = 0.0
+        self._shift_s = site_clock.shift_s
+        self._camera_shift_s = 0.0
+        """Camera's wall clock less the site time that it is taken for."""
         self._gaps = FrameGaps()
         self._unusable = 0
         self._lateness = Lateness()
         clock.restart()
+
+    @property
+    def skew_s(self) -> float | None:
+        """The camera's wall clock less the system's, where it is known."""
+        skew_s = self._clock.skew_s
+        return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
 
     def late_s(self, stream_s: float | None) -> float:
         """How much later a packet comes than it could."""
         return self._lateness.of(stream_s, time.monotonic())
 
     def hear(self, packet: DecodedPacket) -> bool:
-        """Learn from a packet; True if our own clock was put forward or back since the last one."""
-        self._heard_at = self._utc()
-        utc_less_steady = self._heard_at - time.monotonic()
-        step_s, self._utc_less_steady = utc_less_steady - self._utc_less_steady, utc_less_steady
-        has_stepped = abs(step_s) > OWN_STEP_S
-        if has_stepped:
-            self._clock.stepped(step_s)
-        self._clock.observe(packet.stream_s, self._heard_at, packet.camera_at)
+        """Learn from a packet; True if the system's clock was set since the last one."""
+        self._arrived_at = self._site.now()
+        self._site.look()
+        has_stepped = self._site.shift_s != self._shift_s
+        self._shift_s = self._site.shift_s
+        self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))
         return has_stepped
+
+    def _in_site_time(self, camera_at: float | None) -> float | None:
+        """Convert the camera's wall clock to site time.
+
+        Cameras that agreed with our clock before it was set wrong go on as they were; cameras that agree since it was
+        set right are converted by the shift.
+        """
+        if camera_at is None:
+            return None
+        agrees = abs(camera_at - self._arrived_at) <= MAX_SKEW_S
+        self._camera_shift_s = 0.0 if agrees else self._shift_s
+        return camera_at - self._camera_shift_s
 
     def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
         """Pictures that never came, as the timestamps of the whole ones tell."""
@@ -314,7 +334,7 @@ class _Live:
         return count
 
     def stamp(self, stream_s: float | None) -> CaptureTime:
-        return self._clock.stamp(stream_s, self._heard_at)
+        return self._clock.stamp(stream_s, self._arrived_at)
 
     def wait(self, _at: float) -> bool:
         """Live frames are due when they come."""
@@ -327,17 +347,21 @@ class _Live:
 class _Recorded:
     """A file played at its own pace, as if it were live."""
 
-    def __init__(self, source: VideoSource, camera: config.Camera, stop: threading.Event) -> None:
-        self._stop = stop
-        self._clock = FileClock(time.time() + camera.start_after_s, 1.0 / (source.rate or 25.0))
-        self._steady_at = time.monotonic() - time.time()
+    skew_s = None
+    """A file has no wall clock."""
+
+    def __init__(
+        self, source: VideoSource, camera: config.Camera, stop: threading.Event, site_clock: SiteClock
+    ) -> None:
+        self._stop, self._now = stop, site_clock.now
+        self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or 25.0))
         self._due_less_stream_s: float | None = None
 
     def late_s(self, stream_s: float | None) -> float:
         """How late a packet is decoded that comes now."""
         if stream_s is None or self._due_less_stream_s is None:
             return 0.0
-        return time.monotonic() - (stream_s + self._due_less_stream_s)
+        return self._now() - (stream_s + self._due_less_stream_s)
 
     def hear(self, _heard: DecodedPacket) -> bool:
         """Nothing to learn: a file says it all."""
@@ -345,15 +369,15 @@ class _Recorded:
 
     def stamp(self, stream_s: float | None) -> CaptureTime:
         at = self._clock.stamp(stream_s)
-        self._due_less_stream_s = None if stream_s is None else at + self._steady_at - stream_s
+        self._due_less_stream_s = None if stream_s is None else at - stream_s
         return CaptureTime(at, "file")
 
     def wait(self, at: float) -> bool:
-        early_s = at + self._steady_at - time.monotonic()
+        early_s = at - self._now()
         if early_s > 0:
             self._stop.wait(early_s)
         return early_s > -LATE_S
 
     def again(self) -> None:
         self._due_less_stream_s = None
-        self._clock.again(time.monotonic() - self._steady_at)
+        self._clock.again(self._now())

@@ -28,6 +28,7 @@ from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId
@@ -50,15 +51,17 @@ class CameraProcess(CameraRunner):
         inbox: FrameSink,
         on_change: Callable[[CameraChange], None],
         resume: ResumePoint | None = None,
+        base_s: float | None = None,
     ) -> None:
         """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock.
 
-        Without `resume` all counts are 0.
+        Without `resume` all counts are 0. `base_s` is that of the site's clock; without, one that starts now.
         """
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
         self._on_change = on_change
+        self._base_s = SiteClock().base_s if base_s is None else base_s
         self._id = CameraId(camera.id)
         fresh = CameraStats(self._id, name=camera.id, since=time.time())
         super().__init__(camera.id, fresh if resume is None else resume.stats)
@@ -95,7 +98,7 @@ class CameraProcess(CameraRunner):
         # The fork server hands nothing else over; above all no password appears on a command line.
         process = fork_server().Process(
             target=camera_process_main.serve,
-            args=(far, self._camera, self._settings, resume),
+            args=(far, self._camera, self._settings, resume, self._base_s),
             name=self._camera.id,
             daemon=True,
         )

@@ -14,6 +14,7 @@ from reid_stream.config import settings as config
 from reid_stream.events import CameraUp
 from reid_stream.ingest.camera import CameraThread, ResumePoint
 from reid_stream.ingest.frame_ipc import DownMessage, StatsMessage, UpMessage, send, send_frame
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.records import Frame
 
@@ -31,7 +32,9 @@ def limit(fps: float | None) -> bytes:
     return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
 
 
-def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint) -> None:
+def serve(
+    end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
+) -> None:
     """Run the camera until it is over; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
@@ -40,14 +43,16 @@ def serve(end: socket.socket, camera: config.Camera, settings: config.Ingest, re
 
         setproctitle(f"reid-stream: camera {camera.id}")
     with suppress(OSError):  # the daemon is gone
-        _run(end, camera, settings, resume)
+        _run(end, camera, settings, resume, base_s)
     # Whatever hangs in FFmpeg ends here.
     os._exit(0)
 
 
-def _run(end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint) -> None:
+def _run(
+    end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
+) -> None:
     way = _WayBack(end)
-    thread = CameraThread(camera, settings, way, way.changed, resume=resume)
+    thread = CameraThread(camera, settings, way, way.changed, SiteClock(base_s=base_s), resume)
     way.thread = thread
     thread.start()
     end.settimeout(TELL_S)

@@ -13,6 +13,7 @@ from reid_stream.ingest.camera import CameraThread, ResumePoint
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.convert import GpuConverter
 from reid_stream.ingest.inbox import Inbox
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.throttle import Throttle
 from reid_stream.records import CameraId, Frame
@@ -36,7 +37,7 @@ class CameraSet:
         cameras: Sequence[config.Camera],
         settings: config.Ingest,
         on_change: Callable[[CameraChange], None],
-        utc: Callable[[], float] = time.time,
+        utc: Callable[[], float] | SiteClock = time.time,
         *,
         none_yet: bool = False,
         take_over: GpuConverter | None = None,
@@ -44,11 +45,14 @@ class CameraSet:
     ) -> None:
         """Make the cameras that are enabled, or none yet, to `add` them later.
 
-        `utc`: our own clock, for cameras on threads; those in processes ask the machine's.
+        `utc`: the system's clock, to start a time base with (cameras in processes compare with their own), or the
+        time base itself.
         `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
         `guard`: context manager around monitoring code, named by its part; by default its faults propagate.
         """
-        self._settings, self._on_change, self._utc, self._take_over = settings, on_change, utc, take_over
+        self._settings, self._on_change, self._take_over = settings, on_change, take_over
+        self.site_clock = utc if isinstance(utc, SiteClock) else SiteClock(utc)
+        """The time base of the capture times."""
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
         self._changing = threading.Lock()
         self._known = {CameraId(camera.id): camera for camera in cameras}
@@ -124,9 +128,9 @@ class CameraSet:
     def _make(self, camera: CameraId, resume: ResumePoint | None) -> CameraThread | CameraProcess:
         one, settings = self._known[camera], self._settings
         made = (
-            CameraProcess(one, settings, self.inbox, self._on_change, resume)
+            CameraProcess(one, settings, self.inbox, self._on_change, resume, self.site_clock.base_s)
             if settings.isolate
-            else CameraThread(one, settings, self.inbox, self._on_change, self._utc, resume, self._take_over)
+            else CameraThread(one, settings, self.inbox, self._on_change, self.site_clock, resume, self._take_over)
         )
         with self._changing:
             self._running = {**self._running, camera: made}

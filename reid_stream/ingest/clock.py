@@ -13,7 +13,6 @@ Times never go back: where a better offset says so, the camera's time runs at ha
 that trackers see short but positive steps.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -31,10 +30,6 @@ SLEW = 0.5
 """Speed of a camera's time while it waits for a corrected offset."""
 STEP_S = 1e-3
 """Least distance of two frames of a camera."""
-
-
-OWN_STEP_S = 0.1
-"""Our clock moved by more than this against a steady one between two packets: it was put right, not slewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +70,12 @@ class StreamClock:
         known = self._arrival_offset()
         if known is not None and offset - known > MAX_LAG_S:
             self._least.clear()
-        # A step of our own clock leaves seconds that lie in the future; they would never leave the window.
-        while self._least and not second - WINDOW_S < self._least[0][0] <= second:
+        while self._least and self._least[0][0] <= second - WINDOW_S:
             self._least.popleft()
         if self._least and self._least[-1][0] == second:
             self._least[-1] = (second, min(offset, self._least[-1][1]))
         else:
             self._least.append((second, offset))
-
-    def stepped(self, by_s: float) -> None:
-        """Our own clock was put forward by so many seconds (back if negative): arrivals before it count as after it."""
-        self._least = deque((second + math.floor(by_s), offset + by_s) for second, offset in self._least)
 
     def _tell(self, camera_offset: float) -> None:
         # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are believed.

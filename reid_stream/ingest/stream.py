@@ -84,8 +84,12 @@ class VideoSource:
 
     @property
     def is_recorded(self) -> bool:
-        """It has a pace of its own that we must keep, since it can be read faster."""
-        return self._where.is_local or (self._where.kind == "http" and bool(self._container.duration))
+        """A file: it has an end, and a pace of its own that must be kept, since it can be read faster.
+
+        Only a path is a file. What a server sends is live, even if it announces a duration: a camera that answers with
+        a finite video once must not be over for good.
+        """
+        return self._where.is_local
 
     @property
     def on_hardware(self) -> bool:

@@ -139,32 +139,3 @@ def test_a_files_times_rise_whatever_it_says(seconds: list[float | None]) -> Non
     clock = FileClock(NOW, 0.04)
     times = [clock.stamp(second) for second in seconds]
     assert all(earlier < later for earlier, later in itertools.pairwise(times))
-
-
-@pytest.mark.parametrize("step_s", [2.0, -2.0, 0.5, 3600.0, -3600.0])
-def test_a_step_of_our_own_clock_reaches_arrival_times_at_once_or_slows_them_down(step_s: float) -> None:
-    clock = StreamClock()
-    for n in range(100):
-        clock.observe(n / 10, NOW + n / 10 + 0.05, None)
-        before = clock.stamp(n / 10, NOW + n / 10 + 0.05)
-    clock.stepped(step_s)
-    for n in range(100, 150):
-        arrived_at = NOW + n / 10 + 0.05 + step_s
-        clock.observe(n / 10, arrived_at, None)
-        after = clock.stamp(n / 10, arrived_at)
-        assert after.at > before.at
-        before = after
-    if step_s >= -2.0:
-        assert after.at == pytest.approx(NOW + 14.95 + step_s, abs=0.001)
-
-
-@pytest.mark.parametrize("step_s", [2.0, -2.0])
-def test_a_step_of_our_own_clock_moves_the_skew_and_not_the_cameras_times(step_s: float) -> None:
-    clock = StreamClock()
-    for n in range(50):
-        clock.observe(n / 10, NOW + n / 10, NOW + n / 10)
-    assert clock.skew_s == pytest.approx(0)
-    clock.stepped(step_s)
-    clock.observe(5.0, NOW + 5 + step_s, NOW + 5)
-    assert clock.skew_s == pytest.approx(-step_s)
-    assert clock.stamp(5.0, NOW + 5 + step_s) == CaptureTime(NOW + 5, "rtcp")

@@ -25,5 +25,7 @@ def test_every_bound_holds(name: str) -> None:
 
 
 def test_a_drill_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="must be one of reconnect, sick, udp, crash, clock, freeze; found nonsense"):
+    with pytest.raises(
+        ConfigError, match="must be one of reconnect, sick, udp, crash, clock, own-clock, freeze; found nonsense"
+    ):
         run(["nonsense"], is_short=True, people=no_clip, say=lambda _: None)
