@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, camera, watching
+from benchmarks.faults.daemon_run import is_up, until, whole_daemon
 from benchmarks.faults.report import Finding, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
-from reid_stream.config.settings import Ingest
+from reid_stream.config.settings import Ingest, Settings
+from reid_stream.events import IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.ingest.site_clock import SiteClock
 
 NAME = "own-clock"
@@ -59,11 +61,45 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
         Finding(NAME, "steps noticed by each camera", " ".join(map(str, steps)), "5 5", steps == [len(STEPS_S)] * 2)
     )
     findings.append(within(NAME, "times down", downs, 0, digits=0))
+    findings += _visits(look_s)
     for name, captured in times.items():
         least_ms, most_ms = (float(step) * 1e3 for step in (np.diff(captured).min(), np.diff(captured).max()))
         findings.append(Finding(NAME, f"{name}: least step of its times", f"{least_ms:.1f} ms", "> 0", least_ms > 0))
         findings.append(within(NAME, "... longest", most_ms, 1000.0, "ms", 0))
     return findings
+
+
+def _visits(look_s: float) -> list[Finding]:
+    """Let one person stand before two cameras of the whole daemon while its clock is set."""
+    system = SettableClock()
+    lives = dict.fromkeys("ab", f"320x240@{FPS}")
+    with serve_clips({}, lives=lives) as server:
+        settings = Settings.model_validate(
+            {
+                "cameras": [{"id": name, "url": server.url(name)} for name in lives],
+                "publish": {"seen_interval_s": 0.2},
+                "ingest": {"isolate": False},
+                "observe": {"port": None},
+            }
+        )
+        with whole_daemon(settings, has_networks=False, clock=SiteClock(system)) as (site, events):
+            until(lambda: is_up(site, *lives))
+            until(lambda: sum(isinstance(event, IdentityEntered) for _, event in events.told) >= len(lives))
+            begin = len(events.told)
+            off_s = []
+            for step_s in STEPS_S:
+                system.ahead_s += step_s
+                time.sleep(look_s)
+                last = [event.seen_at for _, event in events.told[begin:] if isinstance(event, IdentitySeen)][-1]
+                off_s.append(abs(last - system()))
+            told = [event for _, event in events.told[begin:]]
+    people = {event.person for _, event in events.told if isinstance(event, IdentityEntered)}
+    left = sum(isinstance(event, IdentityLeft) for event in told)
+    return [
+        within(NAME, "visits that ended by it", left, 0, digits=0),
+        within(NAME, "numbers given to one person", len(people), 1, digits=0),
+        within(NAME, "events' times less the system's, worst", max(off_s), 1.0, "s", 2),
+    ]
 
 
 def _step(site: CameraWatch, clock: SiteClock, system: SettableClock, step_s: float, look_s: float) -> list[Finding]:

@@ -11,6 +11,7 @@ from reid_stream.assembly.site import Site, assemble
 from reid_stream.config.settings import Settings
 from reid_stream.events import Event
 from reid_stream.images import Picture
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import quiet
 from reid_stream.pipeline import Perceive
 from reid_stream.records import Detections, Floats, Frame
@@ -37,7 +38,9 @@ class Events:
 
 
 @contextmanager
-def whole_daemon(settings: Settings, *, has_networks: bool, frame_s: float = 0.0) -> Iterator[tuple[Site, Events]]:
+def whole_daemon(
+    settings: Settings, *, has_networks: bool, frame_s: float = 0.0, clock: SiteClock | None = None
+) -> Iterator[tuple[Site, Events]]:
     """Run the daemon on a thread while the block does.
 
     Without networks one person stands in every picture, which takes `frame_s` seconds to find.
@@ -45,7 +48,7 @@ def whole_daemon(settings: Settings, *, has_networks: bool, frame_s: float = 0.0
     sink = Events()
     if not has_networks:
         settings = settings.model_copy(update={"workers": 1})  # the stand-ins are in this process
-    with quiet(), assemble(settings, run="drill", sink=sink) as site:
+    with quiet(), assemble(settings, run="drill", sink=sink, clock=clock) as site:
         if not has_networks:
             half = site.daemon.perceive
             assert isinstance(half, Perceive)

@@ -17,6 +17,7 @@ from reid_stream.events import Event
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import State
+from reid_stream.publish.site_time import in_utc
 from reid_stream.records import CameraId, Decision, Perceived
 from reid_stream.runtime.interfaces import Sink
 
@@ -71,6 +72,7 @@ def identity(
     continues: bool = False,
     fast: bool = False,
     sink: Sink | None = None,
+    shift_s: Callable[[], float] = float,
 ) -> Iterator[Identity]:
     """Wire the second half; closed when the block ends.
 
@@ -84,29 +86,46 @@ def identity(
         continues: a run of this name may have been before.
         fast: a replay as fast as it goes.
         sink: takes the events instead of Redis; nothing is remembered then.
+        shift_s: UTC less site time now, seconds.
 
     Raises:
         ConfigError: another daemon has the site or its spool.
         BrokerError: Redis does not serve.
     """
     if sink is not None:
-        yield forgetful(settings, head, sink)
+        yield forgetful(settings, head, _UtcSink(sink, shift_s))
         return
     make = _maker(settings, head)
     with ExitStack() as opened:
         if settings.state.enabled and (continues or not fast):
-            yield opened.enter_context(_remembering(settings, head, make, run, continues=continues, fast=fast))
+            yield opened.enter_context(_remembering(settings, head, make, run, shift_s, continues=continues, fast=fast))
             return
         from reid_stream.assembly.resources import redis_sink, redis_url
 
         url = opened.enter_context(redis_url(settings))
-        sending = opened.enter_context(redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast))
+        sending = opened.enter_context(
+            redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, shift_s=shift_s)
+        )
         matcher = make(settings.match, settings.topology, None, 1 if fast else sending.highest_number() + 1)
         presence = Presence(settings.publish)
         where, own = _address(settings, url)
         yield Identity(
             matcher, presence, matcher.update, presence.update, presence.close, sending, sending, None, where, own
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _UtcSink:
+    """A sink that is given events with times in UTC."""
+
+    sink: Sink
+    shift_s: Callable[[], float]
+
+    def publish(self, events: Sequence[Event]) -> None:
+        self.sink.publish([in_utc(event, self.shift_s()) for event in events])
+
+    def close(self, timeout_s: float) -> bool:
+        return self.sink.close(timeout_s)
 
 
 def forgetful(settings: Settings, head: Head, sink: Sink) -> Identity:
@@ -133,6 +152,7 @@ def _remembering(
     head: Head,
     make: "Make",
     run: str,
+    shift_s: Callable[[], float],
     *,
     continues: bool,
     fast: bool,
@@ -158,7 +178,14 @@ def _remembering(
         opened.callback(client.close)
         sending = opened.enter_context(
             redis_sink(
-                settings, url, run, continues=continues, keeps_numbers=not fast, journal=names.journal, fence=lease
+                settings,
+                url,
+                run,
+                continues=continues,
+                keeps_numbers=not fast,
+                journal=names.journal,
+                fence=lease,
+                shift_s=shift_s,
             )
         )
         slots = Slots(client, names)

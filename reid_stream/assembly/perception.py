@@ -13,6 +13,7 @@ from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import Embedder
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.protocol import PixelEngine, lanes_of
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.collector import Cameras
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Keep, Perceive
@@ -92,6 +93,7 @@ def perception(
     metrics: Metrics,
     keep: Keep | None,
     on_change: "Callable[[CameraChange], None]",
+    clock: SiteClock,
 ) -> Iterator[First]:
     """Wire the first half.
 
@@ -104,6 +106,7 @@ def perception(
         metrics: where stages are timed.
         keep: takes the crops, where they are to be kept.
         on_change: told when a camera comes or goes.
+        clock: the time base of capture times.
 
     Raises:
         StreamError: a camera that is no file was to be replayed fast.
@@ -124,11 +127,12 @@ def perception(
                 on_change=on_change,
                 metrics=metrics,
                 keep=keep,
+                clock=clock,
             )
             opened.callback(pool.link.close)
             yield First(pool, pool.link, pool)
             return
-        yield _here(settings, began.networks, began.cameras, run, fast, frames, metrics, keep, on_change)
+        yield _here(settings, began.networks, began.cameras, run, fast, frames, metrics, keep, on_change, clock)
 
 
 def _here(
@@ -141,6 +145,7 @@ def _here(
     metrics: Metrics,
     keep: Keep | None,
     on_change: "Callable[[CameraChange], None]",
+    clock: SiteClock,
 ) -> First:
     from reid_stream.ingest.camera_set import CameraSet
     from reid_stream.ingest.frame_limit import FrameLimit
@@ -152,7 +157,7 @@ def _here(
     if fast:
         source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
     else:
-        source = CameraSet(cameras, settings.ingest, on_change, take_over=stays, guard=metrics.monitoring.part)
+        source = CameraSet(cameras, settings.ingest, on_change, clock, take_over=stays, guard=metrics.monitoring.part)
     if frames is not None:
         source = FrameLimit(source, frames)
     pulse, link = Pulse(), InprocLink()

@@ -1,6 +1,6 @@
 """What a site opens and must close again: Redis with its spool, the learned topology, the tracklet store, the files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from reid_stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from reid_stream.assembly.identification import Identity
+    from reid_stream.instructions import Instruction
     from reid_stream.match.topology import Topology
     from reid_stream.operators.dispatch import Heard
     from reid_stream.publish.latest_value import Teller
@@ -65,10 +66,11 @@ def redis_sink(
     keeps_numbers: bool = True,
     journal: str | None = None,
     fence: "Fence | None" = None,
+    shift_s: Callable[[], float] = float,
 ) -> "Iterator[RedisSink]":
     """Open the way to the Redis at `url`, and the spool before it.
 
-    `journal`, `fence`: see `RedisSink`.
+    `journal`, `fence`, `shift_s`: see `RedisSink`.
     """
     from reid_stream.publish.event_numbers import next_sequence
     from reid_stream.publish.redis_client import connect
@@ -90,6 +92,7 @@ def redis_sink(
             first_sequence=next_sequence(client, spool, where=url, site=settings.site, run=run) if continues else 0,
             journal=journal,
             fence=fence,
+            shift_s=shift_s,
         )
     except BaseException:
         spool.close()
@@ -124,13 +127,18 @@ def topology_teller(settings: Settings, topology: "Topology", url: str | None) -
 
 @contextmanager
 def people_heard(
-    settings: Settings, second: "Identity", sending: "RedisSink", store: "StoreWriter | None"
+    settings: Settings,
+    second: "Identity",
+    sending: "RedisSink",
+    store: "StoreWriter | None",
+    shift_s: Callable[[], float] = float,
 ) -> "Iterator[Heard]":
     """Listen to what people say about people; see `people.heard`."""
     from reid_stream.operators.dispatch import Heard
     from reid_stream.operators.erasure import Eraser
     from reid_stream.operators.reader import Inbox
     from reid_stream.publish.redis_client import connect
+    from reid_stream.publish.site_time import in_site_time
 
     keeper, matcher = second.keeper, second.matcher
     inbox = Inbox(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
@@ -141,9 +149,13 @@ def people_heard(
         store=store,
         purge=keeper.purge if keeper is not None else None,
     )
+
+    def instructions() -> "Sequence[Instruction]":
+        return [in_site_time(instruction, shift_s()) for instruction in inbox.take()]
+
     if keeper is not None:
-        keeper.instructions = inbox.take
-    heard = Heard(matcher, eraser, inbox.take if keeper is None else None)
+        keeper.instructions = instructions
+    heard = Heard(matcher, eraser, instructions if keeper is None else None)
     unfinished = heard.unfinished()
     if store is not None:
         store.decided(unfinished)

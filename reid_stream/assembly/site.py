@@ -15,6 +15,7 @@ from reid_stream.assembly.perception import begin, perception
 from reid_stream.assembly.resources import check_files, people_heard, topology_teller, tracklet_store
 from reid_stream.config.settings import Settings
 from reid_stream.console.roster import Roster
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.collector import Cameras, Scrape
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identify
@@ -54,6 +55,7 @@ def assemble(
     fast: bool = False,
     sink: Sink | None = None,
     frames: int | None = None,
+    clock: SiteClock | None = None,
 ) -> Iterator[Site]:
     """Wire a daemon; everything it opened is closed when the block ends.
 
@@ -64,6 +66,7 @@ def assemble(
         fast: replay file cameras as fast as the pipeline goes.
         sink: takes the events instead of Redis.
         frames: end after so many, of all cameras together.
+        clock: the time base; none for one that starts now.
 
     Raises:
         ConfigError: a camera's file is missing, or the tracklet store is not ours to write.
@@ -80,9 +83,14 @@ def assemble(
     metrics = Metrics()
     began = begin(settings, fast=fast, frames=frames)
     bundle = began.embedder
+    time_base = clock or SiteClock()
     head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
     with ExitStack() as opened:
-        second = opened.enter_context(identity(settings, head, run=run, continues=continues, fast=fast, sink=sink))
+        second = opened.enter_context(
+            identity(
+                settings, head, run=run, continues=continues, fast=fast, sink=sink, shift_s=lambda: time_base.shift_s
+            )
+        )
         matcher, presence, sending = second.matcher, second.presence, second.sending
         roster = Roster(matcher.labels())
         seen_in = records_run(run, continues=continues, fast=fast)
@@ -104,12 +112,17 @@ def assemble(
                 metrics=metrics,
                 keep=keep,
                 on_change=camera_changed,
+                clock=time_base,
             )
         )
 
         teller = opened.enter_context(topology_teller(settings, matcher.topology, second.url)) if sending else None
 
-        heard = opened.enter_context(people_heard(settings, second, sending, storing)) if sending else None
+        heard = (
+            opened.enter_context(people_heard(settings, second, sending, storing, lambda: time_base.shift_s))
+            if sending
+            else None
+        )
 
         def match(records: Sequence[Perceived], now: float) -> list[Decision]:
             decisions = second.match(records, now)
@@ -163,6 +176,7 @@ def assemble(
                 if not fast
                 else None
             ),
+            clock=time_base,
             sink_ready=sending.ready if sending is not None else lambda: (True, second.where),
         )
         told.append(daemon)

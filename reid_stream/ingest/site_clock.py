@@ -48,6 +48,10 @@ class SiteClock:
         """Return site time, seconds; never goes back."""
         return self._steady() + self.base_s
 
+    def utc(self) -> float:
+        """Return UTC, seconds, as the system's clock counts it since the last `look`."""
+        return self.to_utc(self.now())
+
     def look(self) -> float:
         """Compare with the system's clock; return by how much it has been set forward since the last look, else 0."""
         with self._looking:

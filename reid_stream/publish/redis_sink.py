@@ -24,6 +24,7 @@ from reid_stream.publish.live_keys import numbers_key
 from reid_stream.publish.redis_client import cause, check, translated
 from reid_stream.publish.redis_stream import Fence, Stream
 from reid_stream.publish.send_queue import Backlog, Item
+from reid_stream.publish.site_time import in_utc
 from reid_stream.publish.spool import RANKS, Row, Spool, rank_of
 from reid_stream.publish.stream_ids import NOWHERE, Position, Positions
 from reid_stream.records import CameraId, GlobalId
@@ -93,6 +94,7 @@ class RedisSink:
         journal: str | None = None,
         fence: Fence | None = None,
         clock: Callable[[], float] = time.time,
+        shift_s: Callable[[], float] = float,
     ) -> None:
         """Check that Redis serves, then start to send; what an earlier run left in the spool goes first.
 
@@ -105,6 +107,8 @@ class RedisSink:
             first_sequence: not 0 where a run with the same name goes on.
             journal: key of the stream for the entries that `publish` may be given.
             fence: what must hold for anything to be sent.
+            clock: the system's, UTC seconds.
+            shift_s: UTC less site time now, seconds; identity events come in site time.
 
         Raises:
             BrokerError: Redis does not answer, refuses us or is too old.
@@ -117,7 +121,7 @@ class RedisSink:
         self._run = run
         self._sequence = first_sequence
         self._keep_s = keep_s
-        self._clock = clock
+        self._clock, self._shift_s = clock, shift_s
         self._journal = journal
         self._stream = Stream(
             client, site, max_events=max_events, keeps_numbers=keeps_numbers, journal=journal, fence=fence
@@ -255,7 +259,8 @@ class RedisSink:
         taken: list[Item] = []
         if entry is not None and self._journal is not None:
             taken.append((Row.entry(self._positions.next(now), self._journal, entry(self._sequence)), None))
-        for event in events:
+        for decided in events:
+            event = in_utc(decided, self._shift_s())
             body = encode(event, site=self._site, run=self._run, sequence=self._sequence)
             taken.append((Row(self._positions.next(now), rank_of(event.type), event.type, body), event))
             self._sequence += 1

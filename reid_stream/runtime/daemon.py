@@ -5,14 +5,12 @@ records from the link, hands events to the sink), one in the sink (talks to Redi
 `Daemon.run`, which watches over perceive (`perceiving`, or `workers` where it runs in processes of its own) and
 identify. A perceive that hangs is replaced by a fresh one; an identify that hangs knows who is who and cannot be
 replaced, so the daemon ends and says so, for the service manager to start it anew.
-Frames wait only in the inbox, where the newest wins; past it every step is finished and handed on in order. A slow step
-therefore costs frame rate, never memory or latency.
+Frames wait only in the inbox, where the newest wins; a slow step therefore costs frame rate, never memory or latency.
 
 Stopping is in the order of the data: cameras, the step under way, the records on the link, the events in the sink.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
@@ -33,6 +31,7 @@ from reid_stream.events import (
     DaemonStopped,
     Event,
 )
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import scrub
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identify
@@ -73,7 +72,7 @@ class Daemon:
         fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
         sink_ready: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
         overload: Callable[[], DaemonOverloaded | DaemonRecovered | None] = lambda: None,
-        clock: Callable[[], float] = time.time,
+        clock: SiteClock | None = None,
     ) -> None:
         """Wire a daemon; nothing runs yet.
 
@@ -101,7 +100,7 @@ class Daemon:
             fresh: see `Perceiving`.
             sink_ready: is there room for events somewhere, and what to say.
             overload: news of it, asked a few times a second.
-            clock: UTC seconds.
+            clock: the time base of capture times; none for one that starts now.
         """
         self._run = run
         self._version = version
@@ -127,13 +126,13 @@ class Daemon:
         self._identify_pulse = identify_pulse or Pulse()
         self._sink_ready = sink_ready
         self._overload = overload
-        self._clock = clock
+        self._clock = clock or SiteClock()
         self._drained = threading.Event()
         self._publishing = threading.Lock()
         self._up: set[CameraId] = set()
         self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
         """Of a replay's cameras: batches sent before each, and what it is."""
-        self.progress = Progress(started_at=clock())
+        self.progress = Progress(started_at=self._clock.now())
         self.tick: Callable[[], None] = lambda: None
         """Called a few times a second by the watching thread while it can run."""
         self.given_up: list[Stuck] = []
@@ -151,7 +150,7 @@ class Daemon:
             [
                 DaemonStarted(
                     run=self._run,
-                    told_at=self._clock(),
+                    told_at=self._clock.utc(),
                     version=self._version,
                     cameras=self._cameras,
                     model=self.half.model,
@@ -177,7 +176,7 @@ class Daemon:
             if not self._identify_pulse.is_given_up or (stuck is not None and stuck.stage == "match"):
                 self._tell_changes()
                 self._publish(self._finish(), timeout_s=STOP_S)
-            stopped = DaemonStopped(run=self._run, told_at=self._clock(), reason=reason)
+            stopped = DaemonStopped(run=self._run, told_at=self._clock.utc(), reason=reason)
             if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=STOP_S):
                 self._sink.close(timeout_s=STOP_S)
             _log.info("daemon stopped", run=self._run, reason=reason)
@@ -255,6 +254,8 @@ class Daemon:
         """
         with self._part("watchdog"):
             self.tick()
+        if self.is_live and (by_s := self._clock.look()):
+            _log.warning("system_clock_set", by_s=round(by_s, 3))
         self._watch_identify(limit_s)
         news = None
         with self._part("overload"):
@@ -307,7 +308,7 @@ class Daemon:
                 self._metrics.frames_stuck.labels(camera).inc()
         told = DaemonStalled(
             run=self._run,
-            told_at=self._clock(),
+            told_at=self._clock.utc(),
             stage=stuck.stage,
             after_s=round(stuck.after_s, 3),
             action=action,
@@ -335,7 +336,7 @@ class Daemon:
             if not records and not self.is_live:
                 continue
             # Replayed files have a time of their own; it moves with their records alone, so that runs repeat.
-            now = self._clock() if self.is_live and not records else max(record.seen_at for record in records)
+            now = self._clock.now() if self.is_live and not records else max(record.seen_at for record in records)
             with self._identify_pulse.busy("publish"):
                 self._tell_changes(worked_off)
             with self._identify_pulse.busy("identify"):
@@ -343,7 +344,7 @@ class Daemon:
             if self._identify_pulse.is_given_up:
                 return
             worked_off += bool(records)
-            told_at = self._clock() if self.is_live else now
+            told_at = self._clock.utc() if self.is_live else now
             with self._identify_pulse.busy("publish"):
                 self._tell(events, records)
                 if beat_at is None:
@@ -358,11 +359,11 @@ class Daemon:
             self._metrics.identities.set(self._gallery_size())
             self._metrics.people.set(self._people_in_view())
         if events and self.progress.first_event_s is None:
-            self.progress.first_event_s = self._clock() - self.progress.started_at
+            self.progress.first_event_s = self._clock.now() - self.progress.started_at
         self._publish(events)
         if events and records and self.is_live:
             with self._part("latency"):
-                latency = self._clock() - max(record.seen_at for record in records)
+                latency = self._clock.now() - max(record.seen_at for record in records)
                 self._metrics.latency.observe(latency)
                 self.progress.latencies_s.append(latency)
                 del self.progress.latencies_s[:-1000]

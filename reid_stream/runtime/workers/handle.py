@@ -44,7 +44,7 @@ class Handle:
         self.pipe: Connection | None = None
         self.process: ForkServerProcess | None = None
 
-    def start(self, settings: Settings, run: str, folder: Path, *, has_store: bool) -> None:
+    def start(self, settings: Settings, run: str, folder: Path, base_s: float, *, has_store: bool) -> None:
         """Start its process, whose tracks are of a run of their own."""
         self.starts += 1
         near, far = multiprocessing.Pipe()
@@ -54,6 +54,7 @@ class Handle:
             settings=settings,
             cores=self.cores,
             folder=folder,
+            base_s=base_s,
             has_store=has_store,
         )
         # It has children of its own, the cameras', so it must not be a daemon in multiprocessing's sense; it ends when

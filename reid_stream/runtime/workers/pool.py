@@ -26,6 +26,7 @@ from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown, WorkerDown, WorkerUp
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.link.zmq import ZmqReceiver
 from reid_stream.observe.metrics import Metrics
@@ -60,6 +61,7 @@ class Pool:
         on_change: Callable[[CameraChange], None],
         metrics: Metrics,
         keep: Keep | None = None,
+        clock: SiteClock | None = None,
     ) -> None:
         """Nothing runs yet but the sockets.
 
@@ -73,6 +75,7 @@ class Pool:
             on_change: told when a camera comes or goes.
             metrics: where stages' times and workers are counted.
             keep: takes the crops, where they are to be kept.
+            clock: the time base of capture times.
         """
         self.model = model
         self.counts = PerceiveCounts()
@@ -106,6 +109,7 @@ class Pool:
         ]
         self._loads = Loads()
         self._limit_s = settings.watchdog.stage_s
+        self._base_s = (clock or SiteClock()).base_s
 
     def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
         """Start all workers; returns at once."""
@@ -161,7 +165,7 @@ class Pool:
         return None
 
     def _start(self, worker: Handle) -> None:
-        worker.start(self._settings, self._run, self._folder, has_store=self._keep is not None)
+        worker.start(self._settings, self._run, self._folder, self._base_s, has_store=self._keep is not None)
 
     def _have_ended(self) -> bool:
         return all(stats.state == "ended" for stats in self.stats.values())

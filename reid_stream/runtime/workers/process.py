@@ -24,6 +24,7 @@ from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraUp
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
@@ -68,6 +69,8 @@ class Job:
     """To run on; none for all."""
     folder: Path
     """Where the daemon's sockets are."""
+    base_s: float
+    """Of the site's clock."""
     has_store: bool
 
 
@@ -133,6 +136,7 @@ class _Process:
             job.settings.cameras,
             job.settings.ingest,
             self._changed,
+            SiteClock(base_s=job.base_s),
             none_yet=True,
             take_over=take_over(job.settings),
             guard=self._monitoring.part,
