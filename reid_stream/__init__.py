@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reid_stream.publish.projection import Fold as Fold
+    from reid_stream.publish.projection import SiteView as SiteView
     from reid_stream.publish.subscribe import subscribe as subscribe
 
-__all__ = ["Fold", "__version__", "subscribe"]
+__all__ = ["Fold", "SiteView", "__version__", "subscribe"]
 
 try:
     __version__ = version("reid-stream")
@@ -25,13 +26,17 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client at its first use: `import reid_stream` stays quick."""
+    """Import the client at its first use, so that `import reid_stream` stays quick."""
     if name == "subscribe":
         from reid_stream.publish.subscribe import subscribe
 
         return subscribe
-    if name == "Fold":
-        from reid_stream.publish.projection import Fold
+    if name in {"SiteView", "Fold"}:
+        from reid_stream.publish import projection
 
-        return Fold
+        return getattr(projection, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

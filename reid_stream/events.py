@@ -1,7 +1,10 @@
-"""What subscribers are told; one struct per CloudEvents type, versioned `.v1` (pure).
+"""Events for subscribers: one struct per CloudEvents type, versioned `.v1` (pure).
 
-A change that a subscriber's parser could notice is a new version beside the old one, never an edit. `publish.envelope`
-wraps these in CloudEvents 1.0; the JSON Schemas in `configs/schemas/` are generated from them.
+A struct says everything about its type: fields, priority in the spool, time and subject. A new type is added here, with
+a sample in tests/samples/events, and to `StateEvent` if it changes the live keys or the projection of the stream, else
+to `NewsEvent`; nothing else lists event types. A change that a subscriber's parser could notice is a new version
+beside the old one, never an edit. `publish.cloudevents` wraps the structs in CloudEvents 1.0; the JSON Schemas in
+`configs/schemas/` are generated from them. Times are UTC seconds since 1970.
 """
 
 from typing import ClassVar, Literal, get_args
@@ -12,217 +15,196 @@ from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, IdentityS
 
 PREFIX = "io.reid-stream."
 """Reverse-DNS prefix of every CloudEvents `type`."""
+Priority = Literal["identity", "operation", "liveness"]
+"""When the spool overflows, liveness events are dropped first, then operation events, identity events last."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
     type: ClassVar[str]
+    priority: ClassVar[Priority]
+    time_field: ClassVar[str]
+    """Field with the UTC seconds at which it happened: the capture time where a frame shows it."""
+    subject_field: ClassVar[str]
+    """Field with the global ID, camera, run or instruction that the event is about."""
 
     @property
     def at(self) -> float:
-        """UTC seconds at which it happened (the capture time, where a frame shows it)."""
-        raise NotImplementedError
+        """UTC seconds at which it happened."""
+        return float(getattr(self, self.time_field))
 
     @property
     def subject(self) -> str:
-        """What it is about: a global ID, a camera or the daemon's run."""
-        raise NotImplementedError
+        """The global ID, camera, run, worker or instruction that the event is about."""
+        return str(getattr(self, self.subject_field))
 
 
 class _Identity(_Event, frozen=True, kw_only=True):
+    priority: ClassVar[Priority] = "identity"
+    subject_field = "person"
     person: GlobalId
-    """The global ID."""
+    """Global ID."""
     revision: int
-    """Grows by one with every correction of this identity."""
-
-    @property
-    def subject(self) -> str:
-        return self.person
+    """Revision of the identity; every correction of it adds one."""
 
 
-class _Seen(_Identity, frozen=True, kw_only=True):
+class _Sighting(_Identity, frozen=True, kw_only=True):
+    time_field = "seen_at"
     camera: CameraId
     track: TrackId
-    """Unique in this camera and run."""
+    """Unique within the camera and the run."""
     seen_at: float
     """UTC seconds, capture time of the frame."""
     clock: ClockQuality
-    """How good `seen_at` is."""
+    """Accuracy of `seen_at`: `rtcp` camera clock, `arrival` clock of this host, `file` position in a file."""
     box: Box
     """x1, y1, x2, y2 in pixels of the full frame."""
     frame_size: tuple[int, int]
-    """Width and height in pixels of the full frame."""
+    """Width and height of the full frame, pixels."""
     score: float
-    """The detector's, 0 to 1."""
+    """Detection score, 0 to 1."""
     state: IdentityState
+    """`provisional` until enough evidence has been seen, then `confirmed`."""
     similarity: float | None
-    """Cosine to the identity's best exemplar; null for somebody new."""
+    """Cosine similarity of the track to the identity's best exemplar, -1 to 1; null for a new identity."""
     probability: float | None
-    """Calibrated probability that this is the same person; null for somebody new or without calibration."""
+    """Calibrated probability, 0 to 1, that the track shows this identity; null for a new or uncalibrated one."""
     model: str
     """Hash of the embedding bundle."""
     since: float
-    """UTC seconds since when this person has been on this camera."""
+    """UTC seconds at which this visit to the camera began."""
     run: str = ""
-    """Run that numbered the track; (camera, run, track) names it for good."""
-
-    @property
-    def at(self) -> float:
-        return self.seen_at
+    """Run of the daemon that numbered the track; (camera, run, track) is unique for good."""
 
 
-class IdentityEntered(_Seen, frozen=True, kw_only=True):
+class IdentityEntered(_Sighting, frozen=True, kw_only=True):
     """A person came into a camera's view."""
 
     type = "identity.entered.v1"
 
 
-class IdentitySeen(_Seen, frozen=True, kw_only=True):
+class IdentitySeen(_Sighting, frozen=True, kw_only=True):
     """A person is still in view; sent every `publish.seen_interval_s`, and for each further track of the visit."""
 
     type = "identity.seen.v1"
+    priority: ClassVar[Priority] = "liveness"
 
 
 class IdentityLeft(_Identity, frozen=True, kw_only=True):
     """A person has not been in a camera's view for `publish.left_after_s`."""
 
     type = "identity.left.v1"
+    time_field = "last_seen_at"
     camera: CameraId
     since: float
-    """UTC seconds: when the visit began."""
+    """UTC seconds at which the visit began."""
     last_seen_at: float
-    """UTC seconds: when the visit ended."""
+    """UTC seconds at which the visit ended."""
     clock: ClockQuality
+    """Accuracy of the times."""
     state: IdentityState
-
-    @property
-    def at(self) -> float:
-        return self.last_seen_at
 
 
 class IdentityConfirmed(_Identity, frozen=True, kw_only=True):
-    """A provisional identity is now believed."""
+    """A provisional identity has gathered enough evidence."""
 
     type = "identity.confirmed.v1"
+    time_field = "confirmed_at"
     camera: CameraId
     track: TrackId
     confirmed_at: float
 
-    @property
-    def at(self) -> float:
-        return self.confirmed_at
-
 
 class IdentityMerged(_Identity, frozen=True, kw_only=True):
-    """`previous` turned out to be `person`; read every earlier event of `previous` as one of `person`."""
+    """`previous` and `person` are one; read every earlier event of `previous` as one of `person`."""
 
     type = "identity.merged.v1"
+    time_field = "merged_at"
     previous: GlobalId
+    """Global ID that is no longer used."""
     similarity: float
+    """Cosine similarity of the two, -1 to 1."""
     probability: float | None
+    """Calibrated probability that they are one person, 0 to 1."""
     merged_at: float
     by: str | None = None
-    """Who said so; null where the matcher did."""
-
-    @property
-    def at(self) -> float:
-        return self.merged_at
+    """Operator who asked for it; null for the matcher's own correction."""
 
 
 class IdentitySplit(_Identity, frozen=True, kw_only=True):
-    """Some tracks of `person` belong to somebody else, `into`."""
+    """Some tracks of `person` show another person, `into`."""
 
     type = "identity.split.v1"
+    time_field = "split_at"
     into: GlobalId
     tracks: tuple[tuple[CameraId, str, TrackId], ...]
-    """(camera, run, track) that moved to `into`."""
+    """(camera, run, track) of each track that moved to `into`."""
     split_at: float
     by: str | None = None
-    """Who said so; null where the matcher did."""
+    """Operator who asked for it; null for the matcher's own correction."""
     into_revision: int = 1
-    """Of `into`."""
     into_state: IdentityState = "provisional"
-    """Of `into`."""
     spans: tuple[tuple[float | None, float | None], ...] = ()
-    """Of each of `tracks`, where any moved in part only: [since, until) of `seen_at`; null for no bound."""
-
-    @property
-    def at(self) -> float:
-        return self.split_at
+    """Empty if all `tracks` moved whole; else, per track, the interval [since, until) of `seen_at` that moved, UTC
+    seconds, null where it is unbounded."""
 
 
 class IdentityNamed(_Identity, frozen=True, kw_only=True):
-    """People call this person something."""
+    """An identity was given a label."""
 
     type = "identity.named.v1"
+    time_field = "named_at"
     label: str
-    """Empty for no name any more."""
+    """Empty to remove the label."""
     by: str | None
-    """Who said so; null where it was taken over from somebody merged."""
+    """Operator; null where the label was taken over from a merged identity."""
     named_at: float
-
-    @property
-    def at(self) -> float:
-        return self.named_at
 
 
 class IdentityRetired(_Identity, frozen=True, kw_only=True):
     """An identity left the gallery and will not be matched again."""
 
     type = "identity.retired.v1"
+    time_field = "retired_at"
     reason: Literal["expired", "gallery full"]
     last_seen_at: float
     retired_at: float
-
-    @property
-    def at(self) -> float:
-        return self.retired_at
 
 
 class IdentityErased(_Identity, frozen=True, kw_only=True):
     """Everything kept about a person was deleted on request."""
 
     type = "identity.erased.v1"
+    time_field = "erased_at"
     erased_at: float
     by: str | None = None
-
-    @property
-    def at(self) -> float:
-        return self.erased_at
+    """Operator who asked for it."""
 
 
 class InstructionAnswered(_Event, frozen=True, kw_only=True):
-    """What a person told the daemon to do was done, or refused; what followed from it was told just before."""
+    """An operator's instruction was carried out or refused; the events that it caused come just before."""
 
     type = "instruction.answered.v1"
+    priority: ClassVar[Priority] = "identity"
+    time_field = "answered_at"
+    subject_field = "instruction"
     instruction: str
-    """Its place on the stream of instructions."""
+    """Entry ID on the stream of instructions."""
     do: Literal["merge", "split", "name", "erase", "undo"]
     outcome: Literal["done", "refused"]
     text: str
+    """What was done, or the reason for refusing."""
     people: tuple[GlobalId, ...]
+    """Identities concerned."""
     by: str
     answered_at: float
 
-    @property
-    def at(self) -> float:
-        return self.answered_at
-
-    @property
-    def subject(self) -> str:
-        return self.instruction
-
 
 class _Camera(_Event, frozen=True, kw_only=True):
+    priority: ClassVar[Priority] = "operation"
+    time_field = "changed_at"
+    subject_field = "camera"
     camera: CameraId
     changed_at: float
-
-    @property
-    def at(self) -> float:
-        return self.changed_at
-
-    @property
-    def subject(self) -> str:
-        return self.camera
 
 
 class CameraUp(_Camera, frozen=True, kw_only=True):
@@ -230,8 +212,24 @@ class CameraUp(_Camera, frozen=True, kw_only=True):
 
     type = "camera.up.v1"
     frame_size: tuple[int, int]
+    """Width and height, pixels."""
     codec: str
     clock: ClockQuality
+    """Accuracy of capture times."""
+
+
+class CameraChanged(_Camera, frozen=True, kw_only=True):
+    """A camera that is up changed its frame size, codec or clock."""
+
+    type = "camera.changed.v1"
+    frame_size: tuple[int, int]
+    """Width and height now, pixels."""
+    codec: str
+    clock: ClockQuality
+    """Accuracy of capture times from now on."""
+    previous_frame_size: tuple[int, int]
+    previous_codec: str
+    previous_clock: ClockQuality
 
 
 class CameraDown(_Camera, frozen=True, kw_only=True):
@@ -239,24 +237,20 @@ class CameraDown(_Camera, frozen=True, kw_only=True):
 
     type = "camera.down.v1"
     reason: str
-    """For people; never holds a password."""
+    """For people to read; passwords are masked."""
 
 
 class _Daemon(_Event, frozen=True, kw_only=True):
+    priority: ClassVar[Priority] = "operation"
+    time_field = "told_at"
+    subject_field = "run"
     run: str
+    """Run of the daemon."""
     told_at: float
-
-    @property
-    def at(self) -> float:
-        return self.told_at
-
-    @property
-    def subject(self) -> str:
-        return self.run
 
 
 class DaemonStarted(_Daemon, frozen=True, kw_only=True):
-    """The daemon has begun."""
+    """The daemon started."""
 
     type = "daemon.started.v1"
     version: str
@@ -264,40 +258,42 @@ class DaemonStarted(_Daemon, frozen=True, kw_only=True):
     model: str
     """Hash of the embedding bundle."""
     in_view: tuple[tuple[CameraId, GlobalId], ...] = ()
-    """Who was in view when the last daemon ended, and is until `identity.left` is told; nobody else is."""
+    """(camera, global ID) of all people still in view since the previous run; every other visit has ended."""
 
 
 class DaemonStopped(_Daemon, frozen=True, kw_only=True):
-    """The daemon has ended in order."""
+    """The daemon stopped in order."""
 
     type = "daemon.stopped.v1"
     reason: str
 
 
 class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
-    """The daemon lives; sent every `publish.heartbeat_s`."""
+    """The daemon is alive; sent every `publish.heartbeat_s`."""
 
     type = "daemon.heartbeat.v1"
+    priority: ClassVar[Priority] = "liveness"
     people: int
-    """Identities in view now."""
+    """Identities in view."""
     gallery: int
     """Identities that can be matched."""
     cameras_up: int
 
 
 class DaemonDropped(_Daemon, frozen=True, kw_only=True):
-    """Events were given up for want of room on the disk while Redis was away; these many since the last such event."""
+    """Events were dropped because the spool was full while Redis was away; counts since the last such event."""
 
     type = "daemon.dropped.v1"
+    priority: ClassVar[Priority] = "identity"
     reason: str
     liveness: int
-    """`identity.seen` and `daemon.heartbeat`, which go first."""
+    """`identity.seen` and `daemon.heartbeat`, dropped first."""
     operation: int
-    """News of cameras and daemon, which go next."""
+    """Camera, worker and daemon events, dropped next."""
     journal: int = 0
-    """Entries of the journal, which go then; no event, but missed should the daemon crash."""
+    """Journal entries, dropped next; no events, but missing if the daemon crashes."""
     identity: int
-    """All others about people, which go last."""
+    """All other identity events, dropped last."""
 
 
 class DaemonStalled(_Daemon, frozen=True, kw_only=True):
@@ -305,49 +301,46 @@ class DaemonStalled(_Daemon, frozen=True, kw_only=True):
 
     type = "daemon.stalled.v1"
     stage: str
-    """detect, track, select, embed, match, presence, publish, or `load` for the models of a fresh start."""
+    """detect, track, select, embed, match, presence, publish, or `load` while models are loaded again."""
     after_s: float
-    """How long its call had taken."""
+    """Seconds that the call had taken."""
     action: Literal["restarted", "ended"]
-    """Restarted: frames go on through a fresh half of the pipeline; ended: the daemon ends, to be started anew."""
+    """`restarted`: perception was started again; `ended`: the daemon exits for its service manager to start it."""
     frames: int
     """Frames lost with the call."""
 
 
 class DaemonOverloaded(_Daemon, frozen=True, kw_only=True):
-    """There is more to do than the machine can bear: cameras give fewer frames than they should, until `recovered`."""
+    """The machine cannot process all frames: cameras get fewer than their `max_fps` until `daemon.recovered`."""
 
     type = "daemon.overloaded.v1"
     wanted_fps: float
-    """Frames per second of all cameras, each at its `max_fps` at most."""
+    """Frames per second of all cameras, each limited to its `max_fps`."""
     used_fps: float
     """Frames per second that went through the detector."""
     slowest: CameraId
-    """The camera that gets the smallest part of its frames."""
+    """Camera with the smallest share of its frames."""
     least: float
-    """Used of wanted on that camera, 0 to 1."""
+    """Share of frames used on `slowest`, 0 to 1."""
     most: float
-    """The same on the camera that gets the largest part."""
+    """Share of frames used on the camera with the largest share, 0 to 1."""
 
 
 class DaemonRecovered(_Daemon, frozen=True, kw_only=True):
-    """All cameras give the frames that they should again."""
+    """An overload is over."""
 
     type = "daemon.recovered.v1"
     after_s: float
-    """Since `overloaded`."""
+    """Seconds since `daemon.overloaded`."""
 
 
 class _Worker(_Event, frozen=True, kw_only=True):
+    priority: ClassVar[Priority] = "operation"
+    time_field = "changed_at"
     worker: int
-    """Counted from 1."""
+    """Number of the worker process, from 1."""
     changed_at: float
     cameras: tuple[CameraId, ...]
-    """Its own."""
-
-    @property
-    def at(self) -> float:
-        return self.changed_at
 
     @property
     def subject(self) -> str:
@@ -355,26 +348,25 @@ class _Worker(_Event, frozen=True, kw_only=True):
 
 
 class WorkerUp(_Worker, frozen=True, kw_only=True):
-    """A process that perceives has loaded its networks and opens its cameras."""
+    """A worker process has loaded its networks and opens its cameras."""
 
     type = "worker.up.v1"
     starts: int
-    """How often this one was started in this run of the daemon."""
 
 
 class WorkerDown(_Worker, frozen=True, kw_only=True):
-    """A process that perceives was lost; it is started again, and the others go on."""
+    """A worker process was lost and will be started again."""
 
     type = "worker.down.v1"
     cause: Literal["crashed", "stuck", "failed"]
-    """Stuck: hung and was ended; failed: said why it cannot go on."""
+    """`stuck`: hung and was killed; `failed`: gave up by itself."""
     reason: str
-    """For people."""
+    """For people to read."""
     again_in_s: float
-    """Until it is started again."""
+    """Seconds until it is started again."""
 
 
-Event = (
+StateEvent = (
     IdentityEntered
     | IdentitySeen
     | IdentityLeft
@@ -385,10 +377,14 @@ Event = (
     | IdentityRetired
     | IdentityErased
     | InstructionAnswered
-    | CameraUp
-    | CameraDown
     | DaemonStarted
     | DaemonStopped
+)
+"""Events that change the live keys or the projection; code that handles them ends in `assert_never`."""
+NewsEvent = (
+    CameraUp
+    | CameraChanged
+    | CameraDown
     | DaemonHeartbeat
     | DaemonDropped
     | DaemonStalled
@@ -397,4 +393,6 @@ Event = (
     | WorkerUp
     | WorkerDown
 )
+"""Events that change neither."""
+Event = StateEvent | NewsEvent
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)

@@ -14,11 +14,11 @@ from reid_stream.assembly.identification import Head, identity, records_run
 from reid_stream.assembly.perception import begin, perception
 from reid_stream.assembly.resources import check_files, people_heard, topology_teller, tracklet_store
 from reid_stream.config.settings import Settings
-from reid_stream.console.roster import Roster
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.collector import Cameras, Scrape
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identify
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision, Perceived
 from reid_stream.runtime.daemon import Daemon
 from reid_stream.runtime.interfaces import Sink
@@ -35,7 +35,7 @@ class Site:
     loaded: Networks | None
     """None where workers have theirs."""
     metrics: Metrics
-    roster: Roster
+    view: SiteView
     redis_url: str
     """Where events go, without secrets."""
 
@@ -92,7 +92,7 @@ def assemble(
             )
         )
         matcher, presence, sending = second.matcher, second.presence, second.sending
-        roster = Roster(matcher.labels())
+        view = SiteView(labels=matcher.labels())
         seen_in = records_run(run, continues=continues, fast=fast)
         told: list[Daemon] = []
 
@@ -165,7 +165,7 @@ def assemble(
             cameras=[CameraId(camera.id) for camera in cameras],
             heartbeat_s=settings.publish.heartbeat_s,
             is_live=not fast,
-            on_events=roster.update,
+            on_events=view.follow,
             gallery_size=lambda: len(matcher),
             people_in_view=lambda: presence.people,
             in_view=presence.present,
@@ -185,6 +185,6 @@ def assemble(
             source=first.cameras,
             loaded=began.networks,
             metrics=metrics,
-            roster=roster,
+            view=view,
             redis_url=second.where,
         )

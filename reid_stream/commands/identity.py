@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reid_stream.instructions import Instruction
     from reid_stream.operators.client import Desk
-    from reid_stream.publish.projection import Fold, Known
+    from reid_stream.publish.projection import PersonView, SiteView
 
 app = typer.Typer(help="Look at people, and decide about them yourself.", no_args_is_help=True)
 
@@ -271,19 +271,19 @@ def _connect(settings: Path | None, url: str, site: str) -> tuple[Any, str, str]
     return client, url, site
 
 
-def _desk(settings: Path | None, url: str, site: str) -> "tuple[Desk, Callable[[], Fold]]":
+def _desk(settings: Path | None, url: str, site: str) -> "tuple[Desk, Callable[[], SiteView]]":
     from reid_stream.operators.client import Desk
 
     client, where, site = _connect(settings, url, site)
     return Desk(client, site, where), lambda: _fold(client, where, site)
 
 
-def _fold(client: Any, where: str, site: str) -> "Fold":
-    from reid_stream.publish.projection import Fold
+def _fold(client: Any, where: str, site: str) -> "SiteView":
+    from reid_stream.publish.projection import SiteView
     from reid_stream.publish.subscribe import Subscription
 
     events = Subscription(client, where=where, site=site, start="0", types=(), cameras=(), block_s=0)
-    return Fold(event.data for event in events)
+    return SiteView(event.data for event in events)
 
 
 def _explained(settings: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:
@@ -301,7 +301,7 @@ def _explained(settings: Path | None, store: Path | None, person: str, other: st
     return page(catalog.find(models.embedder, "embedder"), folder, person, other, out)
 
 
-def _find(fold: "Fold", person: str) -> "Known":
+def _find(fold: "SiteView", person: str) -> "PersonView":
     from reid_stream.errors import ConfigError
     from reid_stream.records import GlobalId
 

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from reid_stream.assembly.site import Site
 from reid_stream.config.settings import Settings
-from reid_stream.console.table import CameraRow, Snapshot, changes, live, summary
+from reid_stream.console.table import CameraRow, Snapshot, changes, live, people_in_view, summary
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -79,10 +79,10 @@ class Watch:
         return Snapshot(
             site=self._settings.site,
             at=at,
-            people=site.roster.here(),
+            people=people_in_view(site.view),
             cameras=cameras,
-            people_seen=site.roster.seen,
-            people_on_two=site.roster.on_two,
+            people_seen=site.view.seen,
+            people_on_two=site.view.on_two,
             events=progress.events,
             uptime_s=uptime_s,
             events_to=f"{site.redis_url} reid:{self._settings.site}:events",

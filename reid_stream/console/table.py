@@ -15,6 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reid_stream.publish.projection import SiteView
+
 # One colour per identity, so that the eye finds a person again; readable on dark and on light grounds.
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
 _STATES = {"up": "green", "down": "red", "waiting": "yellow", "ended": "dim"}
@@ -40,6 +42,21 @@ class PersonRow:
     def name(self) -> str:
         """Global ID, and what people say."""
         return f"{self.person} {self.label}".rstrip()
+
+
+def people_in_view(view: SiteView) -> list[PersonRow]:
+    """Return one row per person and camera, ordered by global ID and camera."""
+    return [
+        PersonRow(
+            person=person.person,
+            camera=visit.camera,
+            since=visit.since,
+            state=person.state,
+            similarity=view.similarity(person, visit),
+            label=person.label,
+        )
+        for person, visit in view.visits_now()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ import structlog
 
 from reid_stream.events import Event, IdentityMerged, IdentityNamed, IdentitySplit
 from reid_stream.instructions import Erased, NamePerson, decode, encode
-from reid_stream.publish.cloudevents import Unknown
+from reid_stream.publish.cloudevents import UnknownEvent
 from reid_stream.publish.cloudevents import decode as read_event
 from reid_stream.publish.live_keys import identity_key, instructions_key, stream_key
-from reid_stream.publish.projection import Fold
+from reid_stream.publish.projection import SiteView
 from reid_stream.publish.redis_client import cause
 from reid_stream.records import Erasing, GlobalId
 
@@ -169,7 +169,9 @@ class Eraser:
 
     def _names(self, person: GlobalId) -> str:
         """Take back what people called them: the live keys, and every event and instruction that says it."""
-        links = Fold(event for _, fields in self._pages(stream_key(self._site)) if (event := _event(fields, _LINKS)))
+        links = SiteView(
+            event for _, fields in self._pages(stream_key(self._site)) if (event := _event(fields, _LINKS))
+        )
         names = {person} | {gone for gone in links.gone if links.successor(gone) == person}
         for name in names:
             self._client.delete(identity_key(self._site, name))
@@ -240,7 +242,7 @@ def _event(fields: dict[bytes, bytes], kinds: tuple[type[Event], ...]) -> Event 
         data = read_event(fields[b"event"]).data
     except (KeyError, ValueError):
         return None
-    return None if isinstance(data, Unknown) else data
+    return None if isinstance(data, UnknownEvent) else data
 
 
 def _named(fields: dict[bytes, bytes]) -> GlobalId | None:

@@ -25,7 +25,7 @@ _TYPES: dict[str, type[Event]] = {PREFIX + event.type: event for event in EVENT_
 _ATTRIBUTES = {event: (PREFIX + event.type, SCHEMA_URI + event.type) for event in EVENT_TYPES}
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class UnknownEvent(msgspec.Struct, frozen=True):
     """An event of a type or version that this program does not know yet."""
 
     fields: dict[str, Any]
@@ -75,7 +75,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """Which run of the daemon said so."""
     sequence: int
     """Counts the events of the run, from 0, without gaps."""
-    data: Event | Unknown
+    data: Event | UnknownEvent
 
 
 _encoder = msgspec.json.Encoder()
@@ -105,7 +105,7 @@ def encode(event: Event, *, site: str, run: str, sequence: int) -> bytes:
 
 
 def decode(body: bytes | str) -> Envelope:
-    """Read an event from CloudEvents JSON; one of an unknown type or version comes as `Unknown`.
+    """Read an event from CloudEvents JSON; one of an unknown type or version comes as `UnknownEvent`.
 
     Raises:
         ValueError: it is not CloudEvents 1.0 JSON, or its data does not fit its type.
@@ -115,7 +115,7 @@ def decode(body: bytes | str) -> Envelope:
         if read.specversion != "1.0":
             raise ValueError(f"an event must have specversion 1.0, got {read.specversion!r}")
         bodies = _bodies.get(read.type)
-        data = bodies.decode(read.data) if bodies is not None else Unknown(_any.decode(read.data))
+        data = bodies.decode(read.data) if bodies is not None else UnknownEvent(_any.decode(read.data))
         if not _SEQUENCE.fullmatch(read.sequence):
             raise ValueError(f"an event must have a sequence of up to 18 digits, got {read.sequence!r:.40}")
         sequence = int(read.sequence or 0)

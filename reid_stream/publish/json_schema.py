@@ -5,22 +5,43 @@
 Each schema describes the whole CloudEvents object, so a subscriber validates what it reads as it reads it.
 """
 
+import ast
+import inspect
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from reid_stream import events
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import SCHEMA_URI
 
 DIRECTORY = Path("configs/schemas/events")
 
 
+def field_descriptions(event: type[Event]) -> dict[str, str]:
+    """Return the description of each documented field of an event, from the strings below its fields."""
+    found: dict[str, str] = {}
+    module = ast.parse(inspect.getsource(events))
+    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    for base in reversed([classes[kind.__name__] for kind in event.__mro__ if kind.__name__ in classes]):
+        for field, text in pairwise(base.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    found[name] = " ".join(words.split())
+    times = {name: "UTC seconds." for name in event.__struct_fields__ if name.endswith("_at")}
+    return times | found
+
+
 def schema_of(event: type[Event]) -> dict[str, Any]:
     """Describe the CloudEvents object that carries `event` (JSON Schema, draft 2020-12)."""
     (reference,), definitions = msgspec.json.schema_components((event,), ref_template="#/$defs/{name}")
+    for name, words in field_descriptions(event).items():
+        if name in (described := definitions[event.__name__]["properties"]):
+            described[name]["description"] = words
     short = event.type
     text = {"type": "string", "minLength": 1}
     properties: dict[str, Any] = {

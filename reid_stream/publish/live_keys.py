@@ -12,6 +12,7 @@ that a reader never sees the one without the other.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import assert_never
 
 from reid_stream.events import (
     DaemonStarted,
@@ -27,6 +28,7 @@ from reid_stream.events import (
     IdentitySeen,
     IdentitySplit,
     InstructionAnswered,
+    NewsEvent,
 )
 from reid_stream.records import CameraId, GlobalId
 
@@ -116,6 +118,8 @@ class LiveState:
         return [("SET", numbers_key(self._site), max(given))]
 
     def _apply(self, event: Event, batch: "_Batch") -> None:  # noqa: C901 (one case per kind of event)
+        if isinstance(event, NewsEvent):
+            return
         match event:
             case IdentityEntered() | IdentitySeen():
                 self._move(event.person, event.camera, True, batch)
@@ -168,7 +172,7 @@ class LiveState:
                 for camera in tuple(self._next):
                     self._empty(camera, batch)
             case _:
-                pass
+                assert_never(event)
 
     def _where(self, person: GlobalId) -> list[CameraId]:
         return [camera for camera, people in self._next.items() if person in people]

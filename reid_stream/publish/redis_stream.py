@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from reid_stream.events import Event
-from reid_stream.publish.cloudevents import Unknown, decode
+from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.publish.live_keys import Command, LiveState, stream_key
 from reid_stream.publish.send_queue import Item
 from reid_stream.publish.spool import Row
@@ -160,7 +160,7 @@ def _event(row: Row, event: Event | None) -> Event | None:
     except ValueError as error:
         _log.error("a spoilt event goes to the stream as it is", position=str(row.position), reason=str(error))
         return None
-    return None if isinstance(found, Unknown) else found
+    return None if isinstance(found, UnknownEvent) else found
 
 
 def _field(fields: Any, name: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from reid_stream.errors import ConfigError
+from reid_stream.events import EVENT_TYPES, PREFIX
 from reid_stream.publish.folder_lock import FolderLock
 from reid_stream.publish.stream_ids import NOWHERE, Position
 
@@ -53,13 +54,12 @@ class Row(NamedTuple):
         return cls(position, RANKS.index("journal"), _JOURNAL + key, body)
 
 
+_PRIORITIES = {event.type: event.priority for event in EVENT_TYPES}
+
+
 def rank_of(kind: str) -> int:
-    """Say how precious an event type (CloudEvents or short) is; an index in RANKS."""
-    if ".seen." in kind or ".heartbeat." in kind or kind.startswith(("seen.", "heartbeat.")):
-        return 0
-    # The news that some were given up is worth as much as they.
-    is_precious = any(name in kind for name in ("identity.", "instruction.", "daemon.dropped."))
-    return RANKS.index("identity" if is_precious else "operation")
+    """Return the rank of an event type (CloudEvents or short), an index in RANKS; unknown types are `operation`."""
+    return RANKS.index(_PRIORITIES.get(kind.removeprefix(PREFIX), "operation"))
 
 
 class SpoolFullError(Exception):

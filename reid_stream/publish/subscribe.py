@@ -14,7 +14,7 @@ import structlog
 from reid_stream.config.settings import Redis as RedisSettings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
-from reid_stream.publish.cloudevents import Envelope, Unknown, decode
+from reid_stream.publish.cloudevents import Envelope, UnknownEvent, decode
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, translated
 from reid_stream.publish.stream_ids import NOWHERE, Position, start_of
@@ -208,6 +208,6 @@ def _is_of(kind: str, wanted: str) -> bool:
     return short == wanted or short.startswith(wanted + ".")
 
 
-def _camera(data: Event | Unknown) -> str | None:
-    found = data.fields.get("camera") if isinstance(data, Unknown) else getattr(data, "camera", None)
+def _camera(data: Event | UnknownEvent) -> str | None:
+    found = data.fields.get("camera") if isinstance(data, UnknownEvent) else getattr(data, "camera", None)
     return found if isinstance(found, str) else None

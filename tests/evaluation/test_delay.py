@@ -6,8 +6,8 @@ from reid_stream.evaluation.delay import Delay
 from reid_stream.evaluation.summary import account_stream
 from reid_stream.events import Event, IdentityEntered, IdentitySplit
 from reid_stream.records import CameraId, GlobalId, TrackId
-from tests.console.test_roster import entered, merged
 from tests.evaluation.rows import TIMELINES, Row, box, boxes
+from tests.publish.test_site_view import entered, merged
 
 TRUTH: list[Row] = [("door", 1, 1, 20, 0), ("till", 1, 31, 50, 0)]
 

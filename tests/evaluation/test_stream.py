@@ -3,7 +3,7 @@
 from reid_stream.evaluation.stream import Timeline, boxes_of
 from reid_stream.events import Event, IdentitySplit
 from reid_stream.records import CameraId, GlobalId, TrackId
-from tests.console.test_roster import entered, merged
+from tests.publish.test_site_view import entered, merged
 
 CAMERAS = {"door": Timeline(10.0, 10.0), "till": Timeline(10.0, 10.0)}
 

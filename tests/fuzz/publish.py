@@ -12,7 +12,7 @@ from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
 from reid_stream.events import Event
 from reid_stream.match.presence import Presence  # noqa: F401 (what atheris is to look into is imported before it starts)
-from reid_stream.publish.cloudevents import Unknown, decode, encode
+from reid_stream.publish.cloudevents import UnknownEvent, decode, encode
 from reid_stream.publish.json_schema import schema_of  # noqa: F401 (as above)
 from reid_stream.publish.live_keys import LiveState
 from reid_stream.records import Perceived
@@ -30,7 +30,7 @@ def event(data: bytes) -> None:
     except ValueError:
         return
     assert 0 <= read.sequence < 10**18
-    if isinstance(read.data, Unknown):
+    if isinstance(read.data, UnknownEvent):
         return
     known: Event = read.data
     body = encode(known, site="s", run=read.run, sequence=read.sequence)

@@ -14,7 +14,7 @@ import redis
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.bundles.wrap import wrap
 from reid_stream.events import DaemonStarted, Event, IdentityEntered, IdentityLeft, IdentitySeen
-from reid_stream.publish.cloudevents import Unknown, decode
+from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.engines.networks import channel_means
 from tests.integration.program import Running, call, running, tiny_models, write_cams
@@ -36,7 +36,7 @@ def told(url: str) -> list[Event]:
     client: Any = redis.Redis.from_url(url)
     found = [decode(fields[b"event"]).data for _, fields in client.xrange("reid:lab:events")]
     client.close()
-    return [event for event in found if not isinstance(event, Unknown)]
+    return [event for event in found if not isinstance(event, UnknownEvent)]
 
 
 def people(events: list[Event]) -> set[str]:

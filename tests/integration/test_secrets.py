@@ -189,8 +189,9 @@ def test_an_error_that_nobody_expected_shows_no_password_either(tmp_path: Path, 
     script = """
 import sys, threading
 from pathlib import Path
-from reid_stream import configfile, logs
-settings = configfile.load(Path(sys.argv[1]))
+from reid_stream.config import cams_yaml
+from reid_stream.observe import logs
+settings = cams_yaml.load(Path(sys.argv[1]))
 logs.configure(settings.observe); logs.hide(settings); logs.catch()
 import structlog
 url, word = settings.redis.url.get_secret_value(), settings.cameras[2].password.get_secret_value()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from reid_stream.assembly.identification import Head, Identity, identity
 from reid_stream.config.settings import Camera, Match, Redis, Settings, Spool, State
 from reid_stream.events import Event, IdentityEntered
-from reid_stream.publish.cloudevents import Unknown, decode
+from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.records import Perceived
 from tests.worlds import MODEL, RUN, World
@@ -102,7 +102,7 @@ class Life:
 
 def told(raw: Any) -> list[Event]:
     found = [decode(fields[b"event"]).data for _, fields in raw.xrange("reid:site:events")]
-    return [event for event in found if not isinstance(event, Unknown)]
+    return [event for event in found if not isinstance(event, UnknownEvent)]
 
 
 def numbers(raw: Any) -> list[int]:

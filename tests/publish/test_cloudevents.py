@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_stream.events import EVENT_TYPES, Event
-from reid_stream.publish.cloudevents import Unknown, decode, encode
+from reid_stream.publish.cloudevents import UnknownEvent, decode, encode
 from reid_stream.publish.json_schema import DIRECTORY, schema_of, write
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def test_an_unknown_version_comes_with_its_fields() -> None:
     sample = json.loads((SAMPLES / "identity.left.v1.json").read_bytes())
     sample["type"] = "io.reid-stream.identity.left.v9"
     data = decode(json.dumps(sample)).data
-    assert isinstance(data, Unknown)
+    assert isinstance(data, UnknownEvent)
     assert data.fields["camera"] == sample["data"]["camera"]
 
 
@@ -74,7 +74,7 @@ def test_a_field_of_a_later_release_is_ignored() -> None:
     sample = json.loads((SAMPLES / "identity.left.v1.json").read_bytes())
     sample["data"]["new"] = 1
     sample["newextension"] = "x"
-    assert not isinstance(decode(json.dumps(sample)).data, Unknown)
+    assert not isinstance(decode(json.dumps(sample)).data, UnknownEvent)
 
 
 @given(st.binary() | st.text())

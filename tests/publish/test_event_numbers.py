@@ -8,7 +8,7 @@ from reid_stream.publish.live_keys import LiveState, numbers_key
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
-from tests.console.test_roster import entered
+from tests.publish.test_site_view import entered
 
 
 def sink(url: str, folder: Path, *, keeps_numbers: bool = True) -> RedisSink:

@@ -21,7 +21,7 @@ from reid_stream.instructions import (
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.publish.cloudevents import decode, encode
-from reid_stream.publish.projection import Fold
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision, GlobalId, Perceived, TrackId
 from tests.worlds import MODEL, World
 
@@ -34,7 +34,7 @@ class Site:
     def __init__(self, **dials: object) -> None:
         self.matcher = Matcher(Match.model_validate(dials), "site", MODEL)
         self.presence = Presence(Publish(seen_interval_s=1.0, left_after_s=2.0))
-        self.fold = Fold()
+        self.fold = SiteView()
         self.told = 0
         self.count = 0
 
@@ -123,10 +123,10 @@ def test_who_was_in_view_of_a_daemon_that_was_killed_is_so_only_if_the_next_one_
     def started(*in_view: tuple[CameraId, GlobalId]) -> DaemonStarted:
         return DaemonStarted(run="r2", told_at=20.0, version="1", cameras=(DOOR,), model="m", in_view=in_view)
 
-    goes_on = Fold([entered("s-1"), entered("s-2"), started((DOOR, GlobalId("s-1")))])
+    goes_on = SiteView([entered("s-1"), entered("s-2"), started((DOOR, GlobalId("s-1")))])
     assert goes_on.here() == {DOOR: {"s-1"}}
     assert goes_on.people[GlobalId("s-2")].visits[0].is_over
-    assert Fold([entered("s-1"), started()]).here() == {}
+    assert SiteView([entered("s-1"), started()]).here() == {}
 
 
 def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
@@ -139,7 +139,7 @@ def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
     merged = IdentityMerged(
         person=GlobalId("s-1"), revision=2, previous=GlobalId("s-2"), similarity=0.9, probability=0.8, merged_at=13.0
     )
-    fold = Fold([entered("s-2"), left("s-2", 12.0), merged, entered("s-1"), left("s-1", 15.0)])
+    fold = SiteView([entered("s-2"), left("s-2", 12.0), merged, entered("s-1"), left("s-1", 15.0)])
     (visit,) = fold.people[GlobalId("s-1")].visits
     assert (visit.since, visit.last_at, visit.is_over) == (10.0, 15.0, True)
     assert fold.people[GlobalId("s-1")].probability == 0.7

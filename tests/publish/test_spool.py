@@ -171,8 +171,8 @@ def test_a_disk_that_is_truly_full_loses_nothing_while_memory_lasts(tmp_path: Pa
     script = """
 import resource, structlog, sys
 from pathlib import Path
-from reid_stream.config import Redis
-from reid_stream.publish.connection import connect
+from reid_stream.config.settings import Redis
+from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from tests.publish.shop import visit

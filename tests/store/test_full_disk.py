@@ -14,7 +14,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from reid_stream import store
-from reid_stream.config import Store
+from reid_stream.config.settings import Store
 from reid_stream.records import CameraId, Crop, TrackEnded, TrackId
 from reid_stream.store.writer import StoreWriter
 

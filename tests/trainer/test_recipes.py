@@ -183,4 +183,4 @@ def test_instance_norm_needs_blocks() -> None:
 def test_recipes_lie_in_the_package() -> None:
     assert {"paper", "done_right", "strong"} <= set(names())
     assert (FOLDER / "site.yaml").is_file()
-    assert Path(FOLDER).parent.name == "trainer"
+    assert Path(FOLDER).parent.name == "train"

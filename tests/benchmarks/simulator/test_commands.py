@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
 from benchmarks.simulator import plots
 from benchmarks.simulator.experiments import Experiment, Variant
 from benchmarks.simulator.figures import Figures
-from reid_stream.cli import app
 from reid_stream.errors import ConfigError
 
 

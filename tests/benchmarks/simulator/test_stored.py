@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
 from benchmarks.simulator.crops import Crop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build, draw
 from reid_stream import store
-from reid_stream.cli import app
 from reid_stream.errors import ConfigError
 from reid_stream.offline.rematch import agreement
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
 from benchmarks.simulator.looks import drawn
 from benchmarks.speed.matcher import measure_one
 from reid_stream.bundles import catalog
-from reid_stream.cli import app
 
 
 def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
@@ -24,7 +24,7 @@ def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
 def test_a_day_is_told_hour_by_hour(tmp_path: Path) -> None:
     kept, drawing = tmp_path / "day.json", tmp_path / "day.png"
     options = ["--cameras", "3", "--hours", "2", "--people-per-hour", "12", "--retention-s", "1200"]
-    done = CliRunner().invoke(app, ["bench", "day", *options, "--json", str(kept), "--plot", str(drawing)])
+    done = CliRunner().invoke(app, ["speed", "day", *options, "--json", str(kept), "--plot", str(drawing)])
     assert done.exit_code == 0, done.output
     found = json.loads(kept.read_text())
     assert [one["hour"] for one in found["hours"]] == [1, 2]

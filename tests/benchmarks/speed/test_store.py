@@ -5,9 +5,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
 from benchmarks.speed.store import measure
 from reid_stream.bundles import catalog
-from reid_stream.cli import app
 
 
 def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
 def test_the_command_leaves_nothing_behind(tmp_path: Path) -> None:
     kept, place = tmp_path / "figures.json", tmp_path / "disk"
     place.mkdir()
-    words = ["bench", "store", "--crops", "100", "--folder", str(place), "--json", str(kept)]
+    words = ["speed", "store", "--crops", "100", "--folder", str(place), "--json", str(kept)]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads(kept.read_text())["crops"] == 104  # whole tracks

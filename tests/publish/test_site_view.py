@@ -1,6 +1,6 @@
-"""What a subscriber can know of who is where, from events alone."""
+"""People in view, labels and counts of the live table follow from the events alone."""
 
-from reid_stream.console.roster import Roster
+from reid_stream.console.table import people_in_view
 from reid_stream.events import (
     IdentityConfirmed,
     IdentityEntered,
@@ -9,6 +9,7 @@ from reid_stream.events import (
     IdentityNamed,
     IdentitySplit,
 )
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, GlobalId, TrackId
 
 
@@ -55,17 +56,15 @@ def merged(previous: str, person: str) -> IdentityMerged:
 
 
 def test_a_person_on_two_cameras_counts_once_and_on_two() -> None:
-    roster = Roster()
-    roster.update([entered("s-1", "door"), left("s-1", "door"), entered("s-1", "till")])
-    assert [(row.person, row.camera) for row in roster.here()] == [("s-1", "till")]
-    assert (roster.seen, roster.on_two) == (1, 1)
+    view = SiteView([entered("s-1", "door"), left("s-1", "door"), entered("s-1", "till")])
+    assert [(row.person, row.camera) for row in people_in_view(view)] == [("s-1", "till")]
+    assert (view.seen, view.on_two) == (1, 1)
 
 
 def test_a_merge_hands_over_the_places_and_the_past() -> None:
-    roster = Roster()
-    roster.update([entered("s-1", "door"), entered("s-2", "till"), merged("s-2", "s-1")])
-    assert [(row.person, row.camera) for row in roster.here()] == [("s-1", "door"), ("s-1", "till")]
-    assert (roster.seen, roster.on_two) == (1, 1)
+    view = SiteView([entered("s-1", "door"), entered("s-2", "till"), merged("s-2", "s-1")])
+    assert [(row.person, row.camera) for row in people_in_view(view)] == [("s-1", "door"), ("s-1", "till")]
+    assert (view.seen, view.on_two) == (1, 1)
 
 
 def test_a_split_makes_a_second_person_of_it() -> None:
@@ -76,26 +75,26 @@ def test_a_split_makes_a_second_person_of_it() -> None:
         tracks=((CameraId("till"), "run", TrackId(4)),),
         split_at=14.0,
     )
-    roster = Roster()
-    roster.update([entered("s-1", "door"), split])
-    assert roster.seen == 2
+    view = SiteView([entered("s-1", "door"), split])
+    assert view.seen == 2
 
 
 def test_a_confirmed_person_is_shown_as_such() -> None:
     confirmed = IdentityConfirmed(
         person=GlobalId("s-1"), revision=0, camera=CameraId("door"), track=TrackId(1), confirmed_at=11.0
     )
-    roster = Roster()
-    roster.update([entered("s-1", "door"), confirmed])
-    assert [row.state for row in roster.here()] == ["confirmed"]
+    view = SiteView([entered("s-1", "door"), confirmed])
+    assert [row.state for row in people_in_view(view)] == ["confirmed"]
 
 
 def test_what_people_call_somebody_is_shown_from_before_a_restart_on() -> None:
     def named(person: str, label: str) -> IdentityNamed:
         return IdentityNamed(person=GlobalId(person), revision=1, label=label, by="anna", named_at=11.0)
 
-    roster = Roster({GlobalId("s-1"): "Anna"})
-    roster.update([entered("s-1", "door"), entered("s-2", "till"), named("s-2", "Bea")])
-    assert [row.name for row in roster.here()] == ["s-1 Anna", "s-2 Bea"]
-    roster.update([merged("s-2", "s-1"), named("s-1", "")])
-    assert [row.name for row in roster.here()] == ["s-1", "s-1"]
+    view = SiteView(
+        [entered("s-1", "door"), entered("s-2", "till"), named("s-2", "Bea")], labels={GlobalId("s-1"): "Anna"}
+    )
+    assert [row.name for row in people_in_view(view)] == ["s-1 Anna", "s-2 Bea"]
+    view.apply(merged("s-2", "s-1"))
+    view.apply(named("s-1", ""))
+    assert [row.name for row in people_in_view(view)] == ["s-1", "s-1"]
