@@ -6,7 +6,6 @@ with serve_clips({"a": clip}) as server:
 """
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,21 +96,80 @@ def changing_clip(path: Path, sizes: Sequence[tuple[int, int]], *, seconds: floa
     return path
 
 
+def cut_clip(source: Path, path: Path, *, seconds: float) -> Path:
+    """Copy the first `seconds` of a clip without encoding them again; an end within a group of pictures is kept."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        video = given.streams.video[0]
+        stream = container.add_stream_from_template(video)
+        for packet in given.demux(video):
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def color_clip(path: Path, rgb: tuple[int, int, int], *, seconds: float, fps: int = 5, side: int = 128) -> Path:
+    """Encode a square clip of a single color."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        image = np.full((side, side, 3), rgb, np.uint8)
+        for n in range(round(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def loop_clip(source: Path, path: Path, *, seconds: float, fps: int = 10, height: int | None = None) -> Path:
-    """Encode a real clip without B frames at `fps`, over and over until it is `seconds` long (needs ffmpeg)."""
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise FileNotFoundError("ffmpeg is needed to prepare clips")
+    """Encode a real clip without B frames at `fps`, repeated until it is `seconds` long.
+
+    Args:
+        source: a video file.
+        path: file to write, MP4.
+        seconds: length of the result.
+        fps: frames per second of the result; frames are repeated or left out to get it.
+        height: pixels, the width in proportion; by default that of the source.
+    """
     once = path.with_suffix(".once.mp4")
-    scale = [] if height is None else [f"scale=-2:{height}"]
-    filters = ",".join([f"fps={fps}", *scale])
-    encode = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-bf", "0", "-g", str(fps), "-pix_fmt", "yuv420p"]
-    quiet = [ffmpeg, "-y", "-v", "error"]
-    subprocess.run([*quiet, "-i", str(source), "-vf", filters, *encode, str(once)], check=True)
-    again = ["-stream_loop", "-1", "-i", str(once), "-t", str(seconds), "-c", "copy"]
-    subprocess.run([*quiet, *again, str(path)], check=True)
+    count = _encode(source, once, fps, height)
+    with av.open(str(path), "w") as container:
+        stream = None
+        for turn in range(-(-round(seconds * fps) // count)):
+            with av.open(str(once)) as given:
+                stream = stream or container.add_stream_from_template(given.streams.video[0])
+                for n, packet in enumerate(given.demux(video=0), start=turn * count):
+                    if packet.size and n < seconds * fps:
+                        packet.stream, packet.time_base = stream, Fraction(1, fps)
+                        packet.pts = packet.dts = n
+                        packet.duration = 1
+                        container.mux(packet)
     once.unlink()
     return path
+
+
+def _encode(source: Path, path: Path, fps: int, height: int | None) -> int:
+    """Encode a clip as H.264 without B frames at `fps`; return the number of frames."""
+    n = 0
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        video = given.streams.video[0]
+        tall = height or video.height
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = round(video.width * tall / video.height / 2) * 2, tall, "yuv420p"
+        stream.codec_context.gop_size = fps
+        for picture in given.decode(video):
+            due = int(picture.time * fps) + 1
+            if n >= due:
+                continue
+            frame = picture.reformat(stream.width, stream.height, "yuv420p")
+            frame.pict_type = av.video.frame.PictureType.NONE
+            while n < due:
+                frame.pts, frame.time_base = n, Fraction(1, fps)
+                container.mux(stream.encode(frame))
+                n += 1
+        container.mux(stream.encode())
+    return n
 
 
 @dataclass

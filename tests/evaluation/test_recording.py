@@ -1,14 +1,13 @@
 """A recording replays to what the daemon tells, and says so when it is none."""
 
 import os
-import subprocess
 import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from benchmarks.rtsp.clips import draw_clip
+from benchmarks.rtsp.clips import cut_clip, draw_clip
 from reid_stream.assembly.site import assemble
 from reid_stream.config.settings import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
 from reid_stream.errors import ConfigError
@@ -62,8 +61,7 @@ def test_a_replay_tells_what_the_daemon_told(tmp_path: Path, source: str) -> Non
     if source == "real":
         if DATA is None:
             pytest.skip("$REID_STREAM_DATA with real footage is needed")
-        cut = ["ffmpeg", "-v", "error", "-t", "1", "-i", str(Path(DATA) / "video" / "vtest.avi"), "-c", "copy"]
-        subprocess.run([*cut, str(clip)], check=True)
+        clip = cut_clip(Path(DATA) / "video" / "vtest.avi", clip, seconds=1)
     else:
         tiny = tiny_models(tmp_path / "tiny")
         models = Models(detector=str(tiny / "detector"), embedder=str(tiny / "embedder"))

@@ -1,7 +1,6 @@
 """People decide: the command line, a real Redis, and the daemon as a process; killed in between, too."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from benchmarks.rtsp.clips import color_clip
 from reid_stream.cli import app
 from reid_stream.errors import ReidStreamError
 from reid_stream.publish.embedded_redis import EmbeddedRedis
@@ -19,13 +19,6 @@ pytestmark = pytest.mark.timeout(180)
 STATE = "state: {snapshot_s: 1, lease_s: 2}\nobserve: {port: null}"
 
 
-def clip(path: Path, colour: str) -> Path:
-    """Draw ten seconds of one colour: whoever stands in it looks like it."""
-    source = f"color={colour}:size=128x128:rate=5:duration=10"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, str(path)], check=True)
-    return path
-
-
 class Site:
     """One site with two cameras and one person on each; the daemon may come and go."""
 
@@ -33,8 +26,8 @@ class Site:
         self.home, self.models, self.url = folder, models, url
         # One after the other, so that it is known who is lab-1.
         cameras: dict[str, str | Path] = {
-            name: f"{clip(folder / f'{name}.mp4', colour)}, loop: true, start_after_s: {after}"
-            for name, colour, after in (("east", "red", 0), ("west", "blue", 3))
+            name: f"{color_clip(folder / f'{name}.mp4', rgb, seconds=10)}, loop: true, start_after_s: {after}"
+            for name, rgb, after in (("east", (255, 0, 0), 0), ("west", (0, 0, 255), 3))
         }
         self.cams = write_cams(folder, cameras, redis=url, more=STATE)
         self.client: Any = redis.Redis.from_url(url)

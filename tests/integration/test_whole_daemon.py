@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 import redis
 
+from benchmarks.rtsp.clips import cut_clip
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.integration.program import Running, call, real_models, running, tiny_models, write_cams
@@ -102,9 +103,7 @@ class Replayed:
 
     def __init__(self, folder: Path) -> None:
         assert DATA is not None
-        self.footage = folder / "v.avi"
-        cut = ["ffmpeg", "-v", "error", "-t", str(FOOTAGE_S), "-i", str(Path(DATA) / "video" / "vtest.avi")]
-        subprocess.run([*cut, "-c", "copy", str(self.footage)], check=True)
+        self.footage = cut_clip(Path(DATA) / "video" / "vtest.avi", folder / "v.avi", seconds=FOOTAGE_S)
         models = real_models(Path(DATA), folder / "models")
         self.told: list[list[Event]] = []
         for number in range(2):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from trainer.errors import DataError
 
 DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with Market-1501 is needed")
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is needed")
 SMALL = World("small", "validation", (1, 3), people=3, seconds=20, fps=2, size="160x120", seed=7)
 
 
 @needs_data
-@needs_ffmpeg
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert DATA is not None
     one, two = (render(SMALL, Path(DATA), tmp_path / name / "worlds") for name in ("one", "two"))

@@ -19,16 +19,19 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
+
+import av
 
 from trainer.data.crops import read_archive, split_market1501
 from trainer.errors import DataError, TrainerError
 
 SPEC_FILE = "world.json"
 # As a camera would send it: no B frames, a key frame every 2 s at 10 fps; one thread, so that files repeat.
-_CODEC = ["-c:v", "libx264", "-preset", "medium", "-crf", "28", "-pix_fmt", "yuv420p"]
-_STREAM = ["-bf", "0", "-g", "20", "-threads", "1"]
+_OPTIONS = {"preset": "medium", "crf": "28", "bf": "0", "threads": "1"}
+_GROUP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def render(world: World, data: Path, out: Path) -> Path:
     """Render a world into `out`/NAME, whole or not at all, and return that folder.
 
     Raises:
-        DataError: the people, the renderer or ffmpeg are not there.
+        DataError: the people or the renderer are not there.
     """
     folder = out / world.name
     if is_there(world, folder):
@@ -70,10 +73,6 @@ def render(world: World, data: Path, out: Path) -> Path:
     for needed in (maker, archive):
         if not needed.is_file():
             raise DataError(f"a world is made of {needed}, which is not there; give --data or set REID_STREAM_DATA")
-    if shutil.which("ffmpeg") is None:
-        raise DataError(
-            "a world is encoded by ffmpeg, which is not on PATH; install it (Debian: apt-get install ffmpeg)"
-        )
     persons = set(getattr(split_market1501(data), world.split))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{world.name}-") as place:
@@ -86,7 +85,7 @@ def render(world: World, data: Path, out: Path) -> Path:
         _make(world, maker, crops=crops, ids=ids, made=made)
         for raw in sorted(made.glob("cam_*_raw.avi")):
             video = raw.with_name(raw.name.replace("_raw.avi", ".mp4"))
-            _call(["ffmpeg", "-v", "error", "-i", str(raw), *_CODEC, *_STREAM, str(video)])
+            _encode(raw, video, world.fps)
             raw.unlink()
         (made / SPEC_FILE).write_text(_spec(world), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,6 +106,20 @@ def _make(world: World, maker: Path, *, crops: Path, ids: Path, made: Path) -> N
     }
     named = [text for key, value in options.items() for text in (f"--{key}", str(value))]
     _call([sys.executable, str(maker), str(crops), str(made), *named, "--backgrounds", *backgrounds])
+
+
+def _encode(raw: Path, video: Path, fps: int) -> None:
+    with av.open(str(raw)) as given, av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options=_OPTIONS)
+        source = given.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
+        stream.codec_context.gop_size = _GROUP
+        for n, picture in enumerate(given.decode(source)):
+            frame = picture.reformat(format="yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, fps)
+            frame.pict_type = av.video.frame.PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def _call(command: list[str]) -> None:
