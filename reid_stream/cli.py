@@ -99,7 +99,7 @@ def main() -> None:
 
 def _cover_arguments() -> None:
     """Take passwords out of what `ps` shows of this process."""
-    if any("://" in argument and "@" in argument for argument in sys.argv):
+    if any("://" in argument for argument in sys.argv):
         from setproctitle import setproctitle
 
         from reid_stream.observe.logs import scrub

@@ -44,9 +44,9 @@ class StuckError(ReidStreamError):
     exit_code = 5
 
 
-StreamCause = Literal["refused", "unreachable", "unreadable", "silent", "ended", "crashed", "stuck"]
-"""Why a stream failed: it wants a password, gives no answer, no video, or nothing more, or was closed; its decoder's
-process crashed, or hung and was ended."""
+StreamCause = Literal["refused", "untrusted", "unreachable", "unreadable", "silent", "ended", "crashed", "stuck"]
+"""Why a stream failed: it wants a password, shows the wrong certificate, gives no answer, no video, or nothing more, or
+was closed; its decoder's process crashed, or hung and was ended."""
 
 
 class StreamError(ReidStreamError):

@@ -4,14 +4,17 @@ Works on the plain values, valid or not, so that these faults are told together 
 """
 
 import re
+from contextlib import suppress
 from itertools import pairwise
 from urllib.parse import urlsplit
 
+from reid_stream.config.camera_url import AmbiguousLoginError, split_login
 from reid_stream.config.yaml_lines import Keys, Tree, Value, redacted
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 REDIS_SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
+_CAMERA_TLS_KEYS = ("tls", "ca_file", "fingerprint")
 _TLS_KEYS = ("ca_file", "cert_file", "key_file")
 _SENTINEL_KEYS = ("sentinel_username", "sentinel_password")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(?=//)|^(file):")
@@ -116,7 +119,14 @@ def _credentials(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
     if given and camera.get("username") is None:
         tree.add((*keys, given[0]), f"{given[0]} needs a username, found none; add `username`")
     url = camera.get("url")
-    if camera.get("username") is not None and isinstance(url, str) and "@" in url.partition("//")[2]:
+    if not isinstance(url, str) or scheme_of(url) not in STREAM_SCHEMES:
+        return
+    try:
+        login, _, _ = split_login(url.partition("//")[2])
+    except AmbiguousLoginError as error:
+        tree.add((*keys, "url"), str(error))
+        return
+    if camera.get("username") is not None and login:
         tree.add(
             (*keys, "url"), "credentials must be in the url or in `username`, found both; leave them out of the url"
         )
@@ -134,7 +144,15 @@ def _camera_url(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
         tree.add(where, f"must be a kind of source that can be read, found {scheme}://; allowed: {allowed}")
         return
     if scheme in STREAM_SCHEMES:
-        _host(tree, url, where)
+        with suppress(AmbiguousLoginError):  # noted with the login
+            _host(tree, f"{scheme}://{split_login(url.partition('//')[2])[1]}", where)
+    for key in _CAMERA_TLS_KEYS:
+        if camera.get(key) not in (None, "verified") and scheme not in ("rtsps", "https"):
+            tree.add((*keys, key), f"{key} is for rtsps:// and https:// only, found {scheme or 'a path'}; leave it out")
+    if camera.get("fingerprint") is not None and (
+        camera.get("ca_file") is not None or camera.get("tls") == "unverified"
+    ):
+        tree.add((*keys, "fingerprint"), "fingerprint stands in for all other checks; leave out ca_file and tls")
     is_file = scheme in (None, "file") and not url.startswith("/dev/")
     for key in ("loop", "start_after_s"):
         if not is_file and camera.get(key):

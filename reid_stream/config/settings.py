@@ -70,6 +70,12 @@ class Camera(Section):
     """File whose first line is the password (Docker and Kubernetes secrets)."""
     enabled: bool = True
     """False keeps the entry but leaves the camera alone."""
+    tls: Literal["verified", "unverified"] = "verified"
+    """rtsps:// and https:// only. `unverified` takes any certificate: whoever stands between gets the password."""
+    ca_file: Path | None = None
+    """rtsps:// and https:// only: certificates (PEM) that the camera's must come from; none for those of the system."""
+    fingerprint: Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")] | None = None
+    """rtsps:// and https:// only: SHA-256 of the camera's own certificate, instead of an authority and a name."""
     transport: Literal["tcp", "udp"] = "tcp"
     """RTSP only. TCP loses nothing; UDP is for networks where TCP stalls."""
     max_fps: Annotated[float, Field(gt=0, le=120)] | None = 10

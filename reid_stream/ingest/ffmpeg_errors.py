@@ -4,10 +4,19 @@ import errno
 import os
 
 from reid_stream.errors import StreamCause, StreamError
+from reid_stream.ingest.answers import AnswerFilter
 from reid_stream.ingest.url import Address
 
 
-def explain(error: BaseException, where: Address, took_s: float, limit_s: float, *, opened: bool) -> StreamError:
+def explain(
+    error: BaseException,
+    where: Address,
+    took_s: float,
+    limit_s: float,
+    *,
+    opened: bool,
+    answers: AnswerFilter | None = None,
+) -> StreamError:
     """Say what went wrong.
 
     Args:
@@ -16,10 +25,22 @@ def explain(error: BaseException, where: Address, took_s: float, limit_s: float,
         took_s: how long the call ran.
         limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time tells.
         opened: False while connecting.
+        answers: what the camera has answered, where that is known.
     """
     import av
 
     name = where.name
+    if answers is not None and answers.refusal is not None:
+        return StreamError(f"{name} {answers.refusal}", "unreadable")
+    if answers is not None and answers.wants_sha:
+        return StreamError(
+            f'{name} takes passwords as SHA-256 digest only, FFmpeg knows MD5: allow MD5 (or "digest/basic") in the '
+            "camera's settings of authentication",
+            "refused",
+        )
+    if answers is not None and answers.status in _STATUSES and not opened:
+        words, cause = _STATUSES[answers.status]
+        return StreamError(f"{name} {words}", cause)
     if not where.is_local and took_s >= 0.98 * limit_s:
         if opened:
             return StreamError(f"{name} has sent nothing for {limit_s:g} s", "silent")
@@ -32,6 +53,26 @@ def explain(error: BaseException, where: Address, took_s: float, limit_s: float,
             return StreamError(f"{name} {words}", cause)
     words, cause = _by_number(getattr(error, "errno", None), where, opened=opened)
     return StreamError(f"{name} {words}", cause)
+
+
+_STATUSES: dict[int, tuple[str, StreamCause]] = {
+    401: ("refuses the user name or password (401)", "refused"),
+    403: ("forbids access to this user (403)", "refused"),
+    404: ("has no such stream (404): look at the path of the URL", "unreadable"),
+    405: ("does not allow this (405): look at the path of the URL", "unreadable"),
+    453: (
+        (
+            "has no bandwidth left for another viewer (453): end other connections to it, raise its limit, or use its "
+            "second stream"
+        ),
+        "unreadable",
+    ),
+    454: ("has lost the session (454)", "ended"),
+    461: ("does not offer this transport (461): set transport to the other one of tcp and udp", "unreadable"),
+    500: ("answers with a failure of its own (500)", "unreadable"),
+    503: ("is too busy to serve this stream (503): it may have reached its limit of connections", "unreadable"),
+}
+"""What a camera means by a status of RTSP or HTTP."""
 
 
 def _kinds() -> tuple[tuple[type[Exception], str, StreamCause], ...]:

@@ -8,7 +8,7 @@ import functools
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self, cast
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.ingest.ffmpeg_errors import explain
-from reid_stream.ingest.url import Address, address
+from reid_stream.ingest.relay import Relay
+from reid_stream.ingest.url import Address, address, redirected
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
@@ -31,6 +32,15 @@ UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
 """FFmpeg makes up the timestamps of these (25 per second), so they say nothing."""
 _PRFT = struct.Struct("<qi")
 """FFmpeg's AVProducerReferenceTime: UTC in microseconds, flags."""
+
+MAX_PIXELS = 7680 * 4320
+"""Largest picture of a camera: 8K UHD. Beyond it a decoder takes hundreds of megabytes."""
+_MOST_REDIRECTS = 3
+_MEDIA = (
+    "mpjpeg,mjpeg,jpeg_pipe,png_pipe,mpegts,mpeg,mpegvideo,flv,mov,matroska,avi,asf,ogg,h264,hevc,av1,obu,ivf,m4v,"
+    "mjpeg_2000,rawvideo,nut,dhav,mxf,gif,apng,webp_pipe,wtv,rm,nsv,dv,yuv4mpegpipe,live_flv"
+)
+"""Formats that hold their video themselves; not those that name other places to open (HLS, DASH, SDP, concat)."""
 
 Wanted = Callable[[float | None, bool], bool]
 """(stream seconds, is a key frame) -> decode this packet?"""
@@ -52,8 +62,11 @@ class DecodedPacket:
 class VideoSource:
     """An open stream; close it, or use it in a `with` block."""
 
-    def __init__(self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest) -> None:
+    def __init__(
+        self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest, relay: Relay | None
+    ) -> None:
         self._where = where
+        self._relay = relay
         self._container = container
         self._stream = stream
         self._settings = settings
@@ -208,6 +221,8 @@ class VideoSource:
     def close(self) -> None:
         """Disconnect."""
         self._container.close()
+        if self._relay is not None:
+            self._relay.close()
 
     def __enter__(self) -> Self:
         return self
@@ -227,22 +242,50 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
     Raises:
         StreamError: it cannot be reached, refuses us, or has no video; the message says which, `cause` for programs.
     """
+    first = address(camera)
+    asked: Camera | None = camera
+    for _ in range(_MOST_REDIRECTS + 1):
+        assert asked is not None
+        where = replace(address(asked), name=first.name)
+        opened = _open(where, camera, settings, take_over)
+        if not isinstance(opened, str):
+            return opened
+        asked = redirected(asked, opened)
+        if asked is None:
+            raise StreamError(
+                f"{first.name} redirects to another place, which is not followed: a password is for the host in the "
+                "settings alone; where that place is right, make it the url",
+                "unreadable",
+            )
+    raise StreamError(f"{first.name} redirects more than {_MOST_REDIRECTS} times", "unreadable")
+
+
+def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource | str:
+    """Open one place; return where it sends us, if it does."""
     import av
 
-    where = address(camera)
+    relay = None
+    if where.endpoint is not None and where.kind in ("rtsp", "http"):
+        relay = Relay(where.endpoint, "rtsp" if where.kind == "rtsp" else "http", where.name, settings.open_timeout_s)
     began = time.monotonic()
     failure: StreamError
     try:
         container = av.open(
-            where.secret,
+            where.secret if relay is None else where.through(relay.port),
             mode="r",
-            format="v4l2" if where.kind == "device" else None,
+            format=_FORMATS.get(where.kind),
             options=_options(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
             hwaccel=hardware(take_over) if settings.hardware_decode else None,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        failure = explain(error, where, time.monotonic() - began, settings.open_timeout_s, opened=False)
+        answers = None if relay is None else relay.answers
+        if relay is not None:
+            relay.close()
+        if answers is not None and answers.redirect is not None:
+            return answers.redirect
+        took_s = time.monotonic() - began
+        failure = explain(error, where, took_s, settings.open_timeout_s, opened=False, answers=answers)
     else:
         stream = next(iter(container.streams.video), None)
         # Without a decoder there is no context, whatever the library's types say.
@@ -250,16 +293,34 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
         if stream is not None and has_decoder:
             # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
             stream.codec_context.thread_count = 1
-            return VideoSource(where, container, stream, settings)
+            if not where.is_local:
+                stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            source = VideoSource(where, container, stream, settings, relay)
+            width, height = source.size
+            if width * height > MAX_PIXELS and not where.is_local:
+                failure = StreamError(
+                    f"{where.name} must give pictures of at most {MAX_PIXELS / 1e6:.0f} megapixels, "
+                    f"found {width}x{height}"
+                )
+                source.close()
+                raise failure
+            return source
         container.close()
+        if relay is not None:
+            relay.close()
         found = "it holds none" if stream is None else "it holds some of a kind that FFmpeg cannot decode"
         failure = StreamError(f"{where.name} must hold video, {found}")
     raise failure
 
 
+_FORMATS = {"device": "v4l2", "rtsp": "rtsp"}
+
+
 def _options(where: Address, camera: Camera) -> dict[str, str]:
     if where.kind == "rtsp":
         return {
+            "protocol_whitelist": "rtsp,tcp,udp,rtp",
+            "max_pixels": str(MAX_PIXELS),
             "rtsp_transport": camera.transport,
             "allowed_media_types": "video",
             # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
@@ -269,9 +330,19 @@ def _options(where: Address, camera: Camera) -> dict[str, str]:
             # How long to wait for packets that overtook each other (UDP), in microseconds.
             "max_delay": "200000",
         }
-    if where.kind in ("http", "network"):
-        return {"analyzeduration": "2000000", "fpsprobesize": "0"}
-    return {}
+    if where.kind == "http":
+        return {
+            "protocol_whitelist": "http,tcp",
+            "format_whitelist": _MEDIA,
+            "max_pixels": str(MAX_PIXELS),
+            "headers": f"Host: {where.host}\r\n",
+            "analyzeduration": "2000000",
+            "fpsprobesize": "0",
+        }
+    if where.kind == "network":
+        return {"format_whitelist": _MEDIA, "analyzeduration": "2000000", "fpsprobesize": "0"}
+    # Playlists and the like, which make FFmpeg open what they name, are no video files.
+    return {"protocol_whitelist": "file", "format_whitelist": _MEDIA} if where.is_local else {}
 
 
 @functools.cache

@@ -1,20 +1,23 @@
-"""Where a camera is, with its password put in, and the same without it for people to read.
+"""A camera's address: where to connect, with which login, and a name without secrets for people to read.
 
-Only `Address.secret` holds the password; it is handed to FFmpeg and shown to nobody.
+Only `Address.secret` and `Address.through` hold the password; they are handed to FFmpeg and shown to nobody.
 """
 
 import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
+from reid_stream.config.camera_url import AmbiguousLoginError, is_secret_key, split_login
 from reid_stream.config.settings import Camera
 from reid_stream.errors import StreamError
+from reid_stream.ingest.transport import Endpoint, Tls
 
 Kind = Literal["rtsp", "http", "network", "device", "file"]
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?:(?P<auth>[^/?#]*)@)?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _KINDS: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +26,36 @@ class Address:
 
     kind: Kind
     name: str
-    """For messages: no user, no password, no query (cameras take passwords there, too)."""
+    """For messages: no user, no password, no query, and of the path nothing that may be a secret."""
     secret: str = field(repr=False)
-    """For FFmpeg."""
+    """The URL with the login."""
+    endpoint: Endpoint | None = None
+    """Where to connect; none for files, devices, and protocols that FFmpeg alone knows."""
+    login: str = field(default="", repr=False)
+    """`user:password`, escaped; empty for none."""
+    path: str = field(default="", repr=False)
+    """From the first slash on, or the query where there is none."""
 
     @property
     def is_local(self) -> bool:
         """A file: it has a beginning, an end and a pace of its own."""
         return self.kind == "file"
 
+    def through(self, port: int) -> str:
+        """Return the URL for FFmpeg to reach the camera through a relay on this port."""
+        return f"{self.kind}://{self.login}{'@' if self.login else ''}127.0.0.1:{port}{self.path}"
+
+    @property
+    def host(self) -> str:
+        """Host and port as in the URL, for the header `Host`."""
+        return urlsplit(self.name).netloc
+
 
 def address(camera: Camera) -> Address:
     """Put a camera's user and password into its URL.
 
     Raises:
-        StreamError: the password file cannot be read.
+        StreamError: the password file cannot be read, or the URL holds a password that needs escaping.
     """
     url = camera.url.get_secret_value()
     match = _URL.fullmatch(url)
@@ -48,12 +66,75 @@ def address(camera: Camera) -> Address:
     kind = _KINDS.get(scheme, "network")
     if kind == "file":
         return Address(kind, rest, rest)
-    auth = match["auth"]
+    try:
+        login, host, path = split_login(rest)
+    except AmbiguousLoginError as error:
+        raise StreamError(f"the url of camera {camera.id} {error}", "unreadable") from None
     if camera.username is not None:
-        auth = f"{quote(camera.username, safe='')}:{quote(_password(camera), safe='')}"
-    # FFmpeg knows RTSP over TLS as rtsps; the name leaves out whatever may be a secret.
-    name = f"{scheme}://{re.split(r'[?#]', rest, maxsplit=1)[0]}"
-    return Address(kind, name, f"{scheme}://{auth}@{rest}" if auth else f"{scheme}://{rest}")
+        login = f"{quote(camera.username, safe='')}:{quote(_password(camera), safe='')}"
+    elif login:
+        login = ":".join(quote(unquote(part), safe="") for part in login.split(":", 1))
+    secret = f"{scheme}://{login}@{host}{path}" if login else f"{scheme}://{host}{path}"
+    name = f"{scheme}://{host}{_masked(path)}"
+    return Address(kind, name, secret, _endpoint(camera, scheme, host), login, path)
+
+
+def redirected(camera: Camera, to: str) -> Camera | None:
+    """Return the camera at the place that it sends us to; None where that is another host, or no longer encrypted.
+
+    A password is never sent to a host that the settings do not name.
+    """
+    before, match = address(camera), _URL.fullmatch(to.strip())
+    if match is None:
+        if not to.startswith("/") or before.endpoint is None:
+            return None
+        scheme, host, path = urlsplit(before.name).scheme, before.host, to.strip()
+    else:
+        scheme = match["scheme"].lower()
+        try:
+            _, host, path = split_login(match["rest"])
+        except AmbiguousLoginError:
+            return None
+    there = _endpoint(camera, scheme, host)
+    if before.endpoint is None or there is None or there.host.lower() != before.endpoint.host.lower():
+        return None
+    if _KINDS.get(scheme) != before.kind or (before.endpoint.tls is not None and there.tls is None):
+        return None
+    login = f"{before.login}@" if before.login else ""
+    url = type(camera.url)(f"{scheme}://{login}{host}{path}")
+    return camera.model_copy(update={"url": url, "username": None, "password": None, "password_file": None})
+
+
+def _endpoint(camera: Camera, scheme: str, host: str) -> Endpoint | None:
+    if scheme not in _PORTS:
+        return None
+    try:
+        parts = urlsplit(f"//{host}")
+        port = parts.port or _PORTS[scheme]
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    tls = Tls(camera.tls, camera.ca_file, camera.fingerprint) if scheme in ("rtsps", "https") else None
+    return Endpoint(parts.hostname, port, tls)
+
+
+def _masked(path: str) -> str:
+    """Return a path without its query, and without what makers put passwords into."""
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    _, at, after = path.rpartition("@")
+    if at:
+        path = f"/***@{after}"
+    return "/".join(_masked_segment(segment) for segment in path.split("/"))
+
+
+def _masked_segment(segment: str) -> str:
+    # /user=admin_password=SECRET_channel=1.sdp, and /0/USER:PASSWORD/main
+    for match in re.finditer(r"([A-Za-z]+)=", segment):
+        if is_secret_key(match[1]):
+            return f"{segment[: match.end()]}***"
+    user, colon, _ = segment.partition(":")
+    return f"{user}:***" if colon else segment
 
 
 def _password(camera: Camera) -> str:

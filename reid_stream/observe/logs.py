@@ -22,6 +22,9 @@ from reid_stream.config.settings import Observe, Settings
 
 _LOGIN = re.compile(r"://[^\s'\"<>]*@")
 _IN_QUERY = re.compile(r"\w*(pass|pwd|token|key)\w*=", re.IGNORECASE)
+_PARAMETER = re.compile(r"([?&;_/]\w*?(?:pass|pwd|token|secret)\w*=)[^&;\s'\"<>]+", re.IGNORECASE)
+"""A password among the parameters of a URL, or in its path (`/user=admin_password=...`)."""
+_IN_PATH = re.compile(r"[/_&;]\w*?(?:pass|pwd|token|secret)[a-z]*=([^/&;]+?)(?=_[a-z]+=|[/&;]|$)", re.IGNORECASE)
 _LEAST_LETTERS = 4
 """A shorter password would take harmless words apart; URLs lose it all the same."""
 _hidden: list[str] = []
@@ -63,7 +66,7 @@ def scrub(text: str) -> str:
     """Take out what may be a password."""
     for secret in _hidden:
         text = text.replace(secret, "***")
-    return _LOGIN.sub("://***@", text)
+    return _PARAMETER.sub(r"\1***", _LOGIN.sub("://***@", text))
 
 
 def catch() -> None:
@@ -102,6 +105,8 @@ def _passwords(url: str) -> Iterable[str]:
         query = ""
     # Cameras that want it in the query: ?user=admin&password=...
     values = [part.partition("=")[2] for part in query.split("&") if _IN_QUERY.match(part)]
+    # ... or in the path: /user=admin_password=..._channel=1.sdp
+    values += [match[1] for match in _IN_PATH.finditer(url.partition("?")[0])]
     return [word for value in (password, *values) for word in (value, unquote(value)) if word]
 
 

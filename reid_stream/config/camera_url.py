@@ -1,0 +1,42 @@
+"""Where the login of a camera's URL ends, though passwords may hold any character (pure)."""
+
+import re
+
+_SECRET_KEY = re.compile(r"pass|pwd|passwd|token|key|secret|auth|^pw$|^p$", re.IGNORECASE)
+
+
+class AmbiguousLoginError(ValueError):
+    """A URL that can be read in two ways; the text says what to do, without showing it."""
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a parameter of this name may be a password."""
+    return _SECRET_KEY.search(key) is not None
+
+
+def split_login(rest: str) -> tuple[str, str, str]:
+    """Split what follows `scheme://` into (login, host, path); login and path may be empty.
+
+    Raises:
+        AmbiguousLoginError: a password with `/`, `?` or `#` cannot be told from a host and its path.
+    """
+    end = re.search(r"[/?#]", rest)
+    authority, behind = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
+    login, at, host = authority.rpartition("@")
+    if at:
+        # rtsp://user:a@b#c@host/x: the host may be b, or host.
+        if behind[:1] in ("?", "#") and "@" in behind.partition("/")[0]:
+            raise AmbiguousLoginError(_ADVICE)
+        return login, host, behind
+    port = authority.partition("]")[2].lstrip(":") if authority.startswith("[") else authority.partition(":")[2]
+    # rtsp://user:a/b@host/x: no port is called a.
+    if "@" in behind and port and not port.isdecimal():
+        if behind[0] in "?#" and behind.partition("/")[0].count("@") == 1:
+            rest_of_login, _, host = behind.partition("/")[0].partition("@")
+            path = behind.partition("/")
+            return authority + rest_of_login, host, path[1] + path[2]
+        raise AmbiguousLoginError(_ADVICE)
+    return "", authority, behind
+
+
+_ADVICE = "holds a password with / ? # or @ in it: put it into `username` and `password`, where it needs no escaping"

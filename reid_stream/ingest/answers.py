@@ -1,0 +1,203 @@
+"""What cameras answer over RTSP and HTTP, as far as it decides what FFmpeg may see (pure).
+
+Sources: RFC 2326 (RTSP; 7 answers, 10.12 interleaved data, 12.39 Transport), RFC 9112 (HTTP), RFC 7616 (digest).
+"""
+
+import re
+from abc import ABC, abstractmethod
+
+_MOST_HEADER = 64 << 10
+"""Bytes of an answer's header."""
+_MOST_BODY = 1 << 20
+"""Bytes of an RTSP answer's body: a description of the streams."""
+_END = b"\r\n\r\n"
+_STATUS = re.compile(rb"(?:RTSP|HTTP)/\d\.\d (\d{3})[^\r\n]*", re.IGNORECASE)
+_HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*([^\r\n]*)", re.MULTILINE)
+_BOUNDARY = re.compile(r"boundary=\"?([^\";]+)\"?", re.IGNORECASE)
+
+
+class AnswerFilter(ABC):
+    """One connection: `asked` sees what FFmpeg sends, `answered` what the camera does."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        """Of the newest answer."""
+        self.redirect: str | None = None
+        """Where the camera sends us; the connection ends there."""
+        self.refusal: str | None = None
+        """Why an answer was not passed on, as the end of a sentence about the camera."""
+        self.content_type = ""
+        """Of the newest answer, without parameters."""
+        self.wants_sha = False
+        """The camera takes a password only as a digest by another hash than MD5, which FFmpeg does not know."""
+
+    @property
+    def has_answered(self) -> bool:
+        """Something came that is to be told of."""
+        return self.status is not None or self.refusal is not None
+
+    @property
+    def is_refused(self) -> bool:
+        """Nothing more is passed on."""
+        return self.redirect is not None or self.refusal is not None
+
+    @abstractmethod
+    def asked(self, said: bytes) -> bool:
+        """See what FFmpeg sends; False if the connection is to end."""
+
+    @abstractmethod
+    def answered(self, told: bytes) -> bytes:
+        """See what the camera sends; return what FFmpeg gets of it."""
+
+    def ended(self) -> bytes:
+        """Return what was held back when the camera closes the connection."""
+        return b""
+
+    def _read_header(self, header: bytes) -> dict[str, list[str]]:
+        """Take in the header of an answer; its fields by name in lower case."""
+        match = _STATUS.match(header)
+        if match is None:
+            self.refusal = "answers, but not with a video stream"
+            return {}
+        self.status = int(match[1])
+        fields: dict[str, list[str]] = {}
+        for name, value in _HEADER.findall(header):
+            fields.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1").strip())
+        self.content_type = fields.get("content-type", [""])[0].partition(";")[0].strip().lower()
+        if 300 <= self.status < 400 and self.status != 304:
+            self.redirect = fields.get("location", [""])[0]
+        self.wants_sha = self.status == 401 and _wants_sha(fields.get("www-authenticate", []))
+        return fields
+
+
+class RtspAnswers(AnswerFilter):
+    """RTSP up to the answer to PLAY; then all is passed on."""
+
+    def __init__(self, host: str) -> None:
+        """`host`: IP address of the camera, which answers of UDP must come with: FFmpeg knows the relay's alone."""
+        super().__init__()
+        self._host = host
+        self._held = b""
+        self._is_playing = self._has_asked_to_play = False
+
+    def asked(self, said: bytes) -> bool:
+        """See whether FFmpeg asks to play."""
+        self._has_asked_to_play = self._has_asked_to_play or said.startswith(b"PLAY ")
+        return True
+
+    def answered(self, told: bytes) -> bytes:
+        """Pass on whole answers."""
+        if self._is_playing:
+            return told
+        self._held += told
+        passed = b""
+        while self._held and not self.is_refused and (part := self._next()) is not None:
+            passed += part
+        if self._may_play():
+            passed, self._held = passed + self._held, b""
+        return passed
+
+    def _may_play(self) -> bool:
+        return self._is_playing
+
+    def _next(self) -> bytes | None:
+        if self._is_playing:
+            return None
+        if self._held[:1] == b"$":  # interleaved data that overtook the answer
+            length = 4 + int.from_bytes(self._held[2:4], "big")
+            return self._cut(length) if len(self._held) >= max(4, length) else None
+        end = self._held.find(_END)
+        if end < 0:
+            if len(self._held) > _MOST_HEADER or not b"RTSP/".startswith(self._held[:5]):
+                self.refusal = (
+                    f"answers with a header of more than {_MOST_HEADER >> 10} KiB"
+                    if self._held.startswith(b"RTSP/")
+                    else "answers, but not with a video stream"
+                )
+            return None
+        fields = self._read_header(self._held[: end + 2])
+        length = _length(fields)
+        if length > _MOST_BODY:
+            self.refusal = f"announces a description of {length / 1e6:.0f} MB, at most {_MOST_BODY >> 20} MB are read"
+        whole = end + len(_END) + length
+        if self.is_refused or len(self._held) < whole:
+            return None
+        answer = self._cut(whole)
+        self._is_playing = self._has_asked_to_play and self.status != 401
+        return self._with_source(answer, fields)
+
+    def _cut(self, length: int) -> bytes:
+        part, self._held = self._held[:length], self._held[length:]
+        return part
+
+    def _with_source(self, answer: bytes, fields: dict[str, list[str]]) -> bytes:
+        transport = fields.get("transport", [""])[0]
+        if "server_port=" not in transport or "source=" in transport:
+            return answer
+        written = transport.encode("latin-1")
+        return answer.replace(written, written + b";source=" + self._host.encode("ascii"), 1)
+
+
+class HttpAnswers(AnswerFilter):
+    """The header of one answer; then all is passed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = b""
+        self._is_open = False
+
+    def asked(self, said: bytes) -> bool:  # noqa: ARG002 (the protocol's)
+        """Let one answer be asked for: the next one would not be looked at."""
+        return not self._is_open
+
+    def answered(self, told: bytes) -> bytes:
+        """Hold the header back until it is whole."""
+        if self._is_open:
+            return told
+        self._held += told
+        end = self._held.find(_END)
+        if end < 0 or (end + len(_END) == len(self._held) and self._held.startswith(b"HTTP/1.1 100")):
+            if len(self._held) > _MOST_HEADER:
+                self.refusal = f"answers with a header of more than {_MOST_HEADER >> 10} KiB"
+            return b""
+        fields = self._read_header(self._held[: end + 2])
+        if self.is_refused:
+            return b""
+        body = self._held[end + len(_END) :]
+        if self.content_type.startswith("multipart/") and self.status == 200 and not body:
+            return b""  # whether a boundary comes first is seen in the body
+        self._is_open = True
+        return self._held[: end + len(_END)] + self._with_boundary(body, fields)
+
+    def ended(self) -> bytes:
+        """Pass on what was held back."""
+        held, self._held = self._held, b""
+        return b"" if self._is_open or self.is_refused else held
+
+    def _with_boundary(self, body: bytes, fields: dict[str, list[str]]) -> bytes:
+        """Put the boundary before the first part where the camera leaves it out, as some do: FFmpeg insists on it."""
+        if not self.content_type.startswith("multipart/") or self.status != 200:
+            return body
+        is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
+        content = body.partition(b"\r\n")[2] if is_chunked else body
+        if content.lstrip(b"\r\n").startswith(b"--"):
+            return body
+        boundary = _BOUNDARY.search(fields.get("content-type", [""])[0])
+        name = boundary[1].strip() if boundary is not None else "frame"
+        line = b"--" + name.removeprefix("--").encode("latin-1") + b"\r\n"
+        return (b"%x\r\n%s\r\n" % (len(line), line) if is_chunked else line) + body
+
+
+def _length(fields: dict[str, list[str]]) -> int:
+    value = fields.get("content-length", ["0"])[0]
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+
+
+def _wants_sha(challenges: list[str]) -> bool:
+    """Whether no challenge is one that FFmpeg can answer."""
+    kinds = [challenge.lower() for challenge in challenges]
+    digests = [kind for kind in kinds if kind.startswith("digest")]
+    is_known = any(kind.startswith("basic") for kind in kinds) or any(
+        "algorithm=" not in kind or re.search(r"algorithm=\"?md5\b", kind) for kind in digests
+    )
+    return bool(digests) and not is_known
