@@ -24,8 +24,8 @@ import msgspec
 from benchmarks.faults.crash_feed import RUN, SITE
 from benchmarks.faults.crash_life import Death, Life
 from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.errors import ReidStreamError
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.live_keys import stream_key
 
 CASES = {
@@ -108,7 +108,7 @@ class Site:
 
     def __init__(self, folder: Path, daemons: Daemons, lasts_s: float) -> None:
         self._folder, self._daemons, self._lasts_s = folder, daemons, lasts_s
-        self._redis = EmbeddedRedis(folder / "redis")
+        self._redis = UnguardedRedis(folder / "redis")
         self._spool = folder / "spool"
 
     def __enter__(self) -> Self:
@@ -139,14 +139,14 @@ class Site:
         port = self._redis.port
         os.kill(self._redis.pid, signal.SIGKILL)
         self._redis.stop()
-        self._redis = EmbeddedRedis(self._redis.directory, port)
+        self._redis = UnguardedRedis(self._redis.directory, port)
 
     def move(self) -> None:
         """Go on elsewhere, with a copy of Redis' data and nothing else."""
         self._redis.stop()
         there = self._folder / f"{self._redis.directory.name}+"
         shutil.copytree(self._redis.directory, there)
-        self._redis = EmbeddedRedis(there)
+        self._redis = UnguardedRedis(there)
         self._spool = self._folder / f"{self._spool.name}+"
 
     def spoil(self) -> bool:

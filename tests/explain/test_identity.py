@@ -12,7 +12,7 @@ from reid_stream.commands.identity import app
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.events import IdentityEntered
 from reid_stream.publish.cloudevents import encode
-from reid_stream.publish.embedded_redis import server_binary
+from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, GlobalId, TrackId
 from tests.explain.test_stored import store_track
 from tests.publish import servers
@@ -23,7 +23,7 @@ TINY = Path(__file__).parents[1] / "samples" / "embedder-tiny"
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Redis that two people have been seen at; the tiny embedder is the default one."""
-    monkeypatch.setattr(servers, "SERVER", server_binary())
+    monkeypatch.setattr(servers, "SERVER", newest_binary().path)
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "embedder").symlink_to(TINY)
     monkeypatch.setenv("REID_STREAM_MODELS", str(tmp_path / "shelf"))

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
 from reid_stream.publish.cloudevents import decode, encode
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.live_keys import LiveState
 from reid_stream.publish.spool import Row, Spool
 from reid_stream.publish.stream_ids import Position
@@ -71,7 +71,7 @@ def test_a_person_without_a_number_is_no_news_for_the_numbers() -> None:
     assert not [command for command in live.commands(names) if command[0] == "SET"]
 
 
-def test_a_spoilt_row_does_not_stop_the_rows_behind_it(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_spoilt_row_does_not_stop_the_rows_behind_it(server: UnguardedRedis, tmp_path: Path) -> None:
     first = Spool(tmp_path / "spool")
     bodies = [encode(event, site="shop", run="run", sequence=n) for n, event in enumerate(visit(1))]
     bodies[1] = bodies[1][:-30] + b'"""'

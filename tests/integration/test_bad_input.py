@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import redis
 
-from reid_stream.publish.embedded_redis import EmbeddedRedis
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from tests.engines.networks import answers
 from tests.integration.program import call, running, write_cams
 from tests.integration.rtsp import draw_clip
@@ -27,9 +27,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+def locked(tmp_path: Path) -> Iterator[UnguardedRedis]:
     """Give a Redis that wants a password."""
-    with EmbeddedRedis(tmp_path / "locked") as server:
+    with UnguardedRedis(tmp_path / "locked") as server:
         client: Any = redis.Redis.from_url(server.url)
         client.config_set("requirepass", PASSWORD)
         client.close()
@@ -133,7 +133,7 @@ def test_a_redis_that_is_not_there_is_told_by_every_command(tmp_path: Path, mode
 
 
 def test_a_redis_that_refuses_the_password_is_told_without_it(
-    tmp_path: Path, models: Path, clip: Path, locked: EmbeddedRedis
+    tmp_path: Path, models: Path, clip: Path, locked: UnguardedRedis
 ) -> None:
     wrong = locked.url.replace("redis://", "redis://:wrong-secret@")
     cams = write_cams(tmp_path, {"a": clip}, redis=wrong)

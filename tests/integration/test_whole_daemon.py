@@ -16,9 +16,9 @@ import jsonschema
 import pytest
 import redis
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import cut_clip
 from reid_stream.observe.metrics import Metrics
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from tests.integration.program import Running, call, real_models, running, tiny_models, write_cams
 from tests.integration.rtsp import draw_clip, loop_clip, serve_clips, why_not
 
@@ -43,8 +43,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path / "redis") as started:
+def server(tmp_path: Path) -> Iterator[UnguardedRedis]:
+    with UnguardedRedis(tmp_path / "redis") as started:
         yield started
 
 
@@ -108,7 +108,7 @@ class Replayed:
         self.told: list[list[Event]] = []
         for number in range(2):
             home = folder / str(number)
-            with EmbeddedRedis(home / "redis-server") as server:
+            with UnguardedRedis(home / "redis-server") as server:
                 later = f"{self.footage}, start_after_s: 1"
                 cams = write_cams(home, {"east": self.footage, "west": later}, redis=server.url)
                 listener = Listener(server.url)
@@ -123,7 +123,7 @@ class Replayed:
                 else:
                     listener.close()
 
-    def look(self, server: EmbeddedRedis, listener: Listener, home: Path) -> None:
+    def look(self, server: UnguardedRedis, listener: Listener, home: Path) -> None:
         """Ask everything that needs the Redis while it is there."""
         client: Any = redis.Redis.from_url(server.url, decode_responses=True)
         with contextlib.closing(client):
@@ -231,7 +231,7 @@ def figures(page: str) -> dict[str, float]:
 
 
 def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_when_told_to(
-    tmp_path: Path, tiny: Path, drawn: Path, server: EmbeddedRedis
+    tmp_path: Path, tiny: Path, drawn: Path, server: UnguardedRedis
 ) -> None:
     looped = f"{drawn}, loop: true"
     cams = write_cams(
@@ -276,7 +276,7 @@ def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_when_told_to(
 
 
 def test_a_second_run_of_the_same_name_goes_on_counting(
-    tmp_path: Path, tiny: Path, drawn: Path, server: EmbeddedRedis
+    tmp_path: Path, tiny: Path, drawn: Path, server: UnguardedRedis
 ) -> None:
     cams = write_cams(tmp_path, {"a": drawn}, redis=server.url)
     for _ in range(2):
@@ -294,7 +294,7 @@ needs_rtsp = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 @needs_data
 @needs_rtsp
 def test_two_rtsp_cameras_reach_a_subscriber_with_their_own_clocks(
-    tmp_path: Path, server: EmbeddedRedis, record_property: Callable[[str, object], None]
+    tmp_path: Path, server: UnguardedRedis, record_property: Callable[[str, object], None]
 ) -> None:
     assert DATA is not None
     models = real_models(Path(DATA), tmp_path / "models")

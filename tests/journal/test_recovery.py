@@ -9,11 +9,11 @@ import redis
 import structlog
 from pydantic import SecretStr
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.assembly.identification import Head, Identity, identity
 from reid_stream.config.settings import Camera, Match, Redis, Settings, Spool, State
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.publish.cloudevents import UnknownEvent, decode
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.records import Perceived
 from tests.worlds import MODEL, RUN, World
 
@@ -25,13 +25,13 @@ Batches = list[tuple[float, list[Perceived]]]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnguardedRedis]:
+    with UnguardedRedis(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
 
 @pytest.fixture
-def server(shared: EmbeddedRedis) -> EmbeddedRedis:
+def server(shared: UnguardedRedis) -> UnguardedRedis:
     raw = redis.Redis.from_url(shared.url)
     raw.config_set("appendfsync", "no")
     raw.flushall()
@@ -40,7 +40,7 @@ def server(shared: EmbeddedRedis) -> EmbeddedRedis:
 
 
 @pytest.fixture
-def raw(server: EmbeddedRedis) -> Iterator[Any]:
+def raw(server: UnguardedRedis) -> Iterator[Any]:
     client = redis.Redis.from_url(server.url)
     yield client
     client.close()
@@ -54,7 +54,7 @@ def world() -> Batches:
     return sorted(found.items())
 
 
-def settings(server: EmbeddedRedis, spool: Path, **more: Any) -> Settings:
+def settings(server: UnguardedRedis, spool: Path, **more: Any) -> Settings:
     return Settings(
         redis=Redis(url=SecretStr(server.url)),
         cameras=tuple(Camera(id=name, url=SecretStr("memory")) for name in ("cam0", "cam1")),
@@ -110,7 +110,7 @@ def numbers(raw: Any) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shared: EmbeddedRedis, world: Batches, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+def undisturbed(shared: UnguardedRedis, world: Batches, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     client: Any = redis.Redis.from_url(shared.url)
     client.flushall()
     with Life(settings(shared, tmp_path_factory.mktemp("spool"))) as life:
@@ -126,7 +126,7 @@ def thirds(world: Batches) -> tuple[Batches, Batches, Batches]:
 
 
 def test_the_journal_alone_is_enough(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     for part in thirds(world):
         with Life(settings(server, tmp_path)) as life:
@@ -136,7 +136,7 @@ def test_the_journal_alone_is_enough(
 
 
 def test_records_that_come_again_are_not_taken_twice(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, _ = thirds(world)
     with Life(settings(server, tmp_path)) as life:
@@ -147,7 +147,7 @@ def test_records_that_come_again_are_not_taken_twice(
 
 
 def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
     with Life(settings(server, tmp_path)) as life:
@@ -164,7 +164,7 @@ def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough
 
 
 def test_what_redis_lost_with_the_spool_is_told_again_from_the_journal(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
     with Life(settings(server, tmp_path / "a")) as life:
@@ -179,7 +179,7 @@ def test_what_redis_lost_with_the_spool_is_told_again_from_the_journal(
 
 @pytest.mark.parametrize("snapshots", ["spoilt", "gone"])
 def test_whatever_is_missing_no_number_is_given_again(
-    server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path, snapshots: str
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path, snapshots: str
 ) -> None:
     first, second, third = thirds(world)
     with Life(settings(server, tmp_path / "a")) as life:
@@ -208,7 +208,7 @@ def shifted(record: Perceived) -> Perceived:
     return msgspec.structs.replace(record, seen_at=record.seen_at + 1000, run="another")
 
 
-def test_an_entry_that_cannot_be_read_is_said(server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_is_said(server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path) -> None:
     with Life(settings(server, tmp_path / "a")) as life:
         life.see(world[:10])
     raw.xadd(JOURNAL, {"entry": b"\xc1"})
@@ -217,7 +217,7 @@ def test_an_entry_that_cannot_be_read_is_said(server: EmbeddedRedis, raw: Any, w
 
 
 def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from_then_on(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
     with Life(settings(server, tmp_path)) as life:
@@ -237,7 +237,7 @@ def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from
 
 
 def test_people_known_by_another_model_are_left_alone_and_it_is_said(
-    server: EmbeddedRedis, world: Batches, tmp_path: Path
+    server: UnguardedRedis, world: Batches, tmp_path: Path
 ) -> None:
     with Life(settings(server, tmp_path)) as life:
         life.see(world)
@@ -250,7 +250,7 @@ def test_people_known_by_another_model_are_left_alone_and_it_is_said(
 
 
 def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_meanwhile(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
     with Life(settings(server, tmp_path)) as life:
@@ -269,7 +269,7 @@ def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_
 
 
 def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_nothing_older(
-    server: EmbeddedRedis, raw: Any, world: Batches, tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path
 ) -> None:
     with Life(settings(server, tmp_path)) as life:
         for part in thirds(world):
@@ -290,7 +290,7 @@ def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_not
 
 
 def test_a_user_with_the_rights_that_the_readme_names_is_enough(
-    server: EmbeddedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().replace("\\\n", " ").split())
     rights = readme.partition("ACL SETUSER daemon on >PASSWORD ")[2].partition(" ACL ")[0].split()

@@ -7,6 +7,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.cli import app
 from reid_stream.errors import BrokerError
 from reid_stream.events import IdentityNamed, InstructionAnswered
@@ -14,7 +15,6 @@ from reid_stream.instructions import NONE, NamePerson, SplitTracks, Visit, decod
 from reid_stream.operators.client import Desk
 from reid_stream.operators.listing import read_roll
 from reid_stream.operators.reader import Inbox
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId, GlobalId, TrackId
@@ -41,7 +41,7 @@ def wait_for(inbox: Inbox) -> list[Any]:
     return found
 
 
-def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: UnguardedRedis, tmp_path: Path) -> None:
     client: Any = redis.Redis.from_url(server.url)
     desk = Desk(client, "shop", server.url)
     first, second = (
@@ -72,7 +72,7 @@ def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: Em
     sink.close(5)
 
 
-def test_an_entry_that_is_no_instruction_is_skipped_and_counted(server: EmbeddedRedis) -> None:
+def test_an_entry_that_is_no_instruction_is_skipped_and_counted(server: UnguardedRedis) -> None:
     client: Any = redis.Redis.from_url(server.url)
     for body in (b"{", b'{"do": "dance", "at": 1, "who": "x"}', encode(BEA)[:-1] + b', "more": 1}'):
         client.xadd("reid:shop:instructions", {"instruction": body})
@@ -105,7 +105,7 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
 
 
 def test_a_user_with_the_rights_that_the_readme_names_may_look_and_decide(
-    server: EmbeddedRedis, tmp_path: Path
+    server: UnguardedRedis, tmp_path: Path
 ) -> None:
     admin: Any = redis.Redis.from_url(server.url)
     readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().replace("\\\n", " ").split())

@@ -21,7 +21,7 @@ from reid_stream.journal.entry import Names
 from reid_stream.journal.snapshot_store import Slots
 from reid_stream.operators.client import Desk
 from reid_stream.operators.dispatch import Heard
-from reid_stream.publish.embedded_redis import server_binary
+from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
 from tests.publish import servers
@@ -36,7 +36,7 @@ DIM = 64
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Redis that keeps both kinds of files; without compression, so that a search finds what is in them."""
-    monkeypatch.setattr(servers, "SERVER", server_binary())
+    monkeypatch.setattr(servers, "SERVER", newest_binary().path)
     port = servers.free_port()
     keeps = ("--appendonly", "yes", "--save", "1 1", "--rdbcompression", "no")
     with servers.serving(tmp_path / "redis", port, "--port", str(port), *keeps):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.publish.embedded_redis import EmbeddedRedis
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path / "redis") as running:
+def server(tmp_path: Path) -> Iterator[UnguardedRedis]:
+    with UnguardedRedis(tmp_path / "redis") as running:
         yield running

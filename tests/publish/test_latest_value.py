@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import redis
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.config.settings import Redis
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.latest_value import EVERY_S, SideValues, Teller
 from reid_stream.publish.redis_client import connect
 
@@ -20,7 +20,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def test_the_latest_value_is_there_when_all_is_closed(server: EmbeddedRedis) -> None:
+def test_the_latest_value_is_there_when_all_is_closed(server: UnguardedRedis) -> None:
     values = SideValues(connect(Redis(), url=server.url))
     for number in range(50):
         values.put("key", str(number).encode())
@@ -29,7 +29,7 @@ def test_the_latest_value_is_there_when_all_is_closed(server: EmbeddedRedis) -> 
         assert client.get("key") == b"49"
 
 
-def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_written(server: EmbeddedRedis) -> None:
+def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_written(server: UnguardedRedis) -> None:
     with redis.Redis.from_url(server.url) as client:
         process = client.info("server")["process_id"]
     values = SideValues(connect(Redis(), url=server.url, timeout_s=0.2))

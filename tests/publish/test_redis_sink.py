@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import redis
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream import subscribe
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
 from reid_stream.events import DaemonStarted, IdentityMerged, IdentityRetired
-from reid_stream.publish.embedded_redis import EmbeddedRedis, server_binary
 from reid_stream.publish.redis_client import connect
+from reid_stream.publish.redis_server import newest_binary
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId, GlobalId
@@ -47,7 +48,7 @@ def told(url: str) -> list[int]:
     return found
 
 
-def test_events_reach_stream_channel_and_live_keys(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_events_reach_stream_channel_and_live_keys(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url)
     channel = raw.pubsub(ignore_subscribe_messages=True)
     channel.subscribe(KEY)
@@ -70,7 +71,7 @@ def test_events_reach_stream_channel_and_live_keys(server: EmbeddedRedis, tmp_pa
     raw.close()
 
 
-def test_merged_and_retired_people_leave_the_live_keys(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_merged_and_retired_people_leave_the_live_keys(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
     raw.sadd("reid:shop:present:door", "shop-99")
     sink = a_sink(server.url, tmp_path)
@@ -107,14 +108,14 @@ def test_a_dead_redis_at_start_is_an_error_without_the_password(tmp_path: Path) 
     assert "sesame" not in str(caught.value)
 
 
-def test_a_wrong_password_is_an_error_without_the_password(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_wrong_password_is_an_error_without_the_password(server: UnguardedRedis, tmp_path: Path) -> None:
     redis.Redis.from_url(server.url).config_set("requirepass", "right")
     with pytest.raises(BrokerError, match="password") as caught:
         a_sink(server.url.replace("//", "//:sesame@"), tmp_path)
     assert "sesame" not in str(caught.value)
 
 
-def test_a_password_file_lets_us_in(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_password_file_lets_us_in(server: UnguardedRedis, tmp_path: Path) -> None:
     redis.Redis.from_url(server.url).config_set("requirepass", "right")
     secret = tmp_path / "secret"
     secret.write_text("right\n")
@@ -124,7 +125,7 @@ def test_a_password_file_lets_us_in(server: EmbeddedRedis, tmp_path: Path) -> No
 
 
 def test_kill_9_of_redis_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    first = EmbeddedRedis(tmp_path / "redis")
+    first = UnguardedRedis(tmp_path / "redis")
     sink = a_sink(first.url, tmp_path)
     for number in range(50):
         sink.publish(visit(number))
@@ -133,13 +134,13 @@ def test_kill_9_of_redis_loses_and_doubles_nothing(tmp_path: Path) -> None:
     until(lambda: sink.away is not None)
     assert sink.backlog > 0
     first.stop()
-    with EmbeddedRedis(tmp_path / "redis", port=first.port) as second:
+    with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         assert sink.flush(15)
         assert told(second.url) == list(range(150))
         assert sink.close(5)
 
 
-def test_a_redis_that_hangs_gets_every_event_once(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_redis_that_hangs_gets_every_event_once(server: UnguardedRedis, tmp_path: Path) -> None:
     sink = a_sink(server.url, tmp_path, timeout_s=0.2)
     sink.publish(visit(0))
     assert sink.flush(5)
@@ -156,7 +157,7 @@ def test_a_redis_that_hangs_gets_every_event_once(server: EmbeddedRedis, tmp_pat
     assert sink.close(5)
 
 
-def test_a_lost_answer_doubles_nothing_and_the_live_keys_go_on(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_lost_answer_doubles_nothing_and_the_live_keys_go_on(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
     proxy = Proxy(server.port)
     sink = a_sink(f"redis://127.0.0.1:{proxy.port}/0", tmp_path)
@@ -178,7 +179,7 @@ def test_a_lost_answer_doubles_nothing_and_the_live_keys_go_on(server: EmbeddedR
     raw.close()
 
 
-def test_a_full_redis_gets_the_events_when_it_has_room(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_full_redis_gets_the_events_when_it_has_room(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url)
     sink = a_sink(server.url, tmp_path)
     raw.config_set("maxmemory", 1)
@@ -192,7 +193,7 @@ def test_a_full_redis_gets_the_events_when_it_has_room(server: EmbeddedRedis, tm
     raw.close()
 
 
-def test_a_read_only_redis_gets_the_events_when_it_is_master_again(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_read_only_redis_gets_the_events_when_it_is_master_again(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url)
     sink = a_sink(server.url, tmp_path)
     raw.replicaof("127.0.0.1", 1)
@@ -206,14 +207,14 @@ def test_a_read_only_redis_gets_the_events_when_it_is_master_again(server: Embed
 
 
 def test_a_redis_that_comes_back_without_its_last_second_gets_it_again(tmp_path: Path) -> None:
-    first = EmbeddedRedis(tmp_path / "redis")
+    first = UnguardedRedis(tmp_path / "redis")
     sink = a_sink(first.url, tmp_path)
     sink.publish(visit(0))
     assert sink.flush(5)
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
     (tmp_path / "redis/appendonly.aof").unlink()
-    with EmbeddedRedis(tmp_path / "redis", port=first.port) as second:
+    with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         sink.publish(visit(1))
         until(lambda: told(second.url) == list(range(6)))
         assert sink.counters.resent == 3
@@ -221,14 +222,14 @@ def test_a_redis_that_comes_back_without_its_last_second_gets_it_again(tmp_path:
 
 
 def test_what_a_killed_daemon_had_not_sent_goes_first_in_the_next_run(tmp_path: Path) -> None:
-    first = EmbeddedRedis(tmp_path / "redis")
+    first = UnguardedRedis(tmp_path / "redis")
     sink = a_sink(first.url, tmp_path)
     first.stop()
     sink.publish(visit(0))
     until(lambda: sink.away is not None)
     assert not sink.close(0.1)
     until(lambda: not sink._thread.is_alive())
-    with EmbeddedRedis(tmp_path / "redis", port=first.port) as second:
+    with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         again = a_sink(second.url, tmp_path, first_sequence=3)
         again.publish(visit(1))
         assert again.flush(15)
@@ -236,7 +237,7 @@ def test_what_a_killed_daemon_had_not_sent_goes_first_in_the_next_run(tmp_path: 
         assert again.close(5)
 
 
-def test_a_foreign_entry_ahead_of_our_clock_does_not_stop_us(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_foreign_entry_ahead_of_our_clock_does_not_stop_us(server: UnguardedRedis, tmp_path: Path) -> None:
     raw: Any = redis.Redis.from_url(server.url)
     sink = a_sink(server.url, tmp_path)
     sink.publish(visit(0))
@@ -252,7 +253,7 @@ def test_a_foreign_entry_ahead_of_our_clock_does_not_stop_us(server: EmbeddedRed
 
 
 def test_a_full_spool_gives_up_seen_events_and_keeps_identities(tmp_path: Path) -> None:
-    first = EmbeddedRedis(tmp_path / "redis")
+    first = UnguardedRedis(tmp_path / "redis")
     sink = a_sink(first.url, tmp_path, spool=Spool(tmp_path / "spool", max_bytes=200_000))
     first.stop()
     sink.publish(visit(0))
@@ -261,7 +262,7 @@ def test_a_full_spool_gives_up_seen_events_and_keeps_identities(tmp_path: Path) 
         sink.publish([entered(f"shop-{number}")] + [seen(f"shop-{number}")] * 10)
     assert sink.counters.dropped["liveness"] > 0
     assert sink.counters.dropped["identity"] == 0
-    with EmbeddedRedis(tmp_path / "redis", port=first.port) as second:
+    with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         assert sink.flush(15)
         with subscribe(second.url, site="shop", start="0", types=["identity.entered"], block_s=0) as events:
             assert len(list(events)) == 41
@@ -270,11 +271,11 @@ def test_a_full_spool_gives_up_seen_events_and_keeps_identities(tmp_path: Path) 
         assert sink.close(5)
 
 
-def test_any_redis_client_can_read_the_stream(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_any_redis_client_can_read_the_stream(server: UnguardedRedis, tmp_path: Path) -> None:
     sink = a_sink(server.url, tmp_path)
     sink.publish(visit(0))
     assert sink.close(5)
-    client = Path(server_binary()).with_name("redis-cli")
+    client = Path(newest_binary().path).with_name("redis-cli")
     answer = subprocess.run(
         [client, "-p", str(server.port), "XRANGE", KEY, "-", "+", "COUNT", "1"],
         capture_output=True,

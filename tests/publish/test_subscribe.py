@@ -3,10 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +14,7 @@ import redis
 import typer
 from typer.testing import CliRunner
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream import subscribe
 from reid_stream.commands.events import events as events_command
 from reid_stream.config.settings import Redis
@@ -30,14 +28,14 @@ from tests.publish.shop import entered, visit
 
 
 @pytest.fixture
-def sink(server: EmbeddedRedis, tmp_path: Path) -> Iterator[RedisSink]:
+def sink(server: UnguardedRedis, tmp_path: Path) -> Iterator[RedisSink]:
     client = connect(Redis(), url=server.url)
     running = RedisSink(client, where=server.url, site="shop", run="run", spool=Spool(tmp_path / "spool"))
     yield running
     running.close(5)
 
 
-def test_events_come_typed_and_a_position_resumes(server: EmbeddedRedis, sink: RedisSink) -> None:
+def test_events_come_typed_and_a_position_resumes(server: UnguardedRedis, sink: RedisSink) -> None:
     sink.publish(visit(1) + visit(2))
     assert sink.flush(5)
     first = list(subscribe(server.url, site="shop", start="0", block_s=0))
@@ -48,7 +46,7 @@ def test_events_come_typed_and_a_position_resumes(server: EmbeddedRedis, sink: R
     assert rest == first[3:]
 
 
-def test_dollar_means_from_the_call_on(server: EmbeddedRedis, sink: RedisSink) -> None:
+def test_dollar_means_from_the_call_on(server: UnguardedRedis, sink: RedisSink) -> None:
     sink.publish(visit(1))
     assert sink.flush(5)
     subscription = subscribe(server.url, site="shop", block_s=5)
@@ -56,7 +54,7 @@ def test_dollar_means_from_the_call_on(server: EmbeddedRedis, sink: RedisSink) -
     assert next(subscription).data == visit(2)[0]
 
 
-def test_types_cameras_and_times_choose(server: EmbeddedRedis, sink: RedisSink) -> None:
+def test_types_cameras_and_times_choose(server: UnguardedRedis, sink: RedisSink) -> None:
     sink.publish([*visit(1), entered("shop-2", camera="till")])
     assert sink.flush(5)
 
@@ -104,7 +102,7 @@ def test_a_subscriber_outlives_a_kill_9_of_redis(tmp_path: Path) -> None:
         assert sink.close(5)
 
 
-def test_entries_that_are_no_events_are_skipped_and_counted(server: EmbeddedRedis, sink: RedisSink) -> None:
+def test_entries_that_are_no_events_are_skipped_and_counted(server: UnguardedRedis, sink: RedisSink) -> None:
     redis.Redis.from_url(server.url).xadd("reid:shop:events", {"event": "{"})
     sink.publish(visit(1))
     assert sink.flush(5)
@@ -118,7 +116,7 @@ def test_a_subscriber_without_redis_is_told_where_it_looked() -> None:
         subscribe("redis://:sesame@127.0.0.1:1")
 
 
-def test_the_command_writes_json_lines_in_a_pipe(server: EmbeddedRedis, sink: RedisSink) -> None:
+def test_the_command_writes_json_lines_in_a_pipe(server: UnguardedRedis, sink: RedisSink) -> None:
     sink.publish(visit(1) + visit(2))
     assert sink.flush(5)
     app = typer.Typer()
@@ -133,7 +131,7 @@ def test_the_command_writes_json_lines_in_a_pipe(server: EmbeddedRedis, sink: Re
 
 
 def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
-    server: EmbeddedRedis, sink: RedisSink, tmp_path: Path
+    server: UnguardedRedis, sink: RedisSink, tmp_path: Path
 ) -> None:
     sink.publish(visit(1))
     assert sink.flush(5)
@@ -146,38 +144,3 @@ def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
     app.command()(events_command)
     result = CliRunner().invoke(app, ["--cameras", str(cams)])
     assert len(result.stdout.splitlines()) == 3
-    cams.write_text("cameras: [{id: a, url: 'rtsp://h/s'}]\n")
-    assert isinstance(CliRunner().invoke(app, ["--cameras", str(cams)]).exception, ConfigError)
-
-
-@pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
-def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tmp_path: Path, name: int) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from reid_stream.publish.embedded_redis import EmbeddedRedis\n"
-        "server = EmbeddedRedis(Path(sys.argv[1])); print(server.pid, flush=True); time.sleep(60)"
-    )
-    daemon = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "redis")],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert daemon.stdout is not None
-    pid = int(daemon.stdout.readline())
-    daemon.send_signal(name)
-    daemon.wait(10)
-    daemon.stdout.close()
-    # The new one waits for the lock, which the old server gives up when it has ended.
-    with EmbeddedRedis(tmp_path / "redis") as server:
-        assert server.pid != pid
-        # A process that nobody has collected yet still has an entry, as a zombie.
-        status = Path(f"/proc/{pid}/stat")
-        deadline = time.monotonic() + 5
-        while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
-def test_two_daemons_cannot_share_a_folder(server: EmbeddedRedis) -> None:
-    with pytest.raises(ConfigError, match=str(os.getpid())):
-        EmbeddedRedis(server.directory)

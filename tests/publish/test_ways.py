@@ -9,10 +9,10 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream import subscribe
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
-from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -106,7 +106,7 @@ def test_a_missing_certificate_file_is_an_error_of_the_settings(tmp_path: Path) 
         connect(Redis(url=SecretStr("rediss://127.0.0.1:1/0"), ca_file=tmp_path / "none.pem"))
 
 
-def test_a_user_with_the_rights_that_the_readme_names_is_enough(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_a_user_with_the_rights_that_the_readme_names_is_enough(server: UnguardedRedis, tmp_path: Path) -> None:
     admin: Any = redis.Redis.from_url(server.url)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     for user, rights in RIGHTS.items():
@@ -126,7 +126,7 @@ def test_a_user_with_the_rights_that_the_readme_names_is_enough(server: Embedded
 
 
 def test_a_user_who_loses_a_right_is_named_and_sends_all_when_it_is_given_back(
-    server: EmbeddedRedis, tmp_path: Path
+    server: UnguardedRedis, tmp_path: Path
 ) -> None:
     admin: Any = redis.Redis.from_url(server.url)
     admin.execute_command("ACL", "SETUSER", "daemon", "on", ">geheim", "~*", "&*", "+@all")
@@ -146,7 +146,7 @@ def test_a_user_who_loses_a_right_is_named_and_sends_all_when_it_is_given_back(
 
 
 def test_a_redis_that_asks_for_a_password_meanwhile_gets_all_events_once_it_has_changed(
-    server: EmbeddedRedis, tmp_path: Path
+    server: UnguardedRedis, tmp_path: Path
 ) -> None:
     admin: Any = redis.Redis.from_url(server.url)
     secret = tmp_path / "secret"

