@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ def test_a_folder_too_long_for_a_socket_has_it_in_a_private_runtime_folder(
     home = tmp_path / ("long" * 40)
     (short := tmp_path / "run").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short) if runtime else str(tmp_path / "missing"))
-    monkeypatch.setattr(embedded_redis.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with EmbeddedRedis(home) as server:
         place = Path(server.url.removeprefix("unix://")).parent
         assert place.parent == (short if runtime else tmp_path)
@@ -221,7 +222,7 @@ def test_a_runtime_folder_that_another_user_made_first_is_refused(
 ) -> None:
     home = tmp_path / ("long" * 40)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(embedded_redis.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     *_, squatted = embedded_redis._socket_folders(home)
     squatted.mkdir(mode=0o777)
     os.chown(squatted, NOBODY, NOBODY)
