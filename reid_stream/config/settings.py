@@ -123,9 +123,11 @@ class Redis(Section):
     sentinel_password: SecretStr | None = None
     """Sentinels only: password of the sentinels themselves; may be ${ENV}, never logged."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Embedded only: TCP port on 127.0.0.1; 0 takes a free one and prints it."""
+    """Embedded only: TCP port on 127.0.0.1, with the password of `redis.password` in its folder; 0 for none, but a Unix
+    socket for the daemon's user alone, `redis.sock` there."""
     directory: Path | None = None
-    """Embedded only: where its append-only file lives; none for the user's data folder."""
+    """Embedded only: folder of its own (made private, mode 0700) for data, socket and `redis.url`, where it serves; none
+    for one in the user's data folder."""
 
     @property
     def is_embedded(self) -> bool:

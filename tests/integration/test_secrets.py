@@ -130,7 +130,9 @@ def test_a_daemon_whose_cameras_and_redis_work_and_fail_keeps_every_password(
             spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
             names = "\n".join(map(str, (tmp_path / "spool").iterdir()))
             ended = daemon.terminate(40)
-        stored = b"".join(path.read_bytes() for path in (tmp_path / "server").rglob("appendonly.aof*") if path.is_file())
+        stored = b"".join(
+            path.read_bytes() for path in (tmp_path / "server").rglob("appendonly.aof*") if path.is_file()
+        )
     assert ended.code == 0, ended.err
     said: dict[str, str | bytes] = {"out": ended.out, "err": ended.err, "ps": seen_by_ps, "away": away, **pages}
     said |= {"spool": spooled, "names": names}
