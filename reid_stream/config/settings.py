@@ -126,7 +126,7 @@ class Redis(Section):
     """Embedded only: TCP port on 127.0.0.1, with the password of `redis.password` in its folder; 0 for none, but a Unix
     socket for the daemon's user alone, `redis.sock` there."""
     directory: Path | None = None
-    """Embedded only: folder of its own (made private, mode 0700) for data, socket and `redis.url`, where it serves; none
+    """Embedded only: folder of its own (made private, mode 0700) for data, socket and `redis.url`, its address; none
     for one in the user's data folder."""
 
     @property
