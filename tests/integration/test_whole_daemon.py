@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import threading
 import urllib.request
@@ -19,6 +18,7 @@ import redis
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import cut_clip
 from reid_stream.observe.metrics import Metrics
+from reid_stream.publish.redis_server import newest_binary
 from tests.integration.program import Running, call, real_models, running, tiny_models, write_cams
 from tests.integration.rtsp import draw_clip, loop_clip, serve_clips, why_not
 
@@ -129,12 +129,10 @@ class Replayed:
         with contextlib.closing(client):
             self.present = client.keys("reid:lab:present:*")
         self.heard = listener.close()
-        self.raw: list[str] | None = None
-        binary = shutil.which("redis-cli")
-        if binary is not None:
-            command = [binary, "-u", server.url, "--raw", "XRANGE", KEY, "-", "+"]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            self.raw = [line for line in said.splitlines() if line.startswith("{")]
+        binary = str(Path(newest_binary().path).with_name("redis-cli"))
+        command = [binary, "-u", server.url, "--raw", "XRANGE", KEY, "-", "+"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.raw = [line for line in said.splitlines() if line.startswith("{")]
         flags = ("--json", "--from", "0", "--type", "identity.entered", "--camera", "east")
         self.piped = call("events", "--url", server.url, "--site", "lab", *flags, models=None, home=home)
 
@@ -198,8 +196,6 @@ def test_two_replays_of_the_same_files_tell_the_same(replayed: Replayed) -> None
 @needs_data
 def test_the_channel_and_plain_redis_clients_get_the_same_json(replayed: Replayed) -> None:
     assert replayed.heard == replayed.bodies
-    if replayed.raw is None:
-        pytest.skip("redis-cli is needed (apt-get install redis-tools)")
     assert replayed.raw == [body.decode() for body in replayed.bodies]
 
 

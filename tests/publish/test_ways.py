@@ -16,11 +16,10 @@ from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
-from tests.publish.servers import SERVER, Certificates, certificates, free_port, serving, watched, why_no_tls
+from tests.publish.servers import Certificates, certificates, free_port, serving, watched, why_no_tls
 from tests.publish.shop import visit
 
 needs_tls = pytest.mark.skipif(why_no_tls() is not None, reason=why_no_tls() or "")
-needs_server = pytest.mark.skipif(SERVER is None, reason="redis-server is needed (apt-get install redis-server)")
 KEY = "reid:shop:events"
 RIGHTS = {
     "daemon": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xadd +xrange +xrevrange "
@@ -166,7 +165,6 @@ def test_a_redis_that_asks_for_a_password_meanwhile_gets_all_events_once_it_has_
     admin.close()
 
 
-@needs_server
 def test_a_fail_over_by_sentinel_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with watched(tmp_path) as site:
         settings = Redis(url=SecretStr(site.url))
