@@ -27,7 +27,7 @@ _FARTHEST = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Named:
+class Linking:
     """A rival at its best threshold."""
 
     threshold: float
@@ -78,7 +78,7 @@ def online(tracks: TrackSet, threshold: float, *, apart: bool = False) -> Ints:
     return _alone(names)
 
 
-def offline(tracks: TrackSet, *, apart: bool = False, centred: bool = False) -> "Tree":
+def offline(tracks: TrackSet, *, apart: bool = False, centred: bool = False) -> "ClusterTree":
     """Cluster all tracks at once by average linkage over the cosine distance of their mean vectors.
 
     Average linkage is UPGMA (Sokal and Michener, 1958), as by `scipy`; with `apart`, clusters that hold two tracks that
@@ -96,11 +96,11 @@ def offline(tracks: TrackSet, *, apart: bool = False, centred: bool = False) -> 
         far[tracks.is_apart[np.ix_(rows, rows)]] = _NEVER
     np.fill_diagonal(far, 0)
     joins = linkage(squareform(far, checks=False), "average") if len(rows) > 1 else np.empty((0, 4))
-    return Tree(len(tracks), rows, joins)
+    return ClusterTree(len(tracks), rows, joins)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tree:
+class ClusterTree:
     """Which tracks are linked from which distance on."""
 
     tracks: int
@@ -124,14 +124,14 @@ class Tree:
         return [float(1.0 - middle) for middle in (heights[1:] + heights[:-1]) / 2]
 
 
-def best(links: Links, name: Callable[[float], Ints], thresholds: Iterable[float]) -> Named:
+def best(links: Links, name: Callable[[float], Ints], thresholds: Iterable[float]) -> Linking:
     """Return the names with the highest IDF1; of equals, the first."""
-    found: Named | None = None
+    found: Linking | None = None
     for threshold in thresholds:
         names = name(threshold)
         idf1 = links.idf1(names)
         if found is None or idf1 > found.idf1:
-            found = Named(float(threshold), names, idf1)
+            found = Linking(float(threshold), names, idf1)
     assert found is not None, "there is a threshold to try"
     return found
 

@@ -30,7 +30,7 @@ _LEGEND = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LinkingResult:
     """One way of linking."""
 
     way: str
@@ -49,9 +49,9 @@ class Comparison:
     """Of the truth."""
     tracks: int
     vectors: int
-    rows: tuple[Row, ...]
+    rows: tuple[LinkingResult, ...]
 
-    def row(self, way: str) -> Row:
+    def row(self, way: str) -> LinkingResult:
         """Return one way's figures."""
         return next(row for row in self.rows if row.way == way)
 
@@ -104,9 +104,9 @@ def compare(recording: Recording, match: Match | None = None) -> Comparison:
     )
 
 
-def _row(way: str, threshold: float | None, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Row:
+def _row(way: str, threshold: float | None, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> LinkingResult:
     identities = len({person for boxes in told.values() for person in boxes.people})
-    return Row(way, threshold, score(truth, told), identities)
+    return LinkingResult(way, threshold, score(truth, told), identities)
 
 
 def show(compared: Sequence[Comparison], console: Console) -> None:

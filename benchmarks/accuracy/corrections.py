@@ -17,8 +17,8 @@ from rich.table import Table
 from reid_stream.config.settings import Match
 from reid_stream.evaluation.align import Boxes, align, matched
 from reid_stream.evaluation.recording import Recording, replay
-from reid_stream.evaluation.stream import Names, Timeline, boxes_of
-from reid_stream.evaluation.summary import Stream, account_stream
+from reid_stream.evaluation.stream import CurrentNames, Timeline, boxes_of
+from reid_stream.evaluation.summary import StreamSummary, summarize_stream
 from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
 
 _Box = tuple[int, float, int]
@@ -32,7 +32,7 @@ class Settling:
     name: str
     people: int
     """Of the truth."""
-    stream: Stream
+    stream: StreamSummary
     merges: int
     splits: int
     cuts: int
@@ -58,7 +58,7 @@ def settle(recording: Recording, match: Match | None = None) -> Settling:
         raise ValueError(f"corrections are judged by a recording with truth, {recording.name} has none")
     events = replay(recording, match)
     wrong, undone = wrong_merges(events, truth, recording.cameras)
-    stream = account_stream(truth, events, recording.cameras)
+    stream = summarize_stream(truth, events, recording.cameras)
     splits = [event for event in events if isinstance(event, IdentitySplit)]
     return Settling(
         name=recording.name,
@@ -77,7 +77,7 @@ def wrong_merges(
 ) -> tuple[int, int]:
     """Count the merges that were wrong, and those of them that were undone, in a stream that told of every frame."""
     person = _truly(events, truth, cameras)
-    names, seen = Names(), list[_Box]()
+    names, seen = CurrentNames(), list[_Box]()
     pairs: list[tuple[list[_Box], list[_Box]]] = []
     for event in events:
         match event:
@@ -111,7 +111,7 @@ def _truly(
     return dict(zip(zip(where, frames, tracks, strict=True), aligned.true.people[rows].tolist(), strict=True))
 
 
-def _bearers(names: Names, seen: Sequence[_Box], name: str) -> list[_Box]:
+def _bearers(names: CurrentNames, seen: Sequence[_Box], name: str) -> list[_Box]:
     return [box for box in seen if names.of(box[0], box[1]) == name]
 
 
@@ -119,7 +119,7 @@ def _mostly(boxes: Sequence[_Box]) -> int:
     return Counter(person for _, _, person in boxes).most_common(1)[0][0]
 
 
-def _end(names: Names, boxes: Sequence[_Box]) -> str:
+def _end(names: CurrentNames, boxes: Sequence[_Box]) -> str:
     """Return the identity that most of a person's boxes among these bear in the end."""
     who = _mostly(boxes)
     return Counter(names.of(stretch, at) for stretch, at, person in boxes if person == who).most_common(1)[0][0]

@@ -32,7 +32,7 @@ _SAME = 5e-4
 Groups = dict[str, dict[str, float]]
 
 
-class Card(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreCard(msgspec.Struct, frozen=True, kw_only=True):
     """One score, as kept."""
 
     schema: Literal[2] = 2
@@ -48,7 +48,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """By set with several cameras: all ways of linking, ours among them."""
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class EarlierCard(msgspec.Struct, frozen=True, kw_only=True):
     """What of an earlier score is compared with."""
 
     schema: Literal[2]
@@ -89,18 +89,18 @@ def of_sets(single: Mapping[str, float], compared: Mapping[str, Comparison]) -> 
     }
 
 
-def latest(folder: Path) -> Kept | None:
+def latest(folder: Path) -> EarlierCard | None:
     """Return the newest score in a folder; files of other kinds are passed over."""
-    found: list[Kept] = []
+    found: list[EarlierCard] = []
     for file in folder.glob("*.json"):
         try:
-            found.append(msgspec.json.decode(file.read_bytes(), type=Kept))
+            found.append(msgspec.json.decode(file.read_bytes(), type=EarlierCard))
         except msgspec.DecodeError:
             continue
     return max(found, key=lambda kept: kept.at, default=None)
 
 
-def keep(card: Card, folder: Path) -> Path:
+def keep(card: ScoreCard, folder: Path) -> Path:
     """Write a score, by its commit."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{card.commit}.json"
@@ -108,7 +108,7 @@ def keep(card: Card, folder: Path) -> Path:
     return file
 
 
-def table(figures: Groups, before: Kept | None) -> Table:
+def table(figures: Groups, before: EarlierCard | None) -> Table:
     """Draw the figures, beside those of an earlier score."""
     drawn = Table("", "", box=None, header_style="bold", pad_edge=False)
     drawn.add_column("now", justify="right")

@@ -102,7 +102,7 @@ def score(
     from reid_stream.bench.pipeline import measure
     from reid_stream.commands.demo import footage as street
     from reid_stream.evaluation.recording import replay
-    from reid_stream.evaluation.summary import account_stream
+    from reid_stream.evaluation.summary import summarize_stream
     from reid_stream.runtime.networks import load_networks
 
     logs.configure(Observe(log_level="warning"))  # the bench runs a daemon, whose starts and stops are no news here
@@ -111,7 +111,7 @@ def score(
     networks = load_networks(chosen[0].settings(models))
     single, links = {}, {}
     for footage, made in zip(chosen, _recorded(chosen, models, networks, kept), strict=True):
-        stream = account_stream(made.true_boxes(), replay(made), made.cameras)
+        stream = summarize_stream(made.true_boxes(), replay(made), made.cameras)
         single[footage.name] = stream.in_the_end.single.hota
         if footage.has_links:
             links[footage.name] = compared(made)
@@ -123,7 +123,7 @@ def score(
         detector=detector,
         embedder=embedder,
     )
-    card = scorecard.Card(
+    card = scorecard.ScoreCard(
         commit=_commit(),
         at=time.time(),
         embedder=networks.embedder.hash,

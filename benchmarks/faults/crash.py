@@ -22,7 +22,7 @@ from typing import Any, Self
 import msgspec
 
 from benchmarks.faults.crash_feed import RUN, SITE
-from benchmarks.faults.crash_life import Death, Life
+from benchmarks.faults.crash_life import DaemonEnd, DaemonLife
 from benchmarks.faults.report import Finding, told, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.errors import ReidStreamError
@@ -42,7 +42,7 @@ _END_S = 120.0
 """Longest wait for a process that takes a second on a machine that has nothing else to do."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class PublishedEvents(msgspec.Struct, frozen=True):
     """What is on the stream in the end."""
 
     people: list[Any]
@@ -64,25 +64,25 @@ class Daemons:
             text=True,
         )
 
-    def begin(self, life: Life) -> int:
+    def begin(self, life: DaemonLife) -> int:
         """Start a life; return its process."""
         assert self._process.stdin is not None, "it is a pipe"
         self._process.stdin.write(msgspec.json.encode(life).decode() + "\n")
         self._process.stdin.flush()
         return int(self._read())
 
-    def end(self) -> Death:
+    def end(self) -> DaemonEnd:
         """Wait for the end of the life that was begun.
 
         Raises:
             ReidStreamError: it ended by itself, and not in order.
         """
-        death = msgspec.json.decode(self._read(), type=Death)
+        death = msgspec.json.decode(self._read(), type=DaemonEnd)
         if death.code:
             raise ReidStreamError(f"a daemon must end in order or be killed, ended with code {death.code}; see above")
         return death
 
-    def live(self, life: Life) -> Death:
+    def live(self, life: DaemonLife) -> DaemonEnd:
         """Let a life end as it may."""
         self.begin(life)
         return self.end()
@@ -103,7 +103,7 @@ class Daemons:
         return line
 
 
-class Site:
+class CrashSite:
     """A Redis and a spool, and what daemons left there."""
 
     def __init__(self, folder: Path, daemons: Daemons, lasts_s: float) -> None:
@@ -118,15 +118,15 @@ class Site:
         self._redis.stop()
 
     @property
-    def life(self) -> Life:
+    def life(self) -> DaemonLife:
         """A life here that nothing happens to."""
-        return Life(url=self._redis.url, spool=str(self._spool), lasts_s=self._lasts_s, snapshot_s=_SNAPSHOT_S)
+        return DaemonLife(url=self._redis.url, spool=str(self._spool), lasts_s=self._lasts_s, snapshot_s=_SNAPSHOT_S)
 
-    def live(self, cut_at: int = 0) -> Death:
+    def live(self, cut_at: int = 0) -> DaemonEnd:
         """Live until the footage ends, or the cut."""
         return self._daemons.live(msgspec.structs.replace(self.life, cut_at=cut_at))
 
-    def kill(self, after_s: float, number: int = signal.SIGKILL) -> Death:
+    def kill(self, after_s: float, number: int = signal.SIGKILL) -> DaemonEnd:
         """Begin a life, and send it a signal after a while."""
         pid = self._daemons.begin(self.life)
         time.sleep(after_s)
@@ -173,13 +173,13 @@ class Site:
         with self._client() as redis:
             redis.config_set("appendfsync", "no")
 
-    def told(self) -> Told:
+    def told(self) -> PublishedEvents:
         """Read what is there."""
         with self._client() as redis:
             events = [json.loads(fields[b"event"]) for _, fields in redis.xrange(stream_key(SITE))]
             live = {key.decode(): redis.hgetall(key) for key in redis.keys(f"reid:{SITE}:identity:*")}
             live |= {key.decode(): redis.smembers(key) for key in redis.keys(f"reid:{SITE}:present:*")}
-        return Told(
+        return PublishedEvents(
             [(event["type"], event["time"], event["data"]) for event in events if ".identity." in event["type"]],
             [int(event["sequence"]) for event in events if event["runid"] == RUN],
             live,
@@ -224,7 +224,7 @@ def run(
     """
     daemons = Daemons(recording)
     try:
-        with Site(folder / "undisturbed", daemons, 0) as site:
+        with CrashSite(folder / "undisturbed", daemons, 0) as site:
             site.careless()
             traces = site.live().traces
             wanted = site.told()
@@ -233,7 +233,7 @@ def run(
         for name in names:
             chance = random.Random(f"{seed}{name}")
             begun = time.monotonic()
-            with Site(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
+            with CrashSite(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
                 if name == "points":
                     found += _points(site, points, traces, chance, wanted, say)
                 else:
@@ -245,7 +245,7 @@ def run(
 
 
 def _points(
-    site: Site, count: int, traces: int, chance: random.Random, wanted: Told, say: Callable[[str], None]
+    site: CrashSite, count: int, traces: int, chance: random.Random, wanted: PublishedEvents, say: Callable[[str], None]
 ) -> list[Finding]:
     """Cut lives short at chance points: once, or a second time while the first cut is mended."""
     site.careless()
@@ -269,7 +269,7 @@ def _points(
 
 
 def _again_and_again(
-    name: str, site: Site, kills: int, lasts_s: float, chance: random.Random, wanted: Told
+    name: str, site: CrashSite, kills: int, lasts_s: float, chance: random.Random, wanted: PublishedEvents
 ) -> list[Finding]:
     """End daemons by the clock, all the way through the footage."""
     killed = spoilt = 0
@@ -297,11 +297,11 @@ def _again_and_again(
     ]
 
 
-def _is_alike(given: Told, wanted: Told) -> bool:
+def _is_alike(given: PublishedEvents, wanted: PublishedEvents) -> bool:
     return given.people == wanted.people and given.live == wanted.live
 
 
-def _differences(given: Told, wanted: Told) -> int:
+def _differences(given: PublishedEvents, wanted: PublishedEvents) -> int:
     """Count them."""
     unlike = sum(bool(a != b) for a, b in zip(given.people, wanted.people, strict=False))
     keys = given.live.keys() | wanted.live.keys()
@@ -309,12 +309,12 @@ def _differences(given: Told, wanted: Told) -> int:
     return unlike + abs(len(given.people) - len(wanted.people))
 
 
-def _but_visits(told: Told) -> Told:
+def _but_visits(told: PublishedEvents) -> PublishedEvents:
     visits = ("entered", "seen", "left")
     people = [event for event in told.people if not any(f".{name}." in event[0] for name in visits)]
     return msgspec.structs.replace(told, people=people, live={})
 
 
-def _wrong_numbers(given: Told) -> int:
+def _wrong_numbers(given: PublishedEvents) -> int:
     """Count numbers that are missing, twice, or out of order."""
     return sum(a != b for a, b in zip(given.numbers, range(len(given.numbers)), strict=True))

@@ -1,9 +1,9 @@
-"""One life of a daemon, in a process of its own that may be killed at any instant: `python -m ... FILE`.
+"""Run one life of a daemon in a process that may be killed at any instant: `python -m ... FILE`.
 
-Reads jobs (`Life` as JSON, one a line) and answers each with a `Death`. A job is lived by a fork of this process, which
-has read everything once: a thousand lives then cost little more than what they do. With `cut_at` the fork counts what
-it sends to Redis, hears from it, and writes to the spool, and kills itself (-9) at that count: between any two things
-that leave a trace outside the process.
+Reads jobs (`DaemonLife` as JSON, one a line) and answers each with a `DaemonEnd`. Each job runs in a fork of this
+process, which has imported everything once, so that a thousand lives cost little more than their work. With `cut_at`
+the fork counts its messages to and from Redis and its spool writes, and kills itself (-9) at that count: between any
+two messages.
 """
 
 import importlib
@@ -30,7 +30,7 @@ _BEFOREHAND = (
 """Read once, not by every fork."""
 
 
-class Life(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonLife(msgspec.Struct, frozen=True, kw_only=True):
     """What a process is to do."""
 
     url: str
@@ -42,7 +42,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     """Dies at this count; 0 for never."""
 
 
-class Death(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended."""
 
     pid: int
@@ -60,7 +60,7 @@ def main() -> None:
         importlib.import_module(name)
     out = sys.stdout
     for line in sys.stdin:
-        job = msgspec.json.decode(line, type=Life)
+        job = msgspec.json.decode(line, type=DaemonLife)
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -72,7 +72,7 @@ def main() -> None:
         counted = os.read(reading, 32)
         os.close(reading)
         _, status = os.waitpid(pid, 0)
-        death = Death(
+        death = DaemonEnd(
             pid=pid,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
             code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
@@ -82,7 +82,7 @@ def main() -> None:
         out.flush()
 
 
-def _be(fed: Feed, job: Life, writing: int) -> None:
+def _be(fed: Feed, job: DaemonLife, writing: int) -> None:
     """Live, and never return."""
     code = 1
     try:
@@ -99,7 +99,7 @@ def _be(fed: Feed, job: Life, writing: int) -> None:
         os._exit(code)
 
 
-def live(fed: Feed, job: Life) -> None:
+def live(fed: Feed, job: DaemonLife) -> None:
     """Run the daemon from where the last one ended to the end of the footage, or until told to stop."""
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.faults import redis_faults as faults
 from benchmarks.faults import redis_subscriber as subscriber
-from benchmarks.faults.redis_compare import Left, but_for_liveness, differences, doubled, ids, told_as_dropped
-from benchmarks.faults.redis_feed import RUN, Feed, Timed, daemon, watch
+from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, ids, told_as_dropped
+from benchmarks.faults.redis_feed import RUN, Feed, TimingSink, daemon, watch
 from benchmarks.faults.report import Finding, at_least, told, within
 from reid_stream.assembly.identification import forgetful
 from reid_stream.config.settings import Camera, Publish, Settings
@@ -77,7 +77,7 @@ SHORT = Pace(footage_s=12, before_s=1.5, away_s=3, after_s=3.5, timeout_s=1)
 class Run:
     """What became of one case."""
 
-    left: Left
+    left: StoredEvents
     heard: list[str]
     back_s: float
     """From the end of the fault until everything that waited was on the stream."""
@@ -168,7 +168,7 @@ def _live(feed: Feed, settings: Settings, name: str, folder: Path, pace: Pace) -
         room = {"max_bytes": _FULL_BYTES} if name == "spool-full" else {}
         spool = Spool(folder / "spool", **room)
         sink = RedisSink(client, where=server.url, site=settings.site, run=RUN, spool=spool)
-        timed = Timed(sink)
+        timed = TimingSink(sink)
         # A process takes a while to begin on a busy machine; the file is there once it listens.
         _until(heard.exists, _SLOW_S)
         second = forgetful(settings, feed.head, timed)
@@ -203,7 +203,7 @@ def _live(feed: Feed, settings: Settings, name: str, folder: Path, pace: Pace) -
         server.close()
 
 
-def _left(server: faults.Server) -> Left:
+def _left(server: faults.Server) -> StoredEvents:
     """Read everything that is on Redis."""
     live: dict[str, object] = {}
     bodies: list[bytes] = []
@@ -214,7 +214,7 @@ def _left(server: faults.Server) -> Left:
         else:
             read = {b"hash": server.admin.hgetall, b"set": server.admin.smembers, b"string": server.admin.get}[kind]
             live[key.decode()] = read(key)
-    return Left(bodies, live)
+    return StoredEvents(bodies, live)
 
 
 def _until(holds: Callable[[], bool], timeout_s: float) -> None:

@@ -14,7 +14,7 @@ Live = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Left:
+class StoredEvents:
     """What a run left on Redis."""
 
     bodies: Sequence[bytes]
@@ -37,17 +37,17 @@ def short(event: dict[str, Any]) -> str:
     return str(event["type"]).removeprefix("io.reid-stream.")
 
 
-def ids(left: Left) -> list[str]:
+def ids(left: StoredEvents) -> list[str]:
     """Return the events' ids, in the stream's order."""
     return [str(json.loads(body)["id"]) for body in left.bodies]
 
 
-def doubled(left: Left) -> int:
+def doubled(left: StoredEvents) -> int:
     """Count entries whose event is on the stream already."""
     return sum(count - 1 for count in Counter(ids(left)).values())
 
 
-def differences(ours: Left, undisturbed: Left) -> list[str]:
+def differences(ours: StoredEvents, undisturbed: StoredEvents) -> list[str]:
     """Say what is not the same, entry by entry; empty where all is."""
     found = []
     one, two = ([event_of(body) for body in left.bodies] for left in (ours, undisturbed))
@@ -61,7 +61,7 @@ def differences(ours: Left, undisturbed: Left) -> list[str]:
     return found
 
 
-def but_for_liveness(left: Left) -> Left:
+def but_for_liveness(left: StoredEvents) -> StoredEvents:
     """Leave out what may be given up first, the news of it, and the numbers that then have gaps."""
     kept = []
     for body in left.bodies:
@@ -70,10 +70,10 @@ def but_for_liveness(left: Left) -> Left:
             for name in ("id", "sequence"):
                 event.pop(name)
             kept.append(json.dumps(event).encode())
-    return Left(kept)
+    return StoredEvents(kept)
 
 
-def told_as_dropped(left: Left) -> Counter[str]:
+def told_as_dropped(left: StoredEvents) -> Counter[str]:
     """Add up what `daemon.dropped` says, by rank."""
     said: Counter[str] = Counter()
     for body in left.bodies:

@@ -86,7 +86,7 @@ def daemon(feed: Feed, second: Identity, lasts_s: float, begin: int = 0) -> Daem
     return made
 
 
-class Timed:
+class TimingSink:
     """A sink in front of another that notes how long the daemon had to wait for it."""
 
     def __init__(self, sink: Sink) -> None:

@@ -32,7 +32,7 @@ _CAMERA = re.compile(r"(?:^|_)c(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class PersonCrop:
     """One stored image of one person."""
 
     person: str
@@ -42,7 +42,7 @@ class Crop:
     """As stored: JPEG, PNG, ..."""
 
 
-def read(source: str, data: Path | None, part: Part) -> list[Crop]:
+def read(source: str, data: Path | None, part: Part) -> list[PersonCrop]:
     """Read the crops of a folder, or of a part of Market-1501, sorted by name.
 
     Args:
@@ -81,7 +81,7 @@ def _persons(file: Path, part: Part) -> list[str]:
     return [learnt[index] for index in np.random.default_rng(seed).choice(len(learnt), count, replace=False)]
 
 
-def _unpack(archive: Path) -> Iterator[tuple[str, Crop]]:
+def _unpack(archive: Path) -> Iterator[tuple[str, PersonCrop]]:
     try:
         with tarfile.open(archive) as packed:
             for member in packed:
@@ -93,7 +93,7 @@ def _unpack(archive: Path) -> Iterator[tuple[str, Crop]]:
         raise ConfigError(f"an archive of crops must be a readable tar file, {archive}: {error}") from error
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Crop]]:
+def _walk(folder: Path) -> Iterator[tuple[str, PersonCrop]]:
     if not folder.is_dir():
         raise ConfigError(f"crops must be {MARKET} or a folder of images, found nothing at {folder}")
     for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES):
@@ -105,11 +105,11 @@ def _walk(folder: Path) -> Iterator[tuple[str, Crop]]:
         camera = _CAMERA.search(file.stem)
         if camera is None:
             raise ConfigError(f"the image of a person's folder must tell its camera as c<number>, got {file}")
-        yield str(inner), Crop(inner.parts[0], camera[1], file.read_bytes())
+        yield str(inner), PersonCrop(inner.parts[0], camera[1], file.read_bytes())
 
 
-def _named(base: str, where: str, data: bytes) -> Crop:
+def _named(base: str, where: str, data: bytes) -> PersonCrop:
     match = _NAME.match(base)
     if match is None:
         raise ConfigError(f"an image's name must begin with PPPP_cC (person, camera), got {base!r} ({where})")
-    return Crop(match["person"], match["camera"], data)
+    return PersonCrop(match["person"], match["camera"], data)

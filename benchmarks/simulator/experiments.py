@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.simulator.figures import Figures, figures
+from benchmarks.simulator.figures import WorldFigures, figures
 from benchmarks.simulator.looks import Looks
-from benchmarks.simulator.replay import Mind, replay
+from benchmarks.simulator.replay import MatcherSpec, replay
 from benchmarks.simulator.scenario import Scenario
-from benchmarks.simulator.world import World, simulate
-from reid_stream.bundles.bundle import Calibration, Embedder
+from benchmarks.simulator.world import SimulatedWorld, simulate
+from reid_stream.bundles.bundle import Calibration, EmbedderBundle
 from reid_stream.config.settings import Match, Topology
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -29,13 +29,13 @@ _MOST_RATE = 0.003
 Tell = Callable[[str], None]
 
 
-class Variant(msgspec.Struct, frozen=True):
+class MatchVariant(msgspec.Struct, frozen=True):
     """One way to match, over all seeds."""
 
     name: str
     requested: float | None
     """False-match rate of the dial; none where a cosine decides."""
-    seeds: list[Figures]
+    seeds: list[WorldFigures]
 
     def mean(self, figure: str) -> float:
         """Return a figure's mean over the seeds that have it."""
@@ -66,7 +66,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     part: str
     scenario: dict[str, Any]
     seeds: list[int]
-    variants: list[Variant]
+    variants: list[MatchVariant]
     notes: list[str] = []
 
 
@@ -74,18 +74,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 class Bench:
     """What experiments share."""
 
-    bundle: Embedder
+    bundle: EmbedderBundle
     crops: str
     part: str
     scenario: Scenario
     seeds: Sequence[int]
     tell: Tell
 
-    def shipped(self, match: Match) -> Mind:
+    def shipped(self, match: Match) -> MatcherSpec:
         """Return the matcher that the daemon would have."""
-        return Mind(match, self.bundle.verifier, self.bundle.calibrated)
+        return MatcherSpec(match, self.bundle.verifier, self.bundle.calibrated)
 
-    def worlds(self, looks: Looks) -> list[World]:
+    def worlds(self, looks: Looks) -> list[SimulatedWorld]:
         """Make the world of each seed."""
         began = time.process_time()
         worlds = [simulate(self.scenario, looks, seed) for seed in self.seeds]
@@ -93,11 +93,11 @@ class Bench:
         self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of processor time")
         return worlds
 
-    def run(self, name: str, mind: Mind, worlds: Iterable[World]) -> Variant:
+    def run(self, name: str, mind: MatcherSpec, worlds: Iterable[SimulatedWorld]) -> MatchVariant:
         """Let a matcher meet all worlds."""
         found = [figures(world, replay(world, mind)) for world in worlds]
         by_cosine = mind.verifier is None or mind.settings.similarity is not None
-        variant = Variant(name, None if by_cosine else mind.settings.false_match_rate, found)
+        variant = MatchVariant(name, None if by_cosine else mind.settings.false_match_rate, found)
         self.tell(
             f"{name}: IDF1 {variant.mean('idf1'):.3f} ± {variant.spread('idf1'):.3f}, "
             f"wrong merges {variant.mean('wrong_merges'):.1f}, missed links {variant.mean('missed_links'):.1f}, "
@@ -106,7 +106,7 @@ class Bench:
         )
         return variant
 
-    def experiment(self, name: str, variants: list[Variant], notes: Sequence[str] = ()) -> Experiment:
+    def experiment(self, name: str, variants: list[MatchVariant], notes: Sequence[str] = ()) -> Experiment:
         """Put results and circumstances together."""
         return Experiment(
             name=name,
@@ -144,7 +144,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
         match: settings of all other variants.
     """
     least, by_cosine = _best(
-        bench, tuning, {f"cosine {one:g}": Mind(match.model_copy(update={"similarity": one})) for one in COSINES}
+        bench, tuning, {f"cosine {one:g}": MatcherSpec(match.model_copy(update={"similarity": one})) for one in COSINES}
     )
     asked, by_rate = _best(
         bench,
@@ -174,7 +174,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
     )
 
 
-def _best(bench: Bench, tuning: Looks, minds: dict[str, Mind]) -> tuple[tuple[str, Mind], str]:
+def _best(bench: Bench, tuning: Looks, minds: dict[str, MatcherSpec]) -> tuple[tuple[str, MatcherSpec], str]:
     """Choose by IDF1 on the tuning people; also say how all of them did."""
     worlds = [simulate(_as_many(bench.scenario, tuning), tuning, seed) for seed in bench.seeds[:2]]
     scored = {name: bench.run(f"tuning: {name}", mind, worlds).mean("idf1") for name, mind in minds.items()}

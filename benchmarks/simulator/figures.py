@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 
 from benchmarks.simulator.journeys import Bools, Doubles
-from benchmarks.simulator.replay import Told
-from benchmarks.simulator.world import World
+from benchmarks.simulator.replay import ReplayResult
+from benchmarks.simulator.world import SimulatedWorld
 from reid_stream.evaluation.align import Boxes, align
-from reid_stream.evaluation.identity_errors import people
+from reid_stream.evaluation.identity_errors import count_identity_errors
 from reid_stream.evaluation.score import score_aligned
 from reid_stream.evaluation.visits import visits
 from reid_stream.records import Ints
@@ -24,7 +24,7 @@ from reid_stream.records import Ints
 _AWAY_S = 3600.0
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Of one world; shares and rates in [0, 1], times in milliseconds."""
 
     people: int
@@ -75,12 +75,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     observations_per_s: float
 
 
-def figures(world: World, told: Told) -> Figures:
+def figures(world: SimulatedWorld, told: ReplayResult) -> WorldFigures:
     """Score one world."""
     rows = np.flatnonzero((world.ends == 0) & ~world.rows.duplicate)
     truth = _boxes(world, world.rows.person, rows)
     at_once, final = (align(truth, _boxes(world, said, rows)) for said in (told.at_once, told.in_the_end))
-    one = people(final, visits(final, dict.fromkeys(truth, world.scenario.fps)))
+    one = count_identity_errors(final, visits(final, dict.fromkeys(truth, world.scenario.fps)))
     each = np.arange(0, len(final.steps), max(1, round(world.scenario.fps * world.scenario.vector_every_s)))
     across = score_aligned(final, each)  # who is who changes no oftener than vectors come
     first = told.arrivals
@@ -90,7 +90,7 @@ def figures(world: World, told: Told) -> Figures:
     newcomers, comparisons = int(first.is_first.sum()), int(first.strangers[first.is_first].sum())
     linked = (owner == first.person) & (end == _home(first.person, end))
     back = ~first.is_first & (_away_s(world, first.row, first.person) > _AWAY_S)
-    return Figures(
+    return WorldFigures(
         people=one.people,
         tracks=len(first.row),
         observations=world.observations,
@@ -122,7 +122,7 @@ def figures(world: World, told: Told) -> Figures:
     )
 
 
-def _boxes(world: World, names: Ints, rows: Ints) -> dict[str, Boxes]:
+def _boxes(world: SimulatedWorld, names: Ints, rows: Ints) -> dict[str, Boxes]:
     """Return boxes under their names by camera; of two of one name in one frame the first counts."""
     found = {}
     rows = rows[names[rows] >= 0]
@@ -141,7 +141,7 @@ def _home(person: Ints, end: Ints) -> Ints:
     )
 
 
-def _away_s(world: World, row: Ints, person: Ints) -> Doubles:
+def _away_s(world: SimulatedWorld, row: Ints, person: Ints) -> Doubles:
     """Return how long each track's person had been away (t,), in seconds; 0 for the first track."""
     visit = world.rows.visit[row]
     last: dict[int, float] = {}

@@ -39,7 +39,7 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Visits:
+class SimulatedVisits:
     """People in view of cameras, sorted by time; nobody is twice at once on one camera."""
 
     person: Ints
@@ -68,7 +68,7 @@ def graph(scenario: Scenario, rng: np.random.Generator) -> Graph:
     return Graph(targets, shares, rng.uniform(*scenario.transit_s, (cameras, k)))
 
 
-def visits(scenario: Scenario, paths: Graph, seen: Bools, rng: np.random.Generator) -> Visits:
+def visits(scenario: Scenario, paths: Graph, seen: Bools, rng: np.random.Generator) -> SimulatedVisits:
     """Let everybody walk.
 
     Args:
@@ -85,7 +85,7 @@ def visits(scenario: Scenario, paths: Graph, seen: Bools, rng: np.random.Generat
     rows = _walk(scenario, paths, person, begins, rng)
     rows = _merged(np.concatenate([rows, _overlapping(scenario, rows, rng)]))
     rows = rows[seen[rows["person"], rows["camera"]]]
-    return Visits(rows["person"], rows["camera"], rows["enters_at"], rows["leaves_at"])
+    return SimulatedVisits(rows["person"], rows["camera"], rows["enters_at"], rows["leaves_at"])
 
 
 def arrivals(scenario: Scenario, rng: np.random.Generator) -> Doubles:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.simulator.crops import Crop
+from benchmarks.simulator.crops import PersonCrop
 from reid_stream.errors import ConfigError
 from reid_stream.records import Floats, Ints
 
@@ -63,7 +63,7 @@ def looks_of(vectors: Floats | Halves, persons: Sequence[str], views: Sequence[s
     )
 
 
-def read(crops: Sequence[Crop], bundle_name: str, cache: Path, threads: int = 0) -> Looks:
+def read(crops: Sequence[PersonCrop], bundle_name: str, cache: Path, threads: int = 0) -> Looks:
     """Return the looks of crops as a bundle sees them; embedded once and kept in `cache`.
 
     Raises:
@@ -153,7 +153,7 @@ def _directions(count: int, inner: int, dim: int, rng: np.random.Generator) -> F
     return np.asarray(_unit(rng.standard_normal((count, inner), dtype=np.float32)) @ basis.T, dtype=np.float32)
 
 
-def _embed(crops: Sequence[Crop], folder: Path, threads: int) -> Halves:
+def _embed(crops: Sequence[PersonCrop], folder: Path, threads: int) -> Halves:
     import cv2
 
     from reid_stream.bundles.bundle import MODEL_FILE, load_embedder

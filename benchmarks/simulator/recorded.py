@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from benchmarks.simulator.world import BEGINS_AT, RUN, World
-from reid_stream.bundles.bundle import Embedder
-from reid_stream.evaluation.recording import Batch, Recording, TrueBoxes
+from benchmarks.simulator.world import BEGINS_AT, RUN, SimulatedWorld
+from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.evaluation.recording import RecordedBatch, Recording, TrueBoxes
 from reid_stream.evaluation.stream import Timeline
 
 
-def recording(world: World, bundle: Embedder, name: str) -> Recording:
+def recording(world: SimulatedWorld, bundle: EmbedderBundle, name: str) -> Recording:
     """Return a world with the head of the bundle that made its vectors; second boxes are nobody's in its truth."""
     rows = world.rows
     true = (world.ends == 0) & ~rows.duplicate
@@ -33,7 +33,7 @@ def recording(world: World, bundle: Embedder, name: str) -> Recording:
             str(camera): Timeline(BEGINS_AT + float(skew), world.scenario.fps)
             for camera, skew in zip(world.names, world.skew, strict=True)
         },
-        batches=[Batch(now, records) for now, records in world.batches()],
+        batches=[RecordedBatch(now, records) for now, records in world.batches()],
         truth=truth,
         frames=len(np.unique(rows.frame * world.scenario.cameras + rows.camera)),
         seconds=0.0,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.simulator.journeys import Bools, Doubles
-from benchmarks.simulator.world import World
+from benchmarks.simulator.world import SimulatedWorld
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match, Publish, Topology
 from reid_stream.match.matcher import Matcher
@@ -25,7 +25,7 @@ SITE = "world"
 
 
 @dataclass(frozen=True, slots=True)
-class Mind:
+class MatcherSpec:
     """How a matcher is made."""
 
     settings: Match = field(default_factory=Match)
@@ -67,7 +67,7 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class ReplayResult:
     """What came out of a world; letters: n rows of the world."""
 
     at_once: Ints
@@ -89,7 +89,9 @@ class Told:
     """All in all, the making of records included."""
 
 
-def replay(world: World, mind: Mind, each: Callable[[float, Matcher], None] | None = None) -> Told:
+def replay(
+    world: SimulatedWorld, mind: MatcherSpec, each: Callable[[float, Matcher], None] | None = None
+) -> ReplayResult:
     """Drive matcher and presence through a world; `each` is called after every update."""
     matcher = mind.matcher(world.looks.model, world.looks.vectors.shape[1])
     presence, ledger = Presence(Publish()), _Ledger(world)
@@ -105,7 +107,7 @@ def replay(world: World, mind: Mind, each: Callable[[float, Matcher], None] | No
         events += len(presence.update(decisions, now))
         if each is not None:
             each(now, matcher)
-    return Told(
+    return ReplayResult(
         at_once=ledger.said,
         in_the_end=ledger.corrected(),
         owner=ledger.owner,
@@ -123,7 +125,7 @@ def replay(world: World, mind: Mind, each: Callable[[float, Matcher], None] | No
 class _Ledger:
     """What was said of whom, in the order in which it was said."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimulatedWorld) -> None:
         self._world = world
         self._person = world.rows.person.tolist()
         self._track = world.rows.track.tolist()

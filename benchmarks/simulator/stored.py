@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.simulator.crops import Crop
+from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.looks import Looks, looks_of
 from benchmarks.simulator.scenario import Scenario
-from benchmarks.simulator.world import RUN, World, simulate
+from benchmarks.simulator.world import RUN, SimulatedWorld, simulate
 from reid_stream import store
 from reid_stream.errors import ConfigError
 from reid_stream.records import GlobalId, Ints, TrackId
@@ -29,7 +29,7 @@ _DIGITS = 2048
 """Integers that float16 holds exactly."""
 
 
-def draw(crops: Sequence[Crop], begin: int, end: int, seed: int = 0) -> list[Crop]:
+def draw(crops: Sequence[PersonCrop], begin: int, end: int, seed: int = 0) -> list[PersonCrop]:
     """Return the crops of some persons: from the `begin`th to before the `end`th of a seeded order.
 
     Raises:
@@ -43,7 +43,9 @@ def draw(crops: Sequence[Crop], begin: int, end: int, seed: int = 0) -> list[Cro
     return [crop for crop in crops if crop.person in wanted]
 
 
-def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path, *, named: bool = False) -> dict[str, str]:
+def build(
+    crops: Sequence[PersonCrop], scenario: Scenario, seed: int, out: Path, *, named: bool = False
+) -> dict[str, str]:
     """Write the store of a simulated site and return who is who: folder of a track -> person.
 
     Args:
@@ -85,18 +87,18 @@ def build(crops: Sequence[Crop], scenario: Scenario, seed: int, out: Path, *, na
     return people
 
 
-def _numbered(crops: Sequence[Crop]) -> Looks:
+def _numbered(crops: Sequence[PersonCrop]) -> Looks:
     """Return looks whose `vectors` are the crops' own numbers, in two digits."""
     digits = np.stack(np.divmod(np.arange(len(crops)), _DIGITS), axis=1).astype(np.float16)
     return looks_of(digits, [crop.person for crop in crops], [crop.camera for crop in crops], _NO_BUNDLE)
 
 
-def _numbers(world: World, rows: Ints) -> list[int]:
+def _numbers(world: SimulatedWorld, rows: Ints) -> list[int]:
     digits = world.looks.vectors[world.vector[rows]].astype(np.int64)
     return [int(high) * _DIGITS + int(low) for high, low in digits]
 
 
-def _stored(world: World, track: int, rows: Ints, person: GlobalId | None) -> StoredTrack:
+def _stored(world: SimulatedWorld, track: int, rows: Ints, person: GlobalId | None) -> StoredTrack:
     boxes = world.rows.box[rows].round(2).tolist()
     return StoredTrack(
         camera=world.names[int(world.rows.camera[rows[0]])],

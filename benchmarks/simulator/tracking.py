@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.simulator.journeys import Bools, Doubles, Visits
+from benchmarks.simulator.journeys import Bools, Doubles, SimulatedVisits
 from benchmarks.simulator.scenario import Scenario
 from reid_stream.records import Ints
 
@@ -58,7 +58,7 @@ class Rows:
         )
 
 
-def follow(scenario: Scenario, visits: Visits, rng: np.random.Generator) -> Rows:
+def follow(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> Rows:
     """Track everybody, with the faults that the scenario asks for."""
     rows = _frames(scenario, visits, rng)
     rows, breaks = _occluded(scenario, visits, rows, rng)
@@ -73,7 +73,7 @@ def _columns(rows: Rows) -> tuple[npt.NDArray[np.generic], ...]:
     return rows.person, rows.camera, rows.frame, rows.visit, rows.track, rows.box, rows.duplicate
 
 
-def _frames(scenario: Scenario, visits: Visits, rng: np.random.Generator) -> Rows:
+def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> Rows:
     """Give each visit a row per frame, and a box that crosses the picture; visit by visit, in time."""
     first = np.ceil(visits.enters_at * scenario.fps).astype(np.int64)
     count = np.maximum(1, np.ceil(visits.leaves_at * scenario.fps).astype(np.int64) - first)
@@ -96,7 +96,7 @@ def _frames(scenario: Scenario, visits: Visits, rng: np.random.Generator) -> Row
     )
 
 
-def _occluded(scenario: Scenario, visits: Visits, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Ints]:
+def _occluded(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Ints]:
     """Take out what is out of sight; also return how often each remaining row's visit was broken before it (n,)."""
     lasts = visits.leaves_at - visits.enters_at
     events = np.repeat(np.arange(len(visits)), rng.poisson(scenario.occlusions_per_min * lasts / 60))
@@ -119,7 +119,7 @@ def _occluded(scenario: Scenario, visits: Visits, rows: Rows, rng: np.random.Gen
     return kept, np.asarray(total - total[np.searchsorted(kept.visit, kept.visit)], dtype=np.int64)
 
 
-def _swapped(scenario: Scenario, visits: Visits, rows: Rows, rng: np.random.Generator) -> Ints:
+def _swapped(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> Ints:
     """Exchange the tracks of some who are side by side, from a moment on."""
     track = rows.track.copy()
     a, b = _side_by_side(visits)
@@ -141,7 +141,7 @@ def _swapped(scenario: Scenario, visits: Visits, rows: Rows, rng: np.random.Gene
     return track
 
 
-def _side_by_side(visits: Visits) -> tuple[Ints, Ints]:
+def _side_by_side(visits: SimulatedVisits) -> tuple[Ints, Ints]:
     """Return all pairs of visits of one camera that overlap in time."""
     pairs = []
     for camera in np.unique(visits.camera):
@@ -155,7 +155,7 @@ def _side_by_side(visits: Visits) -> tuple[Ints, Ints]:
     return joined[0], joined[1]
 
 
-def _second_boxes(scenario: Scenario, visits: Visits, rows: Rows, rng: np.random.Generator) -> Rows:
+def _second_boxes(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> Rows:
     """Return rows of second boxes: head and shoulders of somebody in view, under a number of their own."""
     lasts = visits.leaves_at - visits.enters_at
     chosen = np.flatnonzero(rng.poisson(scenario.duplicates_per_min * lasts / 60))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.simulator import journeys, tracking
-from benchmarks.simulator.journeys import Bools, Doubles, Graph, Visits
+from benchmarks.simulator.journeys import Bools, Doubles, Graph, SimulatedVisits
 from benchmarks.simulator.looks import Looks, cast
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.tracking import FRAME_SIZE, Rows
@@ -30,14 +30,14 @@ _MOST_JITTER = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class World:
+class SimulatedWorld:
     """Truth and observations of one world."""
 
     scenario: Scenario
     looks: Looks
     """Of the people of this world, by number."""
     paths: Graph
-    visits: Visits
+    visits: SimulatedVisits
     rows: Rows
     """In order of arrival."""
     seen_at: Doubles
@@ -133,7 +133,7 @@ class World:
         return pack_vector(vector / np.linalg.norm(vector))
 
 
-def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> World:
+def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     """Make a world.
 
     Args:
@@ -159,7 +159,7 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> World:
     order = np.lexsort((ends, rows.track, seen_at, rows.camera, tick))
     camera = rows.camera[order]
     score = np.random.default_rng([seed, 9]).uniform(0.6, 0.98, len(rows))
-    return World(
+    return SimulatedWorld(
         scenario=scenario,
         looks=people,
         paths=paths,

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 
 from benchmarks.simulator.looks import drawn
-from benchmarks.simulator.replay import Mind
+from benchmarks.simulator.replay import MatcherSpec
 from benchmarks.simulator.scenario import Scenario
-from benchmarks.simulator.world import BEGINS_AT, World, simulate
+from benchmarks.simulator.world import BEGINS_AT, SimulatedWorld, simulate
 from benchmarks.speed.memory import give_back, resident_bytes
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Publish
 from reid_stream.evaluation import plotting
 from reid_stream.match.presence import Presence
@@ -64,7 +64,12 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    bundle: Embedder, cameras: int, hours: float, people_per_hour: float, match: Match, tell: Callable[[str], None]
+    bundle: EmbedderBundle,
+    cameras: int,
+    hours: float,
+    people_per_hour: float,
+    match: Match,
+    tell: Callable[[str], None],
 ) -> Day:
     """Make a day up and work it off."""
     scenario = Scenario(
@@ -101,8 +106,10 @@ def measure(
     )
 
 
-def _hours(world: World, bundle: Embedder, match: Match, hours: int, tell: Callable[[str], None]) -> list[Hour]:
-    matcher = Mind(match, bundle.verifier, bundle.calibrated).matcher(bundle.hash, bundle.dim)
+def _hours(
+    world: SimulatedWorld, bundle: EmbedderBundle, match: Match, hours: int, tell: Callable[[str], None]
+) -> list[Hour]:
+    matcher = MatcherSpec(match, bundle.verifier, bundle.calibrated).matcher(bundle.hash, bundle.dim)
     presence = Presence(Publish())
     found: list[Hour] = []
     times: list[float] = []

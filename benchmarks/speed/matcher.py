@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.simulator.looks import Looks, drawn
 from benchmarks.speed.memory import give_back, resident_bytes
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match
 from reid_stream.match.gallery import Exemplar
 from reid_stream.match.identities import Person
@@ -47,7 +47,7 @@ _POOL = 20_000
 """Different people in a gallery of more: the rest look like one of them, which takes no longer and no shorter."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class MatcherTiming(msgspec.Struct, frozen=True, kw_only=True):
     """One size; times in milliseconds, of all processors together."""
 
     identities: int
@@ -79,13 +79,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    bundle: Embedder,
+    bundle: EmbedderBundle,
     sizes: Sequence[int],
     exemplars: int | None,
     updates: int,
     seconds: float,
     tell: Callable[[str], None],
-) -> list[Row]:
+) -> list[MatcherTiming]:
     """Measure each size in a process of its own."""
     rows = []
     spawn = multiprocessing.get_context("spawn")
@@ -97,7 +97,9 @@ def measure(
     return rows
 
 
-def measure_one(bundle: Embedder, identities: int, exemplars: int, updates: int, seconds: float = 60.0) -> Row:
+def measure_one(
+    bundle: EmbedderBundle, identities: int, exemplars: int, updates: int, seconds: float = 60.0
+) -> MatcherTiming:
     """Measure one size in this process, with fewer updates where they would take more than so many seconds."""
     rng = np.random.default_rng(1)
     people = drawn(min(identities, _POOL), TRACKS, 2, bundle.dim, rng, bundle.hash)
@@ -119,7 +121,7 @@ def measure_one(bundle: Embedder, identities: int, exemplars: int, updates: int,
         if len(times) >= _LEAST_UPDATES and time.perf_counter() > until:
             break
     p50, p95, p99 = (float(np.quantile(times, share)) for share in (0.5, 0.95, 0.99))
-    return Row(
+    return MatcherTiming(
         identities=len(matcher),
         exemplars=exemplars,
         dim=bundle.dim,
@@ -140,7 +142,7 @@ def measure_one(bundle: Embedder, identities: int, exemplars: int, updates: int,
     )
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[MatcherTiming]) -> None:
     """Print the rows as a table."""
     from rich.console import Console
     from rich.table import Table
@@ -166,7 +168,7 @@ def show(rows: Sequence[Row]) -> None:
     (console if console.is_terminal else Console(width=180)).print(table)
 
 
-def filled(bundle: Embedder, people: Looks, identities: int, exemplars: int) -> Matcher:
+def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: int) -> Matcher:
     """Return a matcher that knows so many people, with so many views each, and each camera's mean."""
     settings = Match(max_identities=identities, exemplars=exemplars, retention_s=1e9)
 

@@ -17,7 +17,7 @@ from benchmarks.simulator.looks import drawn
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import simulate
 from benchmarks.speed.matcher import filled
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Publish, Redis, Topology
 from reid_stream.journal.entry import Names
 from reid_stream.journal.recorder import Begun, Keeper
@@ -45,7 +45,7 @@ _WAIT_S = 600.0
 _TURNS = 5
 
 
-class Size(msgspec.Struct, frozen=True, kw_only=True):
+class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
     """One size of the gallery."""
 
     people: int
@@ -66,7 +66,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Reading the same from Redis and nothing else: the floor."""
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
+class JournalCost(msgspec.Struct, frozen=True, kw_only=True):
     """A step of identify with its events handed over; processor time of identify's thread."""
 
     cameras: int
@@ -82,17 +82,17 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Of the journal."""
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveryFigures(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
-    price: Price
-    sizes: list[Size]
+    price: JournalCost
+    sizes: list[GallerySize]
 
 
 Batches = Sequence[tuple[float, list[Perceived]]]
 
 
-def measure(bundle: Embedder, sizes: Sequence[int], cameras: int, tell: Callable[[str], None]) -> Figures:
+def measure(bundle: EmbedderBundle, sizes: Sequence[int], cameras: int, tell: Callable[[str], None]) -> RecoveryFigures:
     """Measure on a Redis of our own, which is told not to wait for its disk: that would be the disk's time.
 
     Raises:
@@ -110,10 +110,10 @@ def measure(bundle: Embedder, sizes: Sequence[int], cameras: int, tell: Callable
             client.flushall()
             found.append(_size(bundle, size, batches, server.url, Path(given) / f"spool-{size}"))
         client.close()
-    return Figures(price=price, sizes=found)
+    return RecoveryFigures(price=price, sizes=found)
 
 
-def show(figures: Figures) -> None:
+def show(figures: RecoveryFigures) -> None:
     """Print the figures."""
     from rich.console import Console
     from rich.table import Table
@@ -145,7 +145,7 @@ def show(figures: Figures) -> None:
     )
 
 
-def _minute(bundle: Embedder, cameras: int) -> Batches:
+def _minute(bundle: EmbedderBundle, cameras: int) -> Batches:
     """Make up a minute of a site, all cameras in one batch."""
     people = 8 * cameras
     scenario = Scenario(cameras=cameras, people=people, arrivals_per_hour=60.0 * people, look_alikes=0, return_share=0)
@@ -156,7 +156,7 @@ def _minute(bundle: Embedder, cameras: int) -> Batches:
     return [(now, records) for now, records in found if begin <= now < begin + _MINUTE_S]
 
 
-def _price(bundle: Embedder, batches: Batches, cameras: int, url: str, folder: Path) -> Price:
+def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, folder: Path) -> JournalCost:
     names = Names.of(_SITE, bundle.hash)
 
     def run(name: str, journal: str | None) -> tuple[list[float], int]:
@@ -185,7 +185,7 @@ def _price(bundle: Embedder, batches: Batches, cameras: int, url: str, folder: P
     turns = [(run(f"without{turn}", None), run(f"with{turn}", names.journal)) for turn in range(_TURNS)]
     without, kept = (float(np.min([pair[way][0] for pair in turns], axis=0).mean()) for way in (0, 1))
     observations = sum(len(records) for _, records in batches)
-    return Price(
+    return JournalCost(
         cameras=cameras,
         steps_per_s=len(batches) / _MINUTE_S,
         observations_per_s=observations / _MINUTE_S,
@@ -196,7 +196,7 @@ def _price(bundle: Embedder, batches: Batches, cameras: int, url: str, folder: P
     )
 
 
-def _size(bundle: Embedder, people: int, batches: Batches, url: str, folder: Path) -> Size:
+def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folder: Path) -> GallerySize:
     views = max(1, min(Match().exemplars, _MOST_VIEWS // people))
     settings = Match(max_identities=people + 1000, retention_s=1e9)
     names = Names.of(_SITE, bundle.hash)
@@ -239,7 +239,7 @@ def _size(bundle: Embedder, people: int, batches: Batches, url: str, folder: Pat
     )
     assert len(bodies) == found.entries, "the journal holds what came behind the snapshot"
     sink.close(_WAIT_S)
-    return Size(
+    return GallerySize(
         people=people,
         views=views,
         snapshot_mb=size / 1e6,
@@ -252,7 +252,7 @@ def _size(bundle: Embedder, people: int, batches: Batches, url: str, folder: Pat
     )
 
 
-def _state(bundle: Embedder, people: int, views: int, now: float) -> State:
+def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> State:
     """Return what a matcher knows that knows so many people, each from a few stays."""
     looks = drawn(min(people, 4000), 6, 2, bundle.dim, np.random.default_rng(1), bundle.hash)
     state = filled(bundle, looks, people, views).state()
@@ -268,7 +268,7 @@ def _state(bundle: Embedder, people: int, views: int, now: float) -> State:
     return state
 
 
-def _make(bundle: Embedder) -> Callable[[Match, Topology, State | None, int], Matcher]:
+def _make(bundle: EmbedderBundle) -> Callable[[Match, Topology, State | None, int], Matcher]:
     def make(match: Match, topology: Topology, state: State | None, first_number: int) -> Matcher:
         return Matcher(
             match,

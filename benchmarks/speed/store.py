@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.simulator.looks import drawn
 from benchmarks.speed.memory import give_back, resident_bytes
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Store
 from reid_stream.images import UInt8
 from reid_stream.offline.rematch import reidentify
@@ -67,7 +67,7 @@ class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 def measure(
     folder: Path,
-    bundle: Embedder,
+    bundle: EmbedderBundle,
     crops: int,
     per_track: int,
     tracks_per_hour: float,
@@ -148,7 +148,7 @@ def show(found: StoreFigures) -> None:
 
 
 def _tracks(
-    bundle: Embedder, pictures: list[UInt8], count: int, per_track: int, per_hour: float
+    bundle: EmbedderBundle, pictures: list[UInt8], count: int, per_track: int, per_hour: float
 ) -> Iterator[tuple[list[Crop], Sighting]]:
     """Yield tracks of people who pass four cameras each, one after the other."""
     random = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def _tracks(
         yield seen, _sighting(seen[-1], GlobalId(f"site-{person + 1}"))
 
 
-def _crop(bundle: Embedder, track: int, view: int, at: float, vector: Floats, picture: UInt8) -> Crop:
+def _crop(bundle: EmbedderBundle, track: int, view: int, at: float, vector: Floats, picture: UInt8) -> Crop:
     left = 10.0 * (at % 60)
     return Crop(
         camera=CameraId(f"cam{view + 1}"),

@@ -23,18 +23,18 @@ _LIVE_FPS = 10.0
 _LIVE_S = 10.0
 
 
-class Whole(msgspec.Struct, frozen=True, kw_only=True):
+class SpeedTable(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was measured."""
 
     machine: str
     stages: Sequence[stages.Stage]
-    pipelines: Sequence[pipeline.Figures]
+    pipelines: Sequence[pipeline.PipelineFigures]
     """With the clip's own people, then with a crowd."""
-    held: Sequence[live.Load]
-    matcher: Sequence[matcher.Row]
+    held: Sequence[live.LiveLoad]
+    matcher: Sequence[matcher.MatcherTiming]
 
 
-def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]) -> Whole:
+def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]) -> SpeedTable:
     """Run them one after another, each with the whole machine.
 
     Raises:
@@ -60,11 +60,11 @@ def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]
         for people in (None, CROWD)
     ]
 
-    def holds(number: int) -> live.Load:
+    def holds(number: int) -> live.LiveLoad:
         say(f"{number} live cameras")
         return live.hold([clip], number, _LIVE_FPS, _LIVE_S, detector="default", embedder="default")
 
-    return Whole(
+    return SpeedTable(
         machine=_machine(),
         stages=alone,
         pipelines=whole,
@@ -73,7 +73,7 @@ def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]
     )
 
 
-def markdown(whole: Whole) -> str:
+def markdown(whole: SpeedTable) -> str:
     """Return README's table."""
     rows = [
         (
@@ -140,7 +140,7 @@ def markdown(whole: Whole) -> str:
     return "\n".join(lines)
 
 
-def write(whole: Whole, readme: Path) -> None:
+def write(whole: SpeedTable, readme: Path) -> None:
     """Put the table where the marks are.
 
     Raises:

@@ -33,7 +33,7 @@ _LOAD = 0.5
 _LOSSES = ("late", "lost", "busy", "slowed", "behind")
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerRate(msgspec.Struct, frozen=True, kw_only=True):
     """So many workers under full load."""
 
     workers: int
@@ -48,7 +48,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     """PSS of all processes."""
 
 
-class Loss(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
     """What the end of one worker costs."""
 
     workers: int
@@ -68,13 +68,13 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """Share of frames that did not go through in the seconds before, on a machine that does other things as well."""
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured."""
 
     cores: int
     cameras: int
-    rates: Sequence[Rate]
-    loss: Loss | None
+    rates: Sequence[WorkerRate]
+    loss: WorkerLoss | None
 
 
 class _Nowhere:
@@ -90,13 +90,13 @@ class _Nowhere:
 
 def measure(
     clip: Path, counts: Sequence[int], cameras: int, seconds: float, models: Models, say: Callable[[str], None]
-) -> Figures:
+) -> WorkerFigures:
     """Run each number of workers for so long under full load, then kill one of the most, if those are two at least.
 
     Raises:
         ReidStreamError: cameras did not come up.
     """
-    rates: list[Rate] = []
+    rates: list[WorkerRate] = []
     for count in counts:
         say(f"{count} workers")
         rates.append(_rate(_settings(clip, count, cameras, None, models), seconds, rates[0] if rates else None))
@@ -105,7 +105,7 @@ def measure(
         fps = round(max(0.2, _LOAD * rates[0].frames_per_s / cameras), 2)
         say(f"kill -9 of one of {max(counts)} workers, cameras at {fps} fps")
         loss = _kill(_settings(clip, max(counts), cameras, fps, models), fps)
-    return Figures(cores=len(os.sched_getaffinity(0)), cameras=cameras, rates=rates, loss=loss)
+    return WorkerFigures(cores=len(os.sched_getaffinity(0)), cameras=cameras, rates=rates, loss=loss)
 
 
 def _settings(clip: Path, workers: int, cameras: int, fps: float | None, models: Models) -> Settings:
@@ -156,7 +156,7 @@ def _frames(site: Site) -> dict[CameraId, int]:
     return dict(site.daemon.progress.frames)
 
 
-def _rate(settings: Settings, seconds: float, first: Rate | None) -> Rate:
+def _rate(settings: Settings, seconds: float, first: WorkerRate | None) -> WorkerRate:
     with _running(settings) as site:
         members = family(os.getpid())
         began, frames = time.monotonic(), sum(_frames(site).values())
@@ -166,7 +166,7 @@ def _rate(settings: Settings, seconds: float, first: Rate | None) -> Rate:
         spent = sum(map(processor_s, members)) - spent
         memory = sum(memory_mb(one)[1] for one in members)
     fps, each_ms = frames / passed, 1000 * spent / max(1, frames)
-    return Rate(
+    return WorkerRate(
         workers=settings.workers if isinstance(settings.workers, int) else 1,
         frames_per_s=round(fps, 2),
         efficiency=round(fps / (first.frames_per_s if first else fps or 1.0), 3),
@@ -176,7 +176,7 @@ def _rate(settings: Settings, seconds: float, first: Rate | None) -> Rate:
     )
 
 
-def _kill(settings: Settings, fps: float) -> Loss:
+def _kill(settings: Settings, fps: float) -> WorkerLoss:
     with _running(settings) as site:
         pool = site.daemon.half
         assert isinstance(pool, Pool)
@@ -199,7 +199,7 @@ def _kill(settings: Settings, fps: float) -> Loss:
         after = _dealt(site, others)
     done, lost = (after[n] - before[n] for n in (0, 1))
     done_before, lost_before = (before[n] - usual[n] for n in (0, 1))
-    return Loss(
+    return WorkerLoss(
         workers=len(pool.workers),
         fps=fps,
         back_s=round(back_s, 2),
@@ -221,7 +221,7 @@ def _dealt(site: Site, cameras: Sequence[CameraId]) -> tuple[int, int]:
     )
 
 
-def show(figures: Figures) -> None:
+def show(figures: WorkerFigures) -> None:
     """Print the figures as tables."""
     from rich.console import Console
     from rich.table import Table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_stream.bundles import catalog
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
@@ -37,7 +37,7 @@ class Begin:
     cameras: Sequence[Camera]
     """Those that are enabled."""
     workers: int
-    embedder: Embedder
+    embedder: EmbedderBundle
     networks: Networks | None
     """None where workers have theirs."""
 

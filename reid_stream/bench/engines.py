@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.bundles.bundle import MODEL_FILE, Bundle, Embedder
+from reid_stream.bundles.bundle import MODEL_FILE, Bundle, EmbedderBundle
 from reid_stream.config.settings import Models
 from reid_stream.engines.accuracy_check import Kind, compare
 from reid_stream.engines.load import load_engine
@@ -27,7 +27,7 @@ _LEAST_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EngineSpeed:
     """One engine with one batch size."""
 
     network: str
@@ -54,13 +54,13 @@ def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngi
     arch = gpu_arch()
     if arch is None:
         return
-    from reid_stream.engines.build import key_of, obtain
-    from reid_stream.engines.plan_cache import Plans
+    from reid_stream.engines.build import get_plan, key_of
+    from reid_stream.engines.plan_cache import PlanCache
     from reid_stream.engines.tensorrt_engine import TensorRtEngine
 
     try:
         key = key_of(bundle, folder, library_for(arch, arch), arch, "f16")
-        plan = obtain(key, model, Plans(), tell=lambda _text: None).plan
+        plan = get_plan(key, model, PlanCache(), tell=lambda _text: None).plan
         yield TensorRtEngine(plan, key, model, pixels=pixels)
     except ModelError:
         return
@@ -68,22 +68,22 @@ def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngi
 
 def measure(
     bundle: Bundle, folder: Path, *, seconds: float, threads: int = 0, batches: Sequence[int] = ()
-) -> list[Row]:
+) -> list[EngineSpeed]:
     """Measure a bundle's engines, `seconds` for each batch size of all of them.
 
     Raises:
         ModelError: not even float32 on the processor runs.
     """
     engines = list(engines_of(bundle, folder, threads))
-    kind: Kind = "embedder" if isinstance(bundle, Embedder) else "detector"
-    rows: list[Row] = []
+    kind: Kind = "embedder" if isinstance(bundle, EmbedderBundle) else "detector"
+    rows: list[EngineSpeed] = []
     for batch in batches or BATCHES[kind]:
         pictures = _pictures(bundle, batch, engines[0].input_shape[2:])
         answers = [engine.images(pictures) for engine in engines]
         differences = [compare(kind, answers[0], answer).difference for answer in answers]
         rates = [batch / taken for taken in _times(engines, pictures, seconds)]
         rows += [
-            Row(kind, engine.name, batch, rate, rate / max(rates), difference)
+            EngineSpeed(kind, engine.name, batch, rate, rate / max(rates), difference)
             for engine, rate, difference in zip(engines, rates, differences, strict=True)
         ]
     return rows
@@ -107,7 +107,7 @@ def _times(engines: Sequence[PixelEngine], pictures: UInt8, seconds: float) -> l
 def _pictures(bundle: Bundle, count: int, fixed: tuple[int | None, ...]) -> UInt8:
     """Return blocks of colour at the size that the network meets most: crops, or wide frames where it takes any."""
     height, width = bundle.input.height, bundle.input.width
-    if not isinstance(bundle, Embedder) and fixed[0] is None:
+    if not isinstance(bundle, EmbedderBundle) and fixed[0] is None:
         height = min(height, -(-width * 9 // 16 // 32) * 32)
     blocks = np.random.default_rng(7).integers(0, 256, (count, -(-height // 8), -(-width // 8), 3), dtype=np.uint8)
     return np.ascontiguousarray(blocks.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])

@@ -33,7 +33,7 @@ _SETTLE_S = 3.0
 """Left out after all cameras are up."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
     """One number of cameras, held or not."""
 
     cameras: int
@@ -92,7 +92,7 @@ def hold(
     detector: str,
     embedder: str,
     ingest: Ingest | None = None,
-) -> Load:
+) -> LiveLoad:
     """Run so many cameras at this rate for so long.
 
     Raises:
@@ -145,7 +145,7 @@ def hold(
     used = (last.frames - first.frames) / (passed * due)
     delays = sink.seconds[first.events : last.events] or [0.0]
     p50, p95, p99 = (float(value) for value in np.percentile(delays, [50, 95, 99]))
-    return Load(
+    return LiveLoad(
         cameras=cameras,
         fps=fps,
         used=round(used, 4),
@@ -158,7 +158,7 @@ def hold(
     )
 
 
-def find_max(holds: Callable[[int], Load], first: int = 4, most: int = 256) -> list[Load]:
+def find_max(holds: Callable[[int], LiveLoad], first: int = 4, most: int = 256) -> list[LiveLoad]:
     """Return all loads that were tried to find the most cameras that are held: doubled, then halved between.
 
     Args:
@@ -166,7 +166,7 @@ def find_max(holds: Callable[[int], Load], first: int = 4, most: int = 256) -> l
         first: to begin with.
         most: to end with.
     """
-    tried: dict[int, Load] = {}
+    tried: dict[int, LiveLoad] = {}
 
     def fits(cameras: int) -> bool:
         if cameras not in tried:
@@ -186,7 +186,7 @@ def find_max(holds: Callable[[int], Load], first: int = 4, most: int = 256) -> l
     return [tried[cameras] for cameras in sorted(tried)]
 
 
-def show(loads: Sequence[Load]) -> None:
+def show(loads: Sequence[LiveLoad]) -> None:
     """Print a table, the most that is held in bold."""
     from rich.console import Console
     from rich.table import Table

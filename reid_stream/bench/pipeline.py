@@ -28,7 +28,7 @@ from reid_stream.records import Detections, Frame
 from reid_stream.runtime.networks import Networks, take_over
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class PipelineFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured; times in seconds, rates per second over all cameras."""
 
     cameras: int
@@ -122,7 +122,7 @@ def measure(
     embedder: str,
     people: int | None = None,
     gpu_frames: bool = False,
-) -> Figures:
+) -> PipelineFigures:
     """Run the pipeline and its parts; see the module."""
     settings = Settings.model_validate(
         {
@@ -161,7 +161,7 @@ def measure(
     embed_s = _embed_alone(networks, max(1, round(crops * cameras)))
     ceiling = 1 / (decode_s + detect_s + crops * embed_s)
     rate = counts.frames / passed
-    return Figures(
+    return PipelineFigures(
         cameras=cameras,
         frames=counts.frames,
         footage_s=per_camera / max_fps,
@@ -183,7 +183,7 @@ def measure(
     )
 
 
-def show(figures: Figures) -> None:
+def show(figures: PipelineFigures) -> None:
     """Print the figures as a table."""
     from rich.console import Console
     from rich.table import Table

@@ -133,7 +133,7 @@ class _Bundle(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbi
     """Tells a network that runs from one that runs rightly."""
 
 
-class Embedder(_Bundle, tag="embedder", frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EmbedderBundle(_Bundle, tag="embedder", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Crops -> vectors, and what a difference of two vectors means."""
 
     kind: ClassVar[str] = "embedder"
@@ -149,7 +149,7 @@ class Embedder(_Bundle, tag="embedder", frozen=True, kw_only=True, forbid_unknow
         return None if self.calibration.kind == "none" else self.calibration
 
 
-class Detector(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DetectorBundle(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frames -> boxes of persons."""
 
     kind: ClassVar[str] = "detector"
@@ -166,8 +166,8 @@ class Detector(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_unknow
     """Of two boxes that overlap more, the lower score is dropped."""
 
 
-Bundle = Embedder | Detector
-_B = TypeVar("_B", Embedder, Detector)
+Bundle = EmbedderBundle | DetectorBundle
+_B = TypeVar("_B", EmbedderBundle, DetectorBundle)
 
 
 def load(folder: Path) -> Bundle:
@@ -194,14 +194,14 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def load_embedder(folder: Path) -> Embedder:
+def load_embedder(folder: Path) -> EmbedderBundle:
     """Load a bundle that must be an embedder."""
-    return _of_kind(load(folder), Embedder, folder)
+    return _of_kind(load(folder), EmbedderBundle, folder)
 
 
-def load_detector(folder: Path) -> Detector:
+def load_detector(folder: Path) -> DetectorBundle:
     """Load a bundle that must be a detector."""
-    return _of_kind(load(folder), Detector, folder)
+    return _of_kind(load(folder), DetectorBundle, folder)
 
 
 def save(bundle: _B, model: bytes, folder: Path) -> _B:
@@ -238,7 +238,7 @@ def probe_input(bundle: Bundle, seed: int | None = None) -> Floats:
     generator = np.random.Generator(np.random.PCG64(bundle.probe.seed if seed is None else seed))
     blocks = generator.integers(0, 256, (rows, columns, 3)).astype(np.float32)
     image: Floats = blocks.repeat(_PROBE_BLOCK_PX, axis=0).repeat(_PROBE_BLOCK_PX, axis=1)[:height, :width]
-    if isinstance(bundle, Embedder):
+    if isinstance(bundle, EmbedderBundle):
         mean, std = (np.asarray(values, np.float32) for values in (bundle.input.mean, bundle.input.std))
         image = (image / np.float32(255) - mean) / std
     else:
@@ -249,7 +249,7 @@ def probe_input(bundle: Bundle, seed: int | None = None) -> Floats:
 def probe_of(bundle: Bundle, output: Floats, values: int = 512) -> list[float]:
     """Reduce a network's output for the probe to the numbers that are kept and compared."""
     flat = np.asarray(output, dtype=np.float64).ravel()
-    if isinstance(bundle, Embedder):
+    if isinstance(bundle, EmbedderBundle):
         flat /= max(float(np.linalg.norm(flat)), 1e-12)
     places = np.linspace(0, flat.size - 1, min(values, flat.size)).round().astype(int)
     return [float(value) for value in flat[places]]
@@ -306,12 +306,12 @@ def _parse(text: bytes, path: Path) -> Bundle:
 
 def _check_fields(bundle: Bundle, path: Path) -> None:
     """Check what single fields cannot know."""
-    faults = _embedder_faults(bundle) if isinstance(bundle, Embedder) else _detector_faults(bundle)
+    faults = _embedder_faults(bundle) if isinstance(bundle, EmbedderBundle) else _detector_faults(bundle)
     if faults:
         raise ModelError(f"{path}: {'; '.join(faults)}; export the bundle again")
 
 
-def _embedder_faults(bundle: Embedder) -> list[str]:
+def _embedder_faults(bundle: EmbedderBundle) -> list[str]:
     faults = []
     for name, numbers in (("verifier.d", bundle.verifier.d), ("probe.output", bundle.probe.output)):
         if len(numbers) != bundle.dim:
@@ -346,7 +346,7 @@ def _calibration_faults(calibration: Calibration) -> list[str]:
     return []
 
 
-def _detector_faults(bundle: Detector) -> list[str]:
+def _detector_faults(bundle: DetectorBundle) -> list[str]:
     faults = []
     if bundle.person >= len(bundle.classes):
         faults.append(f"person must be one of the {len(bundle.classes)} classes, got {bundle.person}")

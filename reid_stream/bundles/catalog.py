@@ -10,7 +10,15 @@ from typing import Literal
 
 import msgspec
 
-from reid_stream.bundles.bundle import BUNDLE_FILE, Bundle, Detector, Embedder, load, load_detector, load_embedder
+from reid_stream.bundles.bundle import (
+    BUNDLE_FILE,
+    Bundle,
+    DetectorBundle,
+    EmbedderBundle,
+    load,
+    load_detector,
+    load_embedder,
+)
 from reid_stream.errors import ModelError
 
 VARIABLE = "REID_STREAM_MODELS"
@@ -54,13 +62,13 @@ def kind_of(folder: Path) -> str | None:
     return str(found.get("kind"))
 
 
-def detector(name: str) -> tuple[Path, Detector]:
+def detector(name: str) -> tuple[Path, DetectorBundle]:
     """Find and load a detector."""
     folder = find(name, "detector")
     return folder, load_detector(folder)
 
 
-def embedder(name: str) -> tuple[Path, Embedder]:
+def embedder(name: str) -> tuple[Path, EmbedderBundle]:
     """Find and load an embedder."""
     folder = find(name, "embedder")
     return folder, load_embedder(folder)

@@ -18,8 +18,8 @@ import numpy as np
 
 from reid_stream.bundles.bundle import (
     Calibration,
-    Detector,
-    Embedder,
+    DetectorBundle,
+    EmbedderBundle,
     EmbedderInput,
     Floats,
     Probe,
@@ -117,12 +117,12 @@ PROBE_SEED = 7
 EMBEDDER_TOLERANCE = 0.15
 DETECTOR_TOLERANCE = 0.05
 _STRIDES = (8, 16, 32)
-_B = TypeVar("_B", Embedder, Detector)
+_B = TypeVar("_B", EmbedderBundle, DetectorBundle)
 # Without a trained head all dimensions weigh the same: margin = 10 (2 cos - 1), even odds at a cosine of one half.
 _UNIFORM_WEIGHT = 10.0
 
 
-def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> Embedder | Detector:
+def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> EmbedderBundle | DetectorBundle:
     """Wrap a network of either kind; see `wrap_embedder` and `wrap_detector` for the options."""
     if kind == "embedder":
         return wrap_embedder(model, out, **options)
@@ -144,7 +144,7 @@ def wrap_embedder(
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
-) -> Embedder:
+) -> EmbedderBundle:
     """Wrap a re-ID network; its vectors are compared by cosine until `reid-train calibrate` has seen site data.
 
     Height and width come from the network where it fixes them, else 256 x 128.
@@ -161,7 +161,7 @@ def wrap_embedder(
         std=std,
         colour="bgr" if colour == "bgr" else "rgb",
     )
-    bundle = Embedder(
+    bundle = EmbedderBundle(
         name=name or model.stem,
         created=now(),
         licence=licence,
@@ -199,7 +199,7 @@ def wrap_detector(
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
-) -> Detector:
+) -> DetectorBundle:
     """Wrap a detection network; what is not given is guessed from its shapes.
 
     YOLOX takes BGR from 0 to 255, the ultralytics family RGB from 0 to 1. One class is a person, eighty are COCO's.
@@ -236,7 +236,7 @@ def wrap_detector(
         "iou_threshold": iou_threshold,
     }
     try:
-        bundle = msgspec.convert(raw, Detector)
+        bundle = msgspec.convert(raw, DetectorBundle)
     except msgspec.ValidationError as error:
         raise ModelError(f"{model} cannot be wrapped: {error}") from error
     return save(with_probe(bundle, run_once(network, probe_input(bundle), model)), content, out)

@@ -89,7 +89,7 @@ def live(
     clips = clip or [_clip()]
     ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
 
-    def holds(count: int) -> live.Load:
+    def holds(count: int) -> live.LiveLoad:
         typer.echo(f"{count} cameras", err=True)
         return live.hold(clips, count, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.bundles.bundle import Bundle
-    from reid_stream.engines.plan_cache import Plans
+    from reid_stream.engines.plan_cache import PlanCache
     from reid_stream.engines.tensorrt_library import Precision
     from reid_stream.images import UInt8
 
@@ -51,11 +51,11 @@ def compile_engines(
     """Build TensorRT engines; what is there already, and fits, stays."""
     from rich.console import Console
 
-    from reid_stream.engines.plan_cache import Plans
+    from reid_stream.engines.plan_cache import PlanCache
     from reid_stream.engines.tensorrt_library import gpu_arch
     from reid_stream.errors import ConfigError
 
-    console, gpu, plans = Console(stderr=True), gpu_arch(), Plans(out)
+    console, gpu, plans = Console(stderr=True), gpu_arch(), PlanCache(out)
     named = [name.strip() for name in arch.split(",") if name.strip()] if arch else [gpu] if gpu else []
     if not named:
         raise ConfigError("compile needs the GPU architectures to build for where there is no GPU: --arch sm_86,sm_89")
@@ -74,15 +74,15 @@ def _compile(
     arch: str,
     gpu: str | None,
     precision: "Precision",
-    plans: "Plans",
+    plans: "PlanCache",
     pictures: "Sequence[UInt8]",
     console: "Console",
 ) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from reid_stream.bundles.bundle import MODEL_FILE
-    from reid_stream.engines.build import key_of, obtain
-    from reid_stream.engines.build_worker import Progress as Step
+    from reid_stream.engines.build import get_plan, key_of
+    from reid_stream.engines.build_worker import BuildProgress as Step
     from reid_stream.engines.plan_check import check_plan
     from reid_stream.engines.tensorrt_library import library_for
     from reid_stream.errors import ModelError
@@ -107,7 +107,7 @@ def _compile(
         def step(line: Step) -> None:
             bar.update(task, completed=line.share, phase=line.phase)
 
-        found = obtain(key, folder / MODEL_FILE, plans, tell=tell, progress=step)
+        found = get_plan(key, folder / MODEL_FILE, plans, tell=tell, progress=step)
     if plans.read(key)[0] is None:
         raise ModelError(f"compile must keep what it builds; {'; '.join(found.notes)}; name another folder with --out")
     parity = plans.checked(key, found.plan)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.config.settings import Settings
-    from reid_stream.evaluation.align import Aligned
-    from reid_stream.evaluation.budget import Takes
+    from reid_stream.evaluation.align import Alignment
+    from reid_stream.evaluation.budget import BudgetRecordings
     from reid_stream.evaluation.recording import Recording
-    from reid_stream.evaluation.run import Watched
+    from reid_stream.evaluation.run import ReplayedRun
     from reid_stream.evaluation.stream import Timeline
     from reid_stream.evaluation.sweep import Sweep
 
@@ -102,14 +102,14 @@ class _Footage:
     settings: "Settings"
     kept: "Recording | None"
     """None where the daemon itself is to look at the cameras."""
-    takes: "Takes | None"
+    takes: "BudgetRecordings | None"
     """The same with stages made perfect, where a budget is wanted."""
 
 
 def _footage(wanted: _Wanted, console: "Console") -> dict[str, object]:
     """Score file cameras or a recording of them; return what is written as JSON."""
     from reid_stream.evaluation import budget, report
-    from reid_stream.evaluation.run import figures, rewatch, watch
+    from reid_stream.evaluation.run import evaluate_run, rewatch, watch
 
     with console.status("looking at the cameras" if wanted.recording is None else "reading the recording"):
         footage = _look(wanted)
@@ -121,7 +121,7 @@ def _footage(wanted: _Wanted, console: "Console") -> dict[str, object]:
         report.show_budget(costs, console)
     with console.status("the daemon is looking at the cameras" if kept is None else "matching"):
         watched = watch(footage.settings, wanted.truth) if kept is None else rewatch(kept, match, topology)
-    scored = figures(watched)
+    scored = evaluate_run(watched)
     told |= {field.name: getattr(scored, field.name) for field in fields(scored)}
     report.show(scored, console)
     if wanted.lanes is not None:
@@ -138,12 +138,12 @@ def _look(wanted: _Wanted) -> _Footage:
 
     settings = _settings(wanted.cameras)
     kept: Recording | None = None
-    takes: Takes | None = None
+    takes: BudgetRecordings | None = None
     if wanted.recording is not None:
         kept = _with_truth(recording.load(wanted.recording), wanted.truth)
         takes = replace(budget.load(wanted.recording), ours=kept) if wanted.budget else None
     elif wanted.budget:
-        takes = budget.take(settings, truth_for(settings, wanted.truth), name=settings.site)
+        takes = budget.record_all(settings, truth_for(settings, wanted.truth), name=settings.site)
         kept = takes.ours
     elif wanted.keep is not None or wanted.sweep is not None:
         kept = _recorded(settings, wanted)
@@ -213,7 +213,7 @@ def _with_truth(kept: "Recording", truth: Mapping[str, Path]) -> "Recording":
     return kept
 
 
-def _draw(watched: "Watched", path: Path, name: str) -> None:
+def _draw(watched: "ReplayedRun", path: Path, name: str) -> None:
     from reid_stream.evaluation.align import align
     from reid_stream.evaluation.stream import boxes_of
 
@@ -224,7 +224,7 @@ def _draw(watched: "Watched", path: Path, name: str) -> None:
 
 
 def _draw_aligned(
-    cameras: "Mapping[str, Timeline]", at_once: "Aligned", in_the_end: "Aligned", path: Path, name: str
+    cameras: "Mapping[str, Timeline]", at_once: "Alignment", in_the_end: "Alignment", path: Path, name: str
 ) -> None:
     from reid_stream.evaluation.lanes import lanes
     from reid_stream.evaluation.plots import draw_lanes
@@ -242,7 +242,7 @@ def _store(
     from reid_stream.evaluation import report
     from reid_stream.evaluation.align import align
     from reid_stream.evaluation.stored import parse_timeline, read_store
-    from reid_stream.evaluation.summary import account_aligned
+    from reid_stream.evaluation.summary import summarize_aligned
     from reid_stream.evaluation.truth import read_truth
 
     lines = dict(parse_timeline(text) for text in begin)
@@ -252,7 +252,7 @@ def _store(
             f" and times of {', '.join(sorted(lines)) or 'none'}"
         )
     aligned = align(read_truth(truth), read_store(store, lines))
-    found = account_aligned(aligned, {camera: line.fps for camera, line in lines.items()})
+    found = summarize_aligned(aligned, {camera: line.fps for camera, line in lines.items()})
     report.show_accounts([("as stored", found)], console)
     if drawn is not None:
         _draw_aligned(lines, aligned, aligned, drawn, store.name)

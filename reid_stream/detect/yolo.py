@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from reid_stream import boxes as box_maths
-from reid_stream.bundles.bundle import Detector as DetectorBundle
+from reid_stream.bundles.bundle import DetectorBundle
 from reid_stream.config.settings import Detect
 from reid_stream.detect.decoders import MAX_CANDIDATES, Decoder, Found, decode, fits, suppress, yolox_cells
 from reid_stream.detect.letterbox import Letterbox, fit
 from reid_stream.detect.zones import Zones
-from reid_stream.engines.protocol import Asked, Engine, Pixels, near, run_images
+from reid_stream.engines.protocol import DetectRequest, Engine, Pixels, device_engine, run_images
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 from reid_stream.records import CameraId, Detections, Floats, Frame
@@ -111,9 +111,9 @@ class Detector:
 
     def _boxes(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> list[Found]:
         """Find boxes in the network's pixels: all of it where the network runs, or all but the network here."""
-        spec, settings, engine = self._spec, self._settings, near(self._engine, self._spec.pixels)
+        spec, settings, engine = self._spec, self._settings, device_engine(self._engine, self._spec.pixels)
         if engine is not None:
-            asked = Asked(
+            asked = DetectRequest(
                 places=[layout for _, layout in pairs],
                 pad=spec.pad,
                 family=spec.decoder,

@@ -7,7 +7,7 @@ import numpy as np
 from reid_stream.bundles.bundle import EmbedderInput
 from reid_stream.config.settings import Embed
 from reid_stream.embed.preprocess import InputSpec, resize
-from reid_stream.engines.protocol import Engine, Pixels, near, run_images
+from reid_stream.engines.protocol import Engine, Pixels, device_engine, run_images
 from reid_stream.errors import ModelError
 from reid_stream.images import Picture, host
 from reid_stream.records import Floats
@@ -61,7 +61,7 @@ class Embedder:
             ModelError: the network's answer has another width, no length, or a NaN.
         """
         vectors = np.empty((len(crops), self._dim), dtype=np.float32)
-        step, engine = len(self._images), near(self._engine, self._pixels)
+        step, engine = len(self._images), device_engine(self._engine, self._pixels)
         there = [] if engine is None else [row for row, crop in enumerate(crops) if not isinstance(crop, np.ndarray)]
         here = [row for row in range(len(crops)) if engine is None or isinstance(crops[row], np.ndarray)]
         for rows in (some[start : start + step] for some in (there, here) for start in range(0, len(some), step)):

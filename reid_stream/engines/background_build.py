@@ -14,14 +14,14 @@ import numpy as np
 
 from reid_stream.bundles.bundle import Bundle
 from reid_stream.engines.accuracy_check import Parity
-from reid_stream.engines.build import key_of, obtain
-from reid_stream.engines.build_worker import Progress
+from reid_stream.engines.build import get_plan, key_of
+from reid_stream.engines.build_worker import BuildProgress
 from reid_stream.engines.hot_swap import SwapEngine
-from reid_stream.engines.plan_cache import Key, Plans
+from reid_stream.engines.plan_cache import PlanCache, PlanKey
 from reid_stream.engines.plan_check import compare_engines, pixels_of
 from reid_stream.engines.protocol import PixelEngine, Pixels
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
-from reid_stream.engines.tensorrt_library import Library, Precision
+from reid_stream.engines.tensorrt_library import Precision, TensorRtLibrary
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
@@ -38,11 +38,11 @@ class TensorRtPreparation:
 
     bundle: Bundle
     model: Path
-    library: Library
+    library: TensorRtLibrary
     arch: str
     precisions: Sequence[Precision] = PRECISIONS
     pixels: Pixels | None = None
-    plans: Plans = field(default_factory=Plans)
+    plans: PlanCache = field(default_factory=PlanCache)
     samples_s: float = _SAMPLES_S
 
     @property
@@ -72,7 +72,7 @@ class TensorRtPreparation:
         for precision in self.precisions:
             key = self._key(precision)
             swap.tell(f"{self.label} in {precision}: looking for it")
-            found = obtain(key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop)
+            found = get_plan(key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop)
             parity = self.plans.checked(key, found.plan)
             if parity is not None and parity.faults:
                 swap.tell(f"{self.label} in {precision} was refused before: {'; '.join(parity.faults)}")
@@ -84,7 +84,7 @@ class TensorRtPreparation:
                     raise
                 swap.tell(f"{error}; building anew")
                 self.plans.discard(key)
-                found = obtain(
+                found = get_plan(
                     key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop
                 )
                 engine, parity = self._load(found.plan, key), self.plans.checked(key, found.plan)
@@ -108,10 +108,10 @@ class TensorRtPreparation:
         """Tell whether a comparison decides: of an embedder, if it was one on real crops, or has failed anyway."""
         return bool(parity.faults) or parity.ranked is not None or self.bundle.kind != "embedder"
 
-    def _key(self, precision: Precision) -> Key:
+    def _key(self, precision: Precision) -> PlanKey:
         return key_of(self.bundle, self.model.parent, self.library, self.arch, precision)
 
-    def _load(self, plan: bytes, key: Key) -> TensorRtEngine:
+    def _load(self, plan: bytes, key: PlanKey) -> TensorRtEngine:
         pixels = self.pixels or pixels_of(self.bundle)
         return TensorRtEngine(plan, key, self.model, pixels=pixels, runtime_cache=self.plans.kernels(key))
 
@@ -122,7 +122,7 @@ class _Teller:
     def __init__(self, swap: SwapEngine, label: str) -> None:
         self._swap, self._label, self._told_at = swap, label, 0.0
 
-    def __call__(self, step: Progress) -> None:
+    def __call__(self, step: BuildProgress) -> None:
         self._swap.share = step.share
         self._swap.note = f"{self._label} is being built: {step.share:.0%}, {step.phase}"
         if time.monotonic() - self._told_at >= _TELL_S:

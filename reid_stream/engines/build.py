@@ -15,9 +15,9 @@ from typing import Literal
 import msgspec
 
 from reid_stream.bundles.bundle import MODEL_FILE, Bundle
-from reid_stream.engines.build_worker import Built, Job, Line, Progress, Refused
-from reid_stream.engines.plan_cache import Key, Plans, Profile
-from reid_stream.engines.tensorrt_library import Library, Precision
+from reid_stream.engines.build_worker import BuildFailure, BuildJob, BuildMessage, BuildProgress, BuildSuccess
+from reid_stream.engines.plan_cache import OptimizationProfile, PlanCache, PlanKey
+from reid_stream.engines.tensorrt_library import Precision, TensorRtLibrary
 from reid_stream.errors import ModelError
 
 BUILD_LIMIT_S = 3600.0
@@ -27,7 +27,7 @@ _LEAST_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Obtained:
+class BuildResult:
     """A plan, and what somebody should know of how it came."""
 
     plan: bytes
@@ -36,7 +36,7 @@ class Obtained:
     """A file that was no good, a cache that cannot be written."""
 
 
-def key_of(bundle: Bundle, folder: Path, library: Library, arch: str, precision: Precision) -> Key:
+def key_of(bundle: Bundle, folder: Path, library: TensorRtLibrary, arch: str, precision: Precision) -> PlanKey:
     """Return what a bundle's plan for a GPU is known by.
 
     Raises:
@@ -47,31 +47,31 @@ def key_of(bundle: Bundle, folder: Path, library: Library, arch: str, precision:
     except OSError as error:
         raise ModelError(f"every bundle carries its network; {folder}: {error.strerror or error}") from error
     profile = profile_of(bundle.kind, (bundle.input.height, bundle.input.width))
-    return Key(model=model, library=library.label, arch=arch, precision=precision, profile=profile)
+    return PlanKey(model=model, library=library.label, arch=arch, precision=precision, profile=profile)
 
 
-def profile_of(kind: str, most: tuple[int, int]) -> Profile:
+def profile_of(kind: str, most: tuple[int, int]) -> OptimizationProfile:
     """Return what a network is called with, given the largest picture (height, width) in pixels.
 
     Crops have one size. Frames keep their shape within the largest picture, most of
     them 16:9, sides in multiples of 32.
     """
     if kind == "embedder":
-        return Profile(batch=_BATCHES[kind], least=most, usual=most, most=most)
+        return OptimizationProfile(batch=_BATCHES[kind], least=most, usual=most, most=most)
     wide = -(-most[1] * 9 // 16 // _LEAST_PX) * _LEAST_PX
     usual = (min(most[0], wide), most[1])
-    return Profile(batch=_BATCHES["detector"], least=(_LEAST_PX, _LEAST_PX), usual=usual, most=most)
+    return OptimizationProfile(batch=_BATCHES["detector"], least=(_LEAST_PX, _LEAST_PX), usual=usual, most=most)
 
 
-def obtain(
-    key: Key,
+def get_plan(
+    key: PlanKey,
     model: Path,
-    plans: Plans,
+    plans: PlanCache,
     *,
     tell: Callable[[str], None],
-    progress: Callable[[Progress], None] = lambda _line: None,
+    progress: Callable[[BuildProgress], None] = lambda _line: None,
     stop: threading.Event | None = None,
-) -> Obtained:
+) -> BuildResult:
     """Return the plan of a key, built if need be.
 
     Args:
@@ -87,17 +87,17 @@ def obtain(
     """
     found, why = plans.read(key)
     if found is not None:
-        return Obtained(found, "cache")
+        return BuildResult(found, "cache")
     notes = [f"{why}; building anew"] if why else []
     with plans.lock(key, lambda: tell("another process builds this engine; waiting for it"), BUILD_LIMIT_S) as is_ours:
         if is_ours:
             found, _ = plans.read(key)
             if found is not None:
-                return Obtained(found, "cache", tuple(notes))
+                return BuildResult(found, "cache", tuple(notes))
         for note in notes:
             tell(note)
         timings = plans.folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', key.library)}-{key.arch}.timings"
-        plan = run_builder(Job(key=key, model=str(model), timing_cache=str(timings)), progress, stop)
+        plan = run_builder(BuildJob(key=key, model=str(model), timing_cache=str(timings)), progress, stop)
         try:
             plans.write(key, plan)
         except OSError as error:
@@ -106,12 +106,12 @@ def obtain(
                 "is in memory only"
             )
             tell(notes[-1])
-    return Obtained(plan, "built", tuple(notes))
+    return BuildResult(plan, "built", tuple(notes))
 
 
 def run_builder(
-    job: Job,
-    progress: Callable[[Progress], None],
+    job: BuildJob,
+    progress: Callable[[BuildProgress], None],
     stop: threading.Event | None = None,
     command: tuple[str, ...] = (sys.executable, "-m", "reid_stream.engines.build_worker"),
 ) -> bytes:
@@ -128,7 +128,7 @@ def run_builder(
             pass_fds=(memory,), start_new_session=True,
         )  # fmt: skip
         end = _follow(process, job, progress, stop)
-        if isinstance(end, Refused):
+        if isinstance(end, BuildFailure):
             raise ModelError(end.reason)
         size = os.fstat(memory).st_size
         if end is None or size != end.bytes:
@@ -142,8 +142,11 @@ def run_builder(
 
 
 def _follow(
-    process: "subprocess.Popen[bytes]", job: Job, progress: Callable[[Progress], None], stop: threading.Event | None
-) -> Built | Refused | None:
+    process: "subprocess.Popen[bytes]",
+    job: BuildJob,
+    progress: Callable[[BuildProgress], None],
+    stop: threading.Event | None,
+) -> BuildSuccess | BuildFailure | None:
     """Hand on progress until the process ends; none where it ended without a word."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -159,16 +162,16 @@ def _follow(
 
     watcher = threading.Thread(target=watch, name="engine-build-watch", daemon=True)
     watcher.start()
-    end: Built | Refused | None = None
+    end: BuildSuccess | BuildFailure | None = None
     try:
         with process.stdin as job_in:
             job_in.write(msgspec.json.encode(job))
         for text in process.stdout:
             try:
-                line: Line = msgspec.json.decode(text, type=Line)
+                line: BuildMessage = msgspec.json.decode(text, type=BuildMessage)
             except msgspec.DecodeError:
                 continue  # a library that prints
-            if isinstance(line, Progress):
+            if isinstance(line, BuildProgress):
                 progress(line)
             else:
                 end = line

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from reid_stream.engines.plan_cache import Key
+from reid_stream.engines.plan_cache import PlanKey
 from reid_stream.errors import ModelError
 
 _NICENESS = 10
@@ -25,17 +25,17 @@ _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG (prctl(2)): of the thread that started this one."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
     """What to build."""
 
-    key: Key
+    key: PlanKey
     model: str
     """The ONNX file."""
     timing_cache: str | None = None
     """File of `tensorrt`'s measurements, read and written; `tensorrt_rtx` measures when it runs and has none."""
 
 
-class Progress(msgspec.Struct, frozen=True, tag="progress"):
+class BuildProgress(msgspec.Struct, frozen=True, tag="progress"):
     """How far it is."""
 
     phase: str
@@ -43,22 +43,22 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """[0, 1], never falls."""
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class BuildFailure(msgspec.Struct, frozen=True, tag="refused"):
     """It cannot be built."""
 
     reason: str
 
 
-class Built(msgspec.Struct, frozen=True, tag="built"):
+class BuildSuccess(msgspec.Struct, frozen=True, tag="built"):
     """The plan is written."""
 
     bytes: int
 
 
-Line = Progress | Refused | Built
+BuildMessage = BuildProgress | BuildFailure | BuildSuccess
 
 
-def build(job: Job) -> bytes:
+def build(job: BuildJob) -> bytes:
     """Return the plan.
 
     Raises:
@@ -107,7 +107,7 @@ def build(job: Job) -> bytes:
     return bytes(plan)
 
 
-def _profile(builder: Any, port: Any, key: Key) -> Any:
+def _profile(builder: Any, port: Any, key: PlanKey) -> Any:
     batch, channels, height, width = (None if size < 0 else int(size) for size in port.shape)
     wanted = key.profile
     shapes = [
@@ -119,7 +119,7 @@ def _profile(builder: Any, port: Any, key: Key) -> Any:
     return profile
 
 
-def _timings(config: Any, job: Job) -> Any:
+def _timings(config: Any, job: BuildJob) -> Any:
     """Give the builder what was measured before; `tensorrt` only."""
     if job.timing_cache is None or job.key.library.startswith("tensorrt_rtx"):
         return None
@@ -165,12 +165,12 @@ def _monitor(trt: Any) -> Any:
             if share < best[0] + 0.01:
                 return True
             best[0] = share
-            return say(Progress(name, share))
+            return say(BuildProgress(name, share))
 
     return Monitor()
 
 
-def say(line: Line) -> bool:
+def say(line: BuildMessage) -> bool:
     """Tell whoever started this; False where nobody listens any more, which ends the build."""
     try:
         sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
@@ -180,7 +180,7 @@ def say(line: Line) -> bool:
     return True
 
 
-def _refusal(job: Job, complaints: list[str], otherwise: str) -> str:
+def _refusal(job: BuildJob, complaints: list[str], otherwise: str) -> str:
     said = " ".join((complaints[0] if complaints else otherwise).split())[:300]
     return f"{job.key.library} cannot build {job.model} for {job.key.arch} in {job.key.precision}: {said}"
 
@@ -191,17 +191,17 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     with suppress(OSError):
         os.nice(_NICENESS)
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=BuildJob)
     try:
         plan = build(job)
         with open(int(sys.argv[1]), "wb", closefd=False) as out:
             out.write(plan)
     except ImportError as error:
-        say(Refused(f"building engines needs the package {error.name}: pip install 'reid-stream[gpu]' or '[rtx]'"))
+        say(BuildFailure(f"building engines needs the package {error.name}: pip install 'reid-stream[gpu]' or '[rtx]'"))
     except (ModelError, OSError) as error:
-        say(Refused(str(error)))
+        say(BuildFailure(str(error)))
     else:
-        say(Built(len(plan)))
+        say(BuildSuccess(len(plan)))
 
 
 if __name__ == "__main__":

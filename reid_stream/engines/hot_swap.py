@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from reid_stream.engines.protocol import Asked, Floats, NearEngine, PixelEngine, Pixels, near
+from reid_stream.engines.protocol import DetectRequest, DeviceEngine, Floats, PixelEngine, Pixels, device_engine
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice, Picture, UInt8
 
@@ -95,28 +95,28 @@ class SwapEngine:
         return self._run(lambda engine: engine.images(batch))
 
     @property
-    def is_near(self) -> bool:
-        """See `protocol.NearEngine`; only where both engines can, or one could not step in for the other."""
-        return all(near(engine, self.pixels) is not None for engine in (self._current, self._fallback))
+    def runs_on_device(self) -> bool:
+        """See `protocol.DeviceEngine`; only where both engines can, or one could not step in for the other."""
+        return all(device_engine(engine, self.pixels) is not None for engine in (self._current, self._fallback))
 
-    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
-        """See `protocol.NearEngine`."""
+    def people(self, pictures: Sequence[Picture], asked: DetectRequest) -> list[tuple[Floats, Floats]]:
+        """See `protocol.DeviceEngine`."""
         if self._is_waiting():
             self._sample(lambda room: _near(self._fallback).letterboxed(pictures[:room], asked))
         return self._run(lambda engine: _near(engine).people(pictures, asked))
 
     def vectors(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> Floats:
-        """See `protocol.NearEngine`."""
+        """See `protocol.DeviceEngine`."""
         if self._is_waiting():
             self._sample(lambda room: _near(self._fallback).stretched(crops[:room], size))
         return self._run(lambda engine: _near(engine).vectors(crops, size))
 
-    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
-        """See `protocol.NearEngine`."""
+    def letterboxed(self, pictures: Sequence[Picture], asked: DetectRequest) -> UInt8:
+        """See `protocol.DeviceEngine`."""
         return _near(self._fallback).letterboxed(pictures, asked)
 
     def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
-        """See `protocol.NearEngine`."""
+        """See `protocol.DeviceEngine`."""
         return _near(self._fallback).stretched(crops, size)
 
     def samples(self, at_least: int, limit_s: float) -> list[UInt8]:
@@ -200,8 +200,8 @@ class SwapEngine:
             self._samples.append(take(room))
 
 
-def _near(engine: PixelEngine) -> NearEngine:
-    found = near(engine, engine.pixels)
+def _near(engine: PixelEngine) -> DeviceEngine:
+    found = device_engine(engine, engine.pixels)
     if found is None:
         raise ModelError(f"{engine.name} cannot work on pictures where it runs")
     return found

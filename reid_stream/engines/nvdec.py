@@ -28,7 +28,7 @@ _FULL_RANGE = 2
 """AVColorRange of 0..255; all else is 16..235."""
 
 
-class TakeOver:
+class NvdecConverter:
     """Takes pictures over; see `ingest.convert.GpuConverter`."""
 
     def prepare(self) -> None:

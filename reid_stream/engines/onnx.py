@@ -6,13 +6,13 @@ import numpy as np
 import onnxruntime as ort
 
 from reid_stream.config.settings import Models
-from reid_stream.engines.onnx_io import OneNetwork, Shape, check_batch, check_network, first_line
+from reid_stream.engines.onnx_io import EngineBase, Shape, check_batch, check_network, first_line
 from reid_stream.engines.protocol import Floats, Pixels, to_numbers
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
 
-class OnnxEngine(OneNetwork):
+class OnnxEngine(EngineBase):
     """Run one ONNX network by ONNX Runtime, in f32."""
 
     def __init__(self, model: Path, settings: Models, *, pixels: Pixels | None = None) -> None:

@@ -46,7 +46,7 @@ def first_line(error: Exception) -> str:
     return (told or lines or [type(error).__name__])[0][:300]
 
 
-class OneNetwork:
+class EngineBase:
     """The part of `protocol.PixelEngine` that does not depend on the library."""
 
     _path: Path

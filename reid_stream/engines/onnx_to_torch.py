@@ -39,7 +39,7 @@ _READ_NUMBERS = frozenset(
 """Their other inputs are sizes and places, read as numbers: from main memory, or each call would wait for the GPU."""
 
 
-class Network:
+class TorchGraph:
     """A network that can be specialised to sizes of input."""
 
     def __init__(self, content: bytes, device: str) -> None:

@@ -25,7 +25,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from openvino.properties import hint
 
 from reid_stream.config.settings import Models
-from reid_stream.engines.onnx_io import OneNetwork, Shape, check_batch, check_network, first_line
+from reid_stream.engines.onnx_io import EngineBase, Shape, check_batch, check_network, first_line
 from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
@@ -62,7 +62,7 @@ class _Compiled:
         self._idle.append(requests)
 
 
-class OpenVinoEngine(OneNetwork):
+class OpenVinoEngine(EngineBase):
     """Run one ONNX network by OpenVINO; two threads may call."""
 
     def __init__(
@@ -110,7 +110,7 @@ class OpenVinoEngine(OneNetwork):
 
     @property
     def lanes(self) -> int:
-        """See `protocol.ManyLanes`; 1 before anything was compiled."""
+        """See `protocol.MultiLaneEngine`; 1 before anything was compiled."""
         return max((known.streams for known in self._compiled.values()), default=1)
 
     def __call__(self, batch: Floats) -> Floats:

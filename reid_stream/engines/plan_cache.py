@@ -24,7 +24,7 @@ _POLL_S = 0.2
 _MOST_HEAD = 4096
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OptimizationProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan must be able to take; where the network itself fixes a size, that holds."""
 
     batch: tuple[int, int, int]
@@ -37,7 +37,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """(height, width) in pixels."""
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlanKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan depends on."""
 
     model: str
@@ -47,7 +47,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     arch: str
     """`sm_86`."""
     precision: Precision
-    profile: Profile
+    profile: OptimizationProfile
     typing: int = 1
     """Of `typed.strongly_typed`; raised when it gives other networks."""
 
@@ -57,15 +57,15 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:32]
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PlanHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """First line of a file."""
 
-    key: Key
+    key: PlanKey
     bytes: int
     sha256: str
 
 
-class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PlanCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """That a plan was compared with float32, and how it did."""
 
     sha256: str
@@ -73,7 +73,7 @@ class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
 
 
-class Plans:
+class PlanCache:
     """A folder of plans."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -83,15 +83,15 @@ class Plans:
             folder or (Path(named) if named else None) or Path(platformdirs.user_cache_dir("reid-stream")) / "tensorrt"
         )
 
-    def path(self, key: Key) -> Path:
+    def path(self, key: PlanKey) -> Path:
         """Return where the plan of a key lies, or would."""
         return self.folder / f"{key.name}.plan"
 
-    def kernels(self, key: Key) -> Path:
+    def kernels(self, key: PlanKey) -> Path:
         """Return where `tensorrt_rtx` keeps what it compiled for a plan when that ran."""
         return self.path(key).with_suffix(".kernels")
 
-    def read(self, key: Key) -> tuple[bytes | None, str]:
+    def read(self, key: PlanKey) -> tuple[bytes | None, str]:
         """Return a plan, or none and why: empty where there is simply no such file."""
         path = self.path(key)
         try:
@@ -102,7 +102,7 @@ class Plans:
             return None, f"{path} cannot be read: {error.strerror or error}"
         first, _, plan = content.partition(b"\n")
         try:
-            head = msgspec.json.decode(first[:_MOST_HEAD], type=Head)
+            head = msgspec.json.decode(first[:_MOST_HEAD], type=PlanHeader)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
             return None, f"{path} is no engine of ours"
         if head.key != key:
@@ -113,39 +113,39 @@ class Plans:
             return None, f"{path} was altered after it was written"
         return plan, ""
 
-    def write(self, key: Key, plan: bytes) -> Path:
+    def write(self, key: PlanKey, plan: bytes) -> Path:
         """Keep a plan; a reader sees the old file or the new one, never a part.
 
         Raises:
             OSError: the folder cannot be written, or is full; nothing is left behind.
         """
-        head = Head(key, len(plan), hashlib.sha256(plan).hexdigest())
+        head = PlanHeader(key, len(plan), hashlib.sha256(plan).hexdigest())
         return self._replace(self.path(key), msgspec.json.encode(head) + b"\n" + plan)
 
-    def discard(self, key: Key) -> None:
+    def discard(self, key: PlanKey) -> None:
         """Forget a plan that cannot be loaded, where the folder may be written."""
         with suppress(OSError):
             self.path(key).unlink()
 
-    def checked(self, key: Key, plan: bytes) -> Parity | None:
+    def checked(self, key: PlanKey, plan: bytes) -> Parity | None:
         """Return how this very plan did against float32, none where that was never looked at."""
         try:
-            found = msgspec.json.decode(self.path(key).with_suffix(".checked").read_bytes(), type=Checked)
+            found = msgspec.json.decode(self.path(key).with_suffix(".checked").read_bytes(), type=PlanCheck)
         except (OSError, msgspec.DecodeError, msgspec.ValidationError):
             return None
         return found.parity if found.sha256 == hashlib.sha256(plan).hexdigest() else None
 
-    def remember(self, key: Key, plan: bytes, parity: Parity) -> None:
+    def remember(self, key: PlanKey, plan: bytes, parity: Parity) -> None:
         """Keep how a plan did.
 
         Raises:
             OSError: see `write`.
         """
-        content = msgspec.json.encode(Checked(hashlib.sha256(plan).hexdigest(), parity))
+        content = msgspec.json.encode(PlanCheck(hashlib.sha256(plan).hexdigest(), parity))
         self._replace(self.path(key).with_suffix(".checked"), content)
 
     @contextmanager
-    def lock(self, key: Key, on_wait: Callable[[], None], limit_s: float) -> Iterator[bool]:
+    def lock(self, key: PlanKey, on_wait: Callable[[], None], limit_s: float) -> Iterator[bool]:
         """Be the only one who builds a key; gives False where the folder takes no lock, or after `limit_s`.
 
         The lock is the kernel's: whoever dies lets go of it.

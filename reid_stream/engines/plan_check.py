@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.bundles.bundle import MODEL_FILE, Bundle, Embedder, probe_input
+from reid_stream.bundles.bundle import MODEL_FILE, Bundle, EmbedderBundle, probe_input
 from reid_stream.config.settings import Models
 from reid_stream.engines.accuracy_check import Kind, Parity, compare, worst
 from reid_stream.engines.openvino import OpenVinoEngine
-from reid_stream.engines.plan_cache import Key, Plans
+from reid_stream.engines.plan_cache import PlanCache, PlanKey
 from reid_stream.engines.protocol import Engine, Floats, Pixels, to_numbers
 from reid_stream.images import UInt8
 
@@ -23,7 +23,7 @@ _SEEDS = {"embedder": 16, "detector": 2}
 
 def pixels_of(bundle: Bundle) -> Pixels:
     """Return how a bundle's network wants its pictures."""
-    if isinstance(bundle, Embedder):
+    if isinstance(bundle, EmbedderBundle):
         mean, std = (tuple(255 * value for value in values) for values in (bundle.input.mean, bundle.input.std))
         return Pixels(mean=(mean[0], mean[1], mean[2]), scale=(std[0], std[1], std[2]), colour=bundle.input.colour)
     scale = 255.0 / bundle.input.scale
@@ -46,7 +46,7 @@ def compare_engines(bundle: Bundle, folder: Path, engine: Engine, pictures: Sequ
 
 
 def check_plan(
-    bundle: Bundle, folder: Path, key: Key, plan: bytes, plans: Plans, pictures: Sequence[UInt8] = ()
+    bundle: Bundle, folder: Path, key: PlanKey, plan: bytes, plans: PlanCache, pictures: Sequence[UInt8] = ()
 ) -> Parity:
     """Load a plan on this machine's GPU, compare it with float32 and remember how it did.
 
@@ -64,5 +64,5 @@ def check_plan(
 
 
 def _compare(bundle: Bundle, reference: Engine, engine: Engine, batch: Floats, *, is_ranked: bool) -> Parity:
-    kind: Kind = "embedder" if isinstance(bundle, Embedder) else "detector"
+    kind: Kind = "embedder" if isinstance(bundle, EmbedderBundle) else "detector"
     return compare(kind, reference(batch), engine(batch), is_ranked=is_ranked)

@@ -74,7 +74,7 @@ class PixelEngine(Engine, Protocol):
         ...
 
 
-class Placed(Protocol):
+class ImagePlacement(Protocol):
     """Where a picture lies in the network's input, in pixels; `detect.letterbox.Letterbox`."""
 
     @property
@@ -99,10 +99,10 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DetectRequest:
     """What is asked of a detector about the pictures of one call."""
 
-    places: Sequence[Placed]
+    places: Sequence[ImagePlacement]
     """Of each picture; all of one network size."""
     pad: int
     """Grey of the bars, out of 255."""
@@ -123,18 +123,18 @@ class Asked:
 
 
 @runtime_checkable
-class NearEngine(Protocol):
+class DeviceEngine(Protocol):
     """An engine that does what comes before and after the network where the network runs: a GPU.
 
     Pictures go there once, if they are not there yet, and boxes and vectors come back.
     """
 
     @property
-    def is_near(self) -> bool:
+    def runs_on_device(self) -> bool:
         """It can do so now."""
         ...
 
-    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
+    def people(self, pictures: Sequence[Picture], asked: DetectRequest) -> list[tuple[Floats, Floats]]:
         """Letterbox, detect, suppress: corner boxes (k, 4) in the network's pixels and scores (k,), best first.
 
         Raises:
@@ -150,7 +150,7 @@ class NearEngine(Protocol):
         """
         ...
 
-    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
+    def letterboxed(self, pictures: Sequence[Picture], asked: DetectRequest) -> UInt8:
         """What `people` shows the network, (b, h, w, 3) in main memory."""
         ...
 
@@ -159,15 +159,15 @@ class NearEngine(Protocol):
         ...
 
 
-def near(engine: Engine, pixels: Pixels | None) -> NearEngine | None:
+def device_engine(engine: Engine, pixels: Pixels | None) -> DeviceEngine | None:
     """Return the engine as one that does this very thing to pictures, where it runs; none where it cannot."""
     if not isinstance(engine, PixelEngine) or engine.pixels != pixels:
         return None
-    return engine if isinstance(engine, NearEngine) and engine.is_near else None
+    return engine if isinstance(engine, DeviceEngine) and engine.runs_on_device else None
 
 
 @runtime_checkable
-class ManyLanes(Protocol):
+class MultiLaneEngine(Protocol):
     """An engine that two threads may call at once, and that gains by it."""
 
     @property
@@ -178,7 +178,7 @@ class ManyLanes(Protocol):
 
 def lanes_of(engine: Engine) -> int:
     """Return how many pictures an engine runs side by side, 1 where only one thread may call it."""
-    return engine.lanes if isinstance(engine, ManyLanes) else 1
+    return engine.lanes if isinstance(engine, MultiLaneEngine) else 1
 
 
 def to_numbers(batch: UInt8, pixels: Pixels) -> Floats:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reid_stream.engines.onnx_io import Shape, check_batch, check_network, first_line
-from reid_stream.engines.plan_cache import Key
+from reid_stream.engines.plan_cache import PlanKey
 from reid_stream.engines.protocol import Floats, Pixels
-from reid_stream.engines.torch_base import OnTorch
+from reid_stream.engines.torch_base import TorchBase
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import torch
 
 
-class TensorRtEngine(OnTorch):
+class TensorRtEngine(TorchBase):
     """Run one plan. Not thread-safe, as every engine."""
 
     def __init__(
         self,
         plan: bytes,
-        key: Key,
+        key: PlanKey,
         model: Path,
         *,
         pixels: Pixels | None = None,

@@ -24,7 +24,7 @@ _MAJOR, _MINOR = 75, 76
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class TensorRtLibrary:
     """A TensorRT that is installed."""
 
     name: Name
@@ -57,16 +57,16 @@ def gpu_arch() -> str | None:
     return f"sm_{numbers[0].value}{numbers[1].value}"
 
 
-def libraries() -> tuple[Library, ...]:
+def libraries() -> tuple[TensorRtLibrary, ...]:
     """Return what is installed, nothing imported."""
     found = []
     for name in ("tensorrt", "tensorrt_rtx"):
         if find_spec(name) is not None:
-            found.append(Library(name, _version(name)))
+            found.append(TensorRtLibrary(name, _version(name)))
     return tuple(found)
 
 
-def library_for(arch: str, gpu: str | None) -> Library:
+def library_for(arch: str, gpu: str | None) -> TensorRtLibrary:
     """Return the library that builds for `arch`.
 
     Raises:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reid_stream.engines.onnx_io import OneNetwork, first_line
-from reid_stream.engines.protocol import Asked, Floats, Pixels
+from reid_stream.engines.onnx_io import EngineBase, first_line
+from reid_stream.engines.protocol import DetectRequest, Floats, Pixels
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice, Picture, UInt8
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class OnTorch(OneNetwork):
-    """See `protocol.NearEngine`."""
+class TorchBase(EngineBase):
+    """See `protocol.DeviceEngine`."""
 
     _device: "torch.device"
     _turn: int
@@ -26,12 +26,12 @@ class OnTorch(OneNetwork):
     _factor: "torch.Tensor"
 
     @property
-    def is_near(self) -> bool:
+    def runs_on_device(self) -> bool:
         """Always: what comes before and after the network is torch's as well."""
         return True
 
-    def people(self, pictures: Sequence[Picture], asked: Asked) -> list[tuple[Floats, Floats]]:
-        """See `protocol.NearEngine`."""
+    def people(self, pictures: Sequence[Picture], asked: DetectRequest) -> list[tuple[Floats, Floats]]:
+        """See `protocol.DeviceEngine`."""
         from reid_stream.engines import torch_ops
 
         def work() -> list[torch_ops.Found]:
@@ -40,7 +40,7 @@ class OnTorch(OneNetwork):
         return self._at_work(work, len(pictures)) if pictures else []
 
     def vectors(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> Floats:
-        """See `protocol.NearEngine`."""
+        """See `protocol.DeviceEngine`."""
         from reid_stream.engines import torch_ops
 
         def work() -> Floats:
@@ -49,8 +49,8 @@ class OnTorch(OneNetwork):
 
         return self._at_work(work, len(crops)) if crops else self._nothing()
 
-    def letterboxed(self, pictures: Sequence[Picture], asked: Asked) -> UInt8:
-        """See `protocol.NearEngine`."""
+    def letterboxed(self, pictures: Sequence[Picture], asked: DetectRequest) -> UInt8:
+        """See `protocol.DeviceEngine`."""
         from reid_stream.engines import torch_ops
 
         def work() -> UInt8:
@@ -60,7 +60,7 @@ class OnTorch(OneNetwork):
         return self._at_work(work, len(pictures))
 
     def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
-        """See `protocol.NearEngine`."""
+        """See `protocol.DeviceEngine`."""
         from reid_stream.engines import torch_ops
 
         def work() -> UInt8:

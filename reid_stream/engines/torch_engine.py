@@ -18,7 +18,7 @@ from reid_stream.config.settings import Models
 from reid_stream.engines.onnx_io import check_batch, check_network
 from reid_stream.engines.protocol import Floats, Pixels, to_numbers
 from reid_stream.engines.tensorrt_library import Precision
-from reid_stream.engines.torch_base import OnTorch
+from reid_stream.engines.torch_base import TorchBase
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
@@ -37,7 +37,7 @@ class _Ready:
     run: Callable[[Any], Any]
 
 
-class TorchEngine(OnTorch):
+class TorchEngine(TorchBase):
     """Run one ONNX network by torch."""
 
     def __init__(
@@ -58,7 +58,7 @@ class TorchEngine(OnTorch):
             import torch
 
             from reid_stream.engines.onnx_precision import strongly_typed
-            from reid_stream.engines.onnx_to_torch import Network
+            from reid_stream.engines.onnx_to_torch import TorchGraph
         except ImportError as error:
             raise ModelError(f"engine torch needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
 
@@ -70,7 +70,7 @@ class TorchEngine(OnTorch):
         if settings.threads and not self._is_gpu:
             torch.set_num_threads(settings.threads)
         try:
-            self._network = Network(strongly_typed(model.read_bytes(), self._precision), str(self._device))
+            self._network = TorchGraph(strongly_typed(model.read_bytes(), self._precision), str(self._device))
         except OSError as error:
             raise ModelError(f"a network must be a readable ONNX file; {model}: {error.strerror or error}") from error
         except ModelError as error:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as nn
 from torchvision.ops import batched_nms, roi_align
 
-from reid_stream.engines.protocol import Asked, Floats
+from reid_stream.engines.protocol import DetectRequest, Floats
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice, Picture, UInt8
 
@@ -57,7 +57,7 @@ class DevicePicture:
         return pixels
 
 
-def letterbox(pictures: Sequence[Picture], asked: Asked, device: torch.device) -> torch.Tensor:
+def letterbox(pictures: Sequence[Picture], asked: DetectRequest, device: torch.device) -> torch.Tensor:
     """Fit pictures in the network's input: (b, h, w, 3) uint8 on the device."""
     width, height = asked.places[0].network
     canvas = torch.full((len(pictures), height, width, 3), asked.pad, dtype=torch.uint8, device=device)
@@ -95,7 +95,7 @@ def stretch(crops: Sequence[OnDevice], size: tuple[int, int], device: torch.devi
     return out
 
 
-def people(answer: torch.Tensor, asked: Asked) -> list[Found]:
+def people(answer: torch.Tensor, asked: DetectRequest) -> list[Found]:
     """Read a detector's answer (b, rows, columns): the persons of each picture, suppressed, best first.
 
     Raises:
@@ -129,18 +129,18 @@ Read = tuple[torch.Tensor, torch.Tensor]
 _NEVER = -1.0
 
 
-def _yolo(answer: torch.Tensor, asked: Asked) -> Read:
+def _yolo(answer: torch.Tensor, asked: DetectRequest) -> Read:
     classes = answer[:, 4:]
     scores = classes[:, asked.person]
     scores = scores.masked_fill(scores < classes.amax(1), _NEVER)
     return _corners(answer[:, :4].transpose(1, 2)), scores
 
 
-def _yolo_end2end(answer: torch.Tensor, asked: Asked) -> Read:
+def _yolo_end2end(answer: torch.Tensor, asked: DetectRequest) -> Read:
     return answer[..., :4], answer[..., 4].masked_fill(answer[..., 5].round() != asked.person, _NEVER)
 
 
-def _yolox(answer: torch.Tensor, asked: Asked) -> Read:
+def _yolox(answer: torch.Tensor, asked: DetectRequest) -> Read:
     assert asked.cells is not None
     cells = torch.from_numpy(asked.cells).to(answer.device)
     classes = answer[..., 5:]

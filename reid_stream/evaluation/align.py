@@ -51,11 +51,11 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class AlignedBoxes:
     """All boxes of all cameras, of the truth or of the prediction, sorted by camera, then frame."""
 
     cameras: Ints
-    """(n,) rows of `Aligned.cameras`."""
+    """(n,) rows of `Alignment.cameras`."""
     frames: Ints
     """(n,)."""
     people: Ints
@@ -72,14 +72,14 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Aligned:
+class Alignment:
     """Both sides over the same time steps."""
 
     cameras: tuple[str, ...]
     steps: Ints
     """(t,) the camera of each time step: rows of `cameras`."""
-    true: Side
-    told: Side
+    true: AlignedBoxes
+    told: AlignedBoxes
     overlaps: Doubles
     """(p,) intersection over union of every pair within a time step, row by row of each step's table."""
     starts: Ints = field(repr=False)
@@ -91,7 +91,7 @@ class Aligned:
         return self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, told) if told else np.empty((0, 0))
 
 
-def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Aligned:
+def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
     """Lay truth and prediction side by side.
 
     Frames without truth are time steps too. Cameras of the truth without a prediction are seen by nobody.
@@ -110,7 +110,7 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Aligned:
     true, said = _side(cameras, truth, steps), _side(cameras, told, steps)
     starts = np.concatenate([[0], np.cumsum(np.diff(true.starts) * np.diff(said.starts))])
     rows, columns = _pairs(true.starts, said.starts, starts)
-    return Aligned(
+    return Alignment(
         cameras=cameras,
         steps=steps >> _FRAME_BITS,
         true=true,
@@ -120,7 +120,7 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Aligned:
     )
 
 
-def matched(aligned: Aligned, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
+def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
     """Pair boxes one to one within each time step, for the greatest sum of overlaps of at least `least`.
 
     Returns:
@@ -151,7 +151,7 @@ def _key(camera: int, frames: Ints) -> Ints:
     return np.asarray((camera << _FRAME_BITS) + frames.astype(np.int64), dtype=np.int64)
 
 
-def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> Side:
+def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> AlignedBoxes:
     here = [(n, boxes[camera]) for n, camera in enumerate(cameras) if camera in boxes]
     numbers: dict[Hashable, int] = {}
     people = np.asarray(
@@ -168,7 +168,7 @@ def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> 
         camera, frame = cameras[keys[row] >> _FRAME_BITS], keys[row] & ((1 << _FRAME_BITS) - 1)
         person = list(numbers)[people[row]]
         raise ValueError(f"a person must appear once a frame, got {person!r} twice (camera {camera}, frame {frame})")
-    return Side(
+    return AlignedBoxes(
         cameras=keys >> _FRAME_BITS,
         frames=keys & ((1 << _FRAME_BITS) - 1),
         people=people,

@@ -21,9 +21,9 @@ from reid_stream.evaluation import recording
 from reid_stream.evaluation.align import Boxes, align, matched
 from reid_stream.evaluation.footage import recorded
 from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
-from reid_stream.evaluation.recording import Batch, Recording, replay, timelines
+from reid_stream.evaluation.recording import RecordedBatch, Recording, replay, timelines
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
-from reid_stream.evaluation.stream import Told, boxes_of
+from reid_stream.evaluation.stream import StreamBoxes, boxes_of
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Perceive
 from reid_stream.records import CameraId, Detections, Frame, Perceived
@@ -31,7 +31,7 @@ from reid_stream.runtime.networks import Networks, perceive
 
 
 @dataclass(frozen=True, slots=True)
-class Takes:
+class BudgetRecordings:
     """The same footage, recorded with stages made perfect."""
 
     ours: Recording
@@ -44,7 +44,7 @@ class Takes:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BudgetLine:
     """One line of the budget."""
 
     what: str
@@ -57,7 +57,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class StageLoss:
     """What one perfect stage would bring, all others staying as they are."""
 
     stage: str
@@ -69,11 +69,13 @@ class Loss:
 class Budget:
     """All lines, and what they say about the stages, the largest loss of IDF1 first."""
 
-    lines: tuple[Line, ...]
-    losses: tuple[Loss, ...]
+    lines: tuple[BudgetLine, ...]
+    losses: tuple[StageLoss, ...]
 
 
-def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | None = None, name: str = "") -> Takes:
+def record_all(
+    settings: Settings, truth: Mapping[str, Boxes], networks: Networks | None = None, name: str = ""
+) -> BudgetRecordings:
     """Record footage four times over in one pass: pictures are decoded and searched for people once.
 
     Raises:
@@ -108,7 +110,7 @@ def take(settings: Settings, truth: Mapping[str, Boxes], networks: Networks | No
 
     made = recorded(settings, truth, name=name, networks=networks, wire=wire)
     others = [msgspec.structs.replace(made, batches=side.batches) for side in sides]
-    return Takes(made, *others)
+    return BudgetRecordings(made, *others)
 
 
 class _Side:
@@ -116,21 +118,21 @@ class _Side:
 
     def __init__(self, first_half: Perceive) -> None:
         self._step = first_half.step
-        self.batches: list[Batch] = []
+        self.batches: list[RecordedBatch] = []
 
     def step(self, frames: Sequence[Frame]) -> None:
         records: list[Perceived] = self._step(frames)
         if records:
-            self.batches.append(Batch(max(record.seen_at for record in records), records))
+            self.batches.append(RecordedBatch(max(record.seen_at for record in records), records))
 
 
-def save(takes: Takes, file: Path) -> None:
+def save(takes: BudgetRecordings, file: Path) -> None:
     """Write all takes: ours to `file`, the others beside it."""
     for name, place in _places(file).items():
         recording.save(getattr(takes, name), place)
 
 
-def load(file: Path) -> Takes:
+def load(file: Path) -> BudgetRecordings:
     """Read takes that `save` wrote.
 
     Raises:
@@ -141,16 +143,18 @@ def load(file: Path) -> Takes:
         raise ConfigError(
             f"an error budget needs {', '.join(missing)} beside {file.name}; eval --cameras --budget --keep writes them"
         )
-    return Takes(**{name: recording.load(place) for name, place in places.items()})
+    return BudgetRecordings(**{name: recording.load(place) for name, place in places.items()})
 
 
 def _places(file: Path) -> dict[str, Path]:
     """Where each take is kept, as in `site.rec`, `site.true-boxes.rec`."""
-    others = {field.name: file.with_suffix(f".{field.name.replace('_', '-')}.rec") for field in fields(Takes)}
+    others = {
+        field.name: file.with_suffix(f".{field.name.replace('_', '-')}.rec") for field in fields(BudgetRecordings)
+    }
     return {**others, "ours": file}
 
 
-def budget(takes: Takes, match: Match | None = None, topology: Topology | None = None) -> Budget:
+def budget(takes: BudgetRecordings, match: Match | None = None, topology: Topology | None = None) -> Budget:
     """Match and score every take."""
     truth = takes.ours.true_boxes()
     ours, true_boxes, true_tracks, true_both = (
@@ -167,14 +171,14 @@ def budget(takes: Takes, match: Match | None = None, topology: Topology | None =
     )
     base, links, tracks, boxes, _, told = (line.across for line in lines)
     losses = [
-        Loss(stage, better.idf1 - base.idf1, better.hota - base.hota)
+        StageLoss(stage, better.idf1 - base.idf1, better.hota - base.hota)
         for stage, better in (("links", links), ("tracks", tracks), ("boxes", boxes))
     ]
-    losses.append(Loss("telling", 1 - told.idf1, 1 - told.hota))
+    losses.append(StageLoss("telling", 1 - told.idf1, 1 - told.hota))
     return Budget(lines, tuple(sorted(losses, key=lambda loss: -loss.idf1)))
 
 
-def linked(truth: Mapping[str, Boxes], told: Told) -> dict[str, Boxes]:
+def linked(truth: Mapping[str, Boxes], told: StreamBoxes) -> dict[str, Boxes]:
     """Give what was told of each track the name of the person that it is on most often; one on nobody keeps its own."""
     aligned = align(truth, told.by_track)
     rows, columns = matched(aligned)
@@ -198,6 +202,6 @@ def _once(boxes: Boxes, names: Sequence[Hashable]) -> Boxes:
 
 def _line(
     what: str, boxes: str, tracks: str, links: str, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]
-) -> Line:
+) -> BudgetLine:
     aligned = align(truth, told)
-    return Line(what, boxes, tracks, links, score_aligned(aligned), mean(list(score_cameras(aligned).values())))
+    return BudgetLine(what, boxes, tracks, links, score_aligned(aligned), mean(list(score_cameras(aligned).values())))

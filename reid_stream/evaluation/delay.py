@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from reid_stream.evaluation.align import Aligned, matched
-from reid_stream.evaluation.stream import Names, Timeline
+from reid_stream.evaluation.align import Alignment, matched
+from reid_stream.evaluation.stream import CurrentNames, Timeline
 from reid_stream.evaluation.visits import Visits
 from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
 
@@ -40,7 +40,7 @@ class Delay:
 
 
 def delays(
-    events: Iterable[Event], cameras: Mapping[str, Timeline], at_once: Aligned, in_the_end: Aligned, visits: Visits
+    events: Iterable[Event], cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Alignment, visits: Visits
 ) -> Delay:
     """Measure how long the right ID took.
 
@@ -53,7 +53,7 @@ def delays(
     """
     right = right_names(in_the_end)
     visit_of = _visit_of(at_once, visits)
-    names, clock = Names(), -np.inf
+    names, clock = CurrentNames(), -np.inf
     shown: dict[int, tuple[int, float]] = {}
     """Visit -> the stretch it was last told by."""
     told_at: dict[int, float] = {}
@@ -96,7 +96,7 @@ def delays(
     )
 
 
-def right_names(aligned: Aligned) -> dict[int, str]:
+def right_names(aligned: Alignment) -> dict[int, str]:
     """Return the global ID that stands for each person, one to one: rows of the true side's names -> told names."""
     rows, columns = matched(aligned)
     counts = np.zeros((len(aligned.true.names), len(aligned.told.names)))
@@ -109,7 +109,7 @@ def right_names(aligned: Aligned) -> dict[int, str]:
     }
 
 
-def _visit_of(at_once: Aligned, visits: Visits) -> dict[tuple[str, int, str], int]:
+def _visit_of(at_once: Alignment, visits: Visits) -> dict[tuple[str, int, str], int]:
     """Camera, frame, name as told -> the visit it was told of."""
     rows, columns = matched(at_once)
     told = at_once.told

@@ -21,7 +21,7 @@ from reid_stream.records import CameraId, Detections, Floats, Frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class People:
+class FrameTruth:
     """Who is truly in one frame."""
 
     boxes: Floats
@@ -31,7 +31,7 @@ class People:
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
+class AveragePrecision:
     """Average precision of one class, in [0, 1]."""
 
     ap50: float
@@ -40,18 +40,18 @@ class Precision:
     """Mean over 0.5, 0.55 … 0.95."""
 
 
-def read_truth(path: Path) -> dict[int, People]:
+def read_truth(path: Path) -> dict[int, FrameTruth]:
     """Read MOT text into the people of each frame, counted from 1."""
     rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(7))
     truth = {}
     for number in np.unique(rows[:, 0]).astype(int):
         here = rows[rows[:, 0] == number]
         boxes = np.concatenate([here[:, 2:4], here[:, 2:4] + here[:, 4:6]], axis=1).astype(np.float32)
-        truth[int(number)] = People(boxes=boxes, is_ignored=here[:, 6] == 0)
+        truth[int(number)] = FrameTruth(boxes=boxes, is_ignored=here[:, 6] == 0)
     return truth
 
 
-def average_precision(found: Sequence[Detections], truth: Sequence[People]) -> Precision:
+def average_precision(found: Sequence[Detections], truth: Sequence[FrameTruth]) -> AveragePrecision:
     """Return the average precision over frames; both in the same order."""
     import supervision as sv
     from supervision.config import ISCROWD_DATA_FIELD
@@ -66,7 +66,7 @@ def average_precision(found: Sequence[Detections], truth: Sequence[People]) -> P
             sv.Detections(xyxy=people.boxes, class_id=none, data=ignored),
         )
     result = metric.compute()
-    return Precision(ap50=float(result.map50), ap=float(result.map50_95))
+    return AveragePrecision(ap50=float(result.map50), ap=float(result.map50_95))
 
 
 def read_frames(clip: Path, every: int = 1) -> Iterator[tuple[int, Frame]]:
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # COCO's curve needs the weak boxes, too; the daemon's own thresholds would cut it off.
     detector = Detector(engine, spec, Detect(score=0.01, min_height_px=0))
     truth, found, people = read_truth(chosen.truth), [], []
-    nobody = People(np.empty((0, 4), np.float32), np.empty(0, np.bool_))
+    nobody = FrameTruth(np.empty((0, 4), np.float32), np.empty(0, np.bool_))
     for number, frame in read_frames(chosen.clip, chosen.every):
         found += detector([frame])
         people.append(truth.get(number, nobody))

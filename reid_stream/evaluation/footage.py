@@ -24,7 +24,7 @@ from reid_stream.runtime.networks import Networks, perceive
 
 
 @dataclass(slots=True)
-class Used:
+class UsedFrames:
     """Which frames the detector was given; below a camera's own rate, the others are not to be scored."""
 
     cameras: Mapping[str, Timeline]
@@ -72,7 +72,7 @@ def recorded(
     """
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)
-    used = Used(timelines(cameras, settings))
+    used = UsedFrames(timelines(cameras, settings))
 
     def noting(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
         first_half = wire(settings, networks, run, metrics)
@@ -95,7 +95,7 @@ def with_truth(recording: Recording, truth: Mapping[str, Boxes]) -> Recording:
     Raises:
         ConfigError: the truth goes on after what was recorded.
     """
-    boxes = Used(recording.cameras, recording.used).only(truth) if recording.used else truth
+    boxes = UsedFrames(recording.cameras, recording.used).only(truth) if recording.used else truth
     return msgspec.structs.replace(recording, truth={camera: kept(each) for camera, each in boxes.items()})
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reid_stream.evaluation.align import Aligned, Ints, matched
+from reid_stream.evaluation.align import Alignment, Ints, matched
 from reid_stream.evaluation.visits import Visits
 
 HOLDS = 0.25
@@ -20,7 +20,7 @@ HOLDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class IdentityErrors:
     """What became of the people of a set."""
 
     people: int
@@ -55,7 +55,7 @@ class People:
     """The wrong merges: identity -> the people it holds, as the truth names them; those of most people first."""
 
 
-def people(aligned: Aligned, visits: Visits) -> People:
+def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
     """Count what went wrong with whom."""
     rows, columns = matched(aligned)
     person, identity, visit = aligned.true.people[rows], aligned.told.people[columns], visits.of[rows]
@@ -75,7 +75,7 @@ def people(aligned: Aligned, visits: Visits) -> People:
     mains: dict[int, list[int]] = defaultdict(list)
     for number, name in main.items():
         mains[int(visits.people[number])].append(name)
-    return People(
+    return IdentityErrors(
         people=len(aligned.true.names),
         found=len(np.unique(person)),
         identities=len(aligned.told.names),

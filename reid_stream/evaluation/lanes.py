@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from reid_stream.evaluation.align import Aligned, Doubles, Ints, matched
+from reid_stream.evaluation.align import Alignment, Doubles, Ints, matched
 from reid_stream.evaluation.delay import right_names
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.visits import Visits
@@ -72,7 +72,7 @@ class Lanes:
     length_s: float
 
 
-def lanes(cameras: Mapping[str, Timeline], at_once: Aligned, in_the_end: Aligned, visits: Visits) -> Lanes:
+def lanes(cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Alignment, visits: Visits) -> Lanes:
     """Lay out what happened; both prediction sides are of the same truth, `visits` are of it."""
     origin = min(line.first_at for line in cameras.values())
     starts = [
@@ -113,7 +113,7 @@ def lanes(cameras: Mapping[str, Timeline], at_once: Aligned, in_the_end: Aligned
 
 
 def _stretches(
-    aligned: Aligned, visits: Visits, cameras: Mapping[str, Timeline], origin: float, stands_for: Mapping[str, int]
+    aligned: Alignment, visits: Visits, cameras: Mapping[str, Timeline], origin: float, stands_for: Mapping[str, int]
 ) -> dict[int, tuple[Stretch, ...]]:
     rows, columns = matched(aligned)
     visit, identity, frames = visits.of[rows], aligned.told.people[columns], aligned.true.frames[rows]
@@ -132,7 +132,7 @@ def _stretches(
     return {number: tuple(stretches) for number, stretches in found.items()}
 
 
-def _nobody(aligned: Aligned, camera: int, line: Timeline, origin: float, length_s: float) -> Doubles:
+def _nobody(aligned: Alignment, camera: int, line: Timeline, origin: float, length_s: float) -> Doubles:
     """Count the boxes of nobody, mean per frame, in each second."""
     is_free = aligned.told.cameras == camera
     is_free[matched(aligned)[1]] = False

@@ -40,7 +40,7 @@ Wire = Callable[[Settings, Networks, str, Metrics], Perceive]
 """How the first half is put together; another than the daemon's swaps a stage, as by one that knows the truth."""
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class RecordedBatch(msgspec.Struct, frozen=True, array_like=True):
     """One call of the matcher."""
 
     now: float
@@ -82,7 +82,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of `detect`, `track` and `embed` that it was made with, for readers."""
     cameras: dict[str, Timeline]
     """When each camera's frames were taken."""
-    batches: list[Batch]
+    batches: list[RecordedBatch]
     truth: dict[str, TrueBoxes] = {}
     """By camera; empty where nobody knows."""
     used: dict[str, list[int]] = {}
@@ -132,13 +132,13 @@ def record(
     check_files(cameras)
     networks = networks or load_networks(settings)
     first_half = wire(settings, networks, run, Metrics())
-    batches: list[Batch] = []
+    batches: list[RecordedBatch] = []
     began = time.perf_counter()
     with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
         for batch in frames:
             records = first_half.step(batch)
             if records:  # as the daemon does: what nobody is in never reaches the matcher
-                batches.append(Batch(max(record.seen_at for record in records), records))
+                batches.append(RecordedBatch(max(record.seen_at for record in records), records))
     head = networks.embedder
     return Recording(
         name=name,

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from reid_stream.evaluation.budget import Budget
 from reid_stream.evaluation.delay import Delay
-from reid_stream.evaluation.run import Figures
+from reid_stream.evaluation.run import EvalResult
 from reid_stream.evaluation.score import Score
-from reid_stream.evaluation.summary import Account
+from reid_stream.evaluation.summary import Summary
 from reid_stream.evaluation.sweep import Point
 
 _SCORES = ("hota", "det_a", "ass_a", "ass_pr", "ass_re", "idf1")
@@ -18,7 +18,7 @@ _MOST_MIXED = 8
 # Tables fit 80 columns, which is what a log or a pipe has.
 
 
-def show(figures: Figures, console: Console) -> None:
+def show(figures: EvalResult, console: Console) -> None:
     """Print scores across and within cameras, what went wrong with whom, and how long the right ID took."""
     views = (("as told at once", figures.at_once), ("after corrections", figures.in_the_end))
     show_accounts(views, console)
@@ -32,7 +32,7 @@ def show(figures: Figures, console: Console) -> None:
     )
 
 
-def show_accounts(views: Sequence[tuple[str, Account]], console: Console) -> None:
+def show_accounts(views: Sequence[tuple[str, Summary]], console: Console) -> None:
     """Print scores and counts of people, one line a view."""
     table = _table("", *_HEADS)
     for where in ("across", "single"):
@@ -80,7 +80,7 @@ def show_accounts(views: Sequence[tuple[str, Account]], console: Console) -> Non
     console.print()
 
 
-def _show_delay(delay: Delay, account: Account, console: Console) -> None:
+def _show_delay(delay: Delay, account: Summary, console: Console) -> None:
     visits = account.people.visits
     shown = "never" if delay.told_p50_s is None else f"after {delay.told_p50_s:.1f} s (median)"
     right = (

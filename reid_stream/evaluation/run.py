@@ -19,10 +19,10 @@ from reid_stream.config.settings import Match, Redis, Settings, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.delay import Delay
-from reid_stream.evaluation.footage import Used, truth_for
+from reid_stream.evaluation.footage import UsedFrames, truth_for
 from reid_stream.evaluation.recording import EVERY_FRAME, Recording, replay, timelines
 from reid_stream.evaluation.stream import Timeline
-from reid_stream.evaluation.summary import Account, account_stream
+from reid_stream.evaluation.summary import Summary, summarize_stream
 from reid_stream.events import Event
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe
@@ -31,12 +31,12 @@ from reid_stream.runtime.interfaces import PerceiveHalf
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EvalResult:
     """What a replay scored."""
 
-    at_once: Account
+    at_once: Summary
     """What a subscriber knew who never looks back."""
-    in_the_end: Account
+    in_the_end: Summary
     """What one knew who follows corrections; the final state."""
     delay: Delay
     events: int
@@ -47,7 +47,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ReplayedRun:
     """What happened, and what was told of it."""
 
     truth: Mapping[str, Boxes]
@@ -60,16 +60,16 @@ class Watched:
     seconds: float
 
 
-def run(settings: Settings, truth: Mapping[str, Path]) -> Figures:
+def run(settings: Settings, truth: Mapping[str, Path]) -> EvalResult:
     """Replay, subscribe, score.
 
     Raises:
         ConfigError, ModelError, BrokerError, StreamError: see `watch`.
     """
-    return figures(watch(settings, truth))
+    return evaluate_run(watch(settings, truth))
 
 
-def watch(settings: Settings, truth: Mapping[str, Path]) -> Watched:
+def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
     """Replay file cameras through the whole daemon and subscribe to what it tells.
 
     Raises:
@@ -80,7 +80,7 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> Watched:
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)
     true = truth_for(settings, truth)
-    used = Used(timelines(cameras, settings))
+    used = UsedFrames(timelines(cameras, settings))
     with tempfile.TemporaryDirectory(prefix="reid-stream-eval-") as folder:
         replayed = settings.model_copy(
             update={
@@ -96,17 +96,17 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> Watched:
             told = subscribe(site.redis_url, site=settings.site, start="0", block_s=0)
             events = [cast(Event, item.data) for item in told]
             frames = sum(site.daemon.progress.frames.values())
-    return Watched(used.only(true), events, used.cameras, frames, seconds)
+    return ReplayedRun(used.only(true), events, used.cameras, frames, seconds)
 
 
-def rewatch(recording: Recording, match: Match | None = None, topology: Topology | None = None) -> Watched:
+def rewatch(recording: Recording, match: Match | None = None, topology: Topology | None = None) -> ReplayedRun:
     """Match again what was perceived once; the same identity events as the daemon's, in seconds."""
     began = time.perf_counter()
     events = replay(recording, match, topology=topology)
-    return Watched(recording.true_boxes(), events, recording.cameras, recording.frames, time.perf_counter() - began)
+    return ReplayedRun(recording.true_boxes(), events, recording.cameras, recording.frames, time.perf_counter() - began)
 
 
-def figures(watched: Watched) -> Figures:
+def evaluate_run(watched: ReplayedRun) -> EvalResult:
     """Score what was told.
 
     Raises:
@@ -114,8 +114,8 @@ def figures(watched: Watched) -> Figures:
     """
     if not any(len(boxes) for boxes in watched.truth.values()):
         raise ConfigError("there must be truth to score against, nobody is in it in any frame that was used")
-    stream = account_stream(watched.truth, watched.events, watched.cameras)
-    return Figures(
+    stream = summarize_stream(watched.truth, watched.events, watched.cameras)
+    return EvalResult(
         at_once=stream.at_once,
         in_the_end=stream.in_the_end,
         delay=stream.delay,
@@ -130,7 +130,7 @@ class _Noting:
     """A perceive half that remembers which frames it was given."""
 
     half: PerceiveHalf
-    used: Used
+    used: UsedFrames
 
     @property
     def model(self) -> str:

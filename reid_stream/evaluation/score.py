@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from reid_stream.evaluation.align import Aligned, Boxes, Ints, align
+from reid_stream.evaluation.align import Alignment, Boxes, Ints, align
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def score(truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes]) -> Score:
     return score_aligned(align(truth, predicted))
 
 
-def score_cameras(aligned: Aligned) -> dict[str, Score]:
+def score_cameras(aligned: Alignment) -> dict[str, Score]:
     """Score each camera by itself: links between cameras play no part. Cameras nobody truly passes are left out."""
     present = set(np.unique(aligned.true.cameras).tolist())
     return {
@@ -61,7 +61,7 @@ def mean(scores: Sequence[Score]) -> Score:
     return Score(**{item.name: float(np.mean([getattr(each, item.name) for each in scores])) for item in fields(Score)})
 
 
-def score_aligned(aligned: Aligned, steps: Ints | None = None) -> Score:
+def score_aligned(aligned: Alignment, steps: Ints | None = None) -> Score:
     """Score time steps, all of them where none are named."""
     from trackers.eval import compute_hota_metrics, compute_identity_metrics
 

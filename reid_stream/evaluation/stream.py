@@ -32,7 +32,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StreamBoxes:
     """The same boxes under several sets of names."""
 
     at_once: dict[str, Boxes]
@@ -43,7 +43,7 @@ class Told:
     """With (camera, track) as the name: what was told, without who it was."""
 
 
-class Names:
+class CurrentNames:
     """Who everybody is by now, for a subscriber who follows corrections.
 
     What is told of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
@@ -122,12 +122,12 @@ class Names:
         self._of[name] |= stretches
 
 
-def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> Told:
+def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> StreamBoxes:
     """Collect the boxes of `identity.entered` and `identity.seen`, one per person, camera and frame.
 
     Where a correction tells the same frame of a track again under another name, the first is what was told at once.
     """
-    names = Names()
+    names = CurrentNames()
     seen: dict[tuple[CameraId, int, TrackId], tuple[Seen, int]] = {}
     for event in events:
         match event:
@@ -139,7 +139,7 @@ def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> Told:
             case IdentityMerged() | IdentitySplit():
                 names.correct(event)
     rows = [(camera, frame, event, stretch) for (camera, frame, _), (event, stretch) in seen.items()]
-    return Told(
+    return StreamBoxes(
         at_once=_boxes(cameras, [(c, frame, str(event.person), event) for c, frame, event, _ in rows]),
         in_the_end=_boxes(
             cameras, [(c, frame, names.of(stretch, event.seen_at), event) for c, frame, event, stretch in rows]

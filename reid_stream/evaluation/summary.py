@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reid_stream.evaluation.align import Aligned, Boxes, align
+from reid_stream.evaluation.align import Alignment, Boxes, align
 from reid_stream.evaluation.delay import Delay, delays
-from reid_stream.evaluation.identity_errors import People, people
+from reid_stream.evaluation.identity_errors import IdentityErrors, count_identity_errors
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
 from reid_stream.evaluation.stream import Timeline, boxes_of
 from reid_stream.evaluation.visits import visits
@@ -13,7 +13,7 @@ from reid_stream.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Summary:
     """One set of names for what was told, against the truth."""
 
     across: Score
@@ -22,30 +22,32 @@ class Account:
     """Mean over cameras, each by itself."""
     cameras: dict[str, Score]
     """Each camera by itself; those that nobody truly passes are left out."""
-    people: People
+    people: IdentityErrors
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamSummary:
     """An event stream against the truth."""
 
-    at_once: Account
+    at_once: Summary
     """With the global ID that each event gave: a subscriber who never looks back."""
-    in_the_end: Account
+    in_the_end: Summary
     """After all merges and splits: a subscriber who follows corrections, and the final state."""
     delay: Delay
 
 
-def account(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mapping[str, float]) -> Account:
+def summarize(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mapping[str, float]) -> Summary:
     """Measure what was told under one set of names.
 
     Raises:
         ValueError: see `align`.
     """
-    return account_aligned(align(truth, told), fps)
+    return summarize_aligned(align(truth, told), fps)
 
 
-def account_stream(truth: Mapping[str, Boxes], events: Sequence[Event], cameras: Mapping[str, Timeline]) -> Stream:
+def summarize_stream(
+    truth: Mapping[str, Boxes], events: Sequence[Event], cameras: Mapping[str, Timeline]
+) -> StreamSummary:
     """Measure an event stream that told of every frame (`publish.seen_interval_s` below the frame interval).
 
     Raises:
@@ -54,19 +56,19 @@ def account_stream(truth: Mapping[str, Boxes], events: Sequence[Event], cameras:
     told = boxes_of(events, cameras)
     fps = {camera: line.fps for camera, line in cameras.items()}
     at_once, in_the_end = align(truth, told.at_once), align(truth, told.in_the_end)
-    return Stream(
-        at_once=account_aligned(at_once, fps),
-        in_the_end=account_aligned(in_the_end, fps),
+    return StreamSummary(
+        at_once=summarize_aligned(at_once, fps),
+        in_the_end=summarize_aligned(in_the_end, fps),
         delay=delays(events, cameras, at_once, in_the_end, visits(at_once, fps)),
     )
 
 
-def account_aligned(aligned: Aligned, fps: Mapping[str, float]) -> Account:
+def summarize_aligned(aligned: Alignment, fps: Mapping[str, float]) -> Summary:
     """Measure what is laid side by side already."""
     cameras = score_cameras(aligned)
-    return Account(
+    return Summary(
         across=score_aligned(aligned),
         single=mean(list(cameras.values())),
         cameras=cameras,
-        people=people(aligned, visits(aligned, fps)),
+        people=count_identity_errors(aligned, visits(aligned, fps)),
     )

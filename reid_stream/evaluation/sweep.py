@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.recording import Recording
-from reid_stream.evaluation.run import Figures, figures, rewatch
+from reid_stream.evaluation.run import EvalResult, evaluate_run, rewatch
 
 REPLAYED = "match"
 """The section that a recording leaves open."""
@@ -49,7 +49,7 @@ class Point:
     value: str
     is_default: bool
     """It is what the settings at hand say anyway."""
-    figures: Figures
+    figures: EvalResult
 
 
 def parse(text: str) -> Sweep:
@@ -106,4 +106,4 @@ def points(sweep: Sweep, settings: Settings, recording: Callable[[Settings], Rec
     kept = recording(settings) if sweep.is_replayed else None
     for value, with_it in tried:
         watched = rewatch(kept or recording(with_it), with_it.match, with_it.topology)
-        yield Point(value, with_it == settings, figures(watched))
+        yield Point(value, with_it == settings, evaluate_run(watched))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_stream.evaluation.align import Aligned, Ints
+from reid_stream.evaluation.align import Alignment, Ints
 
 GAP_S = 3.0
 """A person unseen on a camera for longer has left it: the default of `publish.left_after_s`, so that a true visit is
@@ -19,9 +19,9 @@ class Visits:
     of: Ints
     """(n,) the visit of each true box: rows of what follows."""
     people: Ints
-    """(v,) rows of `Aligned.true.names`."""
+    """(v,) rows of `Alignment.true.names`."""
     cameras: Ints
-    """(v,) rows of `Aligned.cameras`."""
+    """(v,) rows of `Alignment.cameras`."""
     first: Ints
     """(v,) frame it begins with."""
     last: Ints
@@ -31,7 +31,7 @@ class Visits:
         return len(self.people)
 
 
-def visits(aligned: Aligned, fps: Mapping[str, float], gap_s: float = GAP_S) -> Visits:
+def visits(aligned: Alignment, fps: Mapping[str, float], gap_s: float = GAP_S) -> Visits:
     """Cut what is true into visits.
 
     Args:

@@ -22,7 +22,7 @@ from openvino import properties
 from openvino.properties import hint
 
 from reid_stream.errors import ModelError
-from reid_stream.explain.cutting import cut
+from reid_stream.explain.cutting import split_network
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ _IMAGES = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class Activations:
     """What a network made of n images."""
 
     vectors: Floats
@@ -75,7 +75,7 @@ class Attention:
         except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
             raise ModelError(f"{model} must be an ONNX network of images (b, 3, {height}, {width}): {error}") from error
         try:
-            parts = cut(network, 2 * _CHANNELS_AT_ONCE)
+            parts = split_network(network, 2 * _CHANNELS_AT_ONCE)
             if parts is None:
                 raise ModelError(f"{model} must end in a pooling of maps for its vector to be explained, it has none")
             self._trunk = core.compile_model(parts.trunk, "CPU", _options(threads))
@@ -84,7 +84,7 @@ class Attention:
             raise ModelError(f"{model} must take any number of images to be explained: {error}") from error
         self._looked_at, self.map_names = parts.looked_at, parts.names
 
-    def __call__(self, images: Floats) -> Looked:
+    def __call__(self, images: Floats) -> Activations:
         """Look at two network inputs (2, 3, h, w)."""
         found = self._trunk(images)
         vectors, *maps = (np.array(found[index], np.float32) for index in range(len(found)))
@@ -93,7 +93,7 @@ class Attention:
             np.stack([self._weights(of_image, index, vectors.shape[1]) for of_image in of_images])
             for index in self._looked_at
         )
-        return Looked(vectors, tuple(maps[index] for index in self._looked_at), weights)
+        return Activations(vectors, tuple(maps[index] for index in self._looked_at), weights)
 
     def _weights(self, maps: list[Floats], moved: int, dim: int) -> Floats:
         """Return the mean gradient (c, d) over the pixels of one of an image's maps, the others held."""

@@ -15,7 +15,7 @@ from openvino import opset13 as ops
 _OF_POOLING = {"Power", "Maximum", "Minimum", "Clamp", "Convert", "Subtract", "FakeQuantize"}
 
 
-class Cut(NamedTuple):
+class SplitNetwork(NamedTuple):
     """Both parts; the head takes `batch` of each of the trunk's maps."""
 
     trunk: ov.Model
@@ -27,7 +27,7 @@ class Cut(NamedTuple):
     """Of those, in the file."""
 
 
-def cut(network: ov.Model, batch: int) -> Cut | None:
+def split_network(network: ov.Model, batch: int) -> SplitNetwork | None:
     """Cut a network of fixed shape, which is used up; none where it has no map to look at."""
     cuts = _last_maps(network)
     if not cuts:
@@ -35,7 +35,7 @@ def cut(network: ov.Model, batch: int) -> Cut | None:
     looked_at = tuple(index for index, one in enumerate(cuts) if not _is_mask(one))
     names = tuple(cuts[index].get_node().get_friendly_name() for index in looked_at)
     trunk = ov.Model([*network.outputs, *cuts], network.get_parameters(), "trunk").clone()
-    return Cut(trunk, _head(network, cuts, batch), looked_at, names)
+    return SplitNetwork(trunk, _head(network, cuts, batch), looked_at, names)
 
 
 def _last_maps(network: ov.Model) -> list[Any]:

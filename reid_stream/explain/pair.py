@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.bundles.bundle import MODEL_FILE, Embedder, Verifier, load_embedder
+from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, Verifier, load_embedder
 from reid_stream.bundles.calibration import probability
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, prepare
 from reid_stream.errors import ModelError
-from reid_stream.explain.attention import Attention, Looked
+from reid_stream.explain.attention import Activations, Attention
 
 Doubles = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ class Explainer:
         Raises:
             ModelError: it is no embedder, or its network has no maps to look at.
         """
-        self.bundle: Embedder = load_embedder(bundle)
+        self.bundle: EmbedderBundle = load_embedder(bundle)
         found = self.bundle.input
         self.spec = InputSpec(found.height, found.width, found.mean, found.std, found.colour)
         self.attention = Attention(bundle / MODEL_FILE, found.height, found.width, threads)
@@ -125,7 +125,7 @@ def terms(first: Doubles, second: Doubles, verifier: Verifier) -> tuple[Doubles,
 
 
 def _chosen(
-    dimensions: npt.NDArray[np.intp], values: Doubles, units: Doubles, looked: Looked, crops: tuple[UInt8, UInt8]
+    dimensions: npt.NDArray[np.intp], values: Doubles, units: Doubles, looked: Activations, crops: tuple[UInt8, UInt8]
 ) -> tuple[Dimension, ...]:
     """Return `dimensions` with their terms, of `values` (d,), and where either crop shows them."""
     first, second = ((crop.shape[0], crop.shape[1]) for crop in crops)

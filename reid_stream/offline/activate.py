@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_stream.assembly.identification import Head, identity
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Settings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.match.matcher import Matcher
@@ -52,8 +52,8 @@ class Activated:
 
 def activate(
     settings: Settings,
-    present: Embedder,
-    other: tuple[Embedder, Embed],
+    present: EmbedderBundle,
+    other: tuple[EmbedderBundle, Embed],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Activated:
     """Let the people of a site be known by another bundle's vectors.
@@ -91,7 +91,7 @@ def why_anew(settings: Settings) -> str:
     return ""
 
 
-def forget(settings: Settings, bundle: Embedder) -> None:
+def forget(settings: Settings, bundle: EmbedderBundle) -> None:
     """Delete what daemons of a bundle left on Redis: its snapshots and its journal.
 
     Raises:
@@ -137,7 +137,7 @@ def name_in(cameras: Path, bundle: str) -> str | None:
     return str(before) if before is not None else None
 
 
-def _left(settings: Settings, present: Embedder) -> State | None:
+def _left(settings: Settings, present: EmbedderBundle) -> State | None:
     """Return what the last daemon knew, its visits ended and told; none where it knew nobody."""
     head = Head(present.hash, present.verifier, present.calibrated, present.dim)
     with identity(settings, head, run=time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())) as second:
@@ -148,7 +148,7 @@ def _left(settings: Settings, present: Embedder) -> State | None:
     return state if state.people or state.next_number > 1 else None
 
 
-def _write(settings: Settings, bundle: Embedder, state: State) -> None:
+def _write(settings: Settings, bundle: EmbedderBundle, state: State) -> None:
     """Make a state the only snapshot of a bundle; what an earlier daemon of that bundle left is gone."""
     from reid_stream.journal.snapshot import Dials
     from reid_stream.journal.snapshot import Head as Snapshot
@@ -183,7 +183,7 @@ def _write(settings: Settings, bundle: Embedder, state: State) -> None:
 
 
 @contextmanager
-def _slots(settings: Settings, bundle: Embedder) -> "Iterator[tuple[redis.Redis, Slots, Names]]":
+def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, Slots, Names]]":
     """Open what a bundle's state is kept in, while no daemon has the site."""
     from reid_stream.assembly.resources import redis_url
     from reid_stream.journal.entry import Names

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from reid_stream import store
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
@@ -92,8 +92,8 @@ class Shadow(msgspec.Struct, frozen=True):
 def shadow(
     folder: Path,
     settings: Match,
-    present: tuple[Embedder, Embed],
-    other: tuple[Embedder, Embed],
+    present: tuple[EmbedderBundle, Embed],
+    other: tuple[EmbedderBundle, Embed],
     truth: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     topology: Topology | None = None,
@@ -139,7 +139,7 @@ def _names(found: Reidentified) -> dict[str, str]:
     return {name: person or f"?{name}" for name, (person, _) in found.people.items()}
 
 
-def _side(bundle: Embedder, found: Reidentified, right: Right | None) -> Side:
+def _side(bundle: EmbedderBundle, found: Reidentified, right: Right | None) -> Side:
     people = {person for person, _ in found.people.values() if person is not None}
     known = [value for value in found.probabilities.values() if value is not None]
     named = sum(person is not None for person, _ in found.people.values())

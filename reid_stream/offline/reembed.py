@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match
 from reid_stream.match.camera_bias import CameraShifts, shifted
 from reid_stream.match.gallery import Exemplar
@@ -41,7 +41,9 @@ class Carried(msgspec.Struct, frozen=True):
     """Numbers of people of whom the store has no crop: should they come back, they are somebody new."""
 
 
-def reembed(earlier: State | None, tracks: Sequence[Replayed], bundle: Embedder, settings: Match, site: str) -> State:
+def reembed(
+    earlier: State | None, tracks: Sequence[Replayed], bundle: EmbedderBundle, settings: Match, site: str
+) -> State:
     """Return what a matcher of `bundle` would know of the same people.
 
     Args:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from reid_stream import store
-from reid_stream.bundles.bundle import Embedder
+from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Topology
 from reid_stream.errors import ConfigError
 from reid_stream.images import UInt8
@@ -63,7 +63,7 @@ class Read:
 def reidentify(
     folder: Path,
     settings: Match,
-    bundle: Embedder,
+    bundle: EmbedderBundle,
     embed: Embed,
     on_progress: Callable[[int, int], None] | None = None,
     topology: Topology | None = None,
@@ -101,7 +101,7 @@ def reidentify(
 
 
 def read_store(
-    folder: Path, bundle: Embedder, embed: Embed, on_progress: Callable[[int, int], None] | None = None
+    folder: Path, bundle: EmbedderBundle, embed: Embed, on_progress: Callable[[int, int], None] | None = None
 ) -> Read:
     """Read the tracks of a store; those whose vectors are another bundle's, or were not kept, are embedded anew.
 
@@ -178,7 +178,7 @@ def _picture(path: Path) -> UInt8:
 
 
 def _matched(
-    tracks: Sequence[Replayed], settings: Match, bundle: Embedder, topology: Topology | None
+    tracks: Sequence[Replayed], settings: Match, bundle: EmbedderBundle, topology: Topology | None
 ) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
     """Return who each track is in the end, and how sure the matcher was when it said so last."""
     site, first = _numbering(tracks)

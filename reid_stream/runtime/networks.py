@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from reid_stream.bundles import catalog
-from reid_stream.bundles.bundle import BUNDLE_FILE, MODEL_FILE, Bundle, Detector, Embedder, check_probe, probe_input
+from reid_stream.bundles.bundle import (
+    BUNDLE_FILE,
+    MODEL_FILE,
+    Bundle,
+    DetectorBundle,
+    EmbedderBundle,
+    check_probe,
+    probe_input,
+)
 from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
@@ -36,8 +44,8 @@ class Networks:
 
     detect: Detect
     embed: Embed
-    detector: Detector
-    embedder: Embedder
+    detector: DetectorBundle
+    embedder: EmbedderBundle
     detector_engine: PixelEngine
     embedder_engine: PixelEngine
 
@@ -69,7 +77,7 @@ def load_networks(settings: Settings) -> Networks:
     )
 
 
-def load_embedder(models: Models, settings: EmbedSettings) -> tuple[Embedder, Embed, PixelEngine]:
+def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBundle, Embed, PixelEngine]:
     """Load the embedder's bundle, build its engine and make sure that it computes what it should.
 
     Raises:
@@ -131,7 +139,7 @@ def take_over(settings: Settings) -> "GpuConverter | None":
         from reid_stream.engines import nvdec
     except ImportError as error:
         raise ModelError(f"ingest.gpu_frames needs the package {error.name}: pip install 'reid-stream[gpu]'") from error
-    return nvdec.TakeOver()
+    return nvdec.NvdecConverter()
 
 
 def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:

@@ -2,11 +2,13 @@
 
 import pytest
 
-from reid_stream.bench.live import Load, find_max
+from reid_stream.bench.live import LiveLoad, find_max
 
 
-def load(cameras: int, *, is_held: bool) -> Load:
-    return Load(cameras=cameras, fps=10, used=1, p50_ms=1, p95_ms=1, p99_ms=1, cores=1, memory_mb=1, is_held=is_held)
+def load(cameras: int, *, is_held: bool) -> LiveLoad:
+    return LiveLoad(
+        cameras=cameras, fps=10, used=1, p50_ms=1, p95_ms=1, p99_ms=1, cores=1, memory_mb=1, is_held=is_held
+    )
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 4, 7, 8, 9, 31])

@@ -14,8 +14,8 @@ import pytest
 
 from reid_stream.bundles.bundle import (
     Calibration,
-    Detector,
-    Embedder,
+    DetectorBundle,
+    EmbedderBundle,
     Floats,
     check_probe,
     fingerprint,
@@ -45,7 +45,7 @@ def edit(folder: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def run_sample(folder: Path, bundle: Embedder) -> Floats:
+def run_sample(folder: Path, bundle: EmbedderBundle) -> Floats:
     import openvino
 
     return run_once(openvino.Core().read_model(folder / "model.onnx"), probe_input(bundle), folder)
@@ -204,5 +204,5 @@ def test_known_networks_are_wrapped_without_being_described(
     made = wrap(DATA / file, tmp_path, kind=kind)
     assert load(tmp_path) == made
     assert getattr(made, "decoder", None) == decoder
-    if isinstance(made, Detector):
+    if isinstance(made, DetectorBundle):
         assert made.classes[made.person] == "person"

@@ -10,10 +10,10 @@ import pytest
 
 from reid_stream.bundles import bundle
 from reid_stream.bundles.catalog import SHIPPED
-from reid_stream.engines.build import Obtained, key_of, obtain, profile_of, run_builder
-from reid_stream.engines.build_worker import Job, Progress
-from reid_stream.engines.plan_cache import Key, Plans
-from reid_stream.engines.tensorrt_library import RTX_ARCHS, Library, libraries, library_for
+from reid_stream.engines.build import BuildResult, get_plan, key_of, profile_of, run_builder
+from reid_stream.engines.build_worker import BuildJob, BuildProgress
+from reid_stream.engines.plan_cache import PlanCache, PlanKey
+from reid_stream.engines.tensorrt_library import RTX_ARCHS, TensorRtLibrary, libraries, library_for
 from reid_stream.errors import ModelError
 from tests.engines.networks import channel_means
 from tests.engines.test_plan_cache import KEY
@@ -24,8 +24,8 @@ needs_rtx = pytest.mark.skipif(
 )
 
 
-def _key(model: Path, arch: str = "sm_86") -> Key:
-    return Key(
+def _key(model: Path, arch: str = "sm_86") -> PlanKey:
+    return PlanKey(
         model=hashlib.sha256(model.read_bytes()).hexdigest(),
         library=library_for(arch, None).label,
         arch=arch,
@@ -37,30 +37,30 @@ def _key(model: Path, arch: str = "sm_86") -> Key:
 @needs_rtx
 @pytest.mark.parametrize("kind", ["embedder", "detector"])
 def test_the_shipped_networks_are_built_for_a_gpu_that_is_not_here(tmp_path: Path, kind: str) -> None:
-    folder, plans = SHIPPED / kind, Plans(tmp_path)
+    folder, plans = SHIPPED / kind, PlanCache(tmp_path)
     told: list[str] = []
-    steps: list[Progress] = []
+    steps: list[BuildProgress] = []
     found = bundle.load(folder)
     key = key_of(found, folder, library_for("sm_86", None), "sm_86", "f16")
-    built = obtain(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
+    built = get_plan(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
     assert (built.origin, built.notes, told) == ("built", (), [])
     assert len(built.plan) > found.model_bytes
     shares = [step.share for step in steps]
     assert shares == sorted(shares)
     assert len(shares) > 5
-    again = obtain(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
+    again = get_plan(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
     assert (again.origin, again.plan, len(shares)) == ("cache", built.plan, len(steps))
 
 
 @needs_rtx
 def test_a_truncated_engine_is_said_and_built_anew(tmp_path: Path) -> None:
-    model, plans = channel_means(tmp_path / "m.onnx"), Plans(tmp_path / "cache")
+    model, plans = channel_means(tmp_path / "m.onnx"), PlanCache(tmp_path / "cache")
     told: list[str] = []
     key = _key(model)
-    first = obtain(key, model, plans, tell=told.append)
+    first = get_plan(key, model, plans, tell=told.append)
     path = plans.path(key)
     path.write_bytes(path.read_bytes()[:-10])
-    second = obtain(key, model, plans, tell=told.append)
+    second = get_plan(key, model, plans, tell=told.append)
     assert second.origin == "built"
     assert "cut off; building anew" in told[0]
     assert plans.read(key) == (second.plan, "")
@@ -72,7 +72,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_engine_in_memory(tmp_path: Pa
     model = channel_means(tmp_path / "m.onnx")
     told: list[str] = []
     (tmp_path / "file").write_text("no folder")
-    built = obtain(_key(model), model, Plans(tmp_path / "file" / "cache"), tell=told.append)
+    built = get_plan(_key(model), model, PlanCache(tmp_path / "file" / "cache"), tell=told.append)
     assert built.plan
     assert built.origin == "built"
     assert "in memory only" in told[0]
@@ -82,11 +82,11 @@ def test_a_cache_that_cannot_be_written_leaves_the_engine_in_memory(tmp_path: Pa
 def test_of_two_at_once_one_builds_and_the_other_reads_that(tmp_path: Path) -> None:
     model = channel_means(tmp_path / "m.onnx")
     told: list[str] = []
-    found: list[Obtained] = []
+    found: list[BuildResult] = []
     key = _key(model)
 
     def start() -> None:
-        found.append(obtain(key, model, Plans(tmp_path / "cache"), tell=told.append))
+        found.append(get_plan(key, model, PlanCache(tmp_path / "cache"), tell=told.append))
 
     both = [threading.Thread(target=start) for _ in range(2)]
     for one in both:
@@ -103,7 +103,7 @@ def test_a_network_that_the_library_refuses_is_an_error_in_one_line(tmp_path: Pa
     model = tmp_path / "m.onnx"
     model.write_bytes(channel_means(tmp_path / "good.onnx").read_bytes()[:-40])
     with pytest.raises(ModelError, match="export it again") as refusal:
-        obtain(_key(model), model, Plans(tmp_path / "cache"), tell=lambda _text: None)
+        get_plan(_key(model), model, PlanCache(tmp_path / "cache"), tell=lambda _text: None)
     assert "\n" not in str(refusal.value)
 
 
@@ -114,24 +114,24 @@ def _fake(code: str) -> tuple[str, ...]:
 def test_a_builder_that_crashes_is_an_error_that_names_the_signal() -> None:
     with pytest.raises(ModelError, match="died of SIGSEGV"):
         run_builder(
-            Job(key=KEY, model="m.onnx"), lambda _step: None, command=_fake("import os; os.kill(os.getpid(), 11)")
+            BuildJob(key=KEY, model="m.onnx"), lambda _step: None, command=_fake("import os; os.kill(os.getpid(), 11)")
         )
 
 
 def test_a_builder_that_writes_less_than_it_says_is_an_error() -> None:
     code = 'import os, sys; os.write(int(sys.argv[1]), b\'12345\'); print(\'{"type":"built","bytes":6}\')'
     with pytest.raises(ModelError, match="must end with a plan"):
-        run_builder(Job(key=KEY, model="m.onnx"), lambda _step: None, command=_fake(code))
+        run_builder(BuildJob(key=KEY, model="m.onnx"), lambda _step: None, command=_fake(code))
 
 
 def test_a_builder_may_chatter() -> None:
-    steps: list[Progress] = []
+    steps: list[BuildProgress] = []
     code = (
         'import os, sys; print(\'loading [1/2]\'); print(\'{"type":"progress","phase":"x","share":0.5}\');'
         'os.write(int(sys.argv[1]), b\'12345\'); print(\'{"type":"built","bytes":5}\')'
     )
-    assert run_builder(Job(key=KEY, model="m.onnx"), steps.append, command=_fake(code)) == b"12345"
-    assert steps == [Progress("x", 0.5)]
+    assert run_builder(BuildJob(key=KEY, model="m.onnx"), steps.append, command=_fake(code)) == b"12345"
+    assert steps == [BuildProgress("x", 0.5)]
 
 
 def test_a_builder_that_hangs_ends_when_it_is_told_to() -> None:
@@ -139,19 +139,19 @@ def test_a_builder_that_hangs_ends_when_it_is_told_to() -> None:
     threading.Timer(0.2, stop.set).start()
     began = time.monotonic()
     with pytest.raises(ModelError, match="was stopped"):
-        run_builder(Job(key=KEY, model="m.onnx"), lambda _step: None, stop, _fake("import time; time.sleep(600)"))
+        run_builder(BuildJob(key=KEY, model="m.onnx"), lambda _step: None, stop, _fake("import time; time.sleep(600)"))
     assert time.monotonic() - began < 300
 
 
 def test_tensorrt_builds_only_for_the_gpu_at_hand() -> None:
-    library = Library("tensorrt", "11.4")
+    library = TensorRtLibrary("tensorrt", "11.4")
     assert library.builds("sm_90", "sm_90")
     assert not library.builds("sm_86", "sm_90")
     assert not library.builds("sm_86", None)
 
 
 def test_tensorrt_rtx_builds_for_every_rtx_card_and_no_other() -> None:
-    library = Library("tensorrt_rtx", "1.7")
+    library = TensorRtLibrary("tensorrt_rtx", "1.7")
     assert all(library.builds(arch, None) for arch in RTX_ARCHS)
     assert not library.builds("sm_90", "sm_90")
 

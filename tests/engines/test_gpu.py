@@ -10,11 +10,11 @@ from reid_stream.bundles import bundle
 from reid_stream.bundles.catalog import SHIPPED
 from reid_stream.config.settings import Camera, Ingest, Models, Settings
 from reid_stream.embed.crops import cut
-from reid_stream.engines.build import key_of, obtain
+from reid_stream.engines.build import get_plan, key_of
 from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.openvino import OpenVinoEngine
-from reid_stream.engines.plan_cache import Plans
+from reid_stream.engines.plan_cache import PlanCache
 from reid_stream.engines.plan_check import check_plan, pixels_of
 from reid_stream.engines.tensorrt_library import gpu_arch, library_for
 from reid_stream.engines.torch_engine import TorchEngine
@@ -31,11 +31,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(gpu_arch() is None, reason="ne
 def test_a_shipped_network_is_built_for_this_gpu_and_agrees_with_float32(
     tmp_path: Path, kind: str, precision: str
 ) -> None:
-    folder, arch, plans = SHIPPED / kind, gpu_arch(), Plans(tmp_path)
+    folder, arch, plans = SHIPPED / kind, gpu_arch(), PlanCache(tmp_path)
     assert arch is not None
     found = bundle.load(folder)
     key = key_of(found, folder, library_for(arch, arch), arch, precision)  # type: ignore[arg-type]
-    built = obtain(key, folder / "model.onnx", plans, tell=print)
+    built = get_plan(key, folder / "model.onnx", plans, tell=print)
     parity = check_plan(found, folder, key, built.plan, plans)
     print(kind, precision, parity)
     assert parity.faults == ()

@@ -17,13 +17,13 @@ from reid_stream.config.settings import Models
 from reid_stream.engines import load
 from reid_stream.engines.accuracy_check import Parity
 from reid_stream.engines.background_build import TensorRtPreparation
-from reid_stream.engines.build import obtain
+from reid_stream.engines.build import get_plan
 from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.openvino import OpenVinoEngine
-from reid_stream.engines.plan_cache import Plans
-from reid_stream.engines.protocol import Asked, PixelEngine, Pixels, near
-from reid_stream.engines.tensorrt_library import Library, libraries
+from reid_stream.engines.plan_cache import PlanCache
+from reid_stream.engines.protocol import DetectRequest, PixelEngine, Pixels, device_engine
+from reid_stream.engines.tensorrt_library import TensorRtLibrary, libraries
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice, Picture
 from tests.engines.cuda import FakeTensorRt
@@ -128,15 +128,15 @@ def test_a_probe_makes_nothing() -> None:
 class Near(Named):
     """An engine that works on pictures where it runs."""
 
-    is_near = True
+    runs_on_device = True
 
-    def people(self, pictures: Sequence[Picture], _asked: Asked) -> list[tuple[np.ndarray, np.ndarray]]:
+    def people(self, pictures: Sequence[Picture], _asked: DetectRequest) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(np.empty((0, 4), np.float32), self(np.empty(1)))] * len(pictures)
 
     def vectors(self, crops: Sequence[OnDevice], _size: tuple[int, int]) -> np.ndarray:
         return self(np.empty((len(crops), 1)))
 
-    def letterboxed(self, pictures: Sequence[Picture], _asked: Asked) -> np.ndarray:
+    def letterboxed(self, pictures: Sequence[Picture], _asked: DetectRequest) -> np.ndarray:
         return _pictures(len(pictures), side=32)
 
     def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> np.ndarray:
@@ -144,7 +144,7 @@ class Near(Named):
 
 
 def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as_well() -> None:
-    asked = Asked([], 114, "yolo", 0, 1, 0.5, 0.7, 10)
+    asked = DetectRequest([], 114, "yolo", 0, 1, 0.5, 0.7, 10)
     kept: list[np.ndarray] = []
     go = threading.Event()
     better = Near("better", 2)
@@ -155,7 +155,7 @@ def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as
         return better
 
     swap = SwapEngine(Near("first", 1), Prepared(make), "detector", most_samples=4)
-    assert near(swap, swap.pixels) is swap
+    assert device_engine(swap, swap.pixels) is swap
     pictures = list(_pictures(3))
     assert [scores[0] for _, scores in swap.people(pictures, asked)] == [1, 1, 1]
     assert swap.vectors(pictures, (64, 32)).tolist() == [1, 1, 1]
@@ -172,7 +172,7 @@ def test_an_engine_whose_fallback_is_elsewhere_takes_pictures_from_main_memory()
     swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Near("better", 2)), "detector")
     swap.images(_pictures())
     _until(lambda: swap.name == "better")
-    assert near(swap, swap.pixels) is None
+    assert device_engine(swap, swap.pixels) is None
     assert swap.images(_pictures())[0] == 2
 
 
@@ -234,9 +234,9 @@ def _preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
     return TensorRtPreparation(
         bundle.load(folder),
         folder / "model.onnx",
-        Library("tensorrt_rtx", next((one.version for one in libraries() if one.name == "tensorrt_rtx"), "1")),
+        TensorRtLibrary("tensorrt_rtx", next((one.version for one in libraries() if one.name == "tensorrt_rtx"), "1")),
         "sm_86",
-        plans=Plans(tmp_path / "plans"),
+        plans=PlanCache(tmp_path / "plans"),
         samples_s=20,
     )
 
@@ -280,7 +280,7 @@ def test_an_engine_compared_on_probes_alone_is_compared_again_on_real_crops(
 ) -> None:
     preparation = _preparation(tmp_path, monkeypatch)
     key = preparation._key("f16")
-    plan = obtain(key, preparation.model, preparation.plans, tell=lambda _text: None).plan
+    plan = get_plan(key, preparation.model, preparation.plans, tell=lambda _text: None).plan
     preparation.plans.remember(key, plan, Parity(pictures=16, is_finite=True, difference=0.0, cosine=1.0))
     assert preparation.ready() is None
     swap = _served(preparation)

@@ -10,7 +10,7 @@ import torch
 from av.video.frame import VideoFrame
 
 from reid_stream.config.settings import Camera, Ingest, Settings
-from reid_stream.engines.nvdec import TakeOver, to_rgb
+from reid_stream.engines.nvdec import NvdecConverter, to_rgb
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice
 from reid_stream.ingest import stream
@@ -22,7 +22,7 @@ from reid_stream.records import CameraId
 from reid_stream.runtime.networks import take_over as taking_over
 from tests.integration.rtsp import draw_clip
 
-take_over = TakeOver()
+take_over = NvdecConverter()
 _ACCURATE = 2 | 0x40000 | 0x2000 | 0x80000
 """swscale's flags: bilinear, accurate rounding, chroma at full width, the same on every processor."""
 
@@ -106,7 +106,7 @@ def test_without_a_gpu_pictures_come_the_other_way_and_that_is_counted(tmp_path:
     ingest = Ingest(gpu_frames=True, hardware_decode=True, isolate=False)
     camera = Camera.model_validate({"id": "a", "url": str(clip), "max_fps": None})
     stays = taking_over(Settings(cameras=(camera,), ingest=ingest))
-    assert isinstance(stays, TakeOver)
+    assert isinstance(stays, NvdecConverter)
     with FastReplay([camera], ingest, origin=0.0, take_over=stays) as replay:
         pictures = [frame.image for batch in replay for frame in batch]
         (stats,) = replay.stats.values()

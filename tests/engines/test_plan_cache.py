@@ -9,24 +9,24 @@ import msgspec
 import pytest
 
 from reid_stream.engines.accuracy_check import Parity
-from reid_stream.engines.plan_cache import Key, Plans, Profile
+from reid_stream.engines.plan_cache import OptimizationProfile, PlanCache, PlanKey
 
-KEY = Key(
+KEY = PlanKey(
     model="ab" * 32,
     library="tensorrt_rtx 1.7.1.116",
     arch="sm_86",
     precision="f16",
-    profile=Profile(batch=(1, 4, 16), least=(32, 32), usual=(384, 640), most=(640, 640)),
+    profile=OptimizationProfile(batch=(1, 4, 16), least=(32, 32), usual=(384, 640), most=(640, 640)),
 )
 PLAN = bytes(range(256)) * 40
 
 
-def _changed(**changes: object) -> Key:
+def _changed(**changes: object) -> PlanKey:
     return msgspec.structs.replace(KEY, **changes)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    plans = Plans(tmp_path / "deep" / "cache")
+    plans = PlanCache(tmp_path / "deep" / "cache")
     assert plans.read(KEY) == (None, "")
     plans.write(KEY, PLAN)
     assert plans.read(KEY) == (PLAN, "")
@@ -40,13 +40,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         {"library": "tensorrt_rtx 1.8.0"},
         {"arch": "sm_89"},
         {"precision": "bf16"},
-        {"profile": Profile(batch=(1, 4, 16), least=(32, 32), usual=(384, 640), most=(1280, 1280))},
+        {"profile": OptimizationProfile(batch=(1, 4, 16), least=(32, 32), usual=(384, 640), most=(1280, 1280))},
     ],
 )
 def test_another_model_library_gpu_precision_or_profile_finds_nothing(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    plans = Plans(tmp_path)
+    plans = PlanCache(tmp_path)
     plans.write(KEY, PLAN)
     assert plans.read(_changed(**changes)) == (None, "")
 
@@ -65,7 +65,7 @@ def test_another_model_library_gpu_precision_or_profile_finds_nothing(
 def test_what_is_cut_off_altered_or_foreign_is_told_and_not_read(
     tmp_path: Path, spoil: Callable[[bytes], bytes], why: str
 ) -> None:
-    plans = Plans(tmp_path)
+    plans = PlanCache(tmp_path)
     path = plans.write(KEY, PLAN)
     path.write_bytes(spoil(path.read_bytes()))
     found, told = plans.read(KEY)
@@ -77,13 +77,13 @@ def test_what_is_cut_off_altered_or_foreign_is_told_and_not_read(
 def test_a_folder_that_cannot_be_written_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(FileExistsError):
-        Plans(tmp_path / "file").write(KEY, PLAN)
-    with Plans(tmp_path / "file").lock(KEY, lambda: None, 1) as is_ours:
+        PlanCache(tmp_path / "file").write(KEY, PLAN)
+    with PlanCache(tmp_path / "file").lock(KEY, lambda: None, 1) as is_ours:
         assert not is_ours
 
 
 def test_a_full_disk_leaves_no_part_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = Plans(tmp_path)
+    plans = PlanCache(tmp_path)
 
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -95,11 +95,11 @@ def test_a_full_disk_leaves_no_part_behind(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_one_builds_while_the_other_waits(tmp_path: Path) -> None:
-    plans, waits = Plans(tmp_path), threading.Event()
+    plans, waits = PlanCache(tmp_path), threading.Event()
     order: list[tuple[str, bool]] = []
 
     def second() -> None:
-        with Plans(tmp_path).lock(KEY, waits.set, 30) as is_ours:
+        with PlanCache(tmp_path).lock(KEY, waits.set, 30) as is_ours:
             order.append(("second", is_ours))
 
     with plans.lock(KEY, lambda: None, 1) as is_ours:
@@ -113,7 +113,7 @@ def test_one_builds_while_the_other_waits(tmp_path: Path) -> None:
 
 
 def test_a_check_belongs_to_the_plan_it_was_made_of(tmp_path: Path) -> None:
-    plans, parity = Plans(tmp_path), Parity(pictures=3, is_finite=True, difference=0.01, cosine=0.999)
+    plans, parity = PlanCache(tmp_path), Parity(pictures=3, is_finite=True, difference=0.01, cosine=0.999)
     plans.write(KEY, PLAN)
     assert plans.checked(KEY, PLAN) is None
     plans.remember(KEY, PLAN, parity)

@@ -38,10 +38,10 @@ def test_a_call_reads_nothing_from_the_device_and_sends_nothing_there(
     import torch
 
     from reid_stream.engines.onnx_precision import strongly_typed
-    from reid_stream.engines.onnx_to_torch import Network
+    from reid_stream.engines.onnx_to_torch import TorchGraph
 
     content = strongly_typed((SHIPPED / kind / "model.onnx").read_bytes(), precision)
-    step = Network(content, "meta").at(shape)
+    step = TorchGraph(content, "meta").at(shape)
     with torch.inference_mode():
         answer = step(torch.zeros(shape, device="meta"))
     assert answer.device.type == "meta"

@@ -25,7 +25,7 @@ from reid_stream.embed.embedder import spec_of as crops_of
 from reid_stream.embed.preprocess import resize
 from reid_stream.engines import torch_ops
 from reid_stream.engines.openvino import OpenVinoEngine
-from reid_stream.engines.protocol import Asked, Engine, Pixels
+from reid_stream.engines.protocol import DetectRequest, Engine, Pixels
 from reid_stream.engines.tensorrt_engine import TensorRtEngine
 from reid_stream.engines.torch_engine import TorchEngine
 from reid_stream.errors import ModelError
@@ -47,9 +47,11 @@ def _scene(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.clip((soft - 127) * 8 + 127, 0, 255).astype(np.uint8)
 
 
-def _asked(sizes: list[tuple[int, int]], limit: tuple[int, int] = (640, 640), *, is_centred: bool = True) -> Asked:
+def _asked(
+    sizes: list[tuple[int, int]], limit: tuple[int, int] = (640, 640), *, is_centred: bool = True
+) -> DetectRequest:
     places = [fit(size, limit, stride=32, is_centred=is_centred) for size in sizes]
-    return Asked(places=places, pad=114, family="yolo", person=0, classes=1, score=0.25, iou=0.7, most=1000)
+    return DetectRequest(places=places, pad=114, family="yolo", person=0, classes=1, score=0.25, iou=0.7, most=1000)
 
 
 @pytest.mark.parametrize("is_centred", [True, False])
@@ -124,7 +126,9 @@ def test_answers_are_read_as_on_this_side(family: Decoder, seed: int, classes: i
     size = (160, 96)
     answer = _answer(family, seed, classes, size)
     person = 0
-    asked = Asked(_asked([size, size]).places, 114, family, person, classes, score, iou, 1000, yolox_cells(size))
+    asked = DetectRequest(
+        _asked([size, size]).places, 114, family, person, classes, score, iou, 1000, yolox_cells(size)
+    )
     for got, one in zip(torch_ops.people(torch.from_numpy(answer), asked), answer, strict=True):
         found = decode(family, one, person, score, size)
         boxes, scores = found if family == "yolo_end2end" else suppress(found, iou)
@@ -136,7 +140,7 @@ def test_only_the_best_candidates_are_looked_at() -> None:
     answer = np.zeros((1, 5, 200), np.float32)
     answer[0, 0], answer[0, 1], answer[0, 2:4] = np.arange(200) * 50, 20, 10
     answer[0, 4] = np.linspace(0.5, 0.9, 200)
-    asked = Asked(_asked([(640, 640)]).places, 114, "yolo", 0, 1, 0.1, 0.7, 20)
+    asked = DetectRequest(_asked([(640, 640)]).places, 114, "yolo", 0, 1, 0.1, 0.7, 20)
     ((boxes, scores),) = torch_ops.people(torch.from_numpy(answer), asked)
     assert len(boxes) == 20
     np.testing.assert_allclose(scores, np.linspace(0.5, 0.9, 200)[:-21:-1], atol=1e-6)

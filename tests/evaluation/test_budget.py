@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from reid_stream.config.settings import Match
-from reid_stream.evaluation.budget import Takes, budget, linked
-from reid_stream.evaluation.recording import Batch, Recording, TrueBoxes
+from reid_stream.evaluation.budget import BudgetRecordings, budget, linked
+from reid_stream.evaluation.recording import RecordedBatch, Recording, TrueBoxes
 from reid_stream.evaluation.stream import boxes_of
-from reid_stream.evaluation.summary import account
+from reid_stream.evaluation.summary import summarize
 from reid_stream.records import Observation
 from tests.evaluation.rows import FPS, TIMELINES, boxes
 from tests.evaluation.test_delay import told
@@ -41,14 +41,14 @@ def test_links_by_truth_join_the_tracks_of_a_person_and_leave_ghosts_alone() -> 
     named = linked(truth, boxes_of(events, TIMELINES))
     assert set(named["door"].people) == {1}
     assert set(named["till"].people) == {1, 2, ("till", 9)}
-    people = account(truth, named, FPS).people
+    people = summarize(truth, named, FPS).people
     assert (people.purity, people.missed_links, people.ghosts) == (1.0, 0, 1)
 
 
 def without(made: Recording, world: World, people: set[int]) -> Recording:
     """What a perceive says that never sees some people."""
     batches = [
-        Batch(batch.now, [each for each in batch.records if world.owner[each.camera, each.track] not in people])
+        RecordedBatch(batch.now, [each for each in batch.records if world.owner[each.camera, each.track] not in people])
         for batch in made.batches
     ]
     return msgspec.structs.replace(made, batches=[batch for batch in batches if batch.records])
@@ -56,7 +56,7 @@ def without(made: Recording, world: World, people: set[int]) -> Recording:
 
 def test_where_vectors_say_little_links_are_the_largest_loss() -> None:
     made = with_truth(World(people=4, cameras=3, seed=5, noise=6.0))
-    found = budget(Takes(made, made, made, made), Match(similarity=0.6))
+    found = budget(BudgetRecordings(made, made, made, made), Match(similarity=0.6))
     assert (found.losses[0].stage, found.losses[0].idf1 > 0.3) == ("links", True)
     lines = {line.what: line.across for line in found.lines}
     assert lines["true links"] == lines["all true, as told"]
@@ -70,7 +70,9 @@ def test_where_people_are_overlooked_boxes_are_the_largest_loss() -> None:
     world = World(people=4, cameras=3, seed=5, noise=0.3)
     made = with_truth(world)
     blind = without(made, world, {0, 1, 2})
-    found = budget(Takes(ours=blind, true_boxes=made, true_tracks=blind, true_both=made), Match(similarity=0.6))
+    found = budget(
+        BudgetRecordings(ours=blind, true_boxes=made, true_tracks=blind, true_both=made), Match(similarity=0.6)
+    )
     assert found.losses[0].stage == "boxes"
     lines = {line.what: line.across for line in found.lines}
     assert lines["true links"].det_re < 0.5 < 0.9 < lines["true boxes"].det_re

@@ -3,7 +3,7 @@
 import pytest
 
 from reid_stream.evaluation.delay import Delay
-from reid_stream.evaluation.summary import account_stream
+from reid_stream.evaluation.summary import summarize_stream
 from reid_stream.events import Event, IdentityEntered, IdentitySplit
 from reid_stream.records import CameraId, GlobalId, TrackId
 from tests.evaluation.rows import TIMELINES, Row, box, boxes
@@ -23,7 +23,7 @@ def told(person: str, camera: str, frames: range, track: int = 1, place: float =
 
 
 def delay(events: list[Event], truth: list[Row] = TRUTH) -> Delay:
-    return account_stream(boxes(truth), events, TIMELINES).delay
+    return summarize_stream(boxes(truth), events, TIMELINES).delay
 
 
 def test_told_right_at_once_costs_what_the_first_event_waited() -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid_stream.evaluation.detection import People, average_precision, read_truth
+from reid_stream.evaluation.detection import FrameTruth, average_precision, read_truth
 from reid_stream.records import Detections
 
 BOXES = np.array([[10, 20, 30, 80], [100, 40, 140, 120]], dtype=np.float32)
 SCORES = np.array([0.9, 0.6], dtype=np.float32)
 
 
-def _people(*ignored: bool) -> People:
-    return People(BOXES, np.array(ignored, dtype=bool))
+def _people(*ignored: bool) -> FrameTruth:
+    return FrameTruth(BOXES, np.array(ignored, dtype=bool))
 
 
 def test_whoever_finds_everyone_and_nobody_else_is_perfect() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from reid_stream.evaluation.align import align
-from reid_stream.evaluation.identity_errors import People, people
+from reid_stream.evaluation.identity_errors import IdentityErrors, count_identity_errors
 from reid_stream.evaluation.visits import visits
 from tests.evaluation.rows import FPS, Row, boxes
 
@@ -15,14 +15,14 @@ TRUTH: list[Row] = [
 ]
 
 
-def count(told: list[Row], truth: list[Row] = TRUTH) -> People:
+def count(told: list[Row], truth: list[Row] = TRUTH) -> IdentityErrors:
     aligned = align(boxes(truth), boxes(told))
-    return people(aligned, visits(aligned, FPS))
+    return count_identity_errors(aligned, visits(aligned, FPS))
 
 
 def test_everybody_right_has_nothing_to_count() -> None:
     found = count([(camera, f"s-{who}", first, last, place) for camera, who, first, last, place in TRUTH])
-    assert found == People(
+    assert found == IdentityErrors(
         people=2, found=2, identities=2, ghosts=0, visits=4, visits_unseen=0, purity=1.0, fragmentation=1.0,
         wrong_merges=0, wrong_pairs=0, links=2, missed_links=0, switches=0,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from reid_stream.assembly.site import assemble
 from reid_stream.config.settings import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
-from reid_stream.evaluation.recording import Batch, Recording
+from reid_stream.evaluation.recording import RecordedBatch, Recording
 from reid_stream.evaluation.score import score
 from reid_stream.evaluation.stream import Timeline, boxes_of
 from reid_stream.evaluation.truth import read_mot
@@ -31,9 +31,9 @@ DATA = os.environ.get("REID_STREAM_DATA")
 
 def recorded(world: World) -> Recording:
     """What a perfect perceive says of a simulated world, one batch an instant."""
-    batches: dict[float, Batch] = {}
+    batches: dict[float, RecordedBatch] = {}
     for record in world.observations():
-        batches.setdefault(record.seen_at, Batch(record.seen_at, [])).records.append(record)
+        batches.setdefault(record.seen_at, RecordedBatch(record.seen_at, [])).records.append(record)
     return Recording(
         name="simulated",
         run=RUN,
@@ -108,7 +108,7 @@ def test_what_is_stated_of_the_cameras_holds_in_a_replay_too() -> None:
     made = msgspec.structs.replace(
         recorded(World(people=1, cameras=1, seed=3)),
         cameras={camera: Timeline(seen[0].seen_at, 5) for camera in ("cam0", "cam1")},
-        batches=[Batch(one.seen_at, [one, two]) for one, two in zip(seen, double, strict=True)],
+        batches=[RecordedBatch(one.seen_at, [one, two]) for one, two in zip(seen, double, strict=True)],
     )
 
     def people(topology: Topology) -> int:

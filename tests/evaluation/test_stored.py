@@ -8,7 +8,7 @@ import pytest
 from reid_stream import store
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.stored import parse_timeline, read_store
-from reid_stream.evaluation.summary import account
+from reid_stream.evaluation.summary import summarize
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
 from tests.evaluation.rows import FPS, TIMELINES, box, boxes
@@ -49,7 +49,7 @@ def test_tracks_without_an_id_are_people_of_their_own(tmp_path: Path) -> None:
     put(tmp_path, "till", 1, [31, 40], "s-1")
     put(tmp_path, "till", 2, [61, 70], None)
     truth = boxes([("door", 1, 1, 10, 0), ("till", 1, 31, 40, 0), ("till", 1, 71, 71, 300), ("till", 2, 61, 70, 0)])
-    found = account(truth, read_store(tmp_path, TIMELINES), FPS)
+    found = summarize(truth, read_store(tmp_path, TIMELINES), FPS)
     assert (found.people.identities, found.people.missed_links, found.people.visits_unseen) == (2, 0, 1)
     assert found.across.ass_pr == pytest.approx(1.0)
 

@@ -12,14 +12,14 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from benchmarks.simulator.crops import Crop
+from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build
 from reid_stream import store
 from reid_stream.assembly.identification import Head, Identity, identity
 from reid_stream.assembly.resources import redis_url
 from reid_stream.bundles import catalog
-from reid_stream.bundles.bundle import MODEL_FILE, Embedder, save
+from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
 from reid_stream.cli import app
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Embed, Match, Models, Settings
@@ -62,7 +62,7 @@ def simulated(out: Path) -> dict[str, str]:
         for camera in "12":
             for _ in range(3):
                 noisy = np.clip(bands + random.integers(0, 30, (128, 64, 3)), 0, 255).astype(np.uint8)
-                found.append(Crop(f"{person:04}", camera, cv2.imencode(".jpg", noisy)[1].tobytes()))
+                found.append(PersonCrop(f"{person:04}", camera, cv2.imencode(".jpg", noisy)[1].tobytes()))
     return build(found, load(None, **{**ALL_AT_ONCE, **STILL, "people": 8}), 3, out)
 
 
@@ -93,7 +93,7 @@ def lived(second: Identity, tracks: tuple[Replayed, ...], model: str) -> dict[tu
     }
 
 
-def head(bundle: Embedder) -> Head:
+def head(bundle: EmbedderBundle) -> Head:
     return Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
 
 
@@ -210,7 +210,7 @@ def replayed(track: int, person: str | None, count: int = 3) -> Replayed:
     return Replayed(stored, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def bundle_b() -> Embedder:
+def bundle_b() -> EmbedderBundle:
     return msgspec.structs.replace(catalog.embedder("default")[1], hash=BUNDLE_B, dim=8)
 
 

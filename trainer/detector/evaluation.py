@@ -196,7 +196,7 @@ def average_precision(found: Sequence[Found], truths: Sequence[Truth]) -> float:
     from reid_stream.evaluation import detection
 
     people = [
-        detection.People(
+        detection.FrameTruth(
             boxes=np.concatenate([truth.people, truth.ignored]),
             is_ignored=np.repeat([False, True], [len(truth.people), len(truth.ignored)]),
         )

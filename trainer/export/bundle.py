@@ -20,7 +20,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from reid_stream.bundles.bundle import Calibration, Embedder, EmbedderInput, Floats, Probe, probe_input, save
+from reid_stream.bundles.bundle import Calibration, EmbedderBundle, EmbedderInput, Floats, Probe, probe_input, save
 from reid_stream.bundles.wrap import EMBEDDER_TOLERANCE, PROBE_SEED, now, run_once, with_probe
 from reid_stream.embed.preprocess import InputSpec, UInt8, normalise
 from trainer.config import ModelSettings
@@ -50,7 +50,7 @@ _BATCH = 64
 
 def export(
     checkpoint: Path, out: Path, precision: Precision, data: Path | None = None, name: str | None = None
-) -> tuple[Embedder, dict[str, float]]:
+) -> tuple[EmbedderBundle, dict[str, float]]:
     """Write the bundle of a checkpoint and return it with the measured agreement.
 
     Args:
@@ -147,7 +147,7 @@ def compress(content: bytes, precision: Precision) -> bytes:
 
 
 def check_agreement(
-    branch: Branch, content: bytes, bundle: Embedder, spec: InputSpec, precision: Precision, held: TestSet | None
+    branch: Branch, content: bytes, bundle: EmbedderBundle, spec: InputSpec, precision: Precision, held: TestSet | None
 ) -> dict[str, float]:
     """Compare an exported network with its branch on images; return cosine, difference and loss of mAP.
 
@@ -181,14 +181,14 @@ def check_agreement(
     return measured
 
 
-def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> Embedder:
+def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> EmbedderBundle:
     facts: dict[str, Any] = loaded.facts
     verifier = loaded.verifier
     run = checkpoint.name if checkpoint.is_dir() else checkpoint.parent.name
     settings = loaded.settings
     start = settings.model.weights
     begun = f"from {start.parent.name}/{start.name}" if start is not None else "from random weights"
-    return Embedder(
+    return EmbedderBundle(
         name=name,
         created=now(),
         licence=RESEARCH_ONLY,
@@ -215,7 +215,7 @@ def _network_of(settings: ModelSettings) -> str:
     return f"{settings.backbone}{blocks} at width {settings.width:g}, descriptor {settings.descriptor}{regions}"
 
 
-def _batches(bundle: Embedder, images: UInt8 | None, spec: InputSpec) -> list[Floats]:
+def _batches(bundle: EmbedderBundle, images: UInt8 | None, spec: InputSpec) -> list[Floats]:
     probes = np.concatenate([probe_input(bundle, seed) for seed in range(16)])
     if images is None:
         return [probes]

@@ -14,7 +14,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.bundles.bundle import MODEL_FILE, Bundle, Detector, Embedder, Floats, load, probe_input, save
+from reid_stream.bundles.bundle import (
+    MODEL_FILE,
+    Bundle,
+    DetectorBundle,
+    EmbedderBundle,
+    Floats,
+    load,
+    probe_input,
+    save,
+)
 from reid_stream.bundles.wrap import now, with_probe
 from reid_stream.config.settings import Detect, Models
 from reid_stream.detect.yolo import Detector as Yolo
@@ -127,7 +136,7 @@ def _bundle(bundle: Bundle, small: bytes, folder: Path) -> Bundle:
     """Write the candidate, its probe what its own network answers."""
     source = f"reid-train quantise {bundle.name} {bundle.hash[:12]}"
     named = msgspec.structs.replace(bundle, name=f"{bundle.name}-int8", created=now(), source=source)
-    if isinstance(named, Embedder):
+    if isinstance(named, EmbedderBundle):
         fitted = msgspec.structs.replace(named.calibration, at_precision="int8")
         named = msgspec.structs.replace(named, calibration=fitted)
     try:
@@ -147,7 +156,7 @@ def _save(bundle: Bundle, small: bytes, folder: Path) -> Bundle:
 
 def _inputs(bundle: Bundle, folder: Path, sources: Sequence[str], data: Path | None, count: int) -> list[Floats]:
     """Return network inputs (1, 3, h, w), as the daemon would make them."""
-    if isinstance(bundle, Embedder):
+    if isinstance(bundle, EmbedderBundle):
         spec = input_spec(bundle.input)
         found = []
         for source in sources or EMBEDDER_SOURCES:
@@ -195,7 +204,7 @@ def _measure(
     qualities = []
     for quality in (
         _embedder_qualities(folder, candidate, sets, data, threads)
-        if isinstance(bundle, Embedder)
+        if isinstance(bundle, EmbedderBundle)
         else _detector_qualities(folder, candidate, sets, data, threads)
     ):
         qualities.append(quality)
@@ -238,7 +247,7 @@ def _detector_qualities(
 def _times(folder: Path, candidate: Path, bundle: Bundle, threads: int) -> tuple[str, float, float]:
     """Return the original's engine and the processor time per picture of both, turn about: both meet the same load."""
     height, width = bundle.input.height, bundle.input.width
-    if isinstance(bundle, Detector):
+    if isinstance(bundle, DetectorBundle):
         height = min(height, -(-width * 9 // 16 // 32) * 32)  # most cameras are wide
     engines = [load_engine(path / MODEL_FILE, Models(threads=threads)) for path in (folder, candidate)]
     fixed = engines[0].input_shape[2:]

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from reid_stream.bundles.bundle import BUNDLE_FILE, MODEL_FILE, Embedder, load_embedder, save
+from reid_stream.bundles.bundle import BUNDLE_FILE, MODEL_FILE, EmbedderBundle, load_embedder, save
 
 CARD_FILE = "MODEL_CARD.md"
 
 
-def write(bundle: Embedder, folder: Path) -> None:
+def write(bundle: EmbedderBundle, folder: Path) -> None:
     """Write the card of a bundle next to it; everything in it comes from bundle.json."""
     spec, calibration = bundle.input, bundle.calibration
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(bundle.metrics.items())) or "| none yet | |"
@@ -52,7 +52,7 @@ different persons reach at that false match rate on the validation persons.
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
-def record(folder: Path, metrics: dict[str, float]) -> Embedder:
+def record(folder: Path, metrics: dict[str, float]) -> EmbedderBundle:
     """Add measured figures to a bundle and its card; the hash stays, because figures change no decision."""
     import msgspec
 

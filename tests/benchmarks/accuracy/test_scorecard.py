@@ -7,26 +7,26 @@ import pytest
 from rich.console import Console
 
 from benchmarks.accuracy import scorecard
-from benchmarks.accuracy.compare import ORACLE, OURS, Comparison, Row
-from benchmarks.accuracy.scorecard import Card, Groups
+from benchmarks.accuracy.compare import ORACLE, OURS, Comparison, LinkingResult
+from benchmarks.accuracy.scorecard import Groups, ScoreCard
 from reid_stream.evaluation.score import Score
 
 
-def row(way: str, idf1: float) -> Row:
-    return Row(way, None, Score(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, idf1, 0.5, 0.5), 3)
+def row(way: str, idf1: float) -> LinkingResult:
+    return LinkingResult(way, None, Score(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, idf1, 0.5, 0.5), 3)
 
 
 def comparison(name: str, ours: float, oracle: float) -> Comparison:
     return Comparison(name, people=3, tracks=9, vectors=20, rows=(row(OURS, ours), row(ORACLE, oracle)))
 
 
-def card(figures: Groups, commit: str = "abc", at: float = 1.0) -> Card:
-    return Card(
+def card(figures: Groups, commit: str = "abc", at: float = 1.0) -> ScoreCard:
+    return ScoreCard(
         commit=commit, at=at, embedder="e", detector="d", figures=figures, compared={"a": comparison("a", 0.6, 0.8)}
     )
 
 
-def drawn(figures: Groups, before: scorecard.Kept | None) -> list[list[str]]:
+def drawn(figures: Groups, before: scorecard.EarlierCard | None) -> list[list[str]]:
     out = io.StringIO()
     Console(file=out, width=160).print(scorecard.table(figures, before))
     return [line.split() for line in out.getvalue().splitlines()]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from benchmarks.faults.crash import CASES, Told, _differences, _wrong_numbers, run
+from benchmarks.faults.crash import CASES, PublishedEvents, _differences, _wrong_numbers, run
 from benchmarks.faults.crash_feed import made_up
 from benchmarks.faults.report import Finding
 from reid_stream.evaluation.recording import save
@@ -24,7 +24,9 @@ def test_whatever_ends_a_daemon_nobody_changes_the_id(case: str, found: dict[str
     assert all(finding.holds for finding in found[case]), found[case]
 
 
-TOLD = Told([("entered", "t", {"person": "a-1"}), ("left", "t", {"person": "a-1"})], [0, 1, 2], {"key": {"a": "1"}})
+TOLD = PublishedEvents(
+    [("entered", "t", {"person": "a-1"}), ("left", "t", {"person": "a-1"})], [0, 1, 2], {"key": {"a": "1"}}
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ TOLD = Told([("entered", "t", {"person": "a-1"}), ("left", "t", {"person": "a-1"
         (msgspec.structs.replace(TOLD, live={}), 1),
     ],
 )
-def test_what_differs_is_counted(wrong: Told, count: int) -> None:
+def test_what_differs_is_counted(wrong: PublishedEvents, count: int) -> None:
     assert _differences(wrong, TOLD) == count
 
 

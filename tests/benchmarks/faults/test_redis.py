@@ -11,7 +11,7 @@ import structlog
 
 from benchmarks.faults import redis_subscriber as subscriber
 from benchmarks.faults.redis import CASES, Pace, Run, default_settings, judge, run
-from benchmarks.faults.redis_compare import Left, but_for_liveness, differences, doubled, told_as_dropped
+from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, told_as_dropped
 from benchmarks.faults.report import all_hold
 from reid_stream.config.settings import Models, Observe
 from reid_stream.errors import ConfigError
@@ -45,35 +45,35 @@ def changed(body: bytes, **fields: Any) -> bytes:
 
 
 def test_a_field_that_differs_is_named_with_both_values() -> None:
-    found = differences(Left([VISIT[0], changed(VISIT[1], track=9)]), Left(VISIT[:2]))
+    found = differences(StoredEvents([VISIT[0], changed(VISIT[1], track=9)]), StoredEvents(VISIT[:2]))
     assert found == ["entry 1, data.track: 9, not 3"]
 
 
 def test_a_missing_event_and_a_live_key_that_differs_are_named() -> None:
-    ours, wanted = Left(VISIT[:2], {"reid:shop:present:door": {b"shop-1"}}), Left(VISIT, {})
+    ours, wanted = StoredEvents(VISIT[:2], {"reid:shop:present:door": {b"shop-1"}}), StoredEvents(VISIT, {})
     assert differences(ours, wanted) == ["2 entries, not 3", "reid:shop:present:door: {b'shop-1'}, not None"]
 
 
 def test_an_event_that_is_there_twice_is_counted() -> None:
-    assert doubled(Left([*VISIT, VISIT[0]])) == 1
+    assert doubled(StoredEvents([*VISIT, VISIT[0]])) == 1
 
 
 def test_what_was_given_up_by_rank_leaves_the_rest_the_same() -> None:
     dropped = DaemonDropped(run="r", told_at=1.0, reason="full", liveness=1, operation=0, identity=0)
-    ours = Left(bodies(entered("shop-1"), dropped) + bodies(left("shop-1"), first=9))
-    assert not differences(but_for_liveness(ours), but_for_liveness(Left(VISIT)))
+    ours = StoredEvents(bodies(entered("shop-1"), dropped) + bodies(left("shop-1"), first=9))
+    assert not differences(but_for_liveness(ours), but_for_liveness(StoredEvents(VISIT)))
     assert told_as_dropped(ours) == Counter(liveness=1)
 
 
 def a_run(**changes: Any) -> Run:
-    given = {"left": Left(VISIT), "heard": ["r-0", "r-1", "r-2"], "back_s": 0.1, "waited": 0, "longest_s": 0.01}
+    given = {"left": StoredEvents(VISIT), "heard": ["r-0", "r-1", "r-2"], "back_s": 0.1, "waited": 0, "longest_s": 0.01}
     return Run(**{**given, "faults": {}, "dropped": Counter(), **changes})
 
 
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"left": Left(VISIT[:2]), "heard": ["r-0", "r-1"]}, "differences in events and live keys"),
+        ({"left": StoredEvents(VISIT[:2]), "heard": ["r-0", "r-1"]}, "differences in events and live keys"),
         ({"heard": ["r-0", "r-1", "r-1", "r-2"]}, "differences of the subscriber's lines, killed and started again"),
         ({"back_s": 60.0}, "all events there after Redis was back"),
         ({"longest_s": 5.0}, "the daemon waits for its sink, p99"),

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.simulator.world import World, simulate
+from benchmarks.simulator.world import SimulatedWorld, simulate
 from reid_stream.config.settings import Match, Publish
 from reid_stream.events import Event, IdentityEntered, IdentityLeft
 from reid_stream.match.matcher import Matcher
@@ -33,7 +33,7 @@ class Run:
             (d.observation.camera, d.observation.sequence) for d in self.decisions if isinstance(d, Sighting)
         )
 
-    def people_of(self, world: World) -> dict[int, set[str]]:
+    def people_of(self, world: SimulatedWorld) -> dict[int, set[str]]:
         """Return which identities each true person was told to be."""
         rows = {name: np.flatnonzero(world.rows.camera == number) for number, name in enumerate(world.names)}
         found: dict[int, set[str]] = defaultdict(set)
@@ -60,7 +60,9 @@ def observations(batches: Batches) -> list[Observation]:
     return [record for _, records in batches for record in records if isinstance(record, Observation)]
 
 
-def spoilt(world: World, change: Callable[[Observation], Observation]) -> Iterator[tuple[float, list[Perceived]]]:
+def spoilt(
+    world: SimulatedWorld, change: Callable[[Observation], Observation]
+) -> Iterator[tuple[float, list[Perceived]]]:
     for now, records in world.batches():
         yield now, [change(record) if isinstance(record, Observation) else record for record in records]
 
@@ -78,11 +80,11 @@ def every(number: int, **changes: object) -> Callable[[Observation], Observation
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> SimulatedWorld:
     return simulate(calm(dropped_frames=0.02), looks(12), 1)
 
 
-def test_every_observation_is_told_once_and_every_visit_ends(world: World) -> None:
+def test_every_observation_is_told_once_and_every_visit_ends(world: SimulatedWorld) -> None:
     out = run(world.batches())
     told = out.told()
     assert set(told.values()) == {1}
@@ -105,7 +107,7 @@ def test_every_observation_is_told_once_and_every_visit_ends(world: World) -> No
     ],
 )
 def test_vectors_that_cannot_be_compared_are_counted_and_their_people_still_followed(
-    world: World, cause: str, changes: dict[str, object]
+    world: SimulatedWorld, cause: str, changes: dict[str, object]
 ) -> None:
     vectors = sum(seen.vector is not None for seen in observations(world.batches()))
     out = run(spoilt(world, every(3, **changes)))
@@ -113,7 +115,7 @@ def test_vectors_that_cannot_be_compared_are_counted_and_their_people_still_foll
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
-def test_a_site_whose_vectors_are_all_of_another_bundle_crashes_nothing(world: World) -> None:
+def test_a_site_whose_vectors_are_all_of_another_bundle_crashes_nothing(world: SimulatedWorld) -> None:
     out = run(spoilt(world, every(1, model="bundle-b")))
     assert not out.told()
     assert sum(out.rejected.values()) == sum(seen.vector is not None for seen in observations(world.batches()))
@@ -129,7 +131,7 @@ def test_minutes_of_delay_of_one_camera_lose_nothing_and_name_nobody_twice() -> 
     assert all(len(names) == 1 for names in out.people_of(late).values())
 
 
-def test_a_single_observation_that_comes_minutes_late_is_told_of_its_own_time(world: World) -> None:
+def test_a_single_observation_that_comes_minutes_late_is_told_of_its_own_time(world: SimulatedWorld) -> None:
     batches = list(world.batches())
     held = next(seen for seen in observations(batches) if seen.vector is None)
     track = [seen for seen in observations(batches) if (seen.camera, seen.track) == (held.camera, held.track)]
@@ -144,7 +146,7 @@ def test_a_single_observation_that_comes_minutes_late_is_told_of_its_own_time(wo
 
 
 @pytest.mark.parametrize("back_s", [2.0, 300.0, 86_400.0])
-def test_a_camera_whose_clock_goes_back_loses_nothing(world: World, back_s: float) -> None:
+def test_a_camera_whose_clock_goes_back_loses_nothing(world: SimulatedWorld, back_s: float) -> None:
     seen_of = [seen.seen_at for seen in observations(world.batches())]
     middle = float(np.median(seen_of))
 
@@ -160,7 +162,7 @@ def test_a_camera_whose_clock_goes_back_loses_nothing(world: World, back_s: floa
     assert sum(len(names) for names in out.people_of(world).values()) <= len(out.people_of(world)) + 2
 
 
-def test_a_camera_nobody_has_heard_of_is_a_camera(world: World) -> None:
+def test_a_camera_nobody_has_heard_of_is_a_camera(world: SimulatedWorld) -> None:
     def change(seen: Perceived) -> Perceived:
         return msgspec.structs.replace(seen, camera=CameraId("attic")) if seen.camera == "cam2" else seen
 
@@ -170,20 +172,20 @@ def test_a_camera_nobody_has_heard_of_is_a_camera(world: World) -> None:
     assert entered == {"cam1", "attic", "cam3"}
 
 
-def test_boxes_that_lie_on_each_other_crash_nothing_and_share_nobody(world: World) -> None:
+def test_boxes_that_lie_on_each_other_crash_nothing_and_share_nobody(world: SimulatedWorld) -> None:
     same = (100.0, 100.0, 200.0, 400.0)
     out = run(spoilt(world, lambda seen: msgspec.structs.replace(seen, box=same)))
     assert len(out.told()) == world.observations
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
-def test_records_that_come_twice_make_no_new_people(world: World) -> None:
+def test_records_that_come_twice_make_no_new_people(world: SimulatedWorld) -> None:
     out = run((now, [copy for record in records for copy in (record, record)]) for now, records in world.batches())
     assert len(out.told()) == world.observations
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
-def test_time_that_stands_still_or_jumps_ahead_crashes_nothing(world: World) -> None:
+def test_time_that_stands_still_or_jumps_ahead_crashes_nothing(world: SimulatedWorld) -> None:
     still = run((0.0, records) for _, records in world.batches())
     assert len(still.told()) == world.observations
     jump = run((now + 1e9 * (number > 50), records) for number, (now, records) in enumerate(world.batches()))

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.simulator import plots
-from benchmarks.simulator.experiments import Experiment, Variant
-from benchmarks.simulator.figures import Figures
+from benchmarks.simulator.experiments import Experiment, MatchVariant
+from benchmarks.simulator.figures import WorldFigures
 from reid_stream.errors import ConfigError
 
 
@@ -91,9 +91,9 @@ def test_a_scenario_is_read_from_yaml(crops: Path, tmp_path: Path) -> None:
 
 
 def test_an_ablation_is_drawn(tmp_path: Path) -> None:
-    numbers = dict.fromkeys(Figures.__struct_fields__, 1.0)
-    seeds = [Figures(**{**numbers, "idf1": value}) for value in (0.5, 0.7)]  # type: ignore[arg-type]
-    variants = [Variant("as shipped", 0.001, seeds), Variant("head off", None, seeds)]
+    numbers = dict.fromkeys(WorldFigures.__struct_fields__, 1.0)
+    seeds = [WorldFigures(**{**numbers, "idf1": value}) for value in (0.5, 0.7)]  # type: ignore[arg-type]
+    variants = [MatchVariant("as shipped", 0.001, seeds), MatchVariant("head off", None, seeds)]
     experiment = Experiment(
         name="ablation", model="0" * 64, crops="here", part="", scenario={"cameras": 2}, seeds=[0, 1], variants=variants
     )

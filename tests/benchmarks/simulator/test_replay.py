@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.simulator.experiments import _wilson
-from benchmarks.simulator.figures import Figures, figures
+from benchmarks.simulator.figures import WorldFigures, figures
 from benchmarks.simulator.recorded import recording
-from benchmarks.simulator.replay import Mind, replay
-from benchmarks.simulator.world import World, simulate
-from reid_stream.bundles.bundle import Calibration, Embedder, EmbedderInput, Probe, Verifier
+from benchmarks.simulator.replay import MatcherSpec, replay
+from benchmarks.simulator.world import SimulatedWorld, simulate
+from reid_stream.bundles.bundle import Calibration, EmbedderBundle, EmbedderInput, Probe, Verifier
 from reid_stream.config.settings import Match
 from reid_stream.evaluation import recording as recordings
 from reid_stream.evaluation.score import score
@@ -16,16 +16,16 @@ from reid_stream.evaluation.stream import boxes_of
 from tests.benchmarks.simulator.people import calm, looks
 
 
-def play(world: World, **dials: object) -> Figures:
-    return figures(world, replay(world, Mind(Match.model_validate(dials))))
+def play(world: SimulatedWorld, **dials: object) -> WorldFigures:
+    return figures(world, replay(world, MatcherSpec(Match.model_validate(dials))))
 
 
 @pytest.fixture(scope="module")
-def plain() -> World:
+def plain() -> SimulatedWorld:
     return simulate(calm(), looks(12), 1)
 
 
-def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: World) -> None:
+def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: SimulatedWorld) -> None:
     found = play(plain, similarity=0.6)
     assert (found.idf1, found.hota, found.purity, found.links) == (1, 1, 1, 1)
     assert (found.false_matches, found.wrong_merges, found.missed_links) == (0, 0, 0)
@@ -34,8 +34,8 @@ def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: Worl
     assert found.comparisons == sum(range(found.people))
 
 
-def test_nobody_is_linked_where_nothing_is_alike_enough(plain: World) -> None:
-    strict = Mind(
+def test_nobody_is_linked_where_nothing_is_alike_enough(plain: SimulatedWorld) -> None:
+    strict = MatcherSpec(
         Match(settle_s=0), Verifier(d=[1.0] * 32, b=-20.0, train_prior=0.5), Calibration(kind="none", parameters={})
     )
     found = figures(plain, replay(plain, strict))
@@ -44,7 +44,7 @@ def test_nobody_is_linked_where_nothing_is_alike_enough(plain: World) -> None:
     assert (found.links, found.false_matches) == (0, 0)
 
 
-def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough(plain: World) -> None:
+def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough(plain: SimulatedWorld) -> None:
     found = play(plain, similarity=0.0)
     assert found.false_arrivals > 0.5
     assert found.false_match_rate == pytest.approx(found.false_matches / found.comparisons)
@@ -55,7 +55,7 @@ def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough
 def test_the_end_is_told_apart_from_what_was_said_at_once() -> None:
     # Two crops in three are noise, so that first answers are often somebody new, whom a merge then corrects.
     world = simulate(calm(people=20, mixed_share=0.6, mixed_weight=0.5), looks(20), 2)
-    told = replay(world, Mind(Match(similarity=0.75)))
+    told = replay(world, MatcherSpec(Match(similarity=0.75)))
     assert told.merges > 0
     assert (told.at_once != told.in_the_end).any()
     found = figures(world, told)
@@ -70,8 +70,8 @@ def test_a_world_without_people_in_view_scores_nothing_and_crashes_nothing() -> 
     assert list(world.batches()) == []
 
 
-def test_a_world_kept_as_a_recording_is_matched_alike(plain: World) -> None:
-    bundle = Embedder(
+def test_a_world_kept_as_a_recording_is_matched_alike(plain: SimulatedWorld) -> None:
+    bundle = EmbedderBundle(
         name="toy",
         hash=plain.looks.model,
         created="2026-01-01T00:00:00Z",

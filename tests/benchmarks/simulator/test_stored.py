@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.simulator.crops import Crop
+from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build, draw
 from reid_stream import store
@@ -19,7 +19,7 @@ from reid_stream.offline.rematch import agreement
 PEOPLE, EACH = 9, 3
 
 
-def crops() -> list[Crop]:
+def crops() -> list[PersonCrop]:
     """Pictures of people on two cameras; each has a shade of its own."""
     found, shade = [], 0
     for person in range(PEOPLE):
@@ -27,7 +27,7 @@ def crops() -> list[Crop]:
             for _ in range(EACH):
                 shade += 4
                 picture = np.full((32, 16, 3), shade, np.uint8)
-                found.append(Crop(f"{person:04}", camera, cv2.imencode(".jpg", picture)[1].tobytes()))
+                found.append(PersonCrop(f"{person:04}", camera, cv2.imencode(".jpg", picture)[1].tobytes()))
     return found
 
 

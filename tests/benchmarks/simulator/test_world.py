@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from benchmarks.simulator.scenario import Scenario
-from benchmarks.simulator.world import World, simulate
+from benchmarks.simulator.world import SimulatedWorld, simulate
 from reid_stream.records import Observation, TrackEnded, encode
 from tests.benchmarks.simulator.people import calm, looks
 
 
-def written(world: World) -> list[tuple[float, list[bytes]]]:
+def written(world: SimulatedWorld) -> list[tuple[float, list[bytes]]]:
     return [(now, [encode(record) for record in records]) for now, records in world.batches()]
 
 
-def impure(world: World) -> int:
+def impure(world: SimulatedWorld) -> int:
     """Count tracks that hold two people."""
     pairs = np.unique(np.stack([world.rows.track, world.rows.person]), axis=1)
     return int((np.bincount(pairs[0]) > 1).sum())
@@ -110,7 +110,9 @@ def test_vectors_come_at_once_and_then_at_their_interval() -> None:
         ({"occlusions_per_min": 20.0, "occlusion_s": 4.0}, lambda w: len(np.unique(w.rows.track)) - len(w.visits)),
     ],
 )
-def test_a_fault_is_there_when_asked_for_and_only_then(fault: dict[str, float], count: Callable[[World], int]) -> None:
+def test_a_fault_is_there_when_asked_for_and_only_then(
+    fault: dict[str, float], count: Callable[[SimulatedWorld], int]
+) -> None:
     people = looks(30)
     assert count(simulate(calm(people=30, cameras=2), people, 1)) == 0
     assert count(simulate(calm(people=30, cameras=2, **fault), people, 1)) > 0
@@ -126,7 +128,7 @@ def test_a_camera_that_is_held_up_delivers_all_later_and_the_others_do_not_wait(
 
 
 def test_people_are_on_both_of_two_overlapping_cameras_at_once() -> None:
-    def together(world: World) -> int:
+    def together(world: SimulatedWorld) -> int:
         seen = [
             set(zip(world.rows.person[here].tolist(), world.rows.frame[here].tolist(), strict=True))
             for here in (np.flatnonzero((world.rows.camera == c) & (world.ends == 0)) for c in (0, 1))

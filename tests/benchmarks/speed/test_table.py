@@ -6,24 +6,26 @@ import pytest
 
 from benchmarks.speed import table
 from benchmarks.speed.stages import Stage
-from reid_stream.bench.live import Load
-from reid_stream.bench.pipeline import Figures
+from reid_stream.bench.live import LiveLoad
+from reid_stream.bench.pipeline import PipelineFigures
 from reid_stream.errors import ConfigError
 
 STAGE = Stage(
     stage="decode", unit="frames", engine="ffmpeg", batch=1, floor=100, achieved=90, share=0.9, p50_ms=1, p95_ms=2,
     p99_ms=3, cores=1, rss_mb=50,
 )  # fmt: skip
-PIPELINE = Figures(
+PIPELINE = PipelineFigures(
     cameras=4, frames=100, footage_s=10, size=(768, 576), detector="d", embedder="e", frames_per_s=80, ceiling=100,
     share_of_ceiling=0.8, share_of_detector=0.7, decode_ms=1, detect_ms=1, embed_ms=1, crops_per_frame=0.5, people=5,
     first_event_s=2, rss_mb=500, stages_ms={},
 )  # fmt: skip
 LOADS = [
-    Load(cameras=n, fps=10, used=1, p50_ms=1, p95_ms=2, p99_ms=3, cores=1, memory_mb=1, is_held=n < 8)
+    LiveLoad(cameras=n, fps=10, used=1, p50_ms=1, p95_ms=2, p99_ms=3, cores=1, memory_mb=1, is_held=n < 8)
     for n in (4, 7, 8)
 ]
-WHOLE = table.Whole(machine="2 cores, some", stages=[STAGE], pipelines=[PIPELINE, PIPELINE], held=LOADS, matcher=[])
+WHOLE = table.SpeedTable(
+    machine="2 cores, some", stages=[STAGE], pipelines=[PIPELINE, PIPELINE], held=LOADS, matcher=[]
+)
 
 
 def test_every_row_has_floor_achieved_and_share() -> None:
