@@ -51,7 +51,7 @@ class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", fo
         return msgspec.structs.replace(self, id=place)
 
 
-class Visit(msgspec.Struct, frozen=True, kw_only=True):
+class TrackSpan(msgspec.Struct, frozen=True, kw_only=True):
     """One person's time on one camera: all tracks there that touch it."""
 
     camera: CameraId
@@ -86,7 +86,7 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
     person: GlobalId
     tracks: tuple[tuple[CameraId, str, TrackId], ...] = ()
     """(camera, run, track)."""
-    visits: tuple[Visit, ...] = ()
+    visits: tuple[TrackSpan, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

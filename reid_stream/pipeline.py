@@ -3,7 +3,7 @@
     perceive: frames ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
     identify:                                       └──────────▶ match ─▶ presence ─▶ events
 
-`Perceive` shares nothing between cameras, so it can run many times; `Identify` runs once per site.
+`Perception` shares nothing between cameras, so it can run many times; `Identification` runs once per site.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,7 @@ class PerceiveCounts:
 
 
 @dataclass(slots=True)
-class Perceive:
+class Perception:
     """Frames to observations; no state is shared between cameras."""
 
     run: str
@@ -169,7 +169,7 @@ def _crop(pick: Pick, seen: Perceived) -> Crop:
 
 
 @dataclass(slots=True)
-class Identify:
+class Identification:
     """Observations to events; one a site."""
 
     match: Callable[[Sequence[Perceived], float], list[Decision]]

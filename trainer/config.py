@@ -18,13 +18,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Section(BaseModel):
+class TrainSection(BaseModel):
     """A group of settings: unknown keys are errors and nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSettings(Section):
+class DataSettings(TrainSection):
     """Which images to learn from."""
 
     sets: tuple[str, ...] = ("market1501", "cuhk03")
@@ -56,7 +56,7 @@ Backbone = Literal[
 Descriptor = Literal["fc", "gap+gmp", "proj", "gap", "gmp", "gem", "magnifier"]
 
 
-class ModelSettings(Section):
+class ModelSettings(TrainSection):
     """The network, trainer/backbones.py, descriptors.py and siamese.py."""
 
     backbone: Backbone = "res2net"
@@ -112,7 +112,7 @@ class ModelSettings(Section):
     """What is taken of a checkpoint: all, for a network of the same shape; or the backbone alone, for others."""
 
 
-class AugmentSettings(Section):
+class AugmentSettings(TrainSection):
     """Random changes to the training images, trainer/augment.py."""
 
     flip: Fraction = 0.5
@@ -143,7 +143,7 @@ class AugmentSettings(Section):
     """Share of images halved in size and enlarged again: a person far away."""
 
 
-class SamplerSettings(Section):
+class SamplerSettings(TrainSection):
     """What a batch is made of, trainer/sampler.py and pair_sampler.py."""
 
     kind: Literal["persons", "pairs"] = "persons"
@@ -159,7 +159,7 @@ class SamplerSettings(Section):
     """A domain's share of a batch grows with its number of persons to this power (PersonViT)."""
 
 
-class LossSettings(Section):
+class LossSettings(TrainSection):
     """What is minimised, trainer/losses.py."""
 
     identification: Annotated[float, Field(ge=0)] = 0.5
@@ -180,7 +180,7 @@ class LossSettings(Section):
     """Negatives per positive pair at the start and at the end (Zheng et al. 2016)."""
 
 
-class RankingSettings(Section):
+class RankingSettings(TrainSection):
     """The second half of Almazan et al.: triplets mined from a pool, after identification; trainer/sequential.py."""
 
     start: Fraction = 1.0
@@ -205,7 +205,7 @@ class RankingSettings(Section):
     """How often it is halved, at even intervals: every 512 of 4,096 changes."""
 
 
-class OptimiserSettings(Section):
+class OptimiserSettings(TrainSection):
     """How weights move."""
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -242,7 +242,7 @@ class OptimiserSettings(Section):
     """Decay of the averaged weights that are validated and shipped."""
 
 
-class RunSettings(Section):
+class RunSettings(TrainSection):
     """Machine, bookkeeping and repeatability."""
 
     recipe: str | None = None
@@ -269,7 +269,7 @@ class RunSettings(Section):
     """Stop after this many validations without a better mAP; default: never."""
 
 
-class TrainSettings(Section):
+class TrainSettings(TrainSection):
     """A whole run."""
 
     data: DataSettings = DataSettings()

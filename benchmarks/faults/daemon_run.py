@@ -13,7 +13,7 @@ from reid_stream.events import Event
 from reid_stream.images import Picture
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import quiet
-from reid_stream.pipeline import Perceive
+from reid_stream.pipeline import Perception
 from reid_stream.records import Detections, Floats, Frame
 
 _GIVE_UP_S = 30.0
@@ -51,7 +51,7 @@ def whole_daemon(
     with quiet(), assemble(settings, run="drill", sink=sink, clock=clock) as site:
         if not has_networks:
             half = site.daemon.perceive
-            assert isinstance(half, Perceive)
+            assert isinstance(half, Perception)
             half.detect, half.embed = _one_person(frame_s), _one_vector(site)
         stop = threading.Event()
         daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="drill daemon")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import Head, Identity
+from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts
 from reid_stream.assembly.perception import REPLAY_ORIGIN
 from reid_stream.config.settings import Publish, Settings
 from reid_stream.events import CameraDown, CameraUp, Event
@@ -20,7 +20,7 @@ from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.inproc import InprocLink
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify, PerceiveCounts
+from reid_stream.pipeline import Identification, PerceiveCounts
 from reid_stream.records import CameraId, Detections, Frame, Perceived
 from reid_stream.runtime.daemon import Daemon
 from reid_stream.runtime.interfaces import Sink
@@ -35,7 +35,7 @@ class Feed:
     """What perceive said about a piece of footage."""
 
     cameras: tuple[CameraId, ...]
-    head: Head
+    head: EmbedderInfo
     batches: list[list[Perceived]]
 
 
@@ -58,11 +58,11 @@ def watch(settings: Settings, seconds: float) -> Feed:
             if records:
                 batches.append(records)
     bundle = networks.embedder
-    head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    head = EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
     return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
 
 
-def daemon(feed: Feed, second: Identity, lasts_s: float, begin: int = 0) -> Daemon:
+def daemon(feed: Feed, second: IdentificationParts, lasts_s: float, begin: int = 0) -> Daemon:
     """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took; up to batch `begin` at once."""
     memory = _Memory(feed, lasts_s, begin)
     made = Daemon(
@@ -70,7 +70,7 @@ def daemon(feed: Feed, second: Identity, lasts_s: float, begin: int = 0) -> Daem
         version=__version__,
         source=memory,
         perceive=memory,
-        identify=Identify(match=second.match, present=second.present),
+        identify=Identification(match=second.match, present=second.present),
         finish=second.finish,
         link=InprocLink(),
         sink=second.sink,

@@ -19,7 +19,7 @@ from benchmarks.simulator.replay import MatcherSpec, replay
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import SimulatedWorld, simulate
 from reid_stream.bundles.bundle import Calibration, EmbedderBundle
-from reid_stream.config.settings import Match, Topology
+from reid_stream.config.settings import Match, TopologySettings
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
@@ -162,7 +162,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
         asked[0]: asked[1],
         f"head off ({least[0]})": least[1],
         "calibration off": replace(whole, calibration=raw),
-        "topology off": replace(whole, topology=Topology(learn=False)),
+        "topology off": replace(whole, topology=TopologySettings(learn=False)),
         **{
             f"exemplars {count}": replace(whole, settings=match.model_copy(update={"exemplars": count}))
             for count in (1, 4, 16)

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.simulator.journeys import Bools, Doubles
 from benchmarks.simulator.world import SimulatedWorld
 from reid_stream.bundles.bundle import Calibration, Verifier
-from reid_stream.config.settings import Match, Publish, Topology
+from reid_stream.config.settings import Match, Publish, TopologySettings
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.records import Confirmation, Decision, GlobalId, Ints, Merge, Retirement, Sighting, Split
@@ -31,7 +31,7 @@ class MatcherSpec:
     settings: Match = field(default_factory=Match)
     verifier: Verifier | None = None
     calibration: Calibration | None = None
-    topology: Topology = field(default_factory=Topology)
+    topology: TopologySettings = field(default_factory=TopologySettings)
 
     def matcher(self, model: str, dim: int) -> Matcher:
         """Make one for the vectors of a bundle."""

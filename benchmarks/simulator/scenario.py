@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from reid_stream.config.settings import Fraction, Seconds, Section
+from reid_stream.config.settings import Fraction, Seconds, SettingsSection
 from reid_stream.errors import ConfigError
 
 Rate = Annotated[float, Field(ge=0)]
@@ -17,7 +17,7 @@ Spread = Annotated[float, Field(ge=0, le=2)]
 """Standard deviation of the logarithm of a time."""
 
 
-class Scenario(Section):
+class Scenario(SettingsSection):
     """A world's settings."""
 
     cameras: Annotated[int, Field(ge=1, le=500)] = 6

@@ -18,16 +18,16 @@ from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import simulate
 from benchmarks.speed.matcher import filled
 from reid_stream.bundles.bundle import EmbedderBundle
-from reid_stream.config.settings import Match, Publish, Redis, Topology
-from reid_stream.journal.entry import Names
-from reid_stream.journal.recorder import Begun, Keeper
+from reid_stream.config.settings import Match, Publish, Redis, TopologySettings
+from reid_stream.journal.entry import StringTable
+from reid_stream.journal.recorder import JournalPosition, JournalRecorder
 from reid_stream.journal.recovery import recover
-from reid_stream.journal.snapshot import Dials
-from reid_stream.journal.snapshot_store import Slots
+from reid_stream.journal.snapshot import MatcherSettings
+from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.journal.snapshot_writer import SnapshotWriter
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.match.snapshot import State
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.match.tracklets import Stay
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
@@ -157,16 +157,18 @@ def _minute(bundle: EmbedderBundle, cameras: int) -> Batches:
 
 
 def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, folder: Path) -> JournalCost:
-    names = Names.of(_SITE, bundle.hash)
+    names = StringTable.of(_SITE, bundle.hash)
 
     def run(name: str, journal: str | None) -> tuple[list[float], int]:
         spool = Spool(folder / name)
         client = connect(Redis(), url=url)
         sink = RedisSink(client, where=url, site=name, run=_RUN, spool=spool, journal=journal)
-        matcher, presence = _make(bundle)(Match(), Topology(), None, 1), Presence(Publish())
-        writer = SnapshotWriter(Slots(client, names), names.snapshots, {})
-        dials = Dials.of(Match(), Publish(), Topology())
-        keeper = Keeper(matcher, presence, sink, writer, run=_RUN, begun=Begun(), dials=dials, every_s=1e9)
+        matcher, presence = _make(bundle)(Match(), TopologySettings(), None, 1), Presence(Publish())
+        writer = SnapshotWriter(SnapshotStore(client, names), names.snapshots, {})
+        dials = MatcherSettings.of(Match(), Publish(), TopologySettings())
+        keeper = JournalRecorder(
+            matcher, presence, sink, writer, run=_RUN, begun=JournalPosition(), dials=dials, every_s=1e9
+        )
         spent = []
         for now, records in batches:
             began = time.thread_time()
@@ -199,16 +201,18 @@ def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, fol
 def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folder: Path) -> GallerySize:
     views = max(1, min(Match().exemplars, _MOST_VIEWS // people))
     settings = Match(max_identities=people + 1000, retention_s=1e9)
-    names = Names.of(_SITE, bundle.hash)
+    names = StringTable.of(_SITE, bundle.hash)
     make = _make(bundle)
     client = connect(Redis(), url=url)
-    slots = Slots(client, names)
+    slots = SnapshotStore(client, names)
     sink = RedisSink(client, where=url, site=_SITE, run=_RUN, spool=Spool(folder), journal=names.journal)
     writer = SnapshotWriter(slots, names.snapshots, {})
-    dials = Dials.of(settings, Publish(), Topology())
-    matcher = make(settings, Topology(), _state(bundle, people, views, batches[0][0]), 1)
-    begun = Begun(number=people)
-    keeper = Keeper(matcher, Presence(Publish()), sink, writer, run=_RUN, begun=begun, dials=dials, every_s=1e9)
+    dials = MatcherSettings.of(settings, Publish(), TopologySettings())
+    matcher = make(settings, TopologySettings(), _state(bundle, people, views, batches[0][0]), 1)
+    begun = JournalPosition(number=people)
+    keeper = JournalRecorder(
+        matcher, Presence(Publish()), sink, writer, run=_RUN, begun=begun, dials=dials, every_s=1e9
+    )
     stalls = []
     for _ in range(_TURNS):
         held = time.thread_time()
@@ -232,7 +236,7 @@ def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folde
         make=make,
         match=settings,
         publish=Publish(),
-        topology=Topology(),
+        topology=TopologySettings(),
         first_number=1,
         known=lambda _run, _since: 1 << 40,
         run=_OTHER,
@@ -252,7 +256,7 @@ def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folde
     )
 
 
-def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> State:
+def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> MatcherState:
     """Return what a matcher knows that knows so many people, each from a few stays."""
     looks = drawn(min(people, 4000), 6, 2, bundle.dim, np.random.default_rng(1), bundle.hash)
     state = filled(bundle, looks, people, views).state()
@@ -268,8 +272,8 @@ def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> State
     return state
 
 
-def _make(bundle: EmbedderBundle) -> Callable[[Match, Topology, State | None, int], Matcher]:
-    def make(match: Match, topology: Topology, state: State | None, first_number: int) -> Matcher:
+def _make(bundle: EmbedderBundle) -> Callable[[Match, TopologySettings, MatcherState | None, int], Matcher]:
+    def make(match: Match, topology: TopologySettings, state: MatcherState | None, first_number: int) -> Matcher:
         return Matcher(
             match,
             _SITE,

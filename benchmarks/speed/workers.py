@@ -23,7 +23,7 @@ from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event
 from reid_stream.observe.logs import quiet
 from reid_stream.records import CameraId
-from reid_stream.runtime.workers.pool import Pool
+from reid_stream.runtime.workers.pool import WorkerPool
 
 _UP_S = 120.0
 _SETTLE_S = 3.0
@@ -179,7 +179,7 @@ def _rate(settings: Settings, seconds: float, first: WorkerRate | None) -> Worke
 def _kill(settings: Settings, fps: float) -> WorkerLoss:
     with _running(settings) as site:
         pool = site.daemon.half
-        assert isinstance(pool, Pool)
+        assert isinstance(pool, WorkerPool)
         victim = pool.workers[0]
         mine = list(victim.cameras)
         others = [CameraId(camera.id) for camera in settings.cameras if camera.id not in mine]

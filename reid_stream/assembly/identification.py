@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from reid_stream.bundles.bundle import Calibration, Verifier
-from reid_stream.config.settings import Match, Settings, Topology
+from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.events import Event
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.match.snapshot import State
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.publish.site_time import in_utc
 from reid_stream.records import CameraId, Decision, Perceived
 from reid_stream.runtime.interfaces import Sink
 
 if TYPE_CHECKING:
-    from reid_stream.journal.recorder import Keeper
+    from reid_stream.journal.recorder import JournalRecorder
     from reid_stream.journal.recovery import Make
     from reid_stream.publish.redis_sink import RedisSink
 
@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class EmbedderInfo:
     """What identify needs of the embedder's bundle."""
 
     model: str
@@ -43,7 +43,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentificationParts:
     """Identify, ready to be called."""
 
     matcher: Matcher
@@ -55,7 +55,7 @@ class Identity:
     """Takes the events."""
     sending: "RedisSink | None"
     """The way to Redis; none where events go elsewhere."""
-    keeper: "Keeper | None"
+    keeper: "JournalRecorder | None"
     """What remembers; none where nothing is to be remembered."""
     where: str
     """Address of Redis, without secrets."""
@@ -66,14 +66,14 @@ class Identity:
 @contextmanager
 def identity(
     settings: Settings,
-    head: Head,
+    head: EmbedderInfo,
     *,
     run: str,
     continues: bool = False,
     fast: bool = False,
     sink: Sink | None = None,
     shift_s: Callable[[], float] = float,
-) -> Iterator[Identity]:
+) -> Iterator[IdentificationParts]:
     """Wire the second half; closed when the block ends.
 
     A live site goes on where its last daemon ended. A fast replay begins anew, so that it gives the same events every
@@ -109,7 +109,7 @@ def identity(
         matcher = make(settings.match, settings.topology, None, 1 if fast else sending.highest_number() + 1)
         presence = Presence(settings.publish)
         where, own = _address(settings, url)
-        yield Identity(
+        yield IdentificationParts(
             matcher, presence, matcher.update, presence.update, presence.close, sending, sending, None, where, own
         )
 
@@ -128,11 +128,11 @@ class _UtcSink:
         return self.sink.close(timeout_s)
 
 
-def forgetful(settings: Settings, head: Head, sink: Sink) -> Identity:
+def forgetful(settings: Settings, head: EmbedderInfo, sink: Sink) -> IdentificationParts:
     """Wire a second half whose events go to `sink`, and that nobody goes on with."""
     matcher = _maker(settings, head)(settings.match, settings.topology, None, 1)
     presence = Presence(settings.publish)
-    return Identity(
+    return IdentificationParts(
         matcher, presence, matcher.update, presence.update, presence.close, sink, None, None, "nowhere", None
     )
 
@@ -149,26 +149,26 @@ def records_run(run: str, *, continues: bool, fast: bool) -> str:
 @contextmanager
 def _remembering(
     settings: Settings,
-    head: Head,
+    head: EmbedderInfo,
     make: "Make",
     run: str,
     shift_s: Callable[[], float],
     *,
     continues: bool,
     fast: bool,
-) -> Iterator[Identity]:
+) -> Iterator[IdentificationParts]:
     from reid_stream.assembly.resources import redis_sink, redis_url
-    from reid_stream.journal.entry import Names
+    from reid_stream.journal.entry import StringTable
     from reid_stream.journal.lease import Lease
-    from reid_stream.journal.recorder import Keeper
+    from reid_stream.journal.recorder import JournalRecorder
     from reid_stream.journal.recovery import recover
-    from reid_stream.journal.snapshot import Dials
-    from reid_stream.journal.snapshot_store import Slots
+    from reid_stream.journal.snapshot import MatcherSettings
+    from reid_stream.journal.snapshot_store import SnapshotStore
     from reid_stream.journal.snapshot_writer import SnapshotWriter
     from reid_stream.publish.event_numbers import next_sequence
     from reid_stream.publish.redis_client import connect, translated
 
-    names = Names.of(settings.site, head.model, replay=run if fast else None)
+    names = StringTable.of(settings.site, head.model, replay=run if fast else None)
     with ExitStack() as opened:
         url = opened.enter_context(redis_url(settings))
         lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
@@ -188,7 +188,7 @@ def _remembering(
                 shift_s=shift_s,
             )
         )
-        slots = Slots(client, names)
+        slots = SnapshotStore(client, names)
         first_number = 1 if fast else sending.highest_number() + 1
         with translated(url):
             _say_if_anew(client, names.current, head.model)
@@ -207,21 +207,21 @@ def _remembering(
             )
         sending.recover(found.missing, found.presence.present())
         writer = SnapshotWriter(slots, names.snapshots, found.heads)
-        keeper = Keeper(
+        keeper = JournalRecorder(
             found.matcher,
             found.presence,
             sending,
             writer,
             run=run,
             begun=found.begun,
-            dials=Dials.of(settings.match, settings.publish, settings.topology),
+            dials=MatcherSettings.of(settings.match, settings.publish, settings.topology),
             every_s=settings.state.snapshot_s,
             check=lease.check,
         )
         if fast:
             opened.callback(slots.expire, _REPLAY_KEPT_S)
         where, own = _address(settings, url)
-        yield Identity(
+        yield IdentificationParts(
             found.matcher,
             found.presence,
             keeper.match,
@@ -235,10 +235,10 @@ def _remembering(
         )
 
 
-def _maker(settings: Settings, head: Head) -> "Make":
+def _maker(settings: Settings, head: EmbedderInfo) -> "Make":
     cameras = [CameraId(camera.id) for camera in settings.cameras if camera.enabled]
 
-    def make(match: Match, topology: Topology, state: State | None, first_number: int) -> Matcher:
+    def make(match: Match, topology: TopologySettings, state: MatcherState | None, first_number: int) -> Matcher:
         return Matcher(
             match,
             settings.site,

@@ -14,12 +14,12 @@ from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.observe.collector import Cameras
+from reid_stream.observe.collector import CameraCounters
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Keep, Perceive
-from reid_stream.runtime.interfaces import FirstHalf, Receiving, Source
+from reid_stream.pipeline import Keep, Perception
+from reid_stream.runtime.interfaces import CameraSource, ObservationReceiver, PerceptionRunner
 from reid_stream.runtime.networks import Networks, load_networks, perceive, take_over
-from reid_stream.runtime.perception_thread import Perceiving
+from reid_stream.runtime.perception_thread import PerceptionThread
 from reid_stream.runtime.watchdog import Pulse
 from reid_stream.runtime.workers.placement import how_many
 
@@ -31,7 +31,7 @@ REPLAY_ORIGIN = 1_704_067_200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class PerceptionStart:
     """What is known before the first half is wired."""
 
     cameras: Sequence[Camera]
@@ -50,16 +50,16 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class PerceptionParts:
     """The first half, wired."""
 
-    half: FirstHalf
-    link: Receiving
-    cameras: Cameras
+    half: PerceptionRunner
+    link: ObservationReceiver
+    cameras: CameraCounters
     """What it knows of them."""
 
 
-def begin(settings: Settings, *, fast: bool, frames: int | None) -> Begin:
+def begin(settings: Settings, *, fast: bool, frames: int | None) -> PerceptionStart:
     """Decide how many processes there will be, and load the networks where this one needs them.
 
     Replays run in this process: what two workers find out at once would come in another order in every run.
@@ -75,17 +75,17 @@ def begin(settings: Settings, *, fast: bool, frames: int | None) -> Begin:
     if workers > 1:
         # Two thirds of a worker's start are imports: loaded once, a lost one is back that much sooner.
         prepare("reid_stream.runtime.workers.process", "trackers")
-        return Begin(cameras, workers, catalog.embedder(settings.models.embedder)[1], None)
+        return PerceptionStart(cameras, workers, catalog.embedder(settings.models.embedder)[1], None)
     if settings.ingest.isolate and not fast:
         prepare()
     networks = load_networks(settings)
-    return Begin(cameras, workers, networks.embedder, networks)
+    return PerceptionStart(cameras, workers, networks.embedder, networks)
 
 
 @contextmanager
 def perception(
     settings: Settings,
-    began: Begin,
+    began: PerceptionStart,
     *,
     run: str,
     fast: bool,
@@ -94,7 +94,7 @@ def perception(
     keep: Keep | None,
     on_change: "Callable[[CameraChange], None]",
     clock: SiteClock,
-) -> Iterator[First]:
+) -> Iterator[PerceptionParts]:
     """Wire the first half.
 
     Args:
@@ -113,11 +113,11 @@ def perception(
     """
     with ExitStack() as opened:
         if began.networks is None:
-            from reid_stream.runtime.workers.pool import Pool
+            from reid_stream.runtime.workers.pool import WorkerPool
 
             # Only we may get in.
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="reid-stream-")))
-            pool = Pool(
+            pool = WorkerPool(
                 settings,
                 run=run,
                 model=began.embedder.hash,
@@ -130,7 +130,7 @@ def perception(
                 clock=clock,
             )
             opened.callback(pool.link.close)
-            yield First(pool, pool.link, pool)
+            yield PerceptionParts(pool, pool.link, pool)
             return
         yield _here(settings, began.networks, began.cameras, run, fast, frames, metrics, keep, on_change, clock)
 
@@ -146,13 +146,13 @@ def _here(
     keep: Keep | None,
     on_change: "Callable[[CameraChange], None]",
     clock: SiteClock,
-) -> First:
+) -> PerceptionParts:
     from reid_stream.ingest.camera_set import CameraSet
     from reid_stream.ingest.frame_limit import FrameLimit
     from reid_stream.ingest.replay import FastReplay
     from reid_stream.link.inproc import InprocLink
 
-    source: Source
+    source: CameraSource
     stays = take_over(settings)
     if fast:
         source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
@@ -163,7 +163,7 @@ def _here(
     pulse, link = Pulse(), InprocLink()
     first = perceive(settings, networks, run, metrics, pulse=pulse, keep=keep)
 
-    def fresh(number: int, pulse: Pulse) -> Perceive:
+    def fresh(number: int, pulse: Pulse) -> Perception:
         # Networks of its own, since those of the hung call may hang again; tracks count from 0, in a run of theirs.
         return perceive(
             settings,
@@ -175,7 +175,7 @@ def _here(
             keep=keep,
         )
 
-    half = Perceiving(
+    half = PerceptionThread(
         source,
         first,
         link,
@@ -185,4 +185,4 @@ def _here(
         lanes=partial(lanes_of, networks.detector_engine),
         is_eager=fast,
     )
-    return First(half, link, source)
+    return PerceptionParts(half, link, source)

@@ -9,10 +9,10 @@ from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ConfigError
 
 if TYPE_CHECKING:
-    from reid_stream.assembly.identification import Identity
+    from reid_stream.assembly.identification import IdentificationParts
     from reid_stream.instructions import Instruction
     from reid_stream.match.topology import Topology
-    from reid_stream.operators.dispatch import Heard
+    from reid_stream.operators.dispatch import InstructionDispatcher
     from reid_stream.publish.latest_value import Teller
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.redis_stream import Fence
@@ -128,20 +128,20 @@ def topology_teller(settings: Settings, topology: "Topology", url: str | None) -
 @contextmanager
 def people_heard(
     settings: Settings,
-    second: "Identity",
+    second: "IdentificationParts",
     sending: "RedisSink",
     store: "StoreWriter | None",
     shift_s: Callable[[], float] = float,
-) -> "Iterator[Heard]":
+) -> "Iterator[InstructionDispatcher]":
     """Listen to what people say about people; see `people.heard`."""
-    from reid_stream.operators.dispatch import Heard
+    from reid_stream.operators.dispatch import InstructionDispatcher
     from reid_stream.operators.erasure import Eraser
-    from reid_stream.operators.reader import Inbox
+    from reid_stream.operators.reader import InstructionReader
     from reid_stream.publish.redis_client import connect
     from reid_stream.publish.site_time import in_site_time
 
     keeper, matcher = second.keeper, second.matcher
-    inbox = Inbox(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
+    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
     eraser = Eraser(
         connect(settings.redis, url=second.url),
         settings.site,
@@ -155,7 +155,7 @@ def people_heard(
 
     if keeper is not None:
         keeper.instructions = instructions
-    heard = Heard(matcher, eraser, instructions if keeper is None else None)
+    heard = InstructionDispatcher(matcher, eraser, instructions if keeper is None else None)
     unfinished = heard.unfinished()
     if store is not None:
         store.decided(unfinished)

@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import Head, identity, records_run
+from reid_stream.assembly.identification import EmbedderInfo, identity, records_run
 from reid_stream.assembly.perception import begin, perception
 from reid_stream.assembly.resources import check_files, people_heard, topology_teller, tracklet_store
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.observe.collector import Cameras, Scrape
+from reid_stream.observe.collector import CameraCounters, SiteCollector
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify
+from reid_stream.pipeline import Identification
 from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision, Perceived
 from reid_stream.runtime.daemon import Daemon
@@ -31,7 +31,7 @@ class Site:
     """A wired daemon with what a shell wants to look at."""
 
     daemon: Daemon
-    source: Cameras
+    source: CameraCounters
     loaded: Networks | None
     """None where workers have theirs."""
     metrics: Metrics
@@ -84,7 +84,7 @@ def assemble(
     began = begin(settings, fast=fast, frames=frames)
     bundle = began.embedder
     time_base = clock or SiteClock()
-    head = Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    head = EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
     with ExitStack() as opened:
         second = opened.enter_context(
             identity(
@@ -136,7 +136,7 @@ def assemble(
             return decisions
 
         metrics.registry.register(
-            Scrape(
+            SiteCollector(
                 cameras=first.cameras,
                 counts=first.half.counts,
                 rejected=lambda: matcher.rejected,
@@ -154,7 +154,7 @@ def assemble(
             run=run,
             version=__version__,
             half=first.half,
-            identify=Identify(
+            identify=Identification(
                 match=identify_pulse.watched("match", metrics.timed("match", match)),
                 present=identify_pulse.watched("presence", metrics.timed("presence", second.present)),
             ),

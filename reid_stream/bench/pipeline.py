@@ -23,7 +23,7 @@ from reid_stream.config.settings import Camera, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.pipeline import Detect, Perceive
+from reid_stream.pipeline import Detect, Perception
 from reid_stream.records import Detections, Frame
 from reid_stream.runtime.networks import Networks, take_over
 
@@ -144,7 +144,7 @@ def measure(
     with assemble(settings, run="bench", fast=True, sink=sink, frames=per_camera * cameras) as site:
         if people is not None:
             half = site.daemon.perceive
-            assert isinstance(half, Perceive)
+            assert isinstance(half, Perception)
             half.detect = _Crowd(half.detect, people)
         loaded = time.perf_counter()
         site.daemon.run(threading.Event())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from reid_stream.instructions import Instruction
-    from reid_stream.operators.client import Desk
+    from reid_stream.operators.client import InstructionClient
     from reid_stream.publish.projection import PersonView, SiteView
 
 app = typer.Typer(help="Look at people, and decide about them yourself.", no_args_is_help=True)
@@ -157,7 +157,7 @@ def split(
 ) -> None:
     """Some visits or tracks are somebody else's, a new person's; the two are apart for good."""
     from reid_stream.errors import ConfigError
-    from reid_stream.instructions import SplitTracks, Visit
+    from reid_stream.instructions import SplitTracks, TrackSpan
     from reid_stream.records import CameraId, GlobalId
 
     if not visit and not camera and not track:
@@ -172,7 +172,7 @@ def split(
                 f"--visit must be 1 to {len(stays)}, as `identity show {person}` counts, found {wrong[0]}"
             )
         tracks += [key for number in visit for key in sorted(stays[number - 1].tracks)]
-    visits = tuple(Visit(camera=CameraId(name)) for name in camera or ())
+    visits = tuple(TrackSpan(camera=CameraId(name)) for name in camera or ())
     _ask(
         desk,
         lambda words: SplitTracks(person=GlobalId(person), tracks=tuple(tracks), visits=visits, **words),
@@ -271,11 +271,11 @@ def _connect(settings: Path | None, url: str, site: str) -> tuple[Any, str, str]
     return client, url, site
 
 
-def _desk(settings: Path | None, url: str, site: str) -> "tuple[Desk, Callable[[], SiteView]]":
-    from reid_stream.operators.client import Desk
+def _desk(settings: Path | None, url: str, site: str) -> "tuple[InstructionClient, Callable[[], SiteView]]":
+    from reid_stream.operators.client import InstructionClient
 
     client, where, site = _connect(settings, url, site)
-    return Desk(client, site, where), lambda: _fold(client, where, site)
+    return InstructionClient(client, site, where), lambda: _fold(client, where, site)
 
 
 def _fold(client: Any, where: str, site: str) -> "SiteView":
@@ -313,7 +313,7 @@ def _find(fold: "SiteView", person: str) -> "PersonView":
 
 
 def _ask(
-    desk: "Desk",
+    desk: "InstructionClient",
     say: "Callable[[dict[str, Any]], Instruction]",
     who: str | None,
     why: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from reid_stream.offline.compare_embedders import Shadow
+    from reid_stream.offline.compare_embedders import EmbedderComparison
 
 app = typer.Typer(help="List, show, make, try and activate model bundles.", no_args_is_help=True)
 
@@ -194,7 +194,7 @@ def activate(
         console.print(f"{len(lost)} people of whom the store has no crop are not known any more: {some}")
 
 
-def _tell(found: "Shadow") -> None:
+def _tell(found: "EmbedderComparison") -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -49,7 +49,7 @@ def _from_redis(url: str, site: str) -> "Topology":
     import msgspec
 
     from reid_stream.config.settings import Redis
-    from reid_stream.config.settings import Topology as Settings
+    from reid_stream.config.settings import TopologySettings as Settings
     from reid_stream.errors import ConfigError
     from reid_stream.match.topology import Topology, TopologyState
     from reid_stream.publish.latest_value import topology_key

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from reid_stream.config.rules import check, scheme_of
 from reid_stream.config.settings import Settings
-from reid_stream.config.yaml_lines import Fault, Keys, Tree, Value, read, redacted
+from reid_stream.config.yaml_lines import Fault, Keys, Value, YamlTree, read, redacted
 from reid_stream.errors import ConfigError
 
 _MOST_FAULTS = 50
@@ -138,7 +138,7 @@ def _describe(node: dict[str, Any]) -> str:
     return f"{text}, or null" if node.get("nullable") else text
 
 
-def _fault(tree: Tree, details: ErrorDetails) -> Fault:
+def _fault(tree: YamlTree, details: ErrorDetails) -> Fault:
     keys: Keys = tuple(details["loc"])
     kind = details["type"]
     if kind == "missing":
@@ -154,7 +154,7 @@ def _fault(tree: Tree, details: ErrorDetails) -> Fault:
     return Fault(tree.line(keys), keys, f"{text}; allowed: {words}" if words else text)
 
 
-def _unknown_key(tree: Tree, keys: Keys) -> Fault:
+def _unknown_key(tree: YamlTree, keys: Keys) -> Fault:
     name = str(keys[-1])
     known = list(schema_at(keys[:-1]).get("properties", {}))
     close = difflib.get_close_matches(name.lower(), known, n=1)
@@ -163,7 +163,7 @@ def _unknown_key(tree: Tree, keys: Keys) -> Fault:
     return Fault(tree.line(keys), keys, text)
 
 
-def _told(tree: Tree, details: ErrorDetails) -> bool:
+def _told(tree: YamlTree, details: ErrorDetails) -> bool:
     """Is this said already, by the checks of configrules or the reader of the tree?"""
     keys: Keys = tuple(details["loc"])
     if details["type"] == "value_error" and "polygon" not in str(details.get("ctx", {}).get("error", "")):
@@ -176,7 +176,7 @@ def _told(tree: Tree, details: ErrorDetails) -> bool:
     return any(fault.keys == (keys[: len(fault.keys)] if len(fault.keys) > 2 else keys) for fault in tree.faults)
 
 
-def _found(tree: Tree, keys: Keys) -> str:
+def _found(tree: YamlTree, keys: Keys) -> str:
     value = _at(tree.value, keys)
     if any(isinstance(key, str) and "password" in key for key in keys):
         return "(hidden)"
@@ -211,7 +211,7 @@ def _at(value: Value, keys: Keys) -> Value:
     return value
 
 
-def _bool_is_no_number(tree: Tree) -> None:
+def _bool_is_no_number(tree: YamlTree) -> None:
     # To pydantic `true` is also the number 1.
     for keys in list(tree.lines):
         if isinstance(_at(tree.value, keys), bool) and schema_at(keys).get("type") in ("number", "integer"):
@@ -227,7 +227,7 @@ def _sections_with_secrets(top: dict[str, Value]) -> Iterable[tuple[Keys, dict[s
             yield ("cameras", index), camera
 
 
-def _fill_in_secrets(tree: Tree, folder: Path) -> None:
+def _fill_in_secrets(tree: YamlTree, folder: Path) -> None:
     assert isinstance(tree.value, dict)  # `load` has looked
     for keys, section in _sections_with_secrets(tree.value):
         name = section.get("password_file")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from reid_stream.config.cams_yaml import allowed
-from reid_stream.config.settings import Camera, Section, Settings
+from reid_stream.config.settings import Camera, Settings, SettingsSection
 from reid_stream.config.yaml_lines import Keys
 
 DEFAULT = Path("configs/default.yaml")
@@ -40,14 +40,14 @@ def schema_json() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _section(section: type[Section], keys: Keys, indent: str) -> Iterator[str]:
+def _section(section: type[SettingsSection], keys: Keys, indent: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         here = (*keys, name)
         inner = field.annotation
         if here == ("cameras",):
             yield from ("", "# The cameras; every key may differ per camera.", "cameras:", "  -")
             yield from _section(Camera, ("cameras", 0), "    ")
-        elif isinstance(inner, type) and issubclass(inner, Section):
+        elif isinstance(inner, type) and issubclass(inner, SettingsSection):
             yield from ("", *_comment(inner.__doc__ or "", indent), f"{name}:")
             yield from _section(inner, here, "  ")
         else:

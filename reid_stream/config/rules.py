@@ -9,7 +9,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from reid_stream.config.camera_url import AmbiguousLoginError, split_login
-from reid_stream.config.yaml_lines import Keys, Tree, Value, redacted
+from reid_stream.config.yaml_lines import Keys, Value, YamlTree, redacted
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
@@ -28,7 +28,7 @@ def is_workers(value: object) -> bool:
     return value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64)
 
 
-def check(tree: Tree) -> None:
+def check(tree: YamlTree) -> None:
     """Note every fault of this kind."""
     top = tree.value
     if not isinstance(top, dict):
@@ -51,7 +51,7 @@ def check(tree: Tree) -> None:
             _topology(tree, topology, names)
 
 
-def _topology(tree: Tree, topology: dict[str, Value], cameras: set[str]) -> None:
+def _topology(tree: YamlTree, topology: dict[str, Value], cameras: set[str]) -> None:
     """Look for cameras that are none, pairs that are one camera, and times in disorder."""
     named: list[tuple[Keys, str]] = []
     for key in ("overlaps", "never"):
@@ -84,7 +84,7 @@ def scheme_of(url: str) -> str | None:
     return (found[1] or found[2]).lower() if found else None
 
 
-def _cameras(tree: Tree, cameras: list[Value]) -> None:
+def _cameras(tree: YamlTree, cameras: list[Value]) -> None:
     first: dict[str, int] = {}
     for index, camera in enumerate(cameras):
         if not isinstance(camera, dict):
@@ -112,7 +112,7 @@ def _cameras(tree: Tree, cameras: list[Value]) -> None:
         tree.add(("cameras",), "at least one camera must be enabled, found none; set `enabled: true`")
 
 
-def _credentials(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
+def _credentials(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     given = [key for key in ("password", "password_file") if camera.get(key) is not None]
     if len(given) > 1:
         tree.add((*keys, given[1]), "give password or password_file, found both")
@@ -132,7 +132,7 @@ def _credentials(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
         )
 
 
-def _camera_url(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
+def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     url = str(camera["url"])
     scheme = scheme_of(url)
     where = (*keys, "url")
@@ -159,7 +159,7 @@ def _camera_url(tree: Tree, camera: dict[str, Value], keys: Keys) -> None:
             tree.add((*keys, key), f"{key} is for files only, found a {scheme or 'device'} camera; leave it out")
 
 
-def _redis(tree: Tree, redis: dict[str, Value]) -> None:
+def _redis(tree: YamlTree, redis: dict[str, Value]) -> None:
     if redis.get("password") is not None and redis.get("password_file") is not None:
         tree.add(("redis", "password_file"), "give password or password_file, found both")
     url = redis.get("url", "embedded")
@@ -182,7 +182,7 @@ def _redis(tree: Tree, redis: dict[str, Value]) -> None:
     _needless(tree, redis, str(scheme))
 
 
-def _needless(tree: Tree, redis: dict[str, Value], scheme: str) -> None:
+def _needless(tree: YamlTree, redis: dict[str, Value], scheme: str) -> None:
     """Keys that do nothing with this kind of URL, or lack the one they belong to."""
     for key in ("port", "directory"):
         if redis.get(key):
@@ -199,7 +199,7 @@ def _needless(tree: Tree, redis: dict[str, Value], scheme: str) -> None:
         tree.add(("redis", given), "cert_file and key_file belong together, found one of them")
 
 
-def _sentinels(tree: Tree, url: str) -> None:
+def _sentinels(tree: YamlTree, url: str) -> None:
     """Look at `redis+sentinel://[user:password@]host:port[,host:port...]/NAME[/database]`."""
     hosts, _, name = url.partition("//")[2].rpartition("@")[2].partition("/")
     for host in hosts.split(","):
@@ -211,7 +211,7 @@ def _sentinels(tree: Tree, url: str) -> None:
         )
 
 
-def _host(tree: Tree, url: str, where: Keys) -> None:
+def _host(tree: YamlTree, url: str, where: Keys) -> None:
     # Only the part after the last @ is looked at: before it is a password, in which anything may stand.
     rest = url.partition("//")[2].rpartition("@")[2]
     try:
@@ -224,13 +224,13 @@ def _host(tree: Tree, url: str, where: Keys) -> None:
         tree.add(where, "must have a host and a port from 1 to 65535, found something else there")
 
 
-def _backoff(tree: Tree, ingest: dict[str, Value]) -> None:
+def _backoff(tree: YamlTree, ingest: dict[str, Value]) -> None:
     first, most = ingest.get("backoff_first_s", 0.5), ingest.get("backoff_max_s", 30)
     if isinstance(first, int | float) and isinstance(most, int | float) and first > most > 0:
         tree.add(("ingest", "backoff_first_s"), f"must be at most backoff_max_s ({most}), found {first}")
 
 
-def _gpu_frames(tree: Tree, ingest: dict[str, Value]) -> None:
+def _gpu_frames(tree: YamlTree, ingest: dict[str, Value]) -> None:
     if ingest.get("gpu_frames") is not True:
         return
     for key, wanted, default in (("hardware_decode", True, False), ("isolate", False, True)):
@@ -238,7 +238,7 @@ def _gpu_frames(tree: Tree, ingest: dict[str, Value]) -> None:
             tree.add(("ingest", "gpu_frames"), f"must come with {key}: {str(wanted).lower()}")
 
 
-def _polygon(tree: Tree, value: Value, keys: Keys) -> None:
+def _polygon(tree: YamlTree, value: Value, keys: Keys) -> None:
     if not isinstance(value, list):
         return
     corners: list[tuple[float, float]] = []

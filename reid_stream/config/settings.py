@@ -49,13 +49,13 @@ Transit = Annotated[tuple[float, float, float], AfterValidator(_rising)]
 """Seconds: least, typical, most; negative where the views overlap."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A part of cams.yaml: unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Camera(Section):
+class Camera(SettingsSection):
     """One camera."""
 
     id: Name
@@ -100,7 +100,7 @@ class Camera(Section):
         return self
 
 
-class Redis(Section):
+class Redis(SettingsSection):
     """Where events go."""
 
     url: SecretStr = SecretStr("embedded")
@@ -135,7 +135,7 @@ class Redis(Section):
         return self.url.get_secret_value() == "embedded"
 
 
-class Models(Section):
+class Models(SettingsSection):
     """Which networks, run how."""
 
     detector: str = "default"
@@ -150,7 +150,7 @@ class Models(Section):
     """Processor threads for the networks, all workers' together; 0 for all cores."""
 
 
-class Ingest(Section):
+class Ingest(SettingsSection):
     """Reading cameras."""
 
     open_timeout_s: Seconds = 10
@@ -171,7 +171,7 @@ class Ingest(Section):
     `gpu`, and `isolate: false`, since such pictures cannot pass from process to process."""
 
 
-class Detect(Section):
+class Detect(SettingsSection):
     """Finding people."""
 
     score: Fraction = 0.1
@@ -184,7 +184,7 @@ class Detect(Section):
     """Frames per call of the network at most."""
 
 
-class Track(Section):
+class Track(SettingsSection):
     """Following people within one camera."""
 
     algorithm: Literal["bytetrack", "botsort", "ocsort"] = "bytetrack"
@@ -199,7 +199,7 @@ class Track(Section):
     """Least overlap of a track and a good box, both a little widened; low, since frames are far apart at low rates."""
 
 
-class Embed(Section):
+class Embed(SettingsSection):
     """Choosing crops and turning them into vectors."""
 
     interval_s: Seconds = 1.0
@@ -220,7 +220,7 @@ class Embed(Section):
     """Crops per call of the network at most."""
 
 
-class Match(Section):
+class Match(SettingsSection):
     """Deciding who is who."""
 
     similarity: Fraction | None = None
@@ -240,7 +240,7 @@ class Match(Section):
     """Identities unseen for so long are forgotten."""
 
 
-class Topology(Section):
+class TopologySettings(SettingsSection):
     """How people get from camera to camera; learned where it is not stated."""
 
     learn: bool = True
@@ -258,7 +258,7 @@ class Topology(Section):
         return {(pairs[name][0], pairs[name][2]): times for name, times in self.transit_s.items()}
 
 
-class Publish(Section):
+class Publish(SettingsSection):
     """Telling subscribers."""
 
     seen_interval_s: Seconds = 1.0
@@ -271,7 +271,7 @@ class Publish(Section):
     """Events kept on the Redis stream, approximately; the oldest go first."""
 
 
-class Spool(Section):
+class SpoolSettings(SettingsSection):
     """Where events wait on disk while Redis is away."""
 
     directory: Path | None = None
@@ -283,7 +283,7 @@ class Spool(Section):
     """Delivered events stay for so long, for a Redis that comes back, or fails over, without its latest data."""
 
 
-class State(Section):
+class StateSettings(SettingsSection):
     """What outlives the daemon: who is who, so that a restart changes nobody's ID. In Redis, by the embedder's hash."""
 
     enabled: bool = True
@@ -295,7 +295,7 @@ class State(Section):
     """A daemon on another machine may take over the site so long after this one was last heard of."""
 
 
-class Store(Section):
+class Store(SettingsSection):
     """Crops of tracks on disk: for replay with another model, and for training on the site's own people."""
 
     folder: Path | None = None
@@ -312,7 +312,7 @@ class Store(Section):
     """A track is written so long after its end, when who it was is settled; corrections reach it later, too."""
 
 
-class Watchdog(Section):
+class Watchdog(SettingsSection):
     """Stages that hang."""
 
     stage_s: Seconds = 30
@@ -321,7 +321,7 @@ class Watchdog(Section):
     """Within an hour; once more and the daemon ends, for the service manager to start it."""
 
 
-class Observe(Section):
+class Observe(SettingsSection):
     """Looking at the daemon."""
 
     host: str = "127.0.0.1"
@@ -334,7 +334,7 @@ class Observe(Section):
     """info: one line per change of state."""
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """The whole of cams.yaml."""
 
     site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "site"
@@ -350,10 +350,10 @@ class Settings(Section):
     track: Track = Track()
     embed: Embed = Embed()
     match: Match = Match()
-    topology: Topology = Topology()
+    topology: TopologySettings = TopologySettings()
     publish: Publish = Publish()
-    spool: Spool = Spool()
-    state: State = State()
+    spool: SpoolSettings = SpoolSettings()
+    state: StateSettings = StateSettings()
     store: Store = Store()
     watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()

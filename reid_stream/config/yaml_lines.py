@@ -44,7 +44,7 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Tree:
+class YamlTree:
     """The values of a file and where they stand in it."""
 
     value: Value = None
@@ -81,7 +81,7 @@ def redacted(text: str) -> str:
     return re.sub(r"(://[^?]*)\?.*", r"\1?***", text, flags=re.DOTALL)
 
 
-def read(path: Path, environ: Mapping[str, str]) -> Tree:
+def read(path: Path, environ: Mapping[str, str]) -> YamlTree:
     """Read a file into a tree.
 
     Raises:
@@ -109,11 +109,11 @@ class _NoYamlError(Exception):
         self.problem = problem
 
 
-def parse(text: str, environ: Mapping[str, str]) -> Tree:
+def parse(text: str, environ: Mapping[str, str]) -> YamlTree:
     """Turn text into a tree; `${NAME}` is taken from `environ`."""
     # Errors are not chained: those of ruamel quote the file, perhaps a password.
     yaml = YAML(typ="safe", pure=True)
-    tree = Tree()
+    tree = YamlTree()
     try:
         node = yaml.compose(text)
         if node is not None:
@@ -137,7 +137,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Tree:
 
 @dataclass(slots=True)
 class _Reader:
-    tree: Tree
+    tree: YamlTree
     yaml: YAML
     environ: Mapping[str, str]
     count: int = 0

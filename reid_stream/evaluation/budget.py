@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from reid_stream.config.settings import Match, Settings, Topology
+from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.align import Boxes, align, matched
@@ -25,7 +25,7 @@ from reid_stream.evaluation.recording import RecordedBatch, Recording, replay, t
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
 from reid_stream.evaluation.stream import StreamBoxes, boxes_of
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Perceive
+from reid_stream.pipeline import Perception
 from reid_stream.records import CameraId, Detections, Frame, Perceived
 from reid_stream.runtime.networks import Networks, perceive
 
@@ -85,7 +85,7 @@ def record_all(
     scene = Scene(truth, cameras, settings.track.lost_s)
     sides: list[_Side] = []
 
-    def wire(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
+    def wire(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perception:
         ours = perceive(settings, networks, run, metrics)
         found: list[Detections] = []  # of the frames at hand, for the half that tracks them by the truth
 
@@ -116,7 +116,7 @@ def record_all(
 class _Side:
     """A perceive half that goes along with ours."""
 
-    def __init__(self, first_half: Perceive) -> None:
+    def __init__(self, first_half: Perception) -> None:
         self._step = first_half.step
         self.batches: list[RecordedBatch] = []
 
@@ -154,7 +154,7 @@ def _places(file: Path) -> dict[str, Path]:
     return {**others, "ours": file}
 
 
-def budget(takes: BudgetRecordings, match: Match | None = None, topology: Topology | None = None) -> Budget:
+def budget(takes: BudgetRecordings, match: Match | None = None, topology: TopologySettings | None = None) -> Budget:
     """Match and score every take."""
     truth = takes.ours.true_boxes()
     ours, true_boxes, true_tracks, true_both = (

@@ -18,7 +18,7 @@ from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.truth import check_cameras, read_truth
 from reid_stream.ingest.url import address
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Perceive
+from reid_stream.pipeline import Perception
 from reid_stream.records import Detections, Frame
 from reid_stream.runtime.networks import Networks, perceive
 
@@ -74,7 +74,7 @@ def recorded(
     check_files(cameras)
     used = UsedFrames(timelines(cameras, settings))
 
-    def noting(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perceive:
+    def noting(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perception:
         first_half = wire(settings, networks, run, metrics)
         detect = first_half.detect
 

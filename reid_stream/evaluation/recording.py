@@ -18,7 +18,7 @@ import numpy as np
 from reid_stream.assembly.perception import REPLAY_ORIGIN
 from reid_stream.assembly.resources import check_files
 from reid_stream.bundles.bundle import Calibration, Verifier
-from reid_stream.config.settings import Camera, Match, Publish, Settings, Topology
+from reid_stream.config.settings import Camera, Match, Publish, Settings, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
@@ -28,7 +28,7 @@ from reid_stream.ingest.stream import open_source
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify, Perceive
+from reid_stream.pipeline import Identification, Perception
 from reid_stream.records import Box, Perceived
 from reid_stream.runtime.networks import Networks, load_networks, perceive
 
@@ -36,7 +36,7 @@ SCHEMA = 1
 EVERY_FRAME = Publish(seen_interval_s=1e-3)
 """`identity.seen` for every frame: truth has boxes in every frame."""
 
-Wire = Callable[[Settings, Networks, str, Metrics], Perceive]
+Wire = Callable[[Settings, Networks, str, Metrics], Perception]
 """How the first half is put together; another than the daemon's swaps a stage, as by one that knows the truth."""
 
 
@@ -189,19 +189,21 @@ def replay(
     publish: Publish = EVERY_FRAME,
     *,
     site: str = "site",
-    topology: Topology | None = None,
+    topology: TopologySettings | None = None,
 ) -> list[Event]:
     """Match what was perceived and tell it: the identity events of the daemon, its own life and the cameras' aside.
 
     Another head, or none, is a changed recording: `msgspec.structs.replace(recording, calibration=None)`.
     """
     matcher, presence = matcher_for(recording, match or Match(), site, topology), Presence(publish)
-    identify = Identify(match=matcher.update, present=presence.update)
+    identify = Identification(match=matcher.update, present=presence.update)
     events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
     return events + presence.close()
 
 
-def matcher_for(recording: Recording, match: Match, site: str = "site", topology: Topology | None = None) -> Matcher:
+def matcher_for(
+    recording: Recording, match: Match, site: str = "site", topology: TopologySettings | None = None
+) -> Matcher:
     """Make the matcher that the daemon would have."""
     return Matcher(
         match,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from reid_stream.assembly.resources import check_files
 from reid_stream.assembly.site import assemble
-from reid_stream.config.settings import Match, Redis, Settings, Topology
+from reid_stream.config.settings import Match, Redis, Settings, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.delay import Delay
@@ -27,7 +27,7 @@ from reid_stream.events import Event
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe
 from reid_stream.records import Detections, Frame, Perceived
-from reid_stream.runtime.interfaces import PerceiveHalf
+from reid_stream.runtime.interfaces import PerceptionStages
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
     return ReplayedRun(used.only(true), events, used.cameras, frames, seconds)
 
 
-def rewatch(recording: Recording, match: Match | None = None, topology: Topology | None = None) -> ReplayedRun:
+def rewatch(recording: Recording, match: Match | None = None, topology: TopologySettings | None = None) -> ReplayedRun:
     """Match again what was perceived once; the same identity events as the daemon's, in seconds."""
     began = time.perf_counter()
     events = replay(recording, match, topology=topology)
@@ -129,7 +129,7 @@ def evaluate_run(watched: ReplayedRun) -> EvalResult:
 class _Noting:
     """A perceive half that remembers which frames it was given."""
 
-    half: PerceiveHalf
+    half: PerceptionStages
     used: UsedFrames
 
     @property

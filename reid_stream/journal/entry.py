@@ -22,7 +22,7 @@ _RUNS = 100
 """Runs whose latest records are remembered; the oldest go first."""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     """One step."""
 
     index: int
@@ -44,15 +44,15 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+_decoder: msgspec.msgpack.Decoder[JournalEntry] = msgspec.msgpack.Decoder(JournalEntry)
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: JournalEntry) -> bytes:
     """Write an entry."""
     return _encoder.encode(entry)
 
 
-def decode(body: bytes) -> Entry:
+def decode(body: bytes) -> JournalEntry:
     """Read an entry.
 
     Raises:
@@ -64,7 +64,7 @@ def decode(body: bytes) -> Entry:
         raise ValueError(f"an entry of the journal must be msgpack of schema {SCHEMA}: {error}") from error
 
 
-def advance(matcher: Matcher, presence: Presence, entry: Entry) -> list[Event]:
+def advance(matcher: Matcher, presence: Presence, entry: JournalEntry) -> list[Event]:
     """Do again what the daemon did at an entry; return the events that followed."""
     if entry.kind == "closed":
         return presence.close()
@@ -73,7 +73,7 @@ def advance(matcher: Matcher, presence: Presence, entry: Entry) -> list[Event]:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class StringTable:
     """The Redis keys of a site's state; all private."""
 
     lease: str
@@ -83,7 +83,7 @@ class Names:
     """Says which model's state was written last."""
 
     @classmethod
-    def of(cls, site: str, model: str, replay: str | None = None) -> "Names":
+    def of(cls, site: str, model: str, replay: str | None = None) -> "StringTable":
         """Name the keys for people known by vectors of `model` (a bundle's hash); a replay has a state of its own."""
         scope = f"reid:{site}:state:{SCHEMA}" if replay is None else f"reid:{site}:state:{SCHEMA}:replay:{replay}"
         of_model = f"{scope}:{model[:16]}"
@@ -95,7 +95,7 @@ class Names:
         )
 
 
-class Taken:
+class JournalInput:
     """Which records were taken: each is known by (run, camera, sequence), and comes in order within its camera."""
 
     def __init__(self, last: Mapping[str, Mapping[CameraId, int]] | None = None) -> None:

@@ -19,8 +19,8 @@ import msgspec
 
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.instructions import Instruction
-from reid_stream.journal.entry import Entry, Taken, encode
-from reid_stream.journal.snapshot import Dials, Head
+from reid_stream.journal.entry import JournalEntry, JournalInput, encode
+from reid_stream.journal.snapshot import MatcherSettings, SnapshotHeader
 from reid_stream.journal.snapshot_writer import SHARE, SnapshotWriter
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -60,19 +60,19 @@ class JournalSink(Protocol):
 
 
 @dataclass(slots=True)
-class Begun:
+class JournalPosition:
     """Where a keeper goes on."""
 
     index: int = 0
     """Of the next entry."""
     number: int = 0
     """Highest number told."""
-    taken: Taken = field(default_factory=Taken)
+    taken: JournalInput = field(default_factory=JournalInput)
     ended: Sequence[Perceived] = ()
     """Ends of tracks whose perceive is no more; the first step takes them in."""
 
 
-class Keeper:
+class JournalRecorder:
     """Identify that can be gone on with by another process."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Keeper:
         writer: SnapshotWriter,
         *,
         run: str,
-        begun: Begun,
-        dials: Dials,
+        begun: JournalPosition,
+        dials: MatcherSettings,
         every_s: float,
         check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -113,9 +113,9 @@ class Keeper:
         self._every_s, self._check, self._clock = every_s, check, clock
         self._snapshot_at = -float("inf")
         self._purge: Callable[[bool], None] | None = None
-        self._step: Entry | None = None
+        self._step: JournalEntry | None = None
         """What went into the step under way; none where there is nothing new in it."""
-        self._pending: tuple[Entry, list[Event]] | None = None
+        self._pending: tuple[JournalEntry, list[Event]] | None = None
         """The entry of the last step, until its events are told."""
 
     @property
@@ -203,7 +203,7 @@ class Keeper:
 
     def _capture(self) -> None:
         begun = self._clock()
-        head = Head(
+        head = SnapshotHeader(
             place=self._begun.index - 1,
             position=str(self._sink.position),
             run=self._run,
@@ -226,11 +226,11 @@ class Keeper:
         kind: Literal["step", "closed"],
         records: Sequence[Perceived] = (),
         instructions: Sequence[Instruction] = (),
-    ) -> Entry:
+    ) -> JournalEntry:
         index, self._begun.index = self._begun.index, self._begun.index + 1
-        return Entry(index, self._run, 0, 0, self._begun.number, now, kind, records, instructions)
+        return JournalEntry(index, self._run, 0, 0, self._begun.number, now, kind, records, instructions)
 
-    def _follow(self, entry: Entry, events: list[Event]) -> list[Event]:
+    def _follow(self, entry: JournalEntry, events: list[Event]) -> list[Event]:
         self._pending = (entry, events)
         for event in events:
             if isinstance(event, IdentityEntered) and (found := _NUMBER.search(event.person)) is not None:
@@ -245,7 +245,7 @@ class Keeper:
             entry, self._pending = self._pending[0], None
             self._put(entry, (), 0)
 
-    def _put(self, entry: Entry, events: Sequence[Event], told: int) -> None:
+    def _put(self, entry: JournalEntry, events: Sequence[Event], told: int) -> None:
         self._sink.publish(
             events, lambda sequence: encode(msgspec.structs.replace(entry, sequence=sequence, told=told))
         )

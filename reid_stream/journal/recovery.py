@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from reid_stream.config.settings import Match, Publish, Topology
+from reid_stream.config.settings import Match, Publish, TopologySettings
 from reid_stream.events import Event, IdentityEntered
-from reid_stream.journal.entry import Entry, Taken, advance, decode
-from reid_stream.journal.recorder import Begun
-from reid_stream.journal.snapshot import Dials, Head, SnapshotError
-from reid_stream.journal.snapshot_store import Slots
+from reid_stream.journal.entry import JournalEntry, JournalInput, advance, decode
+from reid_stream.journal.recorder import JournalPosition
+from reid_stream.journal.snapshot import MatcherSettings, SnapshotError, SnapshotHeader
+from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.match.snapshot import State
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.publish.stream_ids import NOWHERE, Position
 from reid_stream.records import CameraId, Observation, Perceived, TrackEnded, TrackId
 
-Make = Callable[[Match, Topology, State | None, int], Matcher]
+Make = Callable[[Match, TopologySettings, MatcherState | None, int], Matcher]
 """Settings, an earlier state and the first new number in, a matcher out."""
 Known = Callable[[str, Position], int]
 """A run, and a position that its events are not before -> number of the first event that is nowhere."""
@@ -34,15 +34,15 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass
-class Recovered:
+class Recovery:
     """What goes on."""
 
     matcher: Matcher
     presence: Presence
-    begun: Begun
+    begun: JournalPosition
     missing: list[tuple[str, int, Event]] = field(default_factory=list)
     """Events that were decided and told nobody: run, number, event."""
-    heads: dict[str, Head] = field(default_factory=dict)
+    heads: dict[str, SnapshotHeader] = field(default_factory=dict)
     """Sound snapshots by key, the newest first."""
     place: int = -1
     """Of the snapshot gone on from; -1 for none."""
@@ -58,17 +58,17 @@ class Recovered:
 
 
 def recover(
-    slots: Slots,
+    slots: SnapshotStore,
     spooled: Iterable[bytes],
     *,
     make: Make,
     match: Match,
     publish: Publish,
-    topology: Topology,
+    topology: TopologySettings,
     first_number: int,
     known: Known,
     run: str,
-) -> Recovered:
+) -> Recovery:
     """Go on from what is there, or begin.
 
     Args:
@@ -90,7 +90,7 @@ def recover(
     notes += [f"snapshot {key} cannot be used: {error}" for key, error in broken.items()]
     state, head = _newest(slots, heads, notes)
     journal.read(slots.entries())
-    dials = Dials.of(match, publish, topology)
+    dials = MatcherSettings.of(match, publish, topology)
     then = (match, publish, topology)
     if head is not None and head.dials != dials:
         try:
@@ -104,10 +104,10 @@ def recover(
     if then != (match, publish, topology):
         matcher = make(match, topology, matcher.state(), first_number)
         presence = Presence(publish, presence.state())
-    found = Recovered(
+    found = Recovery(
         matcher,
         presence,
-        Begun(replay.index, max(replay.number, first_number - 1), replay.taken, replay.tracks.ends(run)),
+        JournalPosition(replay.index, max(replay.number, first_number - 1), replay.taken, replay.tracks.ends(run)),
         missing=replay.missing,
         heads=heads,
         place=head.place if head is not None else -1,
@@ -132,7 +132,9 @@ def recover(
     return found
 
 
-def _newest(slots: Slots, heads: dict[str, Head], notes: list[str]) -> tuple[State | None, Head | None]:
+def _newest(
+    slots: SnapshotStore, heads: dict[str, SnapshotHeader], notes: list[str]
+) -> tuple[MatcherState | None, SnapshotHeader | None]:
     """Read the newest snapshot that is sound; those that are not are taken out of `heads`."""
     for key, head in list(heads.items()):
         try:
@@ -147,7 +149,7 @@ class _Journal:
     """Entries by index, from wherever they lie."""
 
     def __init__(self, notes: list[str]) -> None:
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, JournalEntry] = {}
         self._notes = notes
 
     def read(self, bodies: Iterable[bytes]) -> None:
@@ -159,14 +161,14 @@ class _Journal:
             else:
                 self._entries[entry.index] = entry
 
-    def behind(self, place: int) -> list[Entry]:
+    def behind(self, place: int) -> list[JournalEntry]:
         return [self._entries[index] for index in sorted(self._entries) if index > place]
 
 
 class _OpenTracks:
     """Which tracks had begun and not ended, and when each was last seen."""
 
-    def __init__(self, state: State | None) -> None:
+    def __init__(self, state: MatcherState | None) -> None:
         self._open: dict[tuple[str, CameraId, TrackId], float] = {
             (track.stay.run, track.stay.camera, track.stay.track): track.stay.last_at
             for track in (state.tracks if state is not None else ())
@@ -196,9 +198,9 @@ class _Replay:
     def __init__(
         self,
         make: Make,
-        dials: tuple[Match, Publish, Topology],
-        head: Head | None,
-        state: State | None,
+        dials: tuple[Match, Publish, TopologySettings],
+        head: SnapshotHeader | None,
+        state: MatcherState | None,
         first_number: int,
         known: Known,
     ) -> None:
@@ -206,7 +208,7 @@ class _Replay:
         # Its own next number is in the state; the first one counts where there is none.
         self.matcher = make(dials[0], dials[2], state, first_number if state is None else 1)
         self.presence = Presence(dials[1], head.visits if head is not None else ())
-        self.taken = Taken(head.taken if head is not None else None)
+        self.taken = JournalInput(head.taken if head is not None else None)
         self.tracks = _OpenTracks(state)
         self.index = head.place + 1 if head is not None else 0
         self.number = head.number if head is not None else 0
@@ -214,7 +216,7 @@ class _Replay:
         self.missing: list[tuple[str, int, Event]] = []
         self._first: dict[str, int] = {}
 
-    def work_off(self, entries: Sequence[Entry], notes: list[str]) -> None:
+    def work_off(self, entries: Sequence[JournalEntry], notes: list[str]) -> None:
         for entry in entries:
             if entry.index != self.index:
                 notes.append(f"entries {self.index} to {entry.index - 1} are missing; what was seen then is not known")
@@ -236,7 +238,7 @@ class _Replay:
         self.number = max(self.number, number)
         self.matcher = self._make(self._dials[0], self._dials[2], state, 1)
 
-    def _tell(self, entry: Entry, events: list[Event]) -> None:
+    def _tell(self, entry: JournalEntry, events: list[Event]) -> None:
         """Note the events of an entry that nobody was told of."""
         self.diverged += len(events) != entry.told
         if not entry.told or len(events) != entry.told:

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 
 import msgspec
 
-from reid_stream.config.settings import Match, Publish, Topology
+from reid_stream.config.settings import Match, Publish, TopologySettings
 from reid_stream.match.presence import VisitState
-from reid_stream.match.snapshot import State, join
+from reid_stream.match.snapshot import MatcherState, join
 from reid_stream.records import CameraId
 
 HEAD = "head"
 _DIGEST = 32
 
 
-class Dials(msgspec.Struct, frozen=True):
+class MatcherSettings(msgspec.Struct, frozen=True):
     """The settings that decide what follows from an entry: what was decided under them is replayed under them."""
 
     match: bytes
@@ -27,11 +27,11 @@ class Dials(msgspec.Struct, frozen=True):
     topology: bytes
 
     @classmethod
-    def of(cls, match: Match, publish: Publish, topology: Topology) -> "Dials":
+    def of(cls, match: Match, publish: Publish, topology: TopologySettings) -> "MatcherSettings":
         """Write them down."""
         return cls(*(section.model_dump_json().encode() for section in (match, publish, topology)))
 
-    def read(self) -> tuple[Match, Publish, Topology]:
+    def read(self) -> tuple[Match, Publish, TopologySettings]:
         """Read them back.
 
         Raises:
@@ -40,11 +40,11 @@ class Dials(msgspec.Struct, frozen=True):
         return (
             Match.model_validate_json(self.match),
             Publish.model_validate_json(self.publish),
-            Topology.model_validate_json(self.topology),
+            TopologySettings.model_validate_json(self.topology),
         )
 
 
-class Head(msgspec.Struct, frozen=True):
+class SnapshotHeader(msgspec.Struct, frozen=True):
     """What a snapshot holds beside the matcher."""
 
     place: int
@@ -58,7 +58,7 @@ class Head(msgspec.Struct, frozen=True):
     """Highest number of a global ID told."""
     made_at: float
     """UTC seconds."""
-    dials: Dials
+    dials: MatcherSettings
     visits: list[VisitState]
     taken: dict[str, dict[CameraId, int]]
     digests: list[bytes] = []
@@ -74,13 +74,13 @@ def digest(part: bytes) -> bytes:
     return hashlib.sha256(part).digest()
 
 
-def pack(head: Head) -> bytes:
+def pack(head: SnapshotHeader) -> bytes:
     """Write a head, with a digest of its own."""
     body = msgspec.msgpack.encode(head)
     return digest(body) + body
 
 
-def unpack(body: bytes) -> Head:
+def unpack(body: bytes) -> SnapshotHeader:
     """Read a head.
 
     Raises:
@@ -89,12 +89,12 @@ def unpack(body: bytes) -> Head:
     if digest(body[_DIGEST:]) != body[:_DIGEST]:
         raise SnapshotError("its head is spoilt")
     try:
-        return msgspec.msgpack.decode(body[_DIGEST:], type=Head)
+        return msgspec.msgpack.decode(body[_DIGEST:], type=SnapshotHeader)
     except msgspec.DecodeError as error:
         raise SnapshotError(f"its head is of another version: {error}") from error
 
 
-def assemble(head: Head, parts: Iterable[bytes | None]) -> State:
+def assemble(head: SnapshotHeader, parts: Iterable[bytes | None]) -> MatcherState:
     """Put the matcher's state together.
 
     Raises:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reid_stream.journal.entry import Names
-from reid_stream.journal.snapshot import HEAD, Head, SnapshotError, assemble, digest, pack, unpack
-from reid_stream.match.snapshot import State
+from reid_stream.journal.entry import StringTable
+from reid_stream.journal.snapshot import HEAD, SnapshotError, SnapshotHeader, assemble, digest, pack, unpack
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.publish.stream_ids import Position
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ _AT_ONCE = 500
 """Entries per request, some megabytes."""
 
 
-class Slots:
+class SnapshotStore:
     """Reads and writes them; every method raises the library's errors."""
 
-    def __init__(self, client: "redis.Redis", names: Names) -> None:
+    def __init__(self, client: "redis.Redis", names: StringTable) -> None:
         # The types of redis-py allow for its other, asynchronous client.
         self._client: Any = client
         self._names = names
 
-    def heads(self) -> tuple[dict[str, Head], dict[str, SnapshotError]]:
+    def heads(self) -> tuple[dict[str, SnapshotHeader], dict[str, SnapshotError]]:
         """Read the heads by key, the newest first, and why others cannot be used."""
-        sound: dict[str, Head] = {}
+        sound: dict[str, SnapshotHeader] = {}
         broken: dict[str, SnapshotError] = {}
         for key in self._names.snapshots:
             body = self._client.hget(key, HEAD)
@@ -42,7 +42,7 @@ class Slots:
                 broken[key] = error
         return dict(sorted(sound.items(), key=lambda item: -item[1].place)), broken
 
-    def read(self, key: str, head: Head) -> State:
+    def read(self, key: str, head: SnapshotHeader) -> MatcherState:
         """Read the matcher's state of a snapshot.
 
         Raises:
@@ -50,7 +50,7 @@ class Slots:
         """
         return assemble(head, (self._client.hget(key, f"part:{number}") for number in range(len(head.digests))))
 
-    def write(self, key: str, head: Head, parts: Iterable[bytes]) -> int:
+    def write(self, key: str, head: SnapshotHeader, parts: Iterable[bytes]) -> int:
         """Write a snapshot in place of another; return its size in bytes."""
         self._client.unlink(key)
         digests, size = [], 0

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import structlog
 
-from reid_stream.journal.snapshot import Head
-from reid_stream.journal.snapshot_store import Slots
-from reid_stream.match.snapshot import Capture
+from reid_stream.journal.snapshot import SnapshotHeader
+from reid_stream.journal.snapshot_store import SnapshotStore
+from reid_stream.match.snapshot import MatcherSnapshot
 from reid_stream.publish.redis_client import cause
 from reid_stream.publish.stream_ids import Position
 
@@ -27,8 +27,8 @@ _log = structlog.get_logger(__name__)
 
 
 class _Job(NamedTuple):
-    head: Head
-    capture: Capture
+    head: SnapshotHeader
+    capture: MatcherSnapshot
     sent: Callable[[], Position]
     only: bool
     done: Callable[[bool], None] | None
@@ -37,7 +37,7 @@ class _Job(NamedTuple):
 class SnapshotWriter:
     """Writes one snapshot at a time."""
 
-    def __init__(self, slots: Slots, keys: tuple[str, str], known: dict[str, Head]) -> None:
+    def __init__(self, slots: SnapshotStore, keys: tuple[str, str], known: dict[str, SnapshotHeader]) -> None:
         """`known`: the snapshots that are there, by key; the older one is written over first."""
         self.written = 0
         self.failed = 0
@@ -62,8 +62,8 @@ class SnapshotWriter:
 
     def offer(
         self,
-        head: Head,
-        capture: Capture,
+        head: SnapshotHeader,
+        capture: MatcherSnapshot,
         sent: Callable[[], Position],
         *,
         only: bool = False,

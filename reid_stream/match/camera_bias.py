@@ -26,7 +26,7 @@ MEMORY_VECTORS = 2000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Centring:
+class CameraBias:
     """What is taken off."""
 
     shifts: dict[CameraId, Floats]
@@ -35,7 +35,7 @@ class Centring:
     """A cosine c of centred vectors stands for c (1 - floor) + floor."""
 
 
-class CameraState(msgspec.Struct):
+class CameraBiasState(msgspec.Struct):
     """One camera's mean."""
 
     weight: float
@@ -49,7 +49,7 @@ class CameraShifts:
     def __init__(self) -> None:
         self._weight: dict[CameraId, float] = {}
         self._mean: dict[CameraId, Floats] = {}
-        self._known: Centring | None = None
+        self._known: CameraBias | None = None
         """What follows from the means; none when they have changed."""
 
     def learn(self, camera: CameraId, vector: Floats) -> None:
@@ -60,15 +60,15 @@ class CameraShifts:
         self._weight[camera] = weight + 1
         self._known = None
 
-    def centring(self) -> Centring:
+    def centring(self) -> CameraBias:
         """Return what is to be taken off now; the same object as long as nothing was learned."""
         if self._known is None:
             self._known = self._centring()
         return self._known
 
-    def _centring(self) -> Centring:
+    def _centring(self) -> CameraBias:
         if not self._weight:
-            return Centring({}, 0.0)
+            return CameraBias({}, 0.0)
         trust = {camera: weight / (weight + PRIOR_VECTORS) for camera, weight in self._weight.items()}
         total = np.float32(sum(trust.values()))
         common = np.sum([self._mean[camera] * np.float32(share) for camera, share in trust.items()], axis=0) / total
@@ -78,13 +78,13 @@ class CameraShifts:
             camera: (common * share + (self._mean[camera] - common) * own).astype(np.float32)
             for camera, own in trust.items()
         }
-        return Centring(shifts, float(common @ common) * (2 * share - share**2))
+        return CameraBias(shifts, float(common @ common) * (2 * share - share**2))
 
-    def state(self) -> dict[str, CameraState]:
+    def state(self) -> dict[str, CameraBiasState]:
         """Return all that `restore` needs."""
-        return {str(c): CameraState(self._weight[c], self._mean[c].tobytes()) for c in self._weight}
+        return {str(c): CameraBiasState(self._weight[c], self._mean[c].tobytes()) for c in self._weight}
 
-    def restore(self, state: dict[str, CameraState]) -> None:
+    def restore(self, state: dict[str, CameraBiasState]) -> None:
         """Go on from an earlier `state`."""
         self._known = None
         self._weight = {CameraId(name): camera.weight for name, camera in state.items()}

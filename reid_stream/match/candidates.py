@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from reid_stream.match.gallery import FAR, Gallery
-from reid_stream.match.identities import People
-from reid_stream.match.scoring import Judge, Template, squared_distance
+from reid_stream.match.identities import Identities
+from reid_stream.match.scoring import Scorer, Template, squared_distance
 from reid_stream.match.topology import CEILING, Topology
 from reid_stream.match.tracklets import Stay
 
@@ -26,7 +26,7 @@ _MEMORY = 500.0
 """Older tracks fade from the share."""
 
 
-class Newcomers(msgspec.Struct):
+class NewIdentityPrior(msgspec.Struct):
     """Counts of tracks that are over, with one of each kind to begin with."""
 
     new: float = 1.0
@@ -55,7 +55,7 @@ _SHORTLIST = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class Query:
     """What is asked about: a track, or a person who may be another."""
 
     template: Template
@@ -84,7 +84,7 @@ class Candidates:
     """Looks for candidates in the gallery."""
 
     def __init__(
-        self, judge: Judge, gallery: Gallery, people: People, topology: Topology, newcomers: Newcomers
+        self, judge: Scorer, gallery: Gallery, people: Identities, topology: Topology, newcomers: NewIdentityPrior
     ) -> None:
         self._judge, self._gallery, self._people = judge, gallery, people
         self._topology, self._newcomers = topology, newcomers
@@ -94,7 +94,7 @@ class Candidates:
         """Evidence that is asked for before somebody is taken for a known person."""
         return max(self._judge.least, self._newcomers.log_odds(len(self._people)))
 
-    def find(self, unknowns: Sequence[Unknown]) -> list[list[Candidate]]:
+    def find(self, unknowns: Sequence[Query]) -> list[list[Candidate]]:
         """Return each one's candidates with a positive margin, best first."""
         if not unknowns or len(self._gallery) == 0:
             return [[] for _ in unknowns]
@@ -123,13 +123,13 @@ class Candidates:
         """Return the evidence of time and place that two sets of stays, each in order of time, are one person's."""
         return self._topology.gain(a, b)
 
-    def together(self, a: Unknown, b: Unknown) -> float:
+    def together(self, a: Query, b: Query) -> float:
         """Return the evidence that two unknowns are one."""
         squared = np.asarray(squared_distance(a.template, b.template))
         looks = float(self._judge.evidence(squared, self._gallery.floor))
         return looks + self._topology.gain(a.stays, b.stays)
 
-    def _weigh(self, unknown: Unknown, people: list[int], looks: list[float], asked: float) -> list[Candidate]:
+    def _weigh(self, unknown: Query, people: list[int], looks: list[float], asked: float) -> list[Candidate]:
         totals = {}
         rules_out = self._topology.rules_out
         for number, look in zip(people, looks, strict=True):

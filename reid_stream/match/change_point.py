@@ -13,7 +13,7 @@ Letters: n vectors, d dimensions.
 
 import numpy as np
 
-from reid_stream.match.scoring import Judge
+from reid_stream.match.scoring import Scorer
 from reid_stream.records import Floats
 
 _CUT = -1.0
@@ -23,7 +23,7 @@ _NOISE = 4.0
 means over tracks, and one vector may be that of a bad moment."""
 
 
-def change(vectors: Floats, shares: Floats, judge: Judge, floor: float) -> int | None:
+def change(vectors: Floats, shares: Floats, judge: Scorer, floor: float) -> int | None:
     """Return the number of the first vector that is somebody else's; none if all may be one person's.
 
     Args:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from reid_stream.match.candidates import Candidate, Candidates, Unknown
+from reid_stream.match.candidates import Candidate, Candidates, Query
 from reid_stream.match.gallery import Gallery
-from reid_stream.match.identities import People, Person
+from reid_stream.match.identities import Identities, Person
 from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet, by_time, spans_of
 from reid_stream.records import Decision, GlobalId, Merge, Split
 
@@ -40,7 +40,7 @@ class _Doubt:
     stay: Stay
     fit: float
     """Evidence that it is its person's."""
-    unknown: Unknown
+    unknown: Query
 
 
 class Corrections:
@@ -48,7 +48,7 @@ class Corrections:
 
     def __init__(
         self,
-        people: People,
+        people: Identities,
         gallery: Gallery,
         tracks: OpenTracks,
         candidates: Candidates,
@@ -103,7 +103,7 @@ class Corrections:
         rest = self._gallery.template(person.number, without=stay.serial)
         if view is None or rest is None:
             return 0.0
-        return self._candidates.together(Unknown(view, (), set()), Unknown(rest, (), set()))
+        return self._candidates.together(Query(view, (), set()), Query(rest, (), set()))
 
     def _fit(self, person: Person, stay: Stay) -> float:
         """Return the evidence that a stay is its person's, by all its other stays; endless if there are none."""
@@ -112,12 +112,12 @@ class Corrections:
         if view is None or rest is None:
             return float("inf")
         others = [kept for kept in person.stays if kept.serial != stay.serial]
-        return self._candidates.together(Unknown(view, [stay], set()), Unknown(rest, others, set()))
+        return self._candidates.together(Query(view, [stay], set()), Query(rest, others, set()))
 
-    def _unknown(self, person: Person) -> Unknown:
+    def _unknown(self, person: Person) -> Query:
         template = self._gallery.template(person.number)
         assert template is not None, "only people with views are asked about"
-        return Unknown(template, person.stays, self._people.apart(person) | {person.number})
+        return Query(template, person.stays, self._people.apart(person) | {person.number})
 
     def _doubts(self, person: Person) -> list["_Doubt"]:
         """Return the tracks of a person that may well be somebody else's."""
@@ -133,7 +133,7 @@ class Corrections:
                 continue
             fit = look + self._candidates.ways([stay], [kept for kept in person.stays if kept is not stay])
             if fit < self._candidates.asked + SURE:
-                unknown = Unknown(sheet.templates[place], [stay], self._people.beside(stay) | {person.number})
+                unknown = Query(sheet.templates[place], [stay], self._people.beside(stay) | {person.number})
                 doubts.append(_Doubt(person, stay, fit, unknown))
         return doubts
 
@@ -172,7 +172,7 @@ class Corrections:
         b = self._gallery.part(person.number, [sheet.sources[place] for place in loose])
         assert b is not None, "a source has a view"
         forbidden = {person.number}.union(*(self._people.beside(stay) for stay in leaving))
-        best = next(iter(self._candidates.find([Unknown(b, leaving, forbidden)])[0]), None)
+        best = next(iter(self._candidates.find([Query(b, leaving, forbidden)])[0]), None)
         if best is not None and best.evidence > fit + PREFER:
             self._give(leaving, person, best.person, best, out)
         elif fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:

@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.match.camera_bias import Centring
+from reid_stream.match.camera_bias import CameraBias
 from reid_stream.match.scoring import Template, mean_of
-from reid_stream.match.view_similarity import Sheet, lay
+from reid_stream.match.view_similarity import ViewSimilarities, lay
 from reid_stream.records import CameraId, Floats, Ints
 
 FAR = np.float32(1e9)
@@ -104,11 +104,11 @@ class Gallery:
         self._used = 0
         self._matrix: Floats = np.zeros((0, 0), dtype=np.float32)
         self._square: Floats = np.zeros(0, dtype=np.float32)
-        self._sheets: dict[int, Sheet] = {}
+        self._sheets: dict[int, ViewSimilarities] = {}
         """Of people looked at closely, until one of their views changes."""
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
-        self._centring: Centring | None = None
+        self._centring: CameraBias | None = None
         self.floor = 0.0
         """Of the centring in use."""
 
@@ -161,7 +161,7 @@ class Gallery:
         views = [view for view in self._views.get(person, ()) if view.source in sources]
         return self._make(views) if views else None
 
-    def sheet(self, person: int) -> Sheet | None:
+    def sheet(self, person: int) -> ViewSimilarities | None:
         """Return a person's views laid side by side; none for nobody of whom there is a view."""
         sheet = self._sheets.get(person)
         if sheet is None and person in self._views:
@@ -279,7 +279,7 @@ class Gallery:
             stale=[self._stale_row(person) for person in self._stale if person in self._row],
         )
 
-    def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], centring: Centring) -> None:
+    def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], centring: CameraBias) -> None:
         """Take in everybody at the place that each had."""
         self._centring, self.floor = centring, centring.floor
         self._applied = {CameraId(c): np.frombuffer(s, dtype=np.float32).copy() for c, s in state.applied.items()}
@@ -312,7 +312,7 @@ class Gallery:
         ]
         return StaleRow(person, self._matrix[row].tobytes(), float(self._square[row]), made)
 
-    def move(self, centring: Centring) -> None:
+    def move(self, centring: CameraBias) -> None:
         """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""
         if centring is not self._centring:
             self._centring = centring

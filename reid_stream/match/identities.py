@@ -54,7 +54,7 @@ class Person(msgspec.Struct):
         return next((kept for kept in reversed(self.stays) if kept.first_at < stay.first_at), None)
 
 
-class People:
+class Identities:
     """All identities that can be matched."""
 
     def __init__(self, settings: MatchSettings, gallery: Gallery, first_number: int = 1) -> None:

@@ -15,7 +15,7 @@ _BACK_S = 1.0
 """A camera's time that goes back by more was set back; less is a matter of order."""
 
 
-class Intake:
+class InputChecks:
     """Refuse vectors of another model or length, and those that are no numbers; count them, and what is odd."""
 
     def __init__(self, model: str, dim: int | None, cameras: Collection[str] | None = None) -> None:

@@ -17,21 +17,21 @@ import numpy as np
 
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match as MatchSettings
-from reid_stream.config.settings import Topology as TopologySettings
+from reid_stream.config.settings import TopologySettings
 from reid_stream.instructions import Instruction
 from reid_stream.match.assignment import assign, grouped
 from reid_stream.match.camera_bias import CameraShifts, shifted
-from reid_stream.match.candidates import Candidate, Candidates, Newcomers, Unknown
+from reid_stream.match.candidates import Candidate, Candidates, NewIdentityPrior, Query
 from reid_stream.match.change_point import change
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.gallery import Gallery
-from reid_stream.match.identities import People, Person, RetirementReason
-from reid_stream.match.input_checks import Intake
-from reid_stream.match.override_log import Said
-from reid_stream.match.overrides import Instructed
-from reid_stream.match.scoring import Judge, Redundancy
-from reid_stream.match.sightings import Telling
-from reid_stream.match.snapshot import Capture, State, join
+from reid_stream.match.identities import Identities, Person, RetirementReason
+from reid_stream.match.input_checks import InputChecks
+from reid_stream.match.override_log import OverrideLog
+from reid_stream.match.overrides import Overrides
+from reid_stream.match.scoring import EvidenceDiscount, Scorer
+from reid_stream.match.sightings import SightingBuffer
+from reid_stream.match.snapshot import MatcherSnapshot, MatcherState, join
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet
 from reid_stream.records import (
@@ -64,7 +64,7 @@ class Matcher:
         verifier: Verifier | None = None,
         calibration: Calibration | None = None,
         dim: int | None = None,
-        state: State | None = None,
+        state: MatcherState | None = None,
         first_number: int = 1,
         topology: TopologySettings | None = None,
         cameras: Collection[str] | None = None,
@@ -88,24 +88,24 @@ class Matcher:
         self.site = site
         """Prefix of global IDs."""
         self._model = model
-        self._intake = Intake(model, dim, cameras)
-        self._judge = Judge(settings, verifier, calibration)
+        self._intake = InputChecks(model, dim, cameras)
+        self._judge = Scorer(settings, verifier, calibration)
         self._gallery = Gallery(settings.exemplars, settings.max_identities, self._judge.fold)
-        self._people = People(settings, self._gallery, first_number)
+        self._people = Identities(settings, self._gallery, first_number)
         self._cameras = CameraShifts()
         self._tracks = OpenTracks()
         self.topology = Topology(topology or TopologySettings())
         """How people get from camera to camera, as far as it is known."""
-        self._newcomers = state.newcomers if state is not None else Newcomers()
-        self._redundancy = state.redundancy if state is not None else Redundancy()
+        self._newcomers = state.newcomers if state is not None else NewIdentityPrior()
+        self._redundancy = state.redundancy if state is not None else EvidenceDiscount()
         self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
-        self._telling = Telling(site, self._people, self._tracks, settings.confirm_vectors)
+        self._telling = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._telling.name, settings.settle_s
         )
-        self.said = state.said if state is not None else Said()
+        self.said = state.said if state is not None else OverrideLog()
         """What people told."""
-        self._instructed = Instructed(site, self._people, self._tracks, self._corrections, self._retire, self.said)
+        self._instructed = Overrides(site, self._people, self._tracks, self._corrections, self._retire, self.said)
         if state is not None:
             self._restore(state)
 
@@ -160,14 +160,14 @@ class Matcher:
         """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
         return self._instructed.take(instruction, now)
 
-    def state(self) -> State:
+    def state(self) -> MatcherState:
         """Return everything the matcher knows; the value shares nothing with it."""
         return join(self.capture().parts())
 
-    def capture(self) -> Capture:
+    def capture(self) -> MatcherSnapshot:
         """Note everything the matcher knows, to be written down while it goes on."""
         people = self._people.all()
-        state = State(
+        state = MatcherState(
             model=self._model,
             next_number=self._people.next_number,
             next_serial=self._tracks.next_serial,
@@ -184,9 +184,9 @@ class Matcher:
             turn=self._corrections.turn,
             instants=self._tracks.instants(),
         )
-        return Capture(state, self._gallery.freeze())
+        return MatcherSnapshot(state, self._gallery.freeze())
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: MatcherState) -> None:
         self._people.next_number = max(state.next_number, self._people.next_number)
         self._tracks.next_serial = state.next_serial
         self.topology.restore(state.topology)
@@ -279,7 +279,7 @@ class Matcher:
         if not waiting:
             return []
         unknowns = [
-            Unknown(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
+            Query(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
         ]
         found = self._candidates.find(unknowns)
         gains = {
@@ -301,7 +301,7 @@ class Matcher:
         return waiting
 
     def _begin(
-        self, left: list[int], waiting: list[Tracklet], unknowns: list[Unknown], now: float, out: list[Decision]
+        self, left: list[int], waiting: list[Tracklet], unknowns: list[Query], now: float, out: list[Decision]
     ) -> None:
         """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
         for group in grouped(
@@ -317,7 +317,7 @@ class Matcher:
         one, other = waiting[a].stay, waiting[b].stay
         return other.serial in one.apart or self.topology.excludes(one, other)
 
-    def _could_be_known(self, unknown: Unknown) -> bool:
+    def _could_be_known(self, unknown: Query) -> bool:
         """Say whether there is anybody that a first vector could belong to."""
         return len(self._people) > sum(number in self._people for number in unknown.forbidden)
 

@@ -9,7 +9,7 @@ _KEPT = 1000
 """Instructions that can be undone; the oldest go first."""
 
 
-class Done(msgspec.Struct):
+class AppliedOverride(msgspec.Struct):
     """An instruction that was carried out; people and tracks by the matcher's own numbers."""
 
     id: str
@@ -37,7 +37,7 @@ class Done(msgspec.Struct):
     is_undone: bool = False
 
 
-class Erasing(msgspec.Struct):
+class PendingErasure(msgspec.Struct):
     """A person whom the matcher forgot, and of whom the shell still deletes the rest."""
 
     number: int
@@ -45,21 +45,21 @@ class Erasing(msgspec.Struct):
     by: str
 
 
-class Said(msgspec.Struct):
+class OverrideLog(msgspec.Struct):
     """Everything that people said, as far as it still matters."""
 
     last: str = NONE
     """Place of the last instruction taken."""
-    done: list[Done] = []
-    erasing: dict[str, Erasing] = {}
+    done: list[AppliedOverride] = []
+    erasing: dict[str, PendingErasure] = {}
     """By the instruction's id."""
 
-    def note(self, done: Done) -> None:
+    def note(self, done: AppliedOverride) -> None:
         """Remember what was carried out."""
         self.done.append(done)
         del self.done[:-_KEPT]
 
-    def find(self, place: str) -> Done | None:
+    def find(self, place: str) -> AppliedOverride | None:
         """Return what was carried out at a place; none if nothing was, or too long ago."""
         return next((done for done in reversed(self.done) if done.id == place), None)
 

@@ -20,14 +20,14 @@ from reid_stream.instructions import (
     MergePeople,
     NamePerson,
     SplitTracks,
+    TrackSpan,
     Undo,
-    Visit,
     order,
 )
 from reid_stream.match.corrections import Corrections
-from reid_stream.match.identities import People, Person, RetirementReason
-from reid_stream.match.override_log import Done, Said
-from reid_stream.match.override_log import Erasing as Underway
+from reid_stream.match.identities import Identities, Person, RetirementReason
+from reid_stream.match.override_log import AppliedOverride, OverrideLog
+from reid_stream.match.override_log import PendingErasure as Underway
 from reid_stream.match.tracklets import OpenTracks, Stay
 from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming
 
@@ -40,15 +40,15 @@ class _RefusedError(Exception):
 
 
 @dataclass(slots=True)
-class Instructed:
+class Overrides:
     """Carries out instructions."""
 
     site: str
-    people: People
+    people: Identities
     tracks: OpenTracks
     corrections: Corrections
     retire: Callable[[Person, RetirementReason, float, list[Decision]], None]
-    said: Said
+    said: OverrideLog
 
     def take(self, instruction: Instruction, now: float) -> list[Decision]:
         """Carry out an instruction and answer it; one that was taken before has no effect."""
@@ -112,7 +112,7 @@ class Instructed:
         twins = self._side_by_side(gone, into)
         if not said.duplicates:
             self._refuse_apart(gone, into, twins)
-        done = Done(
+        done = AppliedOverride(
             said.id, "merge", gone.number, into.number, serials=[stay.serial for stay in gone.stays],
             held=[stay.serial for stay in (*gone.stays, *into.stays)], twins=twins,
             label=gone.label, heir_label=into.label, revision=gone.revision, state=gone.state,
@@ -172,7 +172,7 @@ class Instructed:
         self._make_room(person, now, out)
         fresh = self.people.new(leaving[0].first_at, max(stay.last_at for stay in leaving), now)
         pairs = [(a.serial, b.serial) for a in leaving for b in staying]
-        done = Done(
+        done = AppliedOverride(
             said.id, "split", person.number, fresh.number, serials=[stay.serial for stay in leaving],
             held=[stay.serial for stay in leaving], barred=pairs,
         )  # fmt: skip
@@ -221,7 +221,7 @@ class Instructed:
 
     def _call(self, said: NamePerson, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
         person = self._known(said.person, now)
-        self.said.note(Done(said.id, "name", person.number, label=person.label))
+        self.said.note(AppliedOverride(said.id, "name", person.number, label=person.label))
         self._label(person, said.label, said.who, now, out)
         # The answer outlives the name, which goes when the person is erased.
         return f"{said.person} has {'a' if said.label else 'no'} name", (person.number,)
@@ -271,7 +271,7 @@ class Instructed:
         done.is_undone = True
         return f"the {done.do} of {said.instruction} is undone", people
 
-    def _undo_merge(self, done: Done, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+    def _undo_merge(self, done: AppliedOverride, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
         """Give the tracks that were somebody's back, under the ID that they had."""
         into = self._known(self._name(done.into), now)
         going = [stay for stay in into.stays if stay.serial in done.serials]
@@ -291,7 +291,7 @@ class Instructed:
         self._label(person, done.label, by, now, out)
         return into.number, person.number
 
-    def _undo_split(self, done: Done, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+    def _undo_split(self, done: AppliedOverride, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
         """Give the tracks back that were split off; with all that came since where nobody else is left."""
         person, heir = self._known(self._name(done.person), now), self._known(self._name(done.into), now)
         self._refuse_apart(heir, person, self._side_by_side(heir, person))
@@ -306,7 +306,7 @@ class Instructed:
             self._hand_over(back, heir, person, by, now, out)
         return person.number, heir.number
 
-    def _release(self, done: Done) -> None:
+    def _release(self, done: AppliedOverride) -> None:
         """Take back what an instruction holds together and keeps apart."""
         rest = [other for other in self.said.done if other is not done and not other.is_undone]
         for serial in set(done.held) - {serial for other in rest for serial in other.held}:
@@ -319,7 +319,7 @@ class Instructed:
                 stay.barred.discard(other)
 
 
-def _touches(visit: Visit, stay: Stay) -> bool:
+def _touches(visit: TrackSpan, stay: Stay) -> bool:
     is_over = visit.until is not None and stay.first_at > visit.until
     return stay.camera == visit.camera and stay.last_at >= visit.since and not is_over
 

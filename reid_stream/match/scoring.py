@@ -56,7 +56,7 @@ class Template:
     """Mean squared length of what `vector` is the mean of."""
 
 
-class Judge:
+class Scorer:
     """Weigh templates by the bundle's verification head where it has one, else by cosine."""
 
     def __init__(self, settings: MatchSettings, verifier: Verifier | None, calibration: Calibration | None) -> None:
@@ -143,7 +143,7 @@ def mean_of(templates: Sequence[Template], weights: Sequence[float]) -> Template
     return Template(np.asarray(vector, dtype=np.float32), square)
 
 
-class Redundancy(msgspec.Struct):
+class EvidenceDiscount(msgspec.Struct):
     """How much the vectors of one track repeat one another."""
 
     correlation: float = _PRIOR_CORRELATION

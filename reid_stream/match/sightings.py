@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reid_stream.match.identities import People
+from reid_stream.match.identities import Identities
 from reid_stream.match.tracklets import MAX_PENDING, OpenTracks, Tracklet
 from reid_stream.records import Confirmation, Decision, GlobalId, Observation, Sighting
 
 
 @dataclass(slots=True)
-class Telling:
+class SightingBuffer:
     """Holds observations back until it is decided who they are; none is told twice or forgotten in silence."""
 
     site: str
-    people: People
+    people: Identities
     tracks: OpenTracks
     confirm_vectors: int
     unnamed: int = 0

@@ -9,17 +9,17 @@ from itertools import islice
 
 import msgspec
 
-from reid_stream.match.camera_bias import CameraState
-from reid_stream.match.candidates import Newcomers
+from reid_stream.match.camera_bias import CameraBiasState
+from reid_stream.match.candidates import NewIdentityPrior
 from reid_stream.match.gallery import Exemplar, FrozenViews, GalleryState
 from reid_stream.match.identities import Person
-from reid_stream.match.override_log import Said
-from reid_stream.match.scoring import Redundancy
+from reid_stream.match.override_log import OverrideLog
+from reid_stream.match.scoring import EvidenceDiscount
 from reid_stream.match.topology import TopologyState
 from reid_stream.match.tracklets import Instant, Tracklet
 
 
-class State(msgspec.Struct):
+class MatcherState(msgspec.Struct):
     """Everything a matcher knows; msgspec writes and reads it."""
 
     model: str
@@ -28,11 +28,11 @@ class State(msgspec.Struct):
     people: list[Person]
     exemplars: dict[int, list[Exemplar]]
     tracks: list[Tracklet]
-    cameras: dict[str, CameraState]
+    cameras: dict[str, CameraBiasState]
     topology: TopologyState = msgspec.field(default_factory=lambda: TopologyState(0.0, {}))
-    newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
-    redundancy: Redundancy = msgspec.field(default_factory=Redundancy)
-    said: Said = msgspec.field(default_factory=Said)
+    newcomers: NewIdentityPrior = msgspec.field(default_factory=NewIdentityPrior)
+    redundancy: EvidenceDiscount = msgspec.field(default_factory=EvidenceDiscount)
+    said: OverrideLog = msgspec.field(default_factory=OverrideLog)
     gallery: GalleryState | None = None
     """None for a state that no matcher made: places are then given anew."""
     recent: list[int] = []
@@ -45,14 +45,14 @@ class State(msgspec.Struct):
 
 _AT_ONCE = 250
 """People's views per part: about a megabyte."""
-_core: msgspec.msgpack.Decoder[State] = msgspec.msgpack.Decoder(State)
+_core: msgspec.msgpack.Decoder[MatcherState] = msgspec.msgpack.Decoder(MatcherState)
 _views: msgspec.msgpack.Decoder[dict[int, list[Exemplar]]] = msgspec.msgpack.Decoder(dict[int, list[Exemplar]])
 
 
-class Capture:
+class MatcherSnapshot:
     """One moment of a matcher."""
 
-    def __init__(self, state: State, views: FrozenViews) -> None:
+    def __init__(self, state: MatcherState, views: FrozenViews) -> None:
         """`state`: all but the exemplars, which `views` has."""
         self._state = msgspec.msgpack.encode(state)
         self._views = views
@@ -70,7 +70,7 @@ class Capture:
             yield msgspec.msgpack.encode(some)
 
 
-def join(parts: Iterable[bytes]) -> State:
+def join(parts: Iterable[bytes]) -> MatcherState:
     """Read the parts of a capture, in their order.
 
     Raises:

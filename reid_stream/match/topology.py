@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.config.settings import Topology as TopologySettings
+from reid_stream.config.settings import TopologySettings
 from reid_stream.match import reentry
 from reid_stream.match.tracklets import Stay, by_time
 from reid_stream.records import CameraId
@@ -52,7 +52,7 @@ HALF_LIFE_S = 7 * 86_400.0
 """A match a week ago counts half."""
 
 
-class Link(msgspec.Struct):
+class Transition(msgspec.Struct):
     """What is known of one ordered pair of cameras."""
 
     same: list[float]
@@ -82,7 +82,7 @@ class TopologyState(msgspec.Struct):
 
     at: float
     """UTC seconds to which the counts have faded."""
-    links: dict[str, Link]
+    links: dict[str, Transition]
     """By `from->to`."""
     edges: tuple[float, ...] = EDGES
     away: dict[str, tuple[float, float]] = {}
@@ -244,7 +244,7 @@ class Topology:
         """Return everything learned."""
         return TopologyState(
             self._at,
-            {f"{a}->{b}": Link(c.same.tolist(), c.other.tolist()) for (a, b), c in self._links.items()},
+            {f"{a}->{b}": Transition(c.same.tolist(), c.other.tolist()) for (a, b), c in self._links.items()},
             away={str(a): (float(c.same), float(c.other)) for a, c in self._away.items()},
             pool=(self._pool.same.tolist(), self._pool.other.tolist()),
         )

@@ -15,7 +15,7 @@ from reid_stream.match.scoring import Template
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class ViewSimilarities:
     """The views of one person; plain lists, since m is a handful."""
 
     sources: list[int]
@@ -61,7 +61,9 @@ class Sheet:
         return groups[0], groups[1]
 
 
-def lay(sources: list[int], weights: list[float], templates: list[Template]) -> Sheet:
+def lay(sources: list[int], weights: list[float], templates: list[Template]) -> ViewSimilarities:
     """Lay views side by side."""
     rows = np.stack([template.vector for template in templates])
-    return Sheet(sources, weights, [template.square for template in templates], (rows @ rows.T).tolist(), templates)
+    return ViewSimilarities(
+        sources, weights, [template.square for template in templates], (rows @ rows.T).tolist(), templates
+    )

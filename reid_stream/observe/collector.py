@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reid_stream.publish.spool import Spool
 
 
-class Cameras(Protocol):
+class CameraCounters(Protocol):
     """What a source tells of its cameras; `daemon.Source` says more."""
 
     @property
@@ -33,7 +33,7 @@ class Cameras(Protocol):
         ...
 
 
-class Sending(Protocol):
+class SinkCountersView(Protocol):
     """What the way to Redis tells of itself."""
 
     @property
@@ -62,7 +62,7 @@ class Sending(Protocol):
         ...
 
 
-class Storing(Protocol):
+class StoreCounters(Protocol):
     """What the tracklet store tells of itself."""
 
     @property
@@ -86,7 +86,7 @@ class Storing(Protocol):
         ...
 
 
-class Keeping(Protocol):
+class JournalCounters(Protocol):
     """What the memory of identities tells of itself."""
 
     entries: int
@@ -110,20 +110,20 @@ class Keeping(Protocol):
         ...
 
 
-class Scrape(Collector):
+class SiteCollector(Collector):
     """Registered once a daemon; every call of `collect` looks anew."""
 
     def __init__(
         self,
         *,
-        cameras: Cameras,
+        cameras: CameraCounters,
         counts: PerceiveCounts,
         rejected: Callable[[], Mapping[str, int]],
         odd: Callable[[], Mapping[str, int]] = dict,
         unnamed: Callable[[], int] = int,
-        sending: Sending | None,
-        storing: Storing | None = None,
-        keeping: Keeping | None = None,
+        sending: SinkCountersView | None,
+        storing: StoreCounters | None = None,
+        keeping: JournalCounters | None = None,
         engines: "Mapping[str, PixelEngine] | None" = None,
         monitoring: Monitoring | None = None,
     ) -> None:

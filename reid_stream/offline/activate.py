@@ -17,31 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid_stream.assembly.identification import Head, identity
+from reid_stream.assembly.identification import EmbedderInfo, identity
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Settings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.match.matcher import Matcher
-from reid_stream.match.snapshot import State
-from reid_stream.offline.reembed import Carried, carried, reembed
+from reid_stream.match.snapshot import MatcherState
+from reid_stream.offline.reembed import ReembeddedIdentity, carried, reembed
 from reid_stream.offline.rematch import read_store
 from reid_stream.pipeline import Embed
 
 if TYPE_CHECKING:
     import redis
 
-    from reid_stream.journal.entry import Names
-    from reid_stream.journal.snapshot_store import Slots
+    from reid_stream.journal.entry import StringTable
+    from reid_stream.journal.snapshot_store import SnapshotStore
 
 _SEND_S = 10.0
 """The last daemon's events have so long to get to Redis."""
 
 
 @dataclass(frozen=True, slots=True)
-class Activated:
+class Activation:
     """What was done."""
 
-    carried: Carried | None
+    carried: ReembeddedIdentity | None
     """Who goes on; none where identities start anew."""
     why_anew: str
     """Why they do; empty where they do not."""
@@ -55,7 +55,7 @@ def activate(
     present: EmbedderBundle,
     other: tuple[EmbedderBundle, Embed],
     on_progress: Callable[[int, int], None] | None = None,
-) -> Activated:
+) -> Activation:
     """Let the people of a site be known by another bundle's vectors.
 
     Args:
@@ -70,14 +70,14 @@ def activate(
     """
     began = time.perf_counter()
     if why := why_anew(settings):
-        return Activated(None, why, 0, time.perf_counter() - began)
+        return Activation(None, why, 0, time.perf_counter() - began)
     assert settings.store.folder is not None, "why_anew asks for it"
     earlier = _left(settings, present)
     bundle, embed = other
     read = read_store(settings.store.folder, bundle, embed, on_progress)
     state = reembed(earlier, read.tracks, bundle, settings.match, settings.site)
     _write(settings, bundle, state)
-    return Activated(carried(earlier, state), "", read.embedded, time.perf_counter() - began)
+    return Activation(carried(earlier, state), "", read.embedded, time.perf_counter() - began)
 
 
 def why_anew(settings: Settings) -> str:
@@ -137,9 +137,9 @@ def name_in(cameras: Path, bundle: str) -> str | None:
     return str(before) if before is not None else None
 
 
-def _left(settings: Settings, present: EmbedderBundle) -> State | None:
+def _left(settings: Settings, present: EmbedderBundle) -> MatcherState | None:
     """Return what the last daemon knew, its visits ended and told; none where it knew nobody."""
-    head = Head(present.hash, present.verifier, present.calibrated, present.dim)
+    head = EmbedderInfo(present.hash, present.verifier, present.calibrated, present.dim)
     with identity(settings, head, run=time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())) as second:
         second.sink.publish(second.finish())
         state = second.matcher.state()
@@ -148,10 +148,10 @@ def _left(settings: Settings, present: EmbedderBundle) -> State | None:
     return state if state.people or state.next_number > 1 else None
 
 
-def _write(settings: Settings, bundle: EmbedderBundle, state: State) -> None:
+def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> None:
     """Make a state the only snapshot of a bundle; what an earlier daemon of that bundle left is gone."""
-    from reid_stream.journal.snapshot import Dials
-    from reid_stream.journal.snapshot import Head as Snapshot
+    from reid_stream.journal.snapshot import MatcherSettings
+    from reid_stream.journal.snapshot import SnapshotHeader as Snapshot
     from reid_stream.publish.stream_ids import NOWHERE
 
     matcher = Matcher(
@@ -171,7 +171,7 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: State) -> None:
         sequence=0,
         number=state.next_number - 1,
         made_at=time.time(),
-        dials=Dials.of(settings.match, settings.publish, settings.topology),
+        dials=MatcherSettings.of(settings.match, settings.publish, settings.topology),
         visits=[],
         taken={},
     )
@@ -183,22 +183,22 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: State) -> None:
 
 
 @contextmanager
-def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, Slots, Names]]":
+def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, SnapshotStore, StringTable]]":
     """Open what a bundle's state is kept in, while no daemon has the site."""
     from reid_stream.assembly.resources import redis_url
-    from reid_stream.journal.entry import Names
+    from reid_stream.journal.entry import StringTable
     from reid_stream.journal.lease import Lease
-    from reid_stream.journal.snapshot_store import Slots
+    from reid_stream.journal.snapshot_store import SnapshotStore
     from reid_stream.publish.redis_client import connect, translated
 
-    names = Names.of(settings.site, bundle.hash)
+    names = StringTable.of(settings.site, bundle.hash)
     with redis_url(settings) as url:
         lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
         lease.take()
         client = connect(settings.redis, url=url)
         try:
             with translated(url):
-                yield client, Slots(client, names), names
+                yield client, SnapshotStore(client, names), names
         finally:
             client.close()
             lease.give_back()

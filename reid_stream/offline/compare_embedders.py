@@ -16,11 +16,11 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.bundles.bundle import EmbedderBundle
-from reid_stream.config.settings import Match, Topology
+from reid_stream.config.settings import Match, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.score import score
-from reid_stream.offline.rematch import Reidentified, agreement, reidentify
+from reid_stream.offline.rematch import Rematch, agreement, reidentify
 from reid_stream.pipeline import Embed
 
 _SHOWN = 10
@@ -29,7 +29,7 @@ _FRAMES_PER_S = 25.0
 """Crops of one camera closer in time than this are one frame of the score."""
 
 
-class Right(msgspec.Struct, frozen=True):
+class Correctness(msgspec.Struct, frozen=True):
     """Against the truth; all in [0, 1]."""
 
     idf1: float
@@ -41,7 +41,7 @@ class Right(msgspec.Struct, frozen=True):
     """Of the pairs of tracks that truly are one person, those that are now."""
 
 
-class Side(msgspec.Struct, frozen=True):
+class MatchedTracks(msgspec.Struct, frozen=True):
     """What one bundle makes of the store."""
 
     name: str
@@ -58,10 +58,10 @@ class Side(msgspec.Struct, frozen=True):
     """Read and embedded; none where all vectors were in the store."""
     times_real: float
     """How much faster than real time."""
-    right: Right | None
+    right: Correctness | None
 
 
-class Change(msgspec.Struct, frozen=True):
+class AssignmentChange(msgspec.Struct, frozen=True):
     """Identities of one bundle that are one, or several, of the other."""
 
     people: list[str]
@@ -69,14 +69,14 @@ class Change(msgspec.Struct, frozen=True):
     tracks: int
 
 
-class Shadow(msgspec.Struct, frozen=True):
+class EmbedderComparison(msgspec.Struct, frozen=True):
     """What would change."""
 
     store: str
     tracks: int
     crops: int
-    present: Side
-    other: Side
+    present: MatchedTracks
+    other: MatchedTracks
     stay: int
     """Identities with the very same tracks under both."""
     merged: int
@@ -85,8 +85,8 @@ class Shadow(msgspec.Struct, frozen=True):
     """Present identities whose tracks would be several people's."""
     same_pairs: float
     """Of the pairs of tracks that are one person under either, those that are under both."""
-    merges: list[Change]
-    splits: list[Change]
+    merges: list[AssignmentChange]
+    splits: list[AssignmentChange]
 
 
 def shadow(
@@ -96,8 +96,8 @@ def shadow(
     other: tuple[EmbedderBundle, Embed],
     truth: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    topology: Topology | None = None,
-) -> Shadow:
+    topology: TopologySettings | None = None,
+) -> EmbedderComparison:
     """Match a store twice and compare.
 
     Args:
@@ -119,7 +119,7 @@ def shadow(
     both, either = _pairs_in(before, after)
     merges, splits = _gathered(after, before), _gathered(before, after)
     right = [_right(folder, truth, names) if truth is not None else None for names in (before, after)]
-    return Shadow(
+    return EmbedderComparison(
         store=str(folder),
         tracks=len(before),
         crops=was.crops,
@@ -134,16 +134,16 @@ def shadow(
     )
 
 
-def _names(found: Reidentified) -> dict[str, str]:
+def _names(found: Rematch) -> dict[str, str]:
     """Return who each track is; one without a vector that could be used is somebody of its own."""
     return {name: person or f"?{name}" for name, (person, _) in found.people.items()}
 
 
-def _side(bundle: EmbedderBundle, found: Reidentified, right: Right | None) -> Side:
+def _side(bundle: EmbedderBundle, found: Rematch, right: Correctness | None) -> MatchedTracks:
     people = {person for person, _ in found.people.values() if person is not None}
     known = [value for value in found.probabilities.values() if value is not None]
     named = sum(person is not None for person, _ in found.people.values())
-    return Side(
+    return MatchedTracks(
         name=bundle.name,
         hash=bundle.hash,
         people=len(people),
@@ -163,17 +163,17 @@ def _members(names: Mapping[str, str]) -> dict[str, list[str]]:
     return members
 
 
-def _gathered(whole: Mapping[str, str], parts: Mapping[str, str]) -> list[Change]:
+def _gathered(whole: Mapping[str, str], parts: Mapping[str, str]) -> list[AssignmentChange]:
     """Return the identities of `whole` whose tracks are several people's in `parts`, those of most tracks first."""
     found = [
-        Change(sorted({parts[track] for track in tracks}), len(tracks))
+        AssignmentChange(sorted({parts[track] for track in tracks}), len(tracks))
         for tracks in _members(whole).values()
         if len({parts[track] for track in tracks}) > 1
     ]
     return sorted(found, key=lambda change: (-change.tracks, change.people))
 
 
-def _shown(changes: Sequence[Change]) -> list[Change]:
+def _shown(changes: Sequence[AssignmentChange]) -> list[AssignmentChange]:
     return list(changes[:_SHOWN])
 
 
@@ -190,7 +190,7 @@ def _pairs_in(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[int,
     return counts[2], counts[0] + counts[1] - counts[2]
 
 
-def _right(folder: Path, truth: Mapping[str, str], names: Mapping[str, str]) -> Right:
+def _right(folder: Path, truth: Mapping[str, str], names: Mapping[str, str]) -> Correctness:
     known = {track: person for track, person in truth.items() if track in names}
     if not known:
         raise ConfigError(
@@ -200,7 +200,7 @@ def _right(folder: Path, truth: Mapping[str, str], names: Mapping[str, str]) -> 
     said = {track: names[track] for track in known}
     found = score(_boxes(folder, known), _boxes(folder, said))
     precision, recall = agreement(known, said)
-    return Right(found.idf1, found.hota, precision, recall)
+    return Correctness(found.idf1, found.hota, precision, recall)
 
 
 def _boxes(folder: Path, names: Mapping[str, str]) -> dict[str, Boxes]:

@@ -18,11 +18,11 @@ from reid_stream.config.settings import Match
 from reid_stream.match.camera_bias import CameraShifts, shifted
 from reid_stream.match.gallery import Exemplar
 from reid_stream.match.identities import Person
-from reid_stream.match.scoring import Redundancy
-from reid_stream.match.snapshot import State
+from reid_stream.match.scoring import EvidenceDiscount
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.match.tracklets import Key, Stay
 from reid_stream.records import Floats
-from reid_stream.store.replay import Replayed
+from reid_stream.store.replay import StoredReplay
 
 _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean, as in the matcher."""
@@ -30,7 +30,7 @@ _STAYS = 32
 """Remembered of a person, as in the matcher."""
 
 
-class Carried(msgspec.Struct, frozen=True):
+class ReembeddedIdentity(msgspec.Struct, frozen=True):
     """Who goes on, and who does not."""
 
     people: int
@@ -42,8 +42,8 @@ class Carried(msgspec.Struct, frozen=True):
 
 
 def reembed(
-    earlier: State | None, tracks: Sequence[Replayed], bundle: EmbedderBundle, settings: Match, site: str
-) -> State:
+    earlier: MatcherState | None, tracks: Sequence[StoredReplay], bundle: EmbedderBundle, settings: Match, site: str
+) -> MatcherState:
     """Return what a matcher of `bundle` would know of the same people.
 
     Args:
@@ -72,7 +72,7 @@ def reembed(
     }
     people = [_resting(person, kept) for person in kept.values()]
     numbers = [0, *known, *(number for one in tracks if (number := _number(one, site)) is not None)]
-    beginning = State(bundle.hash, 1, 1, [], {}, [], {})
+    beginning = MatcherState(bundle.hash, 1, 1, [], {}, [], {})
     return msgspec.structs.replace(
         earlier or beginning,
         model=bundle.hash,
@@ -90,14 +90,16 @@ def reembed(
     )
 
 
-def carried(earlier: State | None, state: State) -> Carried:
+def carried(earlier: MatcherState | None, state: MatcherState) -> ReembeddedIdentity:
     """Say who goes on from one state to the next."""
     before = {person.number for person in earlier.people} if earlier is not None else set[int]()
     after = {person.number for person in state.people}
-    return Carried(len(after), sum(len(views) for views in state.exemplars.values()), sorted(before - after))
+    return ReembeddedIdentity(len(after), sum(len(views) for views in state.exemplars.values()), sorted(before - after))
 
 
-def _people(tracks: Sequence[Replayed], serials: Mapping[Key, int], settings: Match, site: str) -> dict[int, Person]:
+def _people(
+    tracks: Sequence[StoredReplay], serials: Mapping[Key, int], settings: Match, site: str
+) -> dict[int, Person]:
     """Return the people that the store names, those seen last if there are too many."""
     found: dict[int, Person] = {}
     for one in sorted(tracks, key=lambda one: one.track.times[0]):
@@ -114,7 +116,7 @@ def _people(tracks: Sequence[Replayed], serials: Mapping[Key, int], settings: Ma
     return {person.number: person for person in latest}
 
 
-def _serials(earlier: State | None, tracks: Sequence[Replayed]) -> dict[Key, int]:
+def _serials(earlier: MatcherState | None, tracks: Sequence[StoredReplay]) -> dict[Key, int]:
     """Return a number for each track: that of the stay it is, or one never used before."""
     serials = {stay.key: stay.serial for person in (earlier.people if earlier else ()) for stay in person.stays}
     after = earlier.next_serial if earlier is not None else 1
@@ -125,7 +127,7 @@ def _serials(earlier: State | None, tracks: Sequence[Replayed]) -> dict[Key, int
     return serials
 
 
-def _shifts(tracks: Sequence[Replayed]) -> CameraShifts:
+def _shifts(tracks: Sequence[StoredReplay]) -> CameraShifts:
     shifts = CameraShifts()
     for one in sorted(tracks, key=lambda one: one.track.times[0]):
         for vector in one.vectors[:_LEARN_VECTORS]:
@@ -133,21 +135,21 @@ def _shifts(tracks: Sequence[Replayed]) -> CameraShifts:
     return shifts
 
 
-def _redundancy(tracks: Sequence[Replayed], shifts: CameraShifts) -> Redundancy:
-    redundancy, centring = Redundancy(), shifts.centring()
+def _redundancy(tracks: Sequence[StoredReplay], shifts: CameraShifts) -> EvidenceDiscount:
+    redundancy, centring = EvidenceDiscount(), shifts.centring()
     for one in tracks:
         mean = _shares(one) @ shifted(one.vectors, centring.shifts.get(one.track.camera))
         redundancy.learn(len(one.vectors), float(np.linalg.norm(mean)))
     return redundancy
 
 
-def _view(one: Replayed, redundancy: Redundancy, serial: int) -> tuple[float, Exemplar]:
+def _view(one: StoredReplay, redundancy: EvidenceDiscount, serial: int) -> tuple[float, Exemplar]:
     mean = (_shares(one) @ one.vectors).astype(np.float16)
     weight = redundancy.independent(len(one.vectors)) * float(np.mean(one.track.qualities))
     return weight, Exemplar(mean.tobytes(), weight, one.track.camera, serial)
 
 
-def _shares(one: Replayed) -> Floats:
+def _shares(one: StoredReplay) -> Floats:
     quality = np.asarray(one.track.qualities, dtype=np.float32) + np.float32(1e-3)
     return np.asarray(quality / quality.sum(), dtype=np.float32)
 
@@ -163,10 +165,10 @@ def _resting(person: Person, kept: Collection[int]) -> Person:
     )
 
 
-def _key(one: Replayed) -> Key:
+def _key(one: StoredReplay) -> Key:
     return one.track.run, one.track.camera, one.track.track
 
 
-def _number(one: Replayed, site: str) -> int | None:
+def _number(one: StoredReplay, site: str) -> int | None:
     name, _, number = (one.track.global_id or "").rpartition("-")
     return int(number) if name == site and number.isdigit() else None

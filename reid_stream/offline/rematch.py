@@ -15,21 +15,21 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.bundles.bundle import EmbedderBundle
-from reid_stream.config.settings import Match, Topology
+from reid_stream.config.settings import Match, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.images import UInt8
 from reid_stream.match.matcher import Matcher
 from reid_stream.pipeline import Embed
 from reid_stream.records import Decision, Floats, GlobalId, Merge, Sighting, Split
 from reid_stream.store.labels import Key
-from reid_stream.store.replay import Replayed, batches
+from reid_stream.store.replay import StoredReplay, batches
 
 _BATCH = 64
 """Crops read and embedded at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reidentified:
+class Rematch:
     """What became of a store."""
 
     people: dict[str, tuple[str | None, int]]
@@ -50,12 +50,12 @@ class Reidentified:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class StoredTracks:
     """The tracks of a store with the vectors of one bundle."""
 
     names: tuple[str, ...]
     """Folder of each track within the store."""
-    tracks: tuple[Replayed, ...]
+    tracks: tuple[StoredReplay, ...]
     embedded: int
     """Crops that went through the network."""
 
@@ -66,8 +66,8 @@ def reidentify(
     bundle: EmbedderBundle,
     embed: Embed,
     on_progress: Callable[[int, int], None] | None = None,
-    topology: Topology | None = None,
-) -> Reidentified:
+    topology: TopologySettings | None = None,
+) -> Rematch:
     """Match all tracks of a store, in time order, from an empty gallery.
 
     Args:
@@ -88,7 +88,7 @@ def reidentify(
     tracks = dict(zip(read.names, (one.track for one in read.tracks), strict=True))
     keys = {name: (one.camera, one.run, one.track) for name, one in tracks.items()}
     times = [at for track in tracks.values() for at in (track.times[0], track.times[-1])]
-    return Reidentified(
+    return Rematch(
         people={name: people.get(key, (None, 0)) for name, key in keys.items()},
         before={name: one.global_id for name, one in tracks.items()},
         probabilities={name: probabilities.get(key) for name, key in keys.items()},
@@ -102,7 +102,7 @@ def reidentify(
 
 def read_store(
     folder: Path, bundle: EmbedderBundle, embed: Embed, on_progress: Callable[[int, int], None] | None = None
-) -> Read:
+) -> StoredTracks:
     """Read the tracks of a store; those whose vectors are another bundle's, or were not kept, are embedded anew.
 
     Raises:
@@ -111,7 +111,7 @@ def read_store(
     places = list(store.tracks(folder))
     if not places:
         raise ConfigError(f"a tracklet store must hold <camera>/<day>/<run>-<track>/track.json, {folder} holds none")
-    replayed: list[Replayed] = []
+    replayed: list[StoredReplay] = []
     names: list[str] = []
     embedded = 0
     for number, place in enumerate(places):
@@ -127,11 +127,11 @@ def read_store(
         if vectors is None:
             vectors = _embedded(crops, embed)
             embedded += len(crops)
-        replayed.append(Replayed(track, vectors))
+        replayed.append(StoredReplay(track, vectors))
         names.append(str(place.relative_to(folder)))
     if not replayed:
         raise ConfigError(f"the tracks of a store must have crops, those of {folder} have none")
-    return Read(tuple(names), tuple(replayed), embedded)
+    return StoredTracks(tuple(names), tuple(replayed), embedded)
 
 
 def agreement(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> tuple[float, float]:
@@ -147,7 +147,7 @@ def agreement(before: Mapping[str, str | None], after: Mapping[str, str | None])
     return (both / now if now else 1.0), (both / was if was else 1.0)
 
 
-def write_back(folder: Path, found: Reidentified) -> int:
+def write_back(folder: Path, found: Rematch) -> int:
     """Let the store's tracks be who they were found to be; return how many changed."""
     changed = 0
     for name, (person, revision) in found.people.items():
@@ -178,7 +178,7 @@ def _picture(path: Path) -> UInt8:
 
 
 def _matched(
-    tracks: Sequence[Replayed], settings: Match, bundle: EmbedderBundle, topology: Topology | None
+    tracks: Sequence[StoredReplay], settings: Match, bundle: EmbedderBundle, topology: TopologySettings | None
 ) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
     """Return who each track is in the end, and how sure the matcher was when it said so last."""
     site, first = _numbering(tracks)
@@ -219,7 +219,7 @@ def _apply(decisions: Sequence[Decision], people: dict[Key, tuple[str | None, in
                     people[key] = (decision.into, decision.revision)
 
 
-def _numbering(tracks: Sequence[Replayed]) -> tuple[str, int]:
+def _numbering(tracks: Sequence[StoredReplay]) -> tuple[str, int]:
     """Return the site's name and a number beyond every one that the store knows, so that no ID comes twice."""
     site, highest = "store", 0
     for one in tracks:

@@ -28,7 +28,7 @@ class RefusedError(ReidStreamError):
     """The daemon does not do what it was told; the message says why."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class InstructionEntry(msgspec.Struct, frozen=True):
     """An instruction with what became of it."""
 
     instruction: Instruction
@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, frozen=True):
     """None while it waits for a daemon, or where the events no longer have it."""
 
 
-class Desk:
+class InstructionClient:
     """One site's instructions, as those who give them see it."""
 
     def __init__(self, client: "redis.Redis", site: str, where: str) -> None:
@@ -85,7 +85,7 @@ class Desk:
             if not pages and left <= 0:
                 return None
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[InstructionEntry]:
         """Yield every instruction ever handed in, oldest first, with its answer.
 
         Raises:
@@ -97,7 +97,7 @@ class Desk:
                 instruction = decode(fields[b"instruction"], place)
             except (KeyError, ValueError):
                 continue  # the daemon has logged it
-            yield Entry(instruction, answers.get(place))
+            yield InstructionEntry(instruction, answers.get(place))
 
     def _answers(self) -> Iterator[InstructionAnswered]:
         for _, fields in self._pages(stream_key(self._site)):

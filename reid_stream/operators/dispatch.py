@@ -8,7 +8,7 @@ from reid_stream.operators.erasure import Eraser
 from reid_stream.records import Decision, Erasing, GlobalId
 
 
-class Heard:
+class InstructionDispatcher:
     """Stands behind each step of the matcher; called by the identify loop's thread."""
 
     def __init__(self, matcher: Matcher, eraser: Eraser, take: Callable[[], Sequence[Instruction]] | None) -> None:

@@ -53,7 +53,7 @@ class EventSpool(Protocol):
         ...
 
 
-class Outbox(Protocol):
+class ErasureSink(Protocol):
     """What sends events and entries; `publish.redis_sink.RedisSink`."""
 
     @property
@@ -77,7 +77,7 @@ class Eraser:
         self,
         client: "redis.Redis",
         site: str,
-        sending: Outbox,
+        sending: ErasureSink,
         *,
         store: CropStore | None,
         purge: Callable[[Callable[[bool], None]], None] | None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
-class Row(msgspec.Struct, frozen=True):
+class IdentityRow(msgspec.Struct, frozen=True):
     """One person as the live keys have it."""
 
     person: GlobalId
@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True):
     """Where it was seen last."""
 
 
-def read_roll(client: "redis.Redis", site: str, where: str) -> list[Row]:
+def read_roll(client: "redis.Redis", site: str, where: str) -> list[IdentityRow]:
     """Return everybody, by number.
 
     Raises:
@@ -45,7 +45,7 @@ def read_roll(client: "redis.Redis", site: str, where: str) -> list[Row]:
             for person in anyhow.smembers(key):
                 here.setdefault(person.decode(), []).append(camera)
         keys = list(anyhow.scan_iter(match=identity_key(site, GlobalId("*")), count=_PAGE))
-        rows: list[Row] = []
+        rows: list[IdentityRow] = []
         for begin in range(0, len(keys), _PAGE):
             pipeline = anyhow.pipeline(transaction=False)
             for key in keys[begin : begin + _PAGE]:
@@ -58,11 +58,11 @@ def read_roll(client: "redis.Redis", site: str, where: str) -> list[Row]:
     return sorted(rows, key=lambda row: (len(row.person), row.person))
 
 
-def _row(person: GlobalId, fields: dict[str, str], here: list[str]) -> Row:
+def _row(person: GlobalId, fields: dict[str, str], here: list[str]) -> IdentityRow:
     def seconds(name: str) -> float | None:
         return float(fields[name]) if name in fields else None
 
-    return Row(
+    return IdentityRow(
         person=person,
         label=fields.get("label", ""),
         state=fields.get("state", "provisional"),

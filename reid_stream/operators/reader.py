@@ -26,7 +26,7 @@ _RETRY_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Inbox:
+class InstructionReader:
     """Instructions that wait to be carried out, in the order in which they were handed in."""
 
     def __init__(self, client: "redis.Redis", site: str, behind: str = NONE) -> None:

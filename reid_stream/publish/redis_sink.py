@@ -22,7 +22,7 @@ from reid_stream.events import DaemonDropped, DaemonStopped, Event
 from reid_stream.publish.cloudevents import encode
 from reid_stream.publish.live_keys import numbers_key
 from reid_stream.publish.redis_client import cause, check, translated
-from reid_stream.publish.redis_stream import Fence, Stream
+from reid_stream.publish.redis_stream import EventStream, Fence
 from reid_stream.publish.send_queue import Backlog, Item
 from reid_stream.publish.site_time import in_utc
 from reid_stream.publish.spool import RANKS, Row, Spool, rank_of
@@ -123,7 +123,7 @@ class RedisSink:
         self._keep_s = keep_s
         self._clock, self._shift_s = clock, shift_s
         self._journal = journal
-        self._stream = Stream(
+        self._stream = EventStream(
             client, site, max_events=max_events, keeps_numbers=keeps_numbers, journal=journal, fence=fence
         )
         self._changed = threading.Condition()

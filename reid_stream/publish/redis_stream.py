@@ -35,7 +35,7 @@ class Fence(Protocol):
         ...
 
 
-class Stream:
+class EventStream:
     """Commands to Redis; every method raises the library's errors, and none repeats a command."""
 
     def __init__(

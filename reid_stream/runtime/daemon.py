@@ -34,11 +34,19 @@ from reid_stream.events import (
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import scrub
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify
+from reid_stream.pipeline import Identification
 from reid_stream.records import CameraId, GlobalId, Perceived
-from reid_stream.runtime.interfaces import FirstHalf, Link, PerceiveHalf, Progress, Receiving, Sink, Source
-from reid_stream.runtime.perception_thread import STOP_S, TAKE_S, Perceiving
-from reid_stream.runtime.watchdog import Pulse, Stuck
+from reid_stream.runtime.interfaces import (
+    CameraSource,
+    ObservationLink,
+    ObservationReceiver,
+    PerceptionProgress,
+    PerceptionRunner,
+    PerceptionStages,
+    Sink,
+)
+from reid_stream.runtime.perception_thread import STOP_S, TAKE_S, PerceptionThread
+from reid_stream.runtime.watchdog import HungStage, Pulse
 
 _log = structlog.get_logger(__name__)
 
@@ -51,12 +59,12 @@ class Daemon:
         *,
         run: str,
         version: str,
-        half: FirstHalf | None = None,
-        source: Source | None = None,
-        perceive: PerceiveHalf | None = None,
-        identify: Identify,
+        half: PerceptionRunner | None = None,
+        source: CameraSource | None = None,
+        perceive: PerceptionStages | None = None,
+        identify: Identification,
         finish: Callable[[], Iterable[Event]],
-        link: Receiving,
+        link: ObservationReceiver,
         sink: Sink,
         metrics: Metrics,
         cameras: Sequence[CameraId],
@@ -69,7 +77,7 @@ class Daemon:
         watchdog: Watchdog | None = None,
         pulse: Pulse | None = None,
         identify_pulse: Pulse | None = None,
-        fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+        fresh: Callable[[int, Pulse], PerceptionStages] | None = None,
         sink_ready: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
         overload: Callable[[], DaemonOverloaded | DaemonRecovered | None] = lambda: None,
         clock: SiteClock | None = None,
@@ -95,9 +103,9 @@ class Daemon:
             people_in_view: of presence.
             in_view: of presence, as the last daemon left it.
             watchdog: when a stage counts as stuck; none for the default.
-            pulse: see `Perceiving`.
+            pulse: see `PerceptionThread`.
             identify_pulse: that the stages of `identify` are wrapped with.
-            fresh: see `Perceiving`.
+            fresh: see `PerceptionThread`.
             sink_ready: is there room for events somewhere, and what to say.
             overload: news of it, asked a few times a second.
             clock: the time base of capture times; none for one that starts now.
@@ -108,8 +116,8 @@ class Daemon:
         if half is None:
             assert source is not None
             assert perceive is not None
-            assert isinstance(link, Link)
-            half = Perceiving(source, perceive, link, watchdog=self._watchdog, pulse=pulse, fresh=fresh)
+            assert isinstance(link, ObservationLink)
+            half = PerceptionThread(source, perceive, link, watchdog=self._watchdog, pulse=pulse, fresh=fresh)
         self.half = half
         self._identify = identify
         self._finish = finish
@@ -132,10 +140,10 @@ class Daemon:
         self._up: set[CameraId] = set()
         self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
         """Of a replay's cameras: batches sent before each, and what it is."""
-        self.progress = Progress(started_at=self._clock.now())
+        self.progress = PerceptionProgress(started_at=self._clock.now())
         self.tick: Callable[[], None] = lambda: None
         """Called a few times a second by the watching thread while it can run."""
-        self.given_up: list[Stuck] = []
+        self.given_up: list[HungStage] = []
         """Calls that never came back; their threads live as long as the process."""
 
     def run(self, stop: threading.Event) -> None:
@@ -231,14 +239,14 @@ class Daemon:
         return True, f"{text}, events: {where}"
 
     @property
-    def perceive(self) -> PerceiveHalf:
+    def perceive(self) -> PerceptionStages:
         """Frames to records, where that is done in this process."""
-        assert isinstance(self.half, Perceiving)
+        assert isinstance(self.half, PerceptionThread)
         return self.half.perceive
 
     @perceive.setter
-    def perceive(self, other: PerceiveHalf) -> None:
-        assert isinstance(self.half, Perceiving)
+    def perceive(self, other: PerceptionStages) -> None:
+        assert isinstance(self.half, PerceptionThread)
         self.half.perceive = other
 
     @property
@@ -285,7 +293,7 @@ class Daemon:
             self.tell_stuck(stuck, "ended")
             raise StuckError(stuck.told(self._watchdog.stage_s))
 
-    def _join_identify(self, identifier: threading.Thread) -> Stuck | None:
+    def _join_identify(self, identifier: threading.Thread) -> HungStage | None:
         """Wait until what is on the link is worked off; give what identify hangs in, if it does."""
         limit_s = min(self._watchdog.stage_s, STOP_S)
         while identifier.is_alive():
@@ -297,7 +305,7 @@ class Daemon:
             identifier.join(min(TAKE_S, limit_s / 4))
         return None
 
-    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+    def tell_stuck(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
         """Say that a stage hung: log, count, event; `is_ours`: in this process, where it cannot be ended."""
         _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
         if is_ours:

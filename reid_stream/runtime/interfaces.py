@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from reid_stream.events import Event
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId, Detections, Frame, Perceived
-from reid_stream.runtime.watchdog import Stuck
+from reid_stream.runtime.watchdog import HungStage
 
 if TYPE_CHECKING:
     from reid_stream.ingest.stats import CameraStats
 
 
-class PerceiveHalf(Protocol):
+class PerceptionStages(Protocol):
     """Frames to records; `pipeline.Perceive`."""
 
     @property
@@ -38,7 +38,7 @@ class PerceiveHalf(Protocol):
         ...
 
 
-class Source(Protocol):
+class CameraSource(Protocol):
     """Where frames come from: live cameras behind an inbox, or files in step with the pipeline."""
 
     def start(self) -> None:
@@ -88,12 +88,12 @@ class Shell(Protocol):
         """Publish."""
         ...
 
-    def tell_stuck(self, stuck: Stuck, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+    def tell_stuck(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
         """Say that a stage hung; `is_ours`: in this process, where it cannot be ended."""
         ...
 
 
-class FirstHalf(Protocol):
+class PerceptionRunner(Protocol):
     """From cameras to records on the link: `perceiving.Perceiving` in this process, `workers.pool.Pool` in others."""
 
     @property
@@ -127,12 +127,12 @@ class FirstHalf(Protocol):
         """Close the cameras; what was sent can be received after this."""
         ...
 
-    def stuck(self, limit_s: float) -> Stuck | None:
+    def stuck(self, limit_s: float) -> HungStage | None:
         """What hangs now, if anything does."""
         ...
 
 
-class Sending(Protocol):
+class ObservationSender(Protocol):
     """Perceive's end of the link."""
 
     def send(self, batch: Sequence[Perceived]) -> None:
@@ -140,7 +140,7 @@ class Sending(Protocol):
         ...
 
 
-class Receiving(Protocol):
+class ObservationReceiver(Protocol):
     """Identify's end of the link: records in each camera's order."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
@@ -149,7 +149,7 @@ class Receiving(Protocol):
 
 
 @runtime_checkable
-class Link(Sending, Receiving, Protocol):
+class ObservationLink(ObservationSender, ObservationReceiver, Protocol):
     """Both ends, a batch at a time."""
 
 
@@ -166,7 +166,7 @@ class Sink(Protocol):
 
 
 @dataclass(slots=True)
-class Progress:
+class PerceptionProgress:
     """What the daemon has done so far; read by the live table while it runs."""
 
     started_at: float

@@ -19,7 +19,7 @@ from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
-from reid_stream.pipeline import Detect, Embed, Keep, Perceive, PerceiveCounts
+from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception
 from reid_stream.records import CameraId
 from reid_stream.runtime.watchdog import Pulse
 
@@ -105,7 +105,7 @@ def perceive(
     pulse: Pulse | None = None,
     counts: PerceiveCounts | None = None,
     keep: Keep | None = None,
-) -> Perceive:
+) -> Perception:
     """Wire the first half; `pulse` tells of its thread, `counts` goes on counting, `keep` takes the crops."""
     pulse = pulse or Pulse()
 
@@ -115,7 +115,7 @@ def perceive(
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
-    return Perceive(
+    return Perception(
         run=run,
         model=networks.embedder.hash,
         detect=stage("detect", networks.detect),

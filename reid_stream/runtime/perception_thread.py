@@ -16,9 +16,9 @@ import structlog
 from reid_stream.config.settings import Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.runtime.interfaces import PerceiveHalf, Sending, Shell, Source
-from reid_stream.runtime.prefetch import Ahead, Done
-from reid_stream.runtime.watchdog import Patience, Pulse, Stuck, Worker
+from reid_stream.runtime.interfaces import CameraSource, ObservationSender, PerceptionStages, Shell
+from reid_stream.runtime.prefetch import DetectionPrefetch, Prefetched
+from reid_stream.runtime.watchdog import HungStage, Pulse, StageLimits, Worker
 
 TAKE_S = 0.2
 """Longest wait for a frame before the loop looks at its stop flag again."""
@@ -29,18 +29,18 @@ LOAD_SLACK = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class Perceiving:
+class PerceptionThread:
     """A source, a first half and the way to the second one; a `parts.FirstHalf`."""
 
     def __init__(
         self,
-        source: Source,
-        perceive: PerceiveHalf,
-        link: Sending,
+        source: CameraSource,
+        perceive: PerceptionStages,
+        link: ObservationSender,
         *,
         watchdog: Watchdog,
         pulse: Pulse | None = None,
-        fresh: Callable[[int, Pulse], PerceiveHalf] | None = None,
+        fresh: Callable[[int, Pulse], PerceptionStages] | None = None,
         lanes: Callable[[], int] = lambda: 1,
         is_eager: bool = False,
     ) -> None:
@@ -57,7 +57,7 @@ class Perceiving:
         """
         self.perceive = perceive
         self._sent = 0
-        self._ahead: Ahead | None = None
+        self._ahead: DetectionPrefetch | None = None
         self._source = source
         self._link = link
         self._watchdog = watchdog
@@ -86,7 +86,7 @@ class Perceiving:
         """Open the cameras."""
         self._source.start()
 
-    def stuck(self, limit_s: float) -> Stuck | None:
+    def stuck(self, limit_s: float) -> HungStage | None:
         """What hangs now, if anything does."""
         return self._pulse.stuck(limit_s)
 
@@ -97,7 +97,7 @@ class Perceiving:
             StuckError: it hangs and cannot be started anew, or hung once too often.
             Exception: whatever it raised.
         """
-        patience = Patience(self._watchdog.restarts)
+        patience = StageLimits(self._watchdog.restarts)
         limit_s = self._watchdog.stage_s
         for self._number in itertools.count():
             worker = Worker("perceive", partial(self._loop, self._pulse, shell, stop))
@@ -132,7 +132,7 @@ class Perceiving:
                 return
             self.perceive = perceive
             _log.info("perceive goes on afresh", restarts=self._number)
-        self._ahead = ahead = Ahead(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
+        self._ahead = ahead = DetectionPrefetch(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
             while not stop.is_set() and not shell.has_failed:
                 done = ahead.advance(self._source.take_frames, TAKE_S)
@@ -143,7 +143,7 @@ class Perceiving:
         finally:
             ahead.close()
 
-    def _hand_on(self, done: Done, pulse: Pulse, shell: Shell) -> bool:
+    def _hand_on(self, done: Prefetched, pulse: Pulse, shell: Shell) -> bool:
         """Send what a batch gave, unless this half was given up meanwhile."""
         if pulse.is_given_up:
             return False

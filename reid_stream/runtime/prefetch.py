@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from reid_stream.records import Detections, Frame, Perceived
-from reid_stream.runtime.interfaces import PerceiveHalf
+from reid_stream.runtime.interfaces import PerceptionStages
 from reid_stream.runtime.watchdog import Pulse
 
 _LOOK_S = 0.2
@@ -29,7 +29,7 @@ _EASE = 0.2
 """Weight of the newest batch in the time that a picture takes."""
 
 
-class Done(NamedTuple):
+class Prefetched(NamedTuple):
     """What one call did."""
 
     frames: Sequence[Frame]
@@ -50,11 +50,11 @@ class _Job:
     ended_at: float = 0.0
 
 
-class Ahead:
+class DetectionPrefetch:
     """Threads for one first half; called from one thread, until `close`."""
 
     def __init__(
-        self, half: PerceiveHalf, pulse: Pulse, *, lanes: Callable[[], int] = lambda: 1, is_eager: bool = False
+        self, half: PerceptionStages, pulse: Pulse, *, lanes: Callable[[], int] = lambda: 1, is_eager: bool = False
     ) -> None:
         """Start detection's threads.
 
@@ -81,7 +81,7 @@ class Ahead:
         """Batches that were taken and are not finished."""
         return int(self._in_hand is not None) + len(self._under_way)
 
-    def advance(self, take: Callable[[float], list[Frame] | None], wait_s: float) -> Done:
+    def advance(self, take: Callable[[float], list[Frame] | None], wait_s: float) -> Prefetched:
         """Take a batch, and finish the one before; waits for frames only where nothing is to be finished.
 
         Raises:
@@ -91,13 +91,13 @@ class Ahead:
             self._take(take, 0.0)
         self._await()
         if self._pulse.is_given_up:  # the frames are for who has taken over
-            return Done((), [], is_over=False)
+            return Prefetched((), [], is_over=False)
         for _ in range((_MOST if self._is_eager and self._lanes() > 1 else 1) - len(self._under_way)):
             self._take(take, 0.0 if self.in_hand else wait_s)
         done = self._finish()
         return done._replace(is_over=self._is_over and not self._under_way)
 
-    def finish(self) -> Done:
+    def finish(self) -> Prefetched:
         """Finish the oldest batch that was taken, if any is left."""
         self._await()
         return self._finish()
@@ -145,13 +145,13 @@ class Ahead:
             self._in_hand = job.frames, job.answer or []
             return
 
-    def _finish(self) -> Done:
+    def _finish(self) -> Prefetched:
         if self._in_hand is None:
-            return Done((), [], is_over=False)
+            return Prefetched((), [], is_over=False)
         frames, found = self._in_hand
         self._in_hand = None
         with self._pulse.busy("perceive", [frame.camera for frame in frames]):
-            return Done(frames, self._half.finish(frames, found), is_over=False)
+            return Prefetched(frames, self._half.finish(frames, found), is_over=False)
 
     def _with_the_detector(self) -> list[str]:
         """Cameras of the frames that are lost if the detector hangs; those behind the one that hangs, too."""

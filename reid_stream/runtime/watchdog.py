@@ -21,7 +21,7 @@ _HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class HungStage:
     """A call that has not come back."""
 
     stage: str
@@ -84,19 +84,19 @@ class Pulse:
 
         return named
 
-    def stuck(self, limit_s: float) -> Stuck | None:
+    def stuck(self, limit_s: float) -> HungStage | None:
         """Tell what has taken longer than `limit_s`, if anything has."""
         with self._lock:
             return self._stuck(limit_s)
 
-    def give_up(self, limit_s: float) -> Stuck | None:
+    def give_up(self, limit_s: float) -> HungStage | None:
         """Mark the threads as given up if one is stuck; a call that comes back first goes on as if nothing had been."""
         with self._lock:
             found = self._stuck(limit_s)
             self._is_given_up = found is not None
             return found
 
-    def _stuck(self, limit_s: float) -> Stuck | None:
+    def _stuck(self, limit_s: float) -> HungStage | None:
         now = self._clock()
         late = [busy for busy in self._busy.values() if now - busy.since > limit_s * busy.slack]
         if not late:
@@ -104,7 +104,7 @@ class Pulse:
         worst = min(late, key=lambda busy: busy.since)
         # What the other threads are at is given up with it.
         cameras = [camera for busy in self._busy.values() for camera in busy.cameras]
-        return Stuck(worst.stage, now - worst.since, (*cameras, *self.at_stake()))
+        return HungStage(worst.stage, now - worst.since, (*cameras, *self.at_stake()))
 
     def _enter(self, stage: str, cameras: tuple[str, ...], slack: float = 1.0) -> None:
         with self._lock:
@@ -118,7 +118,7 @@ class Pulse:
                 self._busy[threading.get_ident()] = outer._replace(since=self._clock(), slack=1.0)
 
 
-class Patience:
+class StageLimits:
     """How often something may be started anew: `most` times within an hour."""
 
     def __init__(self, most: int) -> None:

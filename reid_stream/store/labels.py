@@ -15,7 +15,7 @@ Key = tuple[CameraId, str, TrackId]
 _log = structlog.get_logger(__name__)
 
 
-class Labels:
+class TrackLabels:
     """Global ID -> its tracks' folders."""
 
     def __init__(self) -> None:

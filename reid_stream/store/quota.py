@@ -9,7 +9,7 @@ from reid_stream.store.layout import TRACK_FILE, tracks
 
 
 @dataclass(slots=True)
-class Room:
+class StoreQuota:
     """The tracks that lie in a store, oldest first, with their sizes; one process writes a store."""
 
     store: Path

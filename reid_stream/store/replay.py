@@ -20,7 +20,7 @@ BATCH_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replayed:
+class StoredReplay:
     """A stored track with the vectors to use."""
 
     track: StoredTrack
@@ -28,14 +28,14 @@ class Replayed:
     """(n, d) unit length, one a crop."""
 
 
-def batches(tracks: Sequence[Replayed], model: str) -> Iterator[tuple[float, list[Perceived]]]:
+def batches(tracks: Sequence[StoredReplay], model: str) -> Iterator[tuple[float, list[Perceived]]]:
     """Yield (now, records) in time order, as the daemon's matcher would have been called.
 
     Args:
         tracks: of all cameras, in any order.
         model: hash of the bundle that made the vectors.
     """
-    by_camera: dict[CameraId, list[Replayed]] = defaultdict(list)
+    by_camera: dict[CameraId, list[StoredReplay]] = defaultdict(list)
     for replayed in tracks:
         by_camera[replayed.track.camera].append(replayed)
     records: list[Perceived] = []
@@ -52,13 +52,13 @@ def batches(tracks: Sequence[Replayed], model: str) -> Iterator[tuple[float, lis
         yield batch[-1].seen_at, batch
 
 
-def _of_camera(tracks: list[Replayed], model: str) -> Iterator[Perceived]:
+def _of_camera(tracks: list[StoredReplay], model: str) -> Iterator[Perceived]:
     """Yield what one camera saw, in time order."""
     size = _size(tracks)
     waiting = sorted(tracks, key=lambda replayed: replayed.track.times[0], reverse=True)
-    there: list[Replayed] = []
+    there: list[StoredReplay] = []
     sequence = 0
-    told: list[tuple[float, int, Replayed]] = [
+    told: list[tuple[float, int, StoredReplay]] = [
         (at, row, replayed) for replayed in tracks for row, at in enumerate(replayed.track.times)
     ]
     for at in sorted({at for at, _, _ in told}):
@@ -77,7 +77,7 @@ def _of_camera(tracks: list[Replayed], model: str) -> Iterator[Perceived]:
         sequence += 1
 
 
-def _seen(replayed: Replayed, at: float, sequence: int, size: tuple[int, int], model: str) -> Observation:
+def _seen(replayed: StoredReplay, at: float, sequence: int, size: tuple[int, int], model: str) -> Observation:
     track = replayed.track
     row = int(np.searchsorted(track.times, at))
     is_crop = track.times[row] == at
@@ -112,7 +112,7 @@ def _end(track: StoredTrack, sequence: int) -> TrackEnded:
     )
 
 
-def _size(tracks: list[Replayed]) -> tuple[int, int]:
+def _size(tracks: list[StoredReplay]) -> tuple[int, int]:
     """Return a size that holds every box; the store does not say how large the pictures were."""
     boxes = np.concatenate([np.asarray(replayed.track.boxes) for replayed in tracks])
     return max(1, int(np.ceil(boxes[:, 2].max()))), max(1, int(np.ceil(boxes[:, 3].max())))

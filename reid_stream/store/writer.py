@@ -37,9 +37,9 @@ from reid_stream.records import (
     Split,
     TrackEnded,
 )
-from reid_stream.store.labels import Key, Labels
+from reid_stream.store.labels import Key, TrackLabels
 from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, write
-from reid_stream.store.quota import Room
+from reid_stream.store.quota import StoreQuota
 
 _QUEUE = 2048
 """Crops that wait for the disk; some seconds of a busy site."""
@@ -100,8 +100,8 @@ class StoreWriter:
         self._clock = clock
         self._lock = _lock(folder)
         shutil.rmtree(folder / PART, ignore_errors=True)
-        self._room = Room(folder, round(settings.max_gb * 1e9), settings.retention_s)
-        self._labels = Labels()
+        self._room = StoreQuota(folder, round(settings.max_gb * 1e9), settings.retention_s)
+        self._labels = TrackLabels()
         self._take_stock()
         self._named: dict[Key, tuple[GlobalId, int]] = {}
         self._queue: queue.Queue[Crop | TrackEnded | None] = queue.Queue(queue_size)

@@ -90,12 +90,14 @@ def test_pictures_are_served_while_the_better_engine_is_made_and_then_by_it() ->
 
 
 def test_the_metrics_say_what_serves_and_how_far_the_next_is() -> None:
-    from reid_stream.observe.collector import Scrape
+    from reid_stream.observe.collector import SiteCollector
     from reid_stream.pipeline import PerceiveCounts
 
     swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Named("better", 2)), "embedder")
     cameras = SimpleNamespace(stats={}, replaced={})
-    scrape = Scrape(cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None, engines={"embedder": swap})
+    scrape = SiteCollector(
+        cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None, engines={"embedder": swap}
+    )
 
     def told() -> dict[str, tuple[dict[str, str], float]]:
         return {

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.rtsp.clips import cut_clip, draw_clip
 from reid_stream.assembly.site import assemble
-from reid_stream.config.settings import Camera, Match, Models, Observe, Publish, Settings, Topology, Track
+from reid_stream.config.settings import Camera, Match, Models, Observe, Publish, Settings, TopologySettings, Track
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation import recording
 from reid_stream.evaluation.recording import RecordedBatch, Recording
@@ -19,7 +19,7 @@ from reid_stream.evaluation.truth import read_mot
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
-from reid_stream.pipeline import Identify
+from reid_stream.pipeline import Identification
 from reid_stream.records import CameraId
 from reid_stream.runtime.networks import load_networks
 from tests.builders import ListSink
@@ -96,7 +96,7 @@ def test_a_replay_tells_what_the_daemon_told(tmp_path: Path, source: str) -> Non
 def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:
     made = recorded(World(people=4, cameras=2, seed=3))
     match, publish = Match(similarity=0.6), Publish()
-    identify = Identify(Matcher(match, "s", MODEL).update, (presence := Presence(publish)).update)
+    identify = Identification(Matcher(match, "s", MODEL).update, (presence := Presence(publish)).update)
     expected = [event for batch in made.batches for event in identify.step(batch.records, batch.now)]
     assert recording.replay(made, match, publish, site="s") == expected + presence.close()
 
@@ -111,12 +111,12 @@ def test_what_is_stated_of_the_cameras_holds_in_a_replay_too() -> None:
         batches=[RecordedBatch(one.seen_at, [one, two]) for one, two in zip(seen, double, strict=True)],
     )
 
-    def people(topology: Topology) -> int:
+    def people(topology: TopologySettings) -> int:
         told = boxes_of(recording.replay(made, Match(similarity=0.6), topology=topology), made.cameras)
         return len({person for boxes in told.in_the_end.values() for person in boxes.people})
 
-    assert people(Topology(overlaps=(("cam0", "cam1"),))) == 1
-    assert people(Topology(overlaps=())) == 2
+    assert people(TopologySettings(overlaps=(("cam0", "cam1"),))) == 1
+    assert people(TopologySettings(overlaps=())) == 2
 
 
 def test_settings_of_the_matcher_change_what_is_replayed() -> None:

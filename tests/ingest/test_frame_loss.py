@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from reid_stream.ingest.frame_loss import LEAST_STEPS, MOST_S, FrameGaps
 from reid_stream.ingest.stats import CameraStats, ClockSpread, clock_spread
-from reid_stream.observe.collector import Scrape
+from reid_stream.observe.collector import SiteCollector
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
@@ -82,7 +82,7 @@ def test_every_loss_of_a_camera_is_shown_by_its_cause() -> None:
     door.failures["silent"] = 7
     door.skew_s, till.skew_s = 0.25, -0.5
     registry = CollectorRegistry()
-    registry.register(Scrape(cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None))
+    registry.register(SiteCollector(cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None))
     labels = {"camera": "door"}
     for name, more, value in (
         ("frames_dropped_total", {"cause": "lost"}, 3),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from reid_stream.assembly.resources import topology_teller
 from reid_stream.cli import app
 from reid_stream.config.cams_yaml import load
-from reid_stream.config.settings import Topology as Settings
+from reid_stream.config.settings import TopologySettings as Settings
 from reid_stream.errors import ConfigError
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklets import Stay

@@ -10,14 +10,14 @@ import structlog
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.assembly.identification import Head, Identity, identity
-from reid_stream.config.settings import Camera, Match, Redis, Settings, Spool, State
+from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
+from reid_stream.config.settings import Camera, Match, Redis, Settings, SpoolSettings, StateSettings
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.records import Perceived
 from tests.worlds import MODEL, RUN, World
 
-HEAD = Head(MODEL, None, None, 64)
+HEAD = EmbedderInfo(MODEL, None, None, 64)
 JOURNAL = f"reid:site:state:v1:replay:{RUN}:{MODEL[:16]}:journal"
 SNAPSHOTS = f"reid:site:state:v1:replay:{RUN}:{MODEL[:16]}:snapshot:*"
 
@@ -58,8 +58,8 @@ def settings(server: UnguardedRedis, spool: Path, **more: Any) -> Settings:
     return Settings(
         redis=Redis(url=SecretStr(server.url)),
         cameras=tuple(Camera(id=name, url=SecretStr("memory")) for name in ("cam0", "cam1")),
-        spool=Spool(directory=spool),
-        state=State(snapshot_s=1e6),
+        spool=SpoolSettings(directory=spool),
+        state=StateSettings(snapshot_s=1e6),
         **{"match": Match(similarity=0.5), **more},
     )
 
@@ -67,13 +67,13 @@ def settings(server: UnguardedRedis, spool: Path, **more: Any) -> Settings:
 class Life:
     """One second half, from its start to a sudden end."""
 
-    def __init__(self, given: Settings, head: Head = HEAD) -> None:
+    def __init__(self, given: Settings, head: EmbedderInfo = HEAD) -> None:
         self._given, self._head = given, head
 
     def __enter__(self) -> Self:
         self._wired = identity(self._given, self._head, run=RUN, continues=True, fast=True)
         with structlog.testing.capture_logs() as self.log:
-            self.second: Identity = self._wired.__enter__()
+            self.second: IdentificationParts = self._wired.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -242,7 +242,7 @@ def test_people_known_by_another_model_are_left_alone_and_it_is_said(
     with Life(settings(server, tmp_path)) as life:
         life.see(world)
         assert len(life.second.matcher) > 0
-    with Life(settings(server, tmp_path), Head("another", None, None, 64)) as life:
+    with Life(settings(server, tmp_path), EmbedderInfo("another", None, None, 64)) as life:
         assert "identities start anew" in life.notes
         assert len(life.second.matcher) == 0
     with Life(settings(server, tmp_path)) as life:

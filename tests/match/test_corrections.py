@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_stream.bundles.bundle import Calibration, Verifier
-from reid_stream.config.settings import Match, Publish
-from reid_stream.config.settings import Topology as TopologySettings
+from reid_stream.config.settings import Match, Publish, TopologySettings
 from reid_stream.events import IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence

@@ -12,8 +12,8 @@ from reid_stream.instructions import (
     MergePeople,
     NamePerson,
     SplitTracks,
+    TrackSpan,
     Undo,
-    Visit,
 )
 from reid_stream.match.matcher import Matcher
 from reid_stream.records import (
@@ -157,7 +157,7 @@ def test_a_later_word_beats_an_earlier_one() -> None:
 
 def test_visits_are_split_off_by_camera_and_time() -> None:
     site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("b", 2, 60.0, A, A)])
-    site.say(SplitTracks, person=ONE, visits=[Visit(camera=CameraId("b"), since=50.0)])
+    site.say(SplitTracks, person=ONE, visits=[TrackSpan(camera=CameraId("b"), since=50.0)])
     assert site.known == {("a", 1): ONE, ("b", 1): ONE, ("b", 2): TWO}
 
 
@@ -255,7 +255,7 @@ def test_somebody_in_view_who_is_erased_is_somebody_new_at_once() -> None:
         (MergePeople, {"gone": "shop-2", "into": ONE}, "shop-2 must be a global ID"),
         (SplitTracks, {"person": ONE, "tracks": [("a", RUN, 1)]}, "must leave site-1 at least one track"),
         (SplitTracks, {"person": ONE, "tracks": [("b", RUN, 1)]}, "b/.*/1 is not"),
-        (SplitTracks, {"person": ONE, "visits": [Visit(camera=CameraId("z"))]}, "but z is not"),
+        (SplitTracks, {"person": ONE, "visits": [TrackSpan(camera=CameraId("z"))]}, "but z is not"),
         (NamePerson, {"person": "site-x", "label": "Anna"}, "site-x must be a global ID"),
         (Undo, {"instruction": "77-0"}, "was not carried out"),
     ],

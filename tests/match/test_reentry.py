@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_stream.config.settings import Match
-from reid_stream.config.settings import Topology as Settings
+from reid_stream.config.settings import TopologySettings as Settings
 from reid_stream.match import reentry
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.topology import CEILING, Topology

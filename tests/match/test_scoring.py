@@ -5,8 +5,8 @@ import pytest
 
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match
-from reid_stream.match.candidates import Newcomers
-from reid_stream.match.scoring import Judge, Redundancy, mean_of, squared_distance, threshold
+from reid_stream.match.candidates import NewIdentityPrior
+from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance, threshold
 from tests.worlds import unit
 
 RNG = np.random.default_rng(3)
@@ -18,9 +18,9 @@ CURVE = Calibration(
 )
 
 
-def judge(**dials: object) -> Judge:
+def judge(**dials: object) -> Scorer:
     verifier = Verifier(d=RNG.uniform(1, 3, 16).tolist(), b=6.0, train_prior=0.5)
-    return Judge(Match.model_validate(dials), verifier, CURVE)
+    return Scorer(Match.model_validate(dials), verifier, CURVE)
 
 
 def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:
@@ -62,13 +62,13 @@ def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
 
 
 def test_vectors_that_repeat_one_another_are_worth_little_more_than_one() -> None:
-    assert Redundancy(correlation=1.0).independent(16) == 1
-    assert Redundancy(correlation=0.0).independent(16) == 16
-    assert 1 < Redundancy(correlation=0.6).independent(16) < 1 / 0.6
+    assert EvidenceDiscount(correlation=1.0).independent(16) == 1
+    assert EvidenceDiscount(correlation=0.0).independent(16) == 16
+    assert 1 < EvidenceDiscount(correlation=0.6).independent(16) < 1 / 0.6
 
 
 def test_the_correlation_within_tracks_is_learned_from_the_length_of_their_means() -> None:
-    one, rho = Redundancy(), 0.3
+    one, rho = EvidenceDiscount(), 0.3
     for count in (2, 5, 9, 16) * 100:
         common, own = np.sqrt(rho) * unit(RNG.normal(size=64)), unit(RNG.normal(size=(count, 64)))
         one.learn(count, float(np.linalg.norm((common + np.sqrt(1 - rho) * own).mean(axis=0))))
@@ -76,7 +76,7 @@ def test_the_correlation_within_tracks_is_learned_from_the_length_of_their_means
 
 
 def test_the_more_are_known_and_the_more_new_ones_come_the_more_is_asked_for() -> None:
-    few, many = Newcomers(), Newcomers()
+    few, many = NewIdentityPrior(), NewIdentityPrior()
     for number in range(100):
         few.learn(is_new=number % 10 == 0)
         many.learn(is_new=number % 2 == 0)
@@ -84,7 +84,7 @@ def test_the_more_are_known_and_the_more_new_ones_come_the_more_is_asked_for() -
 
 
 def test_somebody_new_stays_possible_where_nobody_new_ever_came() -> None:
-    one = Newcomers()
+    one = NewIdentityPrior()
     for _ in range(10_000):
         one.learn(is_new=False)
     assert one.share == pytest.approx(0.05)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_stream.config.settings import Topology as Settings
+from reid_stream.config.settings import TopologySettings as Settings
 from reid_stream.match.topology import CEILING, FLOOR, HALF_LIFE_S, NEVER, Topology, TopologyState
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import CameraId, TrackId

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.observe.collector import Scrape
+from reid_stream.observe.collector import SiteCollector
 from reid_stream.observe.metrics import Metrics, serve
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.redis_sink import SinkCounters
@@ -76,7 +76,7 @@ class _Sending:
 def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked(tmp_path: Path) -> None:
     cameras, counts, sending, rejected = _Cameras(), PerceiveCounts(), _Sending(tmp_path), {"vector not finite": 0}
     metrics = Metrics()
-    metrics.registry.register(Scrape(cameras=cameras, counts=counts, rejected=lambda: rejected, sending=sending))
+    metrics.registry.register(SiteCollector(cameras=cameras, counts=counts, rejected=lambda: rejected, sending=sending))
     (stats,) = cameras.stats.values()
     stats.read, stats.connects, stats.skew_s = 7, 3, 0.25
     stats.dropped["late"] = 2
@@ -121,7 +121,9 @@ def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_told_once(
 
     metrics = Metrics()
     metrics.registry.register(
-        Scrape(cameras=_Cameras(), counts=PerceiveCounts(), rejected=fails, sending=None, monitoring=metrics.monitoring)
+        SiteCollector(
+            cameras=_Cameras(), counts=PerceiveCounts(), rejected=fails, sending=None, monitoring=metrics.monitoring
+        )
     )
     with serve(metrics, "127.0.0.1", 0, lambda: (True, "ok")) as port:
         for _ in range(3):

@@ -16,7 +16,7 @@ from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build
 from reid_stream import store
-from reid_stream.assembly.identification import Head, Identity, identity
+from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
 from reid_stream.assembly.resources import redis_url
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
@@ -24,15 +24,15 @@ from reid_stream.cli import app
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Embed, Match, Models, Settings
 from reid_stream.errors import ConfigError
-from reid_stream.journal.entry import Names
+from reid_stream.journal.entry import StringTable
 from reid_stream.match.matcher import Matcher
-from reid_stream.match.snapshot import State
+from reid_stream.match.snapshot import MatcherState
 from reid_stream.offline.reembed import carried, reembed
 from reid_stream.offline.rematch import read_store
 from reid_stream.records import CameraId, GlobalId, Observation, TrackId
 from reid_stream.runtime.networks import load_embedder
 from reid_stream.store.ground_truth import TRUTH_FILE
-from reid_stream.store.replay import Replayed, batches
+from reid_stream.store.replay import StoredReplay, batches
 
 BUNDLE_B = "b" * 64
 
@@ -78,7 +78,7 @@ def site(place: Path, **store_settings: str) -> tuple[Path, Settings]:
     return cams, cams_yaml.load(cams)
 
 
-def lived(second: Identity, tracks: tuple[Replayed, ...], model: str) -> dict[tuple[str, int], str]:
+def lived(second: IdentificationParts, tracks: tuple[StoredReplay, ...], model: str) -> dict[tuple[str, int], str]:
     """Let tracks go by and the day end; return whose each is in the end."""
     for now, records in batches(tracks, model):
         second.sink.publish(second.present(second.match(records, now), now))
@@ -93,8 +93,8 @@ def lived(second: Identity, tracks: tuple[Replayed, ...], model: str) -> dict[tu
     }
 
 
-def head(bundle: EmbedderBundle) -> Head:
-    return Head(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+def head(bundle: EmbedderBundle) -> EmbedderInfo:
+    return EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
 
 
 @pytest.mark.timeout(180)
@@ -124,14 +124,14 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
 
     following = catalog.embedder(str(other))[1]
     later = tuple(
-        Replayed(
+        StoredReplay(
             msgspec.structs.replace(one.track, run="tuesday", times=[at + 3000 for at in one.track.times]), one.vectors
         )
         for one in seen
     )
     with redis_url(after) as url, redis.Redis.from_url(url) as client:
         kept = {key.decode() for key in client.scan_iter("reid:shop:state:*:*") if b":snapshot:" in key}
-        assert kept == {Names.of("shop", following.hash).snapshots[0]}  # nothing of the old vectors is left
+        assert kept == {StringTable.of("shop", following.hash).snapshots[0]}  # nothing of the old vectors is left
     with identity(after, head(following), run="tuesday") as second:
         assert {f"shop-{person.number}" for person in second.matcher.state().people} == people
         again = lived(second, later, following.hash)
@@ -180,7 +180,7 @@ def test_what_would_change_is_told_and_nothing_changes(other: Path, tmp_path: Pa
         call("shadow", str(other), "--store", str(folder), "--truth", str(tmp_path / "wrong.json"))
 
 
-def known(**people: list[int]) -> tuple[State, dict[int, np.ndarray[Any, Any]]]:
+def known(**people: list[int]) -> tuple[MatcherState, dict[int, np.ndarray[Any, Any]]]:
     """Return what a matcher knows after people went by one after another, and the look of each."""
     random = np.random.default_rng(0)
     looks = {track: random.normal(size=16).astype(np.float32) for tracks in people.values() for track in tracks}
@@ -200,14 +200,14 @@ def observation(track: int, at: float, vector: bytes, sequence: int) -> Observat
     )  # fmt: skip
 
 
-def replayed(track: int, person: str | None, count: int = 3) -> Replayed:
+def replayed(track: int, person: str | None, count: int = 3) -> StoredReplay:
     stored = store.StoredTrack(
         camera=CameraId("door"), run="r", track=TrackId(track), times=[100.0 * track + n for n in range(count)],
         boxes=[(0, 0, 9, 20)] * count, qualities=[0.5] * count, clock="rtcp",
         global_id=GlobalId(person) if person else None, bundle="a" * 64,
     )  # fmt: skip
     vectors = np.random.default_rng(track).normal(size=(count, 8)).astype(np.float32)
-    return Replayed(stored, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return StoredReplay(stored, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def bundle_b() -> EmbedderBundle:

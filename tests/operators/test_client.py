@@ -11,10 +11,10 @@ from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.cli import app
 from reid_stream.errors import BrokerError
 from reid_stream.events import IdentityNamed, InstructionAnswered
-from reid_stream.instructions import NONE, NamePerson, SplitTracks, Visit, decode, encode, order
-from reid_stream.operators.client import Desk
+from reid_stream.instructions import NONE, NamePerson, SplitTracks, TrackSpan, decode, encode, order
+from reid_stream.operators.client import InstructionClient
 from reid_stream.operators.listing import read_roll
-from reid_stream.operators.reader import Inbox
+from reid_stream.operators.reader import InstructionReader
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId, GlobalId, TrackId
@@ -31,7 +31,7 @@ def answered(place: str) -> InstructionAnswered:
     )  # fmt: skip
 
 
-def wait_for(inbox: Inbox) -> list[Any]:
+def wait_for(inbox: InstructionReader) -> list[Any]:
     found: list[Any] = []
     for _ in range(200):
         found += inbox.take()
@@ -43,15 +43,15 @@ def wait_for(inbox: Inbox) -> list[Any]:
 
 def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: UnguardedRedis, tmp_path: Path) -> None:
     client: Any = redis.Redis.from_url(server.url)
-    desk = Desk(client, "shop", server.url)
+    desk = InstructionClient(client, "shop", server.url)
     first, second = (
         desk.hand_in(BEA),
         desk.hand_in(
-            SplitTracks(at=5.0, who="anna", person=GlobalId("shop-7"), visits=(Visit(camera=CameraId("door")),))
+            SplitTracks(at=5.0, who="anna", person=GlobalId("shop-7"), visits=(TrackSpan(camera=CameraId("door")),))
         ),
     )
     assert order(first) < order(second)
-    inbox = Inbox(redis.Redis.from_url(server.url), "shop")
+    inbox = InstructionReader(redis.Redis.from_url(server.url), "shop")
     read = wait_for(inbox)
     assert read[0] == BEA.placed(first)
     inbox.close()
@@ -66,7 +66,7 @@ def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: Un
         (second, True),
     ]
     # The next daemon begins behind what was answered.
-    again = Inbox(redis.Redis.from_url(server.url), "shop")
+    again = InstructionReader(redis.Redis.from_url(server.url), "shop")
     assert [instruction.id for instruction in wait_for(again)] == [second]
     again.close()
     sink.close(5)
@@ -77,8 +77,8 @@ def test_an_entry_that_is_no_instruction_is_skipped_and_counted(server: Unguarde
     for body in (b"{", b'{"do": "dance", "at": 1, "who": "x"}', encode(BEA)[:-1] + b', "more": 1}'):
         client.xadd("reid:shop:instructions", {"instruction": body})
     client.xadd("reid:shop:instructions", {"something": "else"})
-    place = Desk(client, "shop", server.url).hand_in(BEA)
-    inbox = Inbox(redis.Redis.from_url(server.url), "shop", NONE)
+    place = InstructionClient(client, "shop", server.url).hand_in(BEA)
+    inbox = InstructionReader(redis.Redis.from_url(server.url), "shop", NONE)
     assert [instruction.id for instruction in wait_for(inbox)] == [place]
     assert inbox.malformed == 4
     inbox.close()
@@ -125,6 +125,6 @@ def test_a_user_with_the_rights_that_the_readme_names_may_look_and_decide(
 
 
 def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:
-    desk = Desk(redis.Redis(port=1), "shop", "redis://127.0.0.1:1/0")
+    desk = InstructionClient(redis.Redis(port=1), "shop", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerError, match="Redis must answer"):
         desk.hand_in(BEA)

@@ -13,14 +13,14 @@ import pytest
 import redis
 import structlog
 
-from reid_stream.assembly.identification import Head, Identity, identity
+from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
 from reid_stream.assembly.resources import people_heard
 from reid_stream.config.cams_yaml import load
 from reid_stream.instructions import ErasePerson, NamePerson
-from reid_stream.journal.entry import Names
-from reid_stream.journal.snapshot_store import Slots
-from reid_stream.operators.client import Desk
-from reid_stream.operators.dispatch import Heard
+from reid_stream.journal.entry import StringTable
+from reid_stream.journal.snapshot_store import SnapshotStore
+from reid_stream.operators.client import InstructionClient
+from reid_stream.operators.dispatch import InstructionDispatcher
 from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
@@ -49,7 +49,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 class Running:
     """Identify as the daemon has it, with a store, fed with people of a simulated world and pictures of noise."""
 
-    def __init__(self, second: Identity, heard: Heard, store: StoreWriter) -> None:
+    def __init__(self, second: IdentificationParts, heard: InstructionDispatcher, store: StoreWriter) -> None:
         self.second, self.heard, self.store = second, heard, store
         self.now = 0.0
         self.rng = np.random.default_rng(7)
@@ -101,7 +101,7 @@ def site(folder: Path, url: str) -> Iterator[Running]:
     settings = load(folder / "cams.yaml", {})
     assert settings.store.folder is not None
     store = StoreWriter(settings.store, settings.store.folder)
-    with identity(settings, Head(MODEL, None, None, DIM), run="r") as second:
+    with identity(settings, EmbedderInfo(MODEL, None, None, DIM), run="r") as second:
         assert second.sending is not None
         with people_heard(settings, second, second.sending, store) as heard:
             yield Running(second, heard, store)
@@ -142,7 +142,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=4, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
-        desk = Desk(client, "shop", url)
+        desk = InstructionClient(client, "shop", url)
         gone = GlobalId("shop-2")
         desk.hand_in(NamePerson(at=1.0, who="anna", person=gone, label="Bartholomew"))
         running.idle_until(lambda: client.hget("reid:shop:identity:shop-2", "label") == b"Bartholomew")
@@ -189,7 +189,7 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
         running.heard._eraser.close()  # it dies before it begins
-        Desk(client, "shop", url).hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        InstructionClient(client, "shop", url).hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: bool(running.second.matcher.said.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))
     assert found_in(tmp_path, vectors)
@@ -200,13 +200,13 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
 
 def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_no_other_model_does(url: str) -> None:
     client: Any = redis.Redis.from_url(url)
-    names = Names.of("shop", MODEL)
+    names = StringTable.of("shop", MODEL)
     for number in range(1, 6):
         client.xadd(names.journal, {"entry": f"a vector of person {number}"}, id=f"{number}-0")
-    earlier, replay = Names.of("shop", "bundle-z"), Names.of("shop", MODEL, replay="r")
+    earlier, replay = StringTable.of("shop", "bundle-z"), StringTable.of("shop", MODEL, replay="r")
     for key in (earlier.journal, *earlier.snapshots, earlier.current, replay.journal):
         client.set(key, "kept by another model, or of files")
-    slots = Slots(client, names)
+    slots = SnapshotStore(client, names)
     assert slots.drop_others() == 3
     assert client.exists(earlier.current, replay.journal, names.journal) == 3
     slots.trim("4-0")
@@ -226,7 +226,7 @@ def test_a_redis_that_lets_nobody_ask_for_new_files_is_named_in_the_answer(tmp_p
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
-        desk = Desk(client, "shop", url)
+        desk = InstructionClient(client, "shop", url)
         behind = desk.events_end()
         place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
@@ -245,7 +245,7 @@ def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_hi
         running.idle_until(lambda: running.store.written >= 4)
         running.now += 100_000  # a day later
         running.idle_until(lambda: not running.second.matcher.state().people)
-        desk = Desk(client, "shop", url)
+        desk = InstructionClient(client, "shop", url)
         assert any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
         behind = desk.events_end()
         place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))

@@ -15,8 +15,8 @@ from reid_stream.instructions import (
     MergePeople,
     NamePerson,
     SplitTracks,
+    TrackSpan,
     Undo,
-    Visit,
 )
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -85,7 +85,9 @@ def an_instruction(site: Site, dice: random.Random, now: float) -> Instruction:
             return MergePeople(gone=one, into=other, duplicates=dice.random() < 0.3, **words)
         case "split":
             return SplitTracks(
-                person=other, visits=(Visit(camera=CameraId(dice.choice(["cam0", "cam1"])), since=now - 20),), **words
+                person=other,
+                visits=(TrackSpan(camera=CameraId(dice.choice(["cam0", "cam1"])), since=now - 20),),
+                **words,
             )
         case "name":
             return NamePerson(person=other, label=dice.choice(["", "Anna", "Bea"]), **words)

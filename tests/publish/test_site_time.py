@@ -3,7 +3,7 @@
 import msgspec
 
 from reid_stream.events import CameraDown, IdentityEntered, IdentityLeft, IdentitySplit
-from reid_stream.instructions import Visit
+from reid_stream.instructions import TrackSpan
 from reid_stream.publish.site_time import _shifted, in_utc
 from reid_stream.records import CameraId, GlobalId, TrackId
 
@@ -35,5 +35,5 @@ def test_events_that_have_utc_already_and_those_of_a_clock_that_was_never_set_st
 
 
 def test_times_of_visits_are_shifted_but_for_bounds_that_are_none() -> None:
-    visit = Visit(camera=CAMERA, since=0.0, until=1000.0)
+    visit = TrackSpan(camera=CAMERA, since=0.0, until=1000.0)
     assert _shifted(visit, 90.0) == {"since": 0.0, "until": 1090.0}

@@ -13,7 +13,7 @@ from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify, Perceive
+from reid_stream.pipeline import Identification, Perception
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
 from reid_stream.runtime.daemon import Daemon
 from tests.builders import ListSink, ListSource, Lost, OnePerson, frame
@@ -37,7 +37,7 @@ def build(
         run="run",
         version="1",
         source=source,
-        perceive=Perceive(
+        perceive=Perception(
             run="run",
             model="model",
             detect=detect or world.detect,
@@ -45,7 +45,7 @@ def build(
             select=world.select,
             embed=world.embed,
         ),
-        identify=Identify(match=match or matcher.update, present=presence.update),
+        identify=Identification(match=match or matcher.update, present=presence.update),
         finish=presence.close,
         link=link or InprocLink(),
         sink=sink,
@@ -192,7 +192,7 @@ def test_one_batch_goes_through_the_detector_at_once() -> None:
 
 def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
     world = OnePerson()
-    perceive = Perceive(
+    perceive = Perception(
         run="run",
         model="model",
         detect=world.detect,

@@ -10,7 +10,7 @@ import pytest
 
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId, Detections, Frame, Perceived, TrackEnded, TrackId
-from reid_stream.runtime.prefetch import Ahead
+from reid_stream.runtime.prefetch import DetectionPrefetch
 from reid_stream.runtime.watchdog import Pulse
 from tests.builders import frame
 
@@ -63,20 +63,20 @@ def half() -> Half:
 
 
 @pytest.fixture
-def ahead(half: Half) -> Iterator[Ahead]:
-    made = Ahead(half, Pulse())
+def ahead(half: Half) -> Iterator[DetectionPrefetch]:
+    made = DetectionPrefetch(half, Pulse())
     yield made
     made.close()
 
 
-def test_all_batches_come_out_whole_and_in_order(ahead: Ahead) -> None:
+def test_all_batches_come_out_whole_and_in_order(ahead: DetectionPrefetch) -> None:
     take, seen = Queue(1, 2, 3, 4, ends=True), []
     while not (done := ahead.advance(take, 0.0)).is_over:
         seen += [record.seen_at for record in done.records]
     assert [*seen, *(record.seen_at for record in done.records)] == [1, 2, 3, 4]
 
 
-def test_the_next_batch_is_looked_at_while_one_is_finished(half: Half, ahead: Ahead) -> None:
+def test_the_next_batch_is_looked_at_while_one_is_finished(half: Half, ahead: DetectionPrefetch) -> None:
     take = Queue(1, 2, ends=False)
     ahead.advance(take, 0.0)
     assert half.detected.wait(10)
@@ -86,7 +86,7 @@ def test_the_next_batch_is_looked_at_while_one_is_finished(half: Half, ahead: Ah
     assert half.log == ["detect 1", "detect 2", "finish 1"]
 
 
-def test_a_batch_does_not_wait_for_the_next_one(half: Half, ahead: Ahead) -> None:
+def test_a_batch_does_not_wait_for_the_next_one(half: Half, ahead: DetectionPrefetch) -> None:
     take = Queue(1, ends=False)
     assert not ahead.advance(take, 0.0).records
     assert [record.seen_at for record in ahead.advance(take, 10.0).records] == [1]
@@ -94,7 +94,7 @@ def test_a_batch_does_not_wait_for_the_next_one(half: Half, ahead: Ahead) -> Non
     assert not ahead.finish().frames
 
 
-def test_an_error_of_detection_comes_out_where_it_is_waited_for(half: Half, ahead: Ahead) -> None:
+def test_an_error_of_detection_comes_out_where_it_is_waited_for(half: Half, ahead: DetectionPrefetch) -> None:
     half.fails_at = 2
     take = Queue(1, 2, ends=True)
     ahead.advance(take, 0.0)
@@ -103,7 +103,7 @@ def test_an_error_of_detection_comes_out_where_it_is_waited_for(half: Half, ahea
         ahead.advance(take, 0.0)
 
 
-def test_what_was_taken_is_finished_at_the_end(ahead: Ahead) -> None:
+def test_what_was_taken_is_finished_at_the_end(ahead: DetectionPrefetch) -> None:
     ahead.advance(Queue(1, ends=False), 0.0)
     assert [record.seen_at for record in ahead.finish().records] == [1]
     assert not ahead.finish().records
@@ -165,7 +165,7 @@ class Batches:
 
 def test_files_keep_two_batches_with_a_detector_that_has_lanes() -> None:
     half = Gated()
-    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2, is_eager=True), Batches(1, 2, 3, size=2)
+    ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2, is_eager=True), Batches(1, 2, 3, size=2)
     assert not ahead.advance(take, 0.0).records
     assert half.begun[2].wait(10)  # though the first is not through
     half.through[2].set()
@@ -181,7 +181,7 @@ def test_files_keep_two_batches_with_a_detector_that_has_lanes() -> None:
 
 def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() -> None:
     half = Gated()
-    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=2)
+    ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=2)
     assert not ahead.advance(take, 0.0).records
     assert not half.begun[2].is_set()
     passed: list[float] = []
@@ -216,7 +216,7 @@ def test_frames_are_not_left_to_grow_old_behind_a_long_batch() -> None:
         taken.append(time.monotonic())
         return batches(timeout_s)
 
-    ahead = Ahead(Slow(), Pulse(), lanes=lambda: 2)
+    ahead = DetectionPrefetch(Slow(), Pulse(), lanes=lambda: 2)
     ahead.advance(take, 0.0)
     ahead.advance(take, 0.0)  # how long a picture takes is known now, and the second batch is under way
     assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [2]
@@ -228,7 +228,7 @@ def test_frames_are_not_left_to_grow_old_behind_a_long_batch() -> None:
 
 def test_a_lone_picture_has_all_cores_to_itself() -> None:
     half = Gated()
-    ahead, take = Ahead(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=1)
+    ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=1)
     ahead.advance(take, 0.0)
     threading.Timer(0.2, half.through[1].set).start()
     half.through[2].set()
@@ -241,7 +241,7 @@ def test_a_lone_picture_has_all_cores_to_itself() -> None:
 def test_what_waits_behind_a_batch_that_hangs_is_told_as_lost_with_it() -> None:
     half, now = Gated(), [0.0]
     pulse = Pulse(clock=lambda: now[0])
-    ahead = Ahead(half, pulse, lanes=lambda: 2, is_eager=True)
+    ahead = DetectionPrefetch(half, pulse, lanes=lambda: 2, is_eager=True)
     ahead.advance(Batches(1, 2, size=2), 0.0)
     half.through[2].set()
     assert half.begun[1].wait(10)

@@ -20,11 +20,11 @@ from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identify, Perceive
+from reid_stream.pipeline import Identification, Perception
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
 from reid_stream.runtime.daemon import Daemon
-from reid_stream.runtime.watchdog import Patience, Pulse
+from reid_stream.runtime.watchdog import Pulse, StageLimits
 from tests.builders import ListSink, ListSource, OnePerson, frame
 from tests.integration.program import call, tiny_models, write_cams
 
@@ -79,8 +79,8 @@ def build(
     presence = Presence(Publish())
     pulse, identify_pulse = Pulse(), Pulse()
 
-    def half(number: int, pulse: Pulse) -> Perceive:
-        return Perceive(
+    def half(number: int, pulse: Pulse) -> Perception:
+        return Perception(
             run=f"run.{number}" if number else "run",
             model="model",
             detect=pulse.watched("detect", detect or world.detect),
@@ -96,7 +96,7 @@ def build(
         version="1",
         source=source or Slow(walk),
         perceive=half(0, pulse),
-        identify=Identify(
+        identify=Identification(
             match=identify_pulse.watched("match", match or matcher.update),
             present=identify_pulse.watched("presence", presence.update),
         ),
@@ -263,7 +263,7 @@ def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung:
     sink = ListSink()
     with assemble(settings, run="r", fast=True, sink=sink) as site:
         half = site.daemon.perceive
-        assert isinstance(half, Perceive)
+        assert isinstance(half, Perception)
         half.detect = Hanging(5, then=half.detect)
         hung.append(half.detect)
         site.daemon.run(threading.Event())
@@ -311,5 +311,5 @@ def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_told(tmp_pat
 
 
 def test_patience_ends_and_comes_back() -> None:
-    patience = Patience(2)
+    patience = StageLimits(2)
     assert [patience.allows(at) for at in (0.0, 10.0, 20.0, 3601.0, 3602.0)] == [True, True, False, True, False]

@@ -12,7 +12,7 @@ from reid_stream.cli import app
 from reid_stream.offline.rematch import agreement
 from reid_stream.records import CameraId, GlobalId, Observation, TrackEnded, TrackId
 from reid_stream.store import StoredTrack
-from reid_stream.store.replay import Replayed, batches
+from reid_stream.store.replay import StoredReplay, batches
 from tests.store.test_writer import picture
 
 RUNNER = CliRunner()
@@ -34,8 +34,8 @@ def stored(
     )
 
 
-def replayed(track: StoredTrack) -> Replayed:
-    return Replayed(track, np.tile(np.array([[0.6, 0.8]], np.float32), (len(track.times), 1)))
+def replayed(track: StoredTrack) -> StoredReplay:
+    return StoredReplay(track, np.tile(np.array([[0.6, 0.8]], np.float32), (len(track.times), 1)))
 
 
 def test_records_come_in_time_order_over_all_cameras_and_every_track_ends() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from trainer.errors import DataError, TrainerError
 from trainer.evaluate import comparison, plots
-from trainer.evaluate.comparison import Measured, compare, table
+from trainer.evaluate.comparison import RunMeasurement, compare, table
 from trainer.train.ablation import TABLES, ablate, variants
 from trainer.train.recipe import recipe
 
@@ -19,10 +19,10 @@ SMALL = (
 )  # fmt: skip
 
 
-def measured(name: str, mean_ap: float) -> Measured:
+def measured(name: str, mean_ap: float) -> RunMeasurement:
     figures = dict.fromkeys(comparison.FIGURES, 0.5) | {"mAP": mean_ap}
     row = name.rpartition("-s")[0]
-    return Measured(name, row, "paper at budget 0.1", 640, 2.0, 1.5, 3.25, "hash", {"market1501": figures})
+    return RunMeasurement(name, row, "paper at budget 0.1", 640, 2.0, 1.5, 3.25, "hash", {"market1501": figures})
 
 
 def test_seeds_of_a_row_are_averaged_with_their_spread() -> None:

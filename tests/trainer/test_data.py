@@ -12,7 +12,7 @@ import pytest
 
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
-from trainer.data.crops import Crop, assemble, check_disjoint, decode, hold_out, read, split_market1501
+from trainer.data.crops import StoredCrop, assemble, check_disjoint, decode, hold_out, read, split_market1501
 from trainer.errors import DataError
 
 DATA = os.environ.get("REID_STREAM_DATA")
@@ -23,8 +23,8 @@ def picture(shade: int = 100) -> bytes:
     return bytes(cv2.imencode(".jpg", np.full((40, 20, 3), shade, np.uint8))[1].tobytes())
 
 
-def crop(name: str, person: str, camera: str, data: bytes | None = None) -> Crop:
-    return Crop(name, person, camera, "made", picture() if data is None else data)
+def crop(name: str, person: str, camera: str, data: bytes | None = None) -> StoredCrop:
+    return StoredCrop(name, person, camera, "made", picture() if data is None else data)
 
 
 @needs_data
@@ -136,7 +136,7 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
 
 def test_persons_are_numbered_domain_after_domain() -> None:
     rows = [("a", "9", "1", "one"), ("b", "1", "1", "two"), ("c", "3", "2", "one")]
-    crops = [Crop(*row, picture()) for row in rows]
+    crops = [StoredCrop(*row, picture()) for row in rows]
     images = assemble(crops, 16, 8)
     assert images.person_names == ("one:3", "one:9", "two:1")
     assert images.persons.tolist() == [1, 2, 0]

@@ -10,14 +10,14 @@ from torch import nn
 
 from reid_stream.bundles.bundle import load_embedder
 from trainer.config import LossSettings, ModelSettings, TrainSettings
-from trainer.data.batch import Batch, Features
+from trainer.data.batch import Features, TrainBatch
 from trainer.data.crops import assemble, read
 from trainer.errors import TrainerError
 from trainer.evaluate.network import folded, open_network
 from trainer.export.bundle import export
 from trainer.model.descriptors import AverageAndMaximum, Maximum, descriptor
 from trainer.model.reduction import add_reduction, principal_axes
-from trainer.model.siamese import Siamese, SoftmaxVerifier, Verifier, load_branch, reduced
+from trainer.model.siamese import MetricVerifier, Siamese, SoftmaxVerifier, load_branch, reduced
 from trainer.train.checkpoint import save
 from trainer.train.losses import Criterion
 from trainer.train.recipe import recipe
@@ -60,7 +60,7 @@ def test_the_paper_s_verification_head_is_a_two_way_softmax_on_the_square_layer(
 
 def test_both_heads_start_as_cosine_with_even_odds_at_a_half() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(5, 8), dim=1), torch.nn.functional.normalize(torch.randn(5, 8))
-    assert torch.allclose(SoftmaxVerifier(8)(*vectors), Verifier(8)(*vectors), atol=1e-4)
+    assert torch.allclose(SoftmaxVerifier(8)(*vectors), MetricVerifier(8)(*vectors), atol=1e-4)
     apart = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, math.sqrt(0.75)]])
     assert SoftmaxVerifier(2)(*apart).item() == pytest.approx(0, abs=1e-5)
 
@@ -88,7 +88,7 @@ def test_a_head_with_weights_of_any_sign_folds_to_the_nearest_distance() -> None
 def test_pairs_that_were_drawn_as_such_are_the_ones_that_count() -> None:
     model = Siamese(ModelSettings(layers=(1, 1, 1, 1), width=0.125, dim=8, neck=False), (2,)).eval()
     after = torch.randn(4, 8)
-    batch = Batch(
+    batch = TrainBatch(
         images=torch.zeros(0), persons=torch.tensor([0, 1, 0, 0]), cameras=torch.zeros(4, dtype=torch.long),
         progress=0.0, pairs=(torch.tensor([0, 1]), torch.tensor([2, 3])),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_the_first_axes_keep_cosines() -> None:
 
 
 def test_the_verification_head_goes_along_with_the_projection() -> None:
-    head = Verifier(3)
+    head = MetricVerifier(3)
     with torch.no_grad():
         head.v.copy_(torch.log(torch.expm1(torch.tensor([1.0, 2.0, 4.0]))))
         head.b.fill_(0.7)

@@ -10,7 +10,7 @@ import pytest
 from reid_stream.bundles.bundle import load_detector
 from trainer.commands.detector import DEFAULT_SETS, DEFAULT_SOURCES, DEFAULT_WEIGHTS
 from trainer.detector.dataset import (
-    Source,
+    BoxSource,
     parse_labels,
     parse_source,
     prepare,
@@ -18,7 +18,16 @@ from trainer.detector.dataset import (
     refuse_truth,
     split_by_confidence,
 )
-from trainer.detector.evaluation import Found, LabelledSet, Score, Truth, UInt8, average_precision, parse_set, read_mot
+from trainer.detector.evaluation import (
+    DetectorScore,
+    Found,
+    LabelledSet,
+    Truth,
+    UInt8,
+    average_precision,
+    parse_set,
+    read_mot,
+)
 from trainer.detector.release import GateError, Origin, agree, gate, is_parity, ship
 from trainer.errors import CheckpointError, DataError
 
@@ -200,7 +209,7 @@ def test_a_wrong_line_of_truth_is_named(tmp_path: Path, line: str) -> None:
 def test_no_pictures_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"must have labelled pictures, found none"):
-        prepare([Source("yolo", tmp_path / "empty")], tmp_path / "out", nobody)
+        prepare([BoxSource("yolo", tmp_path / "empty")], tmp_path / "out", nobody)
     with pytest.raises(DataError, match=r"at least one source"):
         prepare([], tmp_path / "out", nobody)
     (tmp_path / "bad" / "labels").mkdir(parents=True)
@@ -208,13 +217,13 @@ def test_no_pictures_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) 
     (tmp_path / "bad" / "images" / "a.jpg").write_bytes(b"\xff\xd8 cut off")
     (tmp_path / "bad" / "labels" / "a.txt").write_text("")
     with pytest.raises(DataError, match=r"a\.jpg is not or is cut off"):
-        prepare([Source("yolo", tmp_path / "bad")], tmp_path / "out", nobody)
+        prepare([BoxSource("yolo", tmp_path / "bad")], tmp_path / "out", nobody)
     for text in ("zip:a", "yolo", f"clip:{tmp_path}@0", "yolo:absent"):
         with pytest.raises(DataError, match=r"a source must"):
             parse_source(text, None)
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"a video must be readable"):
-        list(read(Source("clip", tmp_path / "clip.mp4"), nobody))
+        list(read(BoxSource("clip", tmp_path / "clip.mp4"), nobody))
 
 
 def test_pictures_nobody_labelled_are_left_out_and_empty_labels_are_kept(tmp_path: Path) -> None:
@@ -223,13 +232,13 @@ def test_pictures_nobody_labelled_are_left_out_and_empty_labels_are_kept(tmp_pat
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "seen.txt").write_text("")
 
-    assert len(list(read(Source("yolo", tmp_path), nobody))) == 1
+    assert len(list(read(BoxSource("yolo", tmp_path), nobody))) == 1
 
 
 def test_doubtful_boxes_are_painted_grey_and_confident_ones_become_labels(tmp_path: Path) -> None:
     picture(tmp_path / "img1" / "000001.jpg", (80, 40))
     (tmp_path / "gt.txt").write_text("1,1,10,10,10,20,1,1,1\n1,2,15,10,20,20,0,1,1\n")
-    prepare([Source("mot", tmp_path, every=1)], tmp_path / "out", nobody)
+    prepare([BoxSource("mot", tmp_path, every=1)], tmp_path / "out", nobody)
     image = cv2.imread(str(next((tmp_path / "out" / "images").iterdir())))
 
     assert next((tmp_path / "out" / "labels").iterdir()).read_text() == "0 0.187500 0.500000 0.125000 0.500000\n"
@@ -251,8 +260,8 @@ def test_learning_from_what_is_measured_on_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "mot" / "street"
     folder.mkdir(parents=True)
     measured = LabelledSet("street", video=tmp_path / "street.avi", truth=folder / "gt.txt")
-    refuse_truth([Source("yolo", tmp_path / "boxes")], [measured])
-    for source in (Source("mot", folder), Source("clip", tmp_path / "street.avi"), Source("yolo", tmp_path)):
+    refuse_truth([BoxSource("yolo", tmp_path / "boxes")], [measured])
+    for source in (BoxSource("mot", folder), BoxSource("clip", tmp_path / "street.avi"), BoxSource("yolo", tmp_path)):
         with pytest.raises(DataError, match=r"must not learn from what it is measured on"):
             refuse_truth([source], [measured])
 
@@ -287,8 +296,8 @@ def test_boxes_in_an_ignored_region_count_neither_way() -> None:
     assert average_precision([(found, scores)], [Truth(people, NOBODY)]) == pytest.approx(1 / 3, abs=1e-6)
 
 
-def score(ours: float, teacher: float, name: str = "street") -> Score:
-    return Score(name=name, ours=ours, teacher=teacher, pictures=10, people=20)
+def score(ours: float, teacher: float, name: str = "street") -> DetectorScore:
+    return DetectorScore(name=name, ours=ours, teacher=teacher, pictures=10, people=20)
 
 
 def test_the_gate_lets_a_hundredth_pass_and_names_every_set_that_is_worse() -> None:

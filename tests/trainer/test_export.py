@@ -15,7 +15,7 @@ from trainer.config import ModelSettings, TrainSettings
 from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluate.network import open_network
 from trainer.evaluate.ranked_lists import GREEN, RED, ranking, sheet
-from trainer.evaluate.retrieval import Labels
+from trainer.evaluate.retrieval import RetrievalLabels
 from trainer.export.bundle import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
 from trainer.model.siamese import Siamese, load_branch
 from trainer.train.checkpoint import save
@@ -89,7 +89,7 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
 
 
 def test_right_answers_have_green_frames_and_wrong_ones_red() -> None:
-    labels = Labels(np.array([1]), np.array([0]), np.array([1, 2, 1, -1]), np.array([0, 1, 1, 1]))
+    labels = RetrievalLabels(np.array([1]), np.array([0]), np.array([1, 2, 1, -1]), np.array([0, 1, 1, 1]))
     order, right = ranking(np.array([0.0, 0.2, 0.3, 0.1], np.float32), labels, 0)
     assert (order, right) == ([1, 2], [False, True])
     crop = np.zeros((64, 32, 3), np.uint8)

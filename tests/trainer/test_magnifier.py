@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reid_stream.embed.preprocess import prepare
 from reid_stream.explain import Explainer
 from trainer.config import ModelSettings, TrainSettings
-from trainer.data.batch import Batch
+from trainer.data.batch import TrainBatch
 from trainer.errors import TrainerError
 from trainer.evaluate.network import open_network
 from trainer.export.bundle import MIN_COSINE, export
@@ -49,8 +49,10 @@ QUICK = (
 )  # fmt: skip
 
 
-def batch(images: Tensor, persons: list[int], regions: Tensor | None = None, progress: float = 1.0) -> Batch:
-    return Batch(images, torch.tensor(persons), torch.zeros(len(persons), dtype=torch.long), progress, None, regions)
+def batch(images: Tensor, persons: list[int], regions: Tensor | None = None, progress: float = 1.0) -> TrainBatch:
+    return TrainBatch(
+        images, torch.tensor(persons), torch.zeros(len(persons), dtype=torch.long), progress, None, regions
+    )
 
 
 def test_the_descriptor_is_2048_and_1024_and_1024() -> None:

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.data.crops import Crop, Images, assemble
+from trainer.data.crops import Images, StoredCrop, assemble
 from trainer.errors import DataError
 from trainer.model.region_networks import FEET, HEAD, LEFT_ARM, RIGHT_ARM, SHINS, THIGHS, TORSO, from_keypoints
 from trainer.model.regions import LabelMaps, build_provider, region_labels
@@ -18,7 +18,7 @@ from trainer.train.recipe import recipe
 def images(*names: str, size: tuple[int, int] = (40, 20), colour: tuple[int, int, int] = (90, 90, 90)) -> Images:
     """Return crops of one size, brought to 64x32."""
     data = cv2.imencode(".png", np.full((*size, 3), colour[::-1], np.uint8))[1].tobytes()
-    return assemble([Crop(name, "1", "1", "drawn", data) for name in names], 64, 32)
+    return assemble([StoredCrop(name, "1", "1", "drawn", data) for name in names], 64, 32)
 
 
 def write(folder: Path, name: str, labels: np.ndarray) -> None:
@@ -119,7 +119,7 @@ def test_a_parser_is_run_and_its_classes_are_translated(tmp_path: Path) -> None:
     crop[:16] = (255, 0, 0)
     crop[32:] = (0, 0, 255)
     data = cv2.imencode(".png", crop[..., ::-1])[1].tobytes()
-    shown = assemble([Crop("a.png", "1", "1", "drawn", data)], 64, 32)
+    shown = assemble([StoredCrop("a.png", "1", "1", "drawn", data)], 64, 32)
     labels = build_provider("parser", file, 1)(shown)
     assert labels.shape == (1, 64, 32)
     assert (labels[0, :14] == HEAD).all()

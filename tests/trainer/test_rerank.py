@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.evaluate.rerank import rerank
-from trainer.evaluate.retrieval import Floats, Ints, Labels, score, squared_distances
+from trainer.evaluate.retrieval import Floats, Ints, RetrievalLabels, score, squared_distances
 
 
 def authors_loop(query: Floats, gallery: Floats, k1: int, k2: int, weight: float) -> npt.NDArray[np.float64]:
@@ -51,7 +51,7 @@ def test_it_equals_the_authors_loop() -> None:
 def test_it_finds_more_of_clustered_people() -> None:
     vectors, persons, cameras = people(1)
     asks = cameras == 0
-    labels = Labels(persons[asks], cameras[asks], persons[~asks], cameras[~asks])
+    labels = RetrievalLabels(persons[asks], cameras[asks], persons[~asks], cameras[~asks])
     plain = score(squared_distances(vectors[asks], vectors[~asks]), labels)
     better = score([rerank(vectors[asks], vectors[~asks], k1=7, k2=3)], labels)
     assert better.mean_ap > plain.mean_ap

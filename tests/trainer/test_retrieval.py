@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_curve
 
 from trainer.evaluate.retrieval import (
     Floats,
-    Labels,
+    RetrievalLabels,
     average_precision,
     average_precision_triangular,
     detection_rate,
@@ -22,9 +22,9 @@ from trainer.evaluate.retrieval import (
 
 def world(
     seed: int, queries: int = 40, gallery: int = 300, persons: int = 15, ties: bool = False
-) -> tuple[Floats, Labels]:
+) -> tuple[Floats, RetrievalLabels]:
     random = np.random.default_rng(seed)
-    labels = Labels(
+    labels = RetrievalLabels(
         random.integers(0, persons, queries),
         random.integers(0, 6, queries),
         random.integers(-1, persons + 3, gallery),
@@ -35,7 +35,7 @@ def world(
     return (np.round(distances, 1) if ties else distances), labels
 
 
-def torchreid_market1501(distances: Floats, labels: Labels, max_rank: int = 50) -> tuple[Any, Any, Any, int]:
+def torchreid_market1501(distances: Floats, labels: RetrievalLabels, max_rank: int = 50) -> tuple[Any, Any, Any, int]:
     """The reference: a loop over queries, as torchreid/metrics/rank.py states it; junk is removed before."""
     keep = labels.gallery_persons != -1
     distances, persons, cameras = distances[:, keep], labels.gallery_persons[keep], labels.gallery_cameras[keep]
@@ -96,7 +96,7 @@ def test_triangular_ap_follows_the_matlab_formula_and_never_exceeds_the_step_ap(
 def test_same_camera_images_and_junk_do_not_count_and_distractors_do() -> None:
     #                 junk, same camera, distractor, true match
     distances = np.array([[0.0, 0.1, 0.2, 0.3]], dtype=np.float32)
-    labels = Labels(np.array([5]), np.array([1]), np.array([-1, 5, 0, 5]), np.array([2, 1, 2, 2]))
+    labels = RetrievalLabels(np.array([5]), np.array([1]), np.array([-1, 5, 0, 5]), np.array([2, 1, 2, 2]))
     found = score([distances], labels, ranks=3)
     assert found.cmc.tolist() == [0, 1, 1]
     assert found.mean_ap == 0.5
@@ -104,16 +104,16 @@ def test_same_camera_images_and_junk_do_not_count_and_distractors_do() -> None:
 
 def test_a_query_without_a_match_is_skipped() -> None:
     distances = np.array([[0.1, 0.2], [0.1, 0.2]], dtype=np.float32)
-    found = score([distances], Labels(np.array([1, 9]), np.array([0, 0]), np.array([1, 2]), np.array([1, 1])))
+    found = score([distances], RetrievalLabels(np.array([1, 9]), np.array([0, 0]), np.array([1, 2]), np.array([1, 1])))
     assert (found.queries, found.skipped, found.mean_ap) == (1, 1, 1.0)
 
 
 def test_no_match_at_all_and_nan_are_errors() -> None:
     distances = np.array([[0.1, 0.2]], dtype=np.float32)
     with pytest.raises(ValueError, match="at least one query"):
-        score([distances], Labels(np.array([9]), np.array([0]), np.array([1, 2]), np.array([1, 1])))
+        score([distances], RetrievalLabels(np.array([9]), np.array([0]), np.array([1, 2]), np.array([1, 1])))
     with pytest.raises(ValueError, match="NaN"):
-        score([distances * np.nan], Labels(np.array([1]), np.array([0]), np.array([1, 2]), np.array([1, 1])))
+        score([distances * np.nan], RetrievalLabels(np.array([1]), np.array([0]), np.array([1, 2]), np.array([1, 1])))
 
 
 def test_squared_distances_are_those_of_the_definition() -> None:
@@ -135,7 +135,7 @@ def test_true_positive_rates_equal_sklearns_roc() -> None:
 def test_detection_rate_counts_only_right_first_places_above_the_strangers() -> None:
     # nearest own: 0.1 (right), 0.3 (right), 0.2 (wrong); nearest stranger: 0.5, 0.4, 0.2
     distances = np.array([[0.1, 0.5, 0.9], [0.4, 0.3, 0.8], [0.2, 0.6, 0.7]], dtype=np.float32)
-    labels = Labels(np.array([1, 2, 3]), np.zeros(3, int), np.array([1, 2, 3]), np.ones(3, int))
+    labels = RetrievalLabels(np.array([1, 2, 3]), np.zeros(3, int), np.array([1, 2, 3]), np.ones(3, int))
     found = score([distances], labels)
     assert detection_rate(found, 0.0)[0] == pytest.approx(1 / 3)  # below 0.2: only the first
     assert detection_rate(found, 1 / 3)[0] == pytest.approx(2 / 3)  # below 0.4: the first two
@@ -143,6 +143,6 @@ def test_detection_rate_counts_only_right_first_places_above_the_strangers() -> 
 
 def test_pairs_are_across_cameras_only() -> None:
     distances = np.arange(6, dtype=np.float32).reshape(2, 3)
-    labels = Labels(np.array([1, 2]), np.array([0, 1]), np.array([1, 2, -1]), np.array([1, 0, 0]))
+    labels = RetrievalLabels(np.array([1, 2]), np.array([0, 1]), np.array([1, 2, -1]), np.array([1, 0, 0]))
     same, other = pair_distances([distances], labels)
     assert (same.tolist(), other.tolist()) == ([0.0, 4.0], [])

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.trainer.test_recipes import people
 from trainer.config import RankingSettings, TrainSettings
-from trainer.data.crops import Crop, assemble
+from trainer.data.crops import StoredCrop, assemble
 from trainer.errors import DataError
 from trainer.train import checkpoint
 from trainer.train.learner import Learner
@@ -19,9 +19,9 @@ from trainer.train.recipe import recipe
 from trainer.train.sequential import by_size, freeze_normalisation, identify, mine, rank, triplet_loss
 
 
-def crop(name: str, height: int, width: int) -> Crop:
+def crop(name: str, height: int, width: int) -> StoredCrop:
     pixels = np.full((height, width, 3), 7, np.uint8)
-    return Crop(name, name[:4], name[6], "made up", cv2.imencode(".png", pixels)[1].tobytes())
+    return StoredCrop(name, name[:4], name[6], "made up", cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def tiny(*changes: str) -> TrainSettings:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from trainer.config import LossSettings, ModelSettings
-from trainer.data.batch import Batch, Features
+from trainer.data.batch import Features, TrainBatch
 from trainer.model.descriptors import GeM
-from trainer.model.siamese import Branch, Siamese, Verifier, square
+from trainer.model.siamese import Branch, MetricVerifier, Siamese, square
 from trainer.train.losses import Criterion, negatives_at, verification
 
 TINY = ModelSettings(layers=(1, 1, 1, 1), width=0.125, base_width=32, dim=8)
@@ -21,7 +21,7 @@ def test_the_square_layer_squares_differences_of_unit_vectors() -> None:
 
 
 def test_the_verification_head_is_a_margin_that_folds_into_the_vectors() -> None:
-    head = Verifier(2)
+    head = MetricVerifier(2)
     with torch.no_grad():
         head.v.copy_(torch.tensor([math.log(math.e - 1), math.log(math.e**2 - 1)]))  # softplus: 1 and 2
         head.b.fill_(0.5)
@@ -79,7 +79,7 @@ def test_the_whole_loss_is_the_weighted_sum_of_its_terms() -> None:
     persons, cameras = torch.arange(4).repeat_interleave(2), torch.arange(2).repeat(4)
     for metric in ("none", "triplet", "circle"):
         criterion = Criterion(LossSettings(metric=metric, identification=0.5, verification=1.0), (4,))
-        batch = Batch(images=torch.zeros(0), persons=persons, cameras=cameras, progress=0.0)
+        batch = TrainBatch(images=torch.zeros(0), persons=persons, cameras=cameras, progress=0.0)
         loss, terms = criterion(model, Features(before, after, {}), batch, torch.Generator().manual_seed(0))
         assert loss.item() == pytest.approx(sum(term.item() for term in terms.values()))
         assert ("metric" in terms) == (metric != "none")

@@ -6,7 +6,7 @@ import pytest
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match
 from reid_stream.match.camera_bias import CameraShifts, shifted
-from reid_stream.match.scoring import Judge, squared_distance
+from reid_stream.match.scoring import Scorer, squared_distance
 from reid_stream.records import CameraId
 from trainer.errors import DataError
 from trainer.evaluate.impostor_curve import stranger_margins, with_strangers
@@ -34,7 +34,7 @@ def test_margins_are_those_that_the_matcher_finds() -> None:
         for camera in range(CAMERAS):
             shifts.learn(CameraId(str(camera)), vectors[cameras == camera].mean(axis=0))
     centring = shifts.centring()
-    judge = Judge(Match(), HEAD, PLATT)
+    judge = Scorer(Match(), HEAD, PLATT)
     templates, who = [], []
     for person in range(PERSONS):
         for camera in range(CAMERAS):

@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.accuracy import sets
 from trainer.data.crops import split_market1501
-from trainer.data.worlds import WORLDS, World, is_there, main, render
+from trainer.data.worlds import WORLDS, WorldSpec, is_there, main, render
 from trainer.errors import DataError
 
 DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with Market-1501 is needed")
-SMALL = World("small", "validation", (1, 3), people=3, seconds=20, fps=2, size="160x120", seed=7)
+SMALL = WorldSpec("small", "validation", (1, 3), people=3, seconds=20, fps=2, size="160x120", seed=7)
 
 
 @needs_data

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trainer.detector.evaluation import Score
+    from trainer.detector.evaluation import DetectorScore
 
 DEFAULT_SOURCES = (
     "yolo:boxes/pennfudan.tar.gz",
@@ -132,14 +132,14 @@ def _weights(full: Path, half: Path, data: Path, say: Callable[[str], None]) -> 
     return full
 
 
-def _row(score: "Score") -> str:
+def _row(score: "DetectorScore") -> str:
     return (
         f"{score.name:<16} {score.ours:>8.3f} {score.teacher:>8.3f} {score.ours - score.teacher:>+8.3f} "
         f"{score.pictures:>7} {score.people:>7}"
     )
 
 
-def _table(scores: "Sequence[Score]") -> str:
+def _table(scores: "Sequence[DetectorScore]") -> str:
     head = f"{'AP50':<16} {'ours':>8} {'teacher':>8} {'change':>8} {'frames':>7} {'people':>7}"
     return "\n".join([head, *map(_row, scores)])
 

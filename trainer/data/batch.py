@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrainBatch:
     """Images with everything known of them, on the device that learns."""
 
     images: Tensor

@@ -39,7 +39,7 @@ _CAMERA = re.compile(r"(?:^|_)c(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class StoredCrop:
     """One stored image of one person."""
 
     name: str
@@ -152,7 +152,7 @@ def check_disjoint(splits: dict[str, Sequence[str]]) -> None:
                 raise DataError(f"a person must be in one split only, {person} is in {seen[person]} and in {split}")
 
 
-def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
+def read(source: str, folder: Path | None = None) -> Iterator[StoredCrop]:
     """Read a set: market1501, cuhk03 or cuhk01 below `folder`/people, or one that names its own PATH."""
     kind, separator, path = source.partition(":")
     if kind == "folder" and separator:
@@ -182,7 +182,7 @@ def read(source: str, folder: Path | None = None) -> Iterator[Crop]:
     return read_archive(folder / "people" / ARCHIVES[source], source)
 
 
-def read_archive(file: Path, domain: str) -> Iterator[Crop]:
+def read_archive(file: Path, domain: str) -> Iterator[StoredCrop]:
     """Read the crops of a tar file, named `PPPP_cC...`; junk (person -1) is left out."""
     crops = []
     try:
@@ -192,13 +192,13 @@ def read_archive(file: Path, domain: str) -> Iterator[Crop]:
                 if member.isfile() and base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith("-1"):
                     person, camera = parse_name(base, f"{file}:{member.name}")
                     content = archive.extractfile(member)
-                    crops.append(Crop(base, person, camera, domain, content.read() if content else b""))
+                    crops.append(StoredCrop(base, person, camera, domain, content.read() if content else b""))
     except (OSError, tarfile.TarError, EOFError) as error:
         raise DataError(f"{domain} must be a readable tar file, {file}: {error}") from error
     return iter(sorted(crops, key=lambda crop: crop.name))
 
 
-def read_folder(folder: Path) -> Iterator[Crop]:
+def read_folder(folder: Path) -> Iterator[StoredCrop]:
     """Read a plain folder: one sub-folder per person, or files named `PPPP_cC...`.
 
     In sub-folders the camera is taken from a `c<number>` in the file name; without one every image counts as its own
@@ -216,16 +216,16 @@ def read_folder(folder: Path) -> Iterator[Crop]:
             camera = _CAMERA.search(file.stem)
             found = True
             number = camera[1] if camera else "0"
-            yield Crop(f"{person.name}/{file.name}", person.name, number, domain, file.read_bytes())
+            yield StoredCrop(f"{person.name}/{file.name}", person.name, number, domain, file.read_bytes())
     for file in _images_in(folder):
         if not file.name.startswith("-1"):
             found = True
-            yield Crop(file.name, *parse_name(file.name, str(file)), domain, file.read_bytes())
+            yield StoredCrop(file.name, *parse_name(file.name, str(file)), domain, file.read_bytes())
     if not found:
         raise DataError(f"a folder of images must hold person/ folders or PPPP_cC... images, {folder} holds neither")
 
 
-def read_tracklets(store: Path) -> Iterator[Crop]:
+def read_tracklets(store: Path) -> Iterator[StoredCrop]:
     """Read the daemon's store: STORE/<camera>/<YYYYMMDD>/<run>-<track>/ with images and track.json.
 
     Only tracks with a global id are of use; the others are left out.
@@ -245,7 +245,9 @@ def read_tracklets(store: Path) -> Iterator[Crop]:
             raise DataError(f"every tracklet must have images, {folder} has none; remove the folder")
         for image in images:
             name = "/".join(image.parts[-4:])
-            yield Crop(name, str(track.global_id), str(track.camera), f"tracklets:{store.name}", image.read_bytes())
+            yield StoredCrop(
+                name, str(track.global_id), str(track.camera), f"tracklets:{store.name}", image.read_bytes()
+            )
 
 
 def parse_name(base: str, where: str) -> tuple[str, str]:
@@ -271,7 +273,7 @@ def decode(data: bytes, name: str) -> UInt8:
 
 
 def assemble(
-    crops: Iterator[Crop] | Sequence[Crop],
+    crops: Iterator[StoredCrop] | Sequence[StoredCrop],
     height: int,
     width: int,
     skip_broken: bool = False,

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.crops import IMAGE_SUFFIXES, Crop, parse_name
+from trainer.data.crops import IMAGE_SUFFIXES, StoredCrop, parse_name
 from trainer.errors import DataError
 
 PARTS = ("train", "query", "gallery")
@@ -53,7 +53,7 @@ def is_public(source: str) -> bool:
     return kind in SETS and bool(separator and path) and path != "validation"
 
 
-def read_public(source: str, part: str = "train") -> Iterator[Crop]:
+def read_public(source: str, part: str = "train") -> Iterator[StoredCrop]:
     """Read one part of `NAME:PATH`, in the order of names.
 
     Raises:
@@ -87,7 +87,7 @@ def protocol(source: str, query: int, gallery: int) -> str:
     return f"{text}, but incomplete: {query} queries and {gallery} gallery images of {wanted}"
 
 
-def _market_layout(kind: str, root: Path, part: str) -> Iterator[Crop]:
+def _market_layout(kind: str, root: Path, part: str) -> Iterator[StoredCrop]:
     folder = root / _FOLDERS[part]
     if not folder.is_dir():
         inside = ", ".join(_FOLDERS.values())
@@ -95,10 +95,10 @@ def _market_layout(kind: str, root: Path, part: str) -> Iterator[Crop]:
         raise DataError(f"{SETS[kind].title} must hold {inside}, {folder} is missing{hint}")
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("-1"):
-            yield Crop(file.name, *parse_name(file.name, str(file)), kind, file.read_bytes())
+            yield StoredCrop(file.name, *parse_name(file.name, str(file)), kind, file.read_bytes())
 
 
-def _msmt17(root: Path, part: str) -> Iterator[Crop]:
+def _msmt17(root: Path, part: str) -> Iterator[StoredCrop]:
     side = "train" if part == "train" else "test"
     folders = [root / name for name in (side, f"mask_{side}_v2") if (root / name).is_dir()]
     if not folders:
@@ -124,4 +124,4 @@ def _msmt17(root: Path, part: str) -> Iterator[Crop]:
                 raise DataError(
                     f"{name} must name images that are there, {folders[0] / path}: {error.strerror}"
                 ) from error
-            yield Crop(f"{side}/{path}", f"{side}-{int(person):04d}", str(int(fields[2])), "msmt17", data)
+            yield StoredCrop(f"{side}/{path}", f"{side}-{int(person):04d}", str(int(fields[2])), "msmt17", data)

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.data.crops import Crop
+from trainer.data.crops import StoredCrop
 
 HEIGHT, WIDTH = 64, 32
 CAMERAS, IMAGES = 3, 4
 
 
-def read_synthetic(persons: int, seed: int = 7) -> Iterator[Crop]:
+def read_synthetic(persons: int, seed: int = 7) -> Iterator[StoredCrop]:
     """Draw `persons` persons, 4 images by each of 3 cameras."""
     random = np.random.default_rng(seed)
     tints = random.uniform(0.45, 1.4, (CAMERAS, 3))
@@ -29,7 +29,7 @@ def read_synthetic(persons: int, seed: int = 7) -> Iterator[Crop]:
                 pixels += random.normal(0, 8, pixels.shape)
                 data = cv2.imencode(".png", pixels.clip(0, 255).astype(np.uint8))[1].tobytes()
                 name = f"{person:04d}_c{camera + 1}_{number:02d}.png"
-                yield Crop(name, f"{person:04d}", str(camera + 1), "synthetic", data)
+                yield StoredCrop(name, f"{person:04d}", str(camera + 1), "synthetic", data)
 
 
 def _draw(colours: npt.NDArray[np.float64], period: int, random: np.random.Generator) -> npt.NDArray[np.float64]:

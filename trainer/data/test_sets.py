@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from reid_stream.embed.preprocess import InputSpec
-from trainer.data.crops import Crop, Images, assemble, read, split_market1501
+from trainer.data.crops import Images, StoredCrop, assemble, read, split_market1501
 from trainer.data.public_sets import is_public, protocol, read_public
 from trainer.errors import DataError
-from trainer.evaluate.retrieval import Ints, Labels
+from trainer.evaluate.retrieval import Ints, RetrievalLabels
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ class TestSet:
     """Places in `images`."""
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> RetrievalLabels:
         """Persons and cameras of query and gallery."""
         persons, cameras = self.images.persons, self.images.cameras
-        return Labels(persons[self.query], cameras[self.query], persons[self.gallery], cameras[self.gallery])
+        return RetrievalLabels(persons[self.query], cameras[self.query], persons[self.gallery], cameras[self.gallery])
 
 
 def read_test_set(
@@ -75,7 +75,7 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
     if data is None:
         raise DataError("market1501 needs the folder that holds people/: give --data or set REID_STREAM_DATA")
     split = split_market1501(data, validation_ids, seed)
-    crops: list[Crop] = list(read("market1501", data))
+    crops: list[StoredCrop] = list(read("market1501", data))
     if name == "market1501:validation":
         held = set(split.validation)
         return one_each(name, assemble([c for c in crops if c.person in held], spec.height, spec.width))

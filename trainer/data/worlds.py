@@ -35,7 +35,7 @@ _GROUP = 20
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class WorldSpec:
     """What is rendered."""
 
     name: str
@@ -53,14 +53,16 @@ class World:
 
 
 WORLDS = (
-    World("market-6cam", "test", (1, 2, 3, 4, 5, 6), people=75, seconds=90, fps=8, size="960x540", seed=23),
-    World("rush", "test", (2, 3, 5, 6), people=80, seconds=80, fps=8, size="704x576", seed=41),
-    World("tuning-square", "validation", (1, 2, 3, 4, 5, 6), people=54, seconds=120, fps=10, size="960x540", seed=5),
-    World("tuning-rush", "validation", (1, 3, 4, 6), people=49, seconds=70, fps=8, size="704x576", seed=17),
+    WorldSpec("market-6cam", "test", (1, 2, 3, 4, 5, 6), people=75, seconds=90, fps=8, size="960x540", seed=23),
+    WorldSpec("rush", "test", (2, 3, 5, 6), people=80, seconds=80, fps=8, size="704x576", seed=41),
+    WorldSpec(
+        "tuning-square", "validation", (1, 2, 3, 4, 5, 6), people=54, seconds=120, fps=10, size="960x540", seed=5
+    ),
+    WorldSpec("tuning-rush", "validation", (1, 3, 4, 6), people=49, seconds=70, fps=8, size="704x576", seed=17),
 )
 
 
-def render(world: World, data: Path, out: Path) -> Path:
+def render(world: WorldSpec, data: Path, out: Path) -> Path:
     """Render a world into `out`/NAME, whole or not at all, and return that folder.
 
     Raises:
@@ -93,7 +95,7 @@ def render(world: World, data: Path, out: Path) -> Path:
     return folder
 
 
-def _make(world: World, maker: Path, *, crops: Path, ids: Path, made: Path) -> None:
+def _make(world: WorldSpec, maker: Path, *, crops: Path, ids: Path, made: Path) -> None:
     backgrounds = sorted(str(path) for path in (maker.parent / "backgrounds").glob("*.jpg"))
     options = {
         "ids": ids,
@@ -129,11 +131,11 @@ def _call(command: list[str]) -> None:
         raise DataError(f"{' '.join(command[:2])} must end with 0, got {done.returncode}: {last}")
 
 
-def _spec(world: World) -> str:
+def _spec(world: WorldSpec) -> str:
     return json.dumps(asdict(world), indent=1) + "\n"
 
 
-def is_there(world: World, folder: Path) -> bool:
+def is_there(world: WorldSpec, folder: Path) -> bool:
     """Say whether a folder holds this very world."""
     spec = folder / SPEC_FILE
     return spec.is_file() and spec.read_text(encoding="utf-8") == _spec(world)

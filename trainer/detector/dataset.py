@@ -35,7 +35,7 @@ _SLACK = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BoxSource:
     """Where pictures come from; written KIND:PATH or KIND:PATH@EVERY."""
 
     kind: str
@@ -47,7 +47,7 @@ class Source:
         return f"{self.kind}:{self.path.name}"
 
 
-def parse_source(text: str, data: Path | None) -> Source:
+def parse_source(text: str, data: Path | None) -> BoxSource:
     """Read KIND:PATH[@EVERY]; a relative path is looked for here, then in the data folder.
 
     Raises:
@@ -66,10 +66,10 @@ def parse_source(text: str, data: Path | None) -> Source:
         path = data / name
     if not path.exists():
         raise DataError(f"a source must exist, {text!r} does not; name another, or set REID_STREAM_DATA")
-    return Source(kind, path, int(every))
+    return BoxSource(kind, path, int(every))
 
 
-def refuse_truth(sources: Sequence[Source], sets: Sequence[LabelledSet]) -> None:
+def refuse_truth(sources: Sequence[BoxSource], sets: Sequence[LabelledSet]) -> None:
     """Check that nothing is learned from what is measured on.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_truth(sources: Sequence[Source], sets: Sequence[LabelledSet]) -> None
                     )
 
 
-def prepare(sources: list[Source], out: Path, teacher: Teacher) -> dict[str, int]:
+def prepare(sources: list[BoxSource], out: Path, teacher: Teacher) -> dict[str, int]:
     """Write `out`/images and `out`/labels and return the number of pictures of each source.
 
     Raises:
@@ -117,7 +117,7 @@ def sample(out: Path, count: int = 12) -> Floats:
     return np.ascontiguousarray(np.stack(shown).transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
 
 
-def read(source: Source, teacher: Teacher) -> Iterator[tuple[UInt8, Truth]]:
+def read(source: BoxSource, teacher: Teacher) -> Iterator[tuple[UInt8, Truth]]:
     """Yield the pictures (h, w, 3) RGB of a source with what is known of them."""
     if source.kind == "yolo":
         yield from _read_yolo(source.path)

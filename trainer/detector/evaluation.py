@@ -59,7 +59,7 @@ class LabelledSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class DetectorScore:
     """AP50 of two models on the same pictures."""
 
     name: str
@@ -163,7 +163,7 @@ def open_detector(folder: Path, threads: int = 0) -> "Detector":
     return Detector(engine, spec, Detect(score=_SCORE, iou=bundle.iou_threshold, min_height_px=0, max_batch=1))
 
 
-def compare(name: str, samples: Iterator[tuple[UInt8, Truth]], ours: "Detector", teacher: "Detector") -> Score:
+def compare(name: str, samples: Iterator[tuple[UInt8, Truth]], ours: "Detector", teacher: "Detector") -> DetectorScore:
     """Return AP50 of two detectors on the same pictures."""
     found: tuple[list[Found], list[Found]] = ([], [])
     truths = []
@@ -171,7 +171,7 @@ def compare(name: str, samples: Iterator[tuple[UInt8, Truth]], ours: "Detector",
         truths.append(truth)
         for results, detector in zip(found, (ours, teacher), strict=True):
             results.append(find(detector, image))
-    return Score(
+    return DetectorScore(
         name=name, ours=average_precision(found[0], truths), teacher=average_precision(found[1], truths),
         pictures=len(truths), people=sum(len(truth.people) for truth in truths),
     )  # fmt: skip

@@ -13,7 +13,7 @@ import openvino
 
 from reid_stream.bundles.bundle import MODEL_FILE, DetectorBundle, Floats, save
 from reid_stream.bundles.wrap import wrap_detector
-from trainer.detector.evaluation import Score
+from trainer.detector.evaluation import DetectorScore
 from trainer.errors import TrainerError
 
 # A detector that is worse than its teacher by more than this on any set is not shipped.
@@ -41,7 +41,7 @@ class Origin:
     minutes: float
 
 
-def gate(scores: Sequence[Score], allowed: float = ALLOWED_LOSS) -> list[str]:
+def gate(scores: Sequence[DetectorScore], allowed: float = ALLOWED_LOSS) -> list[str]:
     """Return a line for each set on which ours is worse than allowed; none says that it may ship.
 
     Raises:
@@ -76,7 +76,7 @@ def is_parity(difference: tuple[float, float]) -> bool:
     return difference[0] <= _SCORE_PARITY and difference[1] <= _BOX_PARITY_PX
 
 
-def ship(candidate: Path, out: Path, scores: Sequence[Score], origin: Origin) -> DetectorBundle:
+def ship(candidate: Path, out: Path, scores: Sequence[DetectorScore], origin: Origin) -> DetectorBundle:
     """Write bundle and model card; faults of the gate, if any, are recorded in both."""
     bundle = wrap_detector(
         candidate / MODEL_FILE, out, name=origin.name, height=640, width=640, licence=LICENCE, data=list(origin.data),
@@ -91,7 +91,7 @@ def ship(candidate: Path, out: Path, scores: Sequence[Score], origin: Origin) ->
     return bundle
 
 
-def model_card(bundle: DetectorBundle, scores: Sequence[Score], origin: Origin) -> str:
+def model_card(bundle: DetectorBundle, scores: Sequence[DetectorScore], origin: Origin) -> str:
     """Write what a user must know before he relies on it."""
     rows = "\n".join(
         f"| {score.name} | {score.ours:.3f} | {score.teacher:.3f} | {score.pictures} | {score.people} |"

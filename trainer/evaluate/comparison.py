@@ -19,7 +19,7 @@ from reid_stream.bundles.bundle import load_embedder
 from trainer.config import parse
 from trainer.data.test_sets import TestSet, read_test_set
 from trainer.errors import DataError, TrainerError
-from trainer.evaluate.network import Network, open_network
+from trainer.evaluate.network import TrainedNetwork, open_network
 from trainer.evaluate.protocol import evaluate
 from trainer.export.bundle import export
 from trainer.train.recipe import told
@@ -32,7 +32,7 @@ _TIMED = 16
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunMeasurement:
     """One run."""
 
     name: str
@@ -60,7 +60,7 @@ def compare(
     data: Path | None,
     precision: str,
     say: Callable[[str], None] = print,
-) -> list[Measured]:
+) -> list[RunMeasurement]:
     """Measure runs that have ended on every test set, one core, and return them in the given order.
 
     Raises:
@@ -81,16 +81,18 @@ def compare(
     return found
 
 
-def rows(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+def rows(measured: Sequence[RunMeasurement]) -> dict[str, list[RunMeasurement]]:
     """Return the runs of each row, in order of their first appearance."""
-    grouped: dict[str, list[Measured]] = {}
+    grouped: dict[str, list[RunMeasurement]] = {}
     for run in measured:
         grouped.setdefault(run.row, []).append(run)
     return grouped
 
 
 def table(
-    measured: Sequence[Measured], test_sets: Sequence[str], published: dict[str, tuple[float, float]] | None = None
+    measured: Sequence[RunMeasurement],
+    test_sets: Sequence[str],
+    published: dict[str, tuple[float, float]] | None = None,
 ) -> str:
     """Return a table in Markdown; `published` adds Rank-1 and mAP of a paper by row."""
     head = ["run", "seeds"]
@@ -129,10 +131,10 @@ def _bundle(run: Path) -> Path:
     return bundle
 
 
-def _known(run: Path) -> Measured | None:
+def _known(run: Path) -> RunMeasurement | None:
     """Return what was measured before, if it can be read."""
     try:
-        return Measured(**json.loads((run / FILE).read_text(encoding="utf-8")))
+        return RunMeasurement(**json.loads((run / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -140,11 +142,11 @@ def _known(run: Path) -> Measured | None:
 def _measure(
     run: Path,
     folder: Path,
-    network: Network,
+    network: TrainedNetwork,
     test_sets: Sequence[str],
     data: Path | None,
     read: dict[tuple[object, ...], TestSet],
-) -> Measured:
+) -> RunMeasurement:
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     settings, bundle = parse(report["settings"], str(run)), load_embedder(folder)
     figures = {}
@@ -157,7 +159,7 @@ def _measure(
         scores = evaluate(network, read[key], ["cosine"])[0].report
         values = (scores.rank1, scores.mean_ap, scores.mean_inp, next(iter(scores.detection_rates.values())))
         figures[name] = dict(zip(FIGURES, values, strict=True))
-    return Measured(
+    return RunMeasurement(
         name=run.name,
         row=_SEED.sub("", run.name),
         budget=told(settings),
@@ -170,7 +172,7 @@ def _measure(
     )
 
 
-def _milliseconds(network: Network) -> float:
+def _milliseconds(network: TrainedNetwork) -> float:
     """Return the processor time of a crop: on a shared machine the clock tells of the others, too."""
     crops = np.zeros((_TIMED, network.spec.height, network.spec.width, 3), dtype=np.uint8)
     taken = []

@@ -14,7 +14,7 @@ from reid_stream.embed.preprocess import UInt8
 from trainer.data.crops import decode
 from trainer.data.test_sets import TestSet
 from trainer.errors import DataError
-from trainer.evaluate.network import Network, folded
+from trainer.evaluate.network import TrainedNetwork, folded
 from trainer.evaluate.ranked_lists import ranking
 from trainer.evaluate.retrieval import squared_distances
 
@@ -41,7 +41,7 @@ def read_crop(file: Path) -> UInt8:
         raise DataError(f"an image must be readable, {file}: {error.strerror or error}") from error
 
 
-def choose(network: Network, tested: TestSet, count: int, mistakes: int, seed: int = 0) -> list[Pair]:
+def choose(network: TrainedNetwork, tested: TestSet, count: int, mistakes: int, seed: int = 0) -> list[Pair]:
     """Return `mistakes` of the surest wrong first answers, two persons once, and right ones drawn by `seed`.
 
     Raises:

@@ -23,7 +23,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class TrainedNetwork:
     """What is measured: images in, vectors out, and what a difference of vectors means."""
 
     name: str
@@ -40,7 +40,7 @@ class Network:
     """Arithmetic: f32 or bf16."""
 
 
-def open_network(path: Path, precision: str = "auto", threads: int | None = None) -> Network:
+def open_network(path: Path, precision: str = "auto", threads: int | None = None) -> TrainedNetwork:
     """Open a checkpoint, a run's folder, a bundle's folder or an ONNX file.
 
     Raises:
@@ -92,11 +92,11 @@ def input_spec(found: EmbedderInput) -> InputSpec:
     return InputSpec(found.height, found.width, found.mean, found.std, found.colour)
 
 
-def _bundle(folder: Path, precision: str, threads: int | None) -> Network:
+def _bundle(folder: Path, precision: str, threads: int | None) -> TrainedNetwork:
     bundle = load_embedder(folder)
     spec = input_spec(bundle.input)
     engine = load_engine(folder / MODEL_FILE, _settings(precision, threads), size=(spec.height, spec.width))
-    return Network(
+    return TrainedNetwork(
         bundle.name,
         spec,
         lambda images, flip: run_engine(engine, images, spec, flip),
@@ -106,14 +106,14 @@ def _bundle(folder: Path, precision: str, threads: int | None) -> Network:
     )
 
 
-def _onnx(file: Path, precision: str, threads: int | None) -> Network:
+def _onnx(file: Path, precision: str, threads: int | None) -> TrainedNetwork:
     engine = load_engine(file, _settings(precision, threads))
     height, width = (engine.input_shape[2] or 256, engine.input_shape[3] or 128)
     spec, dim = InputSpec(height, width), engine.output_shape[-1]
     if dim is None or len(engine.output_shape) != 2:
         raise ModelError(f"a re-ID network must give (b, d) vectors, {file} gives {engine.output_shape}")
     uniform = Verifier(d=[10.0**0.5] * dim, b=10.0, train_prior=0.5)
-    return Network(
+    return TrainedNetwork(
         file.stem,
         spec,
         lambda images, flip: run_engine(engine, images, spec, flip),
@@ -123,7 +123,7 @@ def _onnx(file: Path, precision: str, threads: int | None) -> Network:
     )
 
 
-def _checkpoint(path: Path, threads: int | None) -> Network:
+def _checkpoint(path: Path, threads: int | None) -> TrainedNetwork:
     import torch
 
     from trainer.evaluate.embedding import embed
@@ -135,7 +135,7 @@ def _checkpoint(path: Path, threads: int | None) -> Network:
     verifier = folded_verifier(
         loaded.verifier.v.detach().numpy(), float(loaded.verifier.b.detach()), loaded.train_prior
     )
-    return Network(
+    return TrainedNetwork(
         path.name if path.is_dir() else f"{path.parent.name}/{path.name}",
         loaded.spec,
         lambda images, flip: embed(loaded.branch, images, loaded.spec, flip=flip, batch=BATCH),

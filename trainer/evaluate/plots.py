@@ -9,7 +9,7 @@ import numpy as np
 from trainer.config import TrainSettings
 from trainer.data.augment import erase_area_at
 from trainer.data.pair_sampler import share_of_negatives
-from trainer.evaluate.comparison import Measured, rows
+from trainer.evaluate.comparison import RunMeasurement, rows
 from trainer.evaluate.protocol import Evaluation
 from trainer.evaluate.reliability import Bins
 from trainer.evaluate.retrieval import detection_rate
@@ -54,7 +54,7 @@ def reliability(curves: Sequence[tuple[str, Bins]], path: Path) -> None:
     _write(figure, path)
 
 
-def comparison(measured: Sequence[Measured], test_sets: Sequence[str], path: Path) -> None:
+def comparison(measured: Sequence[RunMeasurement], test_sets: Sequence[str], path: Path) -> None:
     """Draw mAP of each row on each test set: a bar for the mean, a dot for every seed."""
     grouped = rows(measured)
     figure, panels = plt.subplots(

@@ -12,11 +12,11 @@ import numpy as np
 from rich.table import Table
 
 from trainer.data.test_sets import TestSet
-from trainer.evaluate.network import Network, folded
+from trainer.evaluate.network import TrainedNetwork, folded
 from trainer.evaluate.rerank import rerank
 from trainer.evaluate.retrieval import (
     Floats,
-    Labels,
+    RetrievalLabels,
     Scores,
     detection_rate,
     pair_distances,
@@ -84,7 +84,7 @@ class Evaluation:
     """Of different persons."""
 
 
-def evaluate(network: Network, tested: TestSet, rankings: list[Ranking], flip: bool = False) -> list[Evaluation]:
+def evaluate(network: TrainedNetwork, tested: TestSet, rankings: list[Ranking], flip: bool = False) -> list[Evaluation]:
     """Embed once, measure every ranking."""
     start = time.perf_counter()
     vectors = network.embed(tested.images.pixels, flip)
@@ -97,7 +97,7 @@ def evaluate(network: Network, tested: TestSet, rankings: list[Ranking], flip: b
 
 
 def _measure(
-    network: Network, tested: TestSet, vectors: Floats, ranking: Ranking, flip: bool, embed_seconds: float
+    network: TrainedNetwork, tested: TestSet, vectors: Floats, ranking: Ranking, flip: bool, embed_seconds: float
 ) -> Evaluation:
     query, gallery, labels = vectors[tested.query], vectors[tested.gallery], tested.labels
     start = time.perf_counter()
@@ -129,11 +129,11 @@ def _measure(
     return Evaluation(report, scores, same, other)
 
 
-def _pairs(query: Floats, gallery: Floats, labels: Labels) -> tuple[Floats, Floats]:
+def _pairs(query: Floats, gallery: Floats, labels: RetrievalLabels) -> tuple[Floats, Floats]:
     rows = np.arange(len(query))
     if len(query) * len(gallery) > MAX_PAIRS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_PAIRS // len(gallery), replace=False))
-    chosen = Labels(
+    chosen = RetrievalLabels(
         labels.query_persons[rows], labels.query_cameras[rows], labels.gallery_persons, labels.gallery_cameras
     )
     return pair_distances(squared_distances(query[rows], gallery), chosen)
@@ -157,7 +157,7 @@ def synthetic(queries: int = 3368, gallery: int = 19732, dim: int = 512) -> tupl
     random = np.random.default_rng(0)
     vectors = random.normal(size=(queries + gallery, dim)).astype(np.float32)
     persons, cameras = random.integers(0, 750, queries + gallery), random.integers(0, 6, queries + gallery)
-    labels = Labels(persons[:queries], cameras[:queries], persons[queries:], cameras[queries:])
+    labels = RetrievalLabels(persons[:queries], cameras[:queries], persons[queries:], cameras[queries:])
     start = time.perf_counter()
     scores = score(squared_distances(vectors[:queries], vectors[queries:]), labels)
     return time.perf_counter() - start, scores

@@ -7,13 +7,13 @@ import numpy as np
 
 from reid_stream.embed.preprocess import UInt8, resize
 from trainer.errors import TrainerError
-from trainer.evaluate.retrieval import JUNK, Floats, Labels
+from trainer.evaluate.retrieval import JUNK, Floats, RetrievalLabels
 
 GREEN, RED, BLUE = (0, 160, 0), (200, 0, 0), (0, 0, 200)
 _HEIGHT, _WIDTH, _FRAME, _GAP = 192, 96, 5, 4
 
 
-def ranking(distances: Floats, labels: Labels, row: int, top: int = 10) -> tuple[list[int], list[bool]]:
+def ranking(distances: Floats, labels: RetrievalLabels, row: int, top: int = 10) -> tuple[list[int], list[bool]]:
     """Return the places in the gallery of the best answers to a query, and which of them are right.
 
     `distances` (g,) are of query `row`; images of the same person and camera, and junk, are left out.

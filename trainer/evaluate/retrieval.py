@@ -30,7 +30,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class RetrievalLabels:
     """Who and where, of queries and gallery."""
 
     query_persons: Ints
@@ -89,7 +89,7 @@ def squared_distances(query: Floats, gallery: Floats, block: int = BLOCK) -> Ite
         yield np.maximum(products, 0, out=products)
 
 
-def score(blocks: Iterable[Floats], labels: Labels, ranks: int = 50) -> Scores:
+def score(blocks: Iterable[Floats], labels: RetrievalLabels, ranks: int = 50) -> Scores:
     """Measure retrieval from distances, block by block of queries.
 
     Only the ranks of the matches are needed, so distances are sorted without their places, which is many times faster.
@@ -172,7 +172,7 @@ def threshold_at(negatives: npt.ArrayLike, rate: float) -> float:
     return -np.inf if allowed >= len(ordered) else float(np.nextafter(ordered[allowed], np.inf))
 
 
-def pair_distances(blocks: Iterable[Floats], labels: Labels) -> tuple[Floats, Floats]:
+def pair_distances(blocks: Iterable[Floats], labels: RetrievalLabels) -> tuple[Floats, Floats]:
     """Return distances of all same-person and of all other pairs across cameras, junk left out."""
     same, other, row = [], [], 0
     for block in blocks:

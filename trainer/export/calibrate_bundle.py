@@ -12,7 +12,7 @@ from trainer.data.test_sets import read_test_set
 from trainer.errors import TrainerError
 from trainer.evaluate.calibration_fit import cross_validated, fit, measure, pairs_of, thresholds
 from trainer.evaluate.impostor_curve import with_strangers
-from trainer.evaluate.network import Network, open_network
+from trainer.evaluate.network import TrainedNetwork, open_network
 from trainer.evaluate.retrieval import Floats
 from trainer.export import model_card
 
@@ -60,6 +60,6 @@ def run(
     yield f"{folder}: {saved.hash[:12]}"
 
 
-def _vectors(network: Network, name: str, data: Path | None) -> tuple[Images, Floats]:
+def _vectors(network: TrainedNetwork, name: str, data: Path | None) -> tuple[Images, Floats]:
     images = read_test_set(name, data, network.spec).images
     return images, network.embed(images.pixels, False)

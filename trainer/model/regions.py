@@ -65,7 +65,7 @@ def build_provider(kind: str, source: Path, threads: int | None = None) -> Regio
     """
     if kind == "labels":
         return LabelMaps(source)
-    return Network(source, {"parser": from_parsing, "pose": from_keypoints}[kind], threads)
+    return RegionNetwork(source, {"parser": from_parsing, "pose": from_keypoints}[kind], threads)
 
 
 class LabelMaps:
@@ -107,7 +107,7 @@ class LabelMaps:
         raise DataError(f"every image must have a label map, {name} has none in {self.folder}")
 
 
-class Network:
+class RegionNetwork:
     """A parsing or pose network, run on the images themselves."""
 
     def __init__(self, model: Path, translate: Callable[[np.ndarray], UInt8], threads: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """The siamese network: two weight-sharing streams, identification heads, a square layer and a verification head.
 
 Pairs of images -> two identification predictions and one margin: log odds that the two show the same person.
-In service only one stream, `Branch`, is used; the verification head folds into its vectors (see `Verifier`).
+In service only one stream, `Branch`, is used; the verification head folds into its vectors (see `MetricVerifier`).
 
 Sources: Cao & Lee, "Improved Res2Net model for Person re-identification" (arXiv 1910.04061), after Zheng, Zheng & Yang,
 "A Discriminatively Learned CNN Embedding for Person Re-identification" (arXiv 1611.05666); BNNeck: Luo et al., CVPRW
@@ -79,7 +79,7 @@ def build_branch(settings: ModelSettings) -> Branch:
     return Branch(settings)
 
 
-class Verifier(nn.Module):
+class MetricVerifier(nn.Module):
     """Log odds of "same person" from the square layer: b - sum_k softplus(v_k) (f1 - f2)_k^2 on unit vectors.
 
     The seed paper's two-way softmax has the margin w (f1 - f2)^2 + b. With w = -softplus(v) it is a true distance, so
@@ -107,7 +107,7 @@ class SoftmaxVerifier(nn.Module):
     """
 
     def __init__(self, dim: int, dropout: float = 0.0, scale: float = 10.0) -> None:
-        """Start as plain cosine similarity with even odds at cosine 1/2, like `Verifier`."""
+        """Start as plain cosine similarity with even odds at cosine 1/2, like `MetricVerifier`."""
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(dim, 2)
@@ -121,10 +121,10 @@ class SoftmaxVerifier(nn.Module):
         logits: Tensor = self.classes(self.dropout(square(first, second)))  # (p, 2)
         return logits[:, 0] - logits[:, 1]
 
-    def folded(self) -> Verifier:
+    def folded(self) -> MetricVerifier:
         """Return the same head as a true distance; dimensions whose difference would speak for "same" count nothing."""
         weight = (self.classes.weight[1] - self.classes.weight[0]).detach().double().clamp(min=1e-6)
-        head = Verifier(len(weight))
+        head = MetricVerifier(len(weight))
         with torch.no_grad():
             head.v.copy_(weight + torch.log(-torch.expm1(-weight)))
             head.b.copy_(self.classes.bias[0] - self.classes.bias[1])
@@ -136,13 +136,13 @@ def square(first: Tensor, second: Tensor) -> Tensor:
     return (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square()
 
 
-def reduced(head: Verifier, axes: Tensor) -> Verifier:
+def reduced(head: MetricVerifier, axes: Tensor) -> MetricVerifier:
     """Return the head for vectors that are projected to orthonormal axes (r, d).
 
     A squared difference along a new axis counts by the weights of what the axis is made of.
     """
     weight = axes.double().square() @ F.softplus(head.v.detach().double())  # (r,)
-    small = Verifier(len(weight))
+    small = MetricVerifier(len(weight))
     with torch.no_grad():
         small.v.copy_(weight + torch.log(-torch.expm1(-weight)))  # inverse of softplus
         small.b.copy_(head.b)
@@ -177,11 +177,11 @@ class Siamese(nn.Module):
         return left, right, self.verifier(left, right)
 
 
-def verification_head(settings: ModelSettings, dim: int) -> Verifier | SoftmaxVerifier:
+def verification_head(settings: ModelSettings, dim: int) -> MetricVerifier | SoftmaxVerifier:
     """Return the head that `model.verifier` names."""
     if settings.verifier == "softmax":
         return SoftmaxVerifier(dim, settings.verifier_dropout)
-    return Verifier(dim, settings.verifier_dropout)
+    return MetricVerifier(dim, settings.verifier_dropout)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class LoadedBranch:
     """What the branch expects of a crop."""
     dim: int
     """Length of the embedding."""
-    verifier: Verifier
+    verifier: MetricVerifier
     """`v` (dim,) and `b`; margin = b - sum softplus(v) (f1 - f2)^2 on unit vectors."""
     train_prior: float
     """Share of same-person pairs that the verification head last saw."""
@@ -214,7 +214,7 @@ def load_branch(path: Path) -> LoadedBranch:
         if axes is not None:
             branch.reduce(axes)
         is_metric = "verifier.v" in state  # a bundle's always is
-        head = Verifier(len(state["verifier.v"])) if is_metric else verification_head(settings.model, full)
+        head = MetricVerifier(len(state["verifier.v"])) if is_metric else verification_head(settings.model, full)
         for part, module in (("branch.", branch), ("verifier.", head)):
             _load(module, {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
     except OSError as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.embed.preprocess import InputSpec, resize
-from trainer.data.crops import Crop, Images, assemble, decode
+from trainer.data.crops import Images, StoredCrop, assemble, decode
 from trainer.errors import DataError
 from trainer.evaluate.embedding import embed
 from trainer.evaluate.retrieval import Doubles, Floats, Ints
@@ -24,7 +24,7 @@ _CROPS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
+class SiteTracks:
     """The tracks of a store."""
 
     folder: Path
@@ -52,7 +52,7 @@ class LabelsFile(msgspec.Struct, frozen=True):
     """Persons that are validated on, never learned."""
 
 
-def read_site(folder: Path, most: int | None = None) -> Site:
+def read_site(folder: Path, most: int | None = None) -> SiteTracks:
     """Read what tracks there are, the latest `most` of them; no picture yet.
 
     Raises:
@@ -74,10 +74,10 @@ def read_site(folder: Path, most: int | None = None) -> Site:
     cameras = np.unique([track.camera for track in tracks], return_inverse=True)[1].astype(np.int64)
     spans = np.asarray([(track.times[0], track.times[-1]) for track in tracks])
     apart = side_by_side([str(track.camera) for track in tracks], [track.times for track in tracks])
-    return Site(folder, names, tracks, crops, cameras, spans, apart)
+    return SiteTracks(folder, names, tracks, crops, cameras, spans, apart)
 
 
-def track_vectors(site: Site, loaded: LoadedBranch, rows: Sequence[int]) -> Floats:
+def track_vectors(site: SiteTracks, loaded: LoadedBranch, rows: Sequence[int]) -> Floats:
     """Return unit vectors (len(rows), d): of each track the mean of its best crops'."""
     spec, means = loaded.spec, []
     for row in rows:
@@ -89,12 +89,12 @@ def track_vectors(site: Site, loaded: LoadedBranch, rows: Sequence[int]) -> Floa
     return np.asarray(means, dtype=np.float32).reshape(len(rows), -1)
 
 
-def pictures(site: Site, who: Mapping[int, str], spec: InputSpec) -> Images:
+def pictures(site: SiteTracks, who: Mapping[int, str], spec: InputSpec) -> Images:
     """Return the crops of some tracks, by person; `who`: track -> person."""
     return assemble(_crops(site, who), spec.height, spec.width)
 
 
-def labels_file(path: Path, site: Site, who: Mapping[int, str], held_out: list[str]) -> None:
+def labels_file(path: Path, site: SiteTracks, who: Mapping[int, str], held_out: list[str]) -> None:
     """Write who is who for `labelled:FILE`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = LabelsFile(str(site.folder.resolve()), {site.names[row]: who[row] for row in sorted(who)}, held_out)
@@ -115,7 +115,7 @@ def read_labels(path: Path) -> LabelsFile:
         raise DataError(f"labelled:FILE must hold store, tracks and held_out, {path}: {error}") from error
 
 
-def read_labelled(path: Path) -> Iterator[Crop]:
+def read_labelled(path: Path) -> Iterator[StoredCrop]:
     """Read the crops of a store's tracks that a file gives a person."""
     labels = read_labels(path)
     site = read_site(Path(labels.store))
@@ -125,8 +125,8 @@ def read_labelled(path: Path) -> Iterator[Crop]:
     yield from _crops(site, {row[name]: person for name, person in labels.tracks.items()})
 
 
-def _crops(site: Site, who: Mapping[int, str]) -> Iterator[Crop]:
+def _crops(site: SiteTracks, who: Mapping[int, str]) -> Iterator[StoredCrop]:
     for row, person in sorted(who.items()):
         for file in site.crops[row]:
             name = f"{site.names[row]}/{file.name}"
-            yield Crop(name, person, str(site.tracks[row].camera), f"site:{site.folder.name}", file.read_bytes())
+            yield StoredCrop(name, person, str(site.tracks[row].camera), f"site:{site.folder.name}", file.read_bytes())

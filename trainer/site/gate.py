@@ -20,14 +20,14 @@ from trainer.evaluate.network import folded, folded_verifier
 from trainer.evaluate.retrieval import (
     Bools,
     Floats,
-    Labels,
+    RetrievalLabels,
     pair_distances,
     score,
     squared_distances,
     true_positive_rate,
 )
 from trainer.model.siamese import LoadedBranch
-from trainer.site.data import Site, pictures, track_vectors
+from trainer.site.data import SiteTracks, pictures, track_vectors
 from trainer.site.pseudo_labels import NOBODY, centred, cluster
 
 _SURE = 0.15
@@ -96,7 +96,7 @@ class Judged:
         return known
 
 
-def hold_out(site: Site, loaded: LoadedBranch, reviewed: frozenset[str], seed: int) -> Held:
+def hold_out(site: SiteTracks, loaded: LoadedBranch, reviewed: frozenset[str], seed: int) -> Held:
     """Choose who is held out: half of the reviewed people, or else a fifth of the surest clusters.
 
     Raises:
@@ -126,7 +126,7 @@ def hold_out(site: Site, loaded: LoadedBranch, reviewed: frozenset[str], seed: i
     )
 
 
-def read_judged(site: Site, held: Held, loaded: LoadedBranch) -> Judged:
+def read_judged(site: SiteTracks, held: Held, loaded: LoadedBranch) -> Judged:
     """Read the images of held-out people and of strangers."""
     who = {row: f"{_STRANGER}{row}" for row in held.strangers}
     who |= {row: name for name, rows in held.people.items() for row in rows}
@@ -150,10 +150,10 @@ def figures(loaded: LoadedBranch, vectors: Floats, judged: Judged) -> dict[str, 
     metric = folded(centred(vectors, cameras), verifier)
     keys = np.where(judged.is_held, persons * (cameras.max() + 1) + cameras, -1)
     asks = np.unique(keys, return_index=True)[1][(np.unique(keys) < 0).sum() :]
-    labels = Labels(persons[asks], cameras[asks], persons, cameras)
+    labels = RetrievalLabels(persons[asks], cameras[asks], persons, cameras)
     found = score(squared_distances(metric[asks], metric), labels)
     rows = np.flatnonzero(judged.is_held)
-    pairs = Labels(persons[rows], cameras[rows], persons, cameras)
+    pairs = RetrievalLabels(persons[rows], cameras[rows], persons, cameras)
     same, other = pair_distances(squared_distances(metric[rows], metric), pairs)
     return {
         "Rank-1": float(found.cmc[0]),
@@ -162,7 +162,7 @@ def figures(loaded: LoadedBranch, vectors: Floats, judged: Judged) -> dict[str, 
     }
 
 
-def _reviewed(site: Site, reviewed: frozenset[str]) -> Mapping[str, list[int]]:
+def _reviewed(site: SiteTracks, reviewed: frozenset[str]) -> Mapping[str, list[int]]:
     known: dict[str, list[int]] = defaultdict(list)
     for row, track in enumerate(site.tracks):
         if track.global_id in reviewed:
@@ -172,7 +172,7 @@ def _reviewed(site: Site, reviewed: frozenset[str]) -> Mapping[str, list[int]]:
     return known
 
 
-def _sure(site: Site, vectors: Floats) -> Mapping[str, list[int]]:
+def _sure(site: SiteTracks, vectors: Floats) -> Mapping[str, list[int]]:
     known: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(cluster(vectors, site.cameras, site.spans, site.apart, {}, _SURE).tolist()):
         if label != NOBODY:

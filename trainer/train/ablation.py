@@ -20,7 +20,7 @@ from trainer.train.recipe import names, recipe
 
 
 @dataclass(frozen=True)
-class Variant:
+class AblationVariant:
     """One row of a table."""
 
     name: str
@@ -35,38 +35,40 @@ _ERASING = (
     (0.5, 0.9002, 0.7639), (0.6, 0.8946, 0.7475), (0.7, 0.8904, 0.7458), (0.8, 0.8901, 0.7406), (0.9, 0.8916, 0.7431),
     (1.0, 0.8919, 0.7414),
 )  # fmt: skip
-TABLES: dict[str, tuple[Variant, ...]] = {
+TABLES: dict[str, tuple[AblationVariant, ...]] = {
     # Its row 0.4 is table 3's ResNet-50: that is what table 2 was made with.
     "erasing": tuple(
-        Variant(f"erase-{share:.1f}", "paper", ("model.backbone=resnet50", f"augment.erase={share}"), (rank1, mean_ap))
+        AblationVariant(
+            f"erase-{share:.1f}", "paper", ("model.backbone=resnet50", f"augment.erase={share}"), (rank1, mean_ap)
+        )
         for share, rank1, mean_ap in _ERASING
     ),
     "backbones": (
-        Variant("resnet50", "paper", ("model.backbone=resnet50",), (0.9047, 0.7613)),
-        Variant("res2net50", "paper", ("model.backbone=res2net50_26w_4s",), (0.9293, 0.7735)),
-        Variant("densenet121", "paper", ("model.backbone=densenet121",), (0.9076, 0.7560)),
-        Variant("res2net101", "paper", ("model.backbone=res2net101_26w_4s",), (0.9314, 0.7767)),
+        AblationVariant("resnet50", "paper", ("model.backbone=resnet50",), (0.9047, 0.7613)),
+        AblationVariant("res2net50", "paper", ("model.backbone=res2net50_26w_4s",), (0.9293, 0.7735)),
+        AblationVariant("densenet121", "paper", ("model.backbone=densenet121",), (0.9076, 0.7560)),
+        AblationVariant("res2net101", "paper", ("model.backbone=res2net101_26w_4s",), (0.9314, 0.7767)),
     ),
     "recipes": (
-        Variant("paper", "paper"),
-        Variant("done_right", "done_right"),
-        Variant("strong", "strong"),
-        Variant("magnifier", "magnifier"),
-        Variant("paper,no-verification", "paper", ("loss.verification=0",)),
-        Variant("done_right,no-ranking", "done_right", ("ranking.start=1",)),
-        Variant("strong,no-verification", "strong", ("loss.verification=0",)),
-        Variant("magnifier,no-branches", "magnifier", ("model.adversarial=false", "model.fusion=false")),
-        Variant("paper,no-erasing", "paper", ("augment.erase=0",)),
-        Variant("done_right,average", "done_right", ("model.pool=average",)),
-        Variant("strong,curriculum", "strong", ("augment.erase_start=0.05",)),
-        Variant("paper,gap", "paper", ("model.descriptor=gap",)),
-        Variant("done_right,even-erasing", "done_right", ("augment.erase_start=null",)),
-        Variant("magnifier,no-diversity", "magnifier", ("model.diversity_weight=0",)),
+        AblationVariant("paper", "paper"),
+        AblationVariant("done_right", "done_right"),
+        AblationVariant("strong", "strong"),
+        AblationVariant("magnifier", "magnifier"),
+        AblationVariant("paper,no-verification", "paper", ("loss.verification=0",)),
+        AblationVariant("done_right,no-ranking", "done_right", ("ranking.start=1",)),
+        AblationVariant("strong,no-verification", "strong", ("loss.verification=0",)),
+        AblationVariant("magnifier,no-branches", "magnifier", ("model.adversarial=false", "model.fusion=false")),
+        AblationVariant("paper,no-erasing", "paper", ("augment.erase=0",)),
+        AblationVariant("done_right,average", "done_right", ("model.pool=average",)),
+        AblationVariant("strong,curriculum", "strong", ("augment.erase_start=0.05",)),
+        AblationVariant("paper,gap", "paper", ("model.descriptor=gap",)),
+        AblationVariant("done_right,even-erasing", "done_right", ("augment.erase_start=null",)),
+        AblationVariant("magnifier,no-diversity", "magnifier", ("model.diversity_weight=0",)),
     ),
 }
 
 
-def variants(table: str, only: tuple[str, ...] = ()) -> tuple[Variant, ...]:
+def variants(table: str, only: tuple[str, ...] = ()) -> tuple[AblationVariant, ...]:
     """Return the rows of a table, or those of them that are named.
 
     Raises:
@@ -81,7 +83,7 @@ def variants(table: str, only: tuple[str, ...] = ()) -> tuple[Variant, ...]:
 
 
 def ablate(
-    rows: tuple[Variant, ...],
+    rows: tuple[AblationVariant, ...],
     out: Path,
     data: Path | None,
     budget: float,

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from reid_stream.embed.preprocess import UInt8
 from trainer.config import TrainSettings
 from trainer.data.augment import augment
-from trainer.data.batch import Batch, Features
+from trainer.data.batch import Features, TrainBatch
 from trainer.data.crops import Images, Ints
 from trainer.data.pair_sampler import build_sampler
 from trainer.errors import CheckpointError, DataError, DivergedError
@@ -187,11 +187,11 @@ class Learner:
         images = ((moved - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         return self.fabric.to_device(images), None if regions is None else self.fabric.to_device(regions)
 
-    def _batch(self, step: int, progress: float, chance: torch.Generator) -> Batch:
+    def _batch(self, step: int, progress: float, chance: torch.Generator) -> TrainBatch:
         rows = self.sampler.batch(step, progress)
         images, regions = self._pixels(rows, progress, chance)
         place = torch.arange(len(rows) // 2)
-        return Batch(
+        return TrainBatch(
             images=images,
             persons=self.fabric.to_device(torch.from_numpy(self.images.persons[rows])),
             cameras=self.fabric.to_device(torch.from_numpy(self.images.cameras[rows])),

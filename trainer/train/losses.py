@@ -16,7 +16,7 @@ from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
 from trainer.config import LossSettings
-from trainer.data.batch import Batch, Features
+from trainer.data.batch import Features, TrainBatch
 from trainer.data.sampler import pairs
 from trainer.model.siamese import Siamese
 
@@ -33,7 +33,7 @@ class Criterion:
         self._metric = metric_loss(settings)
 
     def __call__(
-        self, model: Siamese, features: Features, batch: Batch, generator: torch.Generator
+        self, model: Siamese, features: Features, batch: TrainBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its terms; progress of the run sets the share of negatives where pairs are made here."""
         settings, after, persons = self.settings, features.after, batch.persons

@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor, nn
 
-from trainer.data.batch import Batch, Features
+from trainer.data.batch import Features, TrainBatch
 from trainer.errors import TrainerError
 from trainer.model.magnifier import (
     ERASED_LOWER,
@@ -61,7 +61,7 @@ class MagnifierLosses(nn.Module):
         self._mine = miners.BatchHardMiner(distance=plain)
         self._hinge = losses.TripletMarginLoss(margin=MARGIN, distance=plain, reducer=reducers.MeanReducer())
 
-    def forward(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the terms, weighed."""
         branch, settings, extra, persons = self._branch[0], self.settings, features.extra, batch.persons
         name = "_stripes" if settings.regions == "stripes" else ""
@@ -113,7 +113,7 @@ class MagnifierLosses(nn.Module):
         """Return the batch-hard triplet loss of vectors (b, c) of any length, mean over all anchors."""
         return cast("Tensor", self._hinge(vectors, persons, self._mine(vectors, persons)))
 
-    def masks(self, maps: Tensor, batch: Batch) -> Tensor:
+    def masks(self, maps: Tensor, batch: TrainBatch) -> Tensor:
         """Return where the regions lie on `maps`, by the labels: (b, r, h, w); of stripes (1, r, h, w)."""
         if self.settings.regions == "stripes":
             return stripes(*maps.shape[2:]).to(maps.device)
@@ -158,7 +158,7 @@ def resized(labels: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(labels[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].round().long()
 
 
-def _labels(batch: Batch) -> Tensor:
+def _labels(batch: TrainBatch) -> Tensor:
     if batch.regions is None:
         raise TrainerError("model.regions other than stripes needs labels of the images; see data.regions")
     return batch.regions

@@ -9,7 +9,7 @@ from torch import nn
 from reid_stream.embed.preprocess import InputSpec
 from trainer.data.crops import Images
 from trainer.evaluate.embedding import embed_images
-from trainer.evaluate.retrieval import Labels, score, squared_distances
+from trainer.evaluate.retrieval import RetrievalLabels, score, squared_distances
 
 
 def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, float]:
@@ -17,6 +17,6 @@ def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, floa
     vectors = embed_images(branch, held, spec, flip=False)  # (n, d)
     keys = held.persons * (held.cameras.max() + 1) + held.cameras
     query = np.unique(keys, return_index=True)[1]
-    labels = Labels(held.persons[query], held.cameras[query], held.persons, held.cameras)
+    labels = RetrievalLabels(held.persons[query], held.cameras[query], held.persons, held.cameras)
     found = score(squared_distances(vectors[query], vectors), labels, ranks=1)
     return {"mAP": found.mean_ap, "rank1": float(found.cmc[0])}

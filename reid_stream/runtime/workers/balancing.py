@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from reid_stream.records import CameraId
-from reid_stream.runtime.workers.messages import Told
-from reid_stream.runtime.workers.placement import Move, rebalance
+from reid_stream.runtime.workers.messages import WorkerReport
+from reid_stream.runtime.workers.placement import CameraMove, rebalance
 
 WINDOW_S = 15.0
 """Loads are measured over so long ..."""
@@ -24,7 +24,7 @@ class _Measured:
         self.in_view: dict[CameraId, int] = {}
 
 
-class Loads:
+class WorkerLoads:
     """Fed with every word of every worker; times on any steady clock."""
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Loads:
         self.busy: dict[int, float] = {}
         """Share of its time that each worker is at work."""
         self._asked_at: float | None = None
-        self._said: list[Move] = []
+        self._said: list[CameraMove] = []
 
-    def heard(self, worker: int, told: Told, now: float) -> float:
+    def heard(self, worker: int, told: WorkerReport, now: float) -> float:
         """Learn from a word; gives the share of its time that the worker was at work lately."""
         window = self._open.setdefault(worker, _Measured(now))
         window.busy_s += told.busy_s
@@ -60,7 +60,7 @@ class Loads:
         self._loads.pop(worker, None)
         self._said.clear()
 
-    def due(self, now: float, cameras: Mapping[int, Sequence[CameraId]]) -> Move | None:
+    def due(self, now: float, cameras: Mapping[int, Sequence[CameraId]]) -> CameraMove | None:
         """Say which camera should move now, if loads have asked for it long enough."""
         if self._asked_at is not None and now - self._asked_at < WINDOW_S:
             return None

@@ -14,7 +14,7 @@ from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera_process import fork_server
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process
-from reid_stream.runtime.workers.process import Job
+from reid_stream.runtime.workers.process import WorkerJob
 
 FIRST_S = 0.25
 """Full wait before a lost worker is restarted for the first time."""
@@ -24,7 +24,7 @@ _MOST_MESSAGES = 1000
 _KILL_S = 5.0
 
 
-class Handle:
+class WorkerHandle:
     """A worker that is started, lost and started again; belongs to one thread."""
 
     def __init__(self, number: int, cameras: list[CameraId], cores: tuple[int, ...]) -> None:
@@ -40,7 +40,7 @@ class Handle:
         self.again_at: float | None = None
         """Steady seconds at which it is started again; none while it runs."""
         self.heard_at = 0.0
-        self.told: messages.Told | None = None
+        self.told: messages.WorkerReport | None = None
         self.pipe: Connection | None = None
         self.process: ForkServerProcess | None = None
 
@@ -48,7 +48,7 @@ class Handle:
         """Start its process, whose tracks are of a run of their own."""
         self.starts += 1
         near, far = multiprocessing.Pipe()
-        job = Job(
+        job = WorkerJob(
             number=self.number,
             run=f"{run}.w{self.number}.{self.starts}",
             settings=settings,

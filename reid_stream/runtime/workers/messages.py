@@ -14,7 +14,7 @@ from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
 
-class Read(msgspec.Struct, frozen=True, tag="read"):
+class AddCamera(msgspec.Struct, frozen=True, tag="read"):
     """To a worker: open this camera."""
 
     camera: CameraId
@@ -22,21 +22,21 @@ class Read(msgspec.Struct, frozen=True, tag="read"):
     """Where another process left it."""
 
 
-class Leave(msgspec.Struct, frozen=True, tag="leave"):
+class RemoveCamera(msgspec.Struct, frozen=True, tag="leave"):
     """To a worker: close this camera and say where it was left."""
 
     camera: CameraId
 
 
-class Stop(msgspec.Struct, frozen=True, tag="stop"):
+class StopWorker(msgspec.Struct, frozen=True, tag="stop"):
     """To a worker: close the cameras, work off what is under way, end."""
 
 
-class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+class WorkerReady(msgspec.Struct, frozen=True, tag="loaded"):
     """From a worker: its networks run."""
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
+class WorkerFailure(msgspec.Struct, frozen=True, tag="failed"):
     """From a worker, its last word: it cannot go on."""
 
     kind: str
@@ -44,19 +44,19 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     text: str
 
 
-class Up(msgspec.Struct, frozen=True, tag="up"):
+class CameraUpMessage(msgspec.Struct, frozen=True, tag="up"):
     """From a worker: a camera came, or came with another size or clock."""
 
     change: CameraUp
 
 
-class Down(msgspec.Struct, frozen=True, tag="down"):
+class CameraDownMessage(msgspec.Struct, frozen=True, tag="down"):
     """From a worker: a camera went."""
 
     change: CameraDown
 
 
-class Told(msgspec.Struct, frozen=True, tag="told"):
+class WorkerReport(msgspec.Struct, frozen=True, tag="told"):
     """From a worker, a few times a second: how it goes."""
 
     stage: str | None
@@ -85,24 +85,28 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
     """Faults of monitoring code, by part."""
 
 
-class Left(msgspec.Struct, frozen=True, tag="left"):
+class CameraRemoved(msgspec.Struct, frozen=True, tag="left"):
     """From a worker: a camera is closed."""
 
     camera: CameraId
     resume: ResumePoint
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
+class WorkerEnd(msgspec.Struct, frozen=True, tag="ended"):
     """From a worker, its last word: all it had to say is on the link."""
 
     code: Literal[0] = 0
 
 
-ToWorker = Read | Leave | Stop
-FromWorker = Loaded | Failed | Up | Down | Told | Left | Ended
+ToWorker = AddCamera | RemoveCamera | StopWorker
+FromWorker = (
+    WorkerReady | WorkerFailure | CameraUpMessage | CameraDownMessage | WorkerReport | CameraRemoved | WorkerEnd
+)
 _encoder = msgspec.msgpack.Encoder()
-_to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(Read | Leave | Stop)
-_from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(Loaded | Failed | Up | Down | Told | Left | Ended)
+_to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(AddCamera | RemoveCamera | StopWorker)
+_from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
+    WorkerReady | WorkerFailure | CameraUpMessage | CameraDownMessage | WorkerReport | CameraRemoved | WorkerEnd
+)
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:

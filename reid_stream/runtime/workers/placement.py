@@ -41,7 +41,7 @@ def deal(loads: Mapping[CameraId, float], workers: int) -> list[list[CameraId]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class CameraMove:
     """A camera that should change its worker."""
 
     camera: CameraId
@@ -49,7 +49,7 @@ class Move:
     target: int
 
 
-def rebalance(loads: Mapping[int, Mapping[CameraId, float]], busy: Mapping[CameraId, bool]) -> Move | None:
+def rebalance(loads: Mapping[int, Mapping[CameraId, float]], busy: Mapping[CameraId, bool]) -> CameraMove | None:
     """Say which camera should move, if one should.
 
     Args:
@@ -69,4 +69,4 @@ def rebalance(loads: Mapping[int, Mapping[CameraId, float]], busy: Mapping[Camer
     if not helpful:
         return None
     camera = min(helpful, key=lambda camera: (busy.get(camera, False), abs(gap - 2 * loads[most][camera])))
-    return Move(camera, most, least)
+    return CameraMove(camera, most, least)

@@ -34,11 +34,11 @@ from reid_stream.pipeline import Keep, PerceiveCounts
 from reid_stream.records import CameraId
 from reid_stream.runtime.interfaces import Shell
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S
-from reid_stream.runtime.watchdog import Stuck
+from reid_stream.runtime.watchdog import HungStage
 from reid_stream.runtime.workers import messages
-from reid_stream.runtime.workers.balancing import Loads
+from reid_stream.runtime.workers.balancing import WorkerLoads
 from reid_stream.runtime.workers.crops import CropReceiver
-from reid_stream.runtime.workers.handle import Handle
+from reid_stream.runtime.workers.handle import WorkerHandle
 from reid_stream.runtime.workers.placement import deal, split_cores
 from reid_stream.runtime.workers.process import CROPS, RECORDS
 
@@ -46,7 +46,7 @@ LOOK_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
-class Pool:
+class WorkerPool:
     """Workers and their cameras; a `parts.FirstHalf` and what the metrics ask of a source."""
 
     def __init__(
@@ -104,10 +104,10 @@ class Pool:
             update={"models": settings.models.model_copy(update={"threads": each}), "workers": 1}
         )
         self.workers = [
-            Handle(n + 1, cameras, mine)
+            WorkerHandle(n + 1, cameras, mine)
             for n, (cameras, mine) in enumerate(zip(deal(wanted, workers), split, strict=True))
         ]
-        self._loads = Loads()
+        self._loads = WorkerLoads()
         self._limit_s = settings.watchdog.stage_s
         self._base_s = (clock or SiteClock()).base_s
 
@@ -144,7 +144,7 @@ class Pool:
 
     def _stop(self) -> None:
         for worker in self.workers:
-            worker.say(messages.Stop())
+            worker.say(messages.StopWorker())
         until = time.monotonic() + STOP_S
         running = [worker for worker in self.workers if worker.pipe is not None]
         while running and time.monotonic() < until:
@@ -160,18 +160,20 @@ class Pool:
             _log.error("worker had to be killed", worker=worker.number)
             worker.end(0.0)
 
-    def stuck(self, limit_s: float) -> Stuck | None:  # noqa: ARG002 (the protocol's)
+    def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
         """Nothing of ours: workers that hang are replaced."""
         return None
 
-    def _start(self, worker: Handle) -> None:
+    def _start(self, worker: WorkerHandle) -> None:
         worker.start(self._settings, self._run, self._folder, self._base_s, has_store=self._keep is not None)
 
     def _have_ended(self) -> bool:
         return all(stats.state == "ended" for stats in self.stats.values())
 
     def _listen(self, shell: Shell) -> None:
-        pipes: dict[Connection, Handle] = {worker.pipe: worker for worker in self.workers if worker.pipe is not None}
+        pipes: dict[Connection, WorkerHandle] = {
+            worker.pipe: worker for worker in self.workers if worker.pipe is not None
+        }
         ready = wait(list(pipes), LOOK_S) if pipes else []
         if not pipes:
             time.sleep(LOOK_S)
@@ -180,7 +182,7 @@ class Pool:
             said, holds = worker.hear()
             failed = None
             for message in said:
-                if isinstance(message, messages.Failed):
+                if isinstance(message, messages.WorkerFailure):
                     failed = message
                 self._take(worker, message, shell)
             if failed is not None:
@@ -189,9 +191,9 @@ class Pool:
             elif not holds:
                 self._lost(worker, shell, "crashed", worker.end(1.0))
 
-    def _take(self, worker: Handle, message: messages.FromWorker, shell: Shell | None) -> None:
+    def _take(self, worker: WorkerHandle, message: messages.FromWorker, shell: Shell | None) -> None:
         match message:
-            case messages.Loaded():
+            case messages.WorkerReady():
                 worker.is_loaded, worker.loaded_at = True, time.monotonic()
                 self._metrics.worker_up.labels(str(worker.number)).set(1)
                 for camera in worker.cameras:
@@ -208,21 +210,21 @@ class Pool:
                             )
                         ]
                     )
-            case messages.Up() | messages.Down():
+            case messages.CameraUpMessage() | messages.CameraDownMessage():
                 self._on_change(message.change)
-            case messages.Told():
+            case messages.WorkerReport():
                 self._count(worker, message, shell)
-            case messages.Left():
+            case messages.CameraRemoved():
                 self._arrived(message.camera, message.resume)
-            case messages.Ended():
+            case messages.WorkerEnd():
                 worker.has_ended = True
 
-    def _read(self, worker: Handle, camera: CameraId) -> None:
+    def _read(self, worker: WorkerHandle, camera: CameraId) -> None:
         resume = ResumePoint(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
         if resume.stats.state not in ("ended", "stopped"):
-            worker.say(messages.Read(camera, resume))
+            worker.say(messages.AddCamera(camera, resume))
 
-    def _count(self, worker: Handle, told: messages.Told, shell: Shell | None) -> None:
+    def _count(self, worker: WorkerHandle, told: messages.WorkerReport, shell: Shell | None) -> None:
         worker.told = told
         self.stats.update({stats.camera: stats for stats in told.stats if stats.camera in worker.cameras})
         self._captured.update(told.captured)
@@ -254,21 +256,23 @@ class Pool:
             hangs = told is not None and told.stage is not None and told.stage_s > self._limit_s * slack
             if hangs or now - worker.heard_at > self._limit_s * slack:
                 stuck = (
-                    Stuck(told.stage or "", told.stage_s, told.lost)
+                    HungStage(told.stage or "", told.stage_s, told.lost)
                     if told is not None and hangs
-                    else Stuck("worker", now - worker.heard_at, ())
+                    else HungStage("worker", now - worker.heard_at, ())
                 )
                 worker.end(0.0)
                 shell.tell_stuck(stuck, "restarted", is_ours=False)
                 self._lost(worker, shell, "stuck", f"hung in {stuck.stage} for {stuck.after_s:.0f} s and was ended")
 
-    def _give_in(self, worker: Handle, failed: messages.Failed) -> None:
+    def _give_in(self, worker: WorkerHandle, failed: messages.WorkerFailure) -> None:
         """Raise what keeps a worker from beginning at all: it would keep every other one."""
         kind = getattr(errors, failed.kind, None)
         if worker.starts == 1 and not worker.is_loaded and isinstance(kind, type) and issubclass(kind, ReidStreamError):
             raise kind(failed.text)
 
-    def _lost(self, worker: Handle, shell: Shell, cause: Literal["crashed", "stuck", "failed"], reason: str) -> None:
+    def _lost(
+        self, worker: WorkerHandle, shell: Shell, cause: Literal["crashed", "stuck", "failed"], reason: str
+    ) -> None:
         worker.end(1.0)
         now = time.monotonic()
         wait = worker.retry.next_wait_s(now - worker.loaded_at if worker.is_loaded else 0.0)
@@ -315,7 +319,7 @@ class Pool:
         self._moving[move.camera] = move.target
         self._metrics.cameras_moved.inc()
         _log.info("camera moves", camera=move.camera, source=move.source, target=move.target)
-        self.workers[move.source - 1].say(messages.Leave(move.camera))
+        self.workers[move.source - 1].say(messages.RemoveCamera(move.camera))
 
     def _arrived(self, camera: CameraId, resume: ResumePoint | None) -> None:
         """Give a camera that its old worker has let go to its new one."""

@@ -29,7 +29,7 @@ from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
-from reid_stream.pipeline import Perceive, PerceiveCounts
+from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
 from reid_stream.runtime.networks import load_networks, perceive, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
@@ -37,17 +37,17 @@ from reid_stream.runtime.watchdog import Pulse, Worker
 from reid_stream.runtime.workers import messages
 from reid_stream.runtime.workers.crops import CropSender
 from reid_stream.runtime.workers.messages import (
-    Down,
-    Ended,
-    Failed,
+    AddCamera,
+    CameraDownMessage,
+    CameraRemoved,
+    CameraUpMessage,
     FromWorker,
-    Leave,
-    Left,
-    Loaded,
-    Read,
-    Stop,
-    Told,
-    Up,
+    RemoveCamera,
+    StopWorker,
+    WorkerEnd,
+    WorkerFailure,
+    WorkerReady,
+    WorkerReport,
 )
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ TELL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class WorkerJob:
     """What a worker is to be."""
 
     number: int
@@ -80,7 +80,7 @@ CROPS = "crops"
 """Socket for crops."""
 
 
-def serve(pipe: Connection, job: Job) -> None:
+def serve(pipe: Connection, job: WorkerJob) -> None:
     """Be a worker until it is over; never returns."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -99,7 +99,7 @@ def serve(pipe: Connection, job: Job) -> None:
     os._exit(0)
 
 
-class Times:
+class StageTimes:
     """Seconds of each call of each stage, until they are told; a `networks.Timer`."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class Times:
 
 
 class _Process:
-    def __init__(self, pipe: Connection, job: Job) -> None:
+    def __init__(self, pipe: Connection, job: WorkerJob) -> None:
         self._pipe, self._job = pipe, job
         self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         self._monitoring = Monitoring()
@@ -143,10 +143,10 @@ class _Process:
         )
         self._stop = threading.Event()
         self._pulse = Pulse()
-        self._times = Times()
+        self._times = StageTimes()
         self._link = ZmqSender(job.folder / RECORDS)
         self._crops = CropSender(job.folder / CROPS) if job.has_store else None
-        self._half: Perceive | None = None
+        self._half: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
         self._in_view: dict[CameraId, int] = {}
@@ -170,9 +170,11 @@ class _Process:
         if worker.error is not None:
             error = worker.error
             kind = type(error).__name__
-            self._said.put(Failed(kind, str(error) if isinstance(error, ReidStreamError) else f"{kind}: {error}"))
+            self._said.put(
+                WorkerFailure(kind, str(error) if isinstance(error, ReidStreamError) else f"{kind}: {error}")
+            )
         elif worker.ended.is_set() and self._link.finish(STOP_S):
-            self._said.put(Ended())
+            self._said.put(WorkerEnd())
         self._link.close()
         if self._crops is not None:
             self._crops.close()
@@ -180,7 +182,7 @@ class _Process:
         zmq.Context.instance().term()
 
     def _changed(self, change: CameraChange) -> None:
-        self._said.put(Up(change) if isinstance(change, CameraUp) else Down(change))
+        self._said.put(CameraUpMessage(change) if isinstance(change, CameraUp) else CameraDownMessage(change))
 
     def _say(self) -> None:
         while not self._said.empty():
@@ -188,17 +190,17 @@ class _Process:
 
     def _obey(self, order: messages.ToWorker) -> None:
         match order:
-            case Read():
+            case AddCamera():
                 self._cameras.add(order.camera, order.resume)
-            case Leave():
+            case RemoveCamera():
                 # Closing takes seconds where a camera does not answer.
                 threading.Thread(target=self._leave, args=(order.camera,), daemon=True).start()
-            case Stop():
+            case StopWorker():
                 self._stop.set()
 
     def _leave(self, camera: CameraId) -> None:
         resume = self._cameras.remove(camera)
-        self._said.put(Left(camera, resume))
+        self._said.put(CameraRemoved(camera, resume))
 
     def _perceive(self) -> None:
         with self._pulse.busy("load", slack=LOAD_SLACK):
@@ -210,7 +212,7 @@ class _Process:
                 pulse=self._pulse,
                 keep=self._crops.take if self._crops is not None else None,
             )
-        self._said.put(Loaded())
+        self._said.put(WorkerReady())
         while not self._stop.is_set():
             frames = self._cameras.take_frames(TAKE_S)
             if frames is None:  # no camera yet, or all files at their ends
@@ -228,7 +230,7 @@ class _Process:
                 self._in_view.update({frame.camera: people[frame.camera] for frame in frames})
             self._link.send(records)
 
-    def _how_it_goes(self) -> Told:
+    def _how_it_goes(self) -> WorkerReport:
         stuck = self._pulse.stuck(0.0)
         counts = self._half.counts if self._half is not None else PerceiveCounts()
         before, self._told_counts = self._told_counts, replace(counts)
@@ -240,7 +242,7 @@ class _Process:
             in_view = dict(self._in_view)
         lost, told_lost = (self._crops.lost if self._crops is not None else 0), self._told_lost
         self._told_lost = lost
-        return Told(
+        return WorkerReport(
             stage=stuck.stage if stuck is not None else None,
             stage_s=stuck.after_s if stuck is not None else 0.0,
             lost=stuck.cameras if stuck is not None else (),

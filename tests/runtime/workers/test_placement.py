@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
-from reid_stream.runtime.workers.balancing import PATIENCE, WINDOW_S, Loads
-from reid_stream.runtime.workers.messages import Told
-from reid_stream.runtime.workers.placement import Move, deal, how_many, rebalance, split_cores
+from reid_stream.runtime.workers.balancing import PATIENCE, WINDOW_S, WorkerLoads
+from reid_stream.runtime.workers.messages import WorkerReport
+from reid_stream.runtime.workers.placement import CameraMove, deal, how_many, rebalance, split_cores
 
 A, B, C, D = (CameraId(name) for name in "abcd")
 
@@ -45,8 +45,8 @@ def test_loads_are_dealt_within_the_bound_of_graham(loads: list[float], workers:
 
 def test_a_camera_moves_from_the_busiest_to_the_idlest_and_rather_one_without_people() -> None:
     loads = {1: {A: 0.5, B: 0.4, C: 0.4}, 2: {D: 0.3}}
-    assert rebalance(loads, {}) == Move(A, 1, 2)
-    assert rebalance(loads, {A: True, C: True}) == Move(B, 1, 2)
+    assert rebalance(loads, {}) == CameraMove(A, 1, 2)
+    assert rebalance(loads, {A: True, C: True}) == CameraMove(B, 1, 2)
 
 
 def test_nothing_moves_where_it_would_not_help_or_nobody_is_short() -> None:
@@ -56,8 +56,8 @@ def test_nothing_moves_where_it_would_not_help_or_nobody_is_short() -> None:
     assert rebalance({1: {A: 2.0, B: 2.0}}, {}) is None
 
 
-def told(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) -> Told:
-    return Told(
+def told(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) -> WorkerReport:
+    return WorkerReport(
         stage=None,
         stage_s=0.0,
         lost=(),
@@ -74,7 +74,7 @@ def told(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) 
 
 
 def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_anew_after() -> None:
-    loads, cameras = Loads(), {1: [A, B, C], 2: [D]}
+    loads, cameras = WorkerLoads(), {1: [A, B, C], 2: [D]}
     moves = []
     for second in range(400):
         loads.heard(1, told(dict.fromkeys((A, B, C), 10 * second), 0.9, {A: 3, B: 3, C: 3}), float(second))
@@ -88,7 +88,7 @@ def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_
 
 
 def test_a_load_that_differs_for_a_while_moves_nothing() -> None:
-    loads, cameras = Loads(), {1: [A, B], 2: [C]}
+    loads, cameras = WorkerLoads(), {1: [A, B], 2: [C]}
     for second in range(300):
         is_busy = second % 60 < 30
         loads.heard(1, told({A: 10 * second, B: 10 * second}, 0.9 if is_busy else 0.1, {A: 4, B: 4}), float(second))

@@ -27,8 +27,8 @@ from reid_stream.events import (
     WorkerDown,
     WorkerUp,
 )
-from reid_stream.runtime.workers.placement import Move
-from reid_stream.runtime.workers.pool import Pool
+from reid_stream.runtime.workers.placement import CameraMove
+from reid_stream.runtime.workers.pool import WorkerPool
 from tests.builders import ListSink
 from tests.integration.program import tiny_models
 
@@ -43,8 +43,8 @@ class Running:
     thread: threading.Thread
 
     @property
-    def pool(self) -> Pool:
-        assert isinstance(self.site.daemon.half, Pool)
+    def pool(self) -> WorkerPool:
+        assert isinstance(self.site.daemon.half, WorkerPool)
         return self.site.daemon.half
 
     def told(self, kind: type[Event]) -> list[Any]:
@@ -179,7 +179,7 @@ def test_a_camera_that_moves_goes_on_in_the_other_worker_where_it_broke_off(tmp_
         source, target = sorted(run.pool.workers, key=lambda worker: -len(worker.cameras))
         moving, staying = source.cameras
         before = run.site.source.stats[moving].used
-        moves = [Move(moving, source.number, target.number)]
+        moves = [CameraMove(moving, source.number, target.number)]
         run.pool._loads.due = lambda now, cameras: moves.pop() if moves else None  # type: ignore[method-assign]
         run.until(lambda: moving in target.cameras and run.site.source.stats[moving].used > before + 5)
         assert source.cameras == [staying]
