@@ -55,7 +55,7 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         process = _start(cams, log, environment)
         opened.callback(process.wait)
         opened.callback(process.kill)
-        until(lambda: process.poll() is not None or "camera up" in log.read_text(encoding="utf-8"), _BEGINS_S)
+        until(lambda: process.poll() is not None or "camera_up" in log.read_text(encoding="utf-8"), _BEGINS_S)
         found = _PORT.search(log.read_text(encoding="utf-8"))
         if found is None or process.poll() is not None:
             raise RuntimeError(f"the daemon did not begin: {log.read_text(encoding='utf-8')[-2000:]}")

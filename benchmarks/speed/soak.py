@@ -80,7 +80,7 @@ def measure(cameras: Sequence[dict[str, object]], minutes: float, folder: Path, 
             daemon.terminate()
             code = daemon.wait(30)
         log.seek(0)
-        downs = sum("camera down" in line and "stopped" not in line for line in log)
+        downs = sum("camera_down" in line and "stopped" not in line for line in log)
     late = samples[len(samples) // 2 :]
     return Soak(
         cameras=[str(camera["id"]) for camera in cameras],
@@ -96,7 +96,7 @@ def measure(cameras: Sequence[dict[str, object]], minutes: float, folder: Path, 
 
 def _await_cameras(daemon: "subprocess.Popen[bytes]", cameras: int, log: Path) -> None:
     end = time.monotonic() + _BEGIN_S
-    while log.read_text(encoding="utf-8").count("camera up") < cameras:
+    while log.read_text(encoding="utf-8").count("camera_up") < cameras:
         if daemon.poll() is not None or time.monotonic() > end:
             raise ReidStreamError(f"the daemon must start its cameras, it did not:\n{log.read_text(encoding='utf-8')}")
         time.sleep(0.2)

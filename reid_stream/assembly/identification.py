@@ -266,7 +266,7 @@ def _say_if_anew(client: Any, key: str, model: str) -> None:
     found = client.getset(key, model)
     if found is not None and found.decode() != model:
         _log.warning(
-            "identities start anew: the people known so far are known by another model's vectors; numbers go on",
+            "identities_reset_other_model",
             was=found.decode()[:12],
             now=model[:12],
         )

@@ -155,11 +155,11 @@ class SwapEngine:
         except ModelError as error:
             better = None
             self.note = f"{self._prepare.label} cannot be had: {error}"
-            _log.warning("engine not swapped", network=self._network, serves=self.name, reason=str(error))
+            _log.warning("engine_not_swapped", network=self._network, serves=self.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 (whatever a GPU's library raises, the first engine serves on)
             better = None
             self.note = f"{self._prepare.label} cannot be had: {type(error).__name__}: {error}"
-            _log.exception("engine not swapped", network=self._network, serves=self.name)
+            _log.exception("engine_not_swapped", network=self._network, serves=self.name)
         with self._lock:
             self._samples, self._most = [], 0
         if better is None or self._stop.is_set():
@@ -167,7 +167,7 @@ class SwapEngine:
             return
         before, self.share, self.note = self.name, 1.0, ""
         self._current = better  # taken by the next batch
-        _log.info("engine swapped", network=self._network, before=before, serves=self.name)
+        _log.info("engine_swapped", network=self._network, before=before, serves=self.name)
 
     def _is_waiting(self) -> bool:
         """Tell whether the first engine serves while the second is made; its making starts with the first pictures."""
@@ -187,9 +187,7 @@ class SwapEngine:
             self._stop.set()
             self._current = self._fallback
             self.note = f"{engine.name} failed and was given up: {error}"
-            _log.error(
-                "engine given up", network=self._network, failed=engine.name, serves=self.name, reason=str(error)
-            )
+            _log.error("engine_failed", network=self._network, failed=engine.name, serves=self.name, reason=str(error))
         return call(self._fallback)
 
     def _sample(self, take: Callable[[int], UInt8]) -> None:

@@ -89,7 +89,7 @@ class Lease:
                         "stop that one, or give this one another site"
                     )
                 if before is None:
-                    _log.info("waits for the lease of another daemon to end", owner=owner and owner.host)
+                    _log.info("lease_wait", owner=owner and owner.host)
                 before = left_ms
                 time.sleep(_LOOK_S)
         self._renewing.start()
@@ -130,7 +130,7 @@ class Lease:
             if self.lost is None and self._client.get(self.key) == self._value:
                 self._client.delete(self.key)
         except Exception as error:  # noqa: BLE001 (it ends by itself)
-            _log.debug("lease not given back", reason=cause(error))
+            _log.debug("lease_not_released", reason=cause(error))
         self._client.close()
 
     def _take_from(self, found: bytes) -> None:
@@ -159,13 +159,13 @@ class Lease:
                     self._lose(found)
                     return
             except Exception as error:  # noqa: BLE001 (Redis is away; nobody else can take the key meanwhile either)
-                _log.debug("lease not renewed", reason=cause(error))
+                _log.debug("lease_not_renewed", reason=cause(error))
 
     def _lose(self, value: bytes) -> None:
         owner = _read(value)
         if self.lost is None:
             self.lost = f"process {owner.pid} on {owner.host}" if owner is not None else "somebody"
-            _log.error("another daemon has taken over the site", owner=self.lost)
+            _log.error("lease_lost", owner=self.lost)
 
 
 def _read(value: bytes | None) -> Owner | None:

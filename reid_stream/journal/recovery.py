@@ -120,10 +120,10 @@ def recover(
     if found.diverged:
         notes.append(f"{found.diverged} steps gave other events than before the restart")
     for note in notes:
-        _log.warning("state not as it was left", what=note)
+        _log.warning("state_mismatch", what=note)
     if head is not None or found.entries:
         _log.info(
-            "identities go on",
+            "identities_restored",
             people=len(matcher),
             entries=found.entries,
             untold=len(found.missing),

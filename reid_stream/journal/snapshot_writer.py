@@ -110,7 +110,7 @@ class SnapshotWriter:
             try:
                 is_written = self._is_sent(job) and self._write(job)
             except Exception as error:  # noqa: BLE001 (whatever it is, the earlier snapshot and the journal are there)
-                _log.warning("snapshot not written, the journal goes on", reason=cause(error))
+                _log.warning("snapshot_failed", reason=cause(error))
             self.written += is_written
             self.failed += not is_written
             with self._changed:

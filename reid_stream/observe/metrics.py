@@ -75,7 +75,7 @@ class Monitoring:
                 self._count(part)
         with suppress(Exception):
             if is_news:
-                _log.error("monitoring failed, the daemon goes on", part=part, exc_info=error)
+                _log.error("monitoring_failed", part=part, exc_info=error)
 
     def take(self) -> dict[str, int]:
         """Faults by part since the last call, where no `count` was given."""

@@ -117,7 +117,7 @@ class Eraser:
                     self._erase(erasing)
                     break
                 except Exception as error:  # noqa: BLE001 (whatever it is, a person's right does not lapse by it)
-                    _log.warning("not erased yet", person=erasing.person, reason=cause(error))
+                    _log.warning("erasure_delayed", person=erasing.person, reason=cause(error))
                     self._client.connection_pool.disconnect()
                     self._closing.wait(_RETRY_S)
 
@@ -137,7 +137,7 @@ class Eraser:
             report=f"{erasing.person} is erased: {', '.join(part for part in done if part)}",
         )
         self._client.xadd(instructions_key(self._site), {"do": "erased", "instruction": encode(told)})
-        _log.info("person erased", person=erasing.person)
+        _log.info("identity_erased", person=erasing.person)
 
     def _crops(self, erasing: Erasing) -> str:
         if self._store is None:

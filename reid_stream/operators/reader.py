@@ -72,7 +72,7 @@ class InstructionReader:
                 )
             except (redis.exceptions.RedisError, OSError) as error:
                 if not is_away and not self._closing.is_set():
-                    _log.warning("instructions cannot be read", reason=cause(error))
+                    _log.warning("instructions_unreadable", reason=cause(error))
                 is_away = True
                 self._client.connection_pool.disconnect()
                 self._closing.wait(_RETRY_S)
@@ -87,4 +87,4 @@ class InstructionReader:
             self._waiting.append(decode(fields[b"instruction"], place))
         except (KeyError, ValueError) as error:
             self.malformed += 1
-            _log.warning("an entry is no instruction, skipped", place=place, reason=str(error))
+            _log.warning("instruction_invalid", place=place, reason=str(error))

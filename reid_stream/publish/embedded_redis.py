@@ -148,7 +148,7 @@ class EmbeddedRedis:
             process.stop()
             raise ConfigError(f"{self.directory} must be a folder that we can write: {error.strerror}") from error
         more = {"password_file": str(self.directory / _PASSWORD)} if self.port else {}
-        _log.info("embedded redis", url=public(self.url), server=str(self.binary), **more)
+        _log.info("embedded_redis_started", url=public(self.url), server=str(self.binary), **more)
         return process
 
 
@@ -254,7 +254,7 @@ def _make_private(folder: Path) -> None:
             f"{folder} must be for the daemon's user alone (mode 0700), found {stat.filemode(found.st_mode)}, "
             f"and cannot be changed: {error.strerror}"
         ) from None
-    _log.warning("folder made private", folder=str(folder), was=stat.filemode(found.st_mode))
+    _log.warning("folder_made_private", folder=str(folder), was=stat.filemode(found.st_mode))
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -248,7 +248,7 @@ class RedisSink:
         self._thread.join(timeout_s if is_done else min(timeout_s, 1.0))
         self.spool.mark(self._sent)
         if not is_done:
-            _log.warning("redis is away at the end, events wait on disk for the next start", waiting=self.backlog)
+            _log.warning("redis_away_at_stop", waiting=self.backlog)
         if not self._thread.is_alive():
             self.spool.close()
         self._client.close()
@@ -271,7 +271,7 @@ class RedisSink:
         gone = self._waiting.keep(taken)
         if gone:
             if not self._untold:
-                _log.error("no room for events, the least precious are given up", **gone)
+                _log.error("spool_full", **gone)
             self.counters.dropped += gone
             self._untold += gone
 
@@ -309,7 +309,7 @@ class RedisSink:
                 continue
             delay = _RETRY_FIRST_S
             if self._away is not None:
-                _log.info("redis is back", waiting=self.backlog)
+                _log.info("redis_back", waiting=self.backlog)
                 self._away = None
                 with self._changed:
                     if self._untold:
@@ -347,9 +347,7 @@ class RedisSink:
         self._waiting.move(moves)
         self.counters.moved += len(refused)
         self._sent = max(NOWHERE, Position.from_key(moves[0][1].key - 1))
-        _log.warning(
-            "another writer is on the stream, events moved behind it", stream=self._stream.key, count=len(rows)
-        )
+        _log.warning("stream_other_writer", stream=self._stream.key, count=len(rows))
 
     def _go_back_to(self, stored: Position) -> None:
         """Send again, as far as the spool remembers, what Redis came back without."""
@@ -361,7 +359,7 @@ class RedisSink:
                 self._sent = Position.from_key(lost[0].position.key - 1)
                 self.spool.note(self._sent)
                 self._waiting.put_back((), self._sent)
-                _log.warning("redis came back without its last events, sent again", count=len(lost))
+                _log.warning("redis_lost_events", count=len(lost))
 
     def _forget(self) -> None:
         """Mark what is delivered; delete what was delivered long enough ago."""
@@ -380,5 +378,5 @@ class RedisSink:
         self.counters.faults[reason.partition(" (")[0]] += 1
         self._client.connection_pool.disconnect()
         if self._away != reason:
-            _log.warning("redis is away, events wait on disk", reason=reason, waiting=self.backlog)
+            _log.warning("redis_away", reason=reason, waiting=self.backlog)
         self._away = reason

@@ -158,7 +158,7 @@ def _event(row: Row, event: Event | None) -> Event | None:
     try:
         found = decode(row.body).data
     except ValueError as error:
-        _log.error("a spoilt event goes to the stream as it is", position=str(row.position), reason=str(error))
+        _log.error("event_spoilt", position=str(row.position), reason=str(error))
         return None
     return None if isinstance(found, UnknownEvent) else found
 

@@ -68,12 +68,12 @@ class Backlog:
             self.spool.append([row for row, _ in (*loose, *taken)])
         except SpoolFullError as error:
             if not self._loose:
-                _log.error("spool cannot be written, events stay in memory only", reason=str(error))
+                _log.error("spool_unwritable", reason=str(error))
             self._failed_at = time.monotonic()
             return self._keep_in_memory(taken)
         if loose:
             self._loose.difference_update(row.position for row, _ in loose)
-            _log.info("spool can be written again", events=len(loose))
+            _log.info("spool_writable", events=len(loose))
         gone = Counter({name: count for name, count in self.spool.dropped.items() if count})
         self.spool.dropped = dict.fromkeys(RANKS, 0)
         if gone:

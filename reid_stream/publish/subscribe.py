@@ -147,7 +147,7 @@ class Subscription:
         except (redis.exceptions.RedisError, OSError) as error:
             if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
                 raise BrokerError(f"{self._key} must be a stream, found another type") from None
-            _log.warning("redis is away, waiting for it", reason=cause(error))
+            _log.warning("redis_away", reason=cause(error))
             self._client.connection_pool.disconnect()
             time.sleep(_RETRY_S if left_s is None else max(min(left_s, _RETRY_S), 0))
             return []
@@ -161,7 +161,7 @@ class Subscription:
             event = decode(fields[b"event"])
         except (KeyError, ValueError) as error:
             self.malformed += 1
-            _log.warning("an entry is no event, skipped", position=self.position, reason=str(error))
+            _log.warning("event_invalid", position=self.position, reason=str(error))
             return None
         expected = self._sequences.get(event.run, event.sequence)
         self.missed += max(event.sequence - expected, 0)

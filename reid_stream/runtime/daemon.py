@@ -166,7 +166,7 @@ class Daemon:
                 )
             ]
         )
-        _log.info("daemon started", run=self._run, cameras=len(self._cameras), version=self._version)
+        _log.info("daemon_started", run=self._run, cameras=len(self._cameras), version=self._version)
         identifier.start()
         try:
             self.half.start(self)
@@ -187,7 +187,7 @@ class Daemon:
             stopped = DaemonStopped(run=self._run, told_at=self._clock.utc(), reason=reason)
             if (stuck is None or stuck.stage != "publish") and self._publish([stopped], timeout_s=STOP_S):
                 self._sink.close(timeout_s=STOP_S)
-            _log.info("daemon stopped", run=self._run, reason=reason)
+            _log.info("daemon_stopped", run=self._run, reason=reason)
         if self.progress.error is not None:
             raise self.progress.error
 
@@ -213,9 +213,9 @@ class Daemon:
             self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
             if isinstance(change, CameraUp):
                 size = "x".join(map(str, change.frame_size))
-                _log.info("camera up", camera=change.camera, size=size, codec=change.codec, clock=change.clock)
+                _log.info("camera_up", camera=change.camera, size=size, codec=change.codec, clock=change.clock)
             else:
-                _log.warning("camera down", camera=change.camera, reason=change.reason)
+                _log.warning("camera_down", camera=change.camera, reason=change.reason)
         self._publish([change])
 
     def healthy(self) -> tuple[bool, str]:
@@ -273,7 +273,7 @@ class Daemon:
             if isinstance(news, DaemonOverloaded):
                 _log.warning("overloaded", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
             elif news is not None:
-                _log.info("recovered from overload", after_s=news.after_s)
+                _log.info("overload_over", after_s=news.after_s)
         self._publish([news] if news is not None else [])
 
     def saw(self, frames: Mapping[CameraId, int]) -> None:
@@ -307,7 +307,7 @@ class Daemon:
 
     def tell_stuck(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
         """Say that a stage hung: log, count, event; `is_ours`: in this process, where it cannot be ended."""
-        _log.error("stage stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
+        _log.error("stage_stuck", stage=stuck.stage, after_s=round(stuck.after_s, 1), action=action)
         if is_ours:
             self.given_up.append(stuck)
         with self._part("stuck stages"):
@@ -382,7 +382,7 @@ class Daemon:
         if not told:
             return True
         if not self._publishing.acquire(timeout=timeout_s):
-            _log.error("events cannot be handed over, the disk hangs", events=len(told))
+            _log.error("publish_blocked", events=len(told))
             return False
         try:
             self._sink.publish(told)

@@ -131,7 +131,7 @@ class PerceptionThread:
             if pulse.is_given_up:
                 return
             self.perceive = perceive
-            _log.info("perceive goes on afresh", restarts=self._number)
+            _log.info("perception_restarted", restarts=self._number)
         self._ahead = ahead = DetectionPrefetch(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
             while not stop.is_set() and not shell.has_failed:

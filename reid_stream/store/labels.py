@@ -54,7 +54,7 @@ class TrackLabels:
                     continue
                 relabel(folder, msgspec.structs.replace(track, global_id=into, revision=revision))
             except (OSError, ValueError) as error:
-                _log.warning("stored track not corrected", folder=str(folder), person=into, reason=str(error))
+                _log.warning("stored_track_not_relabelled", folder=str(folder), person=into, reason=str(error))
                 continue
             self.add(folder, into)
             moved += 1

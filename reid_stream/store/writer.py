@@ -185,7 +185,7 @@ class StoreWriter:
             try:
                 self._labels.add(folder, read(folder)[0].global_id)
             except ValueError as error:
-                _log.warning("stored track is broken and left alone", folder=str(folder), reason=str(error))
+                _log.warning("stored_track_broken", folder=str(folder), reason=str(error))
 
     def _loop(self) -> None:
         while True:
@@ -297,7 +297,7 @@ class StoreWriter:
         self.lost["disk full" if error.errno in _FULL else "unwritable"] += crops
         if not self._is_failing:  # one line per change of state
             self._is_failing = True
-            _log.warning("tracklet store loses crops", store=str(self._folder), reason=error.strerror or str(error))
+            _log.warning("store_dropping_crops", store=str(self._folder), reason=error.strerror or str(error))
 
 
 def _lock(folder: Path) -> IO[str]:

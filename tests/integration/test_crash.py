@@ -78,7 +78,7 @@ def test_a_person_in_view_of_a_daemon_that_is_killed_keeps_the_id(server: Embedd
             daemon.process.wait()
     with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
         looks(daemon, server.url, 2)
-        assert "identities go on" in daemon.err
+        assert "identities_restored" in daemon.err
         ended = daemon.terminate(timeout_s=60)
     assert ended.code == 0
     assert people(told(server.url)) == {"lab-1"}

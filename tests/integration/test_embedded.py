@@ -39,7 +39,7 @@ def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bo
                 daemon.process.send_signal(signal.SIGKILL)
                 daemon.process.wait()
             else:
-                assert "identities go on" in daemon.err
+                assert "identities_restored" in daemon.err
                 told = reads("events", "--json", "--type", "identity")
                 assert daemon.terminate(timeout_s=60).code == 0
     assert '"person":"lab-1"' in told
@@ -52,7 +52,7 @@ def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bo
 
 def assert_private(daemon: Running, folder: Path, by_port: bool) -> None:
     """The log tells server and address, never the password; another user gets nowhere."""
-    assert "embedded redis" in daemon.err
+    assert "embedded_redis_started" in daemon.err
     assert "redis-server " in daemon.err
     if by_port:
         assert str(folder / "redis.password") in daemon.err

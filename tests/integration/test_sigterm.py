@@ -37,7 +37,7 @@ def test_a_stop_of_the_whole_group_is_no_crash_of_a_camera(models: Path, tmp_pat
     clip = draw_clip(tmp_path / "a.mp4", seconds=2)
     cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"})
     with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
-        daemon.until(lambda: "camera up" in daemon.err, timeout_s=200)
+        daemon.until(lambda: "camera_up" in daemon.err, timeout_s=200)
         # As a service manager does: the daemon and all its processes at once.
         for pid in _descendants(daemon.process.pid):
             _signal(pid)

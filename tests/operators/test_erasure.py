@@ -167,7 +167,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
         answer = desk.answer(place, behind, 0.0)
         assert answer is not None
         assert answer.outcome == "done"
-        assert "person erased" in said.getvalue()
+        assert "identity_erased" in said.getvalue()
         (tmp_path / "log.txt").write_text(said.getvalue())
         assert found_in(tmp_path, vectors) == {}
         assert found_in(tmp_path, pictures) == {}

@@ -157,7 +157,7 @@ class WorkerPool:
                     worker.end(until - time.monotonic())
                     running.remove(worker)
         for worker in running:
-            _log.error("worker had to be killed", worker=worker.number)
+            _log.error("worker_killed", worker=worker.number)
             worker.end(0.0)
 
     def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
@@ -198,7 +198,7 @@ class WorkerPool:
                 self._metrics.worker_up.labels(str(worker.number)).set(1)
                 for camera in worker.cameras:
                     self._read(worker, camera)
-                _log.info("worker up", worker=worker.number, pid=worker.pid, cameras=len(worker.cameras))
+                _log.info("worker_up", worker=worker.number, pid=worker.pid, cameras=len(worker.cameras))
                 if shell is not None:
                     shell.tell(
                         [
@@ -280,7 +280,7 @@ class WorkerPool:
         self._loads.forget(worker.number)
         self._metrics.worker_up.labels(str(worker.number)).set(0)
         self._metrics.workers_lost.labels(str(worker.number), cause).inc()
-        _log.error("worker lost", worker=worker.number, cause=cause, reason=reason, again_in_s=round(wait, 2))
+        _log.error("worker_lost", worker=worker.number, cause=cause, reason=reason, again_in_s=round(wait, 2))
         shell.tell(
             [
                 WorkerDown(
@@ -318,7 +318,7 @@ class WorkerPool:
             return
         self._moving[move.camera] = move.target
         self._metrics.cameras_moved.inc()
-        _log.info("camera moves", camera=move.camera, source=move.source, target=move.target)
+        _log.info("camera_reassigned", camera=move.camera, source=move.source, target=move.target)
         self.workers[move.source - 1].say(messages.RemoveCamera(move.camera))
 
     def _arrived(self, camera: CameraId, resume: ResumePoint | None) -> None:
