@@ -137,7 +137,7 @@ class SwapEngine:
     def tell(self, text: str, **more: object) -> None:
         """Say what happens, in the log and in `note`."""
         self.note = text
-        _log.info("engine", network=self._network, serves=self.name, told=text, **more)
+        _log.info("engine_chosen", network=self._network, serves=self.name, told=text, **more)
 
     def close(self) -> None:
         """End the preparation and wait for its thread."""

@@ -85,7 +85,7 @@ def _on_gpu(
     except ModelError as error:
         if settings.engine == "tensorrt":
             raise
-        _log.warning("engine", network=bundle.kind, told=f"the GPU serves without TensorRT: {error}")
+        _log.warning("engine_chosen", network=bundle.kind, told=f"the GPU serves without TensorRT: {error}")
         return _serving(model, settings, pixels, size)
     from reid_stream.engines.background_build import PRECISIONS, TensorRtPreparation
     from reid_stream.engines.hot_swap import SwapEngine
@@ -95,7 +95,7 @@ def _on_gpu(
     try:
         ready = preparation.ready()
     except ModelError as error:
-        _log.warning("engine", network=bundle.kind, told=str(error))
+        _log.warning("engine_chosen", network=bundle.kind, told=str(error))
         ready = None
     if ready is not None:
         return ready
@@ -111,7 +111,7 @@ def _serving(model: Path, settings: Models, pixels: Pixels | None, size: tuple[i
         reason = "torch finds no GPU"
     except ModelError as error:
         reason = str(error)
-    _log.warning("engine", told=f"the processor serves: {reason}")
+    _log.warning("engine_chosen", told=f"the processor serves: {reason}")
     return _first(("openvino", "onnx"), model, settings, pixels, size)
 
 

@@ -271,7 +271,7 @@ class Daemon:
             if news is not None:
                 self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
             if isinstance(news, DaemonOverloaded):
-                _log.warning("overloaded", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
+                _log.warning("overload_began", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
             elif news is not None:
                 _log.info("overload_over", after_s=news.after_s)
         self._publish([news] if news is not None else [])
