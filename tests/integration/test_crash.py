@@ -122,7 +122,7 @@ def test_another_model_begins_with_nobody_says_so_and_gives_no_number_again(
     wrap(network, other / "embedder", kind="embedder", licence="MIT")
     with running("--cameras", cams, "--plain", models=other, home=tmp_path) as daemon:
         looks(daemon, server.url, 1)
-        assert "identities start anew" in daemon.err
+        assert "identities_reset_other_model" in daemon.err
         daemon.terminate(timeout_s=60)
     first, second = (people(events) for events in lives(server.url))
     assert first == {"lab-1"}

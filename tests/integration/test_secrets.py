@@ -125,7 +125,7 @@ def test_a_daemon_whose_cameras_and_redis_work_and_fail_keeps_every_password(
             seen_by_ps = shown_by_ps(daemon.process.pid)
             client: Any = redis.Redis.from_url(server.url, password=SECRETS["redis that works"])
             client.shutdown(nosave=True)
-            daemon.until(lambda: "redis is away" in daemon.err)
+            daemon.until(lambda: "redis_away" in daemon.err)
             away = page(daemon, "metrics") + page(daemon, "readyz")
             spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
             names = "\n".join(map(str, (tmp_path / "spool").iterdir()))

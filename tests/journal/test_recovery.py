@@ -243,7 +243,7 @@ def test_people_known_by_another_model_are_left_alone_and_it_is_said(
         life.see(world)
         assert len(life.second.matcher) > 0
     with Life(settings(server, tmp_path), EmbedderInfo("another", None, None, 64)) as life:
-        assert "identities start anew" in life.notes
+        assert "identities_reset_other_model" in life.notes
         assert len(life.second.matcher) == 0
     with Life(settings(server, tmp_path)) as life:
         assert len(life.second.matcher) > 0

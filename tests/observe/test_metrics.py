@@ -131,7 +131,7 @@ def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_told_once(
     labels = {"part": "metrics of perceive"}
     assert (metrics.registry.get_sample_value("reid_stream_monitoring_faults_total", labels) or 0) >= 3
     told = capsys.readouterr()
-    assert (told.out + told.err).count("monitoring failed") == 1
+    assert (told.out + told.err).count("monitoring_failed") == 1
 
 
 def test_a_health_check_that_fails_itself_is_answered_500_without_a_traceback_to_the_client() -> None:
