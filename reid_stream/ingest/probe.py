@@ -36,6 +36,8 @@ class CameraReport:
     clock: ClockQuality
     skew_s: float | None
     """The camera's wall clock less ours, where it told the time."""
+    is_polled: bool
+    """It gives one picture a request, so it is asked again and again."""
     is_used: bool
     """False: its clock is too far off, frames are stamped on arrival."""
 
@@ -100,5 +102,6 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Came
             first_frame_s=first_s,
             clock="file" if source.is_recorded else quality,
             skew_s=clock.skew_s,
+            is_polled=source.is_polled,
             is_used=clock.skew_s is None or quality == "rtcp",
         )

@@ -86,7 +86,6 @@ class Relay:
         answers = RtspAnswers(camera.getpeername()[0]) if self._kind == "rtsp" else HttpAnswers()
         self._filters = [*self._filters[-3:], answers]
         client.settimeout(None)
-        camera.settimeout(None)
         pending = camera.pending if isinstance(camera, ssl.SSLSocket) else int
         while not self._over.is_set():
             ready = [camera] if pending() else select.select([client, camera], [], [], _POLL_S)[0]
@@ -94,9 +93,14 @@ class Relay:
                 said = client.recv(_CHUNK)
                 if not said or not answers.asked(said):
                     return
+                camera.settimeout(self._limit_s)
                 camera.sendall(said)
             if camera in ready:
-                told = camera.recv(_CHUNK)
+                camera.settimeout(0.0)
+                try:
+                    told = camera.recv(_CHUNK)
+                except (ssl.SSLWantReadError, BlockingIOError):  # a record of TLS's own
+                    continue
                 passed = answers.answered(told) if told else answers.ended()
                 if passed:
                     client.sendall(passed)

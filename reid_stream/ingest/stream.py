@@ -62,14 +62,14 @@ class DecodedPacket:
 class VideoSource:
     """An open stream; close it, or use it in a `with` block."""
 
+    is_polled = False
+    """Asked for picture by picture."""
+
     def __init__(
         self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest, relay: Relay | None
     ) -> None:
-        self._where = where
-        self._relay = relay
-        self._container = container
-        self._stream = stream
-        self._settings = settings
+        self.where, self.container, self.stream = where, container, stream
+        self.settings, self.relay = settings, relay
         self._corrupt = self._repaired = 0
         self._is_damaged = False
         """A picture since the last key frame was damaged: those after it are built upon it."""
@@ -77,22 +77,22 @@ class VideoSource:
     @property
     def name(self) -> str:
         """The address without secrets."""
-        return self._where.name
+        return self.where.name
 
     @property
     def codec(self) -> str:
         """Such as `h264`."""
-        return self._stream.codec_context.name
+        return self.stream.codec_context.name
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels as announced; (0, 0) before the first picture of some streams."""
-        return self._stream.codec_context.width, self._stream.codec_context.height
+        return self.stream.codec_context.width, self.stream.codec_context.height
 
     @property
     def rate(self) -> float | None:
         """Frames per second as announced."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
+        rate = self.stream.average_rate or self.stream.guessed_rate
         return float(rate) if rate else None
 
     @property
@@ -102,12 +102,12 @@ class VideoSource:
         Only a path is a file. What a server sends is live, even if it announces a duration: a camera that answers with
         a finite video once must not be over for good.
         """
-        return self._where.is_local
+        return self.where.is_local
 
     @property
     def on_hardware(self) -> bool:
         """Whether FFmpeg decodes on a GPU."""
-        return bool(self._stream.codec_context.is_hwaccel)
+        return bool(self.stream.codec_context.is_hwaccel)
 
     def seconds(self, picture: "VideoFrame") -> float | None:
         """A picture's timestamp, on the same axis as `DecodedPacket.stream_s`."""
@@ -123,8 +123,8 @@ class VideoSource:
         import av
 
         seen_at = time.monotonic()
-        limit_s = self._settings.read_timeout_s
-        packets = cast("Iterator[Packet[VideoStream]]", self._container.demux())
+        limit_s = self.settings.read_timeout_s
+        packets = cast("Iterator[Packet[VideoStream]]", self.container.demux())
         while True:
             began = time.monotonic()
             failure: StreamError | None = None
@@ -133,7 +133,7 @@ class VideoSource:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
-                failure = explain(error, self._where, time.monotonic() - began, limit_s, opened=True)
+                failure = explain(error, self.where, time.monotonic() - began, limit_s, opened=True)
             if failure is not None:  # raised outside of `except`, so that FFmpeg's own is not its context
                 raise failure
             now = time.monotonic()
@@ -147,14 +147,15 @@ class VideoSource:
                 # FFmpeg gave up waiting, but hands out the packet that its parser still held.
                 raise StreamError(f"{self.name} has sent nothing for {limit_s:g} s", "silent")
             if now - seen_at > limit_s:
-                kind = "no video" if decoded is None else "no picture that can be decoded"
+                bound = f"no picture that can be decoded (at most {MAX_PIXELS / 1e6:.0f} megapixels)"
+                kind = "no video" if decoded is None else bound
                 raise StreamError(f"{self.name} sends data, but {kind} for {limit_s:g} s", "silent")
 
     def _hear(self, packet: "Packet[VideoStream]", wanted: Wanted) -> DecodedPacket | None:
         """Decode a packet; None if it is of another stream (sound), which says nothing about the picture."""
         import av
 
-        if packet.stream_index != self._stream.index:
+        if packet.stream_index != self.stream.index:
             return None
         is_flush = packet.size == 0
         stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
@@ -181,12 +182,12 @@ class VideoSource:
         return not picture.is_corrupt
 
     def _seconds(self, stamp: int | None, base: Fraction | None) -> float | None:
-        if stamp is None or not base or (self._container.format.name in UNTIMED_FORMATS and not self.is_recorded):
+        if stamp is None or not base or (self.container.format.name in UNTIMED_FORMATS and not self.is_recorded):
             return None
         return float(stamp * base)
 
     def _camera_at(self, packet: "Packet[VideoStream]") -> float | None:
-        if self._where.kind != "rtsp" or not packet.has_sidedata("prft"):
+        if self.where.kind != "rtsp" or not packet.has_sidedata("prft"):
             return None
         microseconds, _ = _PRFT.unpack_from(bytes(packet.get_sidedata("prft")))
         return float(microseconds) / 1e6
@@ -211,8 +212,8 @@ class VideoSource:
 
         failed = False
         try:
-            self._container.seek(0)
-            self._stream.codec_context.flush_buffers()
+            self.container.seek(0)
+            self.stream.codec_context.flush_buffers()
         except (av.FFmpegError, OSError):
             failed = True
         if failed:
@@ -220,9 +221,9 @@ class VideoSource:
 
     def close(self) -> None:
         """Disconnect."""
-        self._container.close()
-        if self._relay is not None:
-            self._relay.close()
+        self.container.close()
+        if self.relay is not None:
+            self.relay.close()
 
     def __enter__(self) -> Self:
         return self
@@ -249,7 +250,7 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
         where = replace(address(asked), name=first.name)
         opened = _open(where, camera, settings, take_over)
         if not isinstance(opened, str):
-            return opened
+            return _polled(opened, camera, settings) if _is_snapshot(opened) else opened
         asked = redirected(asked, opened)
         if asked is None:
             raise StreamError(
@@ -258,6 +259,24 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
                 "unreadable",
             )
     raise StreamError(f"{first.name} redirects more than {_MOST_REDIRECTS} times", "unreadable")
+
+
+def _is_snapshot(source: VideoSource) -> bool:
+    """Whether the answer was one picture and no stream."""
+    answers = source.relay.answers if source.where.kind == "http" and source.relay is not None else None
+    return answers is not None and answers.content_type.startswith("image/")
+
+
+def _polled(first: VideoSource, camera: Camera, settings: Ingest) -> VideoSource:
+    from reid_stream.ingest.snapshots import DEFAULT_FPS, SnapshotSource
+
+    def reopen() -> VideoSource:
+        again = _open(first.where, camera, settings, None)
+        if isinstance(again, str):
+            raise StreamError(f"{first.name} redirects to another place, though it gave a picture before", "unreadable")
+        return again
+
+    return SnapshotSource(first, reopen, camera.max_fps or DEFAULT_FPS)
 
 
 def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource | str:

@@ -128,22 +128,28 @@ def _wrap(plain: socket.socket, where: Endpoint, tls: Tls, name: str, until: flo
             raise StreamError(f"ca_file {tls.ca_file} must hold certificates (PEM): {reason.lower()}") from None
     wrapped = context.wrap_socket(plain, server_hostname=where.host, do_handshake_on_connect=False)
     wrapped.setblocking(False)
+    try:
+        _shake_hands(wrapped, name, until, limit_s)
+        found = _fingerprint(wrapped)
+        if tls.fingerprint is not None and found != tls.fingerprint.replace(":", "").lower():
+            raise StreamError(
+                f"{name} must show the certificate whose fingerprint is given, found another one: {found}", "untrusted"
+            )
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
+
+
+def _shake_hands(wrapped: ssl.SSLSocket, name: str, until: float, limit_s: float) -> None:
     while True:
         try:
             wrapped.do_handshake()
-            break
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             if not _is_ready(wrapped, until, is_write=isinstance(error, ssl.SSLWantWriteError)):
-                wrapped.close()
                 raise StreamError(f"{name} did not answer within {limit_s:g} s", "unreachable") from None
-    wrapped.settimeout(max(0.1, until - time.monotonic()))
-    found = _fingerprint(wrapped)
-    if tls.fingerprint is not None and found != tls.fingerprint.replace(":", "").lower():
-        wrapped.close()
-        raise StreamError(
-            f"{name} must show the certificate whose fingerprint is given, found another one: {found}", "untrusted"
-        )
-    return wrapped
+        else:
+            return
 
 
 def _shown(where: Endpoint, until: float) -> str:

@@ -1,0 +1,58 @@
+"""A URL that answers each request with one picture, polled so that it gives frames like a stream."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from reid_stream.ingest.ffmpeg_interrupt import is_stopped
+from reid_stream.ingest.stream import DecodedPacket, VideoSource, Wanted
+
+DEFAULT_FPS = 5.0
+"""Requests a second for a camera without `max_fps`."""
+_POLL_S = 0.1
+
+
+class SnapshotSource(VideoSource):
+    """Ask for a picture at a steady rate; each request is a connection of its own."""
+
+    is_polled = True
+
+    def __init__(self, first: VideoSource, reopen: Callable[[], VideoSource], fps: float) -> None:
+        """Go on from the first answer.
+
+        Args:
+            first: the first answer, open.
+            reopen: asks again; raises StreamError.
+            fps: requests a second.
+        """
+        super().__init__(first.where, first.container, first.stream, first.settings, first.relay)
+        self._reopen, self._interval_s = reopen, 1.0 / fps
+        self._next: VideoSource | None = first
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second."""
+        return 1.0 / self._interval_s
+
+    def read(self, wanted: Wanted) -> Iterator[DecodedPacket]:
+        """Give one picture a request; packets have no timestamps of their own.
+
+        Raises:
+            StreamError: a request failed, or its answer is no picture.
+        """
+        due = time.monotonic()
+        while not is_stopped():
+            answer, self._next = self._next or self._reopen(), None
+            with answer:
+                for packet in answer.read(wanted):
+                    if packet.frames:
+                        yield DecodedPacket(None, None, packet.frames[:1])
+                        break
+                self._corrupt += answer.take_corrupt()
+            due = max(due + self._interval_s, time.monotonic())
+            while not is_stopped() and (left_s := due - time.monotonic()) > 0:
+                time.sleep(min(left_s, _POLL_S))
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._next is not None:
+            self._next.close()
