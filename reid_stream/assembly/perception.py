@@ -67,7 +67,7 @@ def begin(settings: Settings, *, fast: bool, frames: int | None) -> PerceptionSt
     Raises:
         ModelError: see `load_networks`.
     """
-    from reid_stream.ingest.camera_process import prepare
+    from reid_stream.ingest.child_processes import prepare
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
     cores = len(os.sched_getaffinity(0))

@@ -10,16 +10,13 @@ interrupted, is ended, told (`crashed`, `stuck`) and started again after the sam
 """
 
 import contextlib
-import functools
-import multiprocessing
 import random
 import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 
 from reid_stream.config import settings as config
 from reid_stream.errors import StreamCause
@@ -28,12 +25,12 @@ from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
+from reid_stream.ingest.child_processes import fork_server
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId
 
-_PRELOADED = ["reid_stream.ingest.camera_process_main", "av", "reid_stream.cli"]
 STUCK_S = 10.0
 """A camera's process is stuck when it is so late: with any word, or with an answer that its own timeouts owe us."""
 _LOOK_S = 0.5
@@ -176,26 +173,6 @@ class CameraProcess(CameraRunner):
         )
         if is_news:
             self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason=reason))
-
-
-@functools.cache
-def fork_server() -> ForkServerContext:
-    """What starts processes: forked from one that has loaded FFmpeg and no network."""
-    context = multiprocessing.get_context("forkserver")
-    # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
-    context.set_forkserver_preload(_PRELOADED)
-    return context
-
-
-def prepare(*modules: str) -> None:
-    """Start the fork server, which loads FFmpeg meanwhile; returns at once. Without this the first camera does.
-
-    `modules`: for other processes that are forked from it; they must start no threads.
-    """
-    if modules:
-        fork_server().set_forkserver_preload([*_PRELOADED, *modules])
-    fork_server()
-    forkserver.ensure_running()
 
 
 def _end(process: ForkServerProcess, *, at_once: bool) -> int:

@@ -5,10 +5,12 @@ its file has ended, or when the daemon is gone. Ctrl-C, which a terminal sends t
 """
 
 import os
+import resource
 import signal
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 from reid_stream.config import settings as config
 from reid_stream.events import CameraUp
@@ -23,6 +25,9 @@ TELL_S = 0.5
 NICE = 10
 """Decoders give way to the pipeline: where a hundred of them would take all processor time, they fall behind instead,
 and leave out what lies before the next key frame."""
+MEMORY_BYTES = 1536 << 20
+"""Address space that a camera's process may take beyond what it begins with: 17 pictures of 8K in H.264 and some."""
+OOM_SCORE = 500
 _JOIN_S = 1.0
 _LIMIT = b"fps "
 
@@ -38,6 +43,7 @@ def serve(
     """Run the camera until it is over; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
+    _bound_memory(has_gpu=settings.hardware_decode)
     with suppress(ImportError):
         from setproctitle import setproctitle
 
@@ -46,6 +52,19 @@ def serve(
         _run(end, camera, settings, resume, base_s)
     # Whatever hangs in FFmpeg ends here.
     os._exit(0)
+
+
+def _bound_memory(*, has_gpu: bool) -> None:
+    """Let a decoder that wants too much fail alone, and be what the kernel ends first where memory is short."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+    if has_gpu:  # drivers map far more than they use
+        return
+    with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY_BYTES
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
 
 
 def _run(

@@ -44,17 +44,35 @@ class Converter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: "VideoFrame") -> Picture:
-        """(h, w, 3) RGB; limited and full range YUV alike become 0..255."""
-        if self._take_over is not None and picture.format.name == "cuda":
+        """Return (h, w, 3) RGB, upright; limited and full range YUV alike become 0..255."""
+        if self._take_over is not None and picture.format.name == "cuda" and not quarter_turns(picture):
             return self._take_over(picture, self._size)
         self.fell_back = self._take_over is not None
         return self._here(picture)
 
     def _here(self, picture: "VideoFrame") -> UInt8:
+        turns = quarter_turns(picture)
         width, height = self._size or (picture.width, picture.height)
+        if self._size is not None and turns % 2:
+            width, height = height, width
         # AREA averages where it shrinks, so that far people do not alias; without scaling it changes nothing.
         scaler = "AREA" if (width, height) != (picture.width, picture.height) else "BILINEAR"
         rgb = self._reformatter.reformat(
             picture, width=width, height=height, format="rgb24", interpolation=scaler, threads=1
         )
-        return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)
+        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns), dtype=np.uint8)
+
+
+def quarter_turns(picture: "VideoFrame") -> int:
+    """Return how often a picture must be turned by 90 degrees counterclockwise to be upright (0 to 3).
+
+    Phones and body cameras note it beside the picture (display matrix). Other angles are left as they are.
+    """
+    angle = picture.rotation
+    return angle // 90 % 4 if angle % 90 == 0 else 0
+
+
+def upright_size(picture: "VideoFrame") -> tuple[int, int]:
+    """Return (width, height) in pixels of the upright picture."""
+    width, height = picture.width, picture.height
+    return (height, width) if quarter_turns(picture) % 2 else (width, height)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
 from reid_stream.ingest.clock import StreamClock
+from reid_stream.ingest.convert import upright_size
 from reid_stream.ingest.rate_limit import KeyframePolicy
 from reid_stream.ingest.stream import open_source
 from reid_stream.records import CameraId, ClockQuality
@@ -81,7 +82,7 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Came
             passed_s = time.monotonic() - began
             for picture in packet.frames:
                 first_s = first_s or passed_s
-                size = (picture.width, picture.height)
+                size = upright_size(picture)
                 quality = clock.stamp(source.seconds(picture), now).clock
                 steady.append(passed_s)
             if steady and (source.is_recorded or passed_s - first_s >= look_s):

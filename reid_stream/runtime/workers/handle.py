@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.backoff import RetryPolicy
-from reid_stream.ingest.camera_process import fork_server
+from reid_stream.ingest.child_processes import fork_server
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process
 from reid_stream.runtime.workers.process import WorkerJob
