@@ -1,4 +1,4 @@
-# make demo | test | check | fix | bench | worlds | score | setup. Needs Python 3.11+, make and the package registries.
+# make demo | test | check | fix | bench | worlds | score | docs | setup. Needs Python 3.11+, make and the package registries.
 DURATION ?= 60
 MINUTES ?= 10
 PYTHON ?= python3
@@ -78,21 +78,23 @@ score: $(DEV)/.ready
 
 setup: $(BASE)/.ready $(DEV)/.ready
 
-# What is generated from the settings: configs/default.yaml and the schema for editors.
+# The reference pages from the code, then the site in site/; --strict ends with an error where a link or an anchor is wrong.
 docs: $(DEV)/.ready
-	$(DEV)/bin/python -m reid_stream.config.docs
+	$(DEV)/bin/python -m docs.generators
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/python -m mkdocs build --strict --quiet
+	@echo "docs: open site/index.html"
 
 # New pins, for every Python and machine; no index host is written into them.
 requirements: $(UV)
 	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate \
 		--extra headless -o requirements/base.txt >/dev/null
 	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate -c requirements/base.txt \
-		--extra headless --extra dev --extra train --extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
+		--extra headless --extra dev --extra docs --extra train --extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
 	$(UV) pip compile requirements/peers.in --universal --upgrade --quiet --no-header --no-annotate \
 		-o requirements/peers.txt >/dev/null
 
 clean:
-	rm -rf .demo $(BASE) $(DEV) $(PEERS) .venv-uv
+	rm -rf .demo site $(BASE) $(DEV) $(PEERS) .venv-uv
 
 $(UV):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \

@@ -1,1 +1,1 @@
-"""Teach the embedder: train, evaluate, calibrate, export; see README.md, Train."""
+"""Teach the embedder: train, evaluate, calibrate, export; see docs/training."""

@@ -1,6 +1,6 @@
-"""All benchmarks of one machine in one run, as the table that README shows.
+"""All benchmarks of one machine in one run, as the table of docs/benchmarks/speed.md.
 
-stages, pipeline, cameras held, matcher -> rows -> README.md between <!-- bench --> and <!-- /bench -->
+stages, pipeline, cameras held, matcher -> rows -> docs/benchmarks/speed.md between <!-- bench --> and <!-- /bench -->
 """
 
 import os
@@ -74,7 +74,7 @@ def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]
 
 
 def markdown(whole: SpeedTable) -> str:
-    """Return README's table."""
+    """Return the table as Markdown."""
     rows = [
         (
             f"{one.stage} alone, {one.unit}, {one.batch} a call",
@@ -140,17 +140,17 @@ def markdown(whole: SpeedTable) -> str:
     return "\n".join(lines)
 
 
-def write(whole: SpeedTable, readme: Path) -> None:
+def write(whole: SpeedTable, page: Path) -> None:
     """Put the table where the marks are.
 
     Raises:
         ConfigError: the file has no marks.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     marks = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
     if len(marks.findall(text)) != 1:
-        raise ConfigError(f"{readme} must have {BEGIN} and {END} once, around the table")
-    readme.write_text(marks.sub(lambda _: f"{BEGIN}\n{markdown(whole)}\n{END}", text), encoding="utf-8")
+        raise ConfigError(f"{page} must have {BEGIN} and {END} once, around the table")
+    page.write_text(marks.sub(lambda _: f"{BEGIN}\n{markdown(whole)}\n{END}", text), encoding="utf-8")
 
 
 def _machine() -> str:

@@ -289,11 +289,11 @@ def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_not
         assert keeper.snapshots == {"written": 5, "failed": 0}
 
 
-def test_a_user_with_the_rights_that_the_readme_names_is_enough(
+def test_a_user_with_the_rights_that_the_documentation_names_is_enough(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().replace("\\\n", " ").split())
-    rights = readme.partition("ACL SETUSER daemon on >PASSWORD ")[2].partition(" ACL ")[0].split()
+    page = " ".join((Path(__file__).parents[2] / "docs/guide/redis.md").read_text().replace("\\\n", " ").split())
+    rights = page.partition("ACL SETUSER daemon on >PASSWORD ")[2].partition(" ACL ")[0].split()
     raw.execute_command("ACL", "SETUSER", "daemon", "on", ">word", *(right.replace("shop", "site") for right in rights))
     login = Redis(url=SecretStr(server.url), username="daemon", password=SecretStr("word"))
     given = settings(server, tmp_path).model_copy(update={"redis": login})

@@ -104,12 +104,12 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
     assert decode(encode(said), "7-1") == said.placed("7-1")
 
 
-def test_a_user_with_the_rights_that_the_readme_names_may_look_and_decide(
+def test_a_user_with_the_rights_that_the_documentation_names_may_look_and_decide(
     server: UnguardedRedis, tmp_path: Path
 ) -> None:
     admin: Any = redis.Redis.from_url(server.url)
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().replace("\\\n", " ").split())
-    rights = readme.partition("ACL SETUSER desk on >PASSWORD ")[2].partition("```")[0].split()
+    page = " ".join((Path(__file__).parents[2] / "docs/guide/redis.md").read_text().replace("\\\n", " ").split())
+    rights = page.partition("ACL SETUSER desk on >PASSWORD ")[2].partition("```")[0].split()
     admin.execute_command("ACL", "SETUSER", "desk", "on", ">geheim", *rights)
     sink = RedisSink(redis.Redis.from_url(server.url), where=server.url, site="shop", run="r", spool=Spool(tmp_path))
     person = visit(0)[0].person  # type: ignore[union-attr]

@@ -105,11 +105,11 @@ def test_a_missing_certificate_file_is_an_error_of_the_settings(tmp_path: Path) 
         connect(Redis(url=SecretStr("rediss://127.0.0.1:1/0"), ca_file=tmp_path / "none.pem"))
 
 
-def test_a_user_with_the_rights_that_the_readme_names_is_enough(server: UnguardedRedis, tmp_path: Path) -> None:
+def test_a_user_with_the_rights_that_the_documentation_names_is_enough(server: UnguardedRedis, tmp_path: Path) -> None:
     admin: Any = redis.Redis.from_url(server.url)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/guide/redis.md").read_text()
     for user, rights in RIGHTS.items():
-        assert rights in " ".join(readme.replace("\\\n", " ").split())
+        assert rights in " ".join(page.replace("\\\n", " ").split())
         admin.execute_command("ACL", "SETUSER", user, "on", ">open sesame", *rights.split())
     daemon = Redis(username="daemon", password=SecretStr("open sesame"))
     sink = a_sink(daemon, tmp_path, url=server.url)

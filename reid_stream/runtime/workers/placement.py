@@ -7,7 +7,7 @@ from itertools import pairwise
 from reid_stream.records import CameraId
 
 CORES_EACH = 4
-"""Cores to a worker where nobody says how many there should be; see README, Decisions."""
+"""Cores to a worker where nobody says how many there should be; see docs/decisions/0020-workers-per-cores.md."""
 UNEVEN = 0.25
 """Loads may differ by so much of the mean before a camera moves."""
 FULL = 0.8

@@ -1,0 +1,84 @@
+"""docs/reference/redis-keys.md: every key that the daemon uses, named by the functions that name it."""
+
+import dataclasses
+
+from docs.generators.markdown import field_docs, head, table
+from reid_stream.journal import entry
+from reid_stream.link import redis as link
+from reid_stream.publish import latest_value, live_keys
+from reid_stream.records import CameraId, GlobalId
+
+_TEXT = """\
+`<site>` is `site` of cams.yaml. Public keys are an interface: their names and fields change only with a note in the
+changelog. Private keys are the daemon's own state; read them with the commands and classes of this package only.
+
+## Public
+"""
+_IDENTITY = """
+### Fields of `reid:<site>:identity:<global ID>`
+
+| field | meaning |
+| --- | --- |
+| `state` | `provisional` or `confirmed` |
+| `revision` | grows by one with every correction of this identity |
+| `label` | the name an operator gave; missing without one |
+| `camera`, `track` | where the person was seen last |
+| `first_seen_at`, `seen_at` | UTC epoch seconds |
+| `clock` | source of `seen_at`: `rtcp`, `arrival` or `file` |
+| `box` | x1, y1, x2, y2 in pixels, comma-separated |
+| `model` | hash of the embedder bundle |
+| `merged_into` | only on an ID that was merged: its successor; the hash expires after a day |
+
+The live keys change in the transaction that appends the events, so a reader never sees one without the other.
+"""
+
+
+def page() -> str:
+    """Generate the page."""
+    site, camera, person = "<site>", CameraId("<camera>"), GlobalId("<global ID>")
+    public = [
+        (
+            live_keys.stream_key(site),
+            "stream",
+            "All events, oldest first; fields `type` and `event` (CloudEvents JSON).",
+        ),
+        (live_keys.stream_key(site), "Pub/Sub channel", "The same JSON documents as they are appended."),
+        (live_keys.present_key(site, camera), "set", "Global IDs in view of a camera now."),
+        (live_keys.identity_key(site, person), "hash", "Latest state of one identity; fields below."),
+        (
+            live_keys.instructions_key(site),
+            "stream",
+            "Operator instructions, kept as the record of who asked for what.",
+        ),
+    ]
+    names = entry.Names.of(site, "<embedder hash>")
+    docs = field_docs(entry.Names)
+    private = [
+        (
+            live_keys.numbers_key(site),
+            "string",
+            "Highest number given to a global ID; the next daemon continues after it.",
+        ),
+        (live_keys.answered_key(site), "string", "Stream position of the last instruction that was answered."),
+        (latest_value.topology_key(site), "string", "Learned camera topology, JSON; shown by `reid-stream topology`."),
+        (link.stream_key(site), "stream", "Observations on their way between hosts, deleted once acknowledged."),
+    ]
+    meanings = {
+        "lease": "Owner of the site; expires `state.lease_s` after the last renewal.",
+        "journal": "Inputs of identification since the older snapshot.",
+        "snapshots": "The last two snapshots, written in turn.",
+        "current": "Which embedder's state was written last.",
+    }
+    for field in dataclasses.fields(names):
+        value = getattr(names, field.name)
+        for key in value if isinstance(value, tuple) else (value,):
+            private.append((key, "", meanings.get(field.name, docs.get(field.name, ""))))
+    columns = ("key", "type", "meaning")
+    return (
+        head("Redis keys", _TEXT)
+        + "\n"
+        + table(columns, ((f"`{key}`", kind, text) for key, kind, text in public))
+        + _IDENTITY
+        + "\n## Private\n\n"
+        + table(("key", "meaning"), ((f"`{key}`", text) for key, _, text in private))
+    )
