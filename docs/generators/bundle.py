@@ -14,8 +14,8 @@ needed to serve it. A bundle is checked completely before anything runs: schema,
 network, then one probe input with its expected output after the engine was built.
 
 A network for crops takes `(b, 3, h, w)` float32 and returns `(b, d)`, with d at most {bundle.MAX_DIM}. Vectors are
-scaled to unit length. Every stored vector carries the hash of the bundle that made it; vectors of different bundles are never
-compared. `name`, `created`, `licence`, `data`, `metrics` and `source` do not enter the hash.
+scaled to unit length. Every stored vector carries the hash of the bundle that made it; vectors of different bundles are
+never compared. `name`, `created`, `licence`, `data`, `metrics` and `source` do not enter the hash.
 """
 
 

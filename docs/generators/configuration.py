@@ -1,7 +1,7 @@
 """docs/reference/configuration.md: every key of cams.yaml with default, allowed values and description."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -41,9 +41,9 @@ def _is_section(keys: Keys, field: FieldInfo) -> bool:
     return keys == ("cameras",) or (isinstance(inner, type) and issubclass(inner, Section))
 
 
-def _rows(fields: "Iterator[tuple[str, FieldInfo]] | list[tuple[str, FieldInfo]] | object", keys: Keys) -> str:
+def _rows(fields: Iterable[tuple[str, FieldInfo]], keys: Keys) -> str:
     rows = []
-    for name, field in list(fields):  # type: ignore[call-overload]
+    for name, field in fields:
         words = allowed((*keys, name))
         limit = "text" if words.startswith("text") else words.strip()
         rows.append((f"`{name}`", _default(field), limit, field.description or ""))

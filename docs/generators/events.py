@@ -11,8 +11,8 @@ from reid_stream.publish.json_schema import schema_of
 
 _TEXT = f"""\
 Every event is a [CloudEvents 1.0](https://cloudevents.io) JSON document. `type` is `{PREFIX}` followed by the name in
-the headings below. A change that a parser could notice gets a new version (`.v2`) beside the old one. JSON Schemas of whole
-documents are in `configs/schemas/events/`. How to use the events: [Events](../guide/events.md).
+the headings below. A change that a parser could notice gets a new version (`.v2`) beside the old one. JSON Schemas of
+whole documents are in `configs/schemas/events/`. How to use the events: [Events](../guide/events.md).
 
 Times in `data` (`..._at`, `since`) are UTC epoch seconds. Boxes are x1, y1, x2, y2 in pixels of the full frame.
 `similarity` and `probability` are defined in the [glossary](../glossary.md#similarity).

@@ -10,6 +10,7 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.observe.collector import Scrape
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import PerceiveCounts
+from reid_stream.records import CameraId
 
 _TEXT = """\
 `/metrics` serves Prometheus text on `observe.host:observe.port` (127.0.0.1:9464 by default). Counters end in `_total`.
@@ -42,8 +43,8 @@ def _labels_of(family: Metric) -> tuple[str, ...]:
 
 def _scrape() -> Scrape:
     """Return the collector over components that have counted nothing yet."""
-    camera: Any = "camera"
-    stats = {name: CameraStats(name, name) for name in (camera, "other")}
+    camera, other = CameraId("camera"), CameraId("other")
+    stats = {name: CameraStats(name, name) for name in (camera, other)}
     for one in stats.values():
         one.skew_s, one.limit_fps = 0.0, 1.0
     sending = SimpleNamespace(
