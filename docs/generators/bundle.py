@@ -22,8 +22,8 @@ never compared. `name`, `created`, `licence`, `data`, `metrics` and `source` do 
 def page() -> str:
     """Generate the page."""
     structs: list[type[msgspec.Struct]] = [
-        bundle.Embedder,
-        bundle.Detector,
+        bundle.EmbedderBundle,
+        bundle.DetectorBundle,
         bundle.EmbedderInput,
         bundle.DetectorInput,
         bundle.Verifier,
@@ -43,7 +43,8 @@ def _struct(struct: type[msgspec.Struct]) -> str:
         is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
         shown = f"[{kind.__name__}](#{kind.__name__.lower()})" if is_struct else type_name(kind)
         rows.append((f"`{field.encode_name}`", shown, docs.get(field.name, "") + _default(field)))
-    return f"## {struct.__name__}\n\n{sentence(struct.__doc__)}\n\n{table(('field', 'type', 'meaning'), rows)}"
+    title = f"{str(tag).capitalize()} bundle" if tag else struct.__name__
+    return f"## {title}\n\n{sentence(struct.__doc__)}\n\n{table(('field', 'type', 'meaning'), rows)}"
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

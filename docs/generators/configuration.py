@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from docs.generators.markdown import head, sentence, table
 from reid_stream.config.cams_yaml import allowed
-from reid_stream.config.settings import Camera, Section, Settings
+from reid_stream.config.settings import Camera, SettingsSection, Settings
 from reid_stream.config.yaml_lines import Keys
 
 _TEXT = """\
@@ -29,7 +29,7 @@ def page() -> str:
             continue
         inner = Camera if name == "cameras" else field.annotation
         assert isinstance(inner, type)
-        assert issubclass(inner, Section)
+        assert issubclass(inner, SettingsSection)
         keys: Keys = ("cameras", 0) if name == "cameras" else (name,)
         text = "A list; every key may differ per camera." if name == "cameras" else sentence(inner.__doc__)
         parts.append(f"## {name}\n\n{text}\n\n" + _rows(inner.model_fields.items(), keys))
@@ -38,7 +38,7 @@ def page() -> str:
 
 def _is_section(keys: Keys, field: FieldInfo) -> bool:
     inner = field.annotation
-    return keys == ("cameras",) or (isinstance(inner, type) and issubclass(inner, Section))
+    return keys == ("cameras",) or (isinstance(inner, type) and issubclass(inner, SettingsSection))
 
 
 def _rows(fields: Iterable[tuple[str, FieldInfo]], keys: Keys) -> str:

@@ -7,8 +7,8 @@ from prometheus_client.core import Metric
 
 from docs.generators.markdown import head, table
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.observe.collector import Scrape
-from reid_stream.observe.metrics import Metrics
+from reid_stream.observe.collector import SiteCollector
+from reid_stream.observe.metrics import Metrics, Monitoring
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
@@ -22,7 +22,10 @@ def page() -> str:
     """Generate the page."""
     metrics = Metrics()
     own = [(family, _labels(metrics, family.name)) for family in metrics.registry.collect()]
-    read = [(family, _labels_of(family)) for family in _scrape().collect()]
+    monitoring = Monitoring()
+    read = [(family, _labels_of(family)) for family in _scrape(monitoring).collect()]
+    # The collector leaves out what it cannot read; a page without it would be wrong.
+    assert monitoring.total == 0, monitoring.take()
     rows = []
     for family, labels in sorted(own + read, key=lambda pair: pair[0].name):
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -41,7 +44,7 @@ def _labels_of(family: Metric) -> tuple[str, ...]:
     return tuple(getattr(family, "_labelnames", ()))
 
 
-def _scrape() -> Scrape:
+def _scrape(monitoring: Monitoring) -> SiteCollector:
     """Return the collector over components that have counted nothing yet."""
     camera, other = CameraId("camera"), CameraId("other")
     stats = {name: CameraStats(name, name) for name in (camera, other)}
@@ -59,4 +62,4 @@ def _scrape() -> Scrape:
     engine: Any = SimpleNamespace(name="engine")
     parts: dict[str, Any] = {"sending": sending, "storing": storing, "keeping": keeping}
     cameras: Any = SimpleNamespace(stats=stats, replaced={})
-    return Scrape(cameras=cameras, counts=PerceiveCounts(), rejected=dict, engines={"network": engine}, **parts)
+    return SiteCollector(cameras=cameras, counts=PerceiveCounts(), rejected=dict, engines={"network": engine}, monitoring=monitoring, **parts)

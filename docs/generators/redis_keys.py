@@ -51,8 +51,8 @@ def page() -> str:
             "Operator instructions, kept as the record of who asked for what.",
         ),
     ]
-    names = entry.Names.of(site, "<embedder hash>")
-    docs = field_docs(entry.Names)
+    names = entry.StringTable.of(site, "<embedder hash>")
+    docs = field_docs(entry.StringTable)
     private = [
         (
             live_keys.numbers_key(site),
