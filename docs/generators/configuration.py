@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from docs.generators.markdown import head, sentence, table
 from reid_stream.config.cams_yaml import allowed
-from reid_stream.config.settings import Camera, SettingsSection, Settings
+from reid_stream.config.settings import Camera, Settings, SettingsSection
 from reid_stream.config.yaml_lines import Keys
 
 _TEXT = """\

@@ -62,4 +62,11 @@ def _scrape(monitoring: Monitoring) -> SiteCollector:
     engine: Any = SimpleNamespace(name="engine")
     parts: dict[str, Any] = {"sending": sending, "storing": storing, "keeping": keeping}
     cameras: Any = SimpleNamespace(stats=stats, replaced={})
-    return SiteCollector(cameras=cameras, counts=PerceiveCounts(), rejected=dict, engines={"network": engine}, monitoring=monitoring, **parts)
+    return SiteCollector(
+        cameras=cameras,
+        counts=PerceiveCounts(),
+        rejected=dict,
+        engines={"network": engine},
+        monitoring=monitoring,
+        **parts,
+    )
