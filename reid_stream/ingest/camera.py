@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,11 +12,11 @@ from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.backoff import RetryPolicy
-from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamClock
+from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
-from reid_stream.ingest.frame_loss import FrameGaps
-from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, Lateness, RateCap
+from reid_stream.ingest.playback import FilePlayback, LivePlayback
+from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
 from reid_stream.ingest.stream import DecodedPacket, VideoSource, open_source
@@ -57,10 +57,6 @@ class CameraRunner(ABC):
     @abstractmethod
     def _run(self) -> None:
         """Live until `_stop` is set."""
-
-
-LATE_S = 0.5
-"""A file's frame that comes this late is left out, so that a slow machine catches up."""
 
 
 class FrameSink(Protocol):
@@ -153,9 +149,9 @@ class CameraThread(CameraRunner):
             self.stats.hardware = source.on_hardware
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
             player = (
-                _Recorded(source, self._camera, self._stop, self._site_clock)
+                FilePlayback(source, self._camera, self._stop, self._site_clock)
                 if source.is_recorded
-                else _Live(self._clock, self._site_clock)
+                else LivePlayback(self._clock, self._site_clock)
             )
             pace = _Pace(self._camera.max_fps)
             convert = Converter(self._camera.resize, self._take_over)
@@ -185,10 +181,15 @@ class CameraThread(CameraRunner):
         return False
 
     def _take(
-        self, source: VideoSource, player: "_Live | _Recorded", packet: DecodedPacket, pace: "_Pace", convert: Converter
+        self,
+        source: VideoSource,
+        player: LivePlayback | FilePlayback,
+        packet: DecodedPacket,
+        pace: "_Pace",
+        convert: Converter,
     ) -> None:
         self.stats.heard_at = time.monotonic()
-        self.stats.clock_steps += player.hear(packet)
+        self.stats.clock_steps += player.hear(packet, source.steps)
         self._count_losses(source, player, packet)
         for picture in packet.frames:
             self.stats.read += 1
@@ -196,7 +197,7 @@ class CameraThread(CameraRunner):
             self.stats.rate = self._read_rate.tick(time.monotonic())
             stream_s = source.seconds(picture)
             stamp = player.stamp(stream_s)
-            when = stamp.at if stream_s is None or source.is_recorded else stream_s
+            when = player.when(stream_s, stamp)
             is_due = player.wait(stamp.at)
             if self._stop.is_set():
                 return
@@ -212,11 +213,11 @@ class CameraThread(CameraRunner):
                     self.stats.fall_back()
         self.stats.skew_s = player.skew_s
 
-    def _count_losses(self, source: VideoSource, player: "_Live | _Recorded", packet: DecodedPacket) -> None:
+    def _count_losses(self, source: VideoSource, player: LivePlayback | FilePlayback, packet: DecodedPacket) -> None:
         corrupt = source.take_corrupt()
         self.stats.dropped["corrupt"] += corrupt
         self.stats.repaired += source.take_repaired()
-        if isinstance(player, _Live):
+        if isinstance(player, LivePlayback):
             self.stats.dropped["lost"] += player.missing(
                 [source.seconds(picture) for picture in packet.frames], corrupt, is_skipped=packet.is_skipped
             )
@@ -275,109 +276,3 @@ class _Pace:
         """Use at most so many frames per second beside `max_fps`."""
         self.slow.change(fps)
         self.keys.change(fps if fps is not None else self._max_fps)
-
-
-class _Live:
-    """A live stream: frames come when they come."""
-
-    def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
-        self._clock, self._site = clock, site_clock
-        self._arrived_at = 0.0
-        self._shift_s = site_clock.shift_s
-        self._camera_shift_s = 0.0
-        """Camera's wall clock less the site time that it is taken for."""
-        self._gaps = FrameGaps()
-        self._unusable = 0
-        self._lateness = Lateness()
-        clock.restart()
-
-    @property
-    def skew_s(self) -> float | None:
-        """The camera's wall clock less the system's, where it is known."""
-        skew_s = self._clock.skew_s
-        return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
-
-    def late_s(self, stream_s: float | None) -> float:
-        """How much later a packet comes than it could."""
-        return self._lateness.of(stream_s, time.monotonic())
-
-    def hear(self, packet: DecodedPacket) -> bool:
-        """Learn from a packet; True if the system's clock was set since the last one."""
-        self._arrived_at = self._site.now()
-        self._site.look()
-        has_stepped = self._site.shift_s != self._shift_s
-        self._shift_s = self._site.shift_s
-        self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))
-        return has_stepped
-
-    def _in_site_time(self, camera_at: float | None) -> float | None:
-        """Convert the camera's wall clock to site time.
-
-        Cameras that agreed with our clock before it was set wrong go on as they were; cameras that agree since it was
-        set right are converted by the shift.
-        """
-        if camera_at is None:
-            return None
-        agrees = abs(camera_at - self._arrived_at) <= MAX_SKEW_S
-        self._camera_shift_s = 0.0 if agrees else self._shift_s
-        return camera_at - self._camera_shift_s
-
-    def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
-        """Pictures that never came, as the timestamps of the whole ones tell."""
-        if is_skipped:
-            self._gaps.forget()
-        self._unusable += corrupt
-        count = 0
-        for stream_s in whole:
-            count += self._gaps.missing(stream_s, self._unusable)
-            self._unusable = 0
-        return count
-
-    def stamp(self, stream_s: float | None) -> CaptureTime:
-        return self._clock.stamp(stream_s, self._arrived_at)
-
-    def wait(self, _at: float) -> bool:
-        """Live frames are due when they come."""
-        return True
-
-    def again(self) -> None:
-        """Never called: live streams do not loop."""
-
-
-class _Recorded:
-    """A file played at its own pace, as if it were live."""
-
-    skew_s = None
-    """A file has no wall clock."""
-
-    def __init__(
-        self, source: VideoSource, camera: config.Camera, stop: threading.Event, site_clock: SiteClock
-    ) -> None:
-        self._stop, self._now = stop, site_clock.now
-        self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or 25.0))
-        self._due_less_stream_s: float | None = None
-
-    def late_s(self, stream_s: float | None) -> float:
-        """How late a packet is decoded that comes now."""
-        if stream_s is None or self._due_less_stream_s is None:
-            return 0.0
-        return self._now() - (stream_s + self._due_less_stream_s)
-
-    def hear(self, _heard: DecodedPacket) -> bool:
-        """Nothing to learn: a file says it all."""
-        return False
-
-    def stamp(self, stream_s: float | None) -> CaptureTime:
-        at = self._clock.stamp(stream_s)
-        self._due_less_stream_s = None if stream_s is None else at - stream_s
-        return CaptureTime(at, "file")
-
-    def wait(self, at: float) -> bool:
-        early_s = at - self._now()
-        if early_s > 0:
-            self._stop.wait(early_s)
-        return early_s > -LATE_S
-
-    def again(self) -> None:
-        self._due_less_stream_s = None
-        self._clock.again(self._now())

@@ -97,15 +97,21 @@ class Lateness:
     """Seconds a second: clocks drift, and a way through a network may become longer for good."""
     _MOST_S = 30.0
     """Beyond it the stream's time has jumped."""
+    _BACK_S = 1.0
+    """Lateness never turns the stream's time back: its timestamps have stepped."""
 
     def __init__(self) -> None:
         self._least: float | None = None
+        self._last_s: float | None = None
         self._at = 0.0
 
     def of(self, stream_s: float | None, now: float) -> float:
         """Seconds; `now` on any steady clock."""
         if stream_s is None:
             return 0.0
+        if self._last_s is not None and stream_s < self._last_s - self._BACK_S:
+            self.forget()
+        self._last_s = stream_s
         offset = now - stream_s
         if self._least is None or offset - self._least > self._MOST_S:
             self._least = offset

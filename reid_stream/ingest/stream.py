@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Self, cast
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.ingest.ffmpeg_errors import explain
+from reid_stream.ingest.ffmpeg_options import FORMATS, MAX_PIXELS, options_for
 from reid_stream.ingest.relay import Relay
+from reid_stream.ingest.stream_steps import StreamSteps
 from reid_stream.ingest.url import Address, address, redirected
 
 if TYPE_CHECKING:
@@ -33,14 +35,7 @@ UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "image2"})
 _PRFT = struct.Struct("<qi")
 """FFmpeg's AVProducerReferenceTime: UTC in microseconds, flags."""
 
-MAX_PIXELS = 7680 * 4320
-"""Largest picture of a camera: 8K UHD. Beyond it a decoder takes hundreds of megabytes."""
 _MOST_REDIRECTS = 3
-_MEDIA = (
-    "mpjpeg,mjpeg,jpeg_pipe,png_pipe,mpegts,mpeg,mpegvideo,flv,mov,matroska,avi,asf,ogg,h264,hevc,av1,obu,ivf,m4v,"
-    "mjpeg_2000,rawvideo,nut,dhav,mxf,gif,apng,webp_pipe,wtv,rm,nsv,dv,yuv4mpegpipe,live_flv"
-)
-"""Formats that hold their video themselves; not those that name other places to open (HLS, DASH, SDP, concat)."""
 
 Wanted = Callable[[float | None, bool], bool]
 """(stream seconds, is a key frame) -> decode this packet?"""
@@ -70,6 +65,7 @@ class VideoSource:
     ) -> None:
         self.where, self.container, self.stream = where, container, stream
         self.settings, self.relay = settings, relay
+        self._steps = StreamSteps()
         self._corrupt = self._repaired = 0
         self._is_damaged = False
         """A picture since the last key frame was damaged: those after it are built upon it."""
@@ -158,7 +154,7 @@ class VideoSource:
         if packet.stream_index != self.stream.index:
             return None
         is_flush = packet.size == 0
-        stream_s = None if is_flush else self._seconds(packet.pts, packet.time_base)
+        stream_s = None if is_flush else self._trusted(packet)
         if not is_flush and not wanted(stream_s, packet.is_keyframe):
             return DecodedPacket(stream_s, self._camera_at(packet), [], is_skipped=True)
         try:
@@ -170,6 +166,16 @@ class VideoSource:
         return DecodedPacket(
             stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)]
         )
+
+    def _trusted(self, packet: "Packet[VideoStream]") -> float | None:
+        """Return a packet's timestamp; one that may be wrong is taken off it, and off its picture."""
+        stream_s = self._seconds(packet.pts, packet.time_base)
+        if stream_s is None or self.is_recorded:
+            return stream_s
+        trusted = self._steps.trusted(stream_s, time.monotonic())
+        if trusted is None:
+            packet.pts = packet.dts = None
+        return trusted
 
     def _is_whole(self, picture: "VideoFrame") -> bool:
         """Leave out damaged pictures, not those built upon them.
@@ -191,6 +197,11 @@ class VideoSource:
             return None
         microseconds, _ = _PRFT.unpack_from(bytes(packet.get_sidedata("prft")))
         return float(microseconds) / 1e6
+
+    @property
+    def steps(self) -> int:
+        """How often the stream's timestamps have stepped."""
+        return self._steps.count
 
     def take_corrupt(self) -> int:
         """How many packets and pictures could not be used since the last call."""
@@ -292,8 +303,8 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         container = av.open(
             where.secret if relay is None else where.through(relay.port),
             mode="r",
-            format=_FORMATS.get(where.kind),
-            options=_options(where, camera),
+            format=FORMATS.get(where.kind),
+            options=options_for(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
             hwaccel=hardware(take_over) if settings.hardware_decode else None,
         )
@@ -330,38 +341,6 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         found = "it holds none" if stream is None else "it holds some of a kind that FFmpeg cannot decode"
         failure = StreamError(f"{where.name} must hold video, {found}")
     raise failure
-
-
-_FORMATS = {"device": "v4l2", "rtsp": "rtsp"}
-
-
-def _options(where: Address, camera: Camera) -> dict[str, str]:
-    if where.kind == "rtsp":
-        return {
-            "protocol_whitelist": "rtsp,tcp,udp,rtp",
-            "max_pixels": str(MAX_PIXELS),
-            "rtsp_transport": camera.transport,
-            "allowed_media_types": "video",
-            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
-            # find out the rate. What it saw is kept: with `nobuffer`, the first key frame would be thrown away.
-            "analyzeduration": "1000000",
-            "fpsprobesize": "0",
-            # How long to wait for packets that overtook each other (UDP), in microseconds.
-            "max_delay": "200000",
-        }
-    if where.kind == "http":
-        return {
-            "protocol_whitelist": "http,tcp",
-            "format_whitelist": _MEDIA,
-            "max_pixels": str(MAX_PIXELS),
-            "headers": f"Host: {where.host}\r\n",
-            "analyzeduration": "2000000",
-            "fpsprobesize": "0",
-        }
-    if where.kind == "network":
-        return {"format_whitelist": _MEDIA, "analyzeduration": "2000000", "fpsprobesize": "0"}
-    # Playlists and the like, which make FFmpeg open what they name, are no video files.
-    return {"protocol_whitelist": "file", "format_whitelist": _MEDIA} if where.is_local else {}
 
 
 @functools.cache

@@ -1,0 +1,143 @@
+"""The two ways in which frames come: live, when they come; from a file, at the file's own pace."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+from reid_stream.config import settings as config
+from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamClock
+from reid_stream.ingest.frame_loss import FrameGaps
+from reid_stream.ingest.rate_limit import Lateness
+from reid_stream.ingest.site_clock import SiteClock
+from reid_stream.ingest.stream import DecodedPacket, VideoSource
+
+LATE_S = 0.5
+"""A file's frame that comes this late is left out, so that a slow machine catches up."""
+
+
+class LivePlayback:
+    """A live stream: frames come when they come."""
+
+    def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
+        self._clock, self._site = clock, site_clock
+        self._arrived_at = 0.0
+        self._shift_s = site_clock.shift_s
+        self._camera_shift_s = 0.0
+        """Camera's wall clock less the site time that it is taken for."""
+        self._gaps = FrameGaps()
+        self._unusable = 0
+        self._steps = 0
+        self._last: tuple[float, float] | None = None
+        """(stream seconds, arrival) of the last frame whose timestamp can be used."""
+        self._lateness = Lateness()
+        clock.restart()
+
+    @property
+    def skew_s(self) -> float | None:
+        """The camera's wall clock less the system's, where it is known."""
+        skew_s = self._clock.skew_s
+        return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
+
+    def late_s(self, stream_s: float | None) -> float:
+        """How much later a packet comes than it could."""
+        return self._lateness.of(stream_s, time.monotonic())
+
+    def hear(self, packet: DecodedPacket, steps: int) -> bool:
+        """Learn from a packet; True if the system's clock was set since the last one."""
+        self._arrived_at = self._site.now()
+        if steps != self._steps:
+            self._steps = steps
+            self._clock.restart()
+            self._gaps.forget()
+        self._site.look()
+        has_stepped = self._site.shift_s != self._shift_s
+        self._shift_s = self._site.shift_s
+        self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))
+        return has_stepped
+
+    def _in_site_time(self, camera_at: float | None) -> float | None:
+        """Convert the camera's wall clock to site time.
+
+        Cameras that agreed with our clock before it was set wrong go on as they were; cameras that agree since it was
+        set right are converted by the shift.
+        """
+        if camera_at is None:
+            return None
+        agrees = abs(camera_at - self._arrived_at) <= MAX_SKEW_S
+        self._camera_shift_s = 0.0 if agrees else self._shift_s
+        return camera_at - self._camera_shift_s
+
+    def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
+        """Pictures that never came, as the timestamps of the whole ones tell."""
+        if is_skipped:
+            self._gaps.forget()
+        self._unusable += corrupt
+        count = 0
+        for stream_s in whole:
+            count += self._gaps.missing(stream_s, self._unusable)
+            self._unusable = 0
+        return count
+
+    def stamp(self, stream_s: float | None) -> CaptureTime:
+        """Return a frame's capture time."""
+        return self._clock.stamp(stream_s, self._arrived_at)
+
+    def when(self, stream_s: float | None, stamp: CaptureTime) -> float:
+        """Return the seconds by which the rate is capped: stream time, continued where a timestamp is missing."""
+        if stream_s is not None:
+            self._last = (stream_s, self._arrived_at)
+            return stream_s
+        return stamp.at if self._last is None else self._last[0] + self._arrived_at - self._last[1]
+
+    def wait(self, _at: float) -> bool:
+        """Live frames are due when they come."""
+        return True
+
+    def again(self) -> None:
+        """Never called: live streams do not loop."""
+
+
+class FilePlayback:
+    """A file played at its own pace, as if it were live."""
+
+    skew_s = None
+    """A file has no wall clock."""
+
+    def __init__(
+        self, source: VideoSource, camera: config.Camera, stop: threading.Event, site_clock: SiteClock
+    ) -> None:
+        self._stop, self._now = stop, site_clock.now
+        self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or 25.0))
+        self._due_less_stream_s: float | None = None
+
+    def late_s(self, stream_s: float | None) -> float:
+        """How late a packet is decoded that comes now."""
+        if stream_s is None or self._due_less_stream_s is None:
+            return 0.0
+        return self._now() - (stream_s + self._due_less_stream_s)
+
+    def hear(self, _packet: DecodedPacket, _steps: int) -> bool:
+        """Nothing to learn: a file says it all."""
+        return False
+
+    def stamp(self, stream_s: float | None) -> CaptureTime:
+        """Return a frame's capture time."""
+        at = self._clock.stamp(stream_s)
+        self._due_less_stream_s = None if stream_s is None else at - stream_s
+        return CaptureTime(at, "file")
+
+    def when(self, _stream_s: float | None, stamp: CaptureTime) -> float:
+        """Return the seconds by which the rate is capped."""
+        return stamp.at
+
+    def wait(self, at: float) -> bool:
+        """Wait until a frame is due; False if it is so late that it is to be left out."""
+        early_s = at - self._now()
+        if early_s > 0:
+            self._stop.wait(early_s)
+        return early_s > -LATE_S
+
+    def again(self) -> None:
+        """The file begins again."""
+        self._due_less_stream_s = None
+        self._clock.again(self._now())
