@@ -8,6 +8,7 @@ most of them are taken away, and the rest must get all their frames again by its
 import os
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from benchmarks.faults.report import Finding, at_least, told, within
 from reid_stream.assembly.site import Site
 from reid_stream.bench.procfs import family, memory_mb
 from reid_stream.config.settings import Settings
-from reid_stream.events import DaemonOverloaded, DaemonRecovered, IdentityEntered, IdentitySeen
+from reid_stream.evaluation.delay import FrameLatency
+from reid_stream.events import DaemonOverloaded, DaemonRecovered
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.records import CameraId
 
@@ -126,17 +128,11 @@ def _news(sink: Events, kind: type) -> list[object]:
 
 
 def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, float]]:
-    """(when told, seconds since the capture) of every frame that shows somebody.
-
-    What is no later than something told of its camera before is of newcomers, who are named up to a second after they
-    were first seen, however fast the machine.
-    """
-    newest: dict[tuple[float, CameraId], float] = {}
-    latest: dict[CameraId, float] = {}
-    for at, event in sink.told:
-        if isinstance(event, IdentityEntered | IdentitySeen) and event.at > latest.get(event.camera, 0.0):
-            newest[at, event.camera] = latest[event.camera] = event.at
-    return [(at, at - captured_at) for (at, _), captured_at in newest.items() if begun <= at <= ended]
+    """Return (UTC seconds of publication, latency in seconds) of the frames published in [begun, ended]."""
+    latency = FrameLatency()
+    for at, published in groupby(list(sink.told), key=lambda entry: entry[0]):
+        latency.add(at, [event for _, event in published])
+    return [(at, seconds) for at, seconds in latency.samples if begun <= at <= ended]
 
 
 def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[Finding]:

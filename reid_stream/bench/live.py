@@ -19,10 +19,10 @@ from reid_stream.bench.pipeline import check_hardware
 from reid_stream.bench.procfs import family, memory_mb, processor_s
 from reid_stream.config.settings import Camera, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
+from reid_stream.evaluation.delay import FrameLatency
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
-from reid_stream.events import Event, IdentitySeen
+from reid_stream.events import Event
 from reid_stream.observe.logs import quiet
-from reid_stream.records import CameraId
 
 LEAST_USED = 0.99
 """Of the frames that are due."""
@@ -59,25 +59,14 @@ class _Mark(NamedTuple):
     memory_mb: float
 
 
-class _Delays:
-    """A sink that notes how late each frame is told of.
-
-    A sighting counts if it is later than all that was told of its camera: others are of newcomers, who are named up to
-    a second after they were first seen, however fast the machine.
-    """
+class _LatencySink:
+    """A sink that measures the latency of events instead of sending them."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._told: dict[CameraId, float] = {}
-        """Of the newest sighting told of each camera, when it was."""
+        self.latency = FrameLatency()
 
     def publish(self, events: Sequence[Event]) -> None:
-        now, newest = time.time(), dict(self._told)
-        for event in events:
-            if isinstance(event, IdentitySeen):
-                newest[event.camera] = max(event.seen_at, newest.get(event.camera, 0.0))
-        self.seconds += [now - at for camera, at in newest.items() if at > self._told.get(camera, 0.0)]
-        self._told = newest
+        self.latency.add(time.time(), events)
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
         return True
@@ -112,7 +101,7 @@ def hold(
         ingest=ingest or Ingest(),
     )
     due = sum(min(fps, line.fps) for line in timelines(settings.cameras, settings).values())
-    sink, stop = _Delays(), threading.Event()
+    sink, stop = _LatencySink(), threading.Event()
     with quiet(), assemble(settings, run="bench", sink=sink) as site:
         daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="bench daemon")
         daemon.start()
@@ -122,7 +111,7 @@ def hold(
                 time.monotonic(),
                 sum(site.daemon.progress.frames.values()),
                 sum(map(processor_s, family(os.getpid()))),
-                len(sink.seconds),
+                len(sink.latency.samples),
                 sum(memory_mb(pid)[1] for pid in family(os.getpid())),
             )
 
@@ -143,7 +132,7 @@ def hold(
             daemon.join()
     passed = last.at - first.at
     used = (last.frames - first.frames) / (passed * due)
-    delays = sink.seconds[first.events : last.events] or [0.0]
+    delays = [seconds for _, seconds in sink.latency.samples[first.events : last.events]] or [0.0]
     p50, p95, p99 = (float(value) for value in np.percentile(delays, [50, 95, 99]))
     return LiveLoad(
         cameras=cameras,

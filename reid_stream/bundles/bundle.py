@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.bundles.onnx_file import external_files
 from reid_stream.errors import ModelError
 
 Floats = npt.NDArray[np.float32]
@@ -160,8 +161,8 @@ class DetectorBundle(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_
     """Names in the order of the network's output."""
     person: Annotated[int, msgspec.Meta(ge=0)]
     """Which of them is a person."""
-    score_threshold: Share = 0.25
-    """Boxes below are dropped."""
+    score_threshold: Share | msgspec.UnsetType = msgspec.UNSET
+    """Not used; read, and kept in the hash, where an older bundle has it. See `detect.score` in cams.yaml."""
     iou_threshold: Share = 0.7
     """Of two boxes that overlap more, the lower score is dropped."""
 
@@ -185,6 +186,11 @@ def load(folder: Path) -> Bundle:
             f"{folder / MODEL_FILE} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
             "it was not copied whole: copy the bundle again"
         )
+    if outside := external_files(model):
+        raise ModelError(
+            f"{folder / MODEL_FILE} must hold all its weights, found them in {', '.join(outside)}, which the hash does "
+            "not cover; make the bundle again with `reid-stream models wrap`"
+        )
     found = fingerprint(bundle, model)
     if found != bundle.hash:
         raise ModelError(
@@ -205,7 +211,13 @@ def load_detector(folder: Path) -> DetectorBundle:
 
 
 def save(bundle: _B, model: bytes, folder: Path) -> _B:
-    """Write both files and return the bundle with its hash and size; an older bundle there is replaced."""
+    """Write both files and return the bundle with its hash and size; an older bundle there is replaced.
+
+    Raises:
+        ModelError: a field is wrong, the network has weights in other files, or the folder cannot be written.
+    """
+    if outside := external_files(model):
+        raise ModelError(f"a bundle's network must hold all its weights, found them in {', '.join(outside)}")
     sized = msgspec.structs.replace(bundle, model_bytes=len(model))
     complete = _parse(msgspec.json.encode(sized), folder / BUNDLE_FILE)  # numbers as they will be read: 2 becomes 2.0
     complete = msgspec.structs.replace(complete, hash=fingerprint(complete, model))

@@ -1,13 +1,15 @@
-"""Any ONNX network -> a bundle: shapes are read from the network, the rest is asked for or has a customary value.
+"""Make a bundle from any ONNX network: read what its file states, ask for what it does not.
 
     wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts
 
-The network is run once, in float32, to record the probe. Use this for networks made elsewhere; networks of `reid-train`
-are exported with their own verifier and calibration.
+The network is run in float32 to record the probe. Use this for networks made elsewhere; networks of `reid-train` are
+exported with their own verifier and calibration. The file is normalized where need be: external weights are taken in,
+float16 ends are cast to float32, one output is kept, unusual layouts become `yolo` (see `onnx_file`).
 
 Letters: d embedding dimensions, h and w pixels.
 """
 
+import ast
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from reid_stream.bundles import onnx_file
 from reid_stream.bundles.bundle import (
     Calibration,
     DetectorBundle,
@@ -28,95 +31,16 @@ from reid_stream.bundles.bundle import (
     probe_of,
     save,
 )
+from reid_stream.bundles.coco import COCO
+from reid_stream.bundles.detector_layout import LAYOUTS, Candidate, by_picture, candidates, choose
 from reid_stream.errors import ModelError
 
-COCO = (
-    "person",
-    "bicycle",
-    "car",
-    "motorcycle",
-    "airplane",
-    "bus",
-    "train",
-    "truck",
-    "boat",
-    "traffic light",
-    "fire hydrant",
-    "stop sign",
-    "parking meter",
-    "bench",
-    "bird",
-    "cat",
-    "dog",
-    "horse",
-    "sheep",
-    "cow",
-    "elephant",
-    "bear",
-    "zebra",
-    "giraffe",
-    "backpack",
-    "umbrella",
-    "handbag",
-    "tie",
-    "suitcase",
-    "frisbee",
-    "skis",
-    "snowboard",
-    "sports ball",
-    "kite",
-    "baseball bat",
-    "baseball glove",
-    "skateboard",
-    "surfboard",
-    "tennis racket",
-    "bottle",
-    "wine glass",
-    "cup",
-    "fork",
-    "knife",
-    "spoon",
-    "bowl",
-    "banana",
-    "apple",
-    "sandwich",
-    "orange",
-    "broccoli",
-    "carrot",
-    "hot dog",
-    "pizza",
-    "donut",
-    "cake",
-    "chair",
-    "couch",
-    "potted plant",
-    "bed",
-    "dining table",
-    "toilet",
-    "tv",
-    "laptop",
-    "mouse",
-    "remote",
-    "keyboard",
-    "cell phone",
-    "microwave",
-    "oven",
-    "toaster",
-    "sink",
-    "refrigerator",
-    "book",
-    "clock",
-    "vase",
-    "scissors",
-    "teddy bear",
-    "hair drier",
-    "toothbrush",
-)
 PROBE_SEED = 7
 # bf16 moves an embedding by up to |f1 - f2| = 0.14 (cosine 0.99) and a box by under a hundredth of the picture.
 EMBEDDER_TOLERANCE = 0.15
 DETECTOR_TOLERANCE = 0.05
-_STRIDES = (8, 16, 32)
+_PERSONS = frozenset({"person", "pedestrian", "people", "human"})
+_MOST_METADATA = 100_000
 _B = TypeVar("_B", EmbedderBundle, DetectorBundle)
 # Without a trained head all dimensions weigh the same: margin = 10 (2 cos - 1), even odds at a cosine of one half.
 _UNIFORM_WEIGHT = 10.0
@@ -138,6 +62,7 @@ def wrap_embedder(
     name: str | None = None,
     height: int | None = None,
     width: int | None = None,
+    output: str | None = None,
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
     std: tuple[float, float, float] = (0.229, 0.224, 0.225),
     colour: str = "rgb",
@@ -150,9 +75,10 @@ def wrap_embedder(
     Height and width come from the network where it fixes them, else 256 x 128.
 
     Raises:
-        ModelError: the file is no network of one image input and one vector output.
+        ModelError: the file is no network of one image input and one vector output; or it has several outputs, and
+            `output` names none of them.
     """
-    content, network = _read(model)
+    content, network = _read(model, output)
     found = _image_size(network, model)
     spec = EmbedderInput(
         height=_agree("height", height, found[0], 256, model),
@@ -173,12 +99,12 @@ def wrap_embedder(
         verifier=Verifier(d=[1.0], b=_UNIFORM_WEIGHT, train_prior=0.5),
         calibration=Calibration(kind="none", parameters={}),
     )
-    output = run_once(network, probe_input(bundle), model)
-    if output.ndim != 2 or output.shape[0] != 1:
-        raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {output.shape} for one crop")
-    dim = output.shape[1]
+    vector = run_once(network, probe_input(bundle), model)
+    if vector.ndim != 2 or vector.shape[0] != 1:
+        raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
+    dim = vector.shape[1]
     verifier = Verifier(d=[_UNIFORM_WEIGHT**0.5] * dim, b=_UNIFORM_WEIGHT, train_prior=0.5)
-    return save(with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), output), content, out)
+    return save(with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector), content, out)
 
 
 def wrap_detector(
@@ -188,32 +114,63 @@ def wrap_detector(
     name: str | None = None,
     height: int | None = None,
     width: int | None = None,
+    output: str | None = None,
     decoder: str | None = None,
     classes: Sequence[str] | None = None,
     person: int | None = None,
+    picture: Path | None = None,
     colour: str | None = None,
     scale: int | None = None,
     pad: int = 114,
-    score_threshold: float = 0.25,
     iou_threshold: float = 0.7,
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
 ) -> DetectorBundle:
-    """Wrap a detection network; what is not given is guessed from its shapes.
+    """Wrap a detection network; what is not given is found from its shapes and metadata.
 
-    YOLOX takes BGR from 0 to 255, the ultralytics family RGB from 0 to 1. One class is a person, eighty are COCO's.
+    YOLOX takes BGR from 0 to 255, all others RGB from 0 to 1. Class names come from the metadata `names` that
+    ultralytics writes; without it one class is a person, eighty are COCO's. Layouts that are not served as they are
+    (see `detector_layout`) are brought to `yolo`.
+
+    Args:
+        model: the ONNX file.
+        out: folder of the bundle.
+        name: for people; default: the file's.
+        height: pixels of the input, where the network takes any.
+        width: pixels of the input, where the network takes any.
+        output: which output to use, where there are several.
+        decoder: layout of the output, one of `detector_layout.LAYOUTS`.
+        classes: names in the network's order.
+        person: index of the class that is a person.
+        picture: an image in which people are seen whole; decides between layouts of one shape.
+        colour: `rgb` or `bgr`.
+        scale: pixel values run to 1 or 255.
+        pad: grey of the bars, out of 255.
+        iou_threshold: of two boxes that overlap more, the lower score is dropped.
+        licence: of the weights.
+        data: what it was trained on.
+        source: where it came from.
 
     Raises:
-        ModelError: the output is of no known decoder, or the classes cannot be told.
+        ModelError: the layout, the classes, the person's class or the output cannot be found and must be given.
     """
-    content, network = _read(model)
+    content, network = _read(model, output)
     found = _image_size(network, model)
     size = (_agree("height", height, found[0], 640, model), _agree("width", width, found[1], 640, model))
-    output = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
-    decoder = decoder or guess_decoder(output.shape, size)
-    names = list(classes or _guess_classes(decoder, output.shape, model))
-    is_yolox = decoder == "yolox"
+    answer = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
+    names = list(classes or _metadata_names(network))
+    layout = _layout(decoder, answer.shape, size, names)
+    if not isinstance(layout, Candidate):
+        layout = _layout_by_picture(layout, network, model, answer.shape, size, picture, person or 0)
+    names = names or list(_customary_names(layout, model))
+    index = _person_index(names, person, model)
+    served = layout.layout
+    if layout.layout in ("yolo_transposed", "yolov5", "rtdetr"):
+        content = onnx_file.as_yolo(content, layout.layout, size, len(names))
+        network, served = _parse(content, model), "yolo"
+        answer = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
+    is_yolox = served == "yolox"
     raw: dict[str, Any] = {
         "kind": "detector",
         "name": name or model.stem,
@@ -221,7 +178,7 @@ def wrap_detector(
         "licence": licence,
         "data": list(data),
         "source": source or model.name,
-        "probe": {"seed": PROBE_SEED, "shape": list(output.shape), "output": [], "tolerance": DETECTOR_TOLERANCE},
+        "probe": {"seed": PROBE_SEED, "shape": list(answer.shape), "output": [], "tolerance": DETECTOR_TOLERANCE},
         "input": {
             "height": size[0],
             "width": size[1],
@@ -229,10 +186,9 @@ def wrap_detector(
             "scale": scale or (255 if is_yolox else 1),
             "pad": pad,
         },
-        "decoder": decoder,
+        "decoder": served,
         "classes": names,
-        "person": names.index("person") if person is None and "person" in names else person or 0,
-        "score_threshold": score_threshold,
+        "person": index,
         "iou_threshold": iou_threshold,
     }
     try:
@@ -242,24 +198,98 @@ def wrap_detector(
     return save(with_probe(bundle, run_once(network, probe_input(bundle), model)), content, out)
 
 
-def guess_decoder(shape: tuple[int, ...], size: tuple[int, int]) -> str:
-    """Name the decoder of a detector's output, for one picture of `size` (h, w).
+def _layout(
+    decoder: str | None, shape: tuple[int, ...], size: tuple[int, int], names: Sequence[str]
+) -> Candidate | list[Candidate]:
+    """Return the layout that was asked for or is the only one; else all that the shape fits."""
+    count = len(names) or None
+    if decoder is None:
+        found = candidates(shape, size, count)
+        return found[0] if len(found) == 1 else found
+    if decoder not in LAYOUTS:
+        raise ModelError(f"--decoder must be one of {', '.join(LAYOUTS)}, got {decoder!r}")
+    columns = shape[-1] if decoder != "yolo" and len(shape) == 3 else shape[1] if len(shape) == 3 else 0
+    own = None if decoder == "yolo_end2end" else columns - (5 if decoder in ("yolox", "yolov5") else 4)
+    if len(shape) != 3 or (own is not None and (own < 1 or count not in (None, own))) or (own is None and columns != 6):
+        raise ModelError(
+            f"a detector of layout {decoder} with {count or 'any number of'} classes cannot give {shape}; give another "
+            "--decoder, or the right --classes"
+        )
+    return Candidate(decoder, own)
 
-    Raises:
-        ModelError: no known decoder gives this shape.
-    """
-    cells = sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in _STRIDES)
-    if len(shape) == 3 and shape[0] == 1:
-        if shape[2] == cells and shape[1] >= 5:
-            return "yolo"
-        if shape[1] == cells and shape[2] >= 6:
-            return "yolox"
-        if shape[2] == 6:
-            return "yolo_end2end"
+
+def _layout_by_picture(
+    found: list[Candidate],
+    network: Any,
+    model: Path,
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    picture: Path | None,
+    person: int,
+) -> Candidate:
+    """Choose between layouts by what the network finds in a picture, tried in each layout's own colours and scale."""
+    if picture is None or not found:
+        return choose(found, shape, size)
+    import cv2
+
+    image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ModelError(f"--picture must be an image, {picture} cannot be read")
+    ratio = min(size[0] / image.shape[0], size[1] / image.shape[1])
+    inside = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)[: size[0], : size[1]]
+    canvas = np.full((*size, 3), 114, np.float32)
+    canvas[: inside.shape[0], : inside.shape[1]] = inside
+    bgr = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
+    rgb = np.ascontiguousarray(bgr[:, ::-1]) / np.float32(255)
+    right: list[Candidate] = []
+    for batch, group in (
+        (bgr, [each for each in found if each.layout == "yolox"]),
+        (rgb, [each for each in found if each.layout != "yolox"]),
+    ):
+        if group:
+            right += by_picture(group, run_once(network, batch, model)[0], size, person)
+    if not right:
+        raise ModelError(
+            f"people must be found in {picture}, none are under any of the layouts that fit; give another --picture, "
+            f"or --decoder: {', '.join(each.layout for each in found)}"
+        )
+    return choose(right, shape, size)
+
+
+def _customary_names(layout: Candidate, model: Path) -> Sequence[str]:
+    """Return the names of a network that states none: one class is a person, eighty are COCO's."""
+    if layout.classes == 1:
+        return ("person",)
+    if layout.classes in (None, len(COCO)):
+        return COCO
     raise ModelError(
-        f"a detector must give (1, 4 + classes, {cells}), (1, {cells}, 5 + classes) or (1, n, 6) for one picture of "
-        f"{size[0]} x {size[1]}, got {shape}; export it without post-processing, or name the right size"
+        f"the {layout.classes} classes of {model} must be named, in the network's order, as --classes person,car,..."
     )
+
+
+def _metadata_names(network: Any) -> list[str]:
+    """Return the class names in the file's metadata, as ultralytics writes them: `{0: 'person', 1: 'bicycle'}`."""
+    if not network.has_rt_info(["framework", "names"]):
+        return []
+    try:
+        found = ast.literal_eval(str(network.get_rt_info(["framework", "names"]).astype(str))[:_MOST_METADATA])
+    except (ValueError, SyntaxError, MemoryError, RecursionError, RuntimeError):
+        return []
+    if isinstance(found, dict) and sorted(found) == list(range(len(found))):
+        found = [found[index] for index in range(len(found))]
+    return [str(name) for name in found] if isinstance(found, list | tuple) else []
+
+
+def _person_index(names: Sequence[str], asked: int | None, model: Path) -> int:
+    if asked is not None:
+        if not 0 <= asked < len(names):
+            raise ModelError(f"--person must be below {len(names)}, the number of classes of {model}, got {asked}")
+        return asked
+    found = [index for index, name in enumerate(names) if name.strip().lower() in _PERSONS]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{index} {name}" for index, name in enumerate(names[:20]))
+    raise ModelError(f"which class of {model} is a person must be given with --person; its classes: {listed}")
 
 
 def with_probe(bundle: _B, output: Floats) -> _B:
@@ -284,22 +314,48 @@ def run_once(network: Any, batch: Floats, model: Path) -> Floats:
         raise ModelError(f"{model} must run on input {batch.shape}: {_first_line(error)}") from error
 
 
-def _read(model: Path) -> tuple[bytes, Any]:
-    """Return a model file and the network in it."""
-    import openvino  # heavy: half a second
-
+def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
+    """Return a model file with all its weights, one output and float32 at both ends, and the network in it."""
     try:
         content = model.read_bytes()
     except OSError as error:
         raise ModelError(f"a network must be readable, {model}: {error.strerror or error}") from error
     if not content:
         raise ModelError(f"a network must not be empty, {model} has 0 bytes; copy or export it again")
-    try:
-        return content, openvino.Core().read_model(content)
-    except RuntimeError as error:
+    content = onnx_file.read_whole(model, content)
+    network = _parse(content, model)
+    names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
+    if output is not None and not any(output in each for each in names):
+        raise ModelError(f"--output must be one of {_outputs(network)} of {model}, got {output!r}")
+    if len(names) > 1:
+        if output is None:
+            raise ModelError(f"which output of {model} to use must be given with --output: {_outputs(network)}")
+        index = next(index for index, each in enumerate(names) if output in each)
+        content = onnx_file.with_output(content, index)
+        network = _parse(content, model)
+    kinds = {port.element_type.get_type_name() for port in (*network.inputs, *network.outputs)}
+    if kinds & {"f16", "bf16"}:
+        content = onnx_file.with_float32_ports(content)
+        network = _parse(content, model)
+    elif kinds != {"f32"}:
         raise ModelError(
-            f"a network must be ONNX in one file, {model} is not: {_first_line(error)}; export it again"
-        ) from error
+            f"a network must take and give float32 or float16, {model} has {', '.join(sorted(kinds))}; export it again "
+            "with images as floating point input"
+        )
+    return content, network
+
+
+def _outputs(network: Any) -> str:
+    return ", ".join(f"{'/'.join(sorted(port.get_names())) or '?'} {port.partial_shape}" for port in network.outputs)
+
+
+def _parse(content: bytes, model: Path) -> Any:
+    import openvino  # heavy: half a second
+
+    try:
+        return openvino.Core().read_model(content)
+    except RuntimeError as error:
+        raise ModelError(f"a network must be ONNX, {model} is not: {_first_line(error)}; export it again") from error
 
 
 def _image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
@@ -322,15 +378,6 @@ def _agree(side: str, asked: int | None, found: int | None, customary: int, mode
     if asked is not None and found is not None and asked != found:
         raise ModelError(f"{side} must be {found}, which {model} fixes, got {asked}; leave it out")
     return asked or found or customary
-
-
-def _guess_classes(decoder: str, shape: tuple[int, ...], model: Path) -> Sequence[str]:
-    count = {"yolo": shape[1] - 4, "yolox": shape[-1] - 5}.get(decoder)
-    if count is None or count == len(COCO):
-        return COCO
-    if count == 1:
-        return ("person",)
-    raise ModelError(f"the {count} classes of {model} must be named, in the network's order; give them with --classes")
 
 
 def _first_line(error: Exception) -> str:

@@ -66,8 +66,20 @@ def wrap(
     width: Annotated[int | None, typer.Option(help="Pixels of the input, where the network takes any.")] = None,
     colour: Annotated[str | None, typer.Option(help="rgb or bgr; default: what its kind has.")] = None,
     decoder: Annotated[
-        str | None, typer.Option(help="Detector: yolo, yolo_end2end or yolox; default: by its shape.")
+        str | None,
+        typer.Option(
+            help="Detector: layout of the output: yolo, yolo_transposed, yolov5, yolox, rtdetr or yolo_end2end; "
+            "default: by its shape."
+        ),
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Detector: class names in the network's order, comma-separated.")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Detector: an image with people, to choose between layouts that the shape fits."),
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Output to use, where the network has several.")] = None,
     scale: Annotated[int | None, typer.Option(help="Detector: pixel values run to 1 or 255.")] = None,
     person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
 ) -> None:
@@ -75,8 +87,9 @@ def wrap(
     from reid_stream.bundles.wrap import wrap as make
     from reid_stream.errors import ConfigError
 
-    given = {"height": height, "width": width, "colour": colour}
-    of_detectors = {"decoder": decoder, "scale": scale, "person": person}
+    given = {"height": height, "width": width, "colour": colour, "output": output}
+    names = [name.strip() for name in classes.split(",")] if classes is not None else None
+    of_detectors = {"decoder": decoder, "scale": scale, "person": person, "classes": names, "picture": picture}
     if kind is Kind.embedder and (wrong := [name for name, value in of_detectors.items() if value is not None]):
         raise ConfigError(f"--{wrong[0]} is for detectors, got it with --kind embedder")
     options = {name: value for name, value in {**given, **of_detectors}.items() if value is not None}

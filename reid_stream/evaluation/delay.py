@@ -9,7 +9,7 @@ earlier one. Time is that of the stream itself, the latest capture time that an 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -18,6 +18,7 @@ from reid_stream.evaluation.align import Alignment, matched
 from reid_stream.evaluation.stream import CurrentNames, Timeline
 from reid_stream.evaluation.visits import Visits
 from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
+from reid_stream.records import CameraId
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,29 @@ class Delay:
     """Visits that were told of, but never under the right ID."""
     untold: int
     """Visits of which nothing was ever told."""
+
+
+@dataclass(slots=True)
+class FrameLatency:
+    """Time from the capture of a frame to the publication of the first event about it.
+
+    A sighting counts if it is newer than every earlier one of its camera. Older ones belong to people new to the
+    matcher, who are identified up to a second after they were first seen, however fast the machine is.
+    """
+
+    samples: list[tuple[float, float]] = field(default_factory=list)
+    """(UTC seconds of publication, latency in seconds), one for each camera and call of `add` with a newer frame."""
+    _newest: dict[CameraId, float] = field(default_factory=dict)
+    """Capture time of the newest frame published of each camera, UTC seconds."""
+
+    def add(self, published_at: float, events: Iterable[Event]) -> None:
+        """Add the events of one publication, in any order."""
+        newest: dict[CameraId, float] = {}
+        for event in events:
+            if isinstance(event, IdentitySeen) and event.seen_at > self._newest.get(event.camera, 0.0):
+                newest[event.camera] = max(event.seen_at, newest.get(event.camera, 0.0))
+        self.samples += [(published_at, published_at - captured_at) for captured_at in newest.values()]
+        self._newest |= newest
 
 
 def delays(

@@ -1,8 +1,14 @@
 """`reid-stream bench pipeline --find-max` finds the most cameras that are held, in few tries."""
 
-import pytest
+from pathlib import Path
 
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.rtsp.clips import draw_clip
 from reid_stream.bench.live import LiveLoad, find_max
+from reid_stream.commands.bench import app
 
 
 def load(cameras: int, *, is_held: bool) -> LiveLoad:
@@ -23,3 +29,15 @@ def test_the_most_that_is_held_and_one_more_are_tried(most: int) -> None:
 def test_it_ends_where_it_was_told_to() -> None:
     tried = find_max(lambda cameras: load(cameras, is_held=True), first=4, most=6)
     assert [one.cameras for one in tried] == [4, 5, 6]
+
+
+@pytest.mark.slow
+def test_the_command_measures_one_camera_and_writes_its_figures(tmp_path: Path) -> None:
+    clip = draw_clip(tmp_path / "a.mp4", seconds=4)
+    file = tmp_path / "loads.json"
+    given = ["--clip", str(clip), "--cameras", "1", "--seconds", "1", "--max-fps", "1", "--json", str(file)]
+    ended = CliRunner().invoke(app, ["live", *given])
+    assert ended.exit_code == 0, ended.output
+    (found,) = msgspec.json.decode(file.read_bytes(), type=list[LiveLoad])
+    assert found.cameras == 1
+    assert found.used > 0.5

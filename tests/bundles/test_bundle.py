@@ -26,7 +26,7 @@ from reid_stream.bundles.bundle import (
     save,
 )
 from reid_stream.bundles.calibration import log_odds, prior_shift, probability
-from reid_stream.bundles.wrap import guess_decoder, run_once, wrap
+from reid_stream.bundles.wrap import run_once, wrap
 from reid_stream.errors import ModelError
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny"
@@ -160,25 +160,6 @@ def test_probabilities_follow_platt_isotonic_and_the_prior() -> None:
     even = Calibration(kind="none", parameters={})
     assert probability(even, np.log(3), prior=0.01) == pytest.approx(3 / 102)
     assert prior_shift(0.2, 0.2) == 0
-
-
-@pytest.mark.parametrize(
-    ("shape", "decoder"),
-    [
-        ((1, 84, 8400), "yolo"),
-        ((1, 5, 8400), "yolo"),
-        ((1, 8400, 85), "yolox"),
-        ((1, 8400, 6), "yolox"),
-        ((1, 300, 6), "yolo_end2end"),
-    ],
-)
-def test_the_decoder_is_told_from_the_shape(shape: tuple[int, ...], decoder: str | None) -> None:
-    assert guess_decoder(shape, (640, 640)) == decoder
-
-
-def test_an_unknown_output_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"got \(1, 512\)"):
-        guess_decoder((1, 512), (640, 640))
 
 
 @pytest.mark.parametrize("content", [b"", b"no network"])

@@ -1,10 +1,11 @@
 """When the right ID is shown, counted by hand on a stream of a few events."""
 
+import msgspec
 import pytest
 
-from reid_stream.evaluation.delay import Delay
+from reid_stream.evaluation.delay import Delay, FrameLatency
 from reid_stream.evaluation.summary import summarize_stream
-from reid_stream.events import Event, IdentityEntered, IdentitySplit
+from reid_stream.events import Event, IdentityEntered, IdentitySeen, IdentitySplit
 from reid_stream.records import CameraId, GlobalId, TrackId
 from tests.evaluation.rows import TIMELINES, Row, box, boxes
 from tests.publish.test_site_view import entered, merged
@@ -14,8 +15,6 @@ TRUTH: list[Row] = [("door", 1, 1, 20, 0), ("till", 1, 31, 50, 0)]
 
 def told(person: str, camera: str, frames: range, track: int = 1, place: float = 0) -> list[Event]:
     def event(frame: int) -> IdentityEntered:
-        import msgspec
-
         at = TIMELINES[camera].at(frame)
         return msgspec.structs.replace(entered(person, camera, track=track, at=at), box=box(place))
 
@@ -64,3 +63,16 @@ def test_a_second_number_is_never_right_and_a_visit_may_be_untold() -> None:
 
 def test_nothing_told_has_no_percentiles() -> None:
     assert delay([]) == Delay(None, None, None, right_at_first=0, right=0, never_right=0, untold=2)
+
+
+def test_latency_counts_the_newest_frame_of_a_camera_and_no_sighting_of_a_newcomer_from_before_it() -> None:
+    def seen(camera: str, at: float) -> IdentitySeen:
+        fields = msgspec.structs.asdict(entered("s-1", camera, at=at))
+        return IdentitySeen(**fields)
+
+    latency = FrameLatency()
+    latency.add(100.0, [seen("door", 99.5), seen("door", 99.9), seen("till", 99.8)])
+    latency.add(100.5, [seen("door", 99.2), seen("till", 100.4)])
+    latency.add(101.0, [seen("door", 99.9), entered("s-2", "door", at=100.9)])
+    assert [at for at, _ in latency.samples] == [100.0, 100.0, 100.5]
+    assert [seconds for _, seconds in latency.samples] == pytest.approx([0.1, 0.2, 0.1])

@@ -88,6 +88,6 @@ def test_a_score_is_kept_and_the_next_one_says_what_has_changed(place: Place) ->
 
 def test_no_set_at_all_is_told_in_one_line(place: Place) -> None:
     ended = place.call("record", "nowhere")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "none is called nowhere; known: worlds/tiny" in ended.stderr
     assert "Traceback" not in ended.stderr
