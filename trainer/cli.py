@@ -1,7 +1,7 @@
-"""reid-train: fit | eval | rank | calibrate | export | detector; each command imports what it needs when it runs.
+"""Command line of `reid-train`: fit, and one module of `trainer.commands` for each group of further commands.
 
-A file `trainer/commands_*.py` that has `register(app: typer.Typer) -> None` adds its commands; torch is imported inside
-them.
+A module of `trainer.commands` has `register(app: typer.Typer) -> None`. Commands import torch and the like when they
+run, so that `--help` is quick and a missing extra concerns only the command that needs it.
 """
 
 import importlib
@@ -12,18 +12,20 @@ from typing import Annotated
 
 import typer
 
-import trainer
 from reid_stream.errors import ReidStreamError
+from trainer import commands
 from trainer.errors import TrainerError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Teach the embedder: train, evaluate, calibrate, export."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train, evaluate, calibrate and export re-ID networks and person detectors.",
 )
 
 
 @app.callback()
 def _root() -> None:
-    """Keep `fit` a command of its own."""
+    """Keep `fit` a subcommand even while it is the only one."""
 
 
 @app.command()
@@ -66,12 +68,26 @@ def fit(
         train(read_recipe(str(recipe), tuple(changes or ()), budget), out, data, resume)
 
 
+def _register_commands() -> None:
+    for module in pkgutil.iter_modules(commands.__path__, commands.__name__ + "."):
+        importlib.import_module(module.name).register(app)
+
+
+_register_commands()
+
+
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line."""
-    for module in sorted(found.name for found in pkgutil.iter_modules(trainer.__path__)):
-        if module.startswith("commands_"):
-            importlib.import_module(f"trainer.{module}").register(app)
+    """Run the command line; an error that the user can fix is one line and exit status 1."""
     try:
         app()
     except (TrainerError, ReidStreamError) as error:
         sys.exit(f"reid-train: {error}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "trainer", "reid_stream"):
+            raise  # a fault of ours, not of the installation
+        extra = "int8" if package == "nncf" else "train"
+        sys.exit(
+            f"reid-train: this command needs the package {package}, which is not installed: "
+            f"pip install 'reid-stream[{extra}]'"
+        )

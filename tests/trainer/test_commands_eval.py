@@ -12,13 +12,10 @@ from typer.testing import CliRunner, Result
 from reid_stream.bundles.bundle import load_embedder
 from reid_stream.embed.preprocess import InputSpec
 from trainer.cli import app
-from trainer.commands.evaluate import register
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError, TrainerError
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny"
-if not any(command.name == "eval" for command in app.registered_commands):
-    register(app)
 
 
 @pytest.fixture(scope="module")

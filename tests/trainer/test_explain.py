@@ -13,7 +13,6 @@ from reid_stream.embed.preprocess import prepare
 from reid_stream.explain import Explainer
 from reid_stream.explain.attention import Attention
 from trainer.cli import app
-from trainer.commands.explain import register
 from trainer.config import ModelSettings, TrainSettings
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError, TrainerError
@@ -22,9 +21,6 @@ from trainer.evaluate.network import open_network
 from trainer.export.bundle import export
 from trainer.model.siamese import Branch, Siamese, load_branch
 from trainer.train.checkpoint import save
-
-if not any(command.callback and command.callback.__name__ == "explain" for command in app.registered_commands):
-    register(app)
 
 
 @pytest.fixture(scope="module")
