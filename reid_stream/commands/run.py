@@ -37,6 +37,8 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
     from reid_stream.observe import logs
     from reid_stream.observe.metrics import serve
 
+    # Crops, spool and state show people: what is written from here on, by child processes too, is for our user alone.
+    os.umask(0o077)
     settings = cams_yaml.load(cameras)
     logs.configure(settings.observe)
     logs.hide(settings)

@@ -13,7 +13,10 @@ from tests.integration.program import Running, call, running, tiny_models, write
 from tests.publish.servers import free_port
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
-MORE = "observe: {port: null}\nmatch: {similarity: 0.5}\nstate: {snapshot_s: 0.5, lease_s: 3}"
+MORE = (
+    "observe: {port: null}\\nspool: {directory: spool}\\nstore: {folder: store}\\n"
+    "match: {similarity: 0.5}\\nstate: {snapshot_s: 0.5, lease_s: 3}"
+)
 
 
 @pytest.mark.parametrize("by_port", [False, True])
@@ -42,6 +45,9 @@ def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bo
                 assert "identities_restored" in daemon.err
                 told = reads("events", "--json", "--type", "identity")
                 assert daemon.terminate(timeout_s=60).code == 0
+    kept = [path for name in ("store", "spool") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
+    assert any(path.suffix == ".jpg" for path in kept)
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
     assert '"person":"lab-1"' in told
     assert '"person":"lab-2"' not in told
     away = call("events", "--cameras", cams, models=models, home=tmp_path)
