@@ -14,8 +14,8 @@ from tests.publish.servers import free_port
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 MORE = (
-    "observe: {port: null}\\nspool: {directory: spool}\\nstore: {folder: store}\\n"
-    "match: {similarity: 0.5}\\nstate: {snapshot_s: 0.5, lease_s: 3}"
+    "observe: {port: null}\nspool: {directory: spool}\nstore: {folder: store}\n"
+    "match: {similarity: 0.5}\nstate: {snapshot_s: 0.5, lease_s: 3}"
 )
 
 
