@@ -334,6 +334,14 @@ class DaemonRecovered(_Daemon, frozen=True, kw_only=True):
     """Seconds since `daemon.overloaded`."""
 
 
+class DaemonClockSet(_Daemon, frozen=True, kw_only=True):
+    """The system's clock was set: times of events from here on count on the new time base, visits go on."""
+
+    type = "daemon.clock_set.v1"
+    by_s: float
+    """Seconds by which the clock was set forward; below 0 if back."""
+
+
 class _Worker(_Event, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
@@ -390,6 +398,7 @@ NewsEvent = (
     | DaemonStalled
     | DaemonOverloaded
     | DaemonRecovered
+    | DaemonClockSet
     | WorkerUp
     | WorkerDown
 )

@@ -15,7 +15,7 @@ from benchmarks.faults.report import Finding, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.config.settings import Ingest, Settings
-from reid_stream.events import IdentityEntered, IdentityLeft, IdentitySeen
+from reid_stream.events import DaemonClockSet, IdentityEntered, IdentityLeft, IdentitySeen
 from reid_stream.ingest.site_clock import SiteClock
 
 NAME = "own-clock"
@@ -94,9 +94,11 @@ def _visits(look_s: float) -> list[Finding]:
                 off_s.append(abs(last - system()))
             told = [event for _, event in events.told[begin:]]
     people = {event.person for _, event in events.told if isinstance(event, IdentityEntered)}
+    news = sum(isinstance(event, DaemonClockSet) for event in told)
     left = sum(isinstance(event, IdentityLeft) for event in told)
     return [
         within(NAME, "visits that ended by it", left, 0, digits=0),
+        Finding(NAME, "steps told by an event", f"{news}", f"{len(STEPS_S)}", news == len(STEPS_S)),
         within(NAME, "numbers given to one person", len(people), 1, digits=0),
         within(NAME, "events' times less the system's, worst", max(off_s), 1.0, "s", 2),
     ]

@@ -36,6 +36,7 @@ from reid_stream.observe.logs import scrub
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identification
 from reid_stream.records import CameraId, GlobalId, Perceived
+from reid_stream.runtime.clock_watch import ClockWatch
 from reid_stream.runtime.interfaces import (
     CameraSource,
     ObservationLink,
@@ -135,6 +136,7 @@ class Daemon:
         self._sink_ready = sink_ready
         self._overload = overload
         self._clock = clock or SiteClock()
+        self._clock_watch = ClockWatch(self._clock, run)
         self._drained = threading.Event()
         self._publishing = threading.Lock()
         self._up: set[CameraId] = set()
@@ -262,8 +264,8 @@ class Daemon:
         """
         with self._part("watchdog"):
             self.tick()
-        if self.is_live and (by_s := self._clock.look()):
-            _log.warning("system_clock_set", by_s=round(by_s, 3))
+        if self.is_live:
+            self._publish(self._clock_watch.look())
         self._watch_identify(limit_s)
         news = None
         with self._part("overload"):
