@@ -50,4 +50,6 @@ def _struct(struct: type[msgspec.Struct]) -> str:
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required or field.default is msgspec.NODEFAULT:
         return "" if field.required else " Default: empty."
+    if field.default is msgspec.UNSET:
+        return " Optional."
     return f" Default: `{json.dumps(msgspec.to_builtins(field.default))}`."

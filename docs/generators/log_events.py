@@ -1,0 +1,97 @@
+"""docs/reference/log-events.md: every event that the daemon logs, found in its source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import reid_stream
+from docs.generators.markdown import head, table
+
+_TEXT = """\
+Each log line has one event name, stable for alert rules, and facts as fields. Text and JSON lines hold the same
+(`observe.log`). Levels: `debug` is hidden by default, `warning` needs a look, `error` means that something was lost or
+replaced.
+"""
+_MEANING = {
+    "camera_down": "A camera stopped delivering frames; it is tried again.",
+    "camera_reassigned": "A camera moved to another worker.",
+    "camera_up": "A camera delivers frames.",
+    "daemon_started": "The daemon is running.",
+    "daemon_stopped": "The daemon ended normally.",
+    "embedded_redis_started": "The embedded Redis runs: which server, and where.",
+    "engine_chosen": "Which engine serves a network, and why.",
+    "engine_failed": "An engine failed while serving; another one serves.",
+    "engine_not_swapped": "A compiled engine was not used: it failed, or disagreed with float32.",
+    "engine_swapped": "A compiled engine has taken over.",
+    "erasure_delayed": "An erasure could not be finished yet; it is tried again.",
+    "event_invalid": "Client: an entry of the stream is no event; skipped.",
+    "event_spoilt": "A spooled event cannot be read; it is sent as it is.",
+    "folder_made_private": "The embedded Redis' folder was readable by others; its mode is 0700 now.",
+    "identities_reset_other_model": "Known people belong to another embedder; matching starts empty, numbers continue.",
+    "identities_restored": "Identities continue from the last run.",
+    "identity_erased": "Everything kept about a person is gone.",
+    "instruction_invalid": "An entry of the instruction stream is no instruction; skipped.",
+    "instructions_unreadable": "The instruction stream cannot be read now.",
+    "lease_lost": "Another daemon has taken over the site; this one ends.",
+    "lease_not_released": "The lease could not be given back; it expires by itself.",
+    "lease_not_renewed": "The lease could not be renewed this time.",
+    "lease_wait": "Another daemon holds the site; waiting for its lease to expire.",
+    "monitoring_failed": "Code that only counts or reports failed; the daemon continues.",
+    "overload_began": "More to do than the machine can handle; frame rates fall.",
+    "overload_over": "All cameras get their frames again.",
+    "perception_restarted": "A hung stage was replaced with a fresh set of networks.",
+    "publish_blocked": "Events cannot be handed over, since the disk hangs.",
+    "redis_away": "Redis does not serve; events wait on disk.",
+    "redis_away_at_stop": "The daemon ended while Redis was away; events wait on disk for the next start.",
+    "redis_back": "Redis serves again.",
+    "redis_lost_events": "Redis returned without its latest events; they are sent again.",
+    "snapshot_failed": "A snapshot was not written; the journal continues.",
+    "spool_full": "The spool is full: the least important events are dropped.",
+    "spool_unwritable": "The spool cannot be written; events are in memory only.",
+    "spool_writable": "The spool can be written again.",
+    "stage_stuck": "A pipeline stage hung.",
+    "state_mismatch": "The stored state is not as it was left, for instance a damaged snapshot.",
+    "store_dropping_crops": "The tracklet store cannot keep up or cannot be written.",
+    "stored_track_broken": "A stored track cannot be read; left alone.",
+    "stored_track_not_relabelled": "A stored track could not get its corrected ID.",
+    "stream_other_writer": "Another writer is on the event stream; own events moved behind its entries.",
+    "system_clock_set": "The system's clock was set; visits and matching continue.",
+    "worker_killed": "A worker did not end when asked to, and was killed.",
+    "worker_lost": "A worker crashed, hung or failed; it is started again.",
+    "worker_up": "A worker has loaded its networks.",
+}
+_LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+Found = tuple[str, str, tuple[str, ...]]
+"""Event name, level, names of the fields."""
+
+
+def page() -> str:
+    """Generate the page."""
+    levels: dict[str, set[str]] = {}
+    fields: dict[str, dict[str, None]] = {}
+    top = Path(reid_stream.__file__).parent
+    for path in sorted(top.rglob("*.py")):
+        for name, level, names in _events(ast.parse(path.read_text(encoding="utf-8"))):
+            levels.setdefault(name, set()).add("error" if level == "exception" else level)
+            fields.setdefault(name, {}).update(dict.fromkeys(names))
+    rows = [
+        (
+            f"`{name}`",
+            ", ".join(sorted(levels[name])),
+            _MEANING.get(name, ""),
+            ", ".join(f"`{one}`" for one in fields[name]),
+        )
+        for name in sorted(levels)
+    ]
+    return head("Log events", _TEXT) + "\n" + table(("event", "level", "meaning", "fields"), rows)
+
+
+def _events(tree: ast.AST) -> Iterator[Found]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="_log"), attr=level),
+                args=[ast.Constant(value=str(name)), *_],
+                keywords=keywords,
+            ) if level in _LEVELS:
+                yield name, level, tuple(k.arg for k in keywords if k.arg is not None and k.arg != "exc_info")
