@@ -60,10 +60,11 @@ class Corrections:
         self.turn: list[int] = []
         """People of the recent past who are still to be looked at, the next one last."""
 
-    def review(self, touched: Iterable[int], now: float, out: list[Decision]) -> None:
-        """Look at people whose views just changed, and at some of the latest seen."""
+    def review(self, touched: Iterable[int], now: float) -> list[Decision]:
+        """Return the merges and splits of identities whose views just changed and of some of the latest seen."""
         if not self._settle_s:
-            return
+            return []
+        decisions: list[Decision] = []
         numbers = dict.fromkeys(touched)
         if not self.turn:
             recent = islice(self._people.recent(), 4096)
@@ -72,16 +73,18 @@ class Corrections:
             numbers[self.turn.pop()] = None
         for number in numbers:
             if number in self._people:
-                self._part(self._people[number], out)
+                decisions += self._part(self._people[number])
         people = [self._people[number] for number in numbers if number in self._people and number in self._gallery]
         doubts = [doubt for person in people for doubt in self._doubts(person)]
         # All questions in one product with the gallery.
         unknowns = [doubt.unknown for doubt in doubts] + [self._unknown(person) for person in people]
         found = self._candidates.find(unknowns)
-        moved = self._move(doubts, found[: len(doubts)], out)
+        splits, moved = self._move(doubts, found[: len(doubts)])
+        decisions += splits
         for person, candidates in zip(people, found[len(doubts) :], strict=True):
             if candidates and not moved & {person.number, candidates[0].person}:
-                self._merge(person.number, candidates[0], out)
+                decisions += self._merge(person.number, candidates[0])
+        return decisions
 
     def take_away(self, a: Tracklet, b: Tracklet) -> None:
         """Take one of two tracks, seen side by side, from their common person: the one that is less like the rest."""
@@ -137,8 +140,9 @@ class Corrections:
                 doubts.append(_Doubt(person, stay, fit, unknown))
         return doubts
 
-    def _move(self, doubts: Sequence["_Doubt"], found: Sequence[Sequence[Candidate]], out: list[Decision]) -> set[int]:
-        """Give of each person the one track that gains most by it to a known person; return whom that touched."""
+    def _move(self, doubts: Sequence["_Doubt"], found: Sequence[Sequence[Candidate]]) -> tuple[list[Split], set[int]]:
+        """Move, of each identity, the one track that gains most by it to another; return the splits and who changed."""
+        splits: list[Split] = []
         best: dict[int, tuple[float, _Doubt, Candidate]] = {}
         for doubt, candidates in zip(doubts, found, strict=True):
             if candidates:
@@ -148,41 +152,42 @@ class Corrections:
         moved: set[int] = set()
         for number, (_, doubt, candidate) in best.items():
             if not moved & {number, candidate.person}:
-                self._give([doubt.stay], doubt.person, candidate.person, candidate, out)
+                splits.append(self._give([doubt.stay], doubt.person, candidate.person, candidate))
                 moved |= {number, candidate.person}
-        return moved
+        return splits, moved
 
-    def _part(self, person: Person, out: list[Decision]) -> None:
+    def _part(self, person: Person) -> list[Split]:
         """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
         sheet = self._gallery.sheet(person.number)
         stays = {stay.serial: stay for stay in person.stays}
         places = [] if sheet is None else [n for n, source in enumerate(sheet.sources) if source in stays]
         if sheet is None or len(places) < 2:
-            return
+            return []
         halves = sheet.halves(places)
         rest, loose = sorted(halves, key=lambda half: (-len(half), min(sheet.sources[place] for place in half)))
         leaving = sorted((stays[sheet.sources[place]] for place in loose), key=by_time)
         if any(stay.moves >= _MOVES or stay.held for stay in leaving):
-            return
+            return []
         staying = [stay for stay in person.stays if stay not in leaving]
         look = float(self._candidates.looks([sheet.apart(rest, loose)])[0])
         fit = look + self._candidates.ways(staying, leaving)
         if fit >= self._candidates.asked:
-            return
+            return []
         b = self._gallery.part(person.number, [sheet.sources[place] for place in loose])
         assert b is not None, "a source has a view"
         forbidden = {person.number}.union(*(self._people.beside(stay) for stay in leaving))
         best = next(iter(self._candidates.find([Query(b, leaving, forbidden)])[0]), None)
         if best is not None and best.evidence > fit + PREFER:
-            self._give(leaving, person, best.person, best, out)
-        elif fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:
+            return [self._give(leaving, person, best.person, best)]
+        if fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:
             fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.heard_at)
-            self._give(leaving, person, fresh.number, None, out)
+            return [self._give(leaving, person, fresh.number, None)]
+        return []
 
-    def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None, out: list[Decision]) -> None:
-        """Move stays with their views to another person, and tell."""
+    def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None) -> Split:
+        """Move stays with their views to another person."""
         self.hand_over(stays, person, into, best)
-        out.append(self.split(person, into, stays))
+        return self.split(person, into, stays)
 
     def similarity(self, a: Person, b: Person) -> float:
         """Return the cosine of two people's templates; 0 where one has no view."""
@@ -231,20 +236,20 @@ class Corrections:
         self._gallery.remove_source(person.number, stay.serial)
         person.revision += 1
 
-    def _merge(self, number: int, found: Candidate, out: list[Decision]) -> None:
+    def _merge(self, number: int, found: Candidate) -> list[Merge]:
         """Make one of two people a part of the other: the one with the higher number goes."""
         if number not in self._people or found.person not in self._people:
-            return  # one of them was merged in this very update
+            return []  # one of them was merged in this very update
         into, gone = (self._people[n] for n in sorted((number, found.person)))
         if gone.number in self._people.apart(into):
-            return  # an earlier merge of this very update brought somebody seen beside
+            return []  # an earlier merge of this very update brought somebody seen beside
         label = "" if into.label else gone.label
         self._people.merge(gone, into)
         self._tracks.rename(gone.number, into.number)
         for serial in into.tracks:
             track = self._tracks[serial]
             track.similarity, track.probability = found.similarity, found.probability
-        out.append(
+        return [
             Merge(
                 gone=self._name(gone.number),
                 into=self._name(into.number),
@@ -254,4 +259,4 @@ class Corrections:
                 at=into.stays[-1].last_at,
                 label=label,
             )
-        )
+        ]

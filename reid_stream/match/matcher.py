@@ -40,6 +40,7 @@ from reid_stream.records import (
     Observation,
     Perceived,
     Retirement,
+    Split,
     TrackEnded,
 )
 
@@ -130,7 +131,6 @@ class Matcher:
 
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
-        out: list[Decision] = []
         fresh: dict[int, None] = {}
         for record in records:
             if isinstance(record, TrackEnded):
@@ -139,18 +139,18 @@ class Matcher:
                 self._take(record, fresh, now)
         self._gallery.move(self._cameras.centring())
         self._cut(fresh, now)
-        bound = self._decide(fresh, now, out)
-        self._corrections.review(self._touched(fresh), now, out)
+        decisions, waiting = self._decide(fresh, now)
+        decisions += self._corrections.review(self._touched(fresh), now)
         for record in records:
             if isinstance(record, Observation):
-                self._telling.see(record, out)
-        self._telling.catch_up(bound, out)
-        self._telling.confirm(fresh, out)
+                decisions += self._telling.see(record)
+        decisions += self._telling.flush(waiting)
+        decisions += self._telling.confirm(fresh)
         for tracklet in self._tracks.close(now):
             self._close(tracklet, now)
         for person in self._people.expired(now):
-            self._retire(person, "expired", now, out)
-        return out
+            decisions.append(self._retire(person, "expired", now))
+        return decisions
 
     def labels(self) -> dict[GlobalId, str]:
         """Return what people call whom."""
@@ -272,12 +272,13 @@ class Matcher:
         weight = self._redundancy.independent(len(tracklet.vectors)) * tracklet.quality()
         self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
 
-    def _decide(self, fresh: dict[int, None], now: float, out: list[Decision]) -> list[Tracklet]:
-        """Bind the tracks that have no person yet, those of all cameras at once; return those looked at."""
+    def _decide(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
+        """Bind the tracks without an identity, those of all cameras at once; return decisions and tracks considered."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
         waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # else nothing has changed
         if not waiting:
-            return []
+            return [], []
+        decisions: list[Decision] = []
         unknowns = [
             Query(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
         ]
@@ -294,23 +295,21 @@ class Matcher:
         left = []
         for row, person in enumerate(assign(gains, conflicts, len(waiting))):
             if person is not None:
-                self._bind(waiting[row], person, next(c for c in found[row] if c.person == person), now, out)
+                best = next(c for c in found[row] if c.person == person)
+                decisions += self._bind(waiting[row], person, best, now)
             elif waiting[row].is_due(now) or not self._could_be_known(unknowns[row]):
                 left.append(row)
-        self._begin(left, waiting, unknowns, now, out)
-        return waiting
+        return decisions + self._begin(left, waiting, unknowns, now), waiting
 
-    def _begin(
-        self, left: list[int], waiting: list[Tracklet], unknowns: list[Query], now: float, out: list[Decision]
-    ) -> None:
+    def _begin(self, left: list[int], waiting: list[Tracklet], unknowns: list[Query], now: float) -> list[Decision]:
         """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
-        for group in grouped(
+        groups = grouped(
             left,
             conflict=lambda a, b: self._conflict(waiting, a, b),
             alike=lambda a, b: self._candidates.together(unknowns[a], unknowns[b]),
             asked=self._candidates.asked,
-        ):
-            self._found([waiting[row] for row in group], now, out)
+        )
+        return [decision for group in groups for decision in self._found([waiting[row] for row in group], now)]
 
     def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
         """Say whether two tracks cannot be one person."""
@@ -321,7 +320,7 @@ class Matcher:
         """Say whether there is anybody that a first vector could belong to."""
         return len(self._people) > sum(number in self._people for number in unknown.forbidden)
 
-    def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float, out: list[Decision]) -> None:
+    def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float) -> list[Split]:
         person = self._people[number]
         tracklet.person, tracklet.bound_at = number, now
         if found is not None:
@@ -333,21 +332,24 @@ class Matcher:
             person.in_view.add(tracklet.serial)
         person.num_vectors += tracklet.num_vectors
         self._teach(tracklet)
-        if tracklet.split_from not in (None, number) and tracklet.split_from in self._people:
-            out.append(self._corrections.split(self._people[tracklet.split_from], number, [tracklet.stay]))
-        tracklet.split_from = None
+        former, tracklet.split_from = tracklet.split_from, None
+        if former in (None, number) or former not in self._people:
+            return []
+        return [self._corrections.split(self._people[former], number, [tracklet.stay])]
 
-    def _found(self, tracklets: Sequence[Tracklet], now: float, out: list[Decision]) -> None:
+    def _found(self, tracklets: Sequence[Tracklet], now: float) -> list[Decision]:
         """Make tracks somebody new; the longest unseen person goes if the gallery is full."""
         has_room, evicted = self._people.make_room()
+        decisions: list[Decision] = []
         if evicted is not None:
-            self._retire(evicted, "gallery full", now, out)
+            decisions.append(self._retire(evicted, "gallery full", now))
         if not has_room:
-            return  # everybody is in view, and the tracks stay unnamed until somebody leaves
+            return decisions  # everybody is in view, and the tracks stay unnamed until somebody leaves
         first, last = min(t.stay.first_at for t in tracklets), max(t.stay.last_at for t in tracklets)
         person = self._people.new(first, last, now)
         for tracklet in tracklets:
-            self._bind(tracklet, person.number, None, now, out)
+            decisions += self._bind(tracklet, person.number, None, now)
+        return decisions
 
     def _touched(self, fresh: dict[int, None]) -> list[int]:
         """Return the people to be looked at anew, since one of their tracks has changed enough."""
@@ -378,6 +380,6 @@ class Matcher:
             if before is None or before.key != tracklet.stay.key:  # the parts of one track tell of no way
                 self.topology.learn(before, tracklet.stay, others, now)
 
-    def _retire(self, person: Person, reason: RetirementReason, now: float, out: list[Decision]) -> None:
+    def _retire(self, person: Person, reason: RetirementReason, now: float) -> Retirement:
         self._tracks.forget(person.number)
-        out.append(Retirement(self._telling.name(person.number), reason, now, person.last_at, person.revision))
+        return Retirement(self._telling.name(person.number), reason, now, person.last_at, person.revision)

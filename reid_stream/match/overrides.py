@@ -29,8 +29,10 @@ from reid_stream.match.identities import Identities, Person, RetirementReason
 from reid_stream.match.override_log import AppliedOverride, OverrideLog
 from reid_stream.match.override_log import PendingErasure as Underway
 from reid_stream.match.tracklets import OpenTracks, Stay
-from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming
+from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming, Retirement, Split
 
+_Effect = tuple[list[Decision], str, tuple[int, ...]]
+"""What an instruction did: decisions, the text of the answer, and the identities concerned."""
 _TALKED_ABOUT = -1
 """In place of a track in view: who has it is not let go."""
 
@@ -47,7 +49,7 @@ class Overrides:
     people: Identities
     tracks: OpenTracks
     corrections: Corrections
-    retire: Callable[[Person, RetirementReason, float, list[Decision]], None]
+    retire: Callable[[Person, RetirementReason, float], Retirement]
     said: OverrideLog
 
     def take(self, instruction: Instruction, now: float) -> list[Decision]:
@@ -55,26 +57,23 @@ class Overrides:
         if order(instruction.id) <= order(self.said.last):
             return []
         self.said.last = instruction.id
-        out: list[Decision] = []
         try:
             match instruction:
                 case MergePeople():
-                    text, people = self._merge(instruction, now, out)
+                    decisions, text, people = self._merge(instruction, now)
                 case SplitTracks():
-                    text, people = self._split(instruction, now, out)
+                    decisions, text, people = self._split(instruction, now)
                 case NamePerson():
-                    text, people = self._call(instruction, now, out)
+                    decisions, text, people = self._call(instruction, now)
                 case Undo():
-                    text, people = self._undo(instruction, now, out)
+                    decisions, text, people = self._undo(instruction, now)
                 case ErasePerson():
-                    self._erase(instruction, now, out)
-                    return out  # answered when nothing is left
+                    return [self._erase(instruction, now)]  # answered when nothing is left
                 case Erased():
                     return self._erased(instruction, now)
         except _RefusedError as refused:
             return [self._answer(instruction, "refused", str(refused), (), now)]
-        out.append(self._answer(instruction, "done", text, people, now))
-        return out
+        return [*decisions, self._answer(instruction, "done", text, people, now)]
 
     def _answer(self, instruction: Instruction, outcome: str, text: str, people: Iterable[int], now: float) -> Answer:
         assert not isinstance(instruction, Erased), "the daemon is not answered by itself"
@@ -107,7 +106,7 @@ class Overrides:
         self.people.see(number, self.people[number].last_at, now)
         return self.people[number]
 
-    def _merge(self, said: MergePeople, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+    def _merge(self, said: MergePeople, now: float) -> _Effect:
         gone, into = self._known(said.gone, now), self._known(said.into, now)
         twins = self._side_by_side(gone, into)
         if not said.duplicates:
@@ -118,20 +117,20 @@ class Overrides:
             label=gone.label, heir_label=into.label, revision=gone.revision, state=gone.state,
         )  # fmt: skip
         self._twin(twins, True)
-        self._join(gone, into, said.who, now, out)
+        merge = self._join(gone, into, said.who, now)
         for stay in into.stays:
             stay.held = True
         self.said.note(done)
-        return f"{said.gone} is {said.into}", (into.number, gone.number)
+        return [merge], f"{said.gone} is {said.into}", (into.number, gone.number)
 
-    def _join(self, gone: Person, into: Person, by: str, now: float, out: list[Decision]) -> None:
+    def _join(self, gone: Person, into: Person, by: str, now: float) -> Merge:
         self.people.reconcile(gone, into)
         similarity = self.corrections.similarity(gone, into)
         label = "" if into.label else gone.label
         self.people.merge(gone, into)
         self.tracks.rename(gone.number, into.number)
         names = self._name(gone.number), self._name(into.number)
-        out.append(Merge(*names, into.revision, similarity, None, now, by=by, label=label))
+        return Merge(*names, into.revision, similarity, None, now, by=by, label=label)
 
     def _side_by_side(self, a: Person, b: Person) -> list[tuple[int, int]]:
         others = {stay.serial for stay in b.stays}
@@ -161,7 +160,7 @@ class Overrides:
                 (stay.twins.add if are_twins else stay.twins.discard)(other)
                 (stay.apart.discard if are_twins else stay.apart.add)(other)
 
-    def _split(self, said: SplitTracks, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+    def _split(self, said: SplitTracks, now: float) -> _Effect:
         person = self._known(said.person, now)
         leaving = self._chosen(person, said)
         staying = [stay for stay in person.stays if stay not in leaving]
@@ -169,14 +168,14 @@ class Overrides:
             raise _RefusedError(
                 f"a split must leave {said.person} at least one track, but all {len(leaving)} were named"
             )
-        self._make_room(person, now, out)
+        decisions: list[Decision] = [*self._make_room(person, now)]
         fresh = self.people.new(leaving[0].first_at, max(stay.last_at for stay in leaving), now)
         pairs = [(a.serial, b.serial) for a in leaving for b in staying]
         done = AppliedOverride(
             said.id, "split", person.number, fresh.number, serials=[stay.serial for stay in leaving],
             held=[stay.serial for stay in leaving], barred=pairs,
         )  # fmt: skip
-        self._hand_over(leaving, person, fresh, said.who, now, out)
+        decisions.append(self._hand_over(leaving, person, fresh, said.who, now))
         self.people.bar(person.number, fresh.number)
         for a, b in ((a, b) for a in leaving for b in staying):
             a.barred.add(b.serial)
@@ -185,17 +184,17 @@ class Overrides:
             stay.held = True
         self.said.note(done)
         count = "one track" if len(leaving) == 1 else f"{len(leaving)} tracks"
-        return f"{count} of {said.person}: somebody else, {self._name(fresh.number)}", (person.number, fresh.number)
+        text = f"{count} of {said.person}: somebody else, {self._name(fresh.number)}"
+        return decisions, text, (person.number, fresh.number)
 
-    def _make_room(self, keep: Person, now: float, out: list[Decision]) -> None:
+    def _make_room(self, keep: Person, now: float) -> list[Retirement]:
         """Let the longest unseen person go where the gallery is full, but never the one we talk about."""
         keep.in_view.add(_TALKED_ABOUT)
         has_room, evicted = self.people.make_room()
         keep.in_view.discard(_TALKED_ABOUT)
-        if evicted is not None:
-            self.retire(evicted, "gallery full", now, out)
         if not has_room:
             raise _RefusedError("there must be room for one more person, but everybody known is in view")
+        return [] if evicted is None else [self.retire(evicted, "gallery full", now)]
 
     def _chosen(self, person: Person, said: SplitTracks) -> list[Stay]:
         """Return the tracks that are to leave a person, in order of time."""
@@ -213,25 +212,24 @@ class Overrides:
             if (stay.camera, stay.run, stay.track) in said.tracks or any(_touches(visit, stay) for visit in said.visits)
         ]
 
-    def _hand_over(
-        self, stays: list[Stay], person: Person, heir: Person, by: str, now: float, out: list[Decision]
-    ) -> None:
+    def _hand_over(self, stays: list[Stay], person: Person, heir: Person, by: str, now: float) -> Split:
         self.corrections.hand_over(stays, person, heir.number, None)
-        out.append(replace(self.corrections.split(person, heir.number, stays), by=by, at=now))
+        return replace(self.corrections.split(person, heir.number, stays), by=by, at=now)
 
-    def _call(self, said: NamePerson, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+    def _call(self, said: NamePerson, now: float) -> _Effect:
         person = self._known(said.person, now)
         self.said.note(AppliedOverride(said.id, "name", person.number, label=person.label))
-        self._label(person, said.label, said.who, now, out)
+        naming = self._label(person, said.label, said.who, now)
         # The answer outlives the name, which goes when the person is erased.
-        return f"{said.person} has {'a' if said.label else 'no'} name", (person.number,)
+        return naming, f"{said.person} has {'a' if said.label else 'no'} name", (person.number,)
 
-    def _label(self, person: Person, label: str, by: str, now: float, out: list[Decision]) -> None:
-        if person.label != label:
-            person.label = label
-            out.append(Naming(self._name(person.number), label, person.revision, by, now))
+    def _label(self, person: Person, label: str, by: str, now: float) -> list[Decision]:
+        if person.label == label:
+            return []
+        person.label = label
+        return [Naming(self._name(person.number), label, person.revision, by, now)]
 
-    def _erase(self, said: ErasePerson, now: float, out: list[Decision]) -> None:
+    def _erase(self, said: ErasePerson, now: float) -> Erasing:
         number = self._number(said.person)
         revision = 0
         if number in self.people:
@@ -241,7 +239,7 @@ class Overrides:
             self.people.remove(person)
         self.said.forget(number)
         self.said.erasing[said.id] = Underway(number, revision, said.who)
-        out.append(Erasing(said.person, said.id, now))
+        return Erasing(said.person, said.id, now)
 
     def _erased(self, told: Erased, now: float) -> list[Decision]:
         underway = self.said.erasing.pop(told.instruction, None)
@@ -253,7 +251,7 @@ class Overrides:
             Answer(told.instruction, "erase", "done", told.report, (person,), underway.by, now),
         ]
 
-    def _undo(self, said: Undo, now: float, out: list[Decision]) -> tuple[str, tuple[int, ...]]:
+    def _undo(self, said: Undo, now: float) -> _Effect:
         done = self.said.find(said.instruction)
         if done is None or done.is_undone:
             found = "was undone already" if done is not None else "was not carried out, is no such thing, or too old"
@@ -262,16 +260,17 @@ class Overrides:
             )
         match done.do:
             case "merge":
-                people = self._undo_merge(done, said.who, now, out)
+                decisions, people = self._undo_merge(done, said.who, now)
             case "split":
-                people = self._undo_split(done, said.who, now, out)
+                decisions, people = self._undo_split(done, said.who, now)
             case _:
-                self._label(self._known(self._name(done.person), now), done.label, said.who, now, out)
+                person = self._known(self._name(done.person), now)
+                decisions = self._label(person, done.label, said.who, now)
                 people = (done.person,)
         done.is_undone = True
-        return f"the {done.do} of {said.instruction} is undone", people
+        return decisions, f"the {done.do} of {said.instruction} is undone", people
 
-    def _undo_merge(self, done: AppliedOverride, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+    def _undo_merge(self, done: AppliedOverride, by: str, now: float) -> tuple[list[Decision], tuple[int, ...]]:
         """Give the tracks that were somebody's back, under the ID that they had."""
         into = self._known(self._name(done.into), now)
         going = [stay for stay in into.stays if stay.serial in done.serials]
@@ -279,19 +278,19 @@ class Overrides:
             raise _RefusedError(
                 f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but has not"
             )
-        self._make_room(into, now, out)
+        decisions: list[Decision] = [*self._make_room(into, now)]
         self._release(done)
         self._twin(done.twins, False)
         last_at = max(stay.last_at for stay in going)
         person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, heard_at=now)
         self.people.put(person, [])
         person.revision += 1
-        self._hand_over(going, into, person, by, now, out)
-        self._label(into, done.heir_label, by, now, out)
-        self._label(person, done.label, by, now, out)
-        return into.number, person.number
+        decisions.append(self._hand_over(going, into, person, by, now))
+        decisions += self._label(into, done.heir_label, by, now)
+        decisions += self._label(person, done.label, by, now)
+        return decisions, (into.number, person.number)
 
-    def _undo_split(self, done: AppliedOverride, by: str, now: float, out: list[Decision]) -> tuple[int, ...]:
+    def _undo_split(self, done: AppliedOverride, by: str, now: float) -> tuple[list[Decision], tuple[int, ...]]:
         """Give the tracks back that were split off; with all that came since where nobody else is left."""
         person, heir = self._known(self._name(done.person), now), self._known(self._name(done.into), now)
         self._refuse_apart(heir, person, self._side_by_side(heir, person))
@@ -300,11 +299,11 @@ class Overrides:
             raise _RefusedError(f"{self._name(done.into)} must still have the tracks, but has not")
         self._release(done)
         if len(back) == len(heir.stays):
-            self._join(heir, person, by, now, out)
+            decision: Decision = self._join(heir, person, by, now)
         else:
             person.revision += 1
-            self._hand_over(back, heir, person, by, now, out)
-        return person.number, heir.number
+            decision = self._hand_over(back, heir, person, by, now)
+        return [decision], (person.number, heir.number)
 
     def _release(self, done: AppliedOverride) -> None:
         """Take back what an instruction holds together and keeps apart."""

@@ -113,53 +113,47 @@ class Presence:
 
     def update(self, decisions: Sequence[Decision], now: float) -> list[Event]:
         """Tell what the decisions mean, in their order, and who has left by `now` (UTC seconds)."""
-        out: list[Event] = []
+        events: list[Event] = []
         for decision in decisions:
             match decision:
                 case Sighting():
-                    self._see(decision, out)
+                    events += self._see(decision)
                 case Confirmation():
-                    out.append(_confirmed(decision))
+                    events.append(_confirmed(decision))
                 case Merge():
-                    self._merge(decision, out)
+                    events += self._merge(decision)
                 case Split():
-                    self._split(decision, out)
+                    events += self._split(decision)
                 case Retirement():
-                    self._leave_all(decision.person, out)
-                    out.append(_retired(decision))
+                    events += self._leave_all(decision.person)
+                    events.append(_retired(decision))
                 case Erasing():
-                    self._leave_all(decision.person, out)
+                    events += self._leave_all(decision.person)
                 case Naming() | Erasure() | Answer():
-                    out.append(_told(decision))
-        out.extend(self.tick(now))
-        return out
+                    events.append(_told(decision))
+        return events + self.tick(now)
 
     def tick(self, now: float) -> list[Event]:
         """Tell who has left by `now`."""
-        out: list[Event] = []
-        for key, visit in list(self._visits.items()):
-            if now - visit.last_at >= self._settings.left_after_s:
-                self._leave(key, out)
-        return out
+        over = [key for key, visit in self._visits.items() if now - visit.last_at >= self._settings.left_after_s]
+        return [self._leave(key) for key in over]
 
     def close(self) -> list[Event]:
         """End all visits: the daemon stops looking."""
-        out: list[Event] = []
-        for key in list(self._visits):
-            self._leave(key, out)
-        return out
+        return [self._leave(key) for key in list(self._visits)]
 
-    def _see(self, sighting: Sighting, out: list[Event]) -> None:
+    def _see(self, sighting: Sighting) -> list[Event]:
+        events: list[Event] = []
         seen = sighting.observation
         key = (sighting.person, seen.camera)
         visit = self._visits.get(key)
         if visit is not None and seen.seen_at - visit.last_at >= self._settings.left_after_s:
-            self._leave(key, out)
+            events.append(self._leave(key))
             visit = None
         if visit is None:
             visit = _Visit(sighting, seen.seen_at, seen.seen_at, seen.seen_at, {})
             self._visits[key] = visit
-            out.append(_entered(sighting, seen.seen_at))
+            events.append(_entered(sighting, seen.seen_at))
         else:
             is_new = (seen.run, seen.track) not in visit.tracks
             if seen.seen_at >= visit.last_at:
@@ -167,15 +161,16 @@ class Presence:
                 if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
                     visit.told_at, is_new = seen.seen_at, True
             if is_new:
-                out.append(_seen(sighting, visit.since))
+                events.append(_seen(sighting, visit.since))
         visit.tracks[seen.run, seen.track] = max(seen.seen_at, visit.tracks.get((seen.run, seen.track), seen.seen_at))
         if len(visit.tracks) > 1:
             visit.tracks = {t: at for t, at in visit.tracks.items() if visit.last_at - at < _TRACK_S}
+        return events
 
-    def _merge(self, merge: Merge, out: list[Event]) -> None:
+    def _merge(self, merge: Merge) -> list[Event]:
         moved = [(camera, visit) for (person, camera), visit in self._visits.items() if person == merge.gone]
-        self._leave_all(merge.gone, out)
-        out.append(
+        events: list[Event] = [*self._leave_all(merge.gone)]
+        events.append(
             IdentityMerged(
                 person=merge.into,
                 revision=merge.revision,
@@ -190,7 +185,7 @@ class Presence:
             named = IdentityNamed(
                 person=merge.into, revision=merge.revision, label=merge.label, by=merge.by, named_at=merge.at
             )
-            out.append(named)
+            events.append(named)
         for camera, visit in moved:
             heir = self._visits.get((merge.into, camera))
             if heir is not None:
@@ -198,17 +193,19 @@ class Presence:
                 continue
             visit.sighting = replace(visit.sighting, person=merge.into, revision=merge.revision)
             self._visits[merge.into, camera] = visit
-            out.append(_entered(visit.sighting, visit.since))
+            events.append(_entered(visit.sighting, visit.since))
+        return events
 
-    def _split(self, split: Split, out: list[Event]) -> None:
+    def _split(self, split: Split) -> list[Event]:
+        events: list[Event] = []
         for index, (camera, run, track) in enumerate(split.tracks):
             visit = self._visits.get((split.person, camera))
             until = split.spans[index][1] if split.spans else None
             if visit is not None and (until is None or until > visit.tracks.get((run, track), until)):
                 visit.tracks.pop((run, track), None)
                 if not visit.tracks:
-                    self._leave((split.person, camera), out)
-        out.append(
+                    events.append(self._leave((split.person, camera)))
+        events.append(
             IdentitySplit(
                 person=split.person,
                 revision=split.revision,
@@ -221,24 +218,22 @@ class Presence:
                 into_state=split.into_state,
             )
         )
+        return events
 
-    def _leave_all(self, person: GlobalId, out: list[Event]) -> None:
-        for key in [key for key in self._visits if key[0] == person]:
-            self._leave(key, out)
+    def _leave_all(self, person: GlobalId) -> list[IdentityLeft]:
+        return [self._leave(key) for key in [key for key in self._visits if key[0] == person]]
 
-    def _leave(self, key: tuple[GlobalId, CameraId], out: list[Event]) -> None:
+    def _leave(self, key: tuple[GlobalId, CameraId]) -> IdentityLeft:
         visit = self._visits.pop(key)
         person, camera = key
-        out.append(
-            IdentityLeft(
-                person=person,
-                revision=visit.sighting.revision,
-                camera=camera,
-                since=visit.since,
-                last_seen_at=visit.last_at,
-                clock=visit.sighting.observation.clock,
-                state=visit.sighting.state,
-            )
+        return IdentityLeft(
+            person=person,
+            revision=visit.sighting.revision,
+            camera=camera,
+            since=visit.since,
+            last_seen_at=visit.last_at,
+            clock=visit.sighting.observation.clock,
+            state=visit.sighting.state,
         )
 
 

@@ -1,48 +1,52 @@
-"""Who was seen, and who is believed: what the matcher says of every observation, once its track has a person (pure)."""
+"""Buffer observations until their track is identified, then emit sightings and confirmations (pure)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reid_stream.match.identities import Identities
 from reid_stream.match.tracklets import MAX_PENDING, OpenTracks, Tracklet
-from reid_stream.records import Confirmation, Decision, GlobalId, Observation, Sighting
+from reid_stream.records import Confirmation, GlobalId, Observation, Sighting
 
 
 @dataclass(slots=True)
 class SightingBuffer:
-    """Holds observations back until it is decided who they are; none is told twice or forgotten in silence."""
+    """Buffer of the observations of tracks without an identity; each is emitted once or counted in `unnamed`."""
 
     site: str
     people: Identities
     tracks: OpenTracks
     confirm_vectors: int
     unnamed: int = 0
-    """Observations that were never told of anybody: of tracks that had no vector to their end."""
+    """Observations never emitted, since their track ended without an identity or the buffer overflowed."""
 
     def name(self, number: int) -> GlobalId:
-        """Return a person's global ID."""
+        """Return the global ID of an identity."""
         return GlobalId(f"{self.site}-{number}")
 
-    def see(self, seen: Observation, out: list[Decision]) -> None:
-        """Tell of an observation, or hold it back."""
+    def see(self, seen: Observation) -> list[Sighting]:
+        """Buffer an observation; return the sightings of its track that are due: none until it is identified."""
         tracklet = self.tracks.find(seen)
         if tracklet is None:
-            return
+            return []
         tracklet.pending.append(seen)
         if tracklet.person is None:
             self.unnamed += len(tracklet.pending[:-MAX_PENDING])
             del tracklet.pending[:-MAX_PENDING]
-        else:
-            self._tell(tracklet, tracklet.person, out)
+            return []
+        return self._emit(tracklet, tracklet.person)
 
-    def catch_up(self, bound: Iterable[Tracklet], out: list[Decision]) -> None:
-        """Tell what was held back of tracks that have a person now, though nothing new came of them."""
-        for tracklet in bound:
-            if tracklet.person is not None and tracklet.person in self.people:  # else evicted in this very update
-                self._tell(tracklet, tracklet.person, out)
+    def flush(self, tracklets: Iterable[Tracklet]) -> list[Sighting]:
+        """Return the buffered sightings of tracks that have just been identified."""
+        return [
+            sighting
+            for tracklet in tracklets
+            if tracklet.person is not None and tracklet.person in self.people  # else evicted in this very update
+            for sighting in self._emit(tracklet, tracklet.person)
+        ]
 
-    def confirm(self, fresh: Iterable[int], out: list[Decision]) -> None:
-        """Believe people with enough vectors; `fresh`: serials of the tracks with new ones."""
+    def confirm(self, fresh: Iterable[int]) -> list[Confirmation]:
+        """Confirm identities that have enough vectors; `fresh`: serials of the tracks with new ones."""
+        confirmations = []
         for serial in fresh:
             tracklet = self.tracks.get(serial)
             if tracklet is None or tracklet.person is None:
@@ -52,15 +56,17 @@ class SightingBuffer:
                 person.state = "confirmed"
                 assert tracklet.last is not None, "a track is made by an observation"
                 name = self.name(person.number)
-                out.append(Confirmation(name, person.revision, tracklet.last.seen_at, tracklet.last))
+                confirmations.append(Confirmation(name, person.revision, tracklet.last.seen_at, tracklet.last))
+        return confirmations
 
     def close(self, tracklet: Tracklet) -> None:
-        """Count what is left of a track that is over."""
+        """Count the observations left in the buffer of a track that has ended."""
         if tracklet.person is None:
             self.unnamed += len(tracklet.pending)
 
-    def _tell(self, tracklet: Tracklet, number: int, out: list[Decision]) -> None:
+    def _emit(self, tracklet: Tracklet, number: int) -> list[Sighting]:
         person, because = self.people[number], (tracklet.similarity, tracklet.probability)
         name = self.name(number)
-        out.extend(Sighting(name, person.state, *because, person.revision, seen) for seen in tracklet.pending)
+        sightings = [Sighting(name, person.state, *because, person.revision, seen) for seen in tracklet.pending]
         tracklet.pending.clear()
+        return sightings
