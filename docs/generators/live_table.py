@@ -7,6 +7,7 @@ picture in README is made of the demo's (`python -m reid_stream.commands.demo`).
 import re
 import threading
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,8 @@ def main(
             while time.monotonic() < until:
                 time.sleep(_EVERY_S)
                 snapshot = watch.snapshot()
+            # A path of this machine is nothing to show.
+            snapshot = replace(snapshot, events_to=snapshot.events_to.replace(f"{Path.cwd()}/", ""))
             out.write_text(draw(snapshot, title=f"reid-stream --cameras {cameras}"), encoding="utf-8")
             stop.set()
 
