@@ -5,6 +5,7 @@ run, so that `--help` is quick and a missing extra concerns only the command tha
 """
 
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ import typer
 from reid_stream.errors import ReidStreamError
 from trainer import commands
 from trainer.errors import TrainerError
+
+# Read by OpenMP when torch loads: waiting threads sleep. By default they spin, which stalls training beside a daemon.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 app = typer.Typer(
     no_args_is_help=True,

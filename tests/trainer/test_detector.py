@@ -159,6 +159,32 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         load_teacher(tmp_path / "absent.pt")
 
 
+class RunsCode:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_weights_that_contain_code_run_it_only_with_consent(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics", reason="needs the extra [train]")
+    import torch
+
+    from trainer.detector.network import load_teacher
+
+    weights, trace = tmp_path / "weights.pt", tmp_path / "ran"
+    torch.save({"model": RunsCode(trace)}, weights)
+    with pytest.raises(CheckpointError, match=r"weights\.pt names other code.*--trust-pickle"):
+        load_teacher(weights)
+    assert not trace.exists()
+    with pytest.raises(CheckpointError, match="must be an ultralytics checkpoint"):
+        load_teacher(weights, trust_pickle=True)
+    assert trace.exists()
+
+
 def test_yolo_labels_become_corners_in_pixels() -> None:
     found = parse_labels("0 0.5 0.5 0.2 0.4\n\n0 0.1 0.25 0.2 0.5\n", "a.txt", (100, 200))
 

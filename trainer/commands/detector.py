@@ -54,6 +54,9 @@ def detector(
     threads: Annotated[int, typer.Option(min=0, help="processor threads; 0 for all cores")] = 0,
     seed: Annotated[int, typer.Option(help="of order and augmentation")] = 1,
     name: Annotated[str, typer.Option(help="of the bundle")] = "person-yolo11n",
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="run whatever code --weights contains; only for files you trust")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="write the bundle although it fails, and record that in it")
     ] = False,
@@ -77,7 +80,7 @@ def detector(
         dataset.refuse_truth(sources, sets)
         tuning = network.Tuning(epochs, size_px, batch, lr, blend, freeze_backbone, budget_minutes, seed)
         teacher_file = weights or (data or Path()) / DEFAULT_WEIGHTS
-        teacher = network.load_teacher(teacher_file)
+        teacher = network.load_teacher(teacher_file, trust_pickle)
         wrap_detector(network.export(teacher, out / "work", "teacher"), out / "teacher", licence=release.LICENCE)
         judge = evaluation.open_detector(out / "teacher", threads)
         say(f"teacher {teacher_file.name} exported, {time.monotonic() - began:.0f} s")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from reid_stream.embed.preprocess import UInt8, resize
 from reid_stream.store import read as read_track
 from reid_stream.store import tracks
+from trainer.data.files import is_clutter, is_whole_jpeg
 from trainer.errors import DataError
 
 Ints = npt.NDArray[np.int64]
@@ -189,7 +190,8 @@ def read_archive(file: Path, domain: str) -> Iterator[StoredCrop]:
         with tarfile.open(file) as archive:  # in stored order: a compressed file cannot be read backwards
             for member in archive:
                 base = member.name.rsplit("/", 1)[-1]
-                if member.isfile() and base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith("-1"):
+                is_image = base.lower().endswith(IMAGE_SUFFIXES) and not is_clutter(member.name)
+                if member.isfile() and is_image and not base.startswith("-1"):
                     person, camera = parse_name(base, f"{file}:{member.name}")
                     content = archive.extractfile(member)
                     crops.append(StoredCrop(base, person, camera, domain, content.read() if content else b""))
@@ -205,7 +207,7 @@ def read_folder(folder: Path) -> Iterator[StoredCrop]:
     camera 0, and then nothing across cameras can be learnt.
     """
     _must_be_folder(folder, "person/ folders or PPPP_cC... images")
-    persons = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    persons = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_clutter(entry.name))
     domain = f"folder:{folder}"
     found = False
     for person in persons:
@@ -264,7 +266,7 @@ def parse_name(base: str, where: str) -> tuple[str, str]:
 
 def decode(data: bytes, name: str) -> UInt8:
     """Decode an image to RGB (h, w, 3); a truncated JPEG is an error, not a half-grey image."""
-    complete = not data.startswith(b"\xff\xd8") or b"\xff\xd9" in data[-64:]
+    complete = not data.startswith(b"\xff\xd8") or is_whole_jpeg(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data and complete else None
     if pixels is None:
         state = "is empty" if not data else "ends too early" if not complete else "is no image"
@@ -348,4 +350,25 @@ def _must_be_folder(folder: Path, content: str) -> None:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(file.name)
+    )
+
+
+def check_shared_persons(crops: Sequence[StoredCrop], source: str) -> None:
+    """Raise unless somebody is seen by two cameras: without that, nothing across cameras can be learned or measured.
+
+    Raises:
+        DataError: one camera only, or cameras without a common person.
+    """
+    seen: dict[tuple[str, str], set[str]] = {}
+    for crop in crops:
+        seen.setdefault((crop.domain, crop.person), set()).add(crop.camera)
+    if any(len(cameras) > 1 for cameras in seen.values()):
+        return
+    cameras = sorted(set[str]().union(*seen.values()))
+    found = "1 camera" if len(cameras) == 1 else f"cameras {', '.join(cameras[:5])} without a common person"
+    raise DataError(
+        f"{source} must show persons by at least 2 cameras, found {len(seen)} persons and {found}; name the camera in "
+        "file names (PPPP_cC_...), and give a person the same number, or folder, on every camera"
+    )

@@ -94,7 +94,7 @@ def _market_layout(kind: str, root: Path, part: str) -> Iterator[StoredCrop]:
         hint = "; name its folder labeled or detected" if kind == "cuhk03-np" else ""
         raise DataError(f"{SETS[kind].title} must hold {inside}, {folder} is missing{hint}")
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("-1"):
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(("-1", ".")):
             yield StoredCrop(file.name, *parse_name(file.name, str(file)), kind, file.read_bytes())
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from reid_stream.embed.preprocess import InputSpec
-from trainer.data.crops import Images, StoredCrop, assemble, read, split_market1501
+from trainer.data.crops import Images, StoredCrop, assemble, check_shared_persons, read, split_market1501
+from trainer.data.files import is_distractor
 from trainer.data.public_sets import is_public, protocol, read_public
 from trainer.errors import DataError
 from trainer.evaluate.retrieval import Ints, RetrievalLabels
@@ -60,9 +61,9 @@ def read_test_set(
         images = assemble(asked + searched, spec.height, spec.width)
         query, gallery = np.arange(len(asked)), np.arange(len(asked), len(images))
         return TestSet(name, protocol(name, len(query), len(gallery)), images, query, gallery)
-    images = assemble(read(name, data), spec.height, spec.width)
-    if len(np.unique(images.cameras)) < 2:
-        raise DataError(f"{name} must have images of at least 2 cameras, found 1; re-ID is measured across cameras")
+    crops = list(read(name, data))
+    check_shared_persons([crop for crop in crops if not is_distractor(crop.name)], name)
+    images = assemble(crops, spec.height, spec.width)
     if name in ("cuhk03", "cuhk01"):
         first = np.array([camera.endswith(":1") for camera in images.camera_names])[images.cameras]
         return TestSet(
@@ -92,9 +93,10 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
 
 
 def one_each(name: str, images: Images) -> TestSet:
-    """Let the first image of each person and camera ask for the others."""
+    """Let the first image of each person and camera ask for the others; distractors of Market-1501 never ask."""
     keys = images.persons * (images.cameras.max() + 1) + images.cameras
     query = np.unique(keys, return_index=True)[1]
+    query = np.array([row for row in query.tolist() if not is_distractor(images.names[row])], dtype=np.int64)
     gallery = np.setdiff1d(np.arange(len(images)), query)
     if not len(gallery):
         raise DataError(f"{name} must have a second image of someone in one camera, found one image each")

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from trainer.data.files import is_clutter
 from trainer.detector.evaluation import Floats, Found, LabelledSet, Truth, UInt8, pictures, read_mot
 from trainer.errors import DataError
 
@@ -189,14 +190,22 @@ def _read_yolo(path: Path) -> Iterator[tuple[UInt8, Truth]]:
 def _tar_files(path: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(path) as archive:
-            files = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
+            files = (
+                (member.name, archive.extractfile(member))
+                for member in archive
+                if member.isfile() and not is_clutter(member.name)
+            )
             return {name: file.read() for name, file in files if file is not None}
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"a set of boxes must be a folder or a tar archive, {path}: {error}") from error
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:
-    names = (found for found in path.rglob("*") if found.suffix.lower() in (*IMAGE_SUFFIXES, ".txt"))
+    names = (
+        found
+        for found in path.rglob("*")
+        if found.suffix.lower() in (*IMAGE_SUFFIXES, ".txt") and not is_clutter(found.relative_to(path))
+    )
     return {found.relative_to(path).as_posix(): found.read_bytes() for found in names}
 
 

@@ -56,21 +56,46 @@ class Tuning:
     seed: int = 1
 
 
-def load_teacher(weights: Path) -> nn.Module:
-    """Load a YOLO detection network of COCO's classes, in float32, ready to answer.
+def load_teacher(weights: Path, trust_pickle: bool = False) -> nn.Module:
+    """Load a YOLO detection network of COCO's classes, in float32 and evaluation mode.
+
+    A .pt file is a pickle, which can run any code while it is read. By default only the classes of torch and
+    ultralytics that a network is made of are restored (`torch.load(weights_only=True)` with ultralytics' allow-list).
+
+    Args:
+        weights: a .pt file of ultralytics.
+        trust_pickle: restore whatever the file names, and so run its code.
 
     Raises:
-        CheckpointError: the file is no ultralytics detection checkpoint.
+        CheckpointError: the file is not an ultralytics detection checkpoint, names other classes, or the installed
+            ultralytics or torch cannot restrict them.
     """
     from ultralytics.models import YOLO
+    from ultralytics.nn import tasks
     from ultralytics.nn.tasks import DetectionModel
 
     if not weights.is_file():
         raise CheckpointError(f"the teacher's weights must be a .pt file, {weights} is none; name one with --weights")
+    module: Any = tasks
+    guard = getattr(module, "_SafeLoad", None)
+    if not trust_pickle and not (guard is not None and guard.SUPPORTED):
+        raise CheckpointError(
+            f"the teacher's weights can only be read safely by a newer ultralytics and torch; update them, or "
+            f"run the code that {weights} may contain with --trust-pickle"
+        )
+    usual = getattr(module, "SAFE_LOAD", False)
+    module.SAFE_LOAD = not trust_pickle  # read by ultralytics whenever it loads a checkpoint
     try:
         model: Any = YOLO(str(weights), task="detect").model
-    except Exception as error:  # a pickle: whatever it holds can go wrong
+    except Exception as error:  # whatever the file holds can go wrong
+        if not trust_pickle and "references types outside" in str(error):
+            raise CheckpointError(
+                f"the teacher's weights must hold nothing but an ultralytics network, {weights} names other code, "
+                "which loading would run; if you trust its source, load it with --trust-pickle"
+            ) from error
         raise CheckpointError(f"the teacher's weights must be an ultralytics checkpoint, {weights}: {error}") from error
+    finally:
+        module.SAFE_LOAD = usual
     if not isinstance(model, DetectionModel) or model.names.get(COCO_PERSON) != "person":
         raise CheckpointError(f"the teacher must be a detector whose class 0 is person, {weights} is not")
     network: nn.Module = model.float().eval()

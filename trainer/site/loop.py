@@ -10,11 +10,13 @@ Sources: the loop: SpCL (arXiv 2006.02713) and Cluster Contrast (arXiv 2103.1156
 promotion: this project.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import torch
 
 from trainer.config import TrainSettings, load
 from trainer.errors import DataError, TrainerError
@@ -82,6 +84,10 @@ def fit_site(
     began = time.monotonic()
     if (out / REPORT).exists():
         raise TrainerError(f"--out must be a new folder, {out / REPORT} exists")
+    threads = settings.run.threads or idle_cores()
+    settings = settings.model_copy(update={"run": settings.run.model_copy(update={"threads": threads})})
+    torch.set_num_threads(threads)
+    say(f"{threads} CPU threads; --set run.threads=N for more or fewer")
     site = read_site(folder, MOST_TRACKS)
     loaded = load_branch(base)
     held = hold_out(site, loaded, reviewed, settings.run.seed)
@@ -148,6 +154,14 @@ def fit_site(
     )
     (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=2) + b"\n")
     return outcome
+
+
+def idle_cores() -> int:
+    """Return how many CPU cores this process may use and others leave idle, by the load of the last minute; at least 1.
+
+    A site trains beside its daemon: more threads than idle cores wait for each other at every operation.
+    """
+    return max(1, len(os.sched_getaffinity(0)) - round(os.getloadavg()[0]))
 
 
 def recipe_settings(base: Path, changes: tuple[str, ...] = ()) -> TrainSettings:

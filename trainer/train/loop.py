@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from trainer.config import OptimiserSettings, TrainSettings, dump, parse
-from trainer.data.crops import Images, assemble, check_disjoint, hold_out, read, split_market1501
+from trainer.data.crops import Images, assemble, check_disjoint, check_shared_persons, hold_out, read, split_market1501
+from trainer.data.files import is_distractor
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.model.reduction import LARGEST, add_reduction
 from trainer.model.regions import region_labels
@@ -139,7 +140,7 @@ def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, I
     options = settings.data
     kept, held, domains = [], [], set[str]()
     for index, source in enumerate(options.sets):
-        crops = list(read(source, folder))
+        crops = [crop for crop in read(source, folder) if not is_distractor(crop.name)]
         if domains & {crop.domain for crop in crops}:
             raise DataError(f"every set must be named once, {source} comes twice in data.sets")
         domains |= {crop.domain for crop in crops}
@@ -157,19 +158,10 @@ def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, I
         kept += [crop for crop in crops if crop.person in chosen]
         if index == 0:
             held = [crop for crop in crops if crop.person in set(check)]
+    check_shared_persons(held, f"the validation part of {options.sets[0]}")
     size = (options.height, options.width, options.skip_broken, options.undistorted)
     training, validation = assemble(kept, *size), assemble(held, *size)
-    _must_cross_cameras(validation, options.sets[0])
     return training, validation
-
-
-def _must_cross_cameras(held: Images, source: str) -> None:
-    cameras = [len(set(held.cameras[held.persons == person].tolist())) for person in range(len(held.person_names))]
-    if max(cameras) < 2:
-        raise DataError(
-            f"{source} must show persons by at least 2 cameras, none of the {len(cameras)} validation persons is seen "
-            "by more than 1; name the camera in file names (PPPP_cC_...) or put a set with several cameras first"
-        )
 
 
 def _open_folder(out: Path, settings: TrainSettings, resume: bool) -> dict[str, Any] | None:

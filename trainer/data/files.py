@@ -1,0 +1,53 @@
+"""Files as users have them: which are images of the set, and whether a JPEG is whole (pure).
+
+Sources: JPEG markers: ITU-T T.81, annex B; names of Market-1501's distractors: Zheng et al., ICCV 2015, section 3.
+"""
+
+import re
+from pathlib import PurePath
+
+_MARKET_DISTRACTOR = re.compile(r"^0000_c\d+s\d+_")
+_CLUTTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_RESTARTS = range(0xD0, 0xD8)
+
+
+def is_clutter(path: str | PurePath) -> bool:
+    """Say whether any part of a relative path was left by an operating system, an editor or a notebook.
+
+    >>> is_clutter("0001/._0001_c1.jpg"), is_clutter("__MACOSX/0001_c1.jpg"), is_clutter("0001/0001_c1.jpg")
+    (True, True, False)
+    """
+    parts = PurePath(path).parts
+    return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in parts)
+
+
+def is_distractor(name: str) -> bool:
+    """Say whether a file name is that of a distractor of Market-1501: the number 0000 stands for many people.
+
+    >>> is_distractor("0000_c1s1_000151_01.jpg"), is_distractor("0000_c1_01.jpg")
+    (True, False)
+    """
+    return _MARKET_DISTRACTOR.match(PurePath(name).name) is not None
+
+
+def is_whole_jpeg(data: bytes) -> bool:
+    """Say whether a JPEG reaches its end-of-image marker; whatever follows it is of no interest.
+
+    Motion photos append a video, and copying tools zeros. Markers are followed, not searched for: an embedded thumbnail
+    has an end of its own.
+    """
+    place = 2 if data[:2] == bytes((0xFF, _SOI)) else len(data)
+    while True:
+        place = data.find(0xFF, place)
+        if place < 0 or place + 1 >= len(data):
+            return False
+        marker = data[place + 1]
+        if marker == _EOI:
+            return True
+        if marker == 0xFF:  # a fill byte
+            place += 1
+        elif marker in (0, _TEM) or marker in _RESTARTS:  # a stuffed byte, or a marker without a segment
+            place += 2
+        else:  # a segment; the coded data after a start of scan is searched for the next marker
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
