@@ -1,4 +1,4 @@
-"""What simpler ways of linking make of the same tracks and vectors, each at the threshold that suits it best (pure).
+"""Baselines that link the same tracks and vectors, each at its best threshold (pure).
 
 Names (n,) of a set's tracks come out of each: `unlinked`, `online`, `offline`, and the `oracle`, which no linking of
 whole tracks can beat. A track without a vector keeps a name of its own, except under the oracle.

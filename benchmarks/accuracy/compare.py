@@ -1,4 +1,4 @@
-"""Our linking beside simpler ones and beside the ceiling, on the same tracks and vectors of a recording.
+"""Compare our linking with baselines and the oracle on the tracks and vectors of a recording.
 
 Recording ─▶ rows of figures: ours, (a) unlinked, (b) plain cosine online, (c) average linkage offline, oracle
 """

@@ -1,4 +1,4 @@
-"""What second thoughts are worth: a recording's event stream as it was told at once, and after its corrections (pure).
+"""Measure what corrections are worth: a recording's events as first published and after corrections (pure).
 
     Recording ─▶ replay ─▶ events ─▶ HOTA, IDF1 before and after; corrections a person; wrong merges, and those undone
 

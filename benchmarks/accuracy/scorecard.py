@@ -1,4 +1,4 @@
-"""The few figures that say how good the whole is, and what has changed since they were last kept (pure but for files).
+"""Scorecard of a commit and its differences from the last one kept (pure but for files).
 
 group ─▶ name ─▶ value    retrieval, calibration, single-camera HOTA, cross-camera IDF1, its share of the oracle,
                           share of the speed ceiling

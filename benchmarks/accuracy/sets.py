@@ -1,4 +1,4 @@
-"""Sets of cameras with truth on disk, as a FootageSet each.
+"""Find sets of cameras with ground truth on disk.
 
     ROOT/worlds/plaza/cam_1.mp4 ...  gt_1.txt ...          several cameras, ids shared
     ROOT/mot/TUD-Campus/TUD-Campus.mp4  gt.txt | gt/gt.txt      one camera, as MOTChallenge lays it out

@@ -1,4 +1,4 @@
-"""The single-camera tracks of a recording in flat arrays, and what they score under any set of names (pure).
+"""Single-camera tracks of a recording as flat arrays, and their scores under given names (pure).
 
     Recording ─▶ TrackSet ─▶ names (n,) of its tracks ─▶ told: {camera: Boxes}
                                                      └▶ Links.idf1, for searches over many sets of names

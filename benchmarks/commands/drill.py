@@ -1,4 +1,4 @@
-"""`reid-stream drill`: break cameras on purpose, and compare what the daemon makes of it with its bounds."""
+"""`python -m benchmarks drill`: inject faults and compare the daemon's behavior with its bounds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

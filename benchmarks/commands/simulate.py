@@ -1,4 +1,4 @@
-"""`reid-stream simulate`: people who walk through cameras, with known truth, against the real matcher."""
+"""`python -m benchmarks simulate`: simulated people with known identities against the real matcher."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

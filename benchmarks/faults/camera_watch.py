@@ -1,4 +1,4 @@
-"""Cameras under watch: the daemon's ingest with a consumer that notes what came when, and what it cost the process."""
+"""Run the daemon's ingest and record which frames came when, and at what cost to the process."""
 
 import os
 import threading

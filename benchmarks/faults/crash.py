@@ -1,4 +1,4 @@
-"""Kill the daemon (-9) at any instant, and Redis, spoil its snapshots, move it to another machine: who is who stays.
+"""Kill the daemon and Redis (-9) at any instant, damage snapshots, change machines: identities must persist.
 
 Every case is the same footage, told to daemons that die and are started again, each going on where the last one ended;
 what is on the stream in the end is compared with that of a daemon that nothing happened to. People must have the same

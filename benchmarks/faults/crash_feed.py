@@ -1,4 +1,4 @@
-"""What perceive said about a site, once, for daemons that are killed and started again: a recording, or made-up people.
+"""Perception output of one site, kept for daemons that are killed and restarted: recorded or made up.
 
 The file is read by every daemon of the drill; decoding and networks are no part of what is tried here.
 """

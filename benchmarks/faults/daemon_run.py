@@ -1,4 +1,4 @@
-"""The whole daemon inside a drill: its events go to a list, its networks are the real ones or stand-ins."""
+"""Run the whole daemon inside a drill, with a list as its sink and real or stand-in networks."""
 
 import threading
 import time

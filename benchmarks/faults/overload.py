@@ -1,4 +1,4 @@
-"""A hundred cameras where a few can be borne: are rates even, is latency bounded, memory flat, and is it said?
+"""Overload drill: with too many cameras rates stay even, latency bounded, memory flat, and events say so.
 
 One clip is played by all cameras at its own pace, through the real networks; in the short form, 24 cameras on threads
 and stand-ins that take as long for a frame as makes it 8 times too much. A tenth of the cameras has priority 2. Then

@@ -1,4 +1,4 @@
-"""What a drill found, beside the bound that must hold: a table for people, JSON for programs."""
+"""Findings of a drill beside their bounds: a table for people, JSON for programs."""
 
 from collections.abc import Sequence
 from pathlib import Path

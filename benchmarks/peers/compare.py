@@ -1,4 +1,4 @@
-"""Ours and the peers on the same clips with the same detector weights, one after another in one run.
+"""Compare with peer trackers on the same clips and detector weights, one after another in one run.
 
     clips with truth -> ours (the whole daemon, Redis and a subscriber) | each peer in its own environment
                      -> frames per second, and HOTA, IDF1 within each camera

@@ -1,4 +1,4 @@
-"""What a peer is told to do, and what it answers: plain JSON, since it runs in an environment of its own.
+"""Job and result of a peer, as JSON, since peers run in an environment of their own.
 
     python peer_ultralytics.py JOB.json  ->  per clip OUT/<name>.txt (MOT text) and a JSON line {name, frames, seconds}
 

@@ -1,4 +1,4 @@
-"""Images of people, named by person and camera, from a folder or from the packed Market-1501.
+"""Read images of people, named by person and camera, from a folder or the packed Market-1501.
 
     FOLDER/PPPP_cC....jpg | FOLDER/PERSON/...cC....jpg | FILE.tar.gz of PPPP_cC....jpg | market1501 -> Crop, Crop, ...
 

@@ -1,4 +1,4 @@
-"""Questions that only known truth answers: does the dial hold what it promises, and what is each part worth.
+"""Experiments that need known identities: does the dial keep its promise, what is each matcher part worth.
 
     looks, scenario, seeds -> Experiment: figures of every seed of every variant, as JSON and as plots (plots.py)
 

@@ -1,4 +1,4 @@
-"""How well people of a simulated world were followed (pure).
+"""Measure how well the people of a simulated world were followed (pure).
 
 HOTA, IDF1 and what became of people are the evaluation's, over all boxes of the world, second boxes of one person left
 out. What the dial promises is measured where nothing else helps or harms: on *newcomers*, people seen for the very

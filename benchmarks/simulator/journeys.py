@@ -1,4 +1,4 @@
-"""Who is in view of which camera when: walks through a graph of cameras, all people at once (pure).
+"""Simulate when people are in view of cameras: walks through a camera graph, all at once (pure).
 
     scenario, who was ever seen where, chance -> Visits
 

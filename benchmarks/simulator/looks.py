@@ -1,4 +1,4 @@
-"""What people look like to each camera: vectors of real crops, several per person and camera.
+"""Appearance vectors of simulated people: real crops, several per person and camera.
 
     crops -> the bundle's network, once -> Looks (kept on disk, named by bundle and crops) -> cast for a world
 

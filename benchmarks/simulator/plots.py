@@ -1,4 +1,4 @@
-"""Experiments -> PNG files; matplotlib of the extra `eval`, without a display."""
+"""Draw experiments as PNG files; matplotlib (extra `eval`) without a display."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A world as a recording, so that whatever replays recordings of real cameras takes simulated ones, too (pure)."""
+"""Convert a simulated world to a recording, which everything that replays recordings takes (pure)."""
 
 import numpy as np
 

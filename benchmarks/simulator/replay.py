@@ -1,4 +1,4 @@
-"""A world through the real matcher and presence: what a subscriber is told of each box, at once and in the end.
+"""Run a simulated world through the real matcher: identities as first published and in the end.
 
     World, Mind -> Told: an identity per row of the world, and what each decision about a new track was worth
 

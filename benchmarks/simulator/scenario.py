@@ -1,4 +1,4 @@
-"""What happens in a simulated world: every dial, with unit, bound and default; read from YAML with `--world FILE`.
+"""Settings of a simulated world, with unit, bound and default; read from YAML with `--world FILE`.
 
 The defaults are a lively building: six cameras that do not overlap, people who pass about four of them, some who look
 alike, a tracker that breaks now and then. `CALM` is the same without anything that spoils observations.

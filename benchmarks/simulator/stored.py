@@ -1,4 +1,4 @@
-"""A simulated site as the tracklet store that a daemon would have left there, and who each track really is.
+"""Write a simulated site as a tracklet store with ground truth.
 
     crops, scenario, seed ─▶ world ─▶ STORE/<camera>/<day>/<run>-<track>/…  and  STORE/truth.json
 

@@ -1,4 +1,4 @@
-"""What a tracker makes of visits: boxes frame by frame, with gaps, breaks, exchanged people, second boxes (pure).
+"""Simulate a tracker on visits: boxes per frame with gaps, breaks, identity swaps, duplicates (pure).
 
     scenario, visits, chance -> Rows: one per person, camera and frame in which the tracker reports somebody
 

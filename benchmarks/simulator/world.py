@@ -1,4 +1,4 @@
-"""A simulated world: observations in the order in which the matcher gets them, and who is really in each box (pure).
+"""Simulated world: observations in the matcher's order, and the true person of each box (pure).
 
     scenario, looks, seed -> World -> batches(): (now, [Observation | TrackEnded, ...]), ...
 

@@ -1,4 +1,4 @@
-"""A day of many cameras through the matcher, in minutes: do memory and time stay flat?
+"""Run a day of many cameras through the matcher in minutes: memory and time must stay flat.
 
     a simulated day (simulator/) -> matcher, presence -> per hour: processor time of an update, memory, people known
 

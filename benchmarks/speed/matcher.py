@@ -1,4 +1,4 @@
-"""The matcher against the floor of what it does: one product of each new track's vector with one vector of everybody.
+"""Measure the matcher against its floor: one product of each new vector with one vector per person.
 
     stored identities -> update: p50, p95, p99, worst | raw matmul with all of them | FAISS, where it is installed
 

@@ -1,4 +1,4 @@
-"""What durable identities cost: a step with its entry in the journal, a snapshot, and going on after a crash.
+"""Measure the cost of durable identities: journal per step, snapshots, recovery after a crash.
 
 Against a real Redis and a real spool. Going on is measured from the snapshot's first byte to a matcher that takes the
 next step, with a minute of a site's journal to be worked off again; its floor is reading the same bytes from Redis.

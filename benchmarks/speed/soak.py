@@ -1,4 +1,4 @@
-"""Cameras that loop for as long as wanted: does the daemon's memory, its threads or its open files grow?
+"""Run looping cameras for hours: the daemon's memory, threads and open files must not grow.
 
 The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that
 it started, from outside. Of the daemon counts what it shares with nobody (USS), which nothing else on the machine

@@ -1,4 +1,4 @@
-"""One stage at a time against its floor: what the raw library does with the same input in the same run.
+"""Measure one stage at a time against the raw library on the same input.
 
 decode     frames of a file as the daemon gets them          floor: FFmpeg decodes the same file and nothing else
 detector   frames -> boxes (letterbox, network, suppression)  floor: the network alone, pictures of its own size

@@ -1,4 +1,4 @@
-"""A tracklet store of many crops: how fast it is written, how large it is, how fast it opens again and is replayed.
+"""Measure a large tracklet store: write rate, size, time to open and replay.
 
     made-up people -> StoreWriter (the daemon's own) -> disk -> opened again -> reidentify with the stored vectors
 

@@ -1,4 +1,4 @@
-"""All benchmarks of one machine in one run, as the table of docs/benchmarks/speed.md.
+"""Run all speed benchmarks of one machine, as the table of docs/benchmarks/speed.md.
 
 stages, pipeline, cameras held, matcher -> rows -> docs/benchmarks/speed.md between <!-- bench --> and <!-- /bench -->
 """

@@ -1,4 +1,4 @@
-"""What workers are worth: frames per second with 1, 2, 4 of them on the same cores, and what one that is killed costs.
+"""Measure worker scaling: frames per second with 1, 2, 4 workers, and the cost of killing one.
 
 Rates are those of more cameras than can be borne, live, decoding included; processor time per frame stands beside them,
 for a machine that does other things as well. The floor is one process. A worker is killed (-9) while cameras give about

@@ -1,1 +1,1 @@
-"""Measurements: each names its floor, measures it in the same run, and gives the share that was reached."""
+"""Speed measurements, each beside a floor measured in the same run."""

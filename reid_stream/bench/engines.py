@@ -1,4 +1,4 @@
-"""Every engine that this machine has, on the same pictures in turn: pictures a second, and how near to float32.
+"""Measure every installed engine on the same images: images per second and difference from float32.
 
 Turn about, so that all meet the same load; a rate is of the median call. Pictures go in as bytes and answers come out
 in main memory, as the daemon has them.

@@ -1,4 +1,4 @@
-"""How many cameras this machine holds: file cameras paced as live ones, more and more of them.
+"""Measure how many cameras this machine holds, with file cameras paced like live ones.
 
 A load is held where nearly every frame that is due is used and an event is told soon after the frame: the two things
 that overload costs. The events go to a list; what Redis takes is its own machine's.

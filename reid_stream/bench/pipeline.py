@@ -1,4 +1,4 @@
-"""The whole pipeline against the ceiling of its parts.
+"""Measure the whole pipeline against the ceiling of its parts.
 
     ceiling = 1 / (t_decode + t_detect + crops per frame x t_embed)
 

@@ -1,4 +1,4 @@
-"""What the kernel tells of a process and of all that come from it (Linux, /proc): memory, processor time."""
+"""Memory and CPU time of a process and its descendants, from /proc (Linux)."""
 
 import os
 from pathlib import Path

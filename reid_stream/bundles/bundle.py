@@ -1,4 +1,4 @@
-"""What a model needs to be served, in one folder: `bundle.json` and `model.onnx`.
+"""Schema, loading and verification of model bundles: a folder with `bundle.json` and `model.onnx`.
 
     folder -> load -> Embedder | Detector -> (an engine runs model.onnx) -> check_probe
 

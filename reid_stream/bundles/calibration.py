@@ -1,4 +1,4 @@
-"""Margins of the verification head -> P(same person), the same formulas in training and in service (pure).
+"""Convert verification margins to P(same person), by the same formulas in training and serving (pure).
 
     margins (n,) -> log_odds at the prior of the calibration -> prior correction -> probability
 

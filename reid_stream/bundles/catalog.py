@@ -1,4 +1,4 @@
-"""Where model bundles are found: a path, a name on the shelf, or `default`.
+"""Find model bundles by path, by name in the search folders, or as `default`.
 
 The shelf is `$REID_STREAM_MODELS` (a folder of bundle folders) and, after it, what the package ships.
 """

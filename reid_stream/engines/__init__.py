@@ -1,1 +1,1 @@
-"""How a network is run: the protocol here, one library a file; `load` is what `assembly` calls."""
+"""Inference engines: one protocol, one library per module, chosen by `load`."""

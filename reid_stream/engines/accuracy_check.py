@@ -1,4 +1,4 @@
-"""Whether a compiled network says what the network says in float32 (pure).
+"""Compare a compiled network's output with float32 (pure).
 
 An embedder is judged by its vectors' cosines and by whom they rank first among real crops, a detector by the size of
 the difference; both must be finite. Low precision moves numbers a little everywhere; a broken kernel, an overflow or a

@@ -1,4 +1,4 @@
-"""What makes a TensorRT engine behind the one that serves: obtain a plan, load it, compare it, try the next precision.
+"""Build a TensorRT engine behind the serving one: get a plan, load and check it, else try the next precision.
 
 f16 -> (refused by the comparison) bf16 -> f32; `models.precision` says which, if it is not `auto`
 """

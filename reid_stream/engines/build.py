@@ -1,4 +1,4 @@
-"""A compiled network, from the cache or built: one process builds, the others wait and read what it wrote."""
+"""Get a compiled plan from the cache or build it once: one process builds, the others wait and read its file."""
 
 import hashlib
 import os

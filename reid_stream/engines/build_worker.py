@@ -1,4 +1,4 @@
-"""One network compiled, in a process of its own: `python -m reid_stream.engines.build_worker FD < job.json`.
+"""Build one plan in a subprocess: `python -m reid_stream.engines.build_worker FD < job.json`.
 
 The builders are native code that may crash, hang or take much memory; none of that may touch a daemon that follows
 people. Progress and the end are JSON lines on the standard output, the plan goes to the file descriptor FD, so that it

@@ -1,4 +1,4 @@
-"""An engine that serves at once and becomes a better one between two batches, once that is built and checked.
+"""Serve with one engine at once and switch between batches to a better one when it is built and checked.
 
 The first pictures start the preparation, on a thread: whoever only loads and probes a network (`check`) builds nothing.
 The pictures that the first engine is given meanwhile are what the second is compared on. Should the second ever fail,

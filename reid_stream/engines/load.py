@@ -1,4 +1,4 @@
-"""Model file -> Engine: choose the library that is there and runs it fastest.
+"""Build an engine from a model file with the fastest library that is installed.
 
 `auto` takes, on a machine with an NVIDIA GPU, TensorRT, and torch until that engine is built; else OpenVINO, then ONNX
 Runtime: measured on a server core, OpenVINO in bf16 is about twice as fast.

@@ -1,4 +1,4 @@
-"""Pictures that FFmpeg has decoded on the GPU, taken over where they lie and turned to RGB by torch.
+"""Convert frames that NVDEC left in GPU memory to RGB, with torch and without a copy to the host.
 
 FFmpeg's planes are read through DLPack, without a copy, and let go as soon as they are RGB: a decoder has few of them.
 Both work in the device's primary context and on its default stream, so that the decoder's writing comes before our

@@ -1,4 +1,4 @@
-"""Networks on the processor by ONNX Runtime (extra `onnx`): where OpenVINO is missing or cannot run a network."""
+"""ONNX Runtime on the CPU (extra `onnx`): for machines without OpenVINO and networks that it cannot run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What all engines answer in the same words: of one network of one picture input, as its file says."""
+"""Shape and dtype checks that all engines share, for networks of one image input."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An ONNX network in the types that a GPU shall compute in: TensorRT is strongly typed and takes them from the network.
+"""Convert an ONNX network to the types a GPU computes in, as strongly typed TensorRT needs.
 
 Weights that are stored small (float16, int8) are unpacked to float32 first, so that each is rounded once, from what the
 CPU engines compute with. Then every operation gets its floating inputs in 16 bits, but those whose result loses its

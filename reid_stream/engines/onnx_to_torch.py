@@ -1,4 +1,4 @@
-"""An ONNX network as calls of torch: what the networks of this field are made of, some forty operations.
+"""Run an ONNX graph as torch calls; covers about forty operations of detectors and re-ID networks.
 
     read(content) -> Network;  Network.at(shape) -> Step: numbers (b, 3, h, w) -> first output
 

@@ -1,4 +1,4 @@
-"""Networks on the processor by OpenVINO.
+"""OpenVINO on the CPU.
 
 A batch is run picture by picture, side by side on as many streams as OpenVINO thinks best, each with cores of its own:
 so any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.

@@ -1,4 +1,4 @@
-"""Compiled networks on disk: one file a key, written whole or not at all, checked when it is read.
+"""Cache of compiled plans on disk: one file per key, written atomically, verified when read.
 
 A file is a line of JSON (the key, the plan's size and hash) and the plan. A name is the hash of its key, so another
 model, library, GPU or profile is another file: what does not fit is never found, and what was cut off, altered or put

@@ -1,4 +1,4 @@
-"""A compiled network compared with float32 on the GPU it is for, before anything is decided by its answers.
+"""Compare a compiled plan with float32 on its GPU before it serves.
 
 The reference is the same ONNX file run by the CPU engine in float32. Pictures are the bundle's probe with many seeds
 and, where there are any, real crops or frames: of the cameras themselves when a daemon swaps engines.

@@ -1,4 +1,4 @@
-"""The one thing a network must be able to do, whichever library runs it.
+"""Protocols of inference engines, whichever library runs them.
 
 An engine is built once from a model file and called with numpy arrays. It knows nothing of people: shapes in, shapes
 out. Engines are called from one thread at a time, those with many lanes from two.

@@ -1,4 +1,4 @@
-"""Networks on an NVIDIA GPU by TensorRT or TensorRT-RTX, from a plan that `obtain` built.
+"""TensorRT or TensorRT-RTX on an NVIDIA GPU, from a plan that `build.get_plan` returned.
 
 Pictures are copied to the GPU as bytes and become numbers there; answers come back in one copy a batch. Memory on the
 GPU is torch's, so that what is computed before and after on the GPU needs no copy.

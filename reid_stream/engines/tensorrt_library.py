@@ -1,4 +1,4 @@
-"""Which TensorRT is there, for which GPU: `tensorrt` (any GPU, builds on it) or `tensorrt_rtx` (builds without one).
+"""Find the installed TensorRT: `tensorrt` (any GPU, builds on it) or `tensorrt_rtx` (builds without one).
 
 Looking is cheap where there is no NVIDIA driver: nothing heavy is imported then.
 """

@@ -1,4 +1,4 @@
-"""What the engines share whose numbers lie in torch's tensors: pictures in, network, people or vectors out."""
+"""Base class of the engines whose tensors are torch's: images in, network, people or vectors out."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Networks by torch, on an NVIDIA GPU (or, slowly, the processor): what serves while a TensorRT engine is being built.
+"""torch on an NVIDIA GPU (or, slowly, the CPU): serves while a TensorRT engine is being built.
 
 Batches are filled up to a power of two: few sizes, each specialised once and, on a GPU, captured as a CUDA graph, so
 that a call is one launch rather than some hundred.

@@ -1,4 +1,4 @@
-"""Pictures to the network's input, and its answer to people, where the network runs: by torch, on its device.
+"""Letterbox, crop resize and detection decoding in torch, on the device of the network.
 
 The same steps as in `detect` and `embed`, in the same pixels: both round to whole grey values before the network, so
 that what was learned and calibrated on one side holds on the other. A batch crosses to the device once, if its pictures

@@ -1,4 +1,4 @@
-"""Truth and what was predicted in, HOTA and IDF1 out."""
+"""HOTA and IDF1 of predicted boxes against ground truth."""
 
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.score import Score, score

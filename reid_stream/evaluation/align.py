@@ -1,4 +1,4 @@
-"""Truth and prediction laid side by side, camera by camera and frame by frame, with their overlaps (pure).
+"""Align ground truth and prediction by camera and frame, with their overlaps (pure).
 
     {camera: Boxes} true, {camera: Boxes} predicted -> Aligned -> score (HOTA, IDF1), matched (who was told to be where)
 

@@ -1,4 +1,4 @@
-"""The error budget: what each stage of the pipeline costs, by making it perfect.
+"""Error budget: what each pipeline stage costs, by replacing it with the ground truth.
 
     cameras + truth -> the same frames through four perceive halves at once -> matched, scored -> one table
 

@@ -1,4 +1,4 @@
-"""How long until subscribers know who it is (pure).
+"""Delay until subscribers know who a person is, and latency from frame to event (pure).
 
     events in order, who was truly there -> seconds from the beginning of each visit to the right global ID
 

@@ -1,4 +1,4 @@
-"""How well people are found in a clip with truth: average precision (COCO's rules, by `supervision`).
+"""Average precision of a detector on a clip with ground truth (COCO's rules, by `supervision`).
 
     python -m reid_stream.evaluation.detection DETECTOR CLIP TRUTH [--every 5] [--precision f32]
 

@@ -1,4 +1,4 @@
-"""File cameras with truth: whether the two fit, and which frames of it can be scored."""
+"""File cameras with ground truth: check that they fit, and select the frames that can be scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

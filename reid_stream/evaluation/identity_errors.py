@@ -1,4 +1,4 @@
-"""What went wrong with whom: purity, fragmentation, wrong merges, missed links (pure).
+"""Count identity errors: purity, fragmentation, wrong merges, missed links (pure).
 
 HOTA and IDF1 count boxes; an operator counts people. Here a *visit* is one true person on one camera without a gap
 (`visits`), and an identity *holds* a person when it was given to at least a quarter of the matched boxes of one of the

@@ -1,4 +1,4 @@
-"""Truth and what was told of it -> swim lanes: cameras by time, who was there above, who we said it was below (pure).
+"""Swim lanes of a run: per camera over time, true people above and predicted identities below (pure).
 
 Every true visit is a bar in the first free lane of its camera; below it lie the stretches of time for which one
 identity was told of it. `plots` draws them.

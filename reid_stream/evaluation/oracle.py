@@ -1,4 +1,4 @@
-"""Stages of perceive that know the truth, to see what each of the real ones costs (pure).
+"""Perception stages that answer with the ground truth, to measure what the real ones cost (pure).
 
 TrueDetector: frames -> the true boxes            in the place of the detector
 TrueTracker: boxes -> the tracks they truly are   in the place of the tracker, over true or found boxes

@@ -1,4 +1,4 @@
-"""Swim lanes and trade-offs -> PNG files; matplotlib (extra `eval`) without a display."""
+"""Draw swim lanes and trade-offs as PNG files; matplotlib (extra `eval`) without a display."""
 
 import functools
 from collections.abc import Sequence

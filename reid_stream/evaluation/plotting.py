@@ -1,4 +1,4 @@
-"""What every plot begins and ends with; matplotlib (extra `eval`) without a display and without pyplot's state."""
+"""Common setup and saving of plots; matplotlib (extra `eval`) without a display and without pyplot's state."""
 
 from collections.abc import Iterable
 from pathlib import Path

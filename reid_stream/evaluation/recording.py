@@ -1,4 +1,4 @@
-"""What perceive tells identify about a set of cameras, kept in one file: matching is then replayed in seconds.
+"""Record perception's output for a set of cameras in one file, so that matching can be replayed in seconds.
 
     cameras ─▶ ingest ─▶ perceive ─▶ Recording ─▶ file ─▶ Recording ─▶ match ─▶ presence ─▶ events
 

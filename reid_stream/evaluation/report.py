@@ -1,4 +1,4 @@
-"""Figures -> tables that a person reads on a terminal."""
+"""Render evaluation results as terminal tables."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Cameras with truth -> what a subscriber was told of them, and its figures.
+"""Replay cameras with ground truth through the daemon, subscribe to its events and score them.
 
 `watch` replays them through the whole daemon, an embedded Redis and a subscriber; `rewatch` matches a recording again.
 """

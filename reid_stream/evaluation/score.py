@@ -1,4 +1,4 @@
-"""How well people were followed: HOTA, AssPr, AssRe, IDF1 over all cameras of a set, and within each (pure).
+"""Tracking scores HOTA, AssPr, AssRe and IDF1, over all cameras of a set and per camera (pure).
 
 All cameras share one identity space and count as extra time steps of one sequence, as in MTMC evaluation (DukeMTMC; AI
 City Challenge): a person who changes camera and number is a missed link (AssRe), two people with one number are a wrong

@@ -1,4 +1,4 @@
-"""A tracklet store -> the boxes of its people, frame by frame, to be scored against truth.
+"""Read the boxes of a tracklet store, frame by frame, for scoring against ground truth.
 
 A store keeps a crop of a track now and then, truth has boxes in every frame. Between two crops of a track no farther
 apart than `BRIDGE_S` the box is taken to move straight: at the second or so between crops, walking people stay well

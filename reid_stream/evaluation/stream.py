@@ -1,4 +1,4 @@
-"""An event stream -> the boxes it told of, as a subscriber saw them at the time and after its corrections (pure)."""
+"""Boxes that an event stream published, as first published and after its corrections (pure)."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Everything that is measured of one run over one set: across cameras, within them, of people, of time (pure)."""
+"""All measurements of one run: scores across and within cameras, identity errors, delays (pure)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

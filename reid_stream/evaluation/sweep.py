@@ -1,4 +1,4 @@
-"""One setting, several values -> figures of each: where the trade-off lies.
+"""Evaluate a recording at several values of one setting, to show its trade-off.
 
     match.false_match_rate=0.0003,0.001,0.003 + recording -> replayed and scored for each value, in seconds
 

@@ -1,4 +1,4 @@
-"""Truth files -> who was truly where, or everything that is wrong with them.
+"""Read ground-truth files, or report everything that is wrong with them.
 
 MOT text a camera (frame, id, left, top, width, height, 1, class, visibility; ids shared by all cameras) -> Boxes
 """

@@ -1,4 +1,4 @@
-"""Truth -> visits: one person on one camera without a gap, what a subscriber thinks in (pure)."""
+"""Split ground truth into visits: one person on one camera without a gap (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

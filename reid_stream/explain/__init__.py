@@ -1,4 +1,4 @@
-"""Two crops and a bundle in, a picture of why they match out: which dimensions decide, and where they look."""
+"""Explain why two crops match: which dimensions of their vectors decide, and which image regions those react to."""
 
 from reid_stream.explain.pair import Explainer, Explanation
 from reid_stream.explain.picture import draw, write

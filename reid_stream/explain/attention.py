@@ -1,4 +1,4 @@
-"""Where a network looks for one dimension of its vector: Grad-CAM of any ONNX file, with no training library.
+"""Grad-CAM of any ONNX embedder for one dimension of its vector, without a training library.
 
 The network is cut behind its last maps: trunk, images -> maps;  head, maps -> vector. Grad-CAM weighs channel c of a
 map by the mean gradient over its pixels, w_c = 1/(hw) sum_ij df/dA_cij, and that is the derivative of f along a uniform

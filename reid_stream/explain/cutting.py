@@ -1,4 +1,4 @@
-"""A network cut in two behind its last maps: trunk, images -> vector and maps;  head, maps -> vector.
+"""Split a network in two behind its last feature maps: trunk, images -> vector and maps; head, maps -> vector.
 
 The last maps are those of rank 4, with pixels, that the vector is made of when one walks back from it: a gate inside
 the network is not reached, a second branch is. What pooling does before it sums (powers, masks of regions, int8 and

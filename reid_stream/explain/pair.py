@@ -1,4 +1,4 @@
-"""A pair of crops -> which dimensions of their vectors decide whether they are the same person, and where these look.
+"""Find the dimensions that decide whether two crops show the same person, and their image regions.
 
 Two exact sums over the d dimensions of unit vectors f1 and f2, of which the largest terms are shown:
 

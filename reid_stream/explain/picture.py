@@ -1,4 +1,4 @@
-"""An explanation as one page: the two crops, then a row of what is alike and a row of what is not (matplotlib).
+"""Draw an explanation as one page: both crops, a row of similarities, a row of differences (matplotlib).
 
 Every cell is one dimension, looked up in both crops: the greyer a place, the less it has to do with that dimension.
 """

@@ -1,4 +1,4 @@
-"""Why the daemon takes two tracks for one person, or two people apart: the crops are in the tracklet store.
+"""Explain from a tracklet store why two tracks were linked or two people kept apart.
 
 persons -> their tracks, the best crop of each -> the pair of tracks that is least (one person) or most (two) alike
 """
