@@ -90,7 +90,7 @@ class Bench:
         began = time.process_time()
         worlds = [simulate(self.scenario, looks, seed) for seed in self.seeds]
         passed, made = time.process_time() - began, sum(world.observations for world in worlds)
-        self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of processor time")
+        self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of CPU time")
         return worlds
 
     def run(self, name: str, mind: MatcherSpec, worlds: Iterable[SimulatedWorld]) -> MatchVariant:

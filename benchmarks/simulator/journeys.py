@@ -74,7 +74,7 @@ def visits(scenario: Scenario, paths: Graph, seen: Bools, rng: np.random.Generat
     Args:
         scenario: the dials.
         paths: where people can go.
-        seen: (p, c) whether a camera has pictures of a person.
+        seen: (p, c) whether a camera has images of a person.
         rng: source of all chance.
     """
     begins = arrivals(scenario, rng)

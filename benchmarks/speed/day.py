@@ -1,6 +1,6 @@
 """Run a day of many cameras through the matcher in minutes: memory and time must stay flat.
 
-    a simulated day (simulator/) -> matcher, presence -> per hour: processor time of an update, memory, people known
+    a simulated day (simulator/) -> matcher, presence -> per hour: CPU time of an update, memory, people known
 
 Time is that of updates which bring a vector; the others cost next to nothing and would hide them. Where people come
 all day and are forgotten after `retention_s`, the number known settles, and with it time and memory must.
@@ -28,7 +28,7 @@ _HOUR_S = 3600.0
 
 
 class Hour(msgspec.Struct, frozen=True, kw_only=True):
-    """One hour of the day; processor time in milliseconds, memory in MB."""
+    """One hour of the day; CPU time in milliseconds, memory in MB."""
 
     hour: int
     observations: int

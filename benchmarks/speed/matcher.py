@@ -5,7 +5,7 @@
 Every size has a process of its own, so that memory is its own, too. The gallery is full, so each stranger who comes
 costs somebody the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
 people), earlier ones go on, with a vector each, and the oldest end. The floor compares each new track once with each
-person. All times are processor time, since others may use the machine, too; `wall` tells the difference.
+person. All times are CPU time, since others may use the machine, too; `wall` tells the difference.
 
 Letters: n stored vectors, q queries, d dimensions.
 """
@@ -48,7 +48,7 @@ _POOL = 20_000
 
 
 class MatcherTiming(msgspec.Struct, frozen=True, kw_only=True):
-    """One size; times in milliseconds, of all processors together."""
+    """One size; times in milliseconds, of all CPU cores together."""
 
     identities: int
     exemplars: int

@@ -53,7 +53,7 @@ class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
     """Of each."""
     snapshot_mb: float
     stall_ms: float
-    """That a snapshot holds identify up: processor time of its thread."""
+    """That a snapshot holds identify up: CPU time of its thread."""
     write_s: float
     """That it takes in the background, with Redis."""
     entries: int
@@ -67,7 +67,7 @@ class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalCost(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of identify with its events handed over; processor time of identify's thread."""
+    """A step of identify with its events handed over; CPU time of identify's thread."""
 
     cameras: int
     steps_per_s: float

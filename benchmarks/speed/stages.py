@@ -1,7 +1,7 @@
 """Measure one stage at a time against the raw library on the same input.
 
 decode     frames of a file as the daemon gets them          floor: FFmpeg decodes the same file and nothing else
-detector   frames -> boxes (letterbox, network, suppression)  floor: the network alone, pictures of its own size
+detector   frames -> boxes (letterbox, network, suppression)  floor: the network alone, images of its own size
 embedder   crops -> unit vectors (resize, network)            floor: the network alone, crops of its own size
 """
 
@@ -38,7 +38,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float
     p99_ms: float
     cores: float
-    """Processor time over wall time."""
+    """CPU time over wall time."""
     rss_mb: float
 
 

@@ -1,6 +1,6 @@
 """Measure worker scaling: frames per second with 1, 2, 4 workers, and the cost of killing one.
 
-Rates are those of more cameras than can be borne, live, decoding included; processor time per frame stands beside them,
+Rates are those of more cameras than can be borne, live, decoding included; CPU time per frame stands beside them,
 for a machine that does other things as well. The floor is one process. A worker is killed (-9) while cameras give about
 half of what one process bears; its own are back when each has had a frame go through again, and of the others every
 frame that was due must have gone through.
@@ -43,7 +43,7 @@ class WorkerRate(msgspec.Struct, frozen=True, kw_only=True):
     processor_ms: float
     """Of all processes, per frame."""
     processor_ratio: float
-    """The first's processor time per frame beside it: above 1 is cheaper."""
+    """The first's CPU time per frame beside it: above 1 is cheaper."""
     memory_mb: float
     """PSS of all processes."""
 
@@ -57,7 +57,7 @@ class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
     back_s: float
     """Until each of its cameras has had a frame go through again."""
     back_processor_s: float
-    """Processor time that its successor and its cameras' processes had taken by then."""
+    """CPU time that its successor and its cameras' processes had taken by then."""
     outage_frames: int
     """Frames of its cameras that were due meanwhile."""
     others_due: int
@@ -243,7 +243,7 @@ def show(figures: WorkerFigures) -> None:
         loss = figures.loss
         console.print(
             f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s, "
-            f"of which {loss.back_processor_s:.1f} s of processor time; "
+            f"of which {loss.back_processor_s:.1f} s of CPU time; "
             f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost "
             f"({loss.usual:.1%} in the seconds before)"
         )

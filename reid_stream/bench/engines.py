@@ -41,7 +41,7 @@ class EngineSpeed:
 
 
 def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngine]:
-    """Yield what can run a bundle here, float32 on the processor first; what cannot is left out."""
+    """Yield what can run a bundle here, float32 on the CPU first; what cannot is left out."""
     model, pixels = folder / MODEL_FILE, pixels_of(bundle)
     wanted = [("openvino", "f32"), ("openvino", "bf16"), ("onnx", "f32"), ("torch", "auto")]
     for engine, precision in wanted:
@@ -72,7 +72,7 @@ def measure(
     """Measure a bundle's engines, `seconds` for each batch size of all of them.
 
     Raises:
-        ModelError: not even float32 on the processor runs.
+        ModelError: not even float32 on the CPU runs.
     """
     engines = list(engines_of(bundle, folder, threads))
     kind: Kind = "embedder" if isinstance(bundle, EmbedderBundle) else "detector"

@@ -1,6 +1,6 @@
 """Measure how many cameras this machine holds, with file cameras paced like live ones.
 
-A load is held where nearly every frame that is due is used and an event is told soon after the frame: the two things
+A load is held where nearly every frame that is due is used and events follow the frame closely: the two things
 that overload costs. The events go to a list; what Redis takes is its own machine's.
 """
 
@@ -27,7 +27,7 @@ from reid_stream.observe.logs import quiet
 LEAST_USED = 0.99
 """Of the frames that are due."""
 MOST_P95_S = 0.5
-"""From a frame to the event that tells of it."""
+"""From a frame to its event."""
 _START_S = 60.0
 _SETTLE_S = 3.0
 """Left out after all cameras are up."""
@@ -45,7 +45,7 @@ class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     """From capture to event, of frames."""
     cores: float
-    """Processor time over wall time, of all processes."""
+    """CPU time over wall time, of all processes."""
     memory_mb: float
     """Of all processes, what they share once."""
     is_held: bool

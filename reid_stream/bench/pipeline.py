@@ -103,12 +103,12 @@ def check_hardware(cameras: Iterable[CameraStats]) -> None:
         if not stats.hardware:
             raise ReidStreamError(
                 f"--gpu-frames must have an NVIDIA GPU that decodes the clip, {stats.name} ({stats.codec}) was decoded "
-                "by the processor; give an H.264 or H.265 file with --clip"
+                "by the CPU; give an H.264 or H.265 file with --clip"
             )
 
 
 def on_gpu() -> dict[str, bool]:
-    """Return what `ingest` must say for pictures to stay where an NVIDIA GPU decodes them."""
+    """Return the `ingest` settings that keep frames on the NVIDIA GPU that decodes them."""
     return {"gpu_frames": True, "hardware_decode": True, "isolate": False}
 
 
@@ -226,7 +226,7 @@ def _decode_alone(settings: Settings, frames: int) -> float:
 
 
 def _detect_alone(networks: Networks, settings: Settings, batch: int) -> float:
-    """Seconds per frame of the raw engine, on pictures of the letterboxed size, in batches as in the pipeline."""
+    """Seconds per frame of the raw engine, on images of the letterboxed size, in batches as in the pipeline."""
     from reid_stream.detect.letterbox import fit
     from reid_stream.ingest.replay import FastReplay
 

@@ -21,7 +21,7 @@ def family(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Return what a process shares with nobody (USS), and its proportional share (PSS); nothing for one that ended."""
+    """Return the unique (USS) and proportional (PSS) set size of a process; zeros if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -31,7 +31,7 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def processor_s(pid: int) -> float:
-    """Return the processor time of a process, that of its ended children included; 0 for one that ended."""
+    """Return the CPU time of a process, that of its ended children included; 0 for one that ended."""
     fields = _stat(pid)
     return sum(int(ticks) for ticks in fields[11:15]) * _TICK_S if fields else 0.0
 

@@ -31,7 +31,7 @@ SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.onnx"
 MAX_DIM = 512
-# What a bundle is called and what is told about it changes neither vectors nor decisions.
+# Descriptive fields, which change neither vectors nor decisions.
 _NOT_SERVED = ("name", "hash", "created", "licence", "data", "metrics", "source")
 _PROBE_BLOCK_PX = 8
 
@@ -129,7 +129,7 @@ class _Bundle(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbi
     source: str
     """Command, repository or file that it came from."""
     model_bytes: int = 0
-    """Size of model.onnx; tells a half-copied file from an altered one. Set by `save`."""
+    """Size of model.onnx; tells a truncated file from an altered one. Set by `save`."""
     probe: Probe
     """Tells a network that runs from one that runs rightly."""
 

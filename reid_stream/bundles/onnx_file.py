@@ -32,7 +32,7 @@ _MOST_DEPTH = 32
 def external_files(content: bytes) -> list[str]:
     """Return the names of the files in which weights lie outside of an ONNX file, in order; none for most (pure).
 
-    Content that is not protobuf has none; reading the network tells that better.
+    Content that is not protobuf has none; the library that reads the network reports that.
     """
     try:
         return list(dict.fromkeys(_external(memoryview(content), "model", 0)))

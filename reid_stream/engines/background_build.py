@@ -82,7 +82,7 @@ class TensorRtPreparation:
             except ModelError as error:
                 if found.origin == "built":
                     raise
-                swap.tell(f"{error}; building anew")
+                swap.tell(f"{error}; building it again")
                 self.plans.discard(key)
                 found = get_plan(
                     key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop
@@ -131,6 +131,6 @@ class _Teller:
 
 
 def _by_size(pictures: Sequence[UInt8]) -> list[UInt8]:
-    """Put pictures of one size into one array."""
+    """Put images of one size into one array."""
     sizes = dict.fromkeys(batch.shape[1:] for batch in pictures)
     return [np.concatenate([batch for batch in pictures if batch.shape[1:] == size]) for size in sizes]

@@ -28,7 +28,7 @@ _LEAST_PX = 32
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """A plan, and what somebody should know of how it came."""
+    """A plan, where it came from, and notes on how it was obtained."""
 
     plan: bytes
     origin: Literal["cache", "built"]
@@ -78,7 +78,7 @@ def get_plan(
         key: of the plan.
         model: the ONNX file.
         plans: the cache.
-        tell: takes what happens, a sentence each.
+        tell: receives progress messages.
         progress: takes how far the build is.
         stop: ends the build when it is set.
 
@@ -88,7 +88,7 @@ def get_plan(
     found, why = plans.read(key)
     if found is not None:
         return BuildResult(found, "cache")
-    notes = [f"{why}; building anew"] if why else []
+    notes = [f"{why}; building it again"] if why else []
     with plans.lock(key, lambda: tell("another process builds this engine; waiting for it"), BUILD_LIMIT_S) as is_ours:
         if is_ours:
             found, _ = plans.read(key)
@@ -118,7 +118,7 @@ def run_builder(
     """Build a plan in a process of its own and return it.
 
     Raises:
-        ModelError: the library refuses, the process crashed, took too long, or was told to stop.
+        ModelError: the library refuses, the process crashed, took too long, or was stopped.
     """
     memory = os.memfd_create("plan")
     process = None

@@ -20,7 +20,7 @@ from reid_stream.engines.plan_cache import PlanKey
 from reid_stream.errors import ModelError
 
 _NICENESS = 10
-"""People are followed meanwhile, perhaps by the processor."""
+"""The daemon may be using the CPU for inference meanwhile."""
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG (prctl(2)): of the thread that started this one."""
 
@@ -133,7 +133,7 @@ def _timings(config: Any, job: BuildJob) -> Any:
 
 
 def _monitor(trt: Any) -> Any:
-    """Return what the builder tells its progress to: phases within phases, each of known length."""
+    """Return a progress monitor: nested phases, each of known length."""
     phases: dict[str, list[Any]] = {}  # name: [name of the one around it, steps, steps done]
     best = [0.0]
 
@@ -171,7 +171,7 @@ def _monitor(trt: Any) -> Any:
 
 
 def say(line: BuildMessage) -> bool:
-    """Tell whoever started this; False where nobody listens any more, which ends the build."""
+    """Send a message to the parent process; False if it is gone, which ends the build."""
     try:
         sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
         sys.stdout.buffer.flush()
@@ -187,7 +187,7 @@ def _refusal(job: BuildJob, complaints: list[str], otherwise: str) -> str:
 
 def main() -> None:
     """Build the job of the standard input."""
-    with suppress(OSError, AttributeError):  # Linux only: nobody would take the plan of a daemon that has ended
+    with suppress(OSError, AttributeError):  # Linux only: a plan is useless once its daemon has ended
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     with suppress(OSError):
         os.nice(_NICENESS)

@@ -1,7 +1,7 @@
 """Serve with one engine at once and switch between batches to a better one when it is built and checked.
 
 The first pictures start the preparation, on a thread: whoever only loads and probes a network (`check`) builds nothing.
-The pictures that the first engine is given meanwhile are what the second is compared on. Should the second ever fail,
+The pictures that the first engine is given meanwhile are what the second is compared on. If the second ever fails,
 the first takes the batch and goes on.
 """
 
@@ -32,7 +32,7 @@ class Preparation(Protocol):
         ...
 
     def __call__(self, swap: "SwapEngine", stop: threading.Event) -> PixelEngine | None:
-        """Return the engine, none where it is given up; why is told to `swap.tell`.
+        """Return the engine, or None if it cannot be made; the reason goes to `swap.tell`.
 
         Raises:
             ModelError: it cannot be made.
@@ -137,7 +137,7 @@ class SwapEngine:
     def tell(self, text: str, **more: object) -> None:
         """Say what happens, in the log and in `note`."""
         self.note = text
-        _log.info("engine_chosen", network=self._network, serves=self.name, told=text, **more)
+        _log.info("engine_chosen", network=self._network, serves=self.name, detail=text, **more)
 
     def close(self) -> None:
         """End the preparation and wait for its thread."""
@@ -186,7 +186,7 @@ class SwapEngine:
                 raise
             self._stop.set()
             self._current = self._fallback
-            self.note = f"{engine.name} failed and was given up: {error}"
+            self.note = f"{engine.name} failed and is no longer used: {error}"
             _log.error("engine_failed", network=self._network, failed=engine.name, serves=self.name, reason=str(error))
         return call(self._fallback)
 

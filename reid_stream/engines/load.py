@@ -36,7 +36,7 @@ def load_engine(
     Args:
         model: an ONNX file with one image input (b, 3, h, w).
         settings: which engine, precision, threads.
-        pixels: what `images` shall do to 8 bit pictures; none leaves only `__call__`.
+        pixels: what `images` shall do to 8-bit images; none leaves only `__call__`.
         size: (height, width) in pixels to prepare for now rather than at the first call.
         bundle: that the file belongs to; TensorRT needs to know what it is built for and compared on.
 
@@ -85,7 +85,7 @@ def _on_gpu(
     except ModelError as error:
         if settings.engine == "tensorrt":
             raise
-        _log.warning("engine_chosen", network=bundle.kind, told=f"the GPU serves without TensorRT: {error}")
+        _log.warning("engine_chosen", network=bundle.kind, reason=f"the GPU serves without TensorRT: {error}")
         return _serving(model, settings, pixels, size)
     from reid_stream.engines.background_build import PRECISIONS, TensorRtPreparation
     from reid_stream.engines.hot_swap import SwapEngine
@@ -95,7 +95,7 @@ def _on_gpu(
     try:
         ready = preparation.ready()
     except ModelError as error:
-        _log.warning("engine_chosen", network=bundle.kind, told=str(error))
+        _log.warning("engine_chosen", network=bundle.kind, reason=str(error))
         ready = None
     if ready is not None:
         return ready
@@ -103,7 +103,7 @@ def _on_gpu(
 
 
 def _serving(model: Path, settings: Models, pixels: Pixels | None, size: tuple[int, int] | None) -> PixelEngine:
-    """Return what serves without TensorRT: torch on the GPU, else the processor."""
+    """Return what serves without TensorRT: torch on the GPU, else the CPU."""
     try:
         found = _first(("torch",), model, settings, pixels, size)
         if "cuda" in found.name:
@@ -111,7 +111,7 @@ def _serving(model: Path, settings: Models, pixels: Pixels | None, size: tuple[i
         reason = "torch finds no GPU"
     except ModelError as error:
         reason = str(error)
-    _log.warning("engine_chosen", told=f"the processor serves: {reason}")
+    _log.warning("engine_chosen", reason=f"the CPU serves: {reason}")
     return _first(("openvino", "onnx"), model, settings, pixels, size)
 
 

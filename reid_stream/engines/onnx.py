@@ -19,14 +19,14 @@ class OnnxEngine(EngineBase):
         """Read the network.
 
         Raises:
-            ModelError: bf16 was asked for, the file is no network of one picture input, or it cannot be run.
+            ModelError: bf16 was asked for, the file is no network of one image input, or it cannot be run.
         """
         if settings.precision == "bf16":
             raise ModelError("models.precision must be auto or f32 with the engine onnx, got bf16")
         self._path, self._pixels = model, pixels
         options = ort.SessionOptions()
         options.intra_op_num_threads = settings.threads
-        options.log_severity_level = 3  # its warnings are about the graph, and nobody here can act on them
+        options.log_severity_level = 3  # its warnings concern the graph and cannot be acted on here
         try:
             self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no base but Exception

@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...]
 
 
 def check_network(model: Path, inputs: list[Shape], outputs: int) -> None:
-    """Raise ModelError unless the network takes one picture batch (b, 3, h, w) and answers."""
+    """Raise ModelError unless the network takes one image batch (b, 3, h, w) and answers."""
     if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][1] not in (3, None) or outputs < 1:
         found = ", ".join(str(shape) for shape in inputs) or "none"
         raise ModelError(f"{model} must have one input (b, 3, h, w) and an output, found {found}; export it again")
@@ -32,7 +32,7 @@ def check_images(batch: UInt8, shape: Shape) -> None:
     fits = fits and all(want in (None, got) for want, got in zip(shape[2:], batch.shape[1:3], strict=True))
     if not fits:
         wanted = _words((shape[0], shape[2], shape[3], 3))
-        raise ModelError(f"a batch of pictures must be {wanted} uint8, got {batch.shape} {batch.dtype}")
+        raise ModelError(f"a batch of images must be {wanted} uint8, got {batch.shape} {batch.dtype}")
 
 
 def _words(shape: Shape) -> str:
@@ -70,7 +70,7 @@ class EngineBase:
         return self._pixels
 
     def _checked(self, pictures: UInt8) -> Pixels:
-        """Make sure that pictures can be taken; return what is done to them first.
+        """Check images and return their normalization.
 
         Raises:
             ModelError: they do not fit the network, or it was loaded without pixels.

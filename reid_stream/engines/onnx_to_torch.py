@@ -3,7 +3,7 @@
     read(content) -> Network;  Network.at(shape) -> Step: numbers (b, 3, h, w) -> first output
 
 A network is specialised to a size of input first: everything that follows from sizes and weights alone (the cells of a
-detector, the shapes to reshape to) is worked out once on the processor and put on the device. What is left takes no
+detector, the shapes to reshape to) is worked out once on the CPU and put on the device. What is left takes no
 decision and copies nothing, so it can be captured as a CUDA graph.
 
 `onnx2torch` (1.5.15 of 2024, the newest) would be the library for this; it refuses weights behind a `Cast`, does not

@@ -1,11 +1,11 @@
 """OpenVINO on the CPU.
 
-A batch is run picture by picture, side by side on as many streams as OpenVINO thinks best, each with cores of its own:
-so any batch size costs what its pictures cost, nothing is padded, and only a new picture size has to be compiled.
+A batch is run image by image, side by side on as many streams as OpenVINO thinks best, each with cores of its own:
+so any batch size costs what its pictures cost, nothing is padded, and only a new image size has to be compiled.
 Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch
 4 to 16: 0.67 to 0.9. A single picture gets all cores.
 
-Two batches may be under way, each from a thread of its own: the pictures of the second begin where the first leaves a
+Two batches may be under way, each from a thread of its own: the images of the second begin where the first leaves a
 stream idle at its end.
 """
 
@@ -30,7 +30,7 @@ from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
-# Cameras of a site have few picture sizes; a compiled network takes some ten megabytes.
+# Cameras of a site have few image sizes; a compiled network takes some ten megabytes.
 _MAX_COMPILED = 12
 
 
@@ -45,14 +45,14 @@ Requests = list[ov.InferRequest]
 
 
 class _Compiled:
-    """A network for one picture size, and the requests of those who run it; a set for each of them."""
+    """A network for one image size, and the requests of those who run it; a set for each of them."""
 
     def __init__(self, model: ov.CompiledModel, streams: int, requests: Requests) -> None:
         self.streams = streams
         self._model, self._count, self._idle = model, len(requests), [requests]
 
     def borrow(self) -> Requests:
-        """Give a set that nobody uses."""
+        """Return an idle set."""
         with suppress(IndexError):
             return self._idle.pop()
         return [self._model.create_infer_request() for _ in range(self._count)]
@@ -71,7 +71,7 @@ class OpenVinoEngine(EngineBase):
         """Read the network; compile for `size` (height, width), if given or fixed by the network.
 
         Raises:
-            ModelError: the file is no network of one picture input, or OpenVINO cannot run it.
+            ModelError: the file is no network of one image input, or OpenVINO cannot run it.
         """
         self._path, self._threads, self._pixels = model, settings.threads, pixels
         self._core = ov.Core()
@@ -136,7 +136,7 @@ class OpenVinoEngine(EngineBase):
                 raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
 
     def _roll(self, requests: Requests, batch: Floats | UInt8) -> Floats:
-        """Run picture by picture, each request taking the next picture as soon as its last answer is copied out."""
+        """Run image by image, each request taking the next picture as soon as its last answer is copied out."""
         output: Floats | None = None
         width = len(requests)
         for index in range(len(batch) + width):
@@ -162,7 +162,7 @@ class OpenVinoEngine(EngineBase):
             compiled.give_back(requests)
 
     def _ready(self, key: _Key) -> _Compiled:
-        """Return the network compiled for a picture size; the least used is forgotten."""
+        """Return the network compiled for a image size; the least used is forgotten."""
         with self._lock:
             if key in self._compiled:
                 self._compiled.move_to_end(key)
@@ -185,7 +185,7 @@ class OpenVinoEngine(EngineBase):
             return _Compiled(compiled, streams, [compiled.create_infer_request() for _ in range(count)])
         except Exception as error:
             raise ModelError(
-                f"{self._path} must take pictures of {key.width}x{key.height}: {first_line(error)}; "
+                f"{self._path} must take images of {key.width}x{key.height}: {first_line(error)}; "
                 "choose another engine, or export it again"
             ) from error
 
@@ -225,7 +225,7 @@ class OpenVinoEngine(EngineBase):
 def _is_bf16(core: ov.Core, precision: str) -> bool:
     has = "BF16" in core.get_property("CPU", properties.device.capabilities)
     if precision == "bf16" and not has:
-        raise ModelError("models.precision bf16 must be known to the processor, and it is not; set it to auto or f32")
+        raise ModelError("models.precision bf16 must be known to the CPU, and it is not; set it to auto or f32")
     return has and precision != "f32"
 
 

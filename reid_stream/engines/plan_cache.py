@@ -2,7 +2,7 @@
 
 A file is a line of JSON (the key, the plan's size and hash) and the plan. A name is the hash of its key, so another
 model, library, GPU or profile is another file: what does not fit is never found, and what was cut off, altered or put
-there by somebody else is told and built anew. Beside it `.checked` says how the plan did against float32 on a GPU.
+there by another program is reported and built again. The file `.checked` beside it holds the comparison with float32.
 """
 
 import fcntl

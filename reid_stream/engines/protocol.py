@@ -19,7 +19,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """How 8 bit RGB becomes the network's numbers: (value - mean) / scale, per channel in `colour` order."""
+    """Normalization of 8-bit RGB: (value - mean) / scale, per channel in `colour` order."""
 
     mean: Channels = (0.0, 0.0, 0.0)
     """In [0, 255]."""
@@ -58,11 +58,11 @@ class Engine(Protocol):
 
 @runtime_checkable
 class PixelEngine(Engine, Protocol):
-    """An engine that turns 8 bit pictures into numbers itself: a quarter of the memory moved, no pass in numpy."""
+    """An engine that normalizes 8-bit images itself: a quarter of the memory traffic, no pass in numpy."""
 
     @property
     def pixels(self) -> Pixels | None:
-        """What `images` does to pictures first; None when the engine was built without."""
+        """Normalization applied by `images`; None when the engine was built without."""
         ...
 
     def images(self, batch: UInt8) -> Floats:
@@ -75,7 +75,7 @@ class PixelEngine(Engine, Protocol):
 
 
 class ImagePlacement(Protocol):
-    """Where a picture lies in the network's input, in pixels; `detect.letterbox.Letterbox`."""
+    """Placement of an image in the network's input, in pixels; `detect.letterbox.Letterbox`."""
 
     @property
     def network(self) -> tuple[int, int]:
@@ -100,7 +100,7 @@ class ImagePlacement(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
-    """What is asked of a detector about the pictures of one call."""
+    """Parameters of one detection call."""
 
     places: Sequence[ImagePlacement]
     """Of each picture; all of one network size."""
@@ -124,7 +124,7 @@ class DetectRequest:
 
 @runtime_checkable
 class DeviceEngine(Protocol):
-    """An engine that does what comes before and after the network where the network runs: a GPU.
+    """An engine that also letterboxes and decodes on its device, a GPU.
 
     Pictures go there once, if they are not there yet, and boxes and vectors come back.
     """
@@ -160,7 +160,7 @@ class DeviceEngine(Protocol):
 
 
 def device_engine(engine: Engine, pixels: Pixels | None) -> DeviceEngine | None:
-    """Return the engine as one that does this very thing to pictures, where it runs; none where it cannot."""
+    """Return the engine if it does this preprocessing on its device, else None."""
     if not isinstance(engine, PixelEngine) or engine.pixels != pixels:
         return None
     return engine if isinstance(engine, DeviceEngine) and engine.runs_on_device else None
@@ -168,7 +168,7 @@ def device_engine(engine: Engine, pixels: Pixels | None) -> DeviceEngine | None:
 
 @runtime_checkable
 class MultiLaneEngine(Protocol):
-    """An engine that two threads may call at once, and that gains by it."""
+    """An engine that two threads may call at once, with a gain in throughput."""
 
     @property
     def lanes(self) -> int:

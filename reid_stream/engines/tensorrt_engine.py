@@ -121,7 +121,7 @@ class TensorRtEngine(TorchBase):
         numbers = numbers.contiguous()
         context = self._context
         if not context.set_input_shape(self._in, tuple(numbers.shape)):
-            raise RuntimeError(f"pictures of {tuple(numbers.shape)} do not fit the engine's profile")
+            raise RuntimeError(f"images of {tuple(numbers.shape)} do not fit the engine's profile")
         context.set_tensor_address(self._in, numbers.data_ptr())
         answers = []
         for name in self._out:  # all must have room, the first is the answer

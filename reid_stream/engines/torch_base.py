@@ -70,7 +70,7 @@ class TorchBase(EngineBase):
         return self._at_work(work, len(crops))
 
     def _place_pixels(self) -> None:
-        """Put what is done to pictures where they are; once, or each call would send it."""
+        """Move the normalization constants to the device once."""
         import torch
 
         of = self._pixels or Pixels()

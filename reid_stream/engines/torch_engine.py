@@ -47,7 +47,7 @@ class TorchEngine(TorchBase):
 
         Args:
             model: an ONNX file.
-            settings: precision; `auto` is f16 on a GPU and f32 on the processor.
+            settings: precision; `auto` is f16 on a GPU and f32 on the CPU.
             pixels: see `load_engine`.
             device: of torch; none for the GPU where there is one.
 

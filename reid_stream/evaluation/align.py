@@ -1,6 +1,6 @@
 """Align ground truth and prediction by camera and frame, with their overlaps (pure).
 
-    {camera: Boxes} true, {camera: Boxes} predicted -> Aligned -> score (HOTA, IDF1), matched (who was told to be where)
+    {camera: Boxes} true, {camera: Boxes} predicted -> Alignment -> score (HOTA, IDF1), matched (pairs of boxes)
 
 A time step is one frame of one camera. Everything is kept in flat arrays, sorted by time step, so that a set of many
 cameras costs a few operations on whole arrays and not some per frame.
@@ -83,10 +83,10 @@ class Alignment:
     overlaps: Doubles
     """(p,) intersection over union of every pair within a time step, row by row of each step's table."""
     starts: Ints = field(repr=False)
-    """(t + 1,) the table of time step i is `overlaps[starts[i]:starts[i + 1]]`, true boxes by told ones."""
+    """(t + 1,) the table of time step i is `overlaps[starts[i]:starts[i + 1]]`, true boxes by predicted ones."""
 
     def table(self, step: int) -> Doubles:
-        """Overlaps (n, m) of one time step: n true boxes, m told ones."""
+        """Overlaps (n, m) of one time step: n true boxes, m predicted ones."""
         told = int(self.told.starts[step + 1] - self.told.starts[step])
         return self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, told) if told else np.empty((0, 0))
 
@@ -94,7 +94,7 @@ class Alignment:
 def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
     """Lay truth and prediction side by side.
 
-    Frames without truth are time steps too. Cameras of the truth without a prediction are seen by nobody.
+    Frames without truth are time steps too. Cameras without a prediction have no predicted boxes.
 
     Raises:
         ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
@@ -124,7 +124,7 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
     """Pair boxes one to one within each time step, for the greatest sum of overlaps of at least `least`.
 
     Returns:
-        Rows of the true side and rows of the told side, (m,) each, in order of time steps.
+        Rows of the true side and rows of the predicted side, (m,) each, in order of time steps.
     """
     near = np.flatnonzero(aligned.overlaps >= least)
     rows, columns = _pairs(aligned.true.starts, aligned.told.starts, aligned.starts, near)

@@ -4,7 +4,7 @@
 
 Perfect is what the truth says, put in the place of a stage while all others stay ours: true boxes for the detector's,
 true tracks for the tracker's (over our boxes or over true ones), true links for the matcher's. What is then still
-missing is what the event stream does not tell, or tells late: people too small to be embedded, and the time until a
+missing is what the event stream reports late or not at all: people too small to be embedded, and the time until a
 track's first vector. So the next point is visible before it is worked for.
 """
 
@@ -38,7 +38,7 @@ class BudgetRecordings:
     true_boxes: Recording
     """True boxes through our tracker."""
     true_tracks: Recording
-    """Our boxes, those that cover somebody, on true tracks."""
+    """Our boxes, those that cover a person, on true tracks."""
     true_both: Recording
     """True boxes on true tracks."""
 
@@ -76,7 +76,7 @@ class Budget:
 def record_all(
     settings: Settings, truth: Mapping[str, Boxes], networks: Networks | None = None, name: str = ""
 ) -> BudgetRecordings:
-    """Record footage four times over in one pass: pictures are decoded and searched for people once.
+    """Record footage four times over in one pass: frames are decoded and detected once.
 
     Raises:
         ConfigError, ModelError, StreamError: see `recorded`.
@@ -179,7 +179,7 @@ def budget(takes: BudgetRecordings, match: Match | None = None, topology: Topolo
 
 
 def linked(truth: Mapping[str, Boxes], told: StreamBoxes) -> dict[str, Boxes]:
-    """Give what was told of each track the name of the person that it is on most often; one on nobody keeps its own."""
+    """Name each predicted track after the person it covers most often; one that covers no one keeps its own name."""
     aligned = align(truth, told.by_track)
     rows, columns = matched(aligned)
     counts = np.zeros((len(aligned.told.names), len(aligned.true.names)), dtype=np.int64)

@@ -3,9 +3,9 @@
     events in order, who was truly there -> seconds from the beginning of each visit to the right global ID
 
 The right ID of a person is the one that a one-to-one assignment of people and identities gives after all corrections
-(that of IDF1: most matched boxes in all). A visit is told right from the first moment at which the stream, followed
+(that of IDF1: most matched boxes in all). A visit counts as right from the first moment at which the stream, followed
 with its corrections, shows that ID for it: by an `entered` or `seen`, or by a `merged` or `split` that renames an
-earlier one. Time is that of the stream itself, the latest capture time that an event has told so far.
+earlier one. Time is that of the stream itself, the latest capture time of any event so far.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,9 +35,9 @@ class Delay:
     right: int
     """Visits that showed the right ID at some time."""
     never_right: int
-    """Visits that were told of, but never under the right ID."""
+    """Visits published, but never under the right ID."""
     untold: int
-    """Visits of which nothing was ever told."""
+    """Visits never published."""
 
 
 @dataclass(slots=True)
@@ -71,15 +71,15 @@ def delays(
     Args:
         events: of one run, in the order of the stream.
         cameras: when the frames of the truth were taken.
-        at_once: truth and what the events told at once.
-        in_the_end: truth and what they told after all corrections.
+        at_once: truth and the IDs as first published.
+        in_the_end: truth and the IDs after all corrections.
         visits: of that truth.
     """
     right = right_names(in_the_end)
     visit_of = _visit_of(at_once, visits)
     names, clock = CurrentNames(), -np.inf
     shown: dict[int, tuple[int, float]] = {}
-    """Visit -> the stretch it was last told by."""
+    """Visit -> the stretch last published for it."""
     told_at: dict[int, float] = {}
     right_at: dict[int, float] = {}
     right_at_first: set[int] = set()
@@ -121,7 +121,7 @@ def delays(
 
 
 def right_names(aligned: Alignment) -> dict[int, str]:
-    """Return the global ID that stands for each person, one to one: rows of the true side's names -> told names."""
+    """Return the global ID that stands for each person, one to one: rows of the true names -> predicted names."""
     rows, columns = matched(aligned)
     counts = np.zeros((len(aligned.true.names), len(aligned.told.names)))
     np.add.at(counts, (aligned.true.people[rows], aligned.told.people[columns]), 1)
@@ -134,7 +134,7 @@ def right_names(aligned: Alignment) -> dict[int, str]:
 
 
 def _visit_of(at_once: Alignment, visits: Visits) -> dict[tuple[str, int, str], int]:
-    """Camera, frame, name as told -> the visit it was told of."""
+    """(camera, frame, published name) -> visit."""
     rows, columns = matched(at_once)
     told = at_once.told
     return {

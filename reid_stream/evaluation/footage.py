@@ -40,7 +40,7 @@ class UsedFrames:
         """Return the truth of the frames that were used.
 
         Raises:
-            ConfigError: it goes on after the video.
+            ConfigError: it continues after the end of the video.
         """
         for camera, boxes in truth.items():
             numbers = np.asarray(sorted(self.frames.get(camera, [])), dtype=np.int64)
@@ -67,7 +67,7 @@ def recorded(
     """Record file cameras with the truth of the frames that were used.
 
     Raises:
-        ConfigError: a camera's file is missing, or its truth goes on after it.
+        ConfigError: a camera's file is missing, or its truth continues after its end.
         ModelError, StreamError: see `record`.
     """
     cameras = [camera for camera in settings.cameras if camera.enabled]
@@ -93,7 +93,7 @@ def with_truth(recording: Recording, truth: Mapping[str, Boxes]) -> Recording:
     """Put truth into a recording, of the frames that it used.
 
     Raises:
-        ConfigError: the truth goes on after what was recorded.
+        ConfigError: the truth continues after the end of the recording.
     """
     boxes = UsedFrames(recording.cameras, recording.used).only(truth) if recording.used else truth
     return msgspec.structs.replace(recording, truth={camera: kept(each) for camera, each in boxes.items()})

@@ -28,7 +28,7 @@ class IdentityErrors:
     found: int
     """People of whom at least one box was matched."""
     identities: int
-    """That were told of."""
+    """Published."""
     ghosts: int
     """Identities none of whose boxes is anybody's."""
     visits: int
@@ -36,8 +36,8 @@ class IdentityErrors:
     visits_unseen: int
     """Of which no box was matched."""
     purity: float
-    """Share of matched boxes that belong to the person that their identity mostly is, as in clustering: 1 where nobody
-    was ever taken for another. [0, 1]."""
+    """Share of matched boxes that belong to the person that their identity mostly is, as in clustering; 1 if no one was
+    ever taken for another. [0, 1]."""
     fragmentation: float
     """Identities that hold a person, mean over the people found; 1 is ideal."""
     wrong_merges: int

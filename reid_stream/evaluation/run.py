@@ -35,9 +35,9 @@ class EvalResult:
     """What a replay scored."""
 
     at_once: Summary
-    """What a subscriber knew who never looks back."""
+    """The view of a subscriber that ignores corrections."""
     in_the_end: Summary
-    """What one knew who follows corrections; the final state."""
+    """The view of a subscriber that applies corrections: the final state."""
     delay: Delay
     events: int
     frames: int
@@ -48,7 +48,7 @@ class EvalResult:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedRun:
-    """What happened, and what was told of it."""
+    """Ground truth and published events of a replay."""
 
     truth: Mapping[str, Boxes]
     """By camera; of the frames that were used."""
@@ -70,7 +70,7 @@ def run(settings: Settings, truth: Mapping[str, Path]) -> EvalResult:
 
 
 def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
-    """Replay file cameras through the whole daemon and subscribe to what it tells.
+    """Replay file cameras through the whole daemon and collect its events.
 
     Raises:
         ConfigError: a camera's file is missing, loops or has no truth, or a truth file cannot be its truth.
@@ -100,17 +100,17 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
 
 
 def rewatch(recording: Recording, match: Match | None = None, topology: TopologySettings | None = None) -> ReplayedRun:
-    """Match again what was perceived once; the same identity events as the daemon's, in seconds."""
+    """Match a recording again; gives the same identity events as the daemon, in seconds."""
     began = time.perf_counter()
     events = replay(recording, match, topology=topology)
     return ReplayedRun(recording.true_boxes(), events, recording.cameras, recording.frames, time.perf_counter() - began)
 
 
 def evaluate_run(watched: ReplayedRun) -> EvalResult:
-    """Score what was told.
+    """Score the published events.
 
     Raises:
-        ConfigError: nobody is in the truth.
+        ConfigError: the truth has no people.
     """
     if not any(len(boxes) for boxes in watched.truth.values()):
         raise ConfigError("there must be truth to score against, nobody is in it in any frame that was used")

@@ -36,17 +36,17 @@ class StreamBoxes:
     """The same boxes under several sets of names."""
 
     at_once: dict[str, Boxes]
-    """With the global ID that the event gave: what a subscriber who never looks back knows."""
+    """Under the global ID in each event: the view of a subscriber that ignores corrections."""
     in_the_end: dict[str, Boxes]
-    """With merges and splits applied to what came before them: what one who follows corrections knows."""
+    """After all merges and splits: the view of a subscriber that applies corrections."""
     by_track: dict[str, Boxes]
-    """With (camera, track) as the name: what was told, without who it was."""
+    """Under (camera, track) as the name."""
 
 
 class CurrentNames:
-    """Who everybody is by now, for a subscriber who follows corrections.
+    """Current global IDs, for a subscriber that applies corrections.
 
-    What is told of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
+    The sightings of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
     stretches, in the order in which they come, so that what is split off and merged again ends where it should. A
     correction of a part of a track makes two stretches, or three, of one.
     """
@@ -81,7 +81,7 @@ class CurrentNames:
         return self.now[stretch]
 
     def correct(self, event: IdentityMerged | IdentitySplit) -> None:
-        """Rename what an event says was somebody else all along."""
+        """Apply a merge or split to earlier stretches."""
         if isinstance(event, IdentityMerged):
             self._rename(self._of.pop(event.previous, set()), event.person)
             return

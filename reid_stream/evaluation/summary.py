@@ -14,14 +14,14 @@ from reid_stream.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One set of names for what was told, against the truth."""
+    """Scores of one set of predicted names against the truth."""
 
     across: Score
     """All cameras in one identity space."""
     single: Score
     """Mean over cameras, each by itself."""
     cameras: dict[str, Score]
-    """Each camera by itself; those that nobody truly passes are left out."""
+    """Each camera by itself; those without true people are left out."""
     people: IdentityErrors
 
 
@@ -37,7 +37,7 @@ class StreamSummary:
 
 
 def summarize(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mapping[str, float]) -> Summary:
-    """Measure what was told under one set of names.
+    """Score boxes under one set of names.
 
     Raises:
         ValueError: see `align`.
@@ -48,7 +48,7 @@ def summarize(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mappin
 def summarize_stream(
     truth: Mapping[str, Boxes], events: Sequence[Event], cameras: Mapping[str, Timeline]
 ) -> StreamSummary:
-    """Measure an event stream that told of every frame (`publish.seen_interval_s` below the frame interval).
+    """Measure an event stream with a sighting for every frame (`publish.seen_interval_s` below the frame interval).
 
     Raises:
         ValueError: see `align`.
@@ -64,7 +64,7 @@ def summarize_stream(
 
 
 def summarize_aligned(aligned: Alignment, fps: Mapping[str, float]) -> Summary:
-    """Measure what is laid side by side already."""
+    """Score an alignment."""
     cameras = score_cameras(aligned)
     return Summary(
         across=score_aligned(aligned),

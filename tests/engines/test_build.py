@@ -62,7 +62,7 @@ def test_a_truncated_engine_is_said_and_built_anew(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     second = get_plan(key, model, plans, tell=told.append)
     assert second.origin == "built"
-    assert "cut off; building anew" in told[0]
+    assert "cut off; building it again" in told[0]
     assert plans.read(key) == (second.plan, "")
     assert len(first.plan) == len(second.plan)
 
