@@ -93,5 +93,5 @@ def test_recording_needs_a_bundle(people: Path, tmp_path: Path) -> None:
 def test_one_camera_cannot_be_measured(people: Path, tmp_path: Path) -> None:
     for file in people.glob("*_c1_*"):
         shutil.copy(file, tmp_path)
-    with pytest.raises(DataError, match="at least 2 cameras, found 1"):
+    with pytest.raises(DataError, match="at least 2 cameras, found .* persons and 1 camera"):
         read_test_set(f"folder:{tmp_path}", None, InputSpec(32, 16))
