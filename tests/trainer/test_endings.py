@@ -110,7 +110,9 @@ def test_cameras_that_the_names_do_not_tell_are_asked_for(tmp_path: Path) -> Non
         for shot in range(2):
             (tmp_path / f"person{person}" / f"{shot}.png").write_bytes(picture)
     settings = quick(f"data.sets=['folder:{tmp_path}']", "data.validation_ids=2")
-    with pytest.raises(DataError, match=r"must show persons by at least 2 cameras, found 2 persons and .* name the camera"):
+    with pytest.raises(
+        DataError, match=r"must show persons by at least 2 cameras, found 2 persons and .* name the camera"
+    ):
         load_images(settings, None)
 
 
