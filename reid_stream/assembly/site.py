@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from reid_stream import __version__
 from reid_stream.assembly.identification import EmbedderInfo, identity, records_run
 from reid_stream.assembly.perception import begin, perception
@@ -24,6 +26,8 @@ from reid_stream.runtime.daemon import Daemon
 from reid_stream.runtime.interfaces import Sink
 from reid_stream.runtime.networks import Networks
 from reid_stream.runtime.watchdog import Pulse
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,9 @@ def assemble(
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)
+    for camera in cameras:
+        if camera.tls == "unverified":
+            _log.warning("camera_tls_unverified", camera=camera.id)
     metrics = Metrics()
     began = begin(settings, fast=fast, frames=frames)
     bundle = began.embedder

@@ -55,7 +55,7 @@ def check(
         table.add_row(
             answer.camera,
             "[green]ok[/]",
-            answer.codec,
+            f"{answer.codec}, polled" if answer.is_polled else answer.codec,
             f"{answer.size[0]}x{answer.size[1]}",
             f"{answer.rate:.1f}",
             f"{answer.first_frame_s:.2f} s",
@@ -71,6 +71,9 @@ def check(
             f"{mark} clocks of the cameras: {apart.ahead} is ahead of {apart.behind} by {apart.by_s:.3f} s{advice}",
             highlight=False,
         )
+    for camera in enabled:
+        if camera.tls == "unverified":
+            console.print(f"[yellow]!![/] {camera.id}: tls is unverified, any certificate is taken", highlight=False)
     if broken is not None:
         raise broken
     if failed:
