@@ -3,8 +3,7 @@
 A struct says everything about its type: fields, priority in the spool, time and subject. A new type is added here, with
 a sample in tests/samples/events, and to `StateEvent` if it changes the live keys or the projection of the stream, else
 to `NewsEvent`; nothing else lists event types. A change that a subscriber's parser could notice is a new version
-beside the old one, never an edit. `publish.cloudevents` wraps the structs in CloudEvents 1.0; the JSON Schemas in
-`configs/schemas/` are generated from them. Times are UTC seconds since 1970.
+beside the old one, never an edit. Times are UTC seconds since 1970.
 """
 
 from typing import ClassVar, Literal, get_args
@@ -13,8 +12,7 @@ import msgspec
 
 from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, IdentityState, TrackId
 
-PREFIX = "io.reid-stream."
-"""Reverse-DNS prefix of every CloudEvents `type`."""
+PREFIX = "io.reid-stream."  # reverse DNS
 Priority = Literal["identity", "operation", "liveness"]
 """When the spool overflows, liveness events are dropped first, then operation events, identity events last."""
 
@@ -23,18 +21,14 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
     type: ClassVar[str]
     priority: ClassVar[Priority]
     time_field: ClassVar[str]
-    """Field with the UTC seconds at which it happened: the capture time where a frame shows it."""
     subject_field: ClassVar[str]
-    """Field with the global ID, camera, run or instruction that the event is about."""
 
     @property
     def at(self) -> float:
-        """UTC seconds at which it happened."""
         return float(getattr(self, self.time_field))
 
     @property
     def subject(self) -> str:
-        """The global ID, camera, run, worker or instruction that the event is about."""
         return str(getattr(self, self.subject_field))
 
 
@@ -402,6 +396,5 @@ NewsEvent = (
     | WorkerUp
     | WorkerDown
 )
-"""Events that change neither."""
 Event = StateEvent | NewsEvent
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)

@@ -71,9 +71,8 @@ def check(
             f"{mark} clocks of the cameras: {apart.ahead} is ahead of {apart.behind} by {apart.by_s:.3f} s{advice}",
             highlight=False,
         )
-    for camera in enabled:
-        if camera.tls == "unverified":
-            console.print(f"[yellow]!![/] {camera.id}: tls is unverified, any certificate is taken", highlight=False)
+    for name in [camera.id for camera in enabled if camera.tls == "unverified"]:
+        console.print(f"[yellow]!![/] {name}: tls is unverified, any certificate is taken", highlight=False)
     if broken is not None:
         raise broken
     if failed:

@@ -1,12 +1,7 @@
 """The shell around the pipeline: start, loop, stop.
 
-Threads, all of them: one per camera (decodes, puts frames into the inbox), one for perceive, one for identify (takes
-records from the link, hands events to the sink), one in the sink (talks to Redis), one for /metrics, and this one,
-`Daemon.run`, which watches over perceive (`perceiving`, or `workers` where it runs in processes of its own) and
-identify. A perceive that hangs is replaced by a fresh one; an identify that hangs knows who is who and cannot be
-replaced, so the daemon ends and says so, for the service manager to start it anew.
-Frames wait only in the inbox, where the newest wins; a slow step therefore costs frame rate, never memory or latency.
-
+Threads: one per camera, one for perception, one for identification, one in the sink, one for /metrics, and
+`Daemon.run`, which watches them. Perception that hangs is replaced; identification that hangs ends the daemon.
 Stopping is in the order of the data: cameras, the step under way, the records on the link, the events in the sink.
 """
 
@@ -46,6 +41,7 @@ from reid_stream.runtime.interfaces import (
     PerceptionStages,
     Sink,
 )
+from reid_stream.runtime.news_log import log_camera, log_overload
 from reid_stream.runtime.perception_thread import STOP_S, TAKE_S, PerceptionThread
 from reid_stream.runtime.watchdog import HungStage, Pulse
 
@@ -213,11 +209,7 @@ class Daemon:
         (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
         with self._part("camera figures"):
             self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
-            if isinstance(change, CameraUp):
-                size = "x".join(map(str, change.frame_size))
-                _log.info("camera_up", camera=change.camera, size=size, codec=change.codec, clock=change.clock)
-            else:
-                _log.warning("camera_down", camera=change.camera, reason=change.reason)
+            log_camera(change)
         self._publish([change])
 
     def healthy(self) -> tuple[bool, str]:
@@ -272,10 +264,7 @@ class Daemon:
             news = self._overload()
             if news is not None:
                 self._metrics.overloaded.set(isinstance(news, DaemonOverloaded))
-            if isinstance(news, DaemonOverloaded):
-                _log.warning("overload_began", wanted_fps=news.wanted_fps, used_fps=news.used_fps, slowest=news.slowest)
-            elif news is not None:
-                _log.info("overload_over", after_s=news.after_s)
+                log_overload(news)
         self._publish([news] if news is not None else [])
 
     def saw(self, frames: Mapping[CameraId, int]) -> None:
