@@ -24,6 +24,7 @@ Two programs are installed: `reid-stream` runs and inspects the daemon, `reid-tr
 | 3 | a model bundle is missing or broken |
 | 4 | Redis is unreachable or refuses to serve |
 | 5 | a pipeline stage hung and could not be replaced; restart the daemon (`Restart=on-failure` in systemd) |
+| 6 | another daemon has the site, its spool, store or embedded Redis folder |
 """
 
 

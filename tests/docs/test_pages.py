@@ -55,6 +55,13 @@ def test_pictures_ask_no_third_party_for_anything() -> None:
         assert not found, path.name
 
 
+def test_the_site_loads_nothing_from_elsewhere() -> None:
+    settings = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings, "the theme would load web fonts"
+    assert "polyfills: [javascripts/iframe-worker.js]" in settings, "the offline plugin would load it from a third party"
+    assert (TOP / "docs/javascripts/iframe-worker.js").is_file()
+
+
 def anchors(text: str) -> set[str]:
     """Return the anchors of a page's headings, as the site makes them."""
     titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
