@@ -58,7 +58,9 @@ def test_pictures_ask_no_third_party_for_anything() -> None:
 def test_the_site_loads_nothing_from_elsewhere() -> None:
     settings = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in settings, "the theme would load web fonts"
-    assert "polyfills: [javascripts/iframe-worker.js]" in settings, "the offline plugin would load it from a third party"
+    assert "polyfills: [javascripts/iframe-worker.js]" in settings, (
+        "the offline plugin would load it from a third party"
+    )
     assert (TOP / "docs/javascripts/iframe-worker.js").is_file()
 
 
