@@ -5,6 +5,7 @@
     ├── ModelError     a bundle or a network is missing, broken or of the wrong kind  exit 3
     ├── BrokerError    Redis cannot be reached or refuses to serve                    exit 4
     ├── StuckError     a stage hangs: start the daemon again                          exit 5
+    ├── InUseError     another daemon has the site or a folder: try again later       exit 6
     └── StreamError    one camera failed; the daemon lives on and tries again
 
 A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
@@ -42,6 +43,12 @@ class StuckError(ReidStreamError):
     """A stage hangs and cannot be replaced; the process must end."""
 
     exit_code = 5
+
+
+class InUseError(ConfigError):
+    """Another daemon holds the site or a folder; starting again succeeds once that one has ended."""
+
+    exit_code = 6
 
 
 StreamCause = Literal["refused", "untrusted", "unreachable", "unreadable", "silent", "ended", "crashed", "stuck"]

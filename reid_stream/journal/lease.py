@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from reid_stream.errors import BrokerError, ConfigError
+from reid_stream.errors import BrokerError, InUseError
 from reid_stream.publish.redis_client import cause, translated
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Lease:
         """Make the site ours, and keep it so; waits for a lease of a daemon that may be dead.
 
         Raises:
-            ConfigError: another daemon has it and lives.
+            InUseError: another daemon has it and lives.
             BrokerError: Redis does not serve.
         """
         with translated(self._where):
@@ -83,7 +83,7 @@ class Lease:
                     continue
                 left_ms = self._client.pttl(self.key)
                 if (before is not None and left_ms > before) or time.monotonic() > deadline:
-                    raise ConfigError(
+                    raise InUseError(
                         f"{self.key} must belong to one daemon at a time: "
                         f"{'process ' + str(owner.pid) + ' on ' + owner.host if owner else 'somebody'} has it; "
                         "stop that one, or give this one another site"

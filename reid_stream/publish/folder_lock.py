@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from reid_stream.errors import ConfigError
+from reid_stream.errors import ConfigError, InUseError
 
 
 class FolderLock:
@@ -15,7 +15,8 @@ class FolderLock:
         """Create the folder and take the lock, waiting `wait_s` for an owner that is about to end.
 
         Raises:
-            ConfigError: somebody else holds it, or the folder cannot be written.
+            InUseError: another process holds it.
+            ConfigError: the folder cannot be written.
         """
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ class FolderLock:
                     continue
                 owner = os.pread(self.fileno, 20, 0).decode(errors="replace").strip() or "unknown"
                 os.close(self.fileno)
-                raise ConfigError(
+                raise InUseError(
                     f"{folder} must belong to one daemon at a time: process {owner} has it; "
                     "stop that one, or give this one another site or folder"
                 ) from None

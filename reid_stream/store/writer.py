@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from reid_stream.config.settings import Store as StoreSettings
-from reid_stream.errors import ConfigError
+from reid_stream.errors import ConfigError, InUseError
 from reid_stream.records import (
     Box,
     ClockQuality,
@@ -311,7 +311,7 @@ def _lock(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise ConfigError(
+        raise InUseError(
             f"store.folder must be used by one daemon only, another one writes {folder}; give each its own folder"
         ) from error
     return lock

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from reid_stream.config.settings import Redis
-from reid_stream.errors import BrokerError, ConfigError
+from reid_stream.errors import BrokerError, InUseError
 from reid_stream.journal.lease import Lease, LeaseLostError, Owner
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
@@ -48,7 +48,7 @@ def owner(**more: Any) -> bytes:
 def test_the_owner_keeps_it_and_nobody_else_gets_it(server: EmbeddedRedis, raw: Any) -> None:
     one, other = lease(server, 0.5), lease(server, 0.5)
     one.take()
-    with pytest.raises(ConfigError, match="one daemon at a time: process"):
+    with pytest.raises(InUseError, match="one daemon at a time: process"):
         other.take()
     assert raw.exists(KEY)
     other.give_back()

@@ -16,7 +16,7 @@ import pytest
 
 from reid_stream import store
 from reid_stream.config.settings import Store as StoreSettings
-from reid_stream.errors import ConfigError
+from reid_stream.errors import ConfigError, InUseError
 from reid_stream.records import (
     CameraId,
     Crop,
@@ -229,7 +229,7 @@ def test_crops_that_nobody_could_take_are_counted(tmp_path: Path, monkeypatch: p
 
 
 def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(ConfigError, match="one daemon only"):
+    with opened(tmp_path), pytest.raises(InUseError, match="one daemon only"):
         StoreWriter(StoreSettings(), tmp_path)
 
 
