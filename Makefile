@@ -20,13 +20,17 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Whatever environment is active is left alone.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test check fix bench peers worlds simulate score setup requirements docs clean
+.PHONY: demo test test-all check fix bench peers worlds simulate score setup requirements docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.commands.demo
 	@$(BASE)/bin/reid-stream --cameras .demo/cams.yaml --duration $(DURATION) $(ARGS)
 
+# The quick tier, on two cores in parallel; `make test-all` adds whole daemons, drills and trainings.
 test: $(DEV)/.ready
+	$(DEV)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+test-all: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest $(ARGS)
 
 check: $(DEV)/.ready
@@ -111,10 +115,24 @@ $(BASE)/.ready: requirements/base.txt pyproject.toml | $(UV)
 	@$(UV) pip install --quiet --python $(BASE)/bin/python --no-deps --editable .
 	@touch $@
 
+# Without an NVIDIA GPU torch comes as its CPU build (about 2 GB in all). Where its index cannot be reached, the build of
+# the package registry has to do, with CUDA libraries (5.5 GB) but without triton, which only GPUs use.
+NVIDIA := $(shell command -v nvidia-smi 2>/dev/null)
+ifeq ($(NVIDIA),)
+define SYNC_DEV
+grep -vE '^(nvidia-|cuda-|triton)' requirements/dev.txt > $(DEV)/cpu.txt; grep -v '^triton' requirements/dev.txt > $(DEV)/no-gpu.txt; \
+UV_HTTP_TIMEOUT=20 $(UV) pip sync --quiet --torch-backend cpu --python $(DEV)/bin/python $(DEV)/cpu.txt 2>/dev/null || { \
+echo "setup: torch's CPU build cannot be reached, its CUDA build is taken (5.5 GB)"; \
+$(UV) pip sync --python $(DEV)/bin/python $(DEV)/no-gpu.txt; }
+endef
+else
+SYNC_DEV = $(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
+endif
+
 $(DEV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
-	@echo "setup: tests and training, about 6.9 GB below $(DEV)"
+	@echo "setup: tests and training below $(DEV)"
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DEV)
-	$(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
+	@$(SYNC_DEV)
 	@$(UV) pip install --quiet --python $(DEV)/bin/python --no-deps --editable .
 	@touch $@
 

@@ -26,6 +26,17 @@ GROUPS = {
 """Part of a skip's reason -> what is missing, and the command that brings it (empty: nothing does here)."""
 
 
+SLOW = ("tests/integration/", "tests/benchmarks/faults/", "tests/benchmarks/accuracy/test_commands.py", "tests/runtime/workers/")
+"""Tests of whole daemons and drills; others are marked one by one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts whole daemons as slow."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def default_logs() -> Iterator[None]:
     """Restore the log configuration: a command run in this process may have changed its level."""
