@@ -26,7 +26,12 @@ GROUPS = {
 """Part of a skip's reason -> what is missing, and the command that brings it (empty: nothing does here)."""
 
 
-SLOW = ("tests/integration/", "tests/benchmarks/faults/", "tests/benchmarks/accuracy/test_commands.py", "tests/runtime/workers/")
+SLOW = (
+    "tests/integration/",
+    "tests/benchmarks/faults/",
+    "tests/benchmarks/accuracy/test_commands.py",
+    "tests/runtime/workers/",
+)
 """Tests of whole daemons and drills; others are marked one by one."""
 
 
