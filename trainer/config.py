@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from trainer.distill.settings import DistillSettings
 from trainer.errors import TrainerError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -42,6 +43,9 @@ class DataSettings(TrainSection):
     """Persons of the first set that are never trained on: early stopping, calibration, thresholds."""
     validation_seed: int = 1501
     """Draws the validation persons; the same for every run that is to be compared."""
+    development: tuple[str, ...] = ()
+    """Further sets that are never trained on: the best checkpoint is that of the highest mean mAP over the validation
+    persons and each of these."""
     skip_broken: bool = False
     """Leave out images that cannot be decoded, instead of stopping with their names."""
     regions: Path | None = None
@@ -279,6 +283,7 @@ class TrainSettings(TrainSection):
     loss: LossSettings = LossSettings()
     ranking: RankingSettings = RankingSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+    distill: DistillSettings = DistillSettings()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
@@ -309,7 +314,8 @@ class TrainSettings(TrainSection):
     @property
     def batch_size(self) -> int:
         """Images of a batch."""
-        return self.anchors * (2 if self.sampler.kind == "pairs" else 1)
+        free = self.distill.free if self.distill.teachers else 0
+        return self.anchors * (2 if self.sampler.kind == "pairs" else 1) + free
 
     @property
     def anchors(self) -> int:

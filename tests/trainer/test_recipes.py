@@ -152,7 +152,7 @@ def test_a_budget_scales_length_pool_and_resolution_and_says_so() -> None:
 
 
 def test_unknown_recipes_and_budgets_are_refused() -> None:
-    with pytest.raises(TrainerError, match=r"--recipe must be one of done_right.*paper.*or site, got 'papre'"):
+    with pytest.raises(TrainerError, match=r"--recipe must be one of distilled.*paper.*or site, got 'papre'"):
         recipe("papre")
     for budget in (0.0, 1.5, -1.0):
         with pytest.raises(TrainerError, match="--budget must be above 0 and at most 1"):

@@ -172,9 +172,15 @@ def read(source: str, folder: Path | None = None) -> Iterator[StoredCrop]:
 
     if is_public(source):
         return read_public(source)
+    from trainer.data.cuhk03 import SETS as CUHK03_SETS  # late: it makes this module's crops
+    from trainer.data.cuhk03 import read_cuhk03
+
+    if source in CUHK03_SETS:
+        return read_cuhk03(source, folder)
     if source not in ARCHIVES:
         public = ", ".join(f"{name}:PATH" for name in SETS)
-        known = f"{', '.join(ARCHIVES)}, {public}, folder:PATH, tracklets:PATH, labelled:FILE or synthetic:COUNT"
+        own = ", ".join((*ARCHIVES, *CUHK03_SETS))
+        known = f"{own}, {public}, folder:PATH, tracklets:PATH, labelled:FILE or synthetic:COUNT"
         raise DataError(f"a set must be {known}, got {source!r}")
     if folder is None:
         raise DataError(

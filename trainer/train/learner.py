@@ -53,6 +53,7 @@ class Learner:
             else []
         )
         """Parts that `model.weights` does not give."""
+        self._extend(self.siamese)
         cast("nn.Module", self.siamese).to(memory_format=torch.channels_last)
         optimiser = build_optimiser(self.siamese, settings.optimiser)
         self.model, self.optimiser = self.fabric.setup(self.siamese, optimiser)
@@ -62,6 +63,15 @@ class Learner:
         spec = input_spec(settings)
         self._mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std).view(1, 3, 1, 1)
+
+    def _extend(self, siamese: Siamese) -> None:
+        """Add modules that learn beside the network and are not deployed; here none."""
+
+    def _loss(self, step: int, progress: float, chance: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of batch `step` and its terms."""
+        batch = self._batch(step, progress, chance)
+        features = Features(*self.forward(batch.images))
+        return self.criterion(self.siamese, features, batch, chance)
 
     @property
     def shipped(self) -> Branch:
@@ -84,9 +94,7 @@ class Learner:
         if self.settings.is_sequential:
             value, terms = self._one_after_another(step, progress, chance)
         else:
-            batch = self._batch(step, progress, chance)
-            features = Features(*self.forward(batch.images))
-            loss, parts = self.criterion(self.siamese, features, batch, chance)
+            loss, parts = self._loss(step, progress, chance)
             value, terms = float(loss.detach()), {name: float(term.detach()) for name, term in parts.items()}
             if math.isfinite(value):
                 self.fabric.backward(loss)

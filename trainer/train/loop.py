@@ -8,6 +8,7 @@ the clock.
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,15 @@ def train(
     try:
         training, held = loaded or load_images(settings, data)
         settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
-        learner = Learner(settings, training, region_labels(settings, training))
+        learner = _learner(settings, training, out)
+        development = [(name, _development(settings, name, data)) for name in settings.data.development]
         facts = _first_facts(settings, training, held)
         if state is not None:
             learner.restore(state)
             facts = {**state["facts"], "stopped": ""}
         with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
             _introduce(recorder, learner, held)
-            _loop(settings, out, learner, held, facts, recorder)
+            _loop(settings, out, learner, held, facts, recorder, development)
             if learner.shipped.dim > LARGEST and (out / "best.pt").exists():
                 kept = add_reduction(out / "best.pt", training)
                 recorder.say(f"{learner.shipped.dim} numbers are served as {LARGEST}: {kept:.4f} of their length")
@@ -76,7 +78,13 @@ def train(
 
 
 def _loop(
-    settings: TrainSettings, out: Path, learner: Learner, held: Images, facts: dict[str, Any], recorder: Recorder
+    settings: TrainSettings,
+    out: Path,
+    learner: Learner,
+    held: Images,
+    facts: dict[str, Any],
+    recorder: Recorder,
+    development: Sequence[tuple[str, Images]] = (),
 ) -> None:
     """Learn step by step until the steps, the time budget or the patience are used up; `facts` keep count."""
     run, plan, spec = settings.run, settings.optimiser, input_spec(settings)
@@ -88,12 +96,15 @@ def _loop(
     def look() -> None:
         with recorder.pause():
             score = validate(learner.shipped, held, spec)
+            further = {f"{name}.mAP": validate(learner.shipped, images, spec)["mAP"] for name, images in development}
+            score |= further
         facts["curve"].append({"step": facts["step"], "seconds": facts["seconds"], **score})
         recorder.validation(facts["step"], score)
-        is_better = score["mAP"] > facts["best"]
+        mean = sum([score["mAP"], *further.values()]) / (1 + len(further))
+        is_better = mean > facts["best"]
         facts["stale"] = 0 if is_better else facts["stale"] + 1
         if is_better:
-            facts["best"] = score["mAP"]
+            facts["best"] = mean
             save("best.pt", {"averaged": learner.state()["averaged"]})
         elif run.patience and facts["stale"] >= run.patience:
             facts["stopped"] = f"no better mAP in {run.patience} validations"
@@ -125,6 +136,22 @@ def in_steps(settings: TrainSettings, images: int) -> OptimiserSettings:
     if plan.epochs is None:
         return plan
     return plan.model_copy(update={"steps": max(1, math.ceil(plan.epochs * images / settings.anchors))})
+
+
+def _learner(settings: TrainSettings, training: Images, out: Path) -> Learner:
+    if settings.distill.teachers:
+        from trainer.distill.learner import DistillLearner  # late: most runs have no teachers
+
+        return DistillLearner(settings, training, out / "teachers")
+    return Learner(settings, training, region_labels(settings, training))
+
+
+def _development(settings: TrainSettings, name: str, data: Path | None) -> Images:
+    if name in settings.data.sets:
+        raise DataError(f"data.development must name sets that are not trained on, {name} is in data.sets")
+    crops = list(read(name, data))
+    check_shared_persons(crops, name)
+    return assemble(crops, settings.data.height, settings.data.width)
 
 
 def _progress(plan: OptimiserSettings, step: int, seconds: float) -> float:
@@ -185,7 +212,7 @@ def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
     old, new = saved.model_dump(mode="json"), asked.model_dump(mode="json")
     changed = [
         f"{section}.{key} {old[section][key]} -> {value}"
-        for section in ("data", "model", "sampler")
+        for section in ("data", "model", "sampler", "distill")
         for key, value in new[section].items()
         if value != old[section][key]
     ]
