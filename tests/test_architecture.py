@@ -16,7 +16,7 @@ MOST_LINES = 400
 MOST_BYTES = 60 << 20
 # Split, so that this file does not hold what it looks for.
 HOSTS = re.compile("|".join(["py" + r"pi\.org", "python" + "hosted", "registry." + "npmjs", "deb." + r"debian\.org"]))
-MACHINE_PATHS = re.compile("|".join(["/wo" + "rk/", r"/\.lib" + "rary/", "/ro" + r"ot/\."]))
+MACHINE_PATHS = re.compile("|".join(["/wo" + "rk/", r"/\.lib" + "rary/", "/ro" + "ot/"]))
 
 OPTIONS = Path(__file__).parent / "golden" / "options.txt"
 MOST_TOP_MODULES = 10

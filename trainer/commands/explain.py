@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     first: Crop = None,
     second: Crop = None,
-    bundle: Annotated[Path, typer.Option(help="a bundle's folder; default: the shipped embedder")] = _SHIPPED,
+    bundle: Annotated[Path | None, typer.Option(help="a bundle's folder; default: the shipped embedder")] = None,
     out: Annotated[Path, typer.Option(help="PNG file; a folder, with --set")] = Path("explained.png"),
     test_set: Annotated[
         str | None, typer.Option("--set", help="instead of two images: see trainer/test_sets.py")
@@ -36,6 +36,7 @@ def explain(
     from trainer.errors import TrainerError
     from trainer.evaluate.explain import choose, read_crop
 
+    bundle = bundle or _SHIPPED
     explainer = Explainer(bundle, threads)
     if test_set is None:
         if first is None or second is None:
