@@ -103,7 +103,7 @@ def test_a_second_daemon_is_refused_while_the_first_one_lives(server: EmbeddedRe
         looks(daemon, server.url, 0)
         began = time.monotonic()
         other = call("--cameras", site(tmp_path, server, "other"), models=models, home=tmp_path, timeout_s=200)
-        assert other.code == 2
+        assert other.code == 6
         assert f"process {daemon.process.pid}" in other.err
         assert time.monotonic() - began < 100
         assert daemon.process.poll() is None
