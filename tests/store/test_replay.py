@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from reid_stream import store
 from reid_stream.cli import app
+from reid_stream.images import UInt8
 from reid_stream.offline.rematch import agreement
 from reid_stream.records import CameraId, GlobalId, Observation, TrackEnded, TrackId
 from reid_stream.store import StoredTrack
@@ -68,12 +69,20 @@ def test_agreement_is_that_of_pairs() -> None:
     assert agreement({"1": None, "2": None}, {"1": None, "2": None}) == (1.0, 1.0)
 
 
+def dressed(shade: int) -> UInt8:
+    """Draw a person in two colors, which depend on the shade: uniform gray looks alike to a network."""
+    image = picture(shade).copy()
+    half = len(image) // 2
+    image[:half], image[half:] = ((200, 20, 20), (20, 20, 200)) if shade < 128 else ((240, 240, 40), (10, 110, 20))
+    return image
+
+
 def site(folder: Path, shades: dict[int, int]) -> None:
     """Two cameras, one after the other; `shades` by track: the same shade is the same person."""
     for track, shade in shades.items():
         times = [100.0 * track + second for second in range(3)]
         one = stored(track, "a" if track % 2 else "b", times, f"shop-{track}", bundle="another")
-        store.write(folder, one, [picture(shade)] * 3, None)
+        store.write(folder, one, [dressed(shade)] * 3, None)
 
 
 def test_a_store_is_matched_again_by_the_shipped_embedder(tmp_path: Path) -> None:
