@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reid_stream.commands.bench import write_figures
+
 
 def peers(
     python: Annotated[Path, typer.Option(help="Of the peers' environment; `make peers` makes one.")] = Path(
@@ -16,8 +18,6 @@ def peers(
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
     """Ultralytics' and BoxMOT's trackers on the same clips with the same detector: how fast, how well."""
-    import msgspec
-
     from benchmarks.accuracy import sets
     from benchmarks.peers import compare as peers_of
 
@@ -29,6 +29,4 @@ def peers(
         say=lambda text: typer.echo(text, err=True),
     )
     peers_of.show(found)
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    write_figures(found, json)

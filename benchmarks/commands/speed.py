@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reid_stream.commands.bench import demo_clip, write_figures
+
 app = typer.Typer(help="Measure speed and memory, as shares of floors measured in the same run.", no_args_is_help=True)
 
 
@@ -21,9 +23,9 @@ def everything(
     """Measure stages, pipeline, cameras held and matcher in one run, and print them as a table."""
     from benchmarks.speed import table
 
-    found = table.measure(clip or _clip(), cameras, seconds, lambda text: typer.echo(text, err=True))
+    found = table.measure(clip or demo_clip(), cameras, seconds, lambda text: typer.echo(text, err=True))
     typer.echo(table.markdown(found))
-    _write(found, json)
+    write_figures(found, json)
     if readme is not None:
         table.write(found, readme)
 
@@ -37,9 +39,9 @@ def decode(
     """Decode a file as the daemon does, against FFmpeg alone."""
     from benchmarks.speed import stages
 
-    found = [stages.decode(clip or _clip(), frames)]
+    found = [stages.decode(clip or demo_clip(), frames)]
     stages.show(found)
-    _write(found, json)
+    write_figures(found, json)
 
 
 @app.command()
@@ -53,9 +55,9 @@ def detector(
     """Find people in frames, against the network alone."""
     from benchmarks.speed import stages
 
-    found = [stages.detector(clip or _clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
+    found = [stages.detector(clip or demo_clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
     stages.show(found)
-    _write(found, json)
+    write_figures(found, json)
 
 
 @app.command()
@@ -69,9 +71,9 @@ def embedder(
     """Embed people's crops, against the network alone."""
     from benchmarks.speed import stages
 
-    found = [stages.embedder(clip or _clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
+    found = [stages.embedder(clip or demo_clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
     stages.show(found)
-    _write(found, json)
+    write_figures(found, json)
 
 
 @app.command()
@@ -94,7 +96,7 @@ def matcher(
     bundle = catalog.embedder(embedder)[1]
     rows = measure(bundle, size or SIZES, exemplars, updates, seconds, lambda text: typer.echo(text, err=True))
     show(rows)
-    _write(rows, json)
+    write_figures(rows, json)
 
 
 @app.command()
@@ -112,7 +114,7 @@ def recovery(
 
     found = measure(catalog.embedder(embedder)[1], size or SIZES, cameras, lambda text: typer.echo(text, err=True))
     show(found)
-    _write(found, json)
+    write_figures(found, json)
 
 
 @app.command()
@@ -143,7 +145,7 @@ def day(
         f"({found.observations_per_s:.0f} per second); memory grows {found.growth_mb_per_hour:.2f} MB an hour in the "
         f"second half; p99 of the last quarter is {found.p99_change:.2f} times that of the second"
     )
-    _write(found, json)
+    write_figures(found, json)
     if plot is not None:
         days.plot(found, plot)
 
@@ -173,7 +175,7 @@ def store(
             lambda text: typer.echo(text, err=True),
         )
     show(found)
-    _write(found, json)
+    write_figures(found, json)
 
 
 @app.command()
@@ -191,7 +193,7 @@ def workers(
     from reid_stream.config.settings import Models
 
     figures = bench.measure(
-        clip or _clip(),
+        clip or demo_clip(),
         count or [1, 2, 4],
         cameras,
         seconds,
@@ -199,7 +201,7 @@ def workers(
         lambda text: typer.echo(text, err=True),
     )
     bench.show(figures)
-    _write(figures, json)
+    write_figures(figures, json)
 
 
 @app.command()
@@ -238,23 +240,6 @@ def soak(
             settings = [{"id": name, "url": str(source), "max_fps": max_fps, "loop": True} for name in names]
         found = soaks.measure(settings, minutes, folder, say)
     soaks.show(found)
-    _write(found, json)
+    write_figures(found, json)
     if plot is not None:
         soaks.plot(found, plot)
-
-
-def _clip() -> Path:
-    """Return the demo's clip."""
-    import os
-
-    from reid_stream.commands.demo import footage
-
-    return footage(os.environ, lambda text: typer.echo(text, err=True))
-
-
-def _write(figures: object, file: Path | None) -> None:
-    import msgspec
-
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")

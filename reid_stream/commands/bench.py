@@ -33,7 +33,7 @@ def pipeline(
     """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
     from reid_stream.bench.pipeline import measure, show
 
-    clips = clip or [_clip()]
+    clips = clip or [demo_clip()]
     if find_max:
         if people is not None:
             raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
@@ -60,7 +60,7 @@ def pipeline(
         gpu_frames=gpu_frames,
     )
     show(figures)
-    _write(figures, json)
+    write_figures(figures, json)
 
 
 @app.command()
@@ -86,7 +86,7 @@ def live(
     from reid_stream.bench.pipeline import on_gpu
     from reid_stream.config.settings import Ingest
 
-    clips = clip or [_clip()]
+    clips = clip or [demo_clip()]
     ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
 
     def holds(count: int) -> live.LiveLoad:
@@ -95,7 +95,7 @@ def live(
 
     loads = live.find_max(holds, cameras) if find_max else [holds(cameras)]
     live.show(loads)
-    _write(loads, json)
+    write_figures(loads, json)
 
 
 @app.command()
@@ -129,10 +129,10 @@ def engines(
         told = f"{row.pictures_per_s:.1f}", f"{row.share:.2f}", f"{row.difference:.4f}"
         table.add_row(row.network, row.engine, str(row.batch), *told)
     Console().print(table)
-    _write([asdict(row) for row in rows], json)
+    write_figures([asdict(row) for row in rows], json)
 
 
-def _clip() -> Path:
+def demo_clip() -> Path:
     """Return the demo's clip."""
     import os
 
@@ -141,7 +141,8 @@ def _clip() -> Path:
     return footage(os.environ, lambda text: typer.echo(text, err=True))
 
 
-def _write(figures: object, file: Path | None) -> None:
+def write_figures(figures: object, file: Path | None) -> None:
+    """Write figures as JSON to `file`, if there is one."""
     import msgspec
 
     if file is not None:
