@@ -66,7 +66,9 @@ def msmt17(root: Path, train: str = "train", test: str = "test") -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "pattern"), [("market1501", market), ("dukemtmc", duke), ("cuhk03-np", cuhk03)], ids=str
+    ("name", "pattern"),
+    [("market1501", market), ("dukemtmc", duke), ("cuhk03-np", cuhk03)],
+    ids=["market1501", "dukemtmc", "cuhk03-np"],
 )
 def test_query_and_gallery_follow_the_protocol(
     tmp_path: Path, name: str, pattern: Callable[[int, int, int], str]
