@@ -95,10 +95,19 @@ def by_nobody(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*rights, "sh", "-c", script, "sh", *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Give a folder with a short path that every user may enter: a socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 @as_root
 @pytest.mark.parametrize("by_port", [False, True])
-def test_another_user_neither_connects_nor_reads(folder: Path, by_port: bool) -> None:
-    cli = Path(newest_binary().path).with_name("redis-cli")
+def test_another_user_neither_connects_nor_reads(folder: Path, short: Path, by_port: bool) -> None:
+    # A copy, since the other user may not enter the folder of the environment.
+    cli = Path(shutil.copy(Path(newest_binary().path).with_name("redis-cli"), short))
     with EmbeddedRedis(folder, free_port() if by_port else 0) as server:
         with client_of(server.url) as client:
             client.set("reid:shop:vector", "secret")
@@ -199,15 +208,15 @@ def test_a_folder_name_with_any_characters_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", [True, False])
 def test_a_folder_too_long_for_a_socket_has_it_in_a_private_runtime_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: bool
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch, runtime: bool
 ) -> None:
     home = tmp_path / ("long" * 40)
-    (short := tmp_path / "run").mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short) if runtime else str(tmp_path / "missing"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (run := short / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(run) if runtime else str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
     with EmbeddedRedis(home) as server:
         place = Path(server.url.removeprefix("unix://")).parent
-        assert place.parent == (short if runtime else tmp_path)
+        assert place.parent == (run if runtime else short)
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
         # Found without knowing the daemon's runtime folder.
         monkeypatch.delenv("XDG_RUNTIME_DIR")
