@@ -8,28 +8,31 @@ their switch, do not come back together.
 from collections.abc import Callable
 
 RESET_S = 10.0
-"""A run must have worked at least this long (or `max_s`, if that is less) to reset the backoff."""
+"""A process must have worked at least this long (or `max_s`, if that is less) to reset its backoff."""
 
 
 class RetryPolicy:
     """Waits between attempts of one camera, process or worker.
 
     The waits double with each failure in a row, up to `max_s`. They reset to `first_s` after a run that worked for more
-    than twice the wait before it and more than `RESET_S`: whatever fails again right after its start keeps backing off,
+    than twice the wait before it and more than `reset_s`: whatever fails again right after its start keeps backing off,
     and whatever works most of the time is retried at once.
     """
 
-    def __init__(self, first_s: float, max_s: float, random: Callable[[], float]) -> None:
+    def __init__(self, first_s: float, max_s: float, random: Callable[[], float], *, reset_s: float = RESET_S) -> None:
         """Start with no failures.
 
         Args:
             first_s: full wait after the first failure, seconds.
             max_s: longest full wait, seconds.
             random: uniform in [0, 1).
+            reset_s: a run must have worked longer to reset the backoff, seconds. A connection needs no such least: it
+                is cheap, and one that comes and goes must be back soon each time.
         """
         if not 0 < first_s <= max_s:
             raise ValueError(f"waits must satisfy 0 < first_s <= max_s, got {first_s} and {max_s}")
         self._first_s, self._max_s, self._random = first_s, max_s, random
+        self._reset_s = min(reset_s, max_s)
         self._failures = 0
         self._waited_s = 0.0
 
@@ -41,7 +44,7 @@ class RetryPolicy:
             is_slow: wait for about `max_s` from the first failure on (a refused password: many cameras lock a user out
                 after a few attempts).
         """
-        if worked_s > max(2 * self._waited_s, min(RESET_S, self._max_s)):
+        if worked_s > max(2 * self._waited_s, self._reset_s):
             self._failures = 0
         self._failures += 1
         # The exponent is capped where any wait has long reached max_s: 2.0**1024 would overflow after days of failures.

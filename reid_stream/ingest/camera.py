@@ -108,14 +108,12 @@ class CameraThread(CameraRunner):
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
-        self._up_at: float | None = None
-        """Steady seconds at which this connection gave its first frame."""
 
     def _run(self) -> None:
-        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random)
+        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random, reset_s=0.0)
         with interrupted_by(self._stop):
             while not self._stop.is_set():
-                self._up_at = None
+                began, connects = time.monotonic(), self.stats.connects
                 try:
                     if self._play():
                         self._change("ended", "the file has ended")
@@ -132,11 +130,9 @@ class CameraThread(CameraRunner):
                     break
                 self.stats.failures[failure.cause] = self.stats.failures.get(failure.cause, 0) + 1
                 self._change("waiting", str(failure), failure)
-                self._stop.wait(retry.next_wait_s(self._worked_s(), is_slow=failure.cause == "refused"))
+                worked_s = time.monotonic() - began if self.stats.connects > connects else 0.0
+                self._stop.wait(retry.next_wait_s(worked_s, is_slow=failure.cause == "refused"))
         self._change("stopped", "stopped")
-
-    def _worked_s(self) -> float:
-        return 0.0 if self._up_at is None else time.monotonic() - self._up_at
 
     def _play(self) -> bool:
         """Deliver until the stream ends or we are stopped; True if that was the end of a file."""
@@ -225,7 +221,6 @@ class CameraThread(CameraRunner):
     def _give(self, source: VideoSource, stamp: CaptureTime, frame: Frame) -> None:
         if self.stats.state != "up":
             self.stats.connects += 1
-            self._up_at = time.monotonic()
         if self.stats.state != "up" or self.stats.size != frame.size or self.stats.clock != stamp.clock:
             self.stats.size, self.stats.clock = frame.size, stamp.clock
             self._state("up")

@@ -25,6 +25,14 @@ def test_a_run_that_worked_resets_the_waits_and_one_that_fails_at_once_does_not(
     assert retry.next_wait_s(65.0) == 1
 
 
+def test_a_connection_that_worked_for_more_than_twice_the_last_wait_is_retried_at_once() -> None:
+    retry = RetryPolicy(1.0, 60.0, lambda: 1.0, reset_s=0.0)
+    assert [retry.next_wait_s(0.0) for _ in range(3)] == [1, 2, 4]
+    assert retry.next_wait_s(7.9) == 8
+    assert retry.next_wait_s(16.1) == 1
+    assert retry.next_wait_s(2.1) == 1
+
+
 def test_a_refusal_waits_long_from_the_first_time_on() -> None:
     retry = RetryPolicy(1.0, 60.0, lambda: 0.0)
     assert retry.next_wait_s(0.0, is_slow=True) == 30
