@@ -31,6 +31,8 @@ ENCODERS = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast threads=1 bitrate=1500 key-int-max={fps}",
     "h265": "x265enc tune=zerolatency speed-preset=ultrafast bitrate=1500 key-int-max={fps} log-level=none",
 }
+START_S = 10.0
+"""A pipeline that does not play after so long has failed."""
 BLOCK_PX = 16
 """Noise behind the time code, in blocks of this size: a frame then fills several packets."""
 
@@ -47,7 +49,13 @@ def _live(width: int, height: int, fps: int, codec: str) -> str:
 
 
 def _feed(source: "Gst.Element", width: int, height: int, fps: int) -> None:
-    """Push pictures until nobody wants them."""
+    """Push images from when the pipeline plays until it stops."""
+    # An image that comes earlier gets no timestamp, and now and then its stream then never begins.
+    until = time.monotonic() + START_S
+    while source.get_state(0).state != Gst.State.PLAYING:
+        if time.monotonic() > until:
+            return
+        time.sleep(0.005)
     chroma = bytes([128]) * (width * height // 2)
     columns = -(-width // BLOCK_PX)
     due = time.monotonic()
