@@ -14,7 +14,6 @@ from benchmarks.simulator.looks import drawn
 from benchmarks.simulator.recorded import recording
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import simulate
-from reid_stream.assembly.identification import EmbedderInfo
 from reid_stream.bundles import catalog
 from reid_stream.config.settings import Camera, Match, Publish, Redis, Settings, SpoolSettings, StateSettings
 from reid_stream.evaluation.recording import Recording, load
@@ -44,7 +43,7 @@ def made_up(people: int, cameras: int = 3) -> Recording:
 def feed(file: Path) -> Feed:
     """Read the recording that all daemons of the drill live through."""
     kept = load(file)
-    head = EmbedderInfo(kept.model, kept.verifier, kept.calibration, kept.dim)
+    head = kept.embedder
     # The daemon's own run: it goes on with tracks of its name, and ends those of another's.
     batches = [[msgspec.structs.replace(record, run=RUN) for record in batch.records] for batch in kept.batches]
     return Feed(tuple(CameraId(name) for name in kept.cameras), head, batches)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts
+from reid_stream.assembly.identification import IdentificationParts
 from reid_stream.assembly.perception import REPLAY_ORIGIN
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Publish, Settings
 from reid_stream.events import CameraDown, CameraUp, Event
 from reid_stream.ingest.replay import FastReplay
@@ -58,7 +59,7 @@ def watch(settings: Settings, seconds: float) -> Feed:
             if records:
                 batches.append(records)
     bundle = networks.embedder
-    head = EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    head = EmbedderInfo.of(bundle)
     return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
 
 

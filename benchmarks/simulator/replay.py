@@ -16,7 +16,9 @@ import numpy as np
 from benchmarks.simulator.journeys import Bools, Doubles
 from benchmarks.simulator.world import SimulatedWorld
 from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, Publish, TopologySettings
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.records import Confirmation, Decision, GlobalId, Ints, Merge, Retirement, Sighting, Split
@@ -35,15 +37,8 @@ class MatcherSpec:
 
     def matcher(self, model: str, dim: int) -> Matcher:
         """Make one for the vectors of a bundle."""
-        return Matcher(
-            self.settings,
-            SITE,
-            model,
-            verifier=self.verifier,
-            calibration=self.calibration,
-            dim=dim,
-            topology=self.topology,
-        )
+        embedder = EmbedderInfo(model, self.verifier, self.calibration, dim)
+        return matcher_for(self.settings, embedder, SITE, topology=self.topology)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,9 @@ import numpy as np
 from benchmarks.simulator.looks import Looks, drawn
 from benchmarks.speed.memory import give_back, resident_bytes
 from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.gallery import Exemplar
 from reid_stream.match.identities import Person
 from reid_stream.match.matcher import Matcher
@@ -172,11 +174,8 @@ def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: in
     """Return a matcher that knows so many people, with so many views each, and each camera's mean."""
     settings = Match(max_identities=identities, exemplars=exemplars, retention_s=1e9)
 
-    def one(settings: Match, **more: object) -> Matcher:
-        head = {"verifier": bundle.verifier, "calibration": bundle.calibrated, "dim": bundle.dim}
-        return Matcher(settings, _SITE, bundle.hash, **head, **more)  # type: ignore[arg-type]
-
-    teacher = one(settings.model_copy(update={"max_identities": 300}))
+    embedder = EmbedderInfo.of(bundle)
+    teacher = matcher_for(settings.model_copy(update={"max_identities": 300}), embedder, _SITE)
     for now, records in _site(people, people, len(people), _LEARN, bundle.hash):
         teacher.update(records, now - 1e5)
     state = teacher.state()
@@ -197,7 +196,7 @@ def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: in
             Exemplar(people.vectors[first + place].tobytes(), 0.8, _CAMERAS[place // 2 % TRACKS], place)
             for place in range(exemplars)
         ]
-    return one(settings, state=state)
+    return matcher_for(settings, embedder, _SITE, state=state)
 
 
 def _site(

@@ -18,6 +18,7 @@ from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.world import simulate
 from benchmarks.speed.matcher import filled
 from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, Publish, Redis, TopologySettings
 from reid_stream.journal.entry import StringTable
 from reid_stream.journal.recorder import JournalPosition, JournalRecorder
@@ -25,6 +26,7 @@ from reid_stream.journal.recovery import recover
 from reid_stream.journal.snapshot import MatcherSettings
 from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.journal.snapshot_writer import SnapshotWriter
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import MatcherState
@@ -273,17 +275,9 @@ def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> Match
 
 
 def _make(bundle: EmbedderBundle) -> Callable[[Match, TopologySettings, MatcherState | None, int], Matcher]:
+    embedder = EmbedderInfo.of(bundle)
+
     def make(match: Match, topology: TopologySettings, state: MatcherState | None, first_number: int) -> Matcher:
-        return Matcher(
-            match,
-            _SITE,
-            bundle.hash,
-            verifier=bundle.verifier,
-            calibration=bundle.calibrated,
-            dim=bundle.dim,
-            state=state,
-            first_number=first_number,
-            topology=topology,
-        )
+        return matcher_for(match, embedder, _SITE, topology=topology, state=state, first_number=first_number)
 
     return make

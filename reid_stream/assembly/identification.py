@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.events import Event
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import MatcherState
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
 _REPLAY_KEPT_S = 7 * 86_400
 """The state of a replay with a name stays for so long, should it be run again."""
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedderInfo:
-    """What identify needs of the embedder's bundle."""
-
-    model: str
-    """Its hash."""
-    verifier: Verifier | None
-    calibration: Calibration | None
-    dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,17 +229,14 @@ def _maker(settings: Settings, head: EmbedderInfo) -> "Make":
     cameras = [CameraId(camera.id) for camera in settings.cameras if camera.enabled]
 
     def make(match: Match, topology: TopologySettings, state: MatcherState | None, first_number: int) -> Matcher:
-        return Matcher(
+        return matcher_for(
             match,
+            head,
             settings.site,
-            head.model,
-            verifier=head.verifier,
-            calibration=head.calibration,
-            dim=head.dim,
-            state=state,
-            first_number=first_number,
             topology=topology,
             cameras=cameras,
+            state=state,
+            first_number=first_number,
         )
 
     return make

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import structlog
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import EmbedderInfo, identity, records_run
+from reid_stream.assembly.identification import identity, records_run
 from reid_stream.assembly.perception import begin, perception
 from reid_stream.assembly.resources import check_files, people_heard, topology_teller, tracklet_store
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.collector import CameraCounters, SiteCollector
@@ -91,7 +92,7 @@ def assemble(
     began = begin(settings, fast=fast, frames=frames)
     bundle = began.embedder
     time_base = clock or SiteClock()
-    head = EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    head = EmbedderInfo.of(bundle)
     with ExitStack() as opened:
         second = opened.enter_context(
             identity(

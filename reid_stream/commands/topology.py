@@ -76,11 +76,12 @@ def _from_redis(url: str, site: str) -> "Topology":
 
 def _from_recording(file: Path | None) -> "Topology":
     from reid_stream.config.settings import Match
-    from reid_stream.evaluation.recording import load, matcher_for
+    from reid_stream.evaluation.recording import load
+    from reid_stream.match.factory import matcher_for
 
     assert file is not None, "checked by the caller"
     kept = load(file)
-    matcher = matcher_for(kept, Match())
+    matcher = matcher_for(Match(), kept.embedder, "site", cameras=list(kept.cameras))
     for batch in kept.batches:
         matcher.update(batch.records, batch.now)
     return matcher.topology

@@ -18,6 +18,7 @@ import numpy as np
 from reid_stream.assembly.perception import REPLAY_ORIGIN
 from reid_stream.assembly.resources import check_files
 from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Camera, Match, Publish, Settings, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
@@ -25,7 +26,7 @@ from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stream import open_source
-from reid_stream.match.matcher import Matcher
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identification, Perception
@@ -91,6 +92,11 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """That went through perceive, of all cameras."""
     seconds: float
     """That they took, decoding included."""
+
+    @property
+    def embedder(self) -> EmbedderInfo:
+        """What matching needs of the embedder that made the vectors."""
+        return EmbedderInfo(self.model, self.verifier, self.calibration, self.dim)
 
     def true_boxes(self) -> dict[str, Boxes]:
         """Return the truth by camera, to be scored against."""
@@ -195,26 +201,13 @@ def replay(
 
     Another head, or none, is a changed recording: `msgspec.structs.replace(recording, calibration=None)`.
     """
-    matcher, presence = matcher_for(recording, match or Match(), site, topology), Presence(publish)
+    matcher = matcher_for(
+        match or Match(), recording.embedder, site, topology=topology, cameras=list(recording.cameras)
+    )
+    presence = Presence(publish)
     identify = Identification(match=matcher.update, present=presence.update)
     events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
     return events + presence.close()
-
-
-def matcher_for(
-    recording: Recording, match: Match, site: str = "site", topology: TopologySettings | None = None
-) -> Matcher:
-    """Make the matcher that the daemon would have."""
-    return Matcher(
-        match,
-        site,
-        recording.model,
-        verifier=recording.verifier,
-        calibration=recording.calibration,
-        dim=recording.dim,
-        topology=topology,
-        cameras=list(recording.cameras),
-    )
 
 
 def save(recording: Recording, file: Path) -> None:

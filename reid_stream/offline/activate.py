@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid_stream.assembly.identification import EmbedderInfo, identity
+from reid_stream.assembly.identification import identity
 from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Settings
 from reid_stream.errors import BrokerError, ConfigError
-from reid_stream.match.matcher import Matcher
+from reid_stream.match.factory import matcher_for
 from reid_stream.match.snapshot import MatcherState
 from reid_stream.offline.reembed import ReembeddedIdentity, carried, reembed
 from reid_stream.offline.rematch import read_store
@@ -139,7 +140,7 @@ def name_in(cameras: Path, bundle: str) -> str | None:
 
 def _left(settings: Settings, present: EmbedderBundle) -> MatcherState | None:
     """Return what the last daemon knew, its visits ended and told; none where it knew nobody."""
-    head = EmbedderInfo(present.hash, present.verifier, present.calibrated, present.dim)
+    head = EmbedderInfo.of(present)
     with identity(settings, head, run=time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())) as second:
         second.sink.publish(second.finish())
         state = second.matcher.state()
@@ -154,15 +155,8 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> N
     from reid_stream.journal.snapshot import SnapshotHeader as Snapshot
     from reid_stream.publish.stream_ids import NOWHERE
 
-    matcher = Matcher(
-        settings.match,
-        settings.site,
-        bundle.hash,
-        verifier=bundle.verifier,
-        calibration=bundle.calibrated,
-        dim=bundle.dim,
-        state=state,
-        topology=settings.topology,
+    matcher = matcher_for(
+        settings.match, EmbedderInfo.of(bundle), settings.site, topology=settings.topology, state=state
     )
     snapshot = Snapshot(
         place=-1,

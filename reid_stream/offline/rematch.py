@@ -15,10 +15,11 @@ import numpy as np
 
 from reid_stream import store
 from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, TopologySettings
 from reid_stream.errors import ConfigError
 from reid_stream.images import UInt8
-from reid_stream.match.matcher import Matcher
+from reid_stream.match.factory import matcher_for
 from reid_stream.pipeline import Embed
 from reid_stream.records import Decision, Floats, GlobalId, Merge, Sighting, Split
 from reid_stream.store.labels import Key
@@ -182,16 +183,7 @@ def _matched(
 ) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
     """Return who each track is in the end, and how sure the matcher was when it said so last."""
     site, first = _numbering(tracks)
-    matcher = Matcher(
-        settings,
-        site,
-        bundle.hash,
-        verifier=bundle.verifier,
-        calibration=bundle.calibrated,
-        dim=bundle.dim,
-        first_number=first,
-        topology=topology,
-    )
+    matcher = matcher_for(settings, EmbedderInfo.of(bundle), site, topology=topology, first_number=first)
     people: dict[Key, tuple[str | None, int]] = {}
     probabilities: dict[Key, float | None] = {}
     for now, records in batches(tracks, bundle.hash):

@@ -10,7 +10,8 @@ import structlog
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
+from reid_stream.assembly.identification import IdentificationParts, identity
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Camera, Match, Redis, Settings, SpoolSettings, StateSettings
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.publish.cloudevents import UnknownEvent, decode

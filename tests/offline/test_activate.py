@@ -16,10 +16,11 @@ from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build
 from reid_stream import store
-from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
+from reid_stream.assembly.identification import IdentificationParts, identity
 from reid_stream.assembly.resources import redis_url
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.cli import app
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Embed, Match, Models, Settings
@@ -96,7 +97,7 @@ def lived(second: IdentificationParts, tracks: tuple[StoredReplay, ...], model: 
 
 
 def head(bundle: EmbedderBundle) -> EmbedderInfo:
-    return EmbedderInfo(bundle.hash, bundle.verifier, bundle.calibrated, bundle.dim)
+    return EmbedderInfo.of(bundle)
 
 
 @pytest.mark.timeout(180)

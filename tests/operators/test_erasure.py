@@ -13,8 +13,9 @@ import pytest
 import redis
 import structlog
 
-from reid_stream.assembly.identification import EmbedderInfo, IdentificationParts, identity
+from reid_stream.assembly.identification import IdentificationParts, identity
 from reid_stream.assembly.resources import people_heard
+from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.cams_yaml import load
 from reid_stream.instructions import ErasePerson, NamePerson
 from reid_stream.journal.entry import StringTable
