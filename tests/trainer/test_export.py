@@ -120,7 +120,7 @@ def test_training_can_go_on_from_a_bundle(tmp_path: Path, precision: Precision, 
     assert float(cosine.min()) > MIN_COSINE[precision]
     assert torch.allclose(again.verifier.v.float(), before.verifier.v, atol=1e-3)
     assert again.settings.model == before.settings.model
-    assert again.facts["step"] == 3
+    assert again.state.step == 3
 
 
 def test_a_bundle_without_named_weights_is_no_start(tmp_path: Path, checkpoint: Path) -> None:

@@ -16,7 +16,7 @@ from trainer.model.backbones import Backbone
 from trainer.model.siamese import Siamese
 from trainer.train.loop import in_steps
 from trainer.train.optimiser import build_optimiser, learning_rate, rate_at
-from trainer.train.recipe import FOLDER, names, recipe, told
+from trainer.train.recipe import FOLDER, names, recipe, run_length
 
 MARKET_TRAIN = 12936
 
@@ -144,7 +144,7 @@ def test_a_budget_scales_length_pool_and_resolution_and_says_so() -> None:
     small = recipe("paper", budget=0.01)
     assert (small.optimiser.epochs, small.data.height, small.data.width) == (2.56, 128, 64)
     assert learning_rate(small.optimiser, 40 / 256) == pytest.approx(5e-3)  # the same shape, faster
-    assert told(small) == "paper at budget 0.01: 2.56 of 256 epochs, 128x64 px"
+    assert run_length(small) == "paper at budget 0.01: 2.56 of 256 epochs, 128x64 px"
     ranked = recipe("done_right", ("optimiser.steps=30",), budget=0.1)
     assert (ranked.ranking.pool, ranked.optimiser.steps, ranked.data.height) == (500, 30, 208)
     assert recipe("done_right", budget=0.0001).data.height == 104

@@ -24,6 +24,7 @@ from trainer.errors import CheckpointError, DataError, DivergedError, TrainerErr
 from trainer.model.siamese import load_branch
 from trainer.train import checkpoint
 from trainer.train.loop import load_images, train
+from trainer.train.run_state import RunState
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "train-tiny.yaml"
@@ -107,6 +108,30 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     assert len(losses(killed)) < 60
     train(settings, killed, resume=True)
     assert losses(killed) == losses(whole)
+
+
+def test_a_checkpoint_stores_the_state_as_plain_facts_and_one_of_an_older_version_resumes(tmp_path: Path) -> None:
+    train(tiny(*QUICK, "optimiser.steps=5"), tmp_path)
+    saved = checkpoint.load(tmp_path / "last.pt")
+    facts = saved["facts"]
+    assert type(facts) is dict
+    first = {"step", "seconds", "best", "stale", "curve", "seed", "persons_per_domain", "domains", "images",
+             "validation_persons", "stopped"}  # fmt: skip
+    assert first <= set(facts)
+    assert RunState.of(facts, "last.pt").facts() == facts
+    saved["facts"] = {key: value for key, value in facts.items() if key in first} | {"of_a_later_version": 1}
+    checkpoint.save(tmp_path / "last.pt", saved)
+    report = train(tiny(*QUICK, "optimiser.steps=10"), tmp_path, resume=True)
+    assert [point["step"] for point in report["curve"]] == [5, 10]
+    assert isinstance(report["curve"][0]["step"], int)
+
+
+def test_facts_that_are_no_state_are_refused_by_name(tmp_path: Path) -> None:
+    train(tiny(*QUICK, "optimiser.steps=2"), tmp_path)
+    saved = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(tmp_path / "last.pt", saved | {"facts": {"step": "two"}})
+    with pytest.raises(CheckpointError, match=r"last.pt must be a checkpoint .*Expected `int`, got `str`"):
+        train(tiny(*QUICK, "optimiser.steps=4"), tmp_path, resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:

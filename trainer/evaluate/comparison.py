@@ -22,7 +22,7 @@ from trainer.errors import DataError, TrainerError
 from trainer.evaluate.network import TrainedNetwork, open_network
 from trainer.evaluate.protocol import evaluate
 from trainer.export.bundle import export
-from trainer.train.recipe import told
+from trainer.train.recipe import run_length
 
 FILE = "comparison.json"
 FIGURES = ("Rank-1", "mAP", "mINP", "DIR@1%FAR")
@@ -162,7 +162,7 @@ def _measure(
     return RunMeasurement(
         name=run.name,
         row=_SEED.sub("", run.name),
-        budget=told(settings),
+        budget=run_length(settings),
         images=int(report["steps"]) * settings.batch_size,
         minutes=float(report["training_seconds"]) / 60,
         milliseconds=_milliseconds(network),

@@ -32,7 +32,7 @@ from trainer.export import model_card
 from trainer.model.onnx_weights import describe
 from trainer.model.reduction import LARGEST
 from trainer.model.siamese import Branch, LoadedBranch, load_branch
-from trainer.train.recipe import told
+from trainer.train.recipe import run_length
 
 Precision = Literal["f32", "f16", "int8-weights"]
 MIN_COSINE = {"f32": 0.99999, "f16": 0.9999, "int8-weights": 0.99}
@@ -182,8 +182,7 @@ def check_agreement(
 
 
 def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> EmbedderBundle:
-    facts: dict[str, Any] = loaded.facts
-    verifier = loaded.verifier
+    state, verifier = loaded.state, loaded.verifier
     run = checkpoint.name if checkpoint.is_dir() else checkpoint.parent.name
     settings = loaded.settings
     start = settings.model.weights
@@ -192,13 +191,13 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> EmbedderBund
         name=name,
         created=now(),
         licence=RESEARCH_ONLY,
-        data=[str(domain) for domain in facts["domains"]],
+        data=list(state.domains),
         source=(
-            f"reid-train fit, run {run}, {begun}: {_network_of(settings.model)}, {told(settings)}, "
-            f"seed {facts['seed']}, {facts['step']} steps, {facts['images']} images, "
-            f"{facts['seconds'] / 60:.0f} minutes"
+            f"reid-train fit, run {run}, {begun}: {_network_of(settings.model)}, {run_length(settings)}, "
+            f"seed {state.seed}, {state.step} steps, {state.images} images, "
+            f"{state.seconds / 60:.0f} minutes"
         ),
-        metrics={"checkpoint.validation.mAP": float(facts["best"])} if facts["best"] >= 0 else {},
+        metrics={"checkpoint.validation.mAP": state.best} if state.best >= 0 else {},
         probe=Probe(seed=PROBE_SEED, shape=[], output=[], tolerance=EMBEDDER_TOLERANCE),
         input=msgspec.convert(
             {key: getattr(loaded.spec, key) for key in ("height", "width", "mean", "std", "colour")}, EmbedderInput

@@ -30,7 +30,7 @@ def describe(content: bytes, loaded: LoadedBranch) -> bytes:
     data = loaded.settings.data
     data = data.model_copy(update={"regions": data.regions and Path(data.regions.name)})  # another
     settings = loaded.settings.model_copy(update={"model": network, "data": data}).model_dump(mode="json")
-    facts = {name: value for name, value in loaded.facts.items() if name != "curve"}
+    facts = {name: value for name, value in loaded.state.facts().items() if name != "curve"}
     told = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})
     return bytes(model.SerializeToString())

@@ -26,6 +26,7 @@ from trainer.data.batch import Features
 from trainer.errors import CheckpointError
 from trainer.model.backbones import Backbone
 from trainer.model.descriptors import descriptor
+from trainer.train.run_state import RunState
 
 REDUCTION = "branch.reduction.weight"
 """Name of the learned projection among a checkpoint's averaged weights."""
@@ -200,23 +201,24 @@ class LoadedBranch:
     """Share of same-person pairs that the verification head last saw."""
     settings: TrainSettings
     """Of the run that made it."""
-    facts: dict[str, object]
-    """Of the run: step, seconds, validation persons, best mAP; see trainer/checkpoint.py."""
+    state: RunState
+    """Of the run at that checkpoint."""
 
 
 def load_branch(path: Path) -> LoadedBranch:
     """Read the averaged weights of a checkpoint: a file, a run's folder (its best one), or a bundle's."""
     try:
         saved = read_weights(path)
-        settings, state, facts = parse(saved["settings"], str(path)), saved["averaged"], saved["facts"]
+        settings, weights = parse(saved["settings"], str(path)), saved["averaged"]
+        state = RunState.of(saved["facts"], str(path))
         branch = build_branch(settings.model.model_copy(update={"weights": None}))
-        axes, full = state.get(REDUCTION), branch.dim
+        axes, full = weights.get(REDUCTION), branch.dim
         if axes is not None:
             branch.reduce(axes)
-        is_metric = "verifier.v" in state  # a bundle's always is
-        head = MetricVerifier(len(state["verifier.v"])) if is_metric else verification_head(settings.model, full)
+        is_metric = "verifier.v" in weights  # a bundle's always is
+        head = MetricVerifier(len(weights["verifier.v"])) if is_metric else verification_head(settings.model, full)
         for part, module in (("branch.", branch), ("verifier.", head)):
-            _load(module, {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
+            _load(module, {k.removeprefix(part): v for k, v in weights.items() if k.startswith(part)})
     except OSError as error:
         raise CheckpointError(f"a checkpoint must be readable, {path}: {error.strerror or error}") from error
     except (LookupError, RuntimeError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
@@ -227,7 +229,7 @@ def load_branch(path: Path) -> LoadedBranch:
     if axes is not None and len(verifier.v) != branch.dim:
         verifier = reduced(verifier, axes)
     prior = 1 / (1 + settings.loss.negatives[1])
-    return LoadedBranch(branch, spec, branch.dim, verifier, prior, settings, facts)
+    return LoadedBranch(branch, spec, branch.dim, verifier, prior, settings, state)
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the clock.
 import math
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from trainer.site.data import read_labels
 from trainer.train import checkpoint, report
 from trainer.train.learner import Learner
 from trainer.train.progress import Recorder, bare_seconds_per_image
+from trainer.train.run_state import RunState
 from trainer.train.validation import validate
 
 
@@ -40,94 +41,110 @@ def train(
     Raises:
         TrainerError: bad data, folder or settings; a diverged loss; a full disk. What last.pt and best.pt held stays.
     """
-    began = time.time()
+    started = time.time()
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
     torch.manual_seed(settings.run.seed)
-    state = _open_folder(out, settings, resume)
+    saved = _open_folder(out, settings, resume)
     try:
         training, held = loaded or load_images(settings, data)
         settings = settings.model_copy(update={"optimiser": in_steps(settings, len(training))})
         learner = _learner(settings, training, out)
-        development = [(name, _development(settings, name, data)) for name in settings.data.development]
-        facts = _first_facts(settings, training, held)
-        if state is not None:
-            learner.restore(state)
-            facts = {**state["facts"], "stopped": ""}
-        with Recorder(out, settings.optimiser.steps, facts["step"], resume) as recorder:
+        development = tuple((name, _development(settings, name, data)) for name in settings.data.development)
+        if saved is None:
+            state = _first_state(settings, training, held)
+        else:
+            learner.restore(saved)
+            state = replace(RunState.of(saved["facts"], str(out / "last.pt")), stopped="")
+        with Recorder(out, settings.optimiser.steps, state.step, resume) as recorder:
             _introduce(recorder, learner, held)
-            _loop(settings, out, learner, held, facts, recorder, development)
+            state = _loop(_Run(settings, out, learner, held, development, recorder), state)
             if learner.shipped.dim > LARGEST and (out / "best.pt").exists():
                 kept = add_reduction(out / "best.pt", training)
-                recorder.say(f"{learner.shipped.dim} numbers are served as {LARGEST}: {kept:.4f} of their length")
+                recorder.say(
+                    f"vectors of {learner.shipped.dim} numbers are projected to {LARGEST}: length kept {kept:.4f}"
+                )
         own, bare = recorder.seconds_per_image, bare_seconds_per_image(learner)
-        is_cuda = learner.fabric.device.type == "cuda"  # a GPU's work does not show in processor seconds
+        is_cuda = learner.fabric.device.type == "cuda"  # a GPU's work does not show in CPU seconds
         measured = {
             "command": " ".join(sys.argv),
             "images_per_second": float(1 / own[0]),
             "bare_images_per_second": float(1 / bare[0]),
             "share_of_bare": float(bare[0] / own[0] if is_cuda else bare[1] / own[1]),
-            "wall_seconds": time.time() - began,
+            "wall_seconds": time.time() - started,
             "parameters": sum(parameter.numel() for parameter in learner.siamese.branch.parameters()),
         }
-        return report.write(out, settings, facts, measured)
+        return report.write(out, settings, state, measured)
     except OSError as error:
         raise TrainerError(f"--out must have room, {out}: {error.strerror or error}; {_kept(out)}") from error
     except DivergedError as error:
         raise DivergedError(f"{error}; {_kept(out)}") from error
 
 
-def _loop(
-    settings: TrainSettings,
-    out: Path,
-    learner: Learner,
-    held: Images,
-    facts: dict[str, Any],
-    recorder: Recorder,
-    development: Sequence[tuple[str, Images]] = (),
-) -> None:
-    """Learn step by step until the steps, the time budget or the patience are used up; `facts` keep count."""
-    run, plan, spec = settings.run, settings.optimiser, input_spec(settings)
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What stays the same during a run."""
 
-    def save(name: str, content: dict[str, Any]) -> None:
-        with recorder.pause():
-            checkpoint.save(out / name, {"settings": settings.model_dump(mode="json"), "facts": facts} | content)
+    settings: TrainSettings
+    out: Path
+    learner: Learner
+    held: Images
+    """Validation images."""
+    development: tuple[tuple[str, Images], ...]
+    """Further sets to validate on, by name."""
+    recorder: Recorder
 
-    def look() -> None:
-        with recorder.pause():
-            score = validate(learner.shipped, held, spec)
-            further = {f"{name}.mAP": validate(learner.shipped, images, spec)["mAP"] for name, images in development}
-            score |= further
-        facts["curve"].append({"step": facts["step"], "seconds": facts["seconds"], **score})
-        recorder.validation(facts["step"], score)
-        mean = sum([score["mAP"], *further.values()]) / (1 + len(further))
-        is_better = mean > facts["best"]
-        facts["stale"] = 0 if is_better else facts["stale"] + 1
-        if is_better:
-            facts["best"] = mean
-            save("best.pt", {"averaged": learner.state()["averaged"]})
-        elif run.patience and facts["stale"] >= run.patience:
-            facts["stopped"] = f"no better mAP in {run.patience} validations"
+    def save(self, name: str, state: RunState, content: dict[str, Any]) -> None:
+        """Write a checkpoint of the run's folder; the time it takes does not count for the speed."""
+        settings = self.settings.model_dump(mode="json")
+        with self.recorder.pause():
+            checkpoint.save(self.out / name, {"settings": settings, "facts": state.facts()} | content)
 
-    start = time.time() - facts["seconds"]
-    batch = settings.batch_size
-    while facts["step"] < plan.steps and not facts["stopped"]:
-        progress = _progress(plan, facts["step"], time.time() - start)
+
+def _loop(run: _Run, state: RunState) -> RunState:
+    """Train until the steps, the time budget or the patience are used up; return the state then."""
+    options, plan, learner = run.settings.run, run.settings.optimiser, run.learner
+    start = time.time() - state.seconds
+    while state.step < plan.steps and not state.stopped:
+        progress = _progress(plan, state.step, time.time() - start)
         if progress >= 1:
-            facts["stopped"] = "the time budget was used up"
+            state = replace(state, stopped="the time budget was used up")
             break
-        loss, terms, lr = learner.step(facts["step"], progress)
-        facts["step"] += 1
-        facts["seconds"] = time.time() - start
-        recorder.step(facts["step"], loss, terms, lr, batch, run.log_every)
-        if facts["step"] % run.validate_every == 0:
-            look()
-        if facts["step"] % run.checkpoint_every == 0:
-            save("last.pt", learner.state())
-    if not facts["curve"] or facts["curve"][-1]["step"] != facts["step"]:
-        look()
-    recorder.say(f"ended at step {facts['step']}: {facts['stopped'] or 'all steps are done'}")
-    save("last.pt", learner.state())
+        loss, terms, lr = learner.step(state.step, progress)
+        state = replace(state, step=state.step + 1, seconds=time.time() - start)
+        run.recorder.step(state.step, loss, terms, lr, run.settings.batch_size, options.log_every)
+        if state.step % options.validate_every == 0:
+            state = _validated(run, state)
+        if state.step % options.checkpoint_every == 0:
+            run.save("last.pt", state, learner.state())
+    if not state.curve or state.curve[-1]["step"] != state.step:
+        state = _validated(run, state)
+    run.recorder.say(f"ended at step {state.step}: {state.stopped or 'all steps are done'}")
+    run.save("last.pt", state, learner.state())
+    return state
+
+
+def _validated(run: _Run, state: RunState) -> RunState:
+    """Validate, keep the weights if they are the best so far, and return the state with the outcome."""
+    spec, shipped = input_spec(run.settings), run.learner.shipped
+    with run.recorder.pause():
+        score = validate(shipped, run.held, spec)
+        further = {f"{name}.mAP": validate(shipped, images, spec)["mAP"] for name, images in run.development}
+        score |= further
+    run.recorder.validation(state.step, score)
+    mean = sum([score["mAP"], *further.values()]) / (1 + len(further))
+    is_better, patience = mean > state.best, run.settings.run.patience
+    state = replace(
+        state,
+        curve=(*state.curve, {"step": state.step, "seconds": state.seconds, **score}),
+        best=max(mean, state.best),
+        stale=0 if is_better else state.stale + 1,
+    )
+    if is_better:
+        run.save("best.pt", state, {"averaged": run.learner.state()["averaged"]})
+    elif patience and state.stale >= patience:
+        state = replace(state, stopped=f"no better mAP in {patience} validations")
+    return state
 
 
 def in_steps(settings: TrainSettings, images: int) -> OptimiserSettings:
@@ -222,20 +239,14 @@ def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
         raise CheckpointError(f"--resume needs the settings of {last}, changed: {', '.join(changed)}; take a new --out")
 
 
-def _first_facts(settings: TrainSettings, training: Images, held: Images) -> dict[str, Any]:
-    return {
-        "step": 0,
-        "seconds": 0.0,
-        "best": -1.0,
-        "stale": 0,
-        "curve": [],
-        "seed": settings.run.seed,
-        "persons_per_domain": list(training.persons_per_domain),
-        "domains": list(training.domain_names),
-        "images": len(training),
-        "validation_persons": list(held.person_names),
-        "stopped": "",
-    }
+def _first_state(settings: TrainSettings, training: Images, held: Images) -> RunState:
+    return RunState(
+        seed=settings.run.seed,
+        persons_per_domain=training.persons_per_domain,
+        domains=training.domain_names,
+        images=len(training),
+        validation_persons=held.person_names,
+    )
 
 
 def _introduce(recorder: Recorder, learner: Learner, held: Images) -> None:

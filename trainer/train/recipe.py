@@ -89,7 +89,7 @@ def _differences(full: TrainSettings, small: TrainSettings) -> dict[str, object]
     }
 
 
-def told(settings: TrainSettings) -> str:
+def run_length(settings: TrainSettings) -> str:
     """Say how far a run was to go, for tables and cards."""
     plan, data = settings.optimiser, settings.data
     length = (

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from trainer.config import TrainSettings
-from trainer.train.recipe import told
+from trainer.train.recipe import run_length
+from trainer.train.run_state import RunState
 
 
 def device() -> str:
@@ -16,22 +17,22 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
 
 
-def write(out: Path, settings: TrainSettings, facts: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+def write(out: Path, settings: TrainSettings, state: RunState, measured: dict[str, Any]) -> dict[str, Any]:
     """Write both files and return what they hold."""
     report = {
-        "data": list(settings.data.sets), "images": facts["images"], "persons": sum(facts["persons_per_domain"]),
-        "seed": facts["seed"], "budget": told(settings), "steps": facts["step"],
-        "training_seconds": facts["seconds"], **measured,
-        "best_validation_mAP": facts["best"], "stopped": facts["stopped"],
-        "curve": facts["curve"], "validation_persons": facts["validation_persons"],
+        "data": list(settings.data.sets), "images": state.images, "persons": sum(state.persons_per_domain),
+        "seed": state.seed, "budget": run_length(settings), "steps": state.step,
+        "training_seconds": state.seconds, **measured,
+        "best_validation_mAP": state.best, "stopped": state.stopped,
+        "curve": list(state.curve), "validation_persons": list(state.validation_persons),
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device()},
         "settings": settings.model_dump(mode="json"),
     }  # fmt: skip
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     rows = "\n".join(
-        f"| {p['step']} | {p['seconds'] / 60:.1f} | {p['mAP']:.3f} | {p['rank1']:.3f} |" for p in facts["curve"]
+        f"| {p['step']} | {p['seconds'] / 60:.1f} | {p['mAP']:.3f} | {p['rank1']:.3f} |" for p in state.curve
     )
-    took = f"{report['training_seconds'] / 60:.1f} minutes{'; ' + facts['stopped'] if facts['stopped'] else ''}"
+    took = f"{report['training_seconds'] / 60:.1f} minutes{'; ' + state.stopped if state.stopped else ''}"
     speed = (
         f"{report['images_per_second']:.0f} images/s, {report['share_of_bare']:.2f} of the bare forward and backward"
     )
