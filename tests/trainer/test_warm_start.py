@@ -44,6 +44,23 @@ def test_other_persons_start_with_fresh_heads_and_say_so(tmp_path: Path) -> None
     assert torch.equal(cast("Any", first.branch.projection).weight, cast("Any", second.branch.projection).weight)
 
 
+def test_a_deeper_network_starts_with_the_answers_of_the_shallower_one_and_learns_in_its_new_blocks(
+    tmp_path: Path,
+) -> None:
+    first = network(5, layers=(2, 2, 2, 2), instance_norm=True)
+    second = network(5, layers=(3, 4, 2, 3), instance_norm=True)
+    for block in [*backbone(first).layer1, *backbone(first).layer4]:
+        nn.init.normal_(block.bn3.weight)
+        nn.init.normal_(block.bn3.bias)
+
+    assert warm_start(second, checkpoint(first, tmp_path / "best.pt")) == []
+
+    images = torch.randn(2, 3, 64, 32)
+    torch.testing.assert_close(first.branch.eval()(images), second.branch.eval()(images))
+    second.branch.train()(images)[1].square().sum().backward()
+    assert float(backbone(second).layer2[3].bn3.weight.grad.abs().max()) > 0
+
+
 def test_a_plain_network_starts_one_with_instance_normalisation(tmp_path: Path) -> None:
     first, second = network(5), network(5, instance_norm=True)
     for block in backbone(first).layer1:
