@@ -13,7 +13,8 @@ from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.camera_set import CameraSet
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
 LOOK_S = 0.005

@@ -13,6 +13,7 @@ Each log line has one event name, stable for alert rules, and facts as fields. T
 replaced.
 """
 _MEANING = {
+    "camera_changed": "A camera that is up changed its frame size, codec or clock.",
     "camera_down": "A camera stopped delivering frames; it is tried again.",
     "camera_reassigned": "A camera moved to another worker.",
     "camera_up": "A camera delivers frames.",

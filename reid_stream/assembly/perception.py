@@ -24,7 +24,7 @@ from reid_stream.runtime.watchdog import Pulse
 from reid_stream.runtime.workers.placement import how_many
 
 if TYPE_CHECKING:
-    from reid_stream.ingest.stats import CameraChange
+    from reid_stream.ingest.changes import CameraChange
 
 REPLAY_ORIGIN = 1_704_067_200.0
 """2024-01-01T00:00:00Z, when files are replayed fast: the same files give the same events every time."""

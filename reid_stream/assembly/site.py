@@ -80,8 +80,8 @@ def assemble(
         StreamError: a camera that is no file was to be replayed fast.
     """
     from reid_stream.ingest.camera_set import wanted_fps
+    from reid_stream.ingest.changes import CameraChange
     from reid_stream.ingest.overload_alarm import OverloadAlarm
-    from reid_stream.ingest.stats import CameraChange
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)

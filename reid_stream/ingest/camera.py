@@ -10,15 +10,16 @@ from typing import Protocol
 
 from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
-from reid_stream.events import CameraDown, CameraUp
+from reid_stream.events import CameraDown
 from reid_stream.ingest.backoff import RetryPolicy
+from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange, CameraStats, RateMeter, State
+from reid_stream.ingest.stats import CameraStats, RateMeter, State
 from reid_stream.ingest.stream import DecodedPacket, VideoSource, open_source
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
@@ -88,7 +89,7 @@ class CameraThread(CameraRunner):
         resume: ResumePoint | None = None,
         take_over: GpuConverter | None = None,
     ) -> None:
-        """`on_change` is called on the camera's thread when it comes up, goes down, or changes its size or clock.
+        """`on_change` is called on the camera's thread when it comes up, changes (size, codec, clock), or goes down.
 
         Capture times are site time, by `site_clock`, or by one of its own. Without `resume` all counts are 0.
         `take_over` leaves what a GPU decodes in its memory.
@@ -105,6 +106,8 @@ class CameraThread(CameraRunner):
         self.captured_at = float("-inf") if resume is None else resume.captured_at
         self._clock = StreamClock(self.captured_at)
         self._sequence = self.stats.read
+        self._format: FrameFormat | None = None
+        """Of the newest frame."""
         # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
@@ -219,20 +222,14 @@ class CameraThread(CameraRunner):
             )
 
     def _give(self, source: VideoSource, stamp: CaptureTime, frame: Frame) -> None:
-        if self.stats.state != "up":
-            self.stats.connects += 1
-        if self.stats.state != "up" or self.stats.size != frame.size or self.stats.clock != stamp.clock:
-            self.stats.size, self.stats.clock = frame.size, stamp.clock
+        now = FrameFormat(frame.size, source.codec, stamp.clock)
+        change = delivery_change(self._id, time.time(), self._format if self.stats.state == "up" else None, now)
+        if change is not None:
+            self.stats.connects += self.stats.state != "up"
+            self.stats.size, self.stats.codec, self.stats.clock = now.size, now.codec, now.clock
+            self._format = now
             self._state("up")
-            self._on_change(
-                CameraUp(
-                    camera=self._id,
-                    changed_at=time.time(),
-                    frame_size=frame.size,
-                    codec=source.codec,
-                    clock=stamp.clock,
-                )
-            )
+            self._on_change(change)
         self._inbox.put(frame)
         self.captured_at = frame.captured_at
         self.stats.used += 1

@@ -25,9 +25,10 @@ from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.child_processes import fork_server
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId
 
@@ -50,7 +51,8 @@ class CameraProcess(CameraRunner):
         resume: ResumePoint | None = None,
         base_s: float | None = None,
     ) -> None:
-        """`on_change` is called on this camera's thread when it comes up, goes down, or changes its size or clock.
+        """`on_change` is called on this camera's thread when it comes up, changes (size, codec, clock), or goes
+        down.
 
         Without `resume` all counts are 0. `base_s` is that of the site's clock; without, one that starts now.
         """
@@ -148,8 +150,8 @@ class CameraProcess(CameraRunner):
                 frame = frame_ipc.frame_of(self._id, message, image)
                 self.captured_at = frame.captured_at
                 self._inbox.put(frame)
-            case frame_ipc.UpMessage() | frame_ipc.DownMessage():
-                self._on_change(message.change)
+            case frame_ipc.ChangeMessage():
+                self._on_change(message.change.unpack())
 
     def _is_late(self) -> bool:
         """Whether the camera's thread is past its own timeouts: it then hangs where FFmpeg cannot be interrupted."""

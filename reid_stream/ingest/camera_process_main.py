@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from reid_stream.config import settings as config
-from reid_stream.events import CameraUp
 from reid_stream.ingest.camera import CameraThread, ResumePoint
-from reid_stream.ingest.frame_ipc import DownMessage, StatsMessage, UpMessage, send, send_frame
+from reid_stream.ingest.changes import CameraChange, PackedChange
+from reid_stream.ingest.frame_ipc import ChangeMessage, StatsMessage, send, send_frame
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange
 from reid_stream.records import Frame
 
 TELL_S = 0.5
@@ -108,7 +107,7 @@ class _WayBack:
     def changed(self, change: CameraChange) -> None:
         stats = self.thread.stats
         with self._saying, suppress(ConnectionError):
-            send(self._end, UpMessage(stats, change) if isinstance(change, CameraUp) else DownMessage(stats, change))
+            send(self._end, ChangeMessage(stats, PackedChange.of(change)))
 
     def tell(self) -> None:
         with self._saying:

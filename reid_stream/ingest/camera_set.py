@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from reid_stream.config import settings as config
 from reid_stream.ingest.camera import CameraThread, ResumePoint
 from reid_stream.ingest.camera_process import CameraProcess
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.convert import GpuConverter
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.ingest.throttle import Throttle
 from reid_stream.records import CameraId, Frame
 

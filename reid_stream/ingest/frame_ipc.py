@@ -12,8 +12,8 @@ import socket
 import msgspec
 import numpy as np
 
-from reid_stream.events import CameraDown, CameraUp
 from reid_stream.images import UInt8
+from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, ClockQuality, Frame
 
@@ -28,18 +28,11 @@ class StatsMessage(msgspec.Struct, frozen=True, tag="told"):
     stats: CameraStats
 
 
-class UpMessage(msgspec.Struct, frozen=True, tag="up"):
-    """It delivers, or delivers otherwise than before."""
+class ChangeMessage(msgspec.Struct, frozen=True, tag="change"):
+    """The camera came up, changed or went down."""
 
     stats: CameraStats
-    change: CameraUp
-
-
-class DownMessage(msgspec.Struct, frozen=True, tag="down"):
-    """It does not deliver any more."""
-
-    stats: CameraStats
-    change: CameraDown
+    change: PackedChange
 
 
 class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
@@ -53,9 +46,9 @@ class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
     height: int
 
 
-Message = StatsMessage | UpMessage | DownMessage | FrameMessage
+Message = StatsMessage | ChangeMessage | FrameMessage
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(StatsMessage | UpMessage | DownMessage | FrameMessage).decode
+_decode = msgspec.msgpack.Decoder(StatsMessage | ChangeMessage | FrameMessage).decode
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -12,11 +12,12 @@ from typing import Self
 
 from reid_stream.config import settings as config
 from reid_stream.errors import ModelError, StreamError
-from reid_stream.events import CameraDown, CameraUp
+from reid_stream.events import CameraDown
+from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import FileClock
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.ingest.stream import VideoSource, open_source
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
@@ -143,6 +144,7 @@ class _File:
         self._source: VideoSource | None = None
         self._frames: queue.Queue[Frame | StreamError | None] = queue.Queue(AHEAD)
         self._head: Frame | None = None
+        self._format: FrameFormat | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._decode, name=f"replay {camera.id}", daemon=True)
 
@@ -188,18 +190,12 @@ class _File:
         return None
 
     def _arrived(self, frame: Frame) -> None:
-        if self.stats.state != "up" or self.stats.size != frame.size:
-            self.stats.state, self.stats.since = "up", frame.captured_at
-            self.stats.size, self.stats.clock, self.stats.connects = (frame.size, "file", 1)
-            self._on_change(
-                CameraUp(
-                    camera=self.id,
-                    changed_at=frame.captured_at,
-                    frame_size=frame.size,
-                    codec=self.stats.codec,
-                    clock="file",
-                )
-            )
+        now = FrameFormat(frame.size, self.stats.codec, "file")
+        change = delivery_change(self.id, frame.captured_at, self._format, now)
+        if change is not None:
+            self.stats.state, self.stats.size, self.stats.clock, self.stats.connects = "up", now.size, now.clock, 1
+            self._format = now
+            self._on_change(change)
         self.stats.since = frame.captured_at
 
     def _ended(self, failure: StreamError | None) -> None:

@@ -5,14 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reid_stream.errors import StreamCause
-from reid_stream.events import CameraDown, CameraUp
 from reid_stream.records import CameraId, ClockQuality
 
 State = Literal["connecting", "up", "waiting", "ended", "stopped"]
 """Waiting: failed, and will be tried again."""
-
-CameraChange = CameraUp | CameraDown
-"""What a camera tells when it comes, goes, or comes with another size, codec or clock."""
 
 CAUSES = ("rate", "late", "corrupt", "lost", "busy", "slowed", "behind")
 """Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, never come (lost on the

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
+from reid_stream.ingest.codec import CHANGING_FORMATS, changed_codec
 from reid_stream.ingest.ffmpeg_errors import explain
 from reid_stream.ingest.ffmpeg_options import FORMATS, MAX_PIXELS, options_for
 from reid_stream.ingest.relay import Relay
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
     from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -65,6 +67,7 @@ class VideoSource:
     ) -> None:
         self.where, self.container, self.stream = where, container, stream
         self.settings, self.relay = settings, relay
+        self._decoder: VideoCodecContext = stream.codec_context
         self._steps = StreamSteps()
         self._corrupt = self._repaired = 0
         self._is_damaged = False
@@ -78,12 +81,12 @@ class VideoSource:
     @property
     def codec(self) -> str:
         """Such as `h264`."""
-        return self.stream.codec_context.name
+        return self._decoder.name
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels as announced; (0, 0) before the first picture of some streams."""
-        return self.stream.codec_context.width, self.stream.codec_context.height
+        return self._decoder.width, self._decoder.height
 
     @property
     def rate(self) -> float | None:
@@ -103,7 +106,7 @@ class VideoSource:
     @property
     def on_hardware(self) -> bool:
         """Whether FFmpeg decodes on a GPU."""
-        return bool(self.stream.codec_context.is_hwaccel)
+        return bool(self._decoder.is_hwaccel)
 
     def seconds(self, picture: "VideoFrame") -> float | None:
         """A picture's timestamp, on the same axis as `DecodedPacket.stream_s`."""
@@ -155,10 +158,12 @@ class VideoSource:
             return None
         is_flush = packet.size == 0
         stream_s = None if is_flush else self._trusted(packet)
+        if packet.is_keyframe and self.container.format.name in CHANGING_FORMATS:
+            self._follow_codec()
         if not is_flush and not wanted(stream_s, packet.is_keyframe):
             return DecodedPacket(stream_s, self._camera_at(packet), [], is_skipped=True)
         try:
-            pictures = packet.decode()
+            pictures = self._decoder.decode(packet)
         except (av.FFmpegError, ValueError):
             self._corrupt += 1
             self._is_damaged = True
@@ -166,6 +171,15 @@ class VideoSource:
         return DecodedPacket(
             stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)]
         )
+
+    def _follow_codec(self) -> None:
+        """Decode in software from here on if the codec of the stream has changed."""
+        import av
+
+        codec = changed_codec(self.stream, self.codec)
+        if codec is not None:
+            self._decoder = cast("VideoCodecContext", av.CodecContext.create(codec, "r"))
+            bound_decoder(self._decoder, is_local=self.where.is_local)
 
     def _trusted(self, packet: "Packet[VideoStream]") -> float | None:
         """Return a packet's timestamp; one that may be wrong is taken off it, and off its picture."""
@@ -224,7 +238,7 @@ class VideoSource:
         failed = False
         try:
             self.container.seek(0)
-            self.stream.codec_context.flush_buffers()
+            self._decoder.flush_buffers()
         except (av.FFmpegError, OSError):
             failed = True
         if failed:
@@ -270,6 +284,14 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
                 "unreadable",
             )
     raise StreamError(f"{first.name} redirects more than {_MOST_REDIRECTS} times", "unreadable")
+
+
+def bound_decoder(decoder: "VideoCodecContext", *, is_local: bool) -> None:
+    """Give a decoder one thread and, for what others send, a largest picture."""
+    # Threads across frames would hold back frames, and cameras already share the cores.
+    decoder.thread_count = 1
+    if not is_local:
+        decoder.options = {"max_pixels": str(MAX_PIXELS)}
 
 
 def _is_snapshot(source: VideoSource) -> bool:
@@ -321,10 +343,7 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         # Without a decoder there is no context, whatever the library's types say.
         has_decoder = stream is not None and cast("object", stream.codec_context) is not None
         if stream is not None and has_decoder:
-            # One thread a camera: threads across frames would hold back frames, and cameras already share the cores.
-            stream.codec_context.thread_count = 1
-            if not where.is_local:
-                stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            bound_decoder(stream.codec_context, is_local=where.is_local)
             source = VideoSource(where, container, stream, settings, relay)
             width, height = source.size
             if width * height > MAX_PIXELS and not where.is_local:

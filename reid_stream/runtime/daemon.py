@@ -17,7 +17,6 @@ from reid_stream.config.settings import Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.events import (
     CameraDown,
-    CameraUp,
     DaemonHeartbeat,
     DaemonOverloaded,
     DaemonRecovered,
@@ -26,6 +25,7 @@ from reid_stream.events import (
     DaemonStopped,
     Event,
 )
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import scrub
 from reid_stream.observe.metrics import Metrics
@@ -136,7 +136,7 @@ class Daemon:
         self._drained = threading.Event()
         self._publishing = threading.Lock()
         self._up: set[CameraId] = set()
-        self._changes: deque[tuple[int, CameraUp | CameraDown]] = deque()
+        self._changes: deque[tuple[int, CameraChange]] = deque()
         """Of a replay's cameras: batches sent before each, and what it is."""
         self.progress = PerceptionProgress(started_at=self._clock.now())
         self.tick: Callable[[], None] = lambda: None
@@ -189,7 +189,7 @@ class Daemon:
         if self.progress.error is not None:
             raise self.progress.error
 
-    def camera_changed(self, change: CameraUp | CameraDown) -> None:
+    def camera_changed(self, change: CameraChange) -> None:
         """Tell subscribers that a camera came or went; called by the camera's own thread.
 
         A replay tells it between the same records in every run: once what was sent before it has been worked off.
@@ -203,12 +203,12 @@ class Daemon:
         while self._changes and (worked_off is None or self._changes[0][0] <= worked_off):
             self._tell_change(self._changes.popleft()[1])
 
-    def _tell_change(self, change: CameraUp | CameraDown) -> None:
+    def _tell_change(self, change: CameraChange) -> None:
         if isinstance(change, CameraDown):
             change = msgspec.structs.replace(change, reason=scrub(change.reason))
-        (self._up.add if isinstance(change, CameraUp) else self._up.discard)(change.camera)
+        (self._up.discard if isinstance(change, CameraDown) else self._up.add)(change.camera)
         with self._part("camera figures"):
-            self._metrics.camera_up.labels(change.camera).set(isinstance(change, CameraUp))
+            self._metrics.camera_up.labels(change.camera).set(not isinstance(change, CameraDown))
             log_camera(change)
         self._publish([change])
 

@@ -15,9 +15,10 @@ from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice
 from reid_stream.ingest import stream
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.convert import Converter
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId
 from reid_stream.runtime.networks import take_over as taking_over
 from tests.integration.rtsp import draw_clip

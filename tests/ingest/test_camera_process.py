@@ -19,8 +19,9 @@ from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest import frame_ipc
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.changes import CameraChange, PackedChange
 from reid_stream.ingest.inbox import Inbox
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
 pytestmark = pytest.mark.timeout(120)
@@ -175,7 +176,8 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     frame = Frame(CameraId("a"), 7, 1.5, "rtcp", image)
     assert frame_ipc.send_frame(far, frame, stats)
-    frame_ipc.send(far, frame_ipc.DownMessage(stats, CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")))
+    gone = CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")
+    frame_ipc.send(far, frame_ipc.ChangeMessage(stats, PackedChange.of(gone)))
     far.close()
     message, pixels = frame_ipc.receive(near) or (None, None)
     assert isinstance(message, frame_ipc.FrameMessage)
@@ -186,8 +188,8 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     assert got.pixels.flags.writeable
     assert message.stats == stats
     message, pixels = frame_ipc.receive(near) or (None, None)
-    assert isinstance(message, frame_ipc.DownMessage)
-    assert message.change.reason == "gone"
+    assert isinstance(message, frame_ipc.ChangeMessage)
+    assert message.change.unpack() == gone
     assert frame_ipc.receive(near) is None
     near.close()
 

@@ -12,11 +12,11 @@ import pytest
 
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
-from reid_stream.events import CameraDown, CameraUp
+from reid_stream.events import CameraChanged, CameraDown, CameraUp
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.probe import CameraFailure, CameraReport, probe
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.ingest.stats import CameraChange
 from reid_stream.ingest.stream import open_source
 from reid_stream.records import CameraId, Frame
 from tests.integration.rtsp import draw_clip
@@ -214,7 +214,8 @@ def test_a_stream_that_changes_its_size_goes_on_and_says_so(tmp_path: Path) -> N
         sizes = [batch[0].size for batch in replay]
     assert set(sizes[:15]) == {(320, 240)}
     assert set(sizes[-15:]) == {(640, 480)}
-    assert [change.frame_size for change in changes if isinstance(change, CameraUp)] == [(320, 240), (640, 480)]
+    assert [type(change) for change in changes] == [CameraUp, CameraChanged, CameraDown]
+    assert [getattr(change, "frame_size", None) for change in changes[:2]] == [(320, 240), (640, 480)]
 
 
 def test_damage_in_the_middle_of_a_file_costs_only_the_frames_it_hits(tmp_path: Path, clip: Path) -> None:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from benchmarks.rtsp.clips import changing_clip
 from reid_stream.config.settings import Camera, Ingest
-from reid_stream.events import CameraDown, CameraUp
+from reid_stream.events import CameraChanged, CameraDown, CameraUp
 from reid_stream.ingest.camera import CameraThread
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 from tests.integration.rtsp import draw_clip, serve_clips, why_not
@@ -95,6 +97,19 @@ def test_four_cameras_give_frames_stamped_by_their_own_clocks(clip: Path) -> Non
             assert abs(own[-1].captured_at - time.time()) < 3
             assert own[-1].size == (320, 240)
         assert all(abs(stats.skew_s or 9) < 0.5 for stats in site.live.stats.values())
+        assert [len(site.ups(name)) for name in "abcd"] == [1] * 4
+        assert all(change.clock == "rtcp" for change in site.changes if isinstance(change, CameraChanged))
+
+
+def test_a_camera_whose_size_changes_while_it_is_up_says_so_and_stays_up(tmp_path: Path) -> None:
+    changing = changing_clip(tmp_path / "c.ts", [(320, 240), (480, 272)], seconds=6)
+    with serve_clips({"a": changing}) as server, running([camera("a", server.url("a"))]) as site:
+        site.until(lambda: site.stats("a").size == (480, 272))
+        sizes = [change for change in site.changes if isinstance(change, CameraChanged)]
+        sizes = [change for change in sizes if change.frame_size != change.previous_frame_size]
+        assert [(one.previous_frame_size, one.frame_size) for one in sizes] == [((320, 240), (480, 272))]
+        assert len(site.ups("a")) == 1
+        assert not site.downs("a")
 
 
 def test_a_server_that_is_killed_and_started_again_gets_its_camera_back(clip: Path) -> None:

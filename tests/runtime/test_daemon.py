@@ -8,7 +8,16 @@ import pytest
 
 from reid_stream.config.settings import Match, Publish
 from reid_stream.errors import ModelError, StreamError
-from reid_stream.events import CameraDown, CameraUp, DaemonStarted, DaemonStopped, Event, IdentityEntered, IdentityLeft
+from reid_stream.events import (
+    CameraChanged,
+    CameraDown,
+    CameraUp,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+    IdentityEntered,
+    IdentityLeft,
+)
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
@@ -217,6 +226,20 @@ def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> 
     up = CameraUp(camera=CAMERAS[0], changed_at=1.0, frame_size=(64, 48), codec="h264", clock="rtcp")
     daemon.camera_changed(up)
     assert daemon.ready() == (True, "ok, 1 of 2 cameras, events: on disk, since no connection")
+    daemon.camera_changed(
+        CameraChanged(
+            camera=CAMERAS[0],
+            changed_at=1.5,
+            frame_size=(128, 96),
+            codec="h264",
+            clock="rtcp",
+            previous_frame_size=up.frame_size,
+            previous_codec=up.codec,
+            previous_clock=up.clock,
+        )
+    )
+    assert daemon.ready()[0]
+    assert daemon._metrics.camera_up.labels(CAMERAS[0])._value.get() == 1
     daemon._sink_ready = lambda: (False, "neither takes events")
     assert daemon.ready() == (False, "neither takes events")
     assert daemon.healthy()[0]

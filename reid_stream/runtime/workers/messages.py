@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.camera import ResumePoint
+from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -44,16 +44,10 @@ class WorkerFailure(msgspec.Struct, frozen=True, tag="failed"):
     text: str
 
 
-class CameraUpMessage(msgspec.Struct, frozen=True, tag="up"):
-    """From a worker: a camera came, or came with another size or clock."""
+class CameraChangeMessage(msgspec.Struct, frozen=True, tag="change"):
+    """From a worker: a camera came up, changed or went down."""
 
-    change: CameraUp
-
-
-class CameraDownMessage(msgspec.Struct, frozen=True, tag="down"):
-    """From a worker: a camera went."""
-
-    change: CameraDown
+    change: PackedChange
 
 
 class WorkerReport(msgspec.Struct, frozen=True, tag="told"):
@@ -99,13 +93,11 @@ class WorkerEnd(msgspec.Struct, frozen=True, tag="ended"):
 
 
 ToWorker = AddCamera | RemoveCamera | StopWorker
-FromWorker = (
-    WorkerReady | WorkerFailure | CameraUpMessage | CameraDownMessage | WorkerReport | CameraRemoved | WorkerEnd
-)
+FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
 _encoder = msgspec.msgpack.Encoder()
 _to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(AddCamera | RemoveCamera | StopWorker)
 _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
-    WorkerReady | WorkerFailure | CameraUpMessage | CameraDownMessage | WorkerReport | CameraRemoved | WorkerEnd
+    WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
 )
 
 

@@ -26,8 +26,9 @@ from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown, WorkerDown, WorkerUp
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange, CameraStats
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.zmq import ZmqReceiver
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Keep, PerceiveCounts
@@ -210,8 +211,8 @@ class WorkerPool:
                             )
                         ]
                     )
-            case messages.CameraUpMessage() | messages.CameraDownMessage():
-                self._on_change(message.change)
+            case messages.CameraChangeMessage():
+                self._on_change(message.change.unpack())
             case messages.WorkerReport():
                 self._count(worker, message, shell)
             case messages.CameraRemoved():

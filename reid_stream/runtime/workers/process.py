@@ -22,10 +22,9 @@ import zmq
 
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
-from reid_stream.events import CameraUp
 from reid_stream.ingest.camera_set import CameraSet
+from reid_stream.ingest.changes import CameraChange, PackedChange
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stats import CameraChange
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
@@ -38,9 +37,8 @@ from reid_stream.runtime.workers import messages
 from reid_stream.runtime.workers.crops import CropSender
 from reid_stream.runtime.workers.messages import (
     AddCamera,
-    CameraDownMessage,
+    CameraChangeMessage,
     CameraRemoved,
-    CameraUpMessage,
     FromWorker,
     RemoveCamera,
     StopWorker,
@@ -182,7 +180,7 @@ class _Process:
         zmq.Context.instance().term()
 
     def _changed(self, change: CameraChange) -> None:
-        self._said.put(CameraUpMessage(change) if isinstance(change, CameraUp) else CameraDownMessage(change))
+        self._said.put(CameraChangeMessage(PackedChange.of(change)))
 
     def _say(self) -> None:
         while not self._said.empty():

@@ -1,0 +1,72 @@
+"""Events about one camera, and their form between processes.
+
+A further type of event is added to `CameraChange`; what passes changes on is the same for all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from reid_stream.events import CameraChanged, CameraDown, CameraUp
+from reid_stream.records import CameraId, ClockQuality
+
+CameraChange = CameraUp | CameraChanged | CameraDown
+"""A camera delivers frames, delivers frames of another size, codec or clock, or stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """What subscribers are told of a camera's frames; a change of it is an event."""
+
+    size: tuple[int, int]
+    """(width, height) in pixels."""
+    codec: str
+    clock: ClockQuality
+
+
+def delivery_change(
+    camera: CameraId, at: float, before: FrameFormat | None, now: FrameFormat
+) -> CameraUp | CameraChanged | None:
+    """Return the event for a frame, None if it is like the one before.
+
+    Args:
+        camera: which one.
+        at: UTC seconds.
+        before: format of the frame before; None for the first one since the camera connected.
+        now: format of the frame.
+    """
+    if before is None:
+        return CameraUp(camera=camera, changed_at=at, frame_size=now.size, codec=now.codec, clock=now.clock)
+    if before == now:
+        return None
+    return CameraChanged(
+        camera=camera,
+        changed_at=at,
+        frame_size=now.size,
+        codec=now.codec,
+        clock=now.clock,
+        previous_frame_size=before.size,
+        previous_codec=before.codec,
+        previous_clock=before.clock,
+    )
+
+
+_KINDS: dict[str, type[Any]] = {kind.type: kind for kind in get_args(CameraChange)}
+
+
+class PackedChange(msgspec.Struct, frozen=True):
+    """A change of a camera in a message from another process."""
+
+    type: str
+    fields: bytes
+
+    @classmethod
+    def of(cls, change: CameraChange) -> "PackedChange":
+        """Pack a change."""
+        return cls(change.type, msgspec.msgpack.encode(change))
+
+    def unpack(self) -> CameraChange:
+        """Return the change."""
+        change: CameraChange = msgspec.msgpack.decode(self.fields, type=_KINDS[self.type])
+        return change
