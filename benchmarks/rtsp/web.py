@@ -22,7 +22,7 @@ _HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What a path is answered with."""
 
     status: int = 200
@@ -30,19 +30,19 @@ class Answer:
     body: Callable[[], Iterable[bytes]] = tuple
 
 
-def whole(path: Path, content_type: str = "video/mp4") -> Answer:
-    """Answer with a file."""
+def whole(path: Path, content_type: str = "video/mp4") -> HttpResponse:
+    """HttpResponse with a file."""
     data = path.read_bytes()
-    return Answer(200, (("Content-Type", content_type), ("Content-Length", str(len(data)))), lambda: [data])
+    return HttpResponse(200, (("Content-Type", content_type), ("Content-Length", str(len(data)))), lambda: [data])
 
 
-def snapshot(jpeg: bytes) -> Answer:
-    """Answer with one picture."""
-    return Answer(200, (("Content-Type", "image/jpeg"), ("Content-Length", str(len(jpeg)))), lambda: [jpeg])
+def snapshot(jpeg: bytes) -> HttpResponse:
+    """HttpResponse with one picture."""
+    return HttpResponse(200, (("Content-Type", "image/jpeg"), ("Content-Length", str(len(jpeg)))), lambda: [jpeg])
 
 
-def mjpeg(jpeg: bytes, *, fps: float = 10, has_first_boundary: bool = True) -> Answer:
-    """Answer with pictures without end, in parts; some cameras leave out the boundary before the first one."""
+def mjpeg(jpeg: bytes, *, fps: float = 10, has_first_boundary: bool = True) -> HttpResponse:
+    """HttpResponse with pictures without end, in parts; some cameras leave out the boundary before the first one."""
 
     def parts() -> Iterator[bytes]:
         is_first = True
@@ -52,18 +52,18 @@ def mjpeg(jpeg: bytes, *, fps: float = 10, has_first_boundary: bool = True) -> A
             yield boundary + b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg) + jpeg
             time.sleep(1 / fps)
 
-    return Answer(200, (("Content-Type", "multipart/x-mixed-replace;boundary=frame"),), parts)
+    return HttpResponse(200, (("Content-Type", "multipart/x-mixed-replace;boundary=frame"),), parts)
 
 
-def moved(to: str) -> Answer:
+def moved(to: str) -> HttpResponse:
     """Send whoever asks elsewhere."""
-    return Answer(302, (("Location", to), ("Content-Length", "0")))
+    return HttpResponse(302, (("Location", to), ("Content-Length", "0")))
 
 
 class WebCamera:
     """An HTTP server; `certificate` (PEM with its key) makes it HTTPS."""
 
-    def __init__(self, answers: dict[str, Answer], certificate: Path | None = None) -> None:
+    def __init__(self, answers: dict[str, HttpResponse], certificate: Path | None = None) -> None:
         self.answers = answers
         self.requests: list[tuple[str, dict[str, str]]] = []
         """(path, headers) of each."""
@@ -72,7 +72,7 @@ class WebCamera:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 camera.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-                answer = camera.answers.get(self.path.partition("?")[0], Answer(404))
+                answer = camera.answers.get(self.path.partition("?")[0], HttpResponse(404))
                 self.send_response(answer.status)
                 for name, value in answer.headers:
                     self.send_header(name, value)

@@ -141,7 +141,7 @@ def people_heard(
     from reid_stream.publish.site_time import in_site_time
 
     keeper, matcher = second.keeper, second.matcher
-    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.said.last)
+    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.override_log.last)
     eraser = Eraser(
         connect(settings.redis, url=second.url),
         settings.site,

@@ -36,14 +36,14 @@ _LEAST_PX = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LayoutMatch:
     """A layout that a shape fits, and the number of classes it then has; None where the shape does not say."""
 
     layout: Layout
     classes: int | None
 
 
-def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | None = None) -> list[Candidate]:
+def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | None = None) -> list[LayoutMatch]:
     """Return the layouts that an output can have, for one picture of `size` (h, w); `classes` where it is known."""
     if len(shape) != 3 or shape[0] != 1:
         return []
@@ -51,18 +51,18 @@ def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | Non
     cells = sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in _STRIDES)
     found = []
     if columns > rows >= 5 and columns != 6:
-        found.append(Candidate("yolo", rows - 4))
+        found.append(LayoutMatch("yolo", rows - 4))
     if rows > columns >= 5:
         if rows == _ANCHORS * cells:
-            found += [Candidate("yolov5", columns - 5)]
+            found += [LayoutMatch("yolov5", columns - 5)]
         elif rows == cells:
-            found += [Candidate("yolox", columns - 5), Candidate("yolo_transposed", columns - 4)]
+            found += [LayoutMatch("yolox", columns - 5), LayoutMatch("yolo_transposed", columns - 4)]
         elif rows <= _MOST_QUERIES:
-            found += [Candidate("rtdetr", columns - 4)]
+            found += [LayoutMatch("rtdetr", columns - 4)]
         else:
-            found += [Candidate("yolov5", columns - 5), Candidate("yolo_transposed", columns - 4)]
+            found += [LayoutMatch("yolov5", columns - 5), LayoutMatch("yolo_transposed", columns - 4)]
     if columns == 6 and (rows == cells or rows <= _MOST_QUERIES):
-        found.append(Candidate("yolo_end2end", None))
+        found.append(LayoutMatch("yolo_end2end", None))
     found = [each for each in found if each.classes is None or each.classes >= 1]
     if classes is not None:
         return [each for each in found if each.classes in (None, classes)]
@@ -70,7 +70,7 @@ def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | Non
     return [each for each in found if each.classes in (None, 1, _COCO_CLASSES)] or found
 
 
-def choose(found: Sequence[Candidate], shape: tuple[int, ...], size: tuple[int, int]) -> Candidate:
+def choose(found: Sequence[LayoutMatch], shape: tuple[int, ...], size: tuple[int, int]) -> LayoutMatch:
     """Return the only layout that an output can have.
 
     Raises:
@@ -91,7 +91,9 @@ def choose(found: Sequence[Candidate], shape: tuple[int, ...], size: tuple[int, 
     )
 
 
-def by_picture(found: Sequence[Candidate], output: Floats, size: tuple[int, int], person: int = 0) -> list[Candidate]:
+def by_picture(
+    found: Sequence[LayoutMatch], output: Floats, size: tuple[int, int], person: int = 0
+) -> list[LayoutMatch]:
     """Return those layouts under which the output for a picture of people shows people.
 
     Args:

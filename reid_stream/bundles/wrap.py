@@ -32,7 +32,7 @@ from reid_stream.bundles.bundle import (
     save,
 )
 from reid_stream.bundles.coco import COCO
-from reid_stream.bundles.detector_layout import LAYOUTS, Candidate, by_picture, candidates, choose
+from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
 from reid_stream.errors import ModelError
 
 PROBE_SEED = 7
@@ -161,7 +161,7 @@ def wrap_detector(
     answer = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
     names = list(classes or _metadata_names(network))
     layout = _layout(decoder, answer.shape, size, names)
-    if not isinstance(layout, Candidate):
+    if not isinstance(layout, LayoutMatch):
         layout = _layout_by_picture(layout, network, model, answer.shape, size, picture, person or 0)
     names = names or list(_customary_names(layout, model))
     index = _person_index(names, person, model)
@@ -200,7 +200,7 @@ def wrap_detector(
 
 def _layout(
     decoder: str | None, shape: tuple[int, ...], size: tuple[int, int], names: Sequence[str]
-) -> Candidate | list[Candidate]:
+) -> LayoutMatch | list[LayoutMatch]:
     """Return the layout that was asked for or is the only one; else all that the shape fits."""
     count = len(names) or None
     if decoder is None:
@@ -215,18 +215,18 @@ def _layout(
             f"a detector of layout {decoder} with {count or 'any number of'} classes cannot give {shape}; give another "
             "--decoder, or the right --classes"
         )
-    return Candidate(decoder, own)
+    return LayoutMatch(decoder, own)
 
 
 def _layout_by_picture(
-    found: list[Candidate],
+    found: list[LayoutMatch],
     network: Any,
     model: Path,
     shape: tuple[int, ...],
     size: tuple[int, int],
     picture: Path | None,
     person: int,
-) -> Candidate:
+) -> LayoutMatch:
     """Choose between layouts by what the network finds in a picture, tried in each layout's own colours and scale."""
     if picture is None or not found:
         return choose(found, shape, size)
@@ -241,7 +241,7 @@ def _layout_by_picture(
     canvas[: inside.shape[0], : inside.shape[1]] = inside
     bgr = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
     rgb = np.ascontiguousarray(bgr[:, ::-1]) / np.float32(255)
-    right: list[Candidate] = []
+    right: list[LayoutMatch] = []
     for batch, group in (
         (bgr, [each for each in found if each.layout == "yolox"]),
         (rgb, [each for each in found if each.layout != "yolox"]),
@@ -256,7 +256,7 @@ def _layout_by_picture(
     return choose(right, shape, size)
 
 
-def _customary_names(layout: Candidate, model: Path) -> Sequence[str]:
+def _customary_names(layout: LayoutMatch, model: Path) -> Sequence[str]:
     """Return the names of a network that states none: one class is a person, eighty are COCO's."""
     if layout.classes == 1:
         return ("person",)

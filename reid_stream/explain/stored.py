@@ -20,7 +20,7 @@ _MOST = 64
 """Tracks of a person that are looked at, the latest."""
 
 
-class StoredCrop(NamedTuple):
+class TrackCrop(NamedTuple):
     """A crop of the store."""
 
     name: str
@@ -39,7 +39,7 @@ class StoredCrop(NamedTuple):
 
 def explain_stored(
     explainer: Explainer, store: Path, person: str, other: str | None = None
-) -> tuple[Explanation, tuple[StoredCrop, StoredCrop]]:
+) -> tuple[Explanation, tuple[TrackCrop, TrackCrop]]:
     """Explain the doubtful pair of stored crops, and return it with the crops.
 
     Of one person, the two tracks that are least alike, of two cameras where there are two: why these were linked. Of
@@ -71,7 +71,7 @@ def explain_stored(
     return explainer(one.pixels, two.pixels), (one, two)
 
 
-def best_crops(store: Path, person: str) -> list[StoredCrop]:
+def best_crops(store: Path, person: str) -> list[TrackCrop]:
     """Return the crop of highest quality of each of a person's stored tracks, at most the latest 64, oldest first.
 
     Raises:
@@ -87,7 +87,7 @@ def best_crops(store: Path, person: str) -> list[StoredCrop]:
             best = int(np.argmax(track.qualities))
             found.append((track.times[best], track.camera, files[best]))
     return [
-        StoredCrop("/".join(file.parts[-4:]), camera, at, _pixels(file))
+        TrackCrop("/".join(file.parts[-4:]), camera, at, _pixels(file))
         for at, camera, file in sorted(found, key=lambda item: item[0])[-_MOST:]
     ]
 

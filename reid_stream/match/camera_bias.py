@@ -60,13 +60,13 @@ class CameraShifts:
         self._weight[camera] = weight + 1
         self._known = None
 
-    def centring(self) -> CameraBias:
+    def bias(self) -> CameraBias:
         """Return what is to be taken off now; the same object as long as nothing was learned."""
         if self._known is None:
-            self._known = self._centring()
+            self._known = self._compute_bias()
         return self._known
 
-    def _centring(self) -> CameraBias:
+    def _compute_bias(self) -> CameraBias:
         if not self._weight:
             return CameraBias({}, 0.0)
         trust = {camera: weight / (weight + PRIOR_VECTORS) for camera, weight in self._weight.items()}

@@ -3,8 +3,8 @@
     template, stays -> log odds of each candidate = appearance + topology, against what the dial and the prior ask for
 
 Appearance is the log likelihood ratio of two templates (evidence.py), topology that of the time and place between stays
-(topology.py); the two are independent given who it is. What is asked for is the greater of the dial's threshold, which
-bounds false matches per comparison, and the prior odds of somebody new among so many (newcomers.py).
+(topology.py); the two are independent given who it is. The threshold is the greater of the dial's threshold, which
+bounds false matches per comparison, and the prior odds of somebody new among so many (NewIdentityPrior).
 """
 
 import math
@@ -56,7 +56,7 @@ _SHORTLIST = 12
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked about: a track, or a person who may be another."""
+    """What is threshold about: a track, or a person who may be another."""
 
     template: Template
     stays: Sequence[Stay]
@@ -67,12 +67,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One person that an unknown may be."""
+    """One person that an query may be."""
 
     person: int
-    margin: float
-    """Log odds of being this person above what is asked for; accepted where positive."""
-    evidence: float
+    surplus: float
+    """Log odds of being this person above what is threshold for; accepted where positive."""
+    llr: float
     """Log likelihood ratio of appearance and topology."""
     similarity: float
     """Cosine of the templates, on the scale of raw vectors."""
@@ -84,82 +84,82 @@ class Candidates:
     """Looks for candidates in the gallery."""
 
     def __init__(
-        self, judge: Scorer, gallery: Gallery, people: Identities, topology: Topology, newcomers: NewIdentityPrior
+        self, scorer: Scorer, gallery: Gallery, people: Identities, topology: Topology, prior: NewIdentityPrior
     ) -> None:
-        self._judge, self._gallery, self._people = judge, gallery, people
-        self._topology, self._newcomers = topology, newcomers
+        self._scorer, self._gallery, self._people = scorer, gallery, people
+        self._topology, self._new_identity_prior = topology, prior
 
     @property
-    def asked(self) -> float:
-        """Evidence that is asked for before somebody is taken for a known person."""
-        return max(self._judge.least, self._newcomers.log_odds(len(self._people)))
+    def threshold(self) -> float:
+        """Evidence that is threshold for before somebody is taken for a known person."""
+        return max(self._scorer.threshold, self._new_identity_prior.log_odds(len(self._people)))
 
-    def find(self, unknowns: Sequence[Query]) -> list[list[Candidate]]:
-        """Return each one's candidates with a positive margin, best first."""
-        if not unknowns or len(self._gallery) == 0:
-            return [[] for _ in unknowns]
-        asked = self.asked
-        everybody = self._gallery.people()
-        squared = self._gallery.distances([unknown.template for unknown in unknowns])
+    def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+        """Return each one's candidates with a positive surplus, best first."""
+        if not queries or len(self._gallery) == 0:
+            return [[] for _ in queries]
+        threshold = self.threshold
+        numbers = self._gallery.people()
+        squared = self._gallery.distances([query.template for query in queries])
         found = []
-        for row, unknown in zip(squared, unknowns, strict=True):
-            for number in unknown.forbidden:
+        for row, query in zip(squared, queries, strict=True):
+            for number in query.forbidden:
                 at = self._gallery.row(number)
                 if at >= 0:
                     row[at] = FAR
             near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
             near = near[row[near] < FAR]
-            looks = self._judge.evidence(row[near], self._gallery.floor)
-            good = looks >= asked - CEILING
-            found.append(self._weigh(unknown, everybody[near[good]].tolist(), looks[good].tolist(), asked))
+            looks = self._scorer.llr(row[near], self._gallery.floor)
+            good = looks >= threshold - CEILING
+            found.append(self._score(query, numbers[near[good]].tolist(), looks[good].tolist(), threshold))
         return found
 
-    def looks(self, squared: Sequence[float]) -> list[float]:
+    def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
         """Return the evidence of appearance of squared distances."""
-        found: list[float] = self._judge.evidence(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
+        found: list[float] = self._scorer.llr(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
         return found
 
-    def ways(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
+    def transit_llr(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
         """Return the evidence of time and place that two sets of stays, each in order of time, are one person's."""
-        return self._topology.gain(a, b)
+        return self._topology.transit_llr(a, b)
 
-    def together(self, a: Query, b: Query) -> float:
-        """Return the evidence that two unknowns are one."""
+    def pair_llr(self, a: Query, b: Query) -> float:
+        """Return the evidence that two queries are one."""
         squared = np.asarray(squared_distance(a.template, b.template))
-        looks = float(self._judge.evidence(squared, self._gallery.floor))
-        return looks + self._topology.gain(a.stays, b.stays)
+        looks = float(self._scorer.llr(squared, self._gallery.floor))
+        return looks + self._topology.transit_llr(a.stays, b.stays)
 
-    def _weigh(self, unknown: Query, people: list[int], looks: list[float], asked: float) -> list[Candidate]:
+    def _score(self, query: Query, people: list[int], looks: list[float], threshold: float) -> list[Candidate]:
         totals = {}
         rules_out = self._topology.rules_out
         for number, look in zip(people, looks, strict=True):
             stays = self._people[number].stays
-            if rules_out and any(self._topology.excludes(a, b) for a in unknown.stays for b in stays):
+            if rules_out and any(self._topology.excludes(a, b) for a in query.stays for b in stays):
                 continue
-            totals[number] = look + self._topology.gain(unknown.stays, stays)
+            totals[number] = look + self._topology.transit_llr(query.stays, stays)
         if not totals:
             return []
         # Odds against "somebody new", whose share is 1; a tenth of a billionth of doubt always stays.
-        prior = self._newcomers.log_odds(len(self._people))
-        odds = {number: float(np.exp(min(23.0, total - prior))) for number, total in totals.items()}
+        log_prior = self._new_identity_prior.log_odds(len(self._people))
+        odds = {number: float(np.exp(min(23.0, total - log_prior))) for number, total in totals.items()}
         whole = 1.0 + sum(odds.values())
-        is_calibrated = self._judge.is_calibrated
+        is_calibrated = self._scorer.is_calibrated
         found = [
             Candidate(
                 person=number,
-                margin=total - asked,
-                evidence=total,
-                similarity=self.similarity(unknown.template, number),
+                surplus=total - threshold,
+                llr=total,
+                similarity=self.similarity(query.template, number),
                 probability=odds[number] / whole if is_calibrated else None,
             )
             for number, total in totals.items()
-            if total > asked
+            if total > threshold
         ]
-        return sorted(found, key=lambda candidate: (-candidate.margin, candidate.person))
+        return sorted(found, key=lambda candidate: (-candidate.surplus, candidate.person))
 
     def similarity(self, template: Template, person: int) -> float:
         """Return the cosine of a template to a person's, on the scale of raw vectors."""
         other = self._gallery.template(person)
         assert other is not None, "a candidate has a template"
-        cosine = self._judge.similarity(template, other)
+        cosine = self._scorer.similarity(template, other)
         return min(1.0, cosine * (1 - self._gallery.floor) + self._gallery.floor)

@@ -23,19 +23,19 @@ _NOISE = 4.0
 means over tracks, and one vector may be that of a bad moment."""
 
 
-def change(vectors: Floats, shares: Floats, judge: Scorer, floor: float) -> int | None:
+def find_change(vectors: Floats, shares: Floats, scorer: Scorer, floor: float) -> int | None:
     """Return the number of the first vector that is somebody else's; none if all may be one person's.
 
     Args:
         vectors: (n, d) centred, at unit length, in order of time; two or more.
         shares: (n,) how much each counts.
-        judge: weighs them.
+        scorer: weighs them.
         floor: of the centring.
     """
     weighted = vectors * shares[:, None]
     before = np.cumsum(weighted, axis=0)[:-1]
     after = np.cumsum(weighted[::-1], axis=0)[-2::-1]
     first = np.arange(1, len(vectors))
-    odds = judge.evidence(judge.squared(before, after), floor) + _NOISE / np.minimum(first, first[::-1])
+    odds = scorer.llr(scorer.squared(before, after), floor) + _NOISE / np.minimum(first, first[::-1])
     place = int(np.argmin(odds))
     return place + 1 if odds[place] < _CUT else None

@@ -33,14 +33,14 @@ _MOVES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubt:
+class _Doubtful:
     """A track that may be somebody else's."""
 
     person: Person
     stay: Stay
     fit: float
     """Evidence that it is its person's."""
-    unknown: Query
+    query: Query
 
 
 class Corrections:
@@ -52,12 +52,12 @@ class Corrections:
         gallery: Gallery,
         tracks: OpenTracks,
         candidates: Candidates,
-        name: Callable[[int], GlobalId],
+        global_id: Callable[[int], GlobalId],
         settle_s: float,
     ) -> None:
         self._people, self._gallery, self._tracks = people, gallery, tracks
-        self._candidates, self._name, self._settle_s = candidates, name, settle_s
-        self.turn: list[int] = []
+        self._candidates, self._global_id, self._settle_s = candidates, global_id, settle_s
+        self.queue: list[int] = []
         """People of the recent past who are still to be looked at, the next one last."""
 
     def review(self, touched: Iterable[int], now: float) -> list[Decision]:
@@ -66,19 +66,19 @@ class Corrections:
             return []
         decisions: list[Decision] = []
         numbers = dict.fromkeys(touched)
-        if not self.turn:
+        if not self.queue:
             recent = islice(self._people.recent(), 4096)
-            self.turn = [person.number for person in recent if now - person.heard_at <= self._settle_s]
-        for _ in range(min(REVIEWS, len(self.turn))):
-            numbers[self.turn.pop()] = None
+            self.queue = [person.number for person in recent if now - person.heard_at <= self._settle_s]
+        for _ in range(min(REVIEWS, len(self.queue))):
+            numbers[self.queue.pop()] = None
         for number in numbers:
             if number in self._people:
-                decisions += self._part(self._people[number])
+                decisions += self._split_off(self._people[number])
         people = [self._people[number] for number in numbers if number in self._people and number in self._gallery]
         doubts = [doubt for person in people for doubt in self._doubts(person)]
         # All questions in one product with the gallery.
-        unknowns = [doubt.unknown for doubt in doubts] + [self._unknown(person) for person in people]
-        found = self._candidates.find(unknowns)
+        queries = [doubt.query for doubt in doubts] + [self._query(person) for person in people]
+        found = self._candidates.find(queries)
         splits, moved = self._move(doubts, found[: len(doubts)])
         decisions += splits
         for person, candidates in zip(people, found[len(doubts) :], strict=True):
@@ -86,7 +86,7 @@ class Corrections:
                 decisions += self._merge(person.number, candidates[0])
         return decisions
 
-    def take_away(self, a: Tracklet, b: Tracklet) -> None:
+    def detach_one(self, a: Tracklet, b: Tracklet) -> None:
         """Take one of two tracks, seen side by side, from their common person: the one that is less like the rest."""
         assert a.person is not None, "only tracks with a person are taken away"
         person = self._people[a.person]
@@ -96,17 +96,17 @@ class Corrections:
             loser = max((a, b), key=lambda track: (track.bound_at, track.serial))
         if a.stay.held != b.stay.held:
             loser = b if a.stay.held else a
-        self._loosen(loser.stay, person)
+        self._release(loser.stay, person)
         loser.split_from = person.number if loser.split_from is None else loser.split_from
         loser.person = loser.similarity = loser.probability = None
 
-    def looks(self, person: Person, stay: Stay) -> float:
+    def appearance_llr(self, person: Person, stay: Stay) -> float:
         """Return the evidence of appearance alone that a stay is its person's, by its other stays; nil without any."""
         view = self._gallery.view(person.number, stay.serial)
         rest = self._gallery.template(person.number, without=stay.serial)
         if view is None or rest is None:
             return 0.0
-        return self._candidates.together(Query(view, (), set()), Query(rest, (), set()))
+        return self._candidates.pair_llr(Query(view, (), set()), Query(rest, (), set()))
 
     def _fit(self, person: Person, stay: Stay) -> float:
         """Return the evidence that a stay is its person's, by all its other stays; endless if there are none."""
@@ -115,78 +115,78 @@ class Corrections:
         if view is None or rest is None:
             return float("inf")
         others = [kept for kept in person.stays if kept.serial != stay.serial]
-        return self._candidates.together(Query(view, [stay], set()), Query(rest, others, set()))
+        return self._candidates.pair_llr(Query(view, [stay], set()), Query(rest, others, set()))
 
-    def _unknown(self, person: Person) -> Query:
+    def _query(self, person: Person) -> Query:
         template = self._gallery.template(person.number)
         assert template is not None, "only people with views are asked about"
         return Query(template, person.stays, self._people.apart(person) | {person.number})
 
-    def _doubts(self, person: Person) -> list["_Doubt"]:
+    def _doubts(self, person: Person) -> list[_Doubtful]:
         """Return the tracks of a person that may well be somebody else's."""
-        sheet = self._gallery.sheet(person.number)
-        if sheet is None or len(sheet.sources) < 2:
+        views = self._gallery.similarities(person.number)
+        if views is None or len(views.sources) < 2:
             return []
         stays = {stay.serial: stay for stay in person.stays}
         doubts = []
-        looks = self._candidates.looks(sheet.fits())
-        for place, (source, look) in enumerate(zip(sheet.sources, looks, strict=True)):
+        looks = self._candidates.appearance_llrs(views.fits())
+        for place, (source, look) in enumerate(zip(views.sources, looks, strict=True)):
             stay = stays.get(source)
             if stay is None or stay.moves >= _MOVES or stay.held:
                 continue
-            fit = look + self._candidates.ways([stay], [kept for kept in person.stays if kept is not stay])
-            if fit < self._candidates.asked + SURE:
-                unknown = Query(sheet.templates[place], [stay], self._people.beside(stay) | {person.number})
-                doubts.append(_Doubt(person, stay, fit, unknown))
+            fit = look + self._candidates.transit_llr([stay], [kept for kept in person.stays if kept is not stay])
+            if fit < self._candidates.threshold + SURE:
+                query = Query(views.templates[place], [stay], self._people.beside(stay) | {person.number})
+                doubts.append(_Doubtful(person, stay, fit, query))
         return doubts
 
-    def _move(self, doubts: Sequence["_Doubt"], found: Sequence[Sequence[Candidate]]) -> tuple[list[Split], set[int]]:
+    def _move(self, doubts: Sequence[_Doubtful], found: Sequence[Sequence[Candidate]]) -> tuple[list[Split], set[int]]:
         """Move, of each identity, the one track that gains most by it to another; return the splits and who changed."""
         splits: list[Split] = []
-        best: dict[int, tuple[float, _Doubt, Candidate]] = {}
+        best: dict[int, tuple[float, _Doubtful, Candidate]] = {}
         for doubt, candidates in zip(doubts, found, strict=True):
             if candidates:
-                gain = candidates[0].evidence - doubt.fit
+                gain = candidates[0].llr - doubt.fit
                 if gain > PREFER and gain > best.get(doubt.person.number, (PREFER,))[0]:
                     best[doubt.person.number] = gain, doubt, candidates[0]
         moved: set[int] = set()
         for number, (_, doubt, candidate) in best.items():
             if not moved & {number, candidate.person}:
-                splits.append(self._give([doubt.stay], doubt.person, candidate.person, candidate))
+                splits.append(self._reassign([doubt.stay], doubt.person, candidate.person, candidate))
                 moved |= {number, candidate.person}
         return splits, moved
 
-    def _part(self, person: Person) -> list[Split]:
+    def _split_off(self, person: Person) -> list[Split]:
         """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
-        sheet = self._gallery.sheet(person.number)
+        views = self._gallery.similarities(person.number)
         stays = {stay.serial: stay for stay in person.stays}
-        places = [] if sheet is None else [n for n, source in enumerate(sheet.sources) if source in stays]
-        if sheet is None or len(places) < 2:
+        places = [] if views is None else [n for n, source in enumerate(views.sources) if source in stays]
+        if views is None or len(places) < 2:
             return []
-        halves = sheet.halves(places)
-        rest, loose = sorted(halves, key=lambda half: (-len(half), min(sheet.sources[place] for place in half)))
-        leaving = sorted((stays[sheet.sources[place]] for place in loose), key=by_time)
+        halves = views.halves(places)
+        rest, outliers = sorted(halves, key=lambda half: (-len(half), min(views.sources[place] for place in half)))
+        leaving = sorted((stays[views.sources[place]] for place in outliers), key=by_time)
         if any(stay.moves >= _MOVES or stay.held for stay in leaving):
             return []
         staying = [stay for stay in person.stays if stay not in leaving]
-        look = float(self._candidates.looks([sheet.apart(rest, loose)])[0])
-        fit = look + self._candidates.ways(staying, leaving)
-        if fit >= self._candidates.asked:
+        look = float(self._candidates.appearance_llrs([views.apart(rest, outliers)])[0])
+        fit = look + self._candidates.transit_llr(staying, leaving)
+        if fit >= self._candidates.threshold:
             return []
-        b = self._gallery.part(person.number, [sheet.sources[place] for place in loose])
+        b = self._gallery.template_of(person.number, [views.sources[place] for place in outliers])
         assert b is not None, "a source has a view"
         forbidden = {person.number}.union(*(self._people.beside(stay) for stay in leaving))
         best = next(iter(self._candidates.find([Query(b, leaving, forbidden)])[0]), None)
-        if best is not None and best.evidence > fit + PREFER:
-            return [self._give(leaving, person, best.person, best)]
-        if fit < self._candidates.asked - HOLD and best is None and len(self._people) < self._people.bound:
+        if best is not None and best.llr > fit + PREFER:
+            return [self._reassign(leaving, person, best.person, best)]
+        if fit < self._candidates.threshold - HOLD and best is None and len(self._people) < self._people.bound:
             fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.heard_at)
-            return [self._give(leaving, person, fresh.number, None)]
+            return [self._reassign(leaving, person, fresh.number, None)]
         return []
 
-    def _give(self, stays: list[Stay], person: Person, into: int, best: Candidate | None) -> Split:
+    def _reassign(self, stays: list[Stay], person: Person, into: int, best: Candidate | None) -> Split:
         """Move stays with their views to another person."""
-        self.hand_over(stays, person, into, best)
+        self.reassign(stays, person, into, best)
         return self.split(person, into, stays)
 
     def similarity(self, a: Person, b: Person) -> float:
@@ -194,7 +194,7 @@ class Corrections:
         template = self._gallery.template(a.number)
         return self._candidates.similarity(template, b.number) if template and b.number in self._gallery else 0.0
 
-    def hand_over(self, stays: Sequence[Stay], person: Person, into: int, best: Candidate | None) -> None:
+    def reassign(self, stays: Sequence[Stay], person: Person, into: int, best: Candidate | None) -> None:
         """Move stays with their views to another person."""
         heir = self._people[into]
         for stay in stays:
@@ -221,8 +221,8 @@ class Corrections:
     def split(self, person: Person, into: int, stays: Sequence[Stay]) -> Split:
         """Return the news that stays are no longer `person`'s."""
         return Split(
-            person=self._name(person.number),
-            into=self._name(into),
+            person=self._global_id(person.number),
+            into=self._global_id(into),
             tracks=tuple((stay.camera, stay.run, stay.track) for stay in stays),
             revision=person.revision,
             into_revision=self._people[into].revision,
@@ -231,7 +231,7 @@ class Corrections:
             spans=spans_of(stays),
         )
 
-    def _loosen(self, stay: Stay, person: Person) -> None:
+    def _release(self, stay: Stay, person: Person) -> None:
         self._people.take(stay, person.number)
         self._gallery.remove_source(person.number, stay.serial)
         person.revision += 1
@@ -251,8 +251,8 @@ class Corrections:
             track.similarity, track.probability = found.similarity, found.probability
         return [
             Merge(
-                gone=self._name(gone.number),
-                into=self._name(into.number),
+                gone=self._global_id(gone.number),
+                into=self._global_id(into.number),
                 revision=into.revision,
                 similarity=found.similarity,
                 probability=found.probability,

@@ -19,14 +19,14 @@ import numpy.typing as npt
 
 from reid_stream.match.camera_bias import CameraBias
 from reid_stream.match.scoring import Template, mean_of
-from reid_stream.match.view_similarity import ViewSimilarities, lay
+from reid_stream.match.view_similarity import ViewSimilarities, view_similarities
 from reid_stream.records import CameraId, Floats, Ints
 
 FAR = np.float32(1e9)
 """Squared distance to a row that nobody has."""
 _STALE = 0.02
 """Rows are made anew when a camera's shift has changed by this length; a cosine changes by about as much."""
-_SHEETS = 4096
+_MAX_SIMILARITIES = 4096
 """Sheets kept at most."""
 _REFRESH = 24
 """Rows made anew per update at most."""
@@ -104,13 +104,13 @@ class Gallery:
         self._used = 0
         self._matrix: Floats = np.zeros((0, 0), dtype=np.float32)
         self._square: Floats = np.zeros(0, dtype=np.float32)
-        self._sheets: dict[int, ViewSimilarities] = {}
+        self._similarities: dict[int, ViewSimilarities] = {}
         """Of people looked at closely, until one of their views changes."""
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
-        self._centring: CameraBias | None = None
+        self._bias: CameraBias | None = None
         self.floor = 0.0
-        """Of the centring in use."""
+        """Of the bias in use."""
 
     def __len__(self) -> int:
         return len(self._row)
@@ -156,21 +156,23 @@ class Gallery:
         views = [view for view in self._views.get(person, ()) if view.source != without]
         return self._make(views) if views else None
 
-    def part(self, person: int, sources: Collection[int]) -> Template | None:
+    def template_of(self, person: int, sources: Collection[int]) -> Template | None:
         """Return the template of some sources of a person; none if it has none of them."""
         views = [view for view in self._views.get(person, ()) if view.source in sources]
         return self._make(views) if views else None
 
-    def sheet(self, person: int) -> ViewSimilarities | None:
+    def similarities(self, person: int) -> ViewSimilarities | None:
         """Return a person's views laid side by side; none for nobody of whom there is a view."""
-        sheet = self._sheets.get(person)
-        if sheet is None and person in self._views:
-            if len(self._sheets) >= _SHEETS:
-                self._sheets.clear()
+        found = self._similarities.get(person)
+        if found is None and person in self._views:
+            if len(self._similarities) >= _MAX_SIMILARITIES:
+                self._similarities.clear()
             views = self._views[person]
-            sheet = lay([view.source for view in views], [view.weight for view in views], self._templates(views))
-            self._sheets[person] = sheet
-        return sheet
+            found = view_similarities(
+                [view.source for view in views], [view.weight for view in views], self._templates(views)
+            )
+            self._similarities[person] = found
+        return found
 
     def view(self, person: int, source: int) -> Template | None:
         """Return the template of one source; none if it has none here."""
@@ -217,7 +219,7 @@ class Gallery:
             views.append(fresh)
             if len(views) > self._e:
                 self._drop_one(views)
-        self._renew(person)
+        self._update_row(person)
 
     def remove(self, person: int) -> None:
         """Forget a person; nothing happens for an unknown one."""
@@ -227,7 +229,7 @@ class Gallery:
             self._matrix[row] = 0
             self._square[row] = FAR
             self._person[row] = -1
-            self._sheets.pop(person, None)
+            self._similarities.pop(person, None)
             self._free.append(row)
 
     def remove_source(self, person: int, source: int) -> None:
@@ -237,7 +239,7 @@ class Gallery:
             return
         views[:] = [view for view in views if view.source != source]
         if views:
-            self._renew(person)
+            self._update_row(person)
         else:
             self.remove(person)
 
@@ -279,9 +281,9 @@ class Gallery:
             stale=[self._stale_row(person) for person in self._stale if person in self._row],
         )
 
-    def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], centring: CameraBias) -> None:
+    def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], bias: CameraBias) -> None:
         """Take in everybody at the place that each had."""
-        self._centring, self.floor = centring, centring.floor
+        self._bias, self.floor = bias, bias.floor
         self._applied = {CameraId(c): np.frombuffer(s, dtype=np.float32).copy() for c, s in state.applied.items()}
         stale = {row.person: row for row in state.stale}
         dim = next((len(e.vector) // 2 for views in exemplars.values() for e in views), 0)
@@ -301,7 +303,7 @@ class Gallery:
                 for view, kept in zip(self._views[person], stale[person].views, strict=True):
                     view.template = kept and Template(np.frombuffer(kept[0], dtype=np.float32), kept[1])
             else:
-                self._renew(person)
+                self._update_row(person)
         self._free, self._stale = list(state.free), list(stale)
 
     def _stale_row(self, person: int) -> StaleRow:
@@ -312,21 +314,21 @@ class Gallery:
         ]
         return StaleRow(person, self._matrix[row].tobytes(), float(self._square[row]), made)
 
-    def move(self, centring: CameraBias) -> None:
+    def apply_bias(self, bias: CameraBias) -> None:
         """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""
-        if centring is not self._centring:
-            self._centring = centring
-            self.floor = centring.floor
-            stale = [c for c, shift in centring.shifts.items() if self._is_stale(c, shift)]
+        if bias is not self._bias:
+            self._bias = bias
+            self.floor = bias.floor
+            stale = [c for c, shift in bias.shifts.items() if self._is_stale(c, shift)]
             if stale:
-                self._applied.update((camera, centring.shifts[camera]) for camera in stale)
+                self._applied.update((camera, bias.shifts[camera]) for camera in stale)
                 self._stale = list(self._row)
         for _ in range(min(_REFRESH, len(self._stale))):
             person = self._stale.pop()
             if person in self._row:
                 for view in self._views[person]:
                     view.template = None
-                self._renew(person)
+                self._update_row(person)
 
     def _is_stale(self, camera: CameraId, shift: Floats) -> bool:
         applied = self._applied.get(camera)
@@ -336,9 +338,9 @@ class Gallery:
         """Return the shift in use for a camera."""
         return self._applied.get(camera)
 
-    def _renew(self, person: int) -> None:
+    def _update_row(self, person: int) -> None:
         row = self._row[person]
-        self._sheets.pop(person, None)
+        self._similarities.pop(person, None)
         # What nobody looks at closely is not kept view by view: that would be most of the memory.
         template = self._make(self._views[person], keeps=False)
         self._matrix[row], self._square[row] = template.vector, template.square

@@ -29,7 +29,7 @@ class InputChecks:
         self.odd: dict[str, int] = {}
         """Observations that are used though something is odd about them, by cause."""
 
-    def look(self, seen: Observation, now: float) -> None:
+    def check_times(self, seen: Observation, now: float) -> None:
         """Count what is odd about an observation that arrives at `now`."""
         latest = self._latest.get(seen.camera, seen.seen_at)
         self._latest[seen.camera] = seen.seen_at if seen.seen_at < latest - _BACK_S else max(latest, seen.seen_at)
@@ -42,7 +42,7 @@ class InputChecks:
             if is_so:
                 self.odd[cause] = self.odd.get(cause, 0) + 1
 
-    def vector(self, seen: Observation) -> Floats | None:
+    def usable_vector(self, seen: Observation) -> Floats | None:
         """Return an observation's unit vector (d,); none where it has none that can be used."""
         if seen.vector is None:
             return None

@@ -22,7 +22,7 @@ from reid_stream.instructions import Instruction
 from reid_stream.match.assignment import assign, grouped
 from reid_stream.match.camera_bias import CameraShifts, shifted
 from reid_stream.match.candidates import Candidate, Candidates, NewIdentityPrior, Query
-from reid_stream.match.change_point import change
+from reid_stream.match.change_point import find_change
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.gallery import Gallery
 from reid_stream.match.identities import Identities, Person, RetirementReason
@@ -50,7 +50,7 @@ _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean: somebody who stands about must not become the mean."""
 _SURE = 1.0
 """Log odds above what is asked for that make a match worth learning the topology from."""
-_OTHERS = 48
+_IMPOSTORS = 48
 """People, the latest seen, that a match is set against to learn how two people's stays fall."""
 
 
@@ -89,24 +89,26 @@ class Matcher:
         self.site = site
         """Prefix of global IDs."""
         self._model = model
-        self._intake = InputChecks(model, dim, cameras)
-        self._judge = Scorer(settings, verifier, calibration)
-        self._gallery = Gallery(settings.exemplars, settings.max_identities, self._judge.fold)
+        self._input_checks = InputChecks(model, dim, cameras)
+        self._scorer = Scorer(settings, verifier, calibration)
+        self._gallery = Gallery(settings.exemplars, settings.max_identities, self._scorer.fold)
         self._people = Identities(settings, self._gallery, first_number)
-        self._cameras = CameraShifts()
+        self._camera_shifts = CameraShifts()
         self._tracks = OpenTracks()
         self.topology = Topology(topology or TopologySettings())
         """How people get from camera to camera, as far as it is known."""
-        self._newcomers = state.newcomers if state is not None else NewIdentityPrior()
-        self._redundancy = state.redundancy if state is not None else EvidenceDiscount()
-        self._candidates = Candidates(self._judge, self._gallery, self._people, self.topology, self._newcomers)
-        self._telling = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
+        self._prior = state.newcomers if state is not None else NewIdentityPrior()
+        self._discount = state.redundancy if state is not None else EvidenceDiscount()
+        self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior)
+        self._sightings = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
-            self._people, self._gallery, self._tracks, self._candidates, self._telling.name, settings.settle_s
+            self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
         )
-        self.said = state.said if state is not None else OverrideLog()
+        self.override_log = state.override_log if state is not None else OverrideLog()
         """What people told."""
-        self._instructed = Overrides(site, self._people, self._tracks, self._corrections, self._retire, self.said)
+        self._overrides = Overrides(
+            site, self._people, self._tracks, self._corrections, self._retire, self.override_log
+        )
         if state is not None:
             self._restore(state)
 
@@ -117,35 +119,35 @@ class Matcher:
     @property
     def rejected(self) -> dict[str, int]:
         """Vectors that could not be used, by cause; their observations still count as sightings."""
-        return self._intake.rejected
+        return self._input_checks.rejected
 
     @property
     def odd(self) -> dict[str, int]:
-        """Observations that were used though late, out of order, ahead of time or of an unknown camera, by cause."""
-        return self._intake.odd
+        """Observations that were used though late, out of order, ahead of time or of an query camera, by cause."""
+        return self._input_checks.odd
 
     @property
     def unnamed(self) -> int:
         """Observations that were never told of anybody: of tracks that had no vector to their end."""
-        return self._telling.unnamed
+        return self._sightings.unnamed
 
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
         """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
         fresh: dict[int, None] = {}
         for record in records:
             if isinstance(record, TrackEnded):
-                self._end(record, now)
+                self._end_track(record, now)
             else:
-                self._take(record, fresh, now)
-        self._gallery.move(self._cameras.centring())
+                self._observe(record, fresh, now)
+        self._gallery.apply_bias(self._camera_shifts.bias())
         self._cut(fresh, now)
-        decisions, waiting = self._decide(fresh, now)
-        decisions += self._corrections.review(self._touched(fresh), now)
+        decisions, waiting = self._identify(fresh, now)
+        decisions += self._corrections.review(self._changed_identities(fresh), now)
         for record in records:
             if isinstance(record, Observation):
-                decisions += self._telling.see(record)
-        decisions += self._telling.flush(waiting)
-        decisions += self._telling.confirm(fresh)
+                decisions += self._sightings.see(record)
+        decisions += self._sightings.flush(waiting)
+        decisions += self._sightings.confirm(fresh)
         for tracklet in self._tracks.close(now):
             self._close(tracklet, now)
         for person in self._people.expired(now):
@@ -154,11 +156,11 @@ class Matcher:
 
     def labels(self) -> dict[GlobalId, str]:
         """Return what people call whom."""
-        return {self._telling.name(person.number): person.label for person in self._people.all() if person.label}
+        return {self._sightings.global_id(person.number): person.label for person in self._people.all() if person.label}
 
     def instruct(self, instruction: Instruction, now: float) -> list[Decision]:
         """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
-        return self._instructed.take(instruction, now)
+        return self._overrides.apply(instruction, now)
 
     def state(self) -> MatcherState:
         """Return everything the matcher knows; the value shares nothing with it."""
@@ -174,14 +176,14 @@ class Matcher:
             people=people,
             exemplars={},
             tracks=list(self._tracks),
-            cameras=self._cameras.state(),
+            cameras=self._camera_shifts.state(),
             topology=self.topology.state(),
-            newcomers=self._newcomers,
-            redundancy=self._redundancy,
-            said=self.said,
+            newcomers=self._prior,
+            redundancy=self._discount,
+            override_log=self.override_log,
             gallery=self._gallery.state(),
             recent=self._people.seen_order(),
-            turn=self._corrections.turn,
+            turn=self._corrections.queue,
             instants=self._tracks.instants(),
         )
         return MatcherSnapshot(state, self._gallery.freeze())
@@ -191,13 +193,13 @@ class Matcher:
         self._tracks.next_serial = state.next_serial
         self.topology.restore(state.topology)
         if state.model != self._model:
-            self.said.done.clear()
+            self.override_log.done.clear()
             return
-        self._cameras.restore(state.cameras)
+        self._camera_shifts.restore(state.cameras)
         if state.gallery is not None:
-            self._gallery.restore(state.gallery, state.exemplars, self._cameras.centring())
+            self._gallery.restore(state.gallery, state.exemplars, self._camera_shifts.bias())
         else:
-            self._gallery.move(self._cameras.centring())
+            self._gallery.apply_bias(self._camera_shifts.bias())
         stays: dict[int, Stay] = {}
         for person in state.people:
             self._people.put(person, [] if state.gallery is not None else state.exemplars.get(person.number, []))
@@ -206,32 +208,32 @@ class Matcher:
             tracklet.stay = stays.get(tracklet.serial, tracklet.stay)  # one stay, which its person holds, too
             self._tracks.put(tracklet)
         self._people.order(state.recent)
-        self._corrections.turn = list(state.turn)
-        self._tracks.recall(state.instants)
+        self._corrections.queue = list(state.turn)
+        self._tracks.restore_instants(state.instants)
         lengths = (len(e.vector) // 2 for known in state.exemplars.values() for e in known)
-        self._intake.dim = next(lengths, self._intake.dim)
+        self._input_checks.dim = next(lengths, self._input_checks.dim)
 
-    def _take(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
-        self._intake.look(seen, now)
+    def _observe(self, seen: Observation, fresh: dict[int, None], now: float) -> None:
+        self._input_checks.check_times(seen, now)
         tracklet = self._tracks.see(seen, now)
         if tracklet.person is not None:
             self._people.see(tracklet.person, seen.seen_at, now)
-        vector = self._intake.vector(seen)
+        vector = self._input_checks.usable_vector(seen)
         if vector is not None:
             tracklet.add(vector, seen.quality, seen.seen_at)
             fresh[tracklet.serial] = None
             if tracklet.num_vectors <= _LEARN_VECTORS:
-                self._cameras.learn(seen.camera, vector)
+                self._camera_shifts.learn(seen.camera, vector)
             if tracklet.person is not None:
                 self._people[tracklet.person].num_vectors += 1
-                self._teach(tracklet)
-        for other in self._tracks.beside(seen, tracklet):
+                self._update_view(tracklet)
+        for other in self._tracks.note_neighbours(seen, tracklet):
             if tracklet.person is not None and tracklet.person == other.person:
-                self._corrections.take_away(tracklet, other)
+                self._corrections.detach_one(tracklet, other)
         if tracklet.person is not None and self.topology.rules_out:
             for serial in self._people[tracklet.person].in_view - {tracklet.serial}:
                 if self.topology.excludes(tracklet.stay, self._tracks[serial].stay):
-                    self._corrections.take_away(tracklet, self._tracks[serial])
+                    self._corrections.detach_one(tracklet, self._tracks[serial])
                     break
 
     def _cut(self, fresh: dict[int, None], now: float) -> None:
@@ -241,7 +243,7 @@ class Matcher:
             if tracklet is None or len(tracklet.vectors) < 2 or tracklet.stay.held:
                 continue
             vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-            place = change(vectors, tracklet.shares(), self._judge, self._gallery.floor)
+            place = find_change(vectors, tracklet.shares(), self._scorer, self._gallery.floor)
             if place is None:
                 continue
             other = self._tracks.cut(tracklet, place, now, self._stay)
@@ -251,7 +253,7 @@ class Matcher:
                 person.in_view.discard(serial)
                 person.num_vectors = max(1, person.num_vectors - other.num_vectors)
                 other.split_from = tracklet.person
-                self._teach(tracklet)
+                self._update_view(tracklet)
             elif tracklet.split_from is not None:
                 other.split_from = tracklet.split_from
 
@@ -259,35 +261,35 @@ class Matcher:
         track = self._tracks.get(serial)
         return track.stay if track is not None else self._people.stay(serial)
 
-    def _end(self, record: TrackEnded, now: float) -> None:
+    def _end_track(self, record: TrackEnded, now: float) -> None:
         tracklet = self._tracks.find(record)
         if tracklet is not None:
             tracklet.ended_at, tracklet.heard_at = record.seen_at, now
             if tracklet.person is not None:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
-    def _teach(self, tracklet: Tracklet) -> None:
+    def _update_view(self, tracklet: Tracklet) -> None:
         """Let a track's person know what the track looks like now."""
         assert tracklet.person is not None, "only tracks with a person teach"
-        weight = self._redundancy.independent(len(tracklet.vectors)) * tracklet.quality()
+        weight = self._discount.independent(len(tracklet.vectors)) * tracklet.quality()
         self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
 
-    def _decide(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
+    def _identify(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
         """Bind the tracks without an identity, those of all cameras at once; return decisions and tracks considered."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
         waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # else nothing has changed
         if not waiting:
             return [], []
         decisions: list[Decision] = []
-        unknowns = [
+        queries = [
             Query(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
         ]
-        found = self._candidates.find(unknowns)
+        found = self._candidates.find(queries)
         gains = {
-            (row, candidate.person): candidate.margin
+            (row, candidate.person): candidate.surplus
             for row, candidates in enumerate(found)
             for candidate in candidates
-            if waiting[row].is_due(now) or candidate.margin >= _CLEAR
+            if waiting[row].is_due(now) or candidate.surplus >= _CLEAR
         }
         conflicts = {
             (a, b) for a in range(len(waiting)) for b in range(a + 1, len(waiting)) if self._conflict(waiting, a, b)
@@ -297,28 +299,30 @@ class Matcher:
             if person is not None:
                 best = next(c for c in found[row] if c.person == person)
                 decisions += self._bind(waiting[row], person, best, now)
-            elif waiting[row].is_due(now) or not self._could_be_known(unknowns[row]):
+            elif waiting[row].is_due(now) or not self._can_be_known(queries[row]):
                 left.append(row)
-        return decisions + self._begin(left, waiting, unknowns, now), waiting
+        return decisions + self._add_identities(left, waiting, queries, now), waiting
 
-    def _begin(self, left: list[int], waiting: list[Tracklet], unknowns: list[Query], now: float) -> list[Decision]:
+    def _add_identities(
+        self, left: list[int], waiting: list[Tracklet], queries: list[Query], now: float
+    ) -> list[Decision]:
         """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
         groups = grouped(
             left,
             conflict=lambda a, b: self._conflict(waiting, a, b),
-            alike=lambda a, b: self._candidates.together(unknowns[a], unknowns[b]),
-            asked=self._candidates.asked,
+            alike=lambda a, b: self._candidates.pair_llr(queries[a], queries[b]),
+            asked=self._candidates.threshold,
         )
-        return [decision for group in groups for decision in self._found([waiting[row] for row in group], now)]
+        return [decision for group in groups for decision in self._add_identity([waiting[row] for row in group], now)]
 
     def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
         """Say whether two tracks cannot be one person."""
         one, other = waiting[a].stay, waiting[b].stay
         return other.serial in one.apart or self.topology.excludes(one, other)
 
-    def _could_be_known(self, unknown: Query) -> bool:
+    def _can_be_known(self, query: Query) -> bool:
         """Say whether there is anybody that a first vector could belong to."""
-        return len(self._people) > sum(number in self._people for number in unknown.forbidden)
+        return len(self._people) > sum(number in self._people for number in query.forbidden)
 
     def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float) -> list[Split]:
         person = self._people[number]
@@ -331,13 +335,13 @@ class Matcher:
         if tracklet.ended_at is None:
             person.in_view.add(tracklet.serial)
         person.num_vectors += tracklet.num_vectors
-        self._teach(tracklet)
+        self._update_view(tracklet)
         former, tracklet.split_from = tracklet.split_from, None
         if former in (None, number) or former not in self._people:
             return []
         return [self._corrections.split(self._people[former], number, [tracklet.stay])]
 
-    def _found(self, tracklets: Sequence[Tracklet], now: float) -> list[Decision]:
+    def _add_identity(self, tracklets: Sequence[Tracklet], now: float) -> list[Decision]:
         """Make tracks somebody new; the longest unseen person goes if the gallery is full."""
         has_room, evicted = self._people.make_room()
         decisions: list[Decision] = []
@@ -351,14 +355,14 @@ class Matcher:
             decisions += self._bind(tracklet, person.number, None, now)
         return decisions
 
-    def _touched(self, fresh: dict[int, None]) -> list[int]:
+    def _changed_identities(self, fresh: dict[int, None]) -> list[int]:
         """Return the people to be looked at anew, since one of their tracks has changed enough."""
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
         return [track.person for track in tracks if track.person is not None and track.has_changed()]
 
     def _close(self, tracklet: Tracklet, now: float) -> None:
         """Let go of a track, and learn what it tells of all tracks."""
-        self._telling.close(tracklet)
+        self._sightings.close(tracklet)
         if tracklet.person is None:
             return
         person = self._people[tracklet.person]
@@ -367,13 +371,13 @@ class Matcher:
         if not tracklet.vectors:
             return
         mean = tracklet.shares() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-        self._redundancy.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
+        self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
         earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
-        self._newcomers.learn(is_new=not earlier)
-        if earlier and self._corrections.looks(person, tracklet.stay) >= self._candidates.asked + _SURE:
+        self._prior.learn(is_new=not earlier)
+        if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
             others = [
                 before
-                for other in self._people.latest(_OTHERS)
+                for other in self._people.latest(_IMPOSTORS)
                 if other is not person and (before := other.before(tracklet.stay)) is not None
             ]
             before = person.before(tracklet.stay)
@@ -382,4 +386,4 @@ class Matcher:
 
     def _retire(self, person: Person, reason: RetirementReason, now: float) -> Retirement:
         self._tracks.forget(person.number)
-        return Retirement(self._telling.name(person.number), reason, now, person.last_at, person.revision)
+        return Retirement(self._sightings.global_id(person.number), reason, now, person.last_at, person.revision)

@@ -26,14 +26,13 @@ from reid_stream.instructions import (
 )
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.identities import Identities, Person, RetirementReason
-from reid_stream.match.override_log import AppliedOverride, OverrideLog
-from reid_stream.match.override_log import PendingErasure as Underway
+from reid_stream.match.override_log import AppliedOverride, OverrideLog, PendingErasure
 from reid_stream.match.tracklets import OpenTracks, Stay
 from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming, Retirement, Split
 
 _Effect = tuple[list[Decision], str, tuple[int, ...]]
 """What an instruction did: decisions, the text of the answer, and the identities concerned."""
-_TALKED_ABOUT = -1
+_PLACEHOLDER = -1
 """In place of a track in view: who has it is not let go."""
 
 
@@ -50,13 +49,13 @@ class Overrides:
     tracks: OpenTracks
     corrections: Corrections
     retire: Callable[[Person, RetirementReason, float], Retirement]
-    said: OverrideLog
+    log: OverrideLog
 
-    def take(self, instruction: Instruction, now: float) -> list[Decision]:
+    def apply(self, instruction: Instruction, now: float) -> list[Decision]:
         """Carry out an instruction and answer it; one that was taken before has no effect."""
-        if order(instruction.id) <= order(self.said.last):
+        if order(instruction.id) <= order(self.log.last):
             return []
-        self.said.last = instruction.id
+        self.log.last = instruction.id
         try:
             match instruction:
                 case MergePeople():
@@ -64,7 +63,7 @@ class Overrides:
                 case SplitTracks():
                     decisions, text, people = self._split(instruction, now)
                 case NamePerson():
-                    decisions, text, people = self._call(instruction, now)
+                    decisions, text, people = self._rename(instruction, now)
                 case Undo():
                     decisions, text, people = self._undo(instruction, now)
                 case ErasePerson():
@@ -106,22 +105,22 @@ class Overrides:
         self.people.see(number, self.people[number].last_at, now)
         return self.people[number]
 
-    def _merge(self, said: MergePeople, now: float) -> _Effect:
-        gone, into = self._known(said.gone, now), self._known(said.into, now)
+    def _merge(self, wanted: MergePeople, now: float) -> _Effect:
+        gone, into = self._known(wanted.gone, now), self._known(wanted.into, now)
         twins = self._side_by_side(gone, into)
-        if not said.duplicates:
+        if not wanted.duplicates:
             self._refuse_apart(gone, into, twins)
         done = AppliedOverride(
-            said.id, "merge", gone.number, into.number, serials=[stay.serial for stay in gone.stays],
+            wanted.id, "merge", gone.number, into.number, serials=[stay.serial for stay in gone.stays],
             held=[stay.serial for stay in (*gone.stays, *into.stays)], twins=twins,
             label=gone.label, heir_label=into.label, revision=gone.revision, state=gone.state,
         )  # fmt: skip
-        self._twin(twins, True)
-        merge = self._join(gone, into, said.who, now)
+        self._mark_twins(twins, True)
+        merge = self._join(gone, into, wanted.who, now)
         for stay in into.stays:
             stay.held = True
-        self.said.note(done)
-        return [merge], f"{said.gone} is {said.into}", (into.number, gone.number)
+        self.log.note(done)
+        return [merge], f"{wanted.gone} is {wanted.into}", (into.number, gone.number)
 
     def _join(self, gone: Person, into: Person, by: str, now: float) -> Merge:
         self.people.reconcile(gone, into)
@@ -152,7 +151,7 @@ class Overrides:
     def _track(person: Person, serial: int) -> int:
         return next(stay.track for stay in person.stays if stay.serial == serial)
 
-    def _twin(self, pairs: list[tuple[int, int]], are_twins: bool) -> None:
+    def _mark_twins(self, pairs: list[tuple[int, int]], are_twins: bool) -> None:
         """Let pairs of tracks be one body found twice, or two again."""
         for one, other in _both_ways(pairs):
             stay = self.people.stay(one)
@@ -160,68 +159,71 @@ class Overrides:
                 (stay.twins.add if are_twins else stay.twins.discard)(other)
                 (stay.apart.discard if are_twins else stay.apart.add)(other)
 
-    def _split(self, said: SplitTracks, now: float) -> _Effect:
-        person = self._known(said.person, now)
-        leaving = self._chosen(person, said)
+    def _split(self, wanted: SplitTracks, now: float) -> _Effect:
+        person = self._known(wanted.person, now)
+        leaving = self._named_stays(person, wanted)
         staying = [stay for stay in person.stays if stay not in leaving]
         if not staying:
             raise _RefusedError(
-                f"a split must leave {said.person} at least one track, but all {len(leaving)} were named"
+                f"a split must leave {wanted.person} at least one track, but all {len(leaving)} were named"
             )
         decisions: list[Decision] = [*self._make_room(person, now)]
         fresh = self.people.new(leaving[0].first_at, max(stay.last_at for stay in leaving), now)
         pairs = [(a.serial, b.serial) for a in leaving for b in staying]
         done = AppliedOverride(
-            said.id, "split", person.number, fresh.number, serials=[stay.serial for stay in leaving],
+            wanted.id, "split", person.number, fresh.number, serials=[stay.serial for stay in leaving],
             held=[stay.serial for stay in leaving], barred=pairs,
         )  # fmt: skip
-        decisions.append(self._hand_over(leaving, person, fresh, said.who, now))
+        decisions.append(self._hand_over(leaving, person, fresh, wanted.who, now))
         self.people.bar(person.number, fresh.number)
         for a, b in ((a, b) for a in leaving for b in staying):
             a.barred.add(b.serial)
             b.barred.add(a.serial)
         for stay in leaving:
             stay.held = True
-        self.said.note(done)
+        self.log.note(done)
         count = "one track" if len(leaving) == 1 else f"{len(leaving)} tracks"
-        text = f"{count} of {said.person}: somebody else, {self._name(fresh.number)}"
+        text = f"{count} of {wanted.person}: somebody else, {self._name(fresh.number)}"
         return decisions, text, (person.number, fresh.number)
 
     def _make_room(self, keep: Person, now: float) -> list[Retirement]:
         """Let the longest unseen person go where the gallery is full, but never the one we talk about."""
-        keep.in_view.add(_TALKED_ABOUT)
+        keep.in_view.add(_PLACEHOLDER)
         has_room, evicted = self.people.make_room()
-        keep.in_view.discard(_TALKED_ABOUT)
+        keep.in_view.discard(_PLACEHOLDER)
         if not has_room:
             raise _RefusedError("there must be room for one more person, but everybody known is in view")
         return [] if evicted is None else [self.retire(evicted, "gallery full", now)]
 
-    def _chosen(self, person: Person, said: SplitTracks) -> list[Stay]:
+    def _named_stays(self, person: Person, wanted: SplitTracks) -> list[Stay]:
         """Return the tracks that are to leave a person, in order of time."""
         keys = {(stay.camera, stay.run, stay.track) for stay in person.stays}
-        missing = [f"{camera}/{run}/{track}" for camera, run, track in said.tracks if (camera, run, track) not in keys]
-        missing += [visit.camera for visit in said.visits if not any(_touches(visit, stay) for stay in person.stays)]
+        missing = [
+            f"{camera}/{run}/{track}" for camera, run, track in wanted.tracks if (camera, run, track) not in keys
+        ]
+        missing += [visit.camera for visit in wanted.visits if not any(_touches(visit, stay) for stay in person.stays)]
         if missing:
             raise _RefusedError(
-                f"what is split off must be of {said.person} and still remembered, but {', '.join(missing)} is not;"
+                f"what is split off must be of {wanted.person} and still remembered, but {', '.join(missing)} is not;"
                 " `identity show` lists what is"
             )
         return [
             stay
             for stay in person.stays
-            if (stay.camera, stay.run, stay.track) in said.tracks or any(_touches(visit, stay) for visit in said.visits)
+            if (stay.camera, stay.run, stay.track) in wanted.tracks
+            or any(_touches(visit, stay) for visit in wanted.visits)
         ]
 
     def _hand_over(self, stays: list[Stay], person: Person, heir: Person, by: str, now: float) -> Split:
-        self.corrections.hand_over(stays, person, heir.number, None)
+        self.corrections.reassign(stays, person, heir.number, None)
         return replace(self.corrections.split(person, heir.number, stays), by=by, at=now)
 
-    def _call(self, said: NamePerson, now: float) -> _Effect:
-        person = self._known(said.person, now)
-        self.said.note(AppliedOverride(said.id, "name", person.number, label=person.label))
-        naming = self._label(person, said.label, said.who, now)
+    def _rename(self, wanted: NamePerson, now: float) -> _Effect:
+        person = self._known(wanted.person, now)
+        self.log.note(AppliedOverride(wanted.id, "name", person.number, label=person.label))
+        naming = self._label(person, wanted.label, wanted.who, now)
         # The answer outlives the name, which goes when the person is erased.
-        return naming, f"{said.person} has {'a' if said.label else 'no'} name", (person.number,)
+        return naming, f"{wanted.person} has {'a' if wanted.label else 'no'} name", (person.number,)
 
     def _label(self, person: Person, label: str, by: str, now: float) -> list[Decision]:
         if person.label == label:
@@ -229,46 +231,46 @@ class Overrides:
         person.label = label
         return [Naming(self._name(person.number), label, person.revision, by, now)]
 
-    def _erase(self, said: ErasePerson, now: float) -> Erasing:
-        number = self._number(said.person)
+    def _erase(self, wanted: ErasePerson, now: float) -> Erasing:
+        number = self._number(wanted.person)
         revision = 0
         if number in self.people:
             person = self.people[number]
             revision = person.revision
             self.tracks.forget(number)
             self.people.remove(person)
-        self.said.forget(number)
-        self.said.erasing[said.id] = Underway(number, revision, said.who)
-        return Erasing(said.person, said.id, now)
+        self.log.forget(number)
+        self.log.erasing[wanted.id] = PendingErasure(number, revision, wanted.who)
+        return Erasing(wanted.person, wanted.id, now)
 
-    def _erased(self, told: Erased, now: float) -> list[Decision]:
-        underway = self.said.erasing.pop(told.instruction, None)
+    def _erased(self, report: Erased, now: float) -> list[Decision]:
+        underway = self.log.erasing.pop(report.instruction, None)
         if underway is None:
             return []
         person = self._name(underway.number)
         return [
             Erasure(person, underway.revision, underway.by, now),
-            Answer(told.instruction, "erase", "done", told.report, (person,), underway.by, now),
+            Answer(report.instruction, "erase", "done", report.report, (person,), underway.by, now),
         ]
 
-    def _undo(self, said: Undo, now: float) -> _Effect:
-        done = self.said.find(said.instruction)
+    def _undo(self, wanted: Undo, now: float) -> _Effect:
+        done = self.log.find(wanted.instruction)
         if done is None or done.is_undone:
             found = "was undone already" if done is not None else "was not carried out, is no such thing, or too old"
             raise _RefusedError(
-                f"{said.instruction} must be a merge, a split or a name that was carried out, but {found}"
+                f"{wanted.instruction} must be a merge, a split or a name that was carried out, but {found}"
             )
         match done.do:
             case "merge":
-                decisions, people = self._undo_merge(done, said.who, now)
+                decisions, people = self._undo_merge(done, wanted.who, now)
             case "split":
-                decisions, people = self._undo_split(done, said.who, now)
+                decisions, people = self._undo_split(done, wanted.who, now)
             case _:
                 person = self._known(self._name(done.person), now)
-                decisions = self._label(person, done.label, said.who, now)
+                decisions = self._label(person, done.label, wanted.who, now)
                 people = (done.person,)
         done.is_undone = True
-        return decisions, f"the {done.do} of {said.instruction} is undone", people
+        return decisions, f"the {done.do} of {wanted.instruction} is undone", people
 
     def _undo_merge(self, done: AppliedOverride, by: str, now: float) -> tuple[list[Decision], tuple[int, ...]]:
         """Give the tracks that were somebody's back, under the ID that they had."""
@@ -279,8 +281,8 @@ class Overrides:
                 f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but has not"
             )
         decisions: list[Decision] = [*self._make_room(into, now)]
-        self._release(done)
-        self._twin(done.twins, False)
+        self._withdraw(done)
+        self._mark_twins(done.twins, False)
         last_at = max(stay.last_at for stay in going)
         person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, heard_at=now)
         self.people.put(person, [])
@@ -297,7 +299,7 @@ class Overrides:
         back = [stay for stay in heir.stays if stay.serial in done.serials]
         if not back:
             raise _RefusedError(f"{self._name(done.into)} must still have the tracks, but has not")
-        self._release(done)
+        self._withdraw(done)
         if len(back) == len(heir.stays):
             decision: Decision = self._join(heir, person, by, now)
         else:
@@ -305,9 +307,9 @@ class Overrides:
             decision = self._hand_over(back, heir, person, by, now)
         return [decision], (person.number, heir.number)
 
-    def _release(self, done: AppliedOverride) -> None:
+    def _withdraw(self, done: AppliedOverride) -> None:
         """Take back what an instruction holds together and keeps apart."""
-        rest = [other for other in self.said.done if other is not done and not other.is_undone]
+        rest = [other for other in self.log.done if other is not done and not other.is_undone]
         for serial in set(done.held) - {serial for other in rest for serial in other.held}:
             stay = self.people.stay(serial)
             if stay is not None:

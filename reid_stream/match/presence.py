@@ -130,7 +130,7 @@ class Presence:
                 case Erasing():
                     events += self._leave_all(decision.person)
                 case Naming() | Erasure() | Answer():
-                    events.append(_told(decision))
+                    events.append(_answered(decision))
         return events + self.tick(now)
 
     def tick(self, now: float) -> list[Event]:
@@ -283,7 +283,7 @@ def _retired(retirement: Retirement) -> IdentityRetired:
     )
 
 
-def _told(decision: Naming | Erasure | Answer) -> Event:
+def _answered(decision: Naming | Erasure | Answer) -> Event:
     match decision:
         case Naming():
             return IdentityNamed(

@@ -65,11 +65,11 @@ class Scorer:
         """(d,) by which unit vectors are multiplied, so that the squared distance of two is their margin's."""
         self._b = verifier.b if verifier is not None else 0.0
         if self._calibration is not None:
-            self.least = threshold(self._calibration, settings.false_match_rate)
+            self.threshold = threshold_at_rate(self._calibration, settings.false_match_rate)
             """Evidence that strangers exceed with the rate of the dial."""
         else:
             self._similarity = settings.similarity if settings.similarity is not None else DEFAULT_SIMILARITY
-            self.least = _UNCALIBRATED_LEAST
+            self.threshold = _UNCALIBRATED_LEAST
             self.head = None
 
     def fold(self, means: Floats) -> list[Template]:
@@ -92,7 +92,7 @@ class Scorer:
         left, right = (t.vector if self.head is None else t.vector / self.head for t in (a, b))
         return float(left @ right) / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-6)
 
-    def evidence(self, squared: Floats, floor: float) -> Doubles:
+    def llr(self, squared: Floats, floor: float) -> Doubles:
         """Return log likelihood ratios of any shape.
 
         Args:
@@ -101,7 +101,7 @@ class Scorer:
         """
         if self._calibration is None:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
-            return np.asarray(_STEEPNESS * (cosine - self._similarity) + self.least)
+            return np.asarray(_STEEPNESS * (cosine - self._similarity) + self.threshold)
         margins = self._b - (1 - floor) * squared.astype(np.float64)
         return log_odds(self._calibration, margins) - float(logit(self._calibration.prior))
 
@@ -111,7 +111,7 @@ class Scorer:
         return self._calibration is not None
 
 
-def threshold(calibration: Calibration, rate: float) -> float:
+def threshold_at_rate(calibration: Calibration, rate: float) -> float:
     """Return the log likelihood ratio that pairs of strangers exceed with a rate.
 
     Between and beyond the measured rates it is straight in log rate. A bundle without the curve gets log 1/rate, which

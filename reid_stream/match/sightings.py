@@ -19,7 +19,7 @@ class SightingBuffer:
     unnamed: int = 0
     """Observations never emitted, since their track ended without an identity or the buffer overflowed."""
 
-    def name(self, number: int) -> GlobalId:
+    def global_id(self, number: int) -> GlobalId:
         """Return the global ID of an identity."""
         return GlobalId(f"{self.site}-{number}")
 
@@ -55,7 +55,7 @@ class SightingBuffer:
             if person.state == "provisional" and person.num_vectors >= self.confirm_vectors:
                 person.state = "confirmed"
                 assert tracklet.last is not None, "a track is made by an observation"
-                name = self.name(person.number)
+                name = self.global_id(person.number)
                 confirmations.append(Confirmation(name, person.revision, tracklet.last.seen_at, tracklet.last))
         return confirmations
 
@@ -66,7 +66,7 @@ class SightingBuffer:
 
     def _emit(self, tracklet: Tracklet, number: int) -> list[Sighting]:
         person, because = self.people[number], (tracklet.similarity, tracklet.probability)
-        name = self.name(number)
+        name = self.global_id(number)
         sightings = [Sighting(name, person.state, *because, person.revision, seen) for seen in tracklet.pending]
         tracklet.pending.clear()
         return sightings

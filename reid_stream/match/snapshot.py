@@ -32,7 +32,7 @@ class MatcherState(msgspec.Struct):
     topology: TopologyState = msgspec.field(default_factory=lambda: TopologyState(0.0, {}))
     newcomers: NewIdentityPrior = msgspec.field(default_factory=NewIdentityPrior)
     redundancy: EvidenceDiscount = msgspec.field(default_factory=EvidenceDiscount)
-    said: OverrideLog = msgspec.field(default_factory=OverrideLog)
+    override_log: OverrideLog = msgspec.field(default_factory=OverrideLog, name="said")
     gallery: GalleryState | None = None
     """None for a state that no matcher made: places are then given anew."""
     recent: list[int] = []

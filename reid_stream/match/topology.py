@@ -142,39 +142,39 @@ class Topology:
         """Return log P(these stays | one person, with nothing between) / P(the same | two people)."""
         if (b.first_at, b.serial) < (a.first_at, a.serial):
             a, b = b, a
-        return self._in_order(a, b)
+        return self._transition_llr(a, b)
 
-    def chain(self, stays: Sequence[Stay]) -> float:
+    def _chain_llr(self, stays: Sequence[Stay]) -> float:
         """Return the log ratio of one person making all these stays, in order of time, one after the other."""
         total = 0.0
         for a, b in pairwise(stays):
-            total += self._in_order(a, b)
+            total += self._transition_llr(a, b)
         return total
 
-    def gain(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
+    def transit_llr(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
         """Return the log ratio of two people's stays being one person's; each in order of time."""
         if not a or not b or self._is_silent:
             return 0.0
         a, b = a[-_CHAIN:], b[-_CHAIN:]
         if len(a) == 1 or len(b) == 1:
-            return min(CEILING, max(NEVER, self._between(*((a[0], b) if len(a) == 1 else (b[0], a)))))
+            return min(CEILING, max(NEVER, self._insertion_llr(*((a[0], b) if len(a) == 1 else (b[0], a)))))
         both = sorted([*a, *b], key=by_time)
-        return min(CEILING, max(NEVER, self.chain(both) - self.chain(a) - self.chain(b)))
+        return min(CEILING, max(NEVER, self._chain_llr(both) - self._chain_llr(a) - self._chain_llr(b)))
 
-    def _between(self, stay: Stay, stays: Sequence[Stay]) -> float:
-        """Return what `gain` says of one stay and others: only its neighbours in time matter."""
+    def _insertion_llr(self, stay: Stay, stays: Sequence[Stay]) -> float:
+        """Return what `transit_llr` says of one stay and others: only its neighbours in time matter."""
         place = bisect_right(stays, by_time(stay), key=by_time)
         before, after = stays[place - 1] if place else None, stays[place] if place < len(stays) else None
         found = 0.0
         if before is not None:
-            found += self._in_order(before, stay)
+            found += self._transition_llr(before, stay)
         if after is not None:
-            found += self._in_order(stay, after)
+            found += self._transition_llr(stay, after)
         if before is not None and after is not None:
-            found -= self._in_order(before, after)
+            found -= self._transition_llr(before, after)
         return found
 
-    def _in_order(self, a: Stay, b: Stay) -> float:
+    def _transition_llr(self, a: Stay, b: Stay) -> float:
         """Return the log ratio of `b` after `a`."""
         ratios = self._ratios.get((a.camera, b.camera))
         if ratios is None:

@@ -11,14 +11,14 @@ from reid_stream.records import Box, CameraId, Floats, Observation, TrackEnded, 
 Key = tuple[str, CameraId, TrackId]
 """(run, camera, track)."""
 
-Shot = tuple[float, bytes, float]
+StoredVector = tuple[float, bytes, float]
 """(quality, float16 unit vector, when it was seen)."""
 
 MAX_VECTORS = 16
 """Vectors kept of an open track."""
 ANSWER_S = 0.9
 """A track with a vector waits no longer than this for a better one before it gets an answer."""
-LOOKS = (2, 3, 5, 8, 12)
+REVIEW_AT = (2, 3, 5, 8, 12)
 """A track is looked at anew when it has so many vectors, then with every twelfth: each look costs a product with
 everybody, and one more vector of many changes little."""
 _LATEST = 4
@@ -75,7 +75,7 @@ class Tracklet(msgspec.Struct):
     bound_at: float = 0.0
     similarity: float | None = None
     probability: float | None = None
-    vectors: list[Shot] = []
+    vectors: list[StoredVector] = []
     """In order of time; the best `MAX_VECTORS`, the latest few whatever they are like."""
     num_vectors: int = 0
     """All it ever had."""
@@ -110,7 +110,7 @@ class Tracklet(msgspec.Struct):
 
     def has_changed(self) -> bool:
         """Say whether the newest vector may have changed what it looks like."""
-        return self.num_vectors in LOOKS or self.num_vectors % LOOKS[-1] == 0
+        return self.num_vectors in REVIEW_AT or self.num_vectors % REVIEW_AT[-1] == 0
 
     def matrix(self) -> Floats:
         """Return the vectors (n, d)."""
@@ -195,7 +195,7 @@ class OpenTracks:
         """Return who was last seen at once, by camera."""
         return {str(camera): (at, dict(boxes)) for camera, (at, boxes) in self._instant.items()}
 
-    def recall(self, instants: Mapping[str, Instant]) -> None:
+    def restore_instants(self, instants: Mapping[str, Instant]) -> None:
         """Go on from earlier `instants`."""
         self._instant = {CameraId(camera): (at, dict(boxes)) for camera, (at, boxes) in instants.items()}
 
@@ -224,7 +224,7 @@ class OpenTracks:
         stay.first_at = min(stay.first_at, seen.seen_at if stay.since is None else max(seen.seen_at, stay.since))
         return tracklet
 
-    def beside(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
+    def note_neighbours(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
         """Note beside whom a track is seen at this very instant; return those who are new beside it."""
         at, boxes = self._instant.get(seen.camera, (-np.inf, {}))
         if at - _SILENT_S < seen.seen_at < at:

@@ -61,7 +61,7 @@ class ViewSimilarities:
         return groups[0], groups[1]
 
 
-def lay(sources: list[int], weights: list[float], templates: list[Template]) -> ViewSimilarities:
+def view_similarities(sources: list[int], weights: list[float], templates: list[Template]) -> ViewSimilarities:
     """Lay views side by side."""
     rows = np.stack([template.vector for template in templates])
     return ViewSimilarities(

@@ -136,7 +136,7 @@ def _shifts(tracks: Sequence[StoredReplay]) -> CameraShifts:
 
 
 def _redundancy(tracks: Sequence[StoredReplay], shifts: CameraShifts) -> EvidenceDiscount:
-    redundancy, centring = EvidenceDiscount(), shifts.centring()
+    redundancy, centring = EvidenceDiscount(), shifts.bias()
     for one in tracks:
         mean = _shares(one) @ shifted(one.vectors, centring.shifts.get(one.track.camera))
         redundancy.learn(len(one.vectors), float(np.linalg.norm(mean)))

@@ -19,7 +19,7 @@ class InstructionDispatcher:
         """Go on with what an earlier daemon began to erase; return it, for those who keep something, too."""
         begun = [
             Erasing(GlobalId(f"{self._matcher.site}-{underway.number}"), instruction, 0.0)
-            for instruction, underway in self._matcher.said.erasing.items()
+            for instruction, underway in self._matcher.override_log.erasing.items()
         ]
         for erasing in begun:
             self._eraser.begin(erasing)

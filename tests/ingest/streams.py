@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from benchmarks.rtsp.web import Answer
+from benchmarks.rtsp.web import HttpResponse
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange
@@ -63,15 +63,15 @@ def transport_stream(
     return pieces
 
 
-def paced(pieces: Sequence[bytes], content_type: str = "video/mp2t") -> Answer:
-    """Answer with the pieces, a frame's time apart."""
+def paced(pieces: Sequence[bytes], content_type: str = "video/mp2t") -> HttpResponse:
+    """HttpResponse with the pieces, a frame's time apart."""
 
     def body() -> Iterator[bytes]:
         for piece in pieces:
             yield piece
             time.sleep(1 / FPS)
 
-    return Answer(200, (("Content-Type", content_type),), body)
+    return HttpResponse(200, (("Content-Type", content_type),), body)
 
 
 class RunningCamera:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reid_stream.config.settings import Match
-from reid_stream.match.change_point import change
+from reid_stream.match.change_point import find_change
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.scoring import Scorer
 from reid_stream.records import CameraId, Floats, Observation, Sighting, Split, TrackId, pack_vector
@@ -22,7 +22,7 @@ def _looks(person: int, count: int, noise: float = 0.15) -> Floats:
 
 def _place(vectors: Floats) -> int | None:
     shares = np.full(len(vectors), 1 / len(vectors), dtype=np.float32)
-    return change(vectors, shares, Scorer(Match(similarity=0.6), None, None), 0.0)
+    return find_change(vectors, shares, Scorer(Match(similarity=0.6), None, None), 0.0)
 
 
 def test_a_track_is_cut_where_another_person_begins() -> None:

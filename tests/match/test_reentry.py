@@ -63,13 +63,13 @@ def stay(serial: int, begin: float, end: float, came: float, left: float, camera
 def test_it_adds_to_what_is_known_of_the_way_and_stays_within_its_bounds() -> None:
     topology, earlier = Topology(Settings()), stay(1, 0, 10, 100, 300)
     here, there = stay(2, 11, 20, 310, 500), stay(2, 11, 20, 700, 500)
-    assert 2 < topology.gain([earlier], [here]) <= CEILING
-    assert topology.gain([earlier], [there]) < -1
-    assert topology.gain([earlier], [stay(2, 11, 20, 310, 500, camera="b")]) == pytest.approx(0)
+    assert 2 < topology.transit_llr([earlier], [here]) <= CEILING
+    assert topology.transit_llr([earlier], [there]) < -1
+    assert topology.transit_llr([earlier], [stay(2, 11, 20, 310, 500, camera="b")]) == pytest.approx(0)
     beside = stay(3, 2, 4, 700, 700)  # a second box of who is still there: where `earlier` ends tells nothing of it
-    assert topology.gain([earlier], [beside]) == pytest.approx(0)
+    assert topology.transit_llr([earlier], [beside]) == pytest.approx(0)
     silent = Topology(Settings(learn=False))
-    assert silent.gain([earlier], [there]) == 0
+    assert silent.transit_llr([earlier], [there]) == 0
 
 
 def seen(track: int, at_s: float, x: float) -> Observation:

@@ -6,7 +6,7 @@ import pytest
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match
 from reid_stream.match.candidates import NewIdentityPrior
-from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance, threshold
+from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance, threshold_at_rate
 from tests.worlds import unit
 
 RNG = np.random.default_rng(3)
@@ -41,15 +41,15 @@ def test_the_heads_margin_is_what_is_calibrated() -> None:
     a, b = unit(RNG.normal(size=(2, 16)))
     assert one.head is not None
     margin = 6.0 - float(np.sum((one.head * (a - b)) ** 2))
-    found = float(one.evidence(np.asarray(squared_distance(*one.fold(np.stack([a, b])))), floor=0.0))
+    found = float(one.llr(np.asarray(squared_distance(*one.fold(np.stack([a, b])))), floor=0.0))
     assert found == pytest.approx(max(-16.0, margin), rel=1e-4)
 
 
 def test_the_dial_is_read_off_the_curve_of_strangers() -> None:
-    assert [threshold(CURVE, rate) for rate in (0.1, 0.01, 0.001)] == pytest.approx([-1, 2, 5])
-    assert threshold(CURVE, 0.03) == pytest.approx(0.57, abs=0.01)
-    assert threshold(CURVE, 1e-4) > threshold(CURVE, 1e-3)
-    assert judge(false_match_rate=0.001).least == pytest.approx(5)
+    assert [threshold_at_rate(CURVE, rate) for rate in (0.1, 0.01, 0.001)] == pytest.approx([-1, 2, 5])
+    assert threshold_at_rate(CURVE, 0.03) == pytest.approx(0.57, abs=0.01)
+    assert threshold_at_rate(CURVE, 1e-4) > threshold_at_rate(CURVE, 1e-3)
+    assert judge(false_match_rate=0.001).threshold == pytest.approx(5)
 
 
 def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
@@ -57,7 +57,7 @@ def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
     alike = unit([1, 0] * 8)
     other = unit(0.6 * alike + 0.8 * unit([0, 1] * 8))
     squared = np.asarray(squared_distance(*one.fold(np.stack([alike, other]))))
-    assert float(one.evidence(squared, floor=0.0)) == pytest.approx(one.least, abs=1e-3)
+    assert float(one.llr(squared, floor=0.0)) == pytest.approx(one.threshold, abs=1e-3)
     assert not one.is_calibrated
 
 

@@ -1,5 +1,6 @@
 """What a matcher knows, taken at any moment, and a matcher that goes on from it."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -55,3 +56,10 @@ def test_what_is_no_capture_is_refused() -> None:
         join([b"\xc1"])
     with pytest.raises(ValueError, match="parts of a capture"):
         join([])
+
+
+def test_the_names_on_disk_stay_so_that_older_snapshots_are_read() -> None:
+    assert set(msgspec.msgpack.decode(next(iter(matcher().capture().parts())))) == {
+        "model", "next_number", "next_serial", "people", "exemplars", "tracks", "cameras", "topology", "newcomers",
+        "redundancy", "said", "gallery", "recent", "turn", "instants",
+    }  # fmt: skip

@@ -115,8 +115,8 @@ def test_a_topology_goes_on_from_its_state() -> None:
 def test_a_person_between_two_others_cameras_gains_nothing_by_being_both() -> None:
     topology, one = learned(), stay("a", 0, 10)
     two = after("b", one, 6)
-    assert topology.gain([one], [two]) == pytest.approx(topology.log_ratio(one, two))
-    assert topology.gain([one], []) == 0
+    assert topology.transit_llr([one], [two]) == pytest.approx(topology.log_ratio(one, two))
+    assert topology.transit_llr([one], []) == 0
 
 
 @given(

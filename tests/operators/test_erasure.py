@@ -191,11 +191,11 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
             running.step(list(group), at)
         running.heard._eraser.close()  # it dies before it begins
         InstructionClient(client, "shop", url).hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
-        running.idle_until(lambda: bool(running.second.matcher.said.erasing))
+        running.idle_until(lambda: bool(running.second.matcher.override_log.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))
     assert found_in(tmp_path, vectors)
     with site(tmp_path, url) as again:
-        again.idle_until(lambda: not again.second.matcher.said.erasing)
+        again.idle_until(lambda: not again.second.matcher.override_log.erasing)
         assert found_in(tmp_path, vectors) == {}
 
 

@@ -58,7 +58,7 @@ class Site:
     def check(self) -> None:
         """Compare what the subscriber knows with what the daemon knows."""
         state = self.matcher.state()
-        erasing = {f"site-{underway.number}" for underway in state.said.erasing.values()}
+        erasing = {f"site-{underway.number}" for underway in state.override_log.erasing.values()}
         known = {f"site-{person.number}": person for person in state.people}
         assert set(self.fold.people) - erasing == set(known)
         assert self.fold.here() == self.presence.present()
@@ -93,8 +93,8 @@ def an_instruction(site: Site, dice: random.Random, now: float) -> Instruction:
             return NamePerson(person=other, label=dice.choice(["", "Anna", "Bea"]), **words)
         case "erase":
             return ErasePerson(person=one, **words)
-        case "erased" if site.matcher.said.erasing:
-            done, underway = next(iter(site.matcher.said.erasing.items()))
+        case "erased" if site.matcher.override_log.erasing:
+            done, underway = next(iter(site.matcher.override_log.erasing.items()))
             return Erased(instruction=done, person=GlobalId(f"site-{underway.number}"), report="", **words)
         case _:
             return Undo(instruction=f"{dice.randint(1, site.count)}-0", **words)

@@ -33,7 +33,7 @@ def test_margins_are_those_that_the_matcher_finds() -> None:
     for _ in range(500):  # so that the means are trusted fully
         for camera in range(CAMERAS):
             shifts.learn(CameraId(str(camera)), vectors[cameras == camera].mean(axis=0))
-    centring = shifts.centring()
+    centring = shifts.bias()
     judge = Scorer(Match(), HEAD, PLATT)
     templates, who = [], []
     for person in range(PERSONS):
@@ -42,7 +42,7 @@ def test_margins_are_those_that_the_matcher_finds() -> None:
             templates += judge.fold(shifted(rows, centring.shifts[CameraId(str(camera))]).mean(axis=0)[None])
             who.append(person)
     expected = [
-        float(judge.evidence(np.array([squared_distance(templates[a], templates[b])], np.float32), centring.floor)[0])
+        float(judge.llr(np.array([squared_distance(templates[a], templates[b])], np.float32), centring.floor)[0])
         for a in range(len(who))
         for b in range(a + 1, len(who))
         if who[a] != who[b]
