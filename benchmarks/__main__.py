@@ -6,6 +6,7 @@ import typer
 
 from benchmarks.commands import accuracy, drill, simulate, speed
 from benchmarks.commands.peers import peers
+from benchmarks.commands.size import size
 from reid_stream.errors import ReidStreamError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.add_typer(accuracy.app, name="accuracy")
 app.add_typer(drill.app, name="drill")
 app.add_typer(simulate.app, name="simulate")
 app.command()(peers)
+app.command()(size)
 
 
 def main() -> None:

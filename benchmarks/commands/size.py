@@ -1,0 +1,43 @@
+"""`python -m benchmarks size`: how much there is to read, here and in other checkouts."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+ROWS = {
+    "top_modules": "modules at the top of reid_stream/",
+    "layers": "import layers",
+    "modules": "modules in the wheel",
+    "lines": "lines in the wheel",
+    "longest": "lines of the longest module",
+    "classes": "public class names",
+    "defined_twice": "of these defined more than once",
+    "readme_lines": "README lines",
+    "readme_bytes": "README bytes",
+    "tracked_bytes": "bytes of all tracked files",
+}
+
+
+def size(
+    checkouts: Annotated[list[Path] | None, typer.Argument(help="Checkouts to compare; default: this folder.")] = None,
+) -> None:
+    """Modules, layers, lines and names defined twice, a column for each checkout."""
+    from benchmarks.size import measure
+
+    folders = checkouts or [Path()]
+    measured = [asdict(measure(folder)) for folder in folders]
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for folder in folders:
+        table.add_column(folder.resolve().name, justify="right")
+    for key, label in ROWS.items():
+        values = [found[key] for found in measured]
+        table.add_row(label, *(f"{len(value) if isinstance(value, tuple) else value:,}" for value in values))
+    Console().print(table)
+    for folder, found in zip(folders, measured, strict=True):
+        if found["defined_twice"]:
+            typer.echo(f"{folder.resolve().name}, defined more than once: {', '.join(found['defined_twice'])}")

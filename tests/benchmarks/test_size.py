@@ -1,0 +1,27 @@
+"""The size of a checkout, and the limits that this one keeps."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.size import measure
+from reid_stream.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_this_house_keeps_its_limits() -> None:
+    found = measure(ROOT)
+
+    assert 5 < found.top_modules <= 10
+    assert 5 < found.layers <= 13
+    assert found.longest <= 400
+    assert found.classes > 300
+    assert len(found.defined_twice) < 10, found.defined_twice
+    assert found.readme_lines <= 150
+    assert found.tracked_bytes < 60 << 20
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a git checkout of reid-stream"):
+        measure(tmp_path)
