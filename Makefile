@@ -61,6 +61,7 @@ drill: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks drill cameras $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill overload $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill metrics $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill embedded $(ARGS)
 
 # Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
 OUT ?= runs/simulate

@@ -153,6 +153,17 @@ def metrics(
     _end(run(is_short=short), json)
 
 
+@app.command()
+def embedded(
+    short: Annotated[bool, typer.Option("--short", help="2 kills instead of 5.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """The embedded Redis killed (-9) under the daemon: is it started again, and is every event on it once?"""
+    from benchmarks.faults.embedded import run
+
+    _end(run(is_short=short), json)
+
+
 def _end(findings: "list[Finding]", path: Path | None) -> None:
     """Show and write what was found; exit code 1 where a bound does not hold."""
     from benchmarks.faults.report import all_hold, save, show

@@ -19,6 +19,8 @@ _MEANING = {
     "camera_up": "A camera delivers frames.",
     "daemon_started": "The daemon is running.",
     "daemon_stopped": "The daemon ended normally.",
+    "embedded_redis_ended": "The embedded Redis ended or hung; it is started again.",
+    "embedded_redis_start_failed": "The embedded Redis could not be started again this time; it is tried again.",
     "embedded_redis_started": "The embedded Redis runs: which server, and where.",
     "engine_chosen": "Which engine serves a network, and why.",
     "engine_failed": "An engine failed while serving; another one serves.",

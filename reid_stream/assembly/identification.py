@@ -25,6 +25,7 @@ from reid_stream.runtime.interfaces import Sink
 if TYPE_CHECKING:
     from reid_stream.journal.recorder import JournalRecorder
     from reid_stream.journal.recovery import Make
+    from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.redis_sink import RedisSink
 
 _REPLAY_KEPT_S = 7 * 86_400
@@ -51,6 +52,7 @@ class IdentificationParts:
     """Address of Redis, without secrets."""
     url: str | None
     """Of the embedded Redis, where it is one."""
+    server: "EmbeddedRedis | None" = None
 
 
 @contextmanager
@@ -90,9 +92,10 @@ def identity(
         if settings.state.enabled and (continues or not fast):
             yield opened.enter_context(_remembering(settings, head, make, run, shift_s, continues=continues, fast=fast))
             return
-        from reid_stream.assembly.resources import redis_sink, redis_url
+        from reid_stream.assembly.resources import embedded_redis, redis_sink
 
-        url = opened.enter_context(redis_url(settings))
+        server = opened.enter_context(embedded_redis(settings))
+        url = server.url if server is not None else settings.redis.url.get_secret_value()
         sending = opened.enter_context(
             redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, shift_s=shift_s)
         )
@@ -100,7 +103,17 @@ def identity(
         presence = Presence(settings.publish)
         where, own = _address(settings, url)
         yield IdentificationParts(
-            matcher, presence, matcher.update, presence.update, presence.close, sending, sending, None, where, own
+            matcher,
+            presence,
+            matcher.update,
+            presence.update,
+            presence.close,
+            sending,
+            sending,
+            None,
+            where,
+            own,
+            server,
         )
 
 
@@ -147,7 +160,7 @@ def _remembering(
     continues: bool,
     fast: bool,
 ) -> Iterator[IdentificationParts]:
-    from reid_stream.assembly.resources import redis_sink, redis_url
+    from reid_stream.assembly.resources import embedded_redis, redis_sink
     from reid_stream.journal.entry import StringTable
     from reid_stream.journal.lease import Lease
     from reid_stream.journal.recorder import JournalRecorder
@@ -160,7 +173,8 @@ def _remembering(
 
     names = StringTable.of(settings.site, head.model, replay=run if fast else None)
     with ExitStack() as opened:
-        url = opened.enter_context(redis_url(settings))
+        server = opened.enter_context(embedded_redis(settings))
+        url = server.url if server is not None else settings.redis.url.get_secret_value()
         lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
         lease.take()
         opened.callback(lease.give_back)
@@ -222,6 +236,7 @@ def _remembering(
             keeper,
             where,
             own,
+            server,
         )
 
 

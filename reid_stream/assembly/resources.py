@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reid_stream.instructions import Instruction
     from reid_stream.match.topology import Topology
     from reid_stream.operators.dispatch import InstructionDispatcher
+    from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.latest_value import Teller
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.redis_stream import Fence
@@ -45,15 +46,29 @@ def check_files(cameras: Sequence[Camera]) -> None:
 
 
 @contextmanager
-def redis_url(settings: Settings) -> Iterator[str]:
-    """Give the address of Redis, secrets included; an embedded one is started where that is wanted."""
+def embedded_redis(settings: Settings) -> "Iterator[EmbeddedRedis | None]":
+    """Run the embedded Redis while the block does; None where the settings name another Redis."""
     from reid_stream.publish.embedded_redis import EmbeddedRedis, default_directory
 
     if not settings.redis.is_embedded:
-        yield settings.redis.url.get_secret_value()
+        yield None
         return
     with EmbeddedRedis(settings.redis.directory or default_directory(settings.site), settings.redis.port) as server:
-        yield server.url
+        yield server
+
+
+@contextmanager
+def redis_url(settings: Settings) -> Iterator[str]:
+    """Give the address of Redis, secrets included; the embedded one runs while the block does."""
+    with embedded_redis(settings) as server:
+        yield server.url if server is not None else settings.redis.url.get_secret_value()
+
+
+def sink_ready(sending: "RedisSink", server: "EmbeddedRedis | None") -> tuple[bool, str]:
+    """Say whether events get to Redis or the spool, and where; not while the embedded Redis does not serve."""
+    if server is not None and server.fault is not None:
+        return False, f"the embedded Redis {server.fault}"
+    return sending.ready()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import structlog
 from reid_stream import __version__
 from reid_stream.assembly.identification import identity, records_run
 from reid_stream.assembly.perception import begin, perception
-from reid_stream.assembly.resources import check_files, people_heard, topology_teller, tracklet_store
+from reid_stream.assembly.resources import check_files, people_heard, sink_ready, topology_teller, tracklet_store
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
@@ -185,7 +185,7 @@ def assemble(
                 else None
             ),
             clock=time_base,
-            sink_ready=sending.ready if sending is not None else lambda: (True, second.where),
+            sink_ready=lambda: sink_ready(sending, second.server) if sending is not None else (True, second.where),
         )
         told.append(daemon)
         yield Site(

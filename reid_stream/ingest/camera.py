@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reid_stream.config import settings as config
+from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown
-from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.convert import Converter, GpuConverter

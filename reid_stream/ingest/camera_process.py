@@ -19,11 +19,11 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 
 from reid_stream.config import settings as config
+from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import StreamCause
 from reid_stream.events import CameraDown
 from reid_stream.images import UInt8
 from reid_stream.ingest import camera_process_main, frame_ipc
-from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
 from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.child_processes import fork_server

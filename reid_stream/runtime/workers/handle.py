@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.settings import Settings
-from reid_stream.ingest.backoff import RetryPolicy
 from reid_stream.ingest.child_processes import fork_server
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process

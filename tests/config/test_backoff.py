@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.ingest.backoff import RESET_S, RetryPolicy
+from reid_stream.config.backoff import RESET_S, RetryPolicy
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.floats(0.01, 10), st.floats(10, 600))
