@@ -8,7 +8,7 @@ Roots are $REID_STREAM_DATA and the folder that `make worlds` renders into.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reid_stream.config.settings import Camera, Models, Observe, Settings
@@ -86,7 +86,7 @@ class FootageSet:
         """Give people who come back the number that they had."""
         known = RETURNERS.get(self.name, {})
         people = tuple(known.get(int(str(person)), person) if known else person for person in boxes.people)
-        return Boxes(boxes.frames, people, boxes.boxes)
+        return replace(boxes, people=people)
 
 
 def roots() -> list[Path]:

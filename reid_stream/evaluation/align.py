@@ -7,7 +7,7 @@ cameras costs a few operations on whole arrays and not some per frame.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,10 @@ class Boxes:
     """(n,) who: numbers or global IDs, one space over all cameras."""
     boxes: Doubles
     """(n, 4) x1, y1, x2, y2 in pixels."""
+    ignored_frames: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """(m,) frame numbers of the ignored boxes of a truth."""
+    ignored: Doubles = field(default_factory=lambda: np.empty((0, 4)))
+    """(m, 4) boxes that count neither as found nor as false: flag 0 or another class in MOT text."""
 
     def __post_init__(self) -> None:
         if not len(self.frames) == len(self.people) == len(self.boxes) or self.boxes.shape[1:] != (4,):
@@ -38,16 +42,23 @@ class Boxes:
                 f"frames, people, boxes must be (n,), (n,), (n, 4), got {len(self.frames)}, {len(self.people)},"
                 f" {self.boxes.shape}"
             )
+        if len(self.ignored_frames) != len(self.ignored) or self.ignored.shape[1:] != (4,):
+            raise ValueError(
+                f"ignored_frames, ignored must be (m,), (m, 4), got {len(self.ignored_frames)}, {self.ignored.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def only(self, frames: Ints) -> "Boxes":
         """Return what is in these frames."""
-        kept = np.isin(self.frames, frames)
-        return Boxes(
-            self.frames[kept], tuple(p for p, keep in zip(self.people, kept, strict=True) if keep), self.boxes[kept]
-        )
+        kept, ignored = np.isin(self.frames, frames), np.isin(self.ignored_frames, frames)
+        return replace(self.at(kept), ignored_frames=self.ignored_frames[ignored], ignored=self.ignored[ignored])
+
+    def at(self, kept: npt.NDArray[np.bool_]) -> "Boxes":
+        """Return the people of a mask (n,); what is ignored stays."""
+        people = tuple(person for person, keep in zip(self.people, kept, strict=True) if keep)
+        return replace(self, frames=self.frames[kept], people=people, boxes=self.boxes[kept])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +105,8 @@ class Alignment:
 def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
     """Lay truth and prediction side by side.
 
-    Frames without truth are time steps too. Cameras without a prediction have no predicted boxes.
+    Frames without truth are time steps too. Cameras without a prediction have no predicted boxes. Predicted boxes of
+    what the truth ignores are left out first, see `without_ignored`.
 
     Raises:
         ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
@@ -103,6 +115,7 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
     if unknown:
         raise ValueError(f"every camera needs its truth, got {unknown} beside {sorted(truth)}")
     cameras = tuple(truth)
+    told = {camera: without_ignored(truth[camera], boxes) for camera, boxes in told.items()}
     keys = [
         _key(n, boxes[camera].frames) for boxes in (truth, told) for n, camera in enumerate(cameras) if camera in boxes
     ]
@@ -118,6 +131,40 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
         overlaps=_iou(true.boxes[rows], said.boxes[columns]),
         starts=starts,
     )
+
+
+def without_ignored(truth: Boxes, predicted: Boxes, least: float = MATCH_IOU) -> Boxes:
+    """Return the predicted boxes of one camera without those that show what the truth ignores.
+
+    Within each frame predicted boxes are paired one to one with counted and ignored true boxes, for the greatest sum of
+    overlaps of at least `least`; of equal ones counted boxes come first. Those paired with an ignored box are dropped.
+
+    Source: the MOTChallenge protocol (Milan et al., "MOT16", arXiv 1603.00831, section 4.1), as TrackEval has it.
+    """
+    kept = np.ones(len(predicted), dtype=bool)
+    ignored_rows = rows_by_frame(truth.ignored_frames)
+    counted_rows, predicted_rows = (rows_by_frame(boxes.frames) if ignored_rows else {} for boxes in (truth, predicted))
+    for frame in ignored_rows.keys() & predicted_rows.keys():
+        rows = predicted_rows[frame]
+        counted = truth.boxes[counted_rows.get(frame, _NO_ROWS)]
+        every = np.concatenate([counted, truth.ignored[ignored_rows[frame]]])
+        pairs = np.repeat(every, len(rows), axis=0), np.tile(predicted.boxes[rows], (len(every), 1))
+        table = _iou(*pairs).reshape(len(every), len(rows))
+        table[table < least] = 0
+        worth = table.copy()
+        worth[: len(counted)][table[: len(counted)] > 0] += 1e-6
+        first, second = linear_sum_assignment(worth, maximize=True)
+        kept[rows[second[(first >= len(counted)) & (table[first, second] > 0)]]] = False
+    return predicted if kept.all() else predicted.at(kept)
+
+
+def rows_by_frame(frames: Ints) -> dict[int, Ints]:
+    """Return the rows (k,) of each frame number in `frames` (n,)."""
+    if not len(frames):
+        return {}
+    order = np.argsort(frames, kind="stable")
+    numbers, starts = np.unique(frames[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
@@ -143,6 +190,7 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
     return pairs[:, 0], pairs[:, 1]
 
 
+_NO_ROWS = np.empty(0, np.int64)
 _FRAME_BITS = 40
 """Camera and frame in one number, so that time steps sort and compare as one array."""
 

@@ -2,8 +2,8 @@
 
     python -m reid_stream.evaluation.detection DETECTOR CLIP TRUTH [--every 5] [--precision f32]
 
-DETECTOR is a detector bundle's folder, CLIP a video, TRUTH its MOT text. Truth marked with confidence 0 is neither a
-hit nor a miss, as MOTChallenge prescribes.
+DETECTOR is a detector bundle's folder, CLIP a video, TRUTH its MOT text. Truth with flag 0 or of
+another class than pedestrian is neither a hit nor a miss, as MOTChallenge prescribes.
 """
 
 import argparse
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.config.settings import Detect, Models
+from reid_stream.evaluation.align import rows_by_frame
+from reid_stream.evaluation.truth import read_rows
 from reid_stream.records import CameraId, Detections, Floats, Frame
 
 
@@ -41,14 +43,16 @@ class AveragePrecision:
 
 
 def read_truth(path: Path) -> dict[int, FrameTruth]:
-    """Read MOT text into the people of each frame, counted from 1."""
-    rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(7))
-    truth = {}
-    for number in np.unique(rows[:, 0]).astype(int):
-        here = rows[rows[:, 0] == number]
-        boxes = np.concatenate([here[:, 2:4], here[:, 2:4] + here[:, 4:6]], axis=1).astype(np.float32)
-        truth[int(number)] = FrameTruth(boxes=boxes, is_ignored=here[:, 6] == 0)
-    return truth
+    """Read MOT text into the people of each frame, counted from 1.
+
+    Raises:
+        ValueError: a line is not of the form, see `truth.read_rows`.
+    """
+    rows = read_rows(path)
+    return {
+        frame: FrameTruth(boxes=rows.boxes[here].astype(np.float32), is_ignored=rows.is_ignored[here])
+        for frame, here in rows_by_frame(rows.frames).items()
+    }
 
 
 def average_precision(found: Sequence[Detections], truth: Sequence[FrameTruth]) -> AveragePrecision:

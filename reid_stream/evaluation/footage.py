@@ -1,7 +1,7 @@
 """File cameras with ground truth: check that they fit, and select the frames that can be scored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -140,11 +140,12 @@ def _announced(camera: Camera) -> _Announced | None:
 
 def _as_seen(boxes: Boxes, camera: Camera, about: _Announced | None) -> Boxes:
     """Bring truth to the camera's own scale, and leave out whom its region and masks leave out."""
-    if about is None or not len(boxes):
+    if about is None:
         return boxes
     size = camera.resize or about.size
-    corners = boxes.boxes * np.tile(np.asarray(size) / np.asarray(about.size), 2)
-    inside = box_maths.clip(corners.astype(np.float32), size)
-    counts = Zones(camera.region, camera.ignore).keep(inside, size)
-    people = tuple(person for person, counted in zip(boxes.people, counts, strict=True) if counted)
-    return Boxes(boxes.frames[counts], people, corners[counts])
+    scale = np.tile(np.asarray(size) / np.asarray(about.size), 2)
+    scaled = replace(boxes, boxes=boxes.boxes * scale, ignored=boxes.ignored * scale)
+    if not len(scaled):
+        return scaled
+    inside = box_maths.clip(scaled.boxes.astype(np.float32), size)
+    return scaled.at(Zones(camera.region, camera.ignore).keep(inside, size))

@@ -9,7 +9,7 @@ gives the identity events that the daemon publishes, field by field.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -59,6 +59,10 @@ class TrueBoxes(msgspec.Struct, frozen=True):
     """One numbering over all cameras."""
     boxes: list[Box]
     """x1, y1, x2, y2 in pixels."""
+    ignored_frames: list[int] = []
+    """Of the boxes that count neither as found nor as false."""
+    ignored: list[Box] = []
+    """x1, y1, x2, y2 in pixels."""
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +109,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
                 np.asarray(true.frames, dtype=np.int64),
                 tuple(true.people),
                 np.asarray(true.boxes, dtype=np.float64).reshape(-1, 4),
+                np.asarray(true.ignored_frames, dtype=np.int64),
+                np.asarray(true.ignored, dtype=np.float64).reshape(-1, 4),
             )
             for camera, true in self.truth.items()
         }
@@ -239,11 +245,13 @@ def load(file: Path) -> Recording:
 
 def kept(boxes: Boxes) -> TrueBoxes:
     """Return truth as a recording keeps it."""
-    edges: Sequence[Sequence[float]] = boxes.boxes.tolist()
+    edges, ignored = ([(x1, y1, x2, y2) for x1, y1, x2, y2 in each.tolist()] for each in (boxes.boxes, boxes.ignored))
     return TrueBoxes(
         frames=boxes.frames.tolist(),
         people=[int(str(person)) for person in boxes.people],
-        boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in edges],
+        boxes=edges,
+        ignored_frames=boxes.ignored_frames.tolist(),
+        ignored=ignored,
     )
 
 

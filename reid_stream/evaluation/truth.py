@@ -1,15 +1,17 @@
 """Read ground-truth files, or report everything that is wrong with them.
 
-MOT text a camera (frame, id, left, top, width, height, 1, class, visibility; ids shared by all cameras) -> Boxes
+MOT text per camera (frame, id, left, top, width, height, flag, class, visibility; ids shared by all cameras) -> Boxes
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.align import Boxes, align
+from reid_stream.evaluation.align import Boxes, Doubles, Ints, align
 
 TWIN_IOU = 0.95
 """Two people whose boxes overlap more than this in half of the frames that hold both are one person drawn twice. In one
@@ -17,43 +19,101 @@ frame two people may well do so: where one walks past the other, cut off by the 
 _MOST = 2.0**31
 """Frames, people and pixels; more is a slip of the hand (two years of footage at 30 frames a second)."""
 _MOST_FAULTS = 8
-"""Told of one file; more would only repeat them."""
+"""Reported per file; more would only repeat them."""
+_PEDESTRIAN = 1.0
+_MOST_CLASS = 99
+"""MOT16 has classes 1 to 13; whole numbers beyond 99 are coordinates."""
 
 
-def read_mot(path: Path) -> Boxes:
-    """Read MOT text: frame (from 1), id, left, top, width, height, 1 (0: not counted), class, visibility.
+@dataclass(frozen=True, slots=True, eq=False)
+class MotRows:
+    """The rows of a MOT text, in its order."""
+
+    frames: Ints
+    """(n,) from 1."""
+    people: Ints
+    """(n,) ids."""
+    boxes: Doubles
+    """(n, 4) x1, y1, x2, y2 in pixels."""
+    is_ignored: npt.NDArray[np.bool_]
+    """(n,) flag 0, or a class other than pedestrian: neither to be found nor to be missed."""
+
+
+def read_rows(path: Path) -> MotRows:
+    """Read MOT text: frame (from 1), id, left, top, width, height, flag (0: ignored), class, visibility.
+
+    The class column counts where every line has a whole number of 0 to 99 in it and at least one line a 1, pedestrian;
+    MOT15 has -1 or world coordinates there. Trailing commas and ignored boxes without an area are skipped.
+
+    Source of the format: Leal-Taixe et al., "MOTChallenge 2015", section 4; Milan et al., "MOT16", tables 5 and 6.
 
     Raises:
         ValueError: a line is not of this form.
+        OSError: the file cannot be read.
     """
-    frames: list[int] = []
-    people: list[Hashable] = []
-    boxes: list[tuple[float, float, float, float]] = []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"MOT text must be text, got bytes that are none ({path}, byte {error.start})") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"({path}, line {number})"
-        try:
-            frame, person, left, top, width, height, *rest = (float(field) for field in line.split(","))
-        except ValueError as error:
-            raise ValueError(f"MOT text needs at least 6 numbers a line, got {line!r} {where}") from error
-        if not all(abs(edge) <= _MOST for edge in (left, top, width, height)) or min(width, height) <= 0:
-            raise ValueError(f"boxes of MOT text have a place, a width and a height, got {line!r} {where}")
-        if not (1 <= frame <= _MOST and abs(person) <= _MOST and frame.is_integer() and person.is_integer()):
-            raise ValueError(f"MOT text counts frames from 1 and people by whole numbers, got {line!r} {where}")
-        if rest and rest[0] == 0:
-            continue
-        frames.append(int(frame))
-        people.append(int(person))
-        boxes.append((left, top, left + width, top + height))
+    rows = [
+        (_numbers(line, f"({path}, line {number})"), line, number)
+        for number, line in enumerate(lines, 1)
+        if line.strip().strip(",")
+    ]
+    classes = [row[7] if len(row) > 7 else None for row, _, _ in rows]
+    has_classes = _PEDESTRIAN in classes and all(
+        value is not None and value.is_integer() and 0 <= value <= _MOST_CLASS for value in classes
+    )
+    kept: list[list[float]] = []
+    is_ignored: list[bool] = []
+    for row, line, number in rows:
+        left, top, width, height = row[2:6]
+        ignored = (len(row) > 6 and row[6] == 0) or (has_classes and row[7] != _PEDESTRIAN)
+        empty = min(width, height) <= 0
+        if not all(abs(edge) <= _MOST for edge in (left, top, width, height)) or (empty and not ignored):
+            raise ValueError(
+                f"boxes of MOT text have a place, a width and a height, got {line!r} ({path}, line {number})"
+            )
+        if not empty:
+            kept.append([row[0], row[1], left, top, left + width, top + height])
+            is_ignored.append(ignored)
+    table = np.asarray(kept, dtype=np.float64).reshape(-1, 6)
+    return MotRows(
+        frames=table[:, 0].astype(np.int64),
+        people=table[:, 1].astype(np.int64),
+        boxes=table[:, 2:],
+        is_ignored=np.asarray(is_ignored, dtype=bool),
+    )
+
+
+def _numbers(line: str, where: str) -> list[float]:
+    """Read the numbers of a line; trailing commas do not matter."""
+    try:
+        row = [float(field) for field in line.strip().rstrip(", \t").split(",")]
+    except ValueError:
+        row = []
+    if len(row) < 6:
+        raise ValueError(f"MOT text needs at least 6 numbers a line, got {line!r} {where}")
+    frame, person = row[:2]
+    if not (1 <= frame <= _MOST and abs(person) <= _MOST and frame.is_integer() and person.is_integer()):
+        raise ValueError(f"MOT text counts frames from 1 and people by whole numbers, got {line!r} {where}")
+    return row
+
+
+def read_mot(path: Path) -> Boxes:
+    """Read MOT text into the people that count, with the boxes to ignore; see `read_rows`.
+
+    Raises:
+        ValueError: a line is not of the form.
+    """
+    rows = read_rows(path)
+    counted = ~rows.is_ignored
     return Boxes(
-        np.asarray(frames, dtype=np.int64),
-        tuple(people),
-        np.asarray(boxes, dtype=np.float64).reshape(-1, 4),
+        rows.frames[counted],
+        tuple(rows.people[counted].tolist()),
+        rows.boxes[counted],
+        ignored_frames=rows.frames[rows.is_ignored],
+        ignored=rows.boxes[rows.is_ignored],
     )
 
 

@@ -131,14 +131,16 @@ def test_settings_of_the_matcher_change_what_is_replayed() -> None:
 
 def test_a_recording_comes_back_whole(tmp_path: Path) -> None:
     truth = tmp_path / "gt.txt"
-    truth.write_text("1,7,10,20,30,40,1,1,1\n2,7,11,20,30,40,1,1,1\n")
+    truth.write_text("1,7,10,20,30,40,1,1,1\n2,7,11,20,30,40,1,1,1\n2,8,90,20,30,40,0,1,1\n")
     boxes = read_mot(truth)
-    kept = recording.TrueBoxes([1, 2], [7, 7], [(10, 20, 40, 60), (11, 20, 41, 60)])
+    kept = recording.TrueBoxes([1, 2], [7, 7], [(10, 20, 40, 60), (11, 20, 41, 60)], [2], [(90, 20, 120, 60)])
+    assert recording.kept(boxes) == kept
     made = msgspec.structs.replace(recorded(World(people=2, cameras=1)), truth={"cam0": kept})
     recording.save(made, tmp_path / "a.rec")
     back = recording.load(tmp_path / "a.rec")
     assert back == made
     assert score({"cam0": boxes}, back.true_boxes()).hota == pytest.approx(1)
+    assert recording.kept(back.true_boxes()["cam0"]) == kept
 
 
 def test_a_replayed_recording_is_scored_by_its_own_timelines() -> None:

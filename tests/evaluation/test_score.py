@@ -1,6 +1,7 @@
 """The score: wrong merges and missed links are seen, over cameras."""
 
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from reid_stream.evaluation.align import Boxes, align
 from reid_stream.evaluation.score import mean, score, score_cameras
+from reid_stream.evaluation.truth import read_mot
 
 BOX = (10.0, 10.0, 50.0, 90.0)
 
@@ -52,6 +54,46 @@ def test_a_camera_by_itself_knows_no_links() -> None:
     assert set(cameras) == {"a", "b"}
     assert (cameras["a"].idf1, cameras["b"].idf1) == pytest.approx((1.0, 0.5))
     assert mean(list(cameras.values())).idf1 == pytest.approx(0.75)
+
+
+TRUTH_WITH_IGNORED = """\
+1,1,10,20,30,60,1,1,1
+1,2,100,20,30,60,0,1,1
+1,3,200,20,30,60,1,3,1
+2,1,12,20,30,60,1,1,1
+2,2,102,20,30,60,0,1,1
+2,3,202,20,30,60,1,7,1
+"""
+COUNTED = [(1, 1, 10), (2, 1, 12)]
+IGNORED = [(1, 2, 101), (1, 3, 200), (2, 2, 102), (2, 3, 203)]
+
+
+def predicted(rows: list[tuple[int, int, int]]) -> dict[str, Boxes]:
+    corners = np.asarray([(left, 20, left + 30, 80) for _, _, left in rows], dtype=np.float64).reshape(-1, 4)
+    return {"a": Boxes(np.asarray([frame for frame, _, _ in rows]), tuple(who for _, who, _ in rows), corners)}
+
+
+@pytest.mark.parametrize("seen", [[], IGNORED, IGNORED[:1], IGNORED[1:3]])
+def test_what_the_truth_ignores_neither_helps_nor_hurts(tmp_path: Path, seen: list[tuple[int, int, int]]) -> None:
+    (tmp_path / "gt.txt").write_text(TRUTH_WITH_IGNORED)
+    truth = {"a": read_mot(tmp_path / "gt.txt")}
+    result = score(truth, predicted(COUNTED + seen))
+    assert (result.hota, result.idf1, result.det_pr) == pytest.approx((1, 1, 1))
+    missed = score(truth, predicted(COUNTED[:1] + seen))
+    assert missed == score(truth, predicted(COUNTED[:1]))
+
+
+def test_a_second_box_on_an_ignored_one_and_a_box_beside_it_are_false(tmp_path: Path) -> None:
+    (tmp_path / "gt.txt").write_text(TRUTH_WITH_IGNORED)
+    truth = {"a": read_mot(tmp_path / "gt.txt")}
+    for extra in ((1, 9, 103), (1, 9, 119)):
+        assert score(truth, predicted([*COUNTED, *IGNORED, extra])).idp == pytest.approx(2 / 3)
+
+
+def test_a_box_on_a_person_at_the_place_of_an_ignored_one_counts_for_the_person(tmp_path: Path) -> None:
+    (tmp_path / "gt.txt").write_text("1,1,10,20,30,60,1,1,1\n1,2,10,20,30,60,0,1,1\n")
+    truth = {"a": read_mot(tmp_path / "gt.txt")}
+    assert score(truth, predicted([(1, 5, 10)])).idf1 == pytest.approx(1)
 
 
 def test_another_library_finds_the_same() -> None:

@@ -22,6 +22,33 @@ def test_mot_text_is_read_without_what_is_not_counted(truth: Path) -> None:
     assert (boxes.frames.tolist(), boxes.people, boxes.boxes.tolist()) == ([1], (7,), [[10, 20, 40, 60]])
 
 
+def test_what_is_flagged_0_or_of_another_class_is_ignored(truth: Path) -> None:
+    truth.write_text("1,7,10,20,30,40,1,1,1\n1,8,50,20,30,40,0,1,1\n1,9,90,20,30,40,1,3,1\n2,7,10,20,30,40,1,1,1\n")
+    boxes = read_mot(truth)
+    assert (boxes.frames.tolist(), boxes.people) == ([1, 2], (7, 7))
+    assert boxes.ignored_frames.tolist() == [1, 1]
+    assert boxes.ignored.tolist() == [[50, 20, 80, 60], [90, 20, 120, 60]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("1,-1,-1,-1", "1,-1,-1,-1"), ("1,1,-4.5,0", "1,-7.3,2,0"), ("1,1,0,0", "1,250,0,0"), ("1,0,1", "1,0,1"),
+     ("1", "1"), ("1,1,1", "1")],
+)  # fmt: skip
+def test_a_column_of_other_numbers_is_no_class(truth: Path, first: str, second: str) -> None:
+    """MOT15's -1 and world coordinates, sets that number people from 0, and lines without the column."""
+    truth.write_text(f"1,7,10,20,30,40,{first}\n1,8,50,20,30,40,{second}\n")
+    assert read_mot(truth).people == (7, 8)
+
+
+def test_trailing_commas_empty_lines_and_ignored_boxes_without_an_area_are_skipped(truth: Path) -> None:
+    truth.write_text(
+        "1,7,10,20,30,40,1,1,1,\n1,8,50,20,0,40,0,1,1\n,,,\n1,9,50,20,0,0,1,7,1,, \n2,7,10,20,30,40,1,1,1\n"
+    )
+    boxes = read_mot(truth)
+    assert (boxes.frames.tolist(), len(boxes.ignored)) == ([1, 2], 0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

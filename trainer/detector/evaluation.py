@@ -11,8 +11,6 @@ Source of the file format: Leal-Taixé et al., "MOTChallenge 2015", section 4; M
 Letters: n people, m regions to ignore, h and w pixels.
 """
 
-import csv
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.config.settings import Detect, Models
+from reid_stream.evaluation.align import rows_by_frame
+from reid_stream.evaluation.truth import read_rows
 from reid_stream.records import CameraId, Detections, Frame
 from trainer.errors import DataError
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
 
-# The classes of MOT16 run from 1, pedestrian, to 13; MOT15 has world coordinates, or -1, in that column.
-_PEDESTRIAN, _LAST_CLASS = 1, 13
 # Low enough for the whole precision-recall curve, as COCO's evaluations of YOLO do it.
 _SCORE = 0.001
 
@@ -94,35 +92,17 @@ def read_mot(path: Path) -> dict[int, Truth]:
         DataError: the file cannot be read, is empty, or a line is not of the format.
     """
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a truth file must be readable text, {path}: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            row = [float(field) for field in line]
-            if len(row) < 6 or row[0] < 1 or row[4] <= 0 or row[5] <= 0 or not np.isfinite(row).all():
-                raise ValueError
-        except ValueError:
-            raise DataError(
-                f"a line must be frame (from 1), id, left, top, width, height, flag, class, visibility; found "
-                f"{','.join(line)!r} ({path}, line {number})"
-            ) from None
-        rows.append(row)
-    if not rows:
+        rows = read_rows(path)
+    except OSError as error:
+        raise DataError(f"a truth file must be readable text, {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if not len(rows.frames):
         raise DataError(f"a truth file must have boxes, {path} has none")
-    has_classes = all(len(row) > 7 and row[7].is_integer() and 1 <= row[7] <= _LAST_CLASS for row in rows)
-    people: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-    ignored: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-    for row in rows:
-        frame, left, top, width, height = int(row[0]), *row[2:6]
-        counts = (len(row) < 7 or row[6] != 0) and (not has_classes or row[7] == _PEDESTRIAN)
-        (people if counts else ignored)[frame].append((left, top, left + width, top + height))
+    boxes = rows.boxes.astype(np.float32)
     return {
-        frame: Truth(people=_boxes(people[frame]), ignored=_boxes(ignored[frame]))
-        for frame in sorted({int(row[0]) for row in rows})
+        frame: Truth(people=boxes[here[~rows.is_ignored[here]]], ignored=boxes[here[rows.is_ignored[here]]])
+        for frame, here in rows_by_frame(rows.frames).items()
     }
 
 
