@@ -1,7 +1,5 @@
 """`reid-train detector`: fine-tune YOLO to people, measure it beside its teacher, ship it if it is as good."""
 
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,6 +67,7 @@ def detector(
     from reid_stream.errors import ReidStreamError
     from trainer.detector import dataset, evaluation, network, release
     from trainer.errors import TrainerError
+    from trainer.provenance import recorded_command
 
     say = typer.echo
     began = time.monotonic()
@@ -101,7 +100,7 @@ def detector(
             scores.append(evaluation.compare(labelled.name, evaluation.labelled_pictures(labelled), ours, judge))
             say(_row(scores[-1]))
         origin = release.Origin(
-            name=name, command=_command(), teacher=teacher_file.name, steps=steps,
+            name=name, command=recorded_command(), teacher=teacher_file.name, steps=steps,
             data=[f"{key}, {count} pictures" for key, count in counts.items()],
             minutes=(time.monotonic() - began) / 60,
         )  # fmt: skip
@@ -145,14 +144,3 @@ def _row(score: "DetectorScore") -> str:
 def _table(scores: "Sequence[DetectorScore]") -> str:
     head = f"{'AP50':<16} {'ours':>8} {'teacher':>8} {'change':>8} {'frames':>7} {'people':>7}"
     return "\n".join([head, *map(_row, scores)])
-
-
-def _command() -> str:
-    """Return the command for the record, without the folders of this machine."""
-    words, kept = sys.argv[1:], ["reid-train"]
-    local = {"--out", "--data"}
-    for previous, word in zip(["", *words], words, strict=False):
-        if previous in local or word.split("=")[0] in local:
-            continue
-        kept.append(word)
-    return shlex.join(kept)

@@ -128,15 +128,19 @@ def export(
     out: Annotated[Path, typer.Argument(help="folder of the bundle")],
     precision: Annotated[str, typer.Option(help="f32, f16 or int8-weights: of the stored weights")] = "f16",
     data: Data = None,
-    name: Annotated[str | None, typer.Option(help="default: the folder's name")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the bundle; default: the folder's name")] = None,
+    note: Annotated[str, typer.Option(help="added to `source` in bundle.json and the model card")] = "",
 ) -> None:
-    """Write a bundle, unless its outputs disagree with the checkpoint."""
+    """Export a checkpoint as a bundle with its model card; refused if the outputs disagree.
+
+    Teachers, data sets, hours, images seen and the command of the training are written from the checkpoint.
+    """
     from trainer.errors import TrainerError
     from trainer.export.bundle import MIN_COSINE, export
 
     if precision not in MIN_COSINE:
         raise TrainerError(f"--precision must be {', '.join(MIN_COSINE)}, got {precision!r}")
-    bundle, agreement = export(checkpoint, out, precision, data, name)  # type: ignore[arg-type]
+    bundle, agreement = export(checkpoint, out, precision, data, name, note)  # type: ignore[arg-type]
     measured = ", ".join(f"{key} {value:.6g}" for key, value in agreement.items())
     typer.echo(f"{out}: {bundle.hash[:12]}, {bundle.model_bytes / 2**20:.1f} MiB, {measured}")
 

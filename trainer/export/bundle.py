@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from reid_stream.bundles.bundle import Calibration, EmbedderBundle, EmbedderInput, Floats, Probe, probe_input, save
 from reid_stream.bundles.wrap import EMBEDDER_TOLERANCE, PROBE_SEED, now, run_once, with_probe
 from reid_stream.embed.preprocess import InputSpec, UInt8, normalise
-from trainer.config import ModelSettings
+from trainer import provenance
 from trainer.data.test_sets import TestSet, read_test_set
 from trainer.errors import TrainerError
 from trainer.evaluate.network import folded_verifier, unit
@@ -32,7 +32,6 @@ from trainer.export import model_card
 from trainer.model.onnx_weights import describe
 from trainer.model.reduction import LARGEST
 from trainer.model.siamese import Branch, LoadedBranch, load_branch
-from trainer.train.recipe import run_length
 
 Precision = Literal["f32", "f16", "int8-weights"]
 MIN_COSINE = {"f32": 0.99999, "f16": 0.9999, "int8-weights": 0.99}
@@ -49,7 +48,12 @@ _BATCH = 64
 
 
 def export(
-    checkpoint: Path, out: Path, precision: Precision, data: Path | None = None, name: str | None = None
+    checkpoint: Path,
+    out: Path,
+    precision: Precision,
+    data: Path | None = None,
+    name: str | None = None,
+    note: str = "",
 ) -> tuple[EmbedderBundle, dict[str, float]]:
     """Write the bundle of a checkpoint and return it with the measured agreement.
 
@@ -59,6 +63,7 @@ def export(
         precision: of the stored weights.
         data: folder that holds people/; with it the agreement is measured on the validation persons too.
         name: default: the folder's name.
+        note: appended to the bundle's `source`: what the checkpoint cannot know.
 
     Raises:
         TrainerError: the exported network disagrees with the checkpoint; nothing is written.
@@ -70,7 +75,7 @@ def export(
             "export the best.pt of a run that has ended"
         )
     content = compress(describe(to_onnx(loaded.branch, loaded.spec), loaded), precision)
-    bundle = _describe(loaded, checkpoint, name or out.name)
+    bundle = _describe(loaded, checkpoint, name or out.name, note)
     settings = loaded.settings.data
     held = (
         read_test_set("market1501:validation", data, loaded.spec, settings.validation_ids, settings.validation_seed)
@@ -181,22 +186,15 @@ def check_agreement(
     return measured
 
 
-def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> EmbedderBundle:
-    state, verifier = loaded.state, loaded.verifier
-    run = checkpoint.name if checkpoint.is_dir() else checkpoint.parent.name
-    settings = loaded.settings
-    start = settings.model.weights
-    begun = f"from {start.parent.name}/{start.name}" if start is not None else "from random weights"
+def _describe(loaded: LoadedBranch, checkpoint: Path, name: str, note: str) -> EmbedderBundle:
+    settings, state, verifier = loaded.settings, loaded.state, loaded.verifier
+    source = provenance.describe(settings, state, provenance.run_name(checkpoint))
     return EmbedderBundle(
         name=name,
         created=now(),
         licence=RESEARCH_ONLY,
-        data=list(state.domains),
-        source=(
-            f"reid-train fit, run {run}, {begun}: {_network_of(settings.model)}, {run_length(settings)}, "
-            f"seed {state.seed}, {state.step} steps, {state.images} images, "
-            f"{state.seconds / 60:.0f} minutes"
-        ),
+        data=provenance.learned_from(settings, state),
+        source=f"{source}; {note}" if note else source,
         metrics={"checkpoint.validation.mAP": state.best} if state.best >= 0 else {},
         probe=Probe(seed=PROBE_SEED, shape=[], output=[], tolerance=EMBEDDER_TOLERANCE),
         input=msgspec.convert(
@@ -206,12 +204,6 @@ def _describe(loaded: LoadedBranch, checkpoint: Path, name: str) -> EmbedderBund
         verifier=folded_verifier(verifier.v.detach().numpy(), float(verifier.b.detach()), loaded.train_prior),
         calibration=Calibration(kind="none", parameters={}, prior=loaded.train_prior),
     )
-
-
-def _network_of(settings: ModelSettings) -> str:
-    blocks = f" {settings.layers}" if settings.backbone == "res2net" else ""
-    regions = f" over {settings.regions}" if settings.descriptor == "magnifier" else ""
-    return f"{settings.backbone}{blocks} at width {settings.width:g}, descriptor {settings.descriptor}{regions}"
 
 
 def _batches(bundle: EmbedderBundle, images: UInt8 | None, spec: InputSpec) -> list[Floats]:

@@ -26,10 +26,15 @@ _SUFFIXES = (".f16", ".int8-weights")
 def describe(content: bytes, loaded: LoadedBranch) -> bytes:
     """Put the settings and facts of a run into the properties of its branch as ONNX, float32."""
     model = onnx.load_from_string(content)
-    network = loaded.settings.model.model_copy(update={"weights": None})  # a path of this machine
+    network = loaded.settings.model.model_copy(update={"weights": None})  # paths of this machine stay out
     data = loaded.settings.data
-    data = data.model_copy(update={"regions": data.regions and Path(data.regions.name)})  # another
-    settings = loaded.settings.model_copy(update={"model": network, "data": data}).model_dump(mode="json")
+    data = data.model_copy(update={"regions": data.regions and Path(data.regions.name)})
+    plan = loaded.settings.distill
+    teachers = tuple(teacher.model_copy(update={"path": Path(teacher.path.name)}) for teacher in plan.teachers)
+    folders = tuple(Path(folder.name) for folder in plan.unlabelled)
+    plan = plan.model_copy(update={"teachers": teachers, "unlabelled": folders, "cache": None})
+    kept = loaded.settings.model_copy(update={"model": network, "data": data, "distill": plan})
+    settings = kept.model_dump(mode="json")
     facts = {name: value for name, value in loaded.state.facts().items() if name != "curve"}
     told = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})

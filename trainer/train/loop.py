@@ -21,6 +21,7 @@ from trainer.errors import CheckpointError, DataError, DivergedError, TrainerErr
 from trainer.model.reduction import LARGEST, add_reduction
 from trainer.model.regions import region_labels
 from trainer.model.siamese import input_spec
+from trainer.provenance import origin, recorded_command
 from trainer.site.data import read_labels
 from trainer.train import checkpoint, report
 from trainer.train.learner import Learner
@@ -240,12 +241,16 @@ def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
 
 
 def _first_state(settings: TrainSettings, training: Images, held: Images) -> RunState:
+    start, start_data = origin(settings.model.weights) if settings.model.weights else ("", ())
     return RunState(
         seed=settings.run.seed,
         persons_per_domain=training.persons_per_domain,
         domains=training.domain_names,
         images=len(training),
         validation_persons=held.person_names,
+        command=recorded_command(),
+        start=start,
+        start_data=start_data,
     )
 
 

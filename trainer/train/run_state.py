@@ -38,6 +38,14 @@ class RunState:
     """Training images."""
     validation_persons: tuple[str, ...] = ()
     """Held out; calibration uses the same ones."""
+    command: str = ""
+    """Command line of the first start, without local folders; see trainer/provenance.py."""
+    start: str = ""
+    """Where the first weights came from, in words; empty for random weights."""
+    start_data: tuple[str, ...] = ()
+    """What those weights had learned from."""
+    mixed: str = ""
+    """Of a mixture of two networks: which ones and in what shares, in words; see trainer/export/mixture.py."""
 
     def facts(self) -> dict[str, Any]:
         """Return the state as a checkpoint stores it: lists, not tuples, as always."""

@@ -19,6 +19,7 @@ from trainer.distill.settings import Teacher
 from trainer.distill.teacher import open_teacher
 from trainer.distill.views import change, mix
 from trainer.errors import TrainerError
+from trainer.export.bundle import export
 from trainer.train.loop import train
 
 ROOT = Path(__file__).parents[3]
@@ -69,6 +70,25 @@ def test_a_run_killed_midway_resumes_to_the_same_losses(undisturbed: Path, tmp_p
         process.send_signal(signal.SIGKILL)
     train(settings(), run, resume=True)
     assert losses(run) == losses(undisturbed)
+
+
+@pytest.mark.timeout(240)
+def test_an_exported_student_names_teachers_data_hours_images_command_and_start(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    bundle, _ = export(undisturbed, tmp_path / "student", "f16", note="with thanks")
+    assert bundle.data == ["synthetic", "teacher embedder (weight 1)"]
+    for part in (
+        "teachers embedder (weight 1)", "images of 8 persons in synthetic:12",
+        "8 steps of 16 images, 128 images seen",
+        " hours; ", "command `reid-train ", "started from random weights", "; with thanks",
+    ):  # fmt: skip
+        assert part in bundle.source
+    assert bundle.source in (tmp_path / "student" / "MODEL_CARD.md").read_text()
+    assert str(ROOT).encode() not in (tmp_path / "student" / "model.onnx").read_bytes()
+    train(settings(f"model.weights={tmp_path / 'student'}", "optimiser.steps=1"), tmp_path / "further")
+    further, _ = export(tmp_path / "further", tmp_path / "second", "f16")
+    assert f"started from the bundle student {bundle.hash[:12]} ({bundle.source})" in further.source
 
 
 @needs_data
