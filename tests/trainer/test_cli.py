@@ -10,7 +10,7 @@ from trainer.cli import app
 
 COMMANDS = {
     "fit", "eval", "rank", "calibrate", "export", "bench", "ablate", "compare", "schedule", "detector", "explain",
-    "quantise", "mix",
+    "quantise", "mix", "cut",
 }  # fmt: skip
 
 
