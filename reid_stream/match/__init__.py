@@ -1,1 +1,1 @@
-"""Observations in, sightings out: who is the same person where."""
+"""Assign observations of all cameras to identities."""

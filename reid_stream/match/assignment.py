@@ -1,9 +1,10 @@
-"""Rows to columns for the greatest sum of gains, where rows in conflict never share a column (pure).
+"""Assign rows to columns with the greatest sum of gains, where rows in conflict never share a column (pure).
 
-Rows are tracks, columns people; tracks seen side by side, or on cameras that do not overlap, conflict; others may well
-be one person, on overlapping cameras or after a break. Where no two conflicting rows want the same column, each takes
-its best, and that is the optimum. Only the rows that contend go to an integer program (HiGHS, by scipy), whose
-relaxation is tight for one camera: there it is the assignment problem.
+Rows are tracks, columns are identities. Tracks seen side by side, or at once on cameras that do not overlap, conflict;
+all others may share an identity, as on overlapping cameras or after a break. Where no two conflicting rows have the
+same best column, each row takes its best, which is the optimum. Only the contending rows go to an integer program
+(HiGHS through `scipy.optimize.milp`). If all of them conflict, as on a single camera, that is the linear assignment
+problem, whose relaxation is integral.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,12 +18,12 @@ from scipy.sparse import coo_array
 def assign(
     gains: Mapping[tuple[int, int], float], conflicts: AbstractSet[tuple[int, int]], rows: int
 ) -> list[int | None]:
-    """Return the column of each row; none where no gain is positive or all are taken.
+    """Return the column of each row, None where no gain is positive or every column with a gain is taken.
 
     Args:
-        gains: of (row, column); what is not there or not positive is never chosen.
+        gains: gain by (row, column); absent or non-positive entries are never chosen.
         conflicts: pairs of rows (lower, higher) that must not share a column.
-        rows: how many there are.
+        rows: number of rows.
     """
     wanted: list[dict[int, float]] = [{} for _ in range(rows)]
     for (row, column), gain in gains.items():
@@ -39,7 +40,7 @@ def assign(
 
 
 def _reach(seed: set[int], conflicts: AbstractSet[tuple[int, int]], wanted: list[dict[int, float]]) -> list[int]:
-    """Return all rows that a contention can touch: those in conflict over a common column, and theirs."""
+    """Return all rows connected to `seed` by conflicts over a common column."""
     group, edge = set(seed), set(seed)
     while edge:
         reached = set()
@@ -55,7 +56,7 @@ def _reach(seed: set[int], conflicts: AbstractSet[tuple[int, int]], wanted: list
 def _optimum(
     group: list[int], conflicts: AbstractSet[tuple[int, int]], wanted: list[dict[int, float]]
 ) -> dict[int, int | None]:
-    """Solve for some rows."""
+    """Return the optimal column of each row of a group."""
     places = [(row, column) for row in group for column in sorted(wanted[row])]
     number = {place: index for index, place in enumerate(places)}
     limits: list[list[int]] = [[number[row, column] for column in wanted[row]] for row in group if wanted[row]]
@@ -80,19 +81,26 @@ def _optimum(
 
 
 def grouped(
-    rows: Iterable[int], conflict: Callable[[int, int], bool], alike: Callable[[int, int], float], asked: float
+    rows: Iterable[int], conflict: Callable[[int, int], bool], llr: Callable[[int, int], float], threshold: float
 ) -> list[list[int]]:
-    """Put rows that are alike by more than `asked` on average into groups, in their order, conflicts apart."""
+    """Group rows greedily, in their order, by average linkage.
+
+    Args:
+        rows: in the order in which they are placed.
+        conflict: whether two rows must not share a group.
+        llr: log likelihood ratio of two rows being one person.
+        threshold: a row joins the group with the greatest mean `llr` above it, else it starts a group.
+    """
     groups: list[list[int]] = []
     for row in rows:
         best: list[int] | None = None
-        most = asked
+        most = threshold
         for group in groups:
             if any(conflict(row, other) for other in group):
                 continue
-            evidence = sum(alike(row, other) for other in group) / len(group)
-            if evidence > most:
-                best, most = group, evidence
+            mean = sum(llr(row, other) for other in group) / len(group)
+            if mean > most:
+                best, most = group, mean
         if best is None:
             groups.append([row])
         else:

@@ -1,12 +1,12 @@
-"""Where a track went over from one person to another (pure).
+"""Find the point at which a track switched from one person to another (pure).
 
-    vectors of a track, in order of time -> the place where they fall into two people, if they do
+    vectors of a track, in order of time -> index at which they split into two people, if they do
 
-Trackers go by place: when two people pass, a track may leave with the wrong one, and the mean of all its vectors is
-nobody's. Of all places at which it could be cut, the one is looked at where what came before and what came after are
-least alike (one change point, found by likelihood ratio: Hinkley, "Inference about the change-point in a sequence of
-random variables", Biometrika 1970). There the track is cut if the two are two people by more than the odds that a track
-stays on one. On worlds of people kept for tuning this raised IDF1 by 0.05 to 0.10 where many pass one another.
+Trackers associate by position: when two people pass each other, a track may leave with the wrong one, and the mean of
+its vectors then describes neither. The single change point is the split with the lowest likelihood ratio between the
+vectors before and after it (Hinkley, "Inference about the change-point in a sequence of random variables", Biometrika
+57, 1970). The track is cut there if that ratio is below the odds that a track stays on one person. On worlds of people
+kept for tuning this raised IDF1 by 0.05 to 0.10 where many people pass each other.
 
 Letters: n vectors, d dimensions.
 """
@@ -17,20 +17,20 @@ from reid_stream.match.scoring import Scorer
 from reid_stream.records import Floats
 
 _CUT = -1.0
-"""Log odds of being one person below which two long parts are two."""
+"""Log likelihood ratio of "one person" below which a track is cut into two long parts."""
 _NOISE = 4.0
-"""By how much lower they must be for one vector against the rest, half as much for two, and so on: calibration is of
-means over tracks, and one vector may be that of a bad moment."""
+"""Added to the ratio for a part of one vector, half of it for two, and so on: the calibration was fitted on means over
+tracks, and a single vector is noisier."""
 
 
 def find_change(vectors: Floats, shares: Floats, scorer: Scorer, floor: float) -> int | None:
-    """Return the number of the first vector that is somebody else's; none if all may be one person's.
+    """Return the index of the first vector of the second person; None where the track is not cut.
 
     Args:
-        vectors: (n, d) centred, at unit length, in order of time; two or more.
-        shares: (n,) how much each counts.
-        scorer: weighs them.
-        floor: of the centring.
+        vectors: (n, d) centred unit vectors in order of time, two or more.
+        shares: (n,) weight of each vector, summing to 1.
+        scorer: gives the log likelihood ratio of two means.
+        floor: see `CameraBias.floor`.
     """
     weighted = vectors * shares[:, None]
     before = np.cumsum(weighted, axis=0)[:-1]

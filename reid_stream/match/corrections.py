@@ -1,13 +1,13 @@
-"""Second thoughts: who was told apart and is one, who was taken for another (pure).
+"""Correct earlier assignments: merge identities of one person, split identities of several (pure).
 
-    people whose views changed, and the latest seen in turn -> Merge | Split
+    identities whose views changed, and the recently seen in turn -> Merge | Split
 
-Binding tracks to people one by one finds a good partition of tracks, not the best. Two moves make it better, where the
-log odds say so by a margin: two people become one, and one track goes to somebody else, known or new (the moves of
-Kernighan & Lin, 1970, with joins: Keuper et al., "Efficient decomposition of image and mesh graphs by lifted
-multicuts", ICCV 2015; on tracks by log odds of re-identification: Tang et al., "Multiple people tracking by lifted
-multicut and person re-identification", CVPR 2017). To join needs what the dial asks for; to stay needs only that the
-track is not more likely somebody else, so that nothing goes to and fro. Each update does a bounded number of both.
+Assigning tracks one by one gives a good partition of tracks into identities, not the best. Two local moves improve it:
+two identities are merged, or tracks move to another identity, known or new (Kernighan & Lin, "An efficient heuristic
+procedure for partitioning graphs", 1970; with joins: Keuper et al., "Efficient decomposition of image and mesh graphs
+by lifted multicuts", ICCV 2015; for tracks with re-identification: Tang et al., "Multiple people tracking by lifted
+multicut and person re-identification", CVPR 2017). A merge needs the threshold of a match; a track stays unless another
+identity is clearly likelier, so that no track oscillates. The number of moves per update is bounded.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,30 +21,30 @@ from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet, by_time, spa
 from reid_stream.records import Decision, GlobalId, Merge, Split
 
 REVIEWS = 3
-"""People of the recent past that are looked at anew per update, in turn."""
+"""Recently seen identities reviewed per update, in turn."""
 HOLD = 1.0
-"""Log odds by which evidence may fall below what is asked for before tracks leave their person."""
+"""How far the log likelihood ratio must fall below the threshold before tracks become a new identity."""
 PREFER = 0.5
-"""Log odds by which another person must be better before a track goes there."""
+"""How much greater the ratio to another identity must be before a track moves there."""
 SURE = 3.0
-"""Log odds above what is asked for from which no other person is looked for."""
+"""Surplus over the threshold from which no other identity is considered for a track."""
 _MOVES = 3
-"""A track is moved so often at most."""
+"""Moves of one track at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubtful:
-    """A track that may be somebody else's."""
+    """A track that may belong to another identity."""
 
     person: Person
     stay: Stay
     fit: float
-    """Evidence that it is its person's."""
+    """Log likelihood ratio of the track and the rest of its identity."""
     query: Query
 
 
 class Corrections:
-    """Makes the partition of tracks into people better, a little per update."""
+    """Incremental improvement of the partition of tracks into identities."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Corrections:
         self._people, self._gallery, self._tracks = people, gallery, tracks
         self._candidates, self._global_id, self._settle_s = candidates, global_id, settle_s
         self.queue: list[int] = []
-        """People of the recent past who are still to be looked at, the next one last."""
+        """Recently seen identities still to be reviewed, the next one last."""
 
     def review(self, touched: Iterable[int], now: float) -> list[Decision]:
-        """Return the merges and splits of identities whose views just changed and of some of the latest seen."""
+        """Return merges and splits of the identities whose views just changed and of some recently seen ones."""
         if not self._settle_s:
             return []
         decisions: list[Decision] = []
@@ -76,7 +76,7 @@ class Corrections:
                 decisions += self._split_off(self._people[number])
         people = [self._people[number] for number in numbers if number in self._people and number in self._gallery]
         doubts = [doubt for person in people for doubt in self._doubts(person)]
-        # All questions in one product with the gallery.
+        # One product with the gallery for all queries.
         queries = [doubt.query for doubt in doubts] + [self._query(person) for person in people]
         found = self._candidates.find(queries)
         splits, moved = self._move(doubts, found[: len(doubts)])
@@ -87,8 +87,8 @@ class Corrections:
         return decisions
 
     def detach_one(self, a: Tracklet, b: Tracklet) -> None:
-        """Take one of two tracks, seen side by side, from their common person: the one that is less like the rest."""
-        assert a.person is not None, "only tracks with a person are taken away"
+        """Detach one of two tracks seen side by side from their common identity: the one less like the rest of it."""
+        assert a.person is not None, "only tracks with an identity can be detached"
         person = self._people[a.person]
         fits = {track.serial: self._fit(person, track.stay) for track in (a, b)}
         loser = min((a, b), key=lambda track: (fits[track.serial], -track.bound_at, -track.serial))
@@ -101,7 +101,7 @@ class Corrections:
         loser.person = loser.similarity = loser.probability = None
 
     def appearance_llr(self, person: Person, stay: Stay) -> float:
-        """Return the evidence of appearance alone that a stay is its person's, by its other stays; nil without any."""
+        """Return the log likelihood ratio by appearance of a stay and the others of its identity; 0 without others."""
         view = self._gallery.view(person.number, stay.serial)
         rest = self._gallery.template(person.number, without=stay.serial)
         if view is None or rest is None:
@@ -109,7 +109,7 @@ class Corrections:
         return self._candidates.pair_llr(Query(view, (), set()), Query(rest, (), set()))
 
     def _fit(self, person: Person, stay: Stay) -> float:
-        """Return the evidence that a stay is its person's, by all its other stays; endless if there are none."""
+        """Return the log likelihood ratio of a stay and the others of its identity; infinite without others."""
         view = self._gallery.view(person.number, stay.serial)
         rest = self._gallery.template(person.number, without=stay.serial)
         if view is None or rest is None:
@@ -119,11 +119,11 @@ class Corrections:
 
     def _query(self, person: Person) -> Query:
         template = self._gallery.template(person.number)
-        assert template is not None, "only people with views are asked about"
+        assert template is not None, "only identities with views are queried"
         return Query(template, person.stays, self._people.apart(person) | {person.number})
 
     def _doubts(self, person: Person) -> list[_Doubtful]:
-        """Return the tracks of a person that may well be somebody else's."""
+        """Return the tracks of an identity whose fit is not clearly above the threshold."""
         views = self._gallery.similarities(person.number)
         if views is None or len(views.sources) < 2:
             return []
@@ -141,7 +141,7 @@ class Corrections:
         return doubts
 
     def _move(self, doubts: Sequence[_Doubtful], found: Sequence[Sequence[Candidate]]) -> tuple[list[Split], set[int]]:
-        """Move, of each identity, the one track that gains most by it to another; return the splits and who changed."""
+        """Move the track with the greatest gain of each identity; return the splits and the identities changed."""
         splits: list[Split] = []
         best: dict[int, tuple[float, _Doubtful, Candidate]] = {}
         for doubt, candidates in zip(doubts, found, strict=True):
@@ -157,7 +157,7 @@ class Corrections:
         return splits, moved
 
     def _split_off(self, person: Person) -> list[Split]:
-        """Give the tracks that fit the rest worst to somebody whom they fit better, or to nobody known."""
+        """Split the less fitting half of an identity off, to an identity that fits better or a new one."""
         views = self._gallery.similarities(person.number)
         stays = {stay.serial: stay for stay in person.stays}
         places = [] if views is None else [n for n, source in enumerate(views.sources) if source in stays]
@@ -190,7 +190,7 @@ class Corrections:
         return self.split(person, into, stays)
 
     def similarity(self, a: Person, b: Person) -> float:
-        """Return the cosine of two people's templates; 0 where one has no view."""
+        """Return the cosine of the templates of two identities; 0 where one has no view."""
         template = self._gallery.template(a.number)
         return self._candidates.similarity(template, b.number) if template and b.number in self._gallery else 0.0
 
@@ -219,7 +219,7 @@ class Corrections:
         person.revision += 1
 
     def split(self, person: Person, into: int, stays: Sequence[Stay]) -> Split:
-        """Return the news that stays are no longer `person`'s."""
+        """Return the decision that stays have left `person`."""
         return Split(
             person=self._global_id(person.number),
             into=self._global_id(into),
@@ -237,12 +237,12 @@ class Corrections:
         person.revision += 1
 
     def _merge(self, number: int, found: Candidate) -> list[Merge]:
-        """Make one of two people a part of the other: the one with the higher number goes."""
+        """Merge the identity with the higher number into the other one."""
         if number not in self._people or found.person not in self._people:
-            return []  # one of them was merged in this very update
+            return []  # one of them was merged earlier in this update
         into, gone = (self._people[n] for n in sorted((number, found.person)))
         if gone.number in self._people.apart(into):
-            return []  # an earlier merge of this very update brought somebody seen beside
+            return []  # a merge earlier in this update added a track seen beside it
         label = "" if into.label else gone.label
         self._people.merge(gone, into)
         self._tracks.rename(gone.number, into.number)

@@ -1,14 +1,14 @@
-"""Known people's templates in one float32 matrix, so that one product compares everybody (pure).
+"""Templates of all identities in one float32 matrix, so that one product compares a query with all (pure).
 
-Each person has up to `exemplars` views, one a track: the quality-weighted mean of that track's raw vectors (float16,
-since what is taken off, cameras.py, changes as it is learned). When there is no room the two views most alike are found
-and the one of less weight goes, so that what stays is good and differs. A person's row in the matrix is the template of
-all its views (evidence.py), in the verification head's space, so that squared distances are the head's margins.
+An identity has up to `exemplars` views, one per track: the quality-weighted mean of that track's raw vectors (float16;
+raw, since the camera shifts of camera_bias.py change as they are learned). When there are more, the lighter one of the
+two most similar views is dropped, so that good and different views remain. The row of an identity is the template of
+all its views (scoring.py), in the space of the verification head, so that squared distances give the head's margins.
 
-Rows are taken and given back; the matrix doubles as the site fills and never holds more than `max_identities`. When a
-camera's shift has moved, rows are made anew little by little, so that no single update pays for all.
+Free rows are reused; the matrix doubles when full, up to `max_identities` rows. After a camera's shift has changed,
+rows are recomputed a few per update, so that no single update pays for all.
 
-Letters: s rows in use, m views of a person, t queries, d dimensions.
+Letters: s rows in use, m views of an identity, t queries, d dimensions.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -23,75 +23,75 @@ from reid_stream.match.view_similarity import ViewSimilarities, view_similaritie
 from reid_stream.records import CameraId, Floats, Ints
 
 FAR = np.float32(1e9)
-"""Squared distance to a row that nobody has."""
+"""Squared distance to a free row."""
 _STALE = 0.02
-"""Rows are made anew when a camera's shift has changed by this length; a cosine changes by about as much."""
+"""Change of a camera's shift (length) from which rows are recomputed; a cosine changes by about as much."""
 _MAX_SIMILARITIES = 4096
-"""Sheets kept at most."""
+"""Cached `ViewSimilarities` at most."""
 _REFRESH = 24
-"""Rows made anew per update at most."""
+"""Rows recomputed per update at most."""
 
 
 Halves = npt.NDArray[np.float16]
 
 
 class Exemplar(msgspec.Struct, frozen=True):
-    """One view of a person, as kept over restarts."""
+    """One view of an identity, serialised."""
 
     vector: bytes
     """float16 (d,): mean of raw unit vectors."""
     quality: float
-    """What it weighs: how many independent vectors it is worth, times their quality."""
+    """Weight: effective number of independent vectors, times their mean quality."""
     camera: str
     source: int
-    """Serial of the track it came from."""
+    """Serial of the track."""
 
 
 class StaleRow(msgspec.Struct, frozen=True):
-    """A row that waits to be made anew, as it is meanwhile: it hangs on when it was made."""
+    """A row still to be recomputed, with its present value, which depends on when it was computed."""
 
     person: int
     vector: bytes
     """(d,) float32."""
     square: float
     views: list[tuple[bytes, float] | None]
-    """The templates kept of its views, in their order; none for one that is made when it is asked for."""
+    """Cached template (vector, square) of each view; None where it is not cached."""
 
 
 class GalleryState(msgspec.Struct, frozen=True):
-    """Where everybody stands in the matrix: with the views, what makes a restored gallery answer bit by bit alike."""
+    """Layout of the matrix; together with the views it restores the gallery bit by bit."""
 
     rows: dict[int, int]
-    """Row by person, in the order in which they came."""
+    """Row by identity, in insertion order."""
     free: list[int]
     used: int
     applied: dict[str, bytes]
-    """The shift (d,) float32 in use, by camera."""
+    """Shift (d,) float32 in use, by camera."""
     stale: list[StaleRow]
-    """In the order in which they wait."""
+    """Rows to recompute, the next one last."""
 
 
 class _View:
-    """One track's part in a person."""
+    """Mean vector of one track of an identity."""
 
     __slots__ = ("camera", "raw", "source", "template", "weight")
 
     def __init__(self, raw: Halves, weight: float, camera: CameraId, source: int) -> None:
         self.raw, self.weight, self.camera, self.source = raw, weight, camera, source
         self.template: Template | None = None
-        """Made when it is asked for; gone when what is taken off has changed."""
+        """Cached; None until needed and after the camera's shift has changed."""
 
     def exported(self) -> Exemplar:
-        """Return it as it is kept over restarts."""
+        """Return the view, serialised."""
         return Exemplar(self.raw.tobytes(), self.weight, self.camera, self.source)
 
 
 FrozenViews = dict[int, tuple[_View, ...]]
-"""By person."""
+"""Views by identity."""
 
 
 class Gallery:
-    """Views of numbered people."""
+    """Views and templates of identities, by number."""
 
     def __init__(self, exemplars: int, max_identities: int, fold: Callable[[Floats], list[Template]]) -> None:
         self._e = exemplars
@@ -105,12 +105,12 @@ class Gallery:
         self._matrix: Floats = np.zeros((0, 0), dtype=np.float32)
         self._square: Floats = np.zeros(0, dtype=np.float32)
         self._similarities: dict[int, ViewSimilarities] = {}
-        """Of people looked at closely, until one of their views changes."""
+        """Cached by identity, until one of its views changes."""
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
         self._bias: CameraBias | None = None
         self.floor = 0.0
-        """Of the bias in use."""
+        """`CameraBias.floor` in use."""
 
     def __len__(self) -> int:
         return len(self._row)
@@ -120,28 +120,28 @@ class Gallery:
 
     @property
     def is_full(self) -> bool:
-        """No further person fits."""
+        """Whether no further identity fits."""
         return len(self._row) >= self._bound
 
     @property
     def nbytes(self) -> int:
-        """Memory of the vectors."""
+        """Memory of the matrix and the views in bytes."""
         return self._matrix.nbytes + sum(view.raw.nbytes for views in self._views.values() for view in views)
 
     def people(self) -> Ints:
-        """Return the person of each row (s,), -1 for a free one; the columns of `distances`."""
+        """Return the identity of each row (s,), -1 for a free one; the columns of `distances`."""
         return self._person[: self._used]
 
     def row(self, person: int) -> int:
-        """Return a person's row; -1 for nobody of whom there is a view."""
+        """Return the row of an identity; -1 if it has no view."""
         return self._row.get(person, -1)
 
     def distances(self, queries: Sequence[Template]) -> Floats:
-        """Return squared distances (t, s) of templates to everybody's."""
+        """Return the squared distances (t, s) of templates to all rows; `FAR` for a free row."""
         if self._used == 0 or len(queries) == 0:
             return np.full((len(queries), self._used), FAR, dtype=np.float32)
         squared: Floats = np.stack([query.vector for query in queries]) @ self._matrix[: self._used].T
-        # In place: at 10^5 people each pass over a new array costs a fifth of the product.
+        # In place: with 10^5 identities each pass over a new array costs a fifth of the product.
         squared *= np.float32(-2)
         squared += self._square[: self._used]
         squared += np.asarray([[query.square] for query in queries], dtype=np.float32)
@@ -149,7 +149,7 @@ class Gallery:
         return squared
 
     def template(self, person: int, without: int | None = None) -> Template | None:
-        """Return a person's template, made anew without one source; none if nothing is left."""
+        """Return the template of an identity, optionally recomputed without one source; None if no view is left."""
         if without is None:
             row = self._row.get(person)
             return None if row is None else Template(self._matrix[row].copy(), float(self._square[row]))
@@ -157,12 +157,12 @@ class Gallery:
         return self._make(views) if views else None
 
     def template_of(self, person: int, sources: Collection[int]) -> Template | None:
-        """Return the template of some sources of a person; none if it has none of them."""
+        """Return the template of some sources of an identity; None if it has none of them."""
         views = [view for view in self._views.get(person, ()) if view.source in sources]
         return self._make(views) if views else None
 
     def similarities(self, person: int) -> ViewSimilarities | None:
-        """Return a person's views laid side by side; none for nobody of whom there is a view."""
+        """Return the view similarities of an identity; None if it has no view."""
         found = self._similarities.get(person)
         if found is None and person in self._views:
             if len(self._similarities) >= _MAX_SIMILARITIES:
@@ -175,18 +175,18 @@ class Gallery:
         return found
 
     def view(self, person: int, source: int) -> Template | None:
-        """Return the template of one source; none if it has none here."""
+        """Return the template of one source of an identity; None if it has none."""
         for view in self._views.get(person, ()):
             if view.source == source:
                 return self._make([view])
         return None
 
     def sources(self, person: int) -> list[int]:
-        """Return the serials of the tracks that a person has views of."""
+        """Return the serials of the tracks of the views of an identity."""
         return [view.source for view in self._views.get(person, ())]
 
     def fold(self, raw: Floats, camera: CameraId) -> Template:
-        """Turn the mean (d,) of a camera's raw vectors into a template."""
+        """Return the template of the mean (d,) of raw vectors of a camera."""
         return self._fold_all([raw], [camera])[0]
 
     def _fold_all(self, raw: Sequence[Floats | Halves], cameras: Sequence[CameraId]) -> list[Template]:
@@ -198,7 +198,14 @@ class Gallery:
         return self._fold(means)
 
     def put(self, person: int, raw: Floats, weight: float, camera: CameraId, source: int) -> None:
-        """Set what one source tells of a person: the mean (d,) of its raw unit vectors, and what that weighs.
+        """Set the view of one source of an identity, added if it is new.
+
+        Args:
+            person: number of the identity.
+            raw: (d,) mean of the source's raw unit vectors.
+            weight: see `Exemplar.quality`.
+            camera: of the source.
+            source: serial of the track.
 
         Raises:
             ValueError: the gallery is full, or the vector has another dimension.
@@ -222,7 +229,7 @@ class Gallery:
         self._update_row(person)
 
     def remove(self, person: int) -> None:
-        """Forget a person; nothing happens for an unknown one."""
+        """Remove an identity; no effect if it is unknown."""
         row = self._row.pop(person, None)
         if row is not None:
             del self._views[person]
@@ -233,7 +240,7 @@ class Gallery:
             self._free.append(row)
 
     def remove_source(self, person: int, source: int) -> None:
-        """Forget what one track told of a person."""
+        """Remove the view of one source, and the identity with its last view."""
         views = self._views.get(person)
         if views is None:
             return
@@ -244,7 +251,7 @@ class Gallery:
             self.remove(person)
 
     def move_source(self, gone: int, into: int, source: int) -> None:
-        """Give what one track told of `gone` to `into`."""
+        """Move the view of one source from `gone` to `into`."""
         for view in self._views.get(gone, ()):
             if view.source == source:
                 self.remove_source(gone, source)
@@ -252,27 +259,27 @@ class Gallery:
                 return
 
     def merge(self, gone: int, into: int) -> None:
-        """Give `gone`'s views to `into` and forget `gone`."""
+        """Move all views of `gone` to `into` and remove `gone`."""
         for view in self._views.get(gone, [])[:]:
             self.put(into, view.raw.astype(np.float32), view.weight, view.camera, view.source)
         self.remove(gone)
 
     def export(self, person: int) -> list[Exemplar]:
-        """Return a person's views, raw."""
+        """Return the views of an identity, serialised."""
         return [view.exported() for view in self._views.get(person, ())]
 
     def freeze(self) -> FrozenViews:
-        """Return everybody's views as they are now, in a moment: views are replaced, never changed."""
+        """Return all views as of now without copying them: views are immutable."""
         return {person: tuple(views) for person, views in self._views.items()}
 
     def load(self, person: int, exemplars: Iterable[Exemplar]) -> None:
-        """Take in views as exported."""
+        """Add views as exported."""
         for exemplar in exemplars:
             raw = np.frombuffer(exemplar.vector, dtype=np.float16).astype(np.float32)
             self.put(person, raw, exemplar.quality, CameraId(exemplar.camera), exemplar.source)
 
     def state(self) -> GalleryState:
-        """Return where everybody stands; the views are `export`'s."""
+        """Return the layout of the matrix; the views come from `export`."""
         return GalleryState(
             rows=dict(self._row),
             free=list(self._free),
@@ -282,7 +289,7 @@ class Gallery:
         )
 
     def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], bias: CameraBias) -> None:
-        """Take in everybody at the place that each had."""
+        """Restore all identities, each in the row it had."""
         self._bias, self.floor = bias, bias.floor
         self._applied = {CameraId(c): np.frombuffer(s, dtype=np.float32).copy() for c, s in state.applied.items()}
         stale = {row.person: row for row in state.stale}
@@ -315,7 +322,7 @@ class Gallery:
         return StaleRow(person, self._matrix[row].tobytes(), float(self._square[row]), made)
 
     def apply_bias(self, bias: CameraBias) -> None:
-        """Apply what has been learned about the cameras, where it changed enough to matter, to some rows at a time."""
+        """Adopt camera shifts that have changed by more than `_STALE`, and recompute up to `_REFRESH` stale rows."""
         if bias is not self._bias:
             self._bias = bias
             self.floor = bias.floor
@@ -335,18 +342,18 @@ class Gallery:
         return float(np.linalg.norm(shift if applied is None else shift - applied)) > _STALE
 
     def shift_of(self, camera: CameraId) -> Floats | None:
-        """Return the shift in use for a camera."""
+        """Return the shift (d,) in use for a camera; None for an unknown one."""
         return self._applied.get(camera)
 
     def _update_row(self, person: int) -> None:
         row = self._row[person]
         self._similarities.pop(person, None)
-        # What nobody looks at closely is not kept view by view: that would be most of the memory.
+        # Templates of single views are not cached here: they would be most of the memory.
         template = self._make(self._views[person], keeps=False)
         self._matrix[row], self._square[row] = template.vector, template.square
 
     def _templates(self, views: Sequence[_View], *, keeps: bool = True) -> list[Template]:
-        """Return the templates of views, those that are not at hand made all at once."""
+        """Return the templates of views; those not cached are computed in one batch."""
         missing = [view for view in views if view.template is None]
         made = iter(self._fold_all([v.raw for v in missing], [v.camera for v in missing]) if missing else ())
         templates = [view.template or next(made) for view in views]

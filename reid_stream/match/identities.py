@@ -1,10 +1,10 @@
-"""Who is known: identities with their views and stays, bounded in number and age (pure).
+"""Known identities with their views and stays, bounded in number and age (pure).
 
-A person leaves when unseen for `retention_s`, or as the longest unseen when somebody new needs the place; never while
-in view of a camera. The longest unseen is found by a heap that is put right lazily: a full gallery costs no scan.
+An identity is retired when unseen for `retention_s`, or evicted as the longest unseen when the gallery is full; never
+while in view of a camera. The longest unseen is found by a lazily updated heap, without a scan.
 
-Who was seen beside whom is kept by track, so that a track given to another person takes that knowledge along; only
-when a stay is so old that it is dropped does it become a fact about persons.
+Which tracks were seen side by side is stored per track, so that a track takes the fact along to another identity; only
+when an old stay is dropped does it become a fact about identities.
 """
 
 import heapq
@@ -21,7 +21,7 @@ from reid_stream.records import IdentityState
 
 RetirementReason = Literal["expired", "gallery full"]
 _STAYS = 32
-"""Stays remembered of a person; the oldest go first."""
+"""Stays kept of an identity; the oldest are dropped first."""
 
 
 class Person(msgspec.Struct):
@@ -32,41 +32,41 @@ class Person(msgspec.Struct):
     state: IdentityState
     created_at: float
     last_at: float
-    """By the clocks of cameras."""
+    """Capture time of the latest observation, by the cameras' clocks."""
     num_vectors: int = 0
     tracks: set[int] = set()
     """Serials of its open tracks."""
     in_view: set[int] = set()
-    """Those of them that have not ended."""
+    """Serials of its open tracks that have not ended."""
     apart: set[int] = set()
-    """People seen beside it, as far as `stays` no longer tells."""
+    """Identities seen side by side with it, as far as `stays` no longer record it."""
     stays: list[Stay] = []
-    """Its tracks, oldest first, over or not."""
+    """Its tracks, open or ended, oldest first."""
     heard_at: float = 0.0
-    """`now` of the update that last brought something of it; clocks of cameras play no part. 0: as `last_at`."""
+    """`now` of the latest update with an observation of it, independent of cameras' clocks. 0: same as `last_at`."""
     barred: set[int] = set()
-    """People whom a person said it is not."""
+    """Identities that an operator declared to be other people."""
     label: str = ""
-    """What people call it."""
+    """Name given by an operator."""
 
     def before(self, stay: Stay) -> Stay | None:
-        """Return its latest stay that began earlier than another."""
+        """Return its latest stay that started before a given one; None without one."""
         return next((kept for kept in reversed(self.stays) if kept.first_at < stay.first_at), None)
 
 
 class Identities:
-    """All identities that can be matched."""
+    """All identities that can be matched, with indexes by stay and by time last seen."""
 
     def __init__(self, settings: MatchSettings, gallery: Gallery, first_number: int = 1) -> None:
         self._settings = settings
         self.gallery = gallery
         self._people: dict[int, Person] = {}
         self._owner: dict[int, int] = {}
-        """Whose a stay is, by serial."""
+        """Identity by serial of a stay."""
         self._recent: dict[int, None] = {}
-        """Everybody, the latest seen last."""
+        """All identities, the latest seen last."""
         self._oldest: list[tuple[float, int]] = []
-        """Heap of (when last seen, at least, number), one entry a person."""
+        """Heap of (lower bound of the time last seen, number), one entry per identity."""
         self.next_number = first_number
 
     def __len__(self) -> int:
@@ -79,22 +79,22 @@ class Identities:
         return self._people[number]
 
     def all(self) -> list[Person]:
-        """Return everybody, oldest number first."""
+        """Return all identities in insertion order."""
         return list(self._people.values())
 
     def recent(self) -> Iterator[Person]:
-        """Return everybody, the latest seen first."""
+        """Yield all identities, the latest seen first."""
         return (self._people[number] for number in reversed(self._recent))
 
     def new(self, born_at: float, last_at: float, now: float) -> Person:
-        """Make somebody new, provisional, with a number never used before."""
+        """Create a provisional identity with a number never used before."""
         person = Person(self.next_number, 1, "provisional", born_at, last_at, heard_at=now)
         self.next_number += 1
         self.put(person, [])
         return person
 
     def put(self, person: Person, exemplars: list[Exemplar]) -> None:
-        """Take in a person as known from elsewhere."""
+        """Add an existing identity with its views."""
         person.heard_at = person.heard_at or person.last_at
         self._people[person.number] = person
         self._recent[person.number] = None
@@ -103,7 +103,7 @@ class Identities:
         self.gallery.load(person.number, exemplars)
 
     def see(self, number: int, at: float, now: float) -> None:
-        """Note that a person is seen."""
+        """Record an observation of an identity at time `at`, received at `now`."""
         person = self._people[number]
         person.last_at = max(person.last_at, at)
         person.heard_at = max(person.heard_at, now)
@@ -111,7 +111,7 @@ class Identities:
         self._recent[number] = None
 
     def give(self, stay: Stay, number: int) -> None:
-        """Make a stay a person's."""
+        """Assign a stay to an identity."""
         person = self._people[number]
         self._owner[stay.serial] = number
         person.stays.append(stay)
@@ -120,18 +120,18 @@ class Identities:
             self._drop(person, min(person.stays, key=lambda old: (old.serial in person.tracks, old.last_at)))
 
     def seen_order(self) -> list[int]:
-        """Return everybody's number, the latest seen last."""
+        """Return the numbers of all identities, the latest seen last."""
         return list(self._recent)
 
     def order(self, numbers: Iterable[int]) -> None:
-        """Make these, the latest seen last, the order in which people were seen; who is not named was seen before."""
+        """Set the order in which identities were last seen, the latest last; those not listed come before."""
         for number in numbers:
             if number in self._people:
                 self._recent.pop(number)
                 self._recent[number] = None
 
     def take(self, stay: Stay, number: int) -> None:
-        """Take a stay from a person, with its view."""
+        """Remove a stay from an identity; its view in the gallery stays."""
         person = self._people[number]
         person.stays = [kept for kept in person.stays if kept.serial != stay.serial]
         person.tracks.discard(stay.serial)
@@ -140,22 +140,22 @@ class Identities:
 
     @property
     def bound(self) -> int:
-        """How many there may be."""
+        """Largest number of identities."""
         return self._settings.max_identities
 
     def owner(self, serial: int) -> int | None:
-        """Return whose a stay is."""
+        """Return the identity of a stay; None if it has none."""
         return self._owner.get(serial)
 
     def stay(self, serial: int) -> Stay | None:
-        """Return somebody's stay."""
+        """Return the stay of a serial; None if no identity has it."""
         number = self._owner.get(serial)
         if number is None:
             return None
         return next((stay for stay in self._people[number].stays if stay.serial == serial), None)
 
     def beside(self, stay: Stay) -> set[int]:
-        """Return the people that a stay cannot be of: seen beside it, or said not to be."""
+        """Return the identities that a stay cannot belong to: seen side by side, or barred by an operator."""
         owners = self._owners(stay.apart)
         return owners | self._owners(stay.barred) if stay.barred else owners
 
@@ -163,14 +163,14 @@ class Identities:
         return {number for serial in serials if (number := self._owner.get(serial)) is not None}
 
     def apart(self, person: Person) -> set[int]:
-        """Return the people that a person cannot be."""
+        """Return the identities that an identity cannot be merged with."""
         found = person.apart | person.barred
         for stay in person.stays:
             found |= self.beside(stay)
         return found
 
     def merge(self, gone: Person, into: Person) -> None:
-        """Make `gone` a part of `into`."""
+        """Merge `gone` into `into`."""
         into.revision += 1
         into.num_vectors += gone.num_vectors
         into.last_at = max(into.last_at, gone.last_at)
@@ -193,7 +193,7 @@ class Identities:
         self.remove(gone, keeps_stays=True)
 
     def expired(self, now: float) -> list[Person]:
-        """Remove and return the people unseen for too long."""
+        """Remove and return the identities unseen for `retention_s`."""
         gone = []
         limit = now - self._settings.retention_s
         while self._oldest and self._oldest[0][0] < limit:
@@ -208,7 +208,7 @@ class Identities:
         return gone
 
     def make_room(self) -> tuple[bool, Person | None]:
-        """Remove the longest unseen person if there is no room: (is there room now, who was removed)."""
+        """Evict the longest unseen identity if the gallery is full; return (has room now, evicted identity)."""
         if len(self._people) < self._settings.max_identities:
             return True, None
         kept: list[Person] = []
@@ -231,7 +231,7 @@ class Identities:
         return victim is not None, victim
 
     def remove(self, person: Person, *, keeps_stays: bool = False) -> None:
-        """Forget a person; `keeps_stays`: they are somebody else's already."""
+        """Remove an identity; `keeps_stays`: its stays belong to another identity already."""
         self.gallery.remove(person.number)
         del self._people[person.number]
         self._recent.pop(person.number, None)
@@ -244,7 +244,7 @@ class Identities:
                 self._owner.pop(stay.serial, None)
 
     def latest(self, count: int) -> list[Person]:
-        """Return the `count` people seen last."""
+        """Return the `count` identities seen last."""
         return list(islice(self.recent(), count))
 
     def _drop(self, person: Person, stay: Stay) -> None:
@@ -259,13 +259,13 @@ class Identities:
             self._people[b].apart.add(a)
 
     def bar(self, a: int, b: int) -> None:
-        """Keep two people from ever being one, whatever they look like."""
+        """Forbid two identities ever to be merged."""
         if a != b and a in self._people and b in self._people:
             self._people[a].barred.add(b)
             self._people[b].barred.add(a)
 
     def reconcile(self, a: Person, b: Person) -> None:
-        """Let two people be one again, whatever was said or seen of them before."""
+        """Lift all bars between two identities: side-by-side sightings and operators' splits."""
         for one, other in ((a, b), (b, a)):
             one.barred.discard(other.number)
             one.apart.discard(other.number)

@@ -1,6 +1,6 @@
-"""What comes in: which vectors can be compared at all, and which observations are odd (pure).
+"""Validate observations: reject vectors that cannot be compared, count implausible times (pure).
 
-Whatever is odd is counted by cause and used as well as can be: its times still order a track, its box is still told of.
+An observation whose vector is rejected, or whose time is implausible, still counts as a sighting of its track.
 """
 
 from collections.abc import Collection
@@ -8,29 +8,29 @@ from collections.abc import Collection
 from reid_stream.records import CameraId, Floats, Observation, unpack_vector
 
 _LATE_S = 60.0
-"""An observation so much older than now was held up, or its camera's clock is behind."""
+"""Age from which an observation counts as late: it was held up, or its camera's clock is behind."""
 _AHEAD_S = 5.0
-"""One so far in the future is of a camera whose clock is ahead."""
+"""Time ahead of `now` beyond which the camera's clock counts as ahead."""
 _BACK_S = 1.0
-"""A camera's time that goes back by more was set back; less is a matter of order."""
+"""Step back in a camera's time beyond which its clock was set back; less is reordering."""
 
 
 class InputChecks:
-    """Refuse vectors of another model or length, and those that are no numbers; count them, and what is odd."""
+    """Validation of the observations of one matcher, with counters by cause."""
 
     def __init__(self, model: str, dim: int | None, cameras: Collection[str] | None = None) -> None:
         self._model = model
         self._cameras = None if cameras is None else frozenset(cameras)
         self._latest: dict[CameraId, float] = {}
         self.dim = dim
-        """Length of the vectors; none until the first one tells."""
+        """Length of the vectors; None until the first one."""
         self.rejected: dict[str, int] = {}
-        """Vectors that cannot be used, by cause."""
+        """Rejected vectors by cause."""
         self.odd: dict[str, int] = {}
-        """Observations that are used though something is odd about them, by cause."""
+        """Observations with an implausible time or an unknown camera, by cause; they are used all the same."""
 
     def check_times(self, seen: Observation, now: float) -> None:
-        """Count what is odd about an observation that arrives at `now`."""
+        """Count what is implausible about an observation that arrives at `now` (UTC seconds)."""
         latest = self._latest.get(seen.camera, seen.seen_at)
         self._latest[seen.camera] = seen.seen_at if seen.seen_at < latest - _BACK_S else max(latest, seen.seen_at)
         for cause, is_so in (
@@ -43,7 +43,7 @@ class InputChecks:
                 self.odd[cause] = self.odd.get(cause, 0) + 1
 
     def usable_vector(self, seen: Observation) -> Floats | None:
-        """Return an observation's unit vector (d,); none where it has none that can be used."""
+        """Return the unit vector (d,) of an observation; None if it has none, or it is rejected and counted."""
         if seen.vector is None:
             return None
         if seen.model != self._model:

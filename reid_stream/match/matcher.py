@@ -1,14 +1,14 @@
-"""Observations of all cameras in, decisions about who is who out (pure).
+"""Assign the tracks of all cameras to identities (pure).
 
-    observations -> open tracks gather vectors -> a template each -> candidates: everybody known, and somebody new
-                 -> one assignment over all open tracks that wait -> bind | somebody new (provisional) -> confirm
-                 -> second thoughts (corrections.py): merge | split -> retire
+    observations -> open tracks collect vectors -> one template per track -> candidates among known identities
+                 -> joint assignment of all waiting tracks -> known identity | new provisional identity -> confirmation
+                 -> review (corrections.py): merge | split -> retirement
 
-The law: never one person twice at once on one camera. Tracks seen side by side are apart for good, whoever they are
-given to; where two tracks of one person turn out to be side by side, the one that is less like the rest is split off. A
-track is answered within `tracklet.ANSWER_S` of its first vector; where that was too early a Merge or a Split follows.
+Invariant: an identity never has two tracks side by side on one camera. Tracks seen side by side never share an identity
+again; where two tracks of one identity turn out to be side by side, the one less like the rest is split off. A track is
+identified within `tracklets.ANSWER_S` of its first vector; where that was too early, a Merge or Split follows.
 
-`Matcher.state` is everything the matcher knows, in one serialisable value.
+`Matcher.state` returns the complete state as one serialisable value.
 """
 
 from collections.abc import Collection, Sequence
@@ -45,17 +45,17 @@ from reid_stream.records import (
 )
 
 _CLEAR = 2.0
-"""Log odds above what is asked for that let a first vector alone decide."""
+"""Surplus over the threshold that lets a single vector decide."""
 _LEARN_VECTORS = 5
-"""Vectors of one track that count for its camera's mean: somebody who stands about must not become the mean."""
+"""Vectors per track that enter its camera's mean, so that a person who stays does not dominate it."""
 _SURE = 1.0
-"""Log odds above what is asked for that make a match worth learning the topology from."""
+"""Surplus over the threshold from which the topology is learned from a match."""
 _IMPOSTORS = 48
-"""People, the latest seen, that a match is set against to learn how two people's stays fall."""
+"""Recently seen identities that serve as pairs of different people when the topology learns from a match."""
 
 
 class Matcher:
-    """Give every track a person; one matcher a site, called from one thread."""
+    """Matcher of one site; not thread-safe."""
 
     def __init__(
         self,
@@ -70,20 +70,19 @@ class Matcher:
         topology: TopologySettings | None = None,
         cameras: Collection[str] | None = None,
     ) -> None:
-        """Begin, or go on from an earlier `state`.
+        """Create a matcher, or restore one from an earlier `state`; see `factory.matcher_for`.
 
         Args:
-            settings: the dials.
+            settings: section `match` of cams.yaml.
             site: prefix of global IDs.
-            model: hash of the embedder's bundle; observations of another are refused.
-            verifier: the bundle's verification head.
-            calibration: of that head.
-            dim: length of the vectors; none takes the first one's.
-            first_number: of the first new person; beyond every number ever given on this site.
-            state: of an earlier matcher; people known by vectors of another model are left out, their numbers are not
-                used again.
-            topology: what is stated of the cameras; none states nothing and learns all.
-            cameras: that there are; others are counted, and served. None knows of none.
+            model: hash of the embedder's bundle; vectors of another model are rejected.
+            verifier: verification head of the bundle; None scores by cosine.
+            calibration: calibration of that head.
+            dim: length of the vectors; None accepts the length of the first one.
+            first_number: lowest number of a new identity; greater than any number used on this site.
+            state: of an earlier matcher; identities of another model are dropped, their numbers are not reused.
+            topology: stated facts about cameras; None states nothing.
+            cameras: configured cameras; observations of others are counted as odd. None accepts all.
         """
         self._settings = settings
         self.site = site
@@ -96,7 +95,7 @@ class Matcher:
         self._camera_shifts = CameraShifts()
         self._tracks = OpenTracks()
         self.topology = Topology(topology or TopologySettings())
-        """How people get from camera to camera, as far as it is known."""
+        """Stated and learned transitions between cameras."""
         self._prior = state.newcomers if state is not None else NewIdentityPrior()
         self._discount = state.redundancy if state is not None else EvidenceDiscount()
         self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior)
@@ -105,7 +104,7 @@ class Matcher:
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
         )
         self.override_log = state.override_log if state is not None else OverrideLog()
-        """What people told."""
+        """Instructions applied."""
         self._overrides = Overrides(
             site, self._people, self._tracks, self._corrections, self._retire, self.override_log
         )
@@ -113,26 +112,31 @@ class Matcher:
             self._restore(state)
 
     def __len__(self) -> int:
-        """Return how many people can be matched."""
+        """Return the number of known identities."""
         return len(self._people)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Vectors that could not be used, by cause; their observations still count as sightings."""
+        """Rejected vectors by cause; their observations still count as sightings."""
         return self._input_checks.rejected
 
     @property
     def odd(self) -> dict[str, int]:
-        """Observations that were used though late, out of order, ahead of time or of an query camera, by cause."""
+        """Observations used although late, out of order, ahead of time or of an unknown camera, by cause."""
         return self._input_checks.odd
 
     @property
     def unnamed(self) -> int:
-        """Observations that were never told of anybody: of tracks that had no vector to their end."""
+        """Observations never attributed to an identity, since their track ended without one."""
         return self._sightings.unnamed
 
     def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
-        """Take in what was perceived, in time order per camera, and say what follows from it at `now` (UTC seconds)."""
+        """Process perceived records and return the resulting decisions.
+
+        Args:
+            records: in time order per camera.
+            now: UTC seconds; does not depend on cameras' clocks.
+        """
         fresh: dict[int, None] = {}
         for record in records:
             if isinstance(record, TrackEnded):
@@ -155,19 +159,22 @@ class Matcher:
         return decisions
 
     def labels(self) -> dict[GlobalId, str]:
-        """Return what people call whom."""
+        """Return the operators' labels by global ID."""
         return {self._sightings.global_id(person.number): person.label for person in self._people.all() if person.label}
 
     def instruct(self, instruction: Instruction, now: float) -> list[Decision]:
-        """Do what a person says at `now` (UTC seconds), or refuse; either way the last decision is the answer."""
+        """Apply an operator instruction at `now` (UTC seconds); the last decision is its `Answer`, done or refused.
+
+        The answer to an erasure follows when stored data is deleted. An instruction applied before gives no decision.
+        """
         return self._overrides.apply(instruction, now)
 
     def state(self) -> MatcherState:
-        """Return everything the matcher knows; the value shares nothing with it."""
+        """Return the complete state as an independent value."""
         return join(self.capture().parts())
 
     def capture(self) -> MatcherSnapshot:
-        """Note everything the matcher knows, to be written down while it goes on."""
+        """Return a snapshot that can be written while the matcher continues."""
         people = self._people.all()
         state = MatcherState(
             model=self._model,
@@ -205,7 +212,7 @@ class Matcher:
             self._people.put(person, [] if state.gallery is not None else state.exemplars.get(person.number, []))
             stays.update((stay.serial, stay) for stay in person.stays)
         for tracklet in state.tracks:
-            tracklet.stay = stays.get(tracklet.serial, tracklet.stay)  # one stay, which its person holds, too
+            tracklet.stay = stays.get(tracklet.serial, tracklet.stay)  # the object that its identity holds
             self._tracks.put(tracklet)
         self._people.order(state.recent)
         self._corrections.queue = list(state.turn)
@@ -237,7 +244,7 @@ class Matcher:
                     break
 
     def _cut(self, fresh: dict[int, None], now: float) -> None:
-        """Cut tracks that went over from one person to another."""
+        """Cut tracks that switched from one person to another."""
         for serial in list(fresh) if self._settings.settle_s else ():
             tracklet = self._tracks.get(serial)
             if tracklet is None or len(tracklet.vectors) < 2 or tracklet.stay.held:
@@ -269,15 +276,15 @@ class Matcher:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
     def _update_view(self, tracklet: Tracklet) -> None:
-        """Let a track's person know what the track looks like now."""
-        assert tracklet.person is not None, "only tracks with a person teach"
+        """Update the view of a track in the gallery."""
+        assert tracklet.person is not None, "only tracks with an identity have a view"
         weight = self._discount.independent(len(tracklet.vectors)) * tracklet.quality()
         self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
 
     def _identify(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
-        """Bind the tracks without an identity, those of all cameras at once; return decisions and tracks considered."""
+        """Assign all tracks without an identity jointly; return the decisions and the tracks considered."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
-        waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # else nothing has changed
+        waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # others have not changed
         if not waiting:
             return [], []
         decisions: list[Decision] = []
@@ -306,22 +313,22 @@ class Matcher:
     def _add_identities(
         self, left: list[int], waiting: list[Tracklet], queries: list[Query], now: float
     ) -> list[Decision]:
-        """Make tracks somebody new: one person together where they are alike, as on cameras that overlap."""
+        """Create identities for tracks, one for several tracks that match each other, as on overlapping cameras."""
         groups = grouped(
             left,
             conflict=lambda a, b: self._conflict(waiting, a, b),
-            alike=lambda a, b: self._candidates.pair_llr(queries[a], queries[b]),
-            asked=self._candidates.threshold,
+            llr=lambda a, b: self._candidates.pair_llr(queries[a], queries[b]),
+            threshold=self._candidates.threshold,
         )
         return [decision for group in groups for decision in self._add_identity([waiting[row] for row in group], now)]
 
     def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
-        """Say whether two tracks cannot be one person."""
+        """Return whether two tracks cannot be one person."""
         one, other = waiting[a].stay, waiting[b].stay
         return other.serial in one.apart or self.topology.excludes(one, other)
 
     def _can_be_known(self, query: Query) -> bool:
-        """Say whether there is anybody that a first vector could belong to."""
+        """Return whether any known identity is not forbidden to a query."""
         return len(self._people) > sum(number in self._people for number in query.forbidden)
 
     def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float) -> list[Split]:
@@ -342,13 +349,13 @@ class Matcher:
         return [self._corrections.split(self._people[former], number, [tracklet.stay])]
 
     def _add_identity(self, tracklets: Sequence[Tracklet], now: float) -> list[Decision]:
-        """Make tracks somebody new; the longest unseen person goes if the gallery is full."""
+        """Create one identity for tracks; the longest unseen one is evicted if the gallery is full."""
         has_room, evicted = self._people.make_room()
         decisions: list[Decision] = []
         if evicted is not None:
             decisions.append(self._retire(evicted, "gallery full", now))
         if not has_room:
-            return decisions  # everybody is in view, and the tracks stay unnamed until somebody leaves
+            return decisions  # all identities are in view: the tracks wait until one leaves
         first, last = min(t.stay.first_at for t in tracklets), max(t.stay.last_at for t in tracklets)
         person = self._people.new(first, last, now)
         for tracklet in tracklets:
@@ -356,12 +363,12 @@ class Matcher:
         return decisions
 
     def _changed_identities(self, fresh: dict[int, None]) -> list[int]:
-        """Return the people to be looked at anew, since one of their tracks has changed enough."""
+        """Return the identities to review, since one of their tracks has changed enough."""
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
         return [track.person for track in tracks if track.person is not None and track.has_changed()]
 
     def _close(self, tracklet: Tracklet, now: float) -> None:
-        """Let go of a track, and learn what it tells of all tracks."""
+        """Close a track and learn discount, prior and topology from it."""
         self._sightings.close(tracklet)
         if tracklet.person is None:
             return
@@ -381,7 +388,7 @@ class Matcher:
                 if other is not person and (before := other.before(tracklet.stay)) is not None
             ]
             before = person.before(tracklet.stay)
-            if before is None or before.key != tracklet.stay.key:  # the parts of one track tell of no way
+            if before is None or before.key != tracklet.stay.key:  # parts of one track are no transition
                 self.topology.learn(before, tracklet.stay, others, now)
 
     def _retire(self, person: Person, reason: RetirementReason, now: float) -> Retirement:

@@ -1,4 +1,4 @@
-"""What people said and the matcher keeps of it: enough to take each instruction once, and to take it back (pure)."""
+"""Log of applied operator instructions: applies each once and allows to undo it (pure)."""
 
 import msgspec
 
@@ -6,39 +6,39 @@ from reid_stream.instructions import NONE
 from reid_stream.records import IdentityState
 
 _KEPT = 1000
-"""Instructions that can be undone; the oldest go first."""
+"""Instructions kept for undo; the oldest are dropped first."""
 
 
 class AppliedOverride(msgspec.Struct):
-    """An instruction that was carried out; people and tracks by the matcher's own numbers."""
+    """An applied instruction; identities by number, tracks by serial."""
 
     id: str
     do: str
     person: int
-    """Whom it was about: merged away, split, named."""
+    """Identity that was merged into another, split or named."""
     into: int = 0
-    """Whom the tracks went to."""
+    """Identity that received the tracks."""
     serials: list[int] = []
-    """Tracks that went."""
+    """Tracks that were moved."""
     held: list[int] = []
-    """Tracks that it holds to their person."""
+    """Tracks that the instruction pins to their identity."""
     barred: list[tuple[int, int]] = []
-    """Pairs of tracks that it keeps from ever being one person's."""
+    """Pairs of tracks that must never share an identity."""
     twins: list[tuple[int, int]] = []
-    """Pairs of tracks seen side by side that it calls one body found twice."""
+    """Pairs of tracks seen side by side that are one person detected twice."""
     label: str = ""
-    """What `person` was called before."""
+    """Label of `person` before."""
     heir_label: str = ""
-    """What `into` was called before."""
+    """Label of `into` before."""
     revision: int = 0
-    """Of `person`, before."""
+    """Revision of `person` before."""
     state: IdentityState = "provisional"
-    """Of `person`, before."""
+    """State of `person` before."""
     is_undone: bool = False
 
 
 class PendingErasure(msgspec.Struct):
-    """A person whom the matcher forgot, and of whom the shell still deletes the rest."""
+    """An erasure in progress: the matcher has forgotten the person, stored data is still being deleted."""
 
     number: int
     revision: int
@@ -46,25 +46,25 @@ class PendingErasure(msgspec.Struct):
 
 
 class OverrideLog(msgspec.Struct):
-    """Everything that people said, as far as it still matters."""
+    """Operator instructions applied so far, as needed for idempotence and undo."""
 
     last: str = NONE
-    """Place of the last instruction taken."""
+    """Stream ID of the latest instruction applied."""
     done: list[AppliedOverride] = []
     erasing: dict[str, PendingErasure] = {}
-    """By the instruction's id."""
+    """By instruction ID."""
 
     def note(self, done: AppliedOverride) -> None:
-        """Remember what was carried out."""
+        """Append an applied instruction."""
         self.done.append(done)
         del self.done[:-_KEPT]
 
     def find(self, place: str) -> AppliedOverride | None:
-        """Return what was carried out at a place; none if nothing was, or too long ago."""
+        """Return the instruction applied at a stream ID; None if there is none or it was dropped."""
         return next((done for done in reversed(self.done) if done.id == place), None)
 
     def forget(self, number: int) -> None:
-        """Drop what would bring an erased person's name back."""
+        """Drop the labels of an erased person, so that no undo restores them."""
         for done in self.done:
             if number == done.person:
                 done.label = ""

@@ -1,12 +1,15 @@
-"""What people say about people, carried out where it breaks no law (pure).
+"""Apply operators' instructions about identities (pure).
 
-    merge: all tracks of one person are another's, and what belonged to either stays with it
-    split: some tracks are a new person's and stay with it; the two are never one again, not even through a third
-    name | erase | undo: the same for what people call somebody, for all that is known of him, for an earlier word
+    merge  moves all tracks of one identity to another and pins the tracks of both
+    split  moves some tracks to a new identity and pins them; the two identities are never merged again
+    name   sets the label of an identity
+    erase  forgets an identity; the caller deletes stored data
+    undo   reverts an earlier merge, split or name
 
-A later word of a person beats an earlier one, and both beat what the matcher thinks. Above them all is the law that
-nobody is at two places of one picture: people who were seen side by side are merged only where it is said that one
-body was found twice, and a track that is later seen beside another of the same person leaves, whoever merged them.
+A later instruction overrides an earlier one, and both override the matcher. No instruction breaks the invariant that an
+identity never has two tracks side by side: identities seen side by side are merged only if the operator declares the
+tracks to be one person detected twice, and a track later seen side by side with another one of its identity is
+detached.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,18 +34,18 @@ from reid_stream.match.tracklets import OpenTracks, Stay
 from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Merge, Naming, Retirement, Split
 
 _Effect = tuple[list[Decision], str, tuple[int, ...]]
-"""What an instruction did: decisions, the text of the answer, and the identities concerned."""
+"""Effect of an instruction: decisions, text of the answer, numbers of the identities concerned."""
 _PLACEHOLDER = -1
-"""In place of a track in view: who has it is not let go."""
+"""Serial that stands for a track in view, so that an identity is not evicted."""
 
 
 class _RefusedError(Exception):
-    """What must hold for an instruction does not; the message is for people."""
+    """A precondition of an instruction does not hold; the message becomes the text of the answer."""
 
 
 @dataclass(slots=True)
 class Overrides:
-    """Carries out instructions."""
+    """Application of instructions to the identities of one matcher."""
 
     site: str
     people: Identities
@@ -52,7 +55,7 @@ class Overrides:
     log: OverrideLog
 
     def apply(self, instruction: Instruction, now: float) -> list[Decision]:
-        """Carry out an instruction and answer it; one that was taken before has no effect."""
+        """Apply an instruction and answer it; one applied before has no effect and no answer."""
         if order(instruction.id) <= order(self.log.last):
             return []
         self.log.last = instruction.id
@@ -67,7 +70,7 @@ class Overrides:
                 case Undo():
                     decisions, text, people = self._undo(instruction, now)
                 case ErasePerson():
-                    return [self._erase(instruction, now)]  # answered when nothing is left
+                    return [self._erase(instruction, now)]  # answered when all stored data is deleted
                 case Erased():
                     return self._erased(instruction, now)
         except _RefusedError as refused:
@@ -75,7 +78,7 @@ class Overrides:
         return [*decisions, self._answer(instruction, "done", text, people, now)]
 
     def _answer(self, instruction: Instruction, outcome: str, text: str, people: Iterable[int], now: float) -> Answer:
-        assert not isinstance(instruction, Erased), "the daemon is not answered by itself"
+        assert not isinstance(instruction, Erased), "a report of the daemon itself has no answer"
         return Answer(
             instruction=instruction.id,
             do=VERBS[type(instruction)],
@@ -92,15 +95,15 @@ class Overrides:
     def _number(self, person: GlobalId) -> int:
         site, _, number = person.rpartition("-")
         if site != self.site or not number.isdecimal() or not 0 < int(number) < self.people.next_number:
-            raise _RefusedError(f"{person} must be a global ID that was given at {self.site}, found none of that name")
+            raise _RefusedError(f"{person} must be a global ID issued at {self.site}; no such ID was issued")
         return int(number)
 
     def _known(self, person: GlobalId, now: float) -> Person:
-        """Return somebody who is known, from now on as fresh as if just seen: people care."""
+        """Return a known identity, marked as just seen so that retirement is postponed."""
         number = self._number(person)
         if number not in self.people:
             raise _RefusedError(
-                f"{person} must be known now, but was merged, retired or erased; `identity show` tells which"
+                f"{person} must be a current identity, but was merged, retired or erased; see `identity show`"
             )
         self.people.see(number, self.people[number].last_at, now)
         return self.people[number]
@@ -144,7 +147,7 @@ class Overrides:
             where = f"on camera {stay.camera} (tracks {stay.track} and {self._track(b, pairs[0][1])})"
         raise _RefusedError(
             f"{self._name(a.number)} and {self._name(b.number)} must never have been seen at once on one camera,"
-            f" but were {where}; if one body was found twice, say that they are duplicates"
+            f" but were {where}; if one person was detected twice, mark the tracks as duplicates"
         )
 
     @staticmethod
@@ -152,7 +155,7 @@ class Overrides:
         return next(stay.track for stay in person.stays if stay.serial == serial)
 
     def _mark_twins(self, pairs: list[tuple[int, int]], are_twins: bool) -> None:
-        """Let pairs of tracks be one body found twice, or two again."""
+        """Mark pairs of tracks seen side by side as one person detected twice, or lift the mark."""
         for one, other in _both_ways(pairs):
             stay = self.people.stay(one)
             if stay is not None:
@@ -183,20 +186,20 @@ class Overrides:
             stay.held = True
         self.log.note(done)
         count = "one track" if len(leaving) == 1 else f"{len(leaving)} tracks"
-        text = f"{count} of {wanted.person}: somebody else, {self._name(fresh.number)}"
+        text = f"{count} of {wanted.person} moved to the new identity {self._name(fresh.number)}"
         return decisions, text, (person.number, fresh.number)
 
     def _make_room(self, keep: Person, now: float) -> list[Retirement]:
-        """Let the longest unseen person go where the gallery is full, but never the one we talk about."""
+        """Evict the longest unseen identity other than `keep` if the gallery is full."""
         keep.in_view.add(_PLACEHOLDER)
         has_room, evicted = self.people.make_room()
         keep.in_view.discard(_PLACEHOLDER)
         if not has_room:
-            raise _RefusedError("there must be room for one more person, but everybody known is in view")
+            raise _RefusedError("there must be room for one more identity, but all known identities are in view")
         return [] if evicted is None else [self.retire(evicted, "gallery full", now)]
 
     def _named_stays(self, person: Person, wanted: SplitTracks) -> list[Stay]:
-        """Return the tracks that are to leave a person, in order of time."""
+        """Return the stays of an identity that an instruction names, in order of time."""
         keys = {(stay.camera, stay.run, stay.track) for stay in person.stays}
         missing = [
             f"{camera}/{run}/{track}" for camera, run, track in wanted.tracks if (camera, run, track) not in keys
@@ -204,8 +207,8 @@ class Overrides:
         missing += [visit.camera for visit in wanted.visits if not any(_touches(visit, stay) for stay in person.stays)]
         if missing:
             raise _RefusedError(
-                f"what is split off must be of {wanted.person} and still remembered, but {', '.join(missing)} is not;"
-                " `identity show` lists what is"
+                f"tracks to split off must belong to {wanted.person} and still be kept, but {', '.join(missing)} does"
+                " not; `identity show` lists them"
             )
         return [
             stay
@@ -222,7 +225,7 @@ class Overrides:
         person = self._known(wanted.person, now)
         self.log.note(AppliedOverride(wanted.id, "name", person.number, label=person.label))
         naming = self._label(person, wanted.label, wanted.who, now)
-        # The answer outlives the name, which goes when the person is erased.
+        # The answer is kept when the person is erased, so it must not contain the label.
         return naming, f"{wanted.person} has {'a' if wanted.label else 'no'} name", (person.number,)
 
     def _label(self, person: Person, label: str, by: str, now: float) -> list[Decision]:
@@ -256,10 +259,8 @@ class Overrides:
     def _undo(self, wanted: Undo, now: float) -> _Effect:
         done = self.log.find(wanted.instruction)
         if done is None or done.is_undone:
-            found = "was undone already" if done is not None else "was not carried out, is no such thing, or too old"
-            raise _RefusedError(
-                f"{wanted.instruction} must be a merge, a split or a name that was carried out, but {found}"
-            )
+            found = "was undone already" if done is not None else "was not applied, is of another kind, or too old"
+            raise _RefusedError(f"{wanted.instruction} must be a merge, split or name that was applied, but {found}")
         match done.do:
             case "merge":
                 decisions, people = self._undo_merge(done, wanted.who, now)
@@ -273,12 +274,12 @@ class Overrides:
         return decisions, f"the {done.do} of {wanted.instruction} is undone", people
 
     def _undo_merge(self, done: AppliedOverride, by: str, now: float) -> tuple[list[Decision], tuple[int, ...]]:
-        """Give the tracks that were somebody's back, under the ID that they had."""
+        """Restore a merged identity with its tracks, under its former ID."""
         into = self._known(self._name(done.into), now)
         going = [stay for stay in into.stays if stay.serial in done.serials]
         if not going or len(going) == len(into.stays) or done.person in self.people:
             raise _RefusedError(
-                f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but has not"
+                f"{self._name(done.into)} must still have tracks of {self._name(done.person)} and others, but does not"
             )
         decisions: list[Decision] = [*self._make_room(into, now)]
         self._withdraw(done)
@@ -293,12 +294,12 @@ class Overrides:
         return decisions, (into.number, person.number)
 
     def _undo_split(self, done: AppliedOverride, by: str, now: float) -> tuple[list[Decision], tuple[int, ...]]:
-        """Give the tracks back that were split off; with all that came since where nobody else is left."""
+        """Move the tracks that were split off back; the whole identity is merged if it has no others."""
         person, heir = self._known(self._name(done.person), now), self._known(self._name(done.into), now)
         self._refuse_apart(heir, person, self._side_by_side(heir, person))
         back = [stay for stay in heir.stays if stay.serial in done.serials]
         if not back:
-            raise _RefusedError(f"{self._name(done.into)} must still have the tracks, but has not")
+            raise _RefusedError(f"{self._name(done.into)} must still have the tracks, but does not")
         self._withdraw(done)
         if len(back) == len(heir.stays):
             decision: Decision = self._join(heir, person, by, now)
@@ -308,7 +309,7 @@ class Overrides:
         return [decision], (person.number, heir.number)
 
     def _withdraw(self, done: AppliedOverride) -> None:
-        """Take back what an instruction holds together and keeps apart."""
+        """Lift the pins and bars of an instruction that no other one requires."""
         rest = [other for other in self.log.done if other is not done and not other.is_undone]
         for serial in set(done.held) - {serial for other in rest for serial in other.held}:
             stay = self.people.stay(serial)

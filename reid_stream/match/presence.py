@@ -1,8 +1,8 @@
-"""Decisions in, events out: who came into view, is in view, left (pure).
+"""Turn decisions into identity events and keep track of who is in view (pure).
 
-A visit is one person on one camera without a gap of `left_after_s`. The law: every `entered` has exactly one `left`
-after it, with nothing of the same visit in between but `seen`; that holds through merges and splits, since the visit of
-an ID that stops being used ends before its correction is told.
+A visit is one identity on one camera without a gap of `left_after_s`. Invariant: every `entered` is followed by exactly
+one `left`, with only `seen` of the same visit in between. This holds through merges and splits: the visit of an ID that
+is no longer used ends before its correction is published.
 """
 
 from collections.abc import Sequence
@@ -41,25 +41,25 @@ from reid_stream.records import (
     TrackId,
 )
 
-# A track of which nothing was heard for so long is no longer remembered by a visit.
 _TRACK_S = 60.0
+"""Time without observations after which a visit drops a track."""
 
 
 class _Visit(msgspec.Struct):
-    """One person on one camera."""
+    """One identity on one camera."""
 
     sighting: Sighting
-    """The latest."""
+    """Latest sighting."""
     since: float
     last_at: float
     told_at: float
-    """When `entered` or `seen` was last sent."""
+    """Time of the latest `entered` or `seen`."""
     tracks: dict[tuple[str, TrackId], float]
     """(run, track) -> last seen at."""
 
 
 class VisitState(msgspec.Struct, frozen=True):
-    """A visit as it is kept over restarts."""
+    """A visit, serialised."""
 
     sighting: Sighting
     since: float
@@ -70,10 +70,10 @@ class VisitState(msgspec.Struct, frozen=True):
 
 
 class Presence:
-    """Turn decisions into events; one a site, called from one thread."""
+    """Visits of one site; not thread-safe."""
 
     def __init__(self, settings: PublishSettings, state: Sequence[VisitState] = ()) -> None:
-        """Begin, or go on from an earlier `state`."""
+        """Start without visits, or with those of an earlier `state`."""
         self._settings = settings
         self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {
             (kept.sighting.person, kept.sighting.observation.camera): _Visit(
@@ -87,7 +87,7 @@ class Presence:
         }
 
     def state(self) -> list[VisitState]:
-        """Return the visits under way, in the order in which they began to be told."""
+        """Return the current visits, in the order in which they were first published."""
         return [
             VisitState(
                 visit.sighting,
@@ -101,18 +101,18 @@ class Presence:
 
     @property
     def people(self) -> int:
-        """How many people are in view."""
+        """Number of identities in view."""
         return len({person for person, _ in self._visits})
 
     def present(self) -> dict[CameraId, set[GlobalId]]:
-        """Return who is in view of each camera that sees somebody."""
+        """Return the identities in view by camera; cameras without any are left out."""
         cameras: dict[CameraId, set[GlobalId]] = {}
         for person, camera in self._visits:
             cameras.setdefault(camera, set()).add(person)
         return cameras
 
     def update(self, decisions: Sequence[Decision], now: float) -> list[Event]:
-        """Tell what the decisions mean, in their order, and who has left by `now` (UTC seconds)."""
+        """Return the events of decisions, in their order, then a `left` for each visit over by `now` (UTC seconds)."""
         events: list[Event] = []
         for decision in decisions:
             match decision:
@@ -134,12 +134,12 @@ class Presence:
         return events + self.tick(now)
 
     def tick(self, now: float) -> list[Event]:
-        """Tell who has left by `now`."""
+        """Return a `left` for each visit over by `now` (UTC seconds)."""
         over = [key for key, visit in self._visits.items() if now - visit.last_at >= self._settings.left_after_s]
         return [self._leave(key) for key in over]
 
     def close(self) -> list[Event]:
-        """End all visits: the daemon stops looking."""
+        """End all visits, as the daemon stops, and return a `left` for each."""
         return [self._leave(key) for key in list(self._visits)]
 
     def _see(self, sighting: Sighting) -> list[Event]:

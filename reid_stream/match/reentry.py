@@ -1,43 +1,43 @@
-"""Where a person comes into view again on the camera that lost sight of them (pure).
+"""Likelihood ratio of the place where a person reappears on the camera that lost them (pure).
 
-    where a stay ended, where the next began, the time between -> log P(place | one person) / P(place | two people)
+    end of a stay, start of the next, time between -> log P(place | one person) / P(place | two people)
 
-A track breaks where somebody passes behind a pillar or another person, and goes on near by: after a gap of g seconds a
-walker is about `SPEED` x g body heights away. Anybody else may begin anywhere in the picture. Measured in heights of
-the person, so that no map and no calibration is needed: perspective cancels where the two boxes are of about one size.
-Whoever is not walking on in view has left and may come back anywhere: with the gap that becomes the likelier story, and
-place says nothing any more.
+A track breaks where a person passes behind a pillar or another person, and resumes nearby: after a gap of g seconds a
+walker is about `SPEED` x g body heights away, while another person may appear anywhere in the image. Distances are
+measured in body heights, so that neither a map nor a camera calibration is needed: perspective cancels where the two
+boxes have about the same size. The longer the gap, the likelier the person has left the view and may return anywhere;
+the ratio then tends to 0.
 """
 
 import math
 
 Spot = tuple[float, float, float]
-"""Middle of the feet and height of a box, in pixels: (x, y, h)."""
+"""Bottom centre and height of a box in pixels: (x, y, h)."""
 
 SPEED = 0.8
 """Body heights a second, one standard deviation: 1.4 m/s at 1.75 m (Bohannon, "Comfortable and maximum walking speed
 of adults", 1997)."""
 _STILL = 0.5
-"""Body heights by which a box of somebody who stands is off where they hide or come out."""
+"""Standard deviation, in body heights, of a standing person's box where the person becomes occluded or visible."""
 _STAYS_S = 5.0
-"""Mean time for which somebody out of sight is still walking about in view."""
+"""Mean time for which an occluded person remains within the camera's view."""
 _ELSEWHERE = 0.05
-"""Share of those who were lost sight of at once and came in elsewhere: two boxes for one person, tracks gone astray."""
+"""Share of reappearances elsewhere in the image even without a gap: duplicate boxes, tracks that drifted."""
 
 
 def spot(box: tuple[float, float, float, float]) -> Spot:
-    """Return where somebody stands, from their box."""
+    """Return bottom centre and height of a box (x1, y1, x2, y2)."""
     return (box[0] + box[2]) / 2, box[3], box[3] - box[1]
 
 
 def log_ratio(left: Spot, came: Spot, gap_s: float, area: float) -> float:
-    """Return the log ratio of the place where a stay began after another had ended.
+    """Return the log likelihood ratio of the start of a stay, given the end of an earlier one; 0 for empty boxes.
 
     Args:
-        left: where the earlier one ended.
-        came: where the later one began.
-        gap_s: seconds between; below 0 as 0.
-        area: of the picture, in pixels.
+        left: end of the earlier stay.
+        came: start of the later stay.
+        gap_s: seconds between; negative counts as 0.
+        area: of the image in pixels.
     """
     gap_s = max(0.0, gap_s)
     height = math.sqrt(left[2] * came[2])

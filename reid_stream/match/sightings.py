@@ -40,7 +40,7 @@ class SightingBuffer:
         return [
             sighting
             for tracklet in tracklets
-            if tracklet.person is not None and tracklet.person in self.people  # else evicted in this very update
+            if tracklet.person is not None and tracklet.person in self.people  # else evicted in this update
             for sighting in self._emit(tracklet, tracklet.person)
         ]
 
@@ -50,7 +50,7 @@ class SightingBuffer:
         for serial in fresh:
             tracklet = self.tracks.get(serial)
             if tracklet is None or tracklet.person is None:
-                continue  # its person was evicted in this very update, or there is no room for one
+                continue  # its identity was evicted in this update, or there is no room for one
             person = self.people[tracklet.person]
             if person.state == "provisional" and person.num_vectors >= self.confirm_vectors:
                 person.state = "confirmed"

@@ -1,7 +1,7 @@
-"""What a matcher knows at one moment, taken in a moment and written down later (pure).
+"""Serialise the state of a matcher at one instant (pure).
 
-Views are never changed, only replaced, so it is enough to note which ones there are; everything else is written at
-once, which is a small part. `parts` may thus be worked off by another thread while the matcher goes on.
+Views of identities are immutable, so a snapshot only references them and encodes the rest, a small part, at once.
+`MatcherSnapshot.parts` can therefore be consumed by another thread while the matcher continues.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from reid_stream.match.tracklets import Instant, Tracklet
 
 
 class MatcherState(msgspec.Struct):
-    """Everything a matcher knows; msgspec writes and reads it."""
+    """Complete state of a matcher, encoded by msgspec; field names on disk stay stable."""
 
     model: str
     next_number: int
@@ -34,36 +34,36 @@ class MatcherState(msgspec.Struct):
     redundancy: EvidenceDiscount = msgspec.field(default_factory=EvidenceDiscount)
     override_log: OverrideLog = msgspec.field(default_factory=OverrideLog, name="said")
     gallery: GalleryState | None = None
-    """None for a state that no matcher made: places are then given anew."""
+    """None for a state not made by a matcher: rows are then assigned on restore."""
     recent: list[int] = []
-    """People, the latest seen last."""
+    """Identities by the time they were last seen, the latest last."""
     turn: list[int] = []
-    """People that are looked at again next, the first one last."""
+    """Identities queued for review, the next one last."""
     instants: dict[str, Instant] = {}
-    """Who was seen at once last, by camera."""
+    """Boxes of the latest instant, by camera."""
 
 
 _AT_ONCE = 250
-"""People's views per part: about a megabyte."""
+"""Identities per part: about a megabyte of views."""
 _core: msgspec.msgpack.Decoder[MatcherState] = msgspec.msgpack.Decoder(MatcherState)
 _views: msgspec.msgpack.Decoder[dict[int, list[Exemplar]]] = msgspec.msgpack.Decoder(dict[int, list[Exemplar]])
 
 
 class MatcherSnapshot:
-    """One moment of a matcher."""
+    """State of a matcher at one instant."""
 
     def __init__(self, state: MatcherState, views: FrozenViews) -> None:
-        """`state`: all but the exemplars, which `views` has."""
+        """Encode `state` now; its `exemplars` are empty, `views` replaces them."""
         self._state = msgspec.msgpack.encode(state)
         self._views = views
 
     @property
     def people(self) -> int:
-        """How many people it holds views of."""
+        """Number of identities with views."""
         return len(self._views)
 
     def parts(self) -> Iterator[bytes]:
-        """Write it down, in parts of about a megabyte; `join` puts them together."""
+        """Yield the encoded state in parts of about a megabyte, for `join`."""
         yield self._state
         waiting = iter(self._views.items())
         while some := {number: [view.exported() for view in views] for number, views in islice(waiting, _AT_ONCE)}:
@@ -71,10 +71,10 @@ class MatcherSnapshot:
 
 
 def join(parts: Iterable[bytes]) -> MatcherState:
-    """Read the parts of a capture, in their order.
+    """Decode the parts of a snapshot, in their order.
 
     Raises:
-        ValueError: they are no capture of this version.
+        ValueError: the parts are not a snapshot of this version.
     """
     waiting = iter(parts)
     try:
@@ -82,5 +82,5 @@ def join(parts: Iterable[bytes]) -> MatcherState:
         for part in waiting:
             state.exemplars.update(_views.decode(part))
     except (StopIteration, msgspec.DecodeError) as error:
-        raise ValueError(f"a matcher's state must be the parts of a capture: {error}") from error
+        raise ValueError(f"the state of a matcher must be the parts of a snapshot: {error}") from error
     return state

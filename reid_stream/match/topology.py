@@ -1,18 +1,18 @@
-"""How people get from camera to camera, learned from those who were surely recognised (pure).
+"""Learn transitions between cameras from confident matches, and score pairs of stays by them (pure).
 
-    two stays of perhaps one person -> log likelihood ratio: is that how one person moves, or how any two people fall?
+    two stays -> log P(cameras and time between | one person) / P(the same | two people)
 
 For each ordered pair of cameras (from, to) there are two histograms over the time between the end of the earlier stay
-and the start of the later one (negative: on both at once): `same`, of confident matches, and `other`, of the same
-moments against everybody else. Their ratio needs no map, no clock model and no shape of the transit times, and knows at
-once which cameras overlap, which paths are used, and how long they take (Javed et al., "Appearance modeling for
-tracking in multiple non-overlapping cameras", CVPR 2005, learn transit densities so; Makris, Ellis & Black, "Bridging
-the gaps between cameras", CVPR 2004, from correlation alone).
+and the start of the later one (negative: on both at once): `same` counts confident matches, `other` the same moments
+against other people. Their ratio needs no map, no clock model and no parametric transit time, and covers overlapping
+cameras, used paths and their durations alike (transit densities from matches: Javed, Shafique & Shah, "Appearance
+modeling for tracking in multiple non-overlapping cameras", CVPR 2005; from correlation alone: Makris, Ellis & Black,
+"Bridging the gaps between cameras", CVPR 2004).
 
-With little data it says little: a pair is drawn to all pairs of its kind (same camera, two cameras) by `PAIR_PRIOR`
-pseudo-matches, and all pairs to "tells nothing" by `POOL_PRIOR`. A path that was never taken is therefore unlikely, not
-impossible; the ratio never leaves [FLOOR, CEILING]. Counts fade with a half-life, so that a moved camera is learned
-anew. What the user states enters as counts that are there from the start.
+With few counts the ratio is near 1: a pair is shrunk towards all pairs of its kind (same camera, two cameras) by
+`PAIR_PRIOR` pseudo-matches, and all pairs towards a log ratio of 0 by `POOL_PRIOR`. A path never taken is therefore
+unlikely, not impossible; the log ratio stays within [FLOOR, CEILING]. Counts decay with a half-life, so that changes of
+the site are learned. Transit times stated by the user enter as initial counts.
 """
 
 from bisect import bisect_right
@@ -32,63 +32,63 @@ from reid_stream.records import CameraId
 Doubles = npt.NDArray[np.float64]
 
 EDGES = (-1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0)
-"""Seconds between two bins: surely on both at once, hardly so, then gaps about doubling up to hours."""
+"""Bin edges in seconds: a clear overlap, a slight one, then gaps that about double, up to hours."""
 BINS = len(EDGES) + 1
 AT_ONCE = -1.0
-"""Stays that overlap by more are truly at once; less may be a clock's error."""
+"""Gap in seconds below which two stays overlap; a smaller overlap may be a clock error."""
 POOL_PRIOR = 8.0
-"""Pseudo-matches that say nothing, against all matches there are."""
+"""Pseudo-matches with a log ratio of 0, added to all matches."""
 PAIR_PRIOR = 12.0
-"""Pseudo-matches as in all pairs of the kind, against those of one pair."""
+"""Pseudo-matches distributed as in all pairs of the kind, added to those of one pair."""
 STATED = 50.0
-"""Matches that a statement of the user is worth; the cameras may correct him in the end."""
+"""Matches that a stated transit time is worth; observed matches can outweigh it."""
 FLOOR, CEILING = -4.0, 3.0
-"""Bounds of the log ratio: time alone neither rules out (1 in 55) nor proves (20 to 1)."""
+"""Bounds of the log ratio: time alone neither excludes (1 to 55) nor proves (20 to 1) a match."""
 NEVER = -30.0
-"""Log ratio of what the user rules out; no appearance outweighs it."""
+"""Log ratio of a stated impossibility; no appearance outweighs it."""
 _CHAIN = 8
-"""Stays of a person, the latest, that are looked at."""
+"""Latest stays of an identity that are considered."""
 HALF_LIFE_S = 7 * 86_400.0
-"""A match a week ago counts half."""
+"""Time in which the weight of a match halves: a week."""
 
 
 class Transition(msgspec.Struct):
-    """What is known of one ordered pair of cameras."""
+    """Histograms of one ordered pair of cameras, serialised."""
 
     same: list[float]
     """(BINS,) matches by time between."""
     other: list[float]
-    """(BINS,) the same of two different people."""
+    """(BINS,) pairs of different people by time between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is known of going from one camera to another, for people to read."""
+    """Summary of the transitions from one camera to another, for display."""
 
     a: CameraId
     b: CameraId
     matches: float
-    """Faded count of people who were surely recognised."""
+    """Decayed count of confident matches."""
     share: float
-    """Of all matches that leave `a`."""
+    """Share of all matches that leave `a`."""
     at_once: float
-    """Share of these matches that were on both cameras at once."""
+    """Share of these matches with the person on both cameras at once."""
     times_s: tuple[float, float, float]
-    """A tenth, half, nine tenths of those that were not took at most so long; 0 where there were none."""
+    """10th, 50th and 90th percentile of the time between, of the others; 0 without any."""
 
 
 class TopologyState(msgspec.Struct):
-    """Everything a `Topology` has learned."""
+    """State of a `Topology`, serialised."""
 
     at: float
-    """UTC seconds to which the counts have faded."""
+    """UTC seconds up to which the counts have decayed."""
     links: dict[str, Transition]
     """By `from->to`."""
     edges: tuple[float, ...] = EDGES
     away: dict[str, tuple[float, float]] = {}
-    """Matches and others, by the camera of the earlier stay: the sums of the links, as they were rounded."""
+    """(`same`, `other`) by the camera of the earlier stay: sums over the links, kept with their rounding."""
     pool: tuple[list[list[float]], list[list[float]]] | None = None
-    """Matches and others (2, BINS) of all links together, the same."""
+    """(`same`, `other`), each (2, BINS): sums over all links, kept with their rounding."""
 
 
 class _Counts:
@@ -106,18 +106,18 @@ class _Counts:
 
 
 class Topology:
-    """Learn transitions, and say how well they fit."""
+    """Stated and learned transitions between cameras."""
 
     def __init__(self, settings: TopologySettings) -> None:
         self._settings = settings
         self._links: dict[tuple[CameraId, CameraId], _Counts] = {}
         self._away: dict[CameraId, _Counts] = {}
-        """By the camera of the earlier stay: all that its links hold."""
+        """Sums over the links of the camera of the earlier stay."""
         self._pool = _Counts((2, BINS))
-        """Of all links, by whether both cameras are the same."""
+        """Sums over all links, by whether both cameras are the same."""
         self._at = 0.0
         self.version = 0
-        """Rises when something is learned."""
+        """Increased by every `learn`."""
         self._overlaps = None if settings.overlaps is None else {frozenset(pair) for pair in settings.overlaps}
         self._never = {frozenset(pair) for pair in settings.never}
         self._stated = {pair: STATED * _triangle(*times) for pair, times in settings.transits().items()}
@@ -126,11 +126,11 @@ class Topology:
 
     @property
     def rules_out(self) -> bool:
-        """Something is stated that `excludes` may find."""
+        """Whether `excludes` can be true for any pair."""
         return bool(self._never) or self._overlaps is not None
 
     def excludes(self, a: Stay, b: Stay) -> bool:
-        """Say whether one person cannot have made both stays: at once on two cameras that do not overlap, as stated."""
+        """Return whether two stays cannot be one person: at once on two cameras stated not to overlap."""
         if a.camera == b.camera or min(a.last_at, b.last_at) - max(a.first_at, b.first_at) <= -AT_ONCE:
             return False
         if not self.rules_out:
@@ -145,14 +145,14 @@ class Topology:
         return self._transition_llr(a, b)
 
     def _chain_llr(self, stays: Sequence[Stay]) -> float:
-        """Return the log ratio of one person making all these stays, in order of time, one after the other."""
+        """Return the sum of the log ratios of successive stays, given in order of time."""
         total = 0.0
         for a, b in pairwise(stays):
             total += self._transition_llr(a, b)
         return total
 
     def transit_llr(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
-        """Return the log ratio of two people's stays being one person's; each in order of time."""
+        """Return the log ratio of the stays of two tracks or identities being one person's, each in order of time."""
         if not a or not b or self._is_silent:
             return 0.0
         a, b = a[-_CHAIN:], b[-_CHAIN:]
@@ -162,7 +162,7 @@ class Topology:
         return min(CEILING, max(NEVER, self._chain_llr(both) - self._chain_llr(a) - self._chain_llr(b)))
 
     def _insertion_llr(self, stay: Stay, stays: Sequence[Stay]) -> float:
-        """Return what `transit_llr` says of one stay and others: only its neighbours in time matter."""
+        """Return `transit_llr` of one stay and others: only its neighbours in time matter."""
         place = bisect_right(stays, by_time(stay), key=by_time)
         before, after = stays[place - 1] if place else None, stays[place] if place < len(stays) else None
         found = 0.0
@@ -186,13 +186,20 @@ class Topology:
         return min(CEILING, max(FLOOR, found + reentry.log_ratio(a.left, b.came, gap_s, b.area)))
 
     def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
-        """Compute and keep the log ratios (BINS,) of one pair, stated impossibilities included."""
+        """Compute and cache the log ratios (BINS,) of one pair, including stated impossibilities."""
         is_never = a != b and frozenset((a, b)) in self._never
         self._ratios[a, b] = [NEVER] * BINS if is_never else self._log_ratios(a, b)
         return self._ratios[a, b]
 
     def learn(self, before: Stay | None, after: Stay, others: Iterable[Stay], now: float) -> None:
-        """Take in that `after` surely followed `before`, and that none of `others` is that person."""
+        """Count a confident match.
+
+        Args:
+            before: previous stay of the person; None without one.
+            after: the matched stay.
+            others: stays of other people before it, one per person.
+            now: UTC seconds.
+        """
         if not self._settings.learn:
             return
         self._fade(now)
@@ -206,13 +213,13 @@ class Topology:
         self._ratios = {}
 
     def cameras(self) -> list[CameraId]:
-        """Return all cameras that were heard of."""
+        """Return all cameras with counts or statements, sorted."""
         named = {camera for pair in (*self._links, *self._stated) for camera in pair}
         named |= {CameraId(c) for pair in (*self._never, *(self._overlaps or ())) for c in pair}
         return sorted(CameraId(name) for name in named)
 
     def counts(self, a: CameraId, b: CameraId) -> tuple[Doubles, Doubles]:
-        """Return the histograms (BINS,) of matches and of others from `a` to `b`."""
+        """Return the histograms `same` and `other`, each (BINS,), from `a` to `b`."""
         link = self._links.get((a, b)) or _Counts()
         return link.same.copy(), link.other.copy()
 
@@ -221,7 +228,7 @@ class Topology:
         return np.asarray(self._log_ratios(a, b))
 
     def passages(self) -> list[Passage]:
-        """Return the passages that were taken, the most frequent first."""
+        """Return all transitions with matches, the most frequent first."""
         found = []
         for (a, b), link in self._links.items():
             matches = float(link.same.sum())
@@ -250,7 +257,7 @@ class Topology:
         )
 
     def restore(self, state: TopologyState) -> None:
-        """Go on from an earlier `state`; one with other bins is begun anew."""
+        """Restore an earlier `state`; one with other bins is ignored."""
         if tuple(state.edges) != EDGES:
             return
         self._at = state.at
@@ -276,7 +283,7 @@ class Topology:
     def _fade(self, now: float) -> None:
         if self._at == 0.0:
             self._at = now
-        # Not at every match: a factor this near to 1 is lost in rounding.
+        # Not at every match: a factor this close to 1 would be lost in rounding.
         if now - self._at < HALF_LIFE_S / 1000:
             return
         factor = 0.5 ** ((now - self._at) / HALF_LIFE_S)
@@ -285,12 +292,12 @@ class Topology:
         self._at = now
 
     def _log_ratios(self, a: CameraId, b: CameraId) -> list[float]:
-        """Compute and keep the log ratios (BINS,) of one pair."""
+        """Compute the log ratios (BINS,) of one pair from counts and statements."""
         likely = self._pool.other + POOL_PRIOR / (2 * BINS)  # (same camera or not, bin)
         likely /= likely.sum()
         expected = (self._pool.same + POOL_PRIOR * likely) / (self._pool.same.sum() + POOL_PRIOR)
         base, expected = likely[int(a == b)], expected[int(a == b)]
-        # From `a` a person may go anywhere: what is compared is the share of each way out, and of each time.
+        # From `a` a person may go to any camera: compare the share of each destination and time.
         away = self._away.get(a) or _Counts(())
         same_away, other_away = float(away.same), float(away.other)
         own = self._links.get((a, b)) or _Counts()
@@ -308,12 +315,12 @@ class Topology:
 
 
 def bin_of(gap_s: float) -> int:
-    """Return the bin of a time between two stays."""
+    """Return the bin of the time between two stays in seconds."""
     return bisect_right(EDGES, gap_s)
 
 
 def _quantiles(counts: Doubles) -> tuple[float, float, float]:
-    """Return a tenth, half and nine tenths of the times between, straight within a bin."""
+    """Return the 10th, 50th and 90th percentile of the time between, linear within a bin; overlaps left out."""
     later = counts[1:]
     if later.sum() <= 0:
         return 0.0, 0.0, 0.0

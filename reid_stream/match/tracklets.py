@@ -1,4 +1,4 @@
-"""What is known of one open track: its vectors, when and beside whom it was seen, and whose it is (pure)."""
+"""Open tracks: their vectors, times, neighbours and identity (pure)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -12,55 +12,56 @@ Key = tuple[str, CameraId, TrackId]
 """(run, camera, track)."""
 
 StoredVector = tuple[float, bytes, float]
-"""(quality, float16 unit vector, when it was seen)."""
+"""(quality, float16 unit vector, capture time)."""
 
 MAX_VECTORS = 16
 """Vectors kept of an open track."""
 ANSWER_S = 0.9
-"""A track with a vector waits no longer than this for a better one before it gets an answer."""
+"""Longest time that a track with one vector waits for another before it is identified."""
 REVIEW_AT = (2, 3, 5, 8, 12)
-"""A track is looked at anew when it has so many vectors, then with every twelfth: each look costs a product with
-everybody, and one more vector of many changes little."""
+"""Numbers of vectors at which the identity of a track is reviewed, then at every twelfth: each review costs a product
+with all identities, and one more vector of many changes little."""
 _LATEST = 4
-"""Of them, how many of the latest: what a track looks like now tells whether it is still on the same person."""
+"""How many of the kept vectors are the latest ones, whatever their quality: they show whether the track is still on the
+same person."""
 MAX_PENDING = 64
-"""Observations held back until it is decided who they are; the oldest go first."""
+"""Observations buffered until the track is identified; the oldest are dropped first."""
 
 
 class Stay(msgspec.Struct):
-    """One track's time on one camera; a person keeps it when the track is long over."""
+    """Record of one track, or part of a track, on one camera; kept by its identity after the track has ended."""
 
     serial: int
-    """Names the track within the matcher; rises with time of birth."""
+    """Number of the track within the matcher, in order of creation."""
     run: str
     camera: CameraId
     track: TrackId
     first_at: float
     last_at: float
     apart: set[int] = set()
-    """Serials of tracks seen beside it at the same instant: somebody else."""
+    """Serials of tracks seen side by side with it: other people."""
     moves: int = 0
-    """How often it was given to another person."""
+    """How often it was moved to another identity."""
     held: bool = False
-    """A person said whose it is: no second thoughts."""
+    """Whether an operator pinned it to its identity: it is not reviewed."""
     barred: set[int] = set()
-    """Serials of tracks that a person said are somebody else's."""
+    """Serials of tracks that an operator declared to be of another person."""
     since: float | None = None
-    """When the track came to be this person's, where it was cut; none: from its beginning."""
+    """Start of this part where the track was cut before it; None from the start of the track."""
     until: float | None = None
-    """When it went over to somebody else, where it was cut; none: to its end."""
+    """End of this part where the track was cut after it; None to the end of the track."""
     twins: set[int] = set()
-    """Serials of tracks seen beside it that a person said are the same body."""
+    """Serials of tracks seen side by side that an operator declared to be the same person."""
     came: Spot | None = None
-    """Where it was first seen; none where it was cut."""
+    """Position when first seen; None where the track was cut."""
     left: Spot | None = None
-    """Where it was last seen; none where it was cut."""
+    """Position when last seen; None where the track was cut."""
     area: float = 0.0
-    """Of the picture, in pixels."""
+    """Area of the image in pixels."""
 
     @property
     def key(self) -> Key:
-        """What its observations name it by."""
+        """Key of its observations."""
         return self.run, self.camera, self.track
 
 
@@ -69,83 +70,83 @@ class Tracklet(msgspec.Struct):
 
     stay: Stay
     heard_at: float
-    """`now` of the update that last brought something of it; clocks of cameras play no part."""
+    """`now` of the latest update with a record of it, independent of cameras' clocks."""
     ended_at: float | None = None
     person: int | None = None
     bound_at: float = 0.0
     similarity: float | None = None
     probability: float | None = None
     vectors: list[StoredVector] = []
-    """In order of time; the best `MAX_VECTORS`, the latest few whatever they are like."""
+    """In order of time: the `MAX_VECTORS` of best quality, always including the latest `_LATEST`."""
     num_vectors: int = 0
-    """All it ever had."""
+    """Number of vectors so far, kept or not."""
     last: Observation | None = None
-    """Its latest observation, without the vector."""
+    """Latest observation, without its vector."""
     pending: list[Observation] = []
-    """Held back until it has a person."""
+    """Observations buffered until the track is identified."""
     split_from: int | None = None
-    """Person it was just taken from, until it has another."""
+    """Identity it was detached from, until it has another."""
 
     @property
     def serial(self) -> int:
-        """Of its stay."""
+        """Serial of its stay."""
         return self.stay.serial
 
     @property
     def camera(self) -> CameraId:
-        """Of its stay."""
+        """Camera of its stay."""
         return self.stay.camera
 
     def add(self, vector: Floats, quality: float, at: float) -> None:
-        """Remember a unit vector (d,), in place of the worst where there are many."""
+        """Add a unit vector (d,) of a quality, seen at a time; beyond `MAX_VECTORS` the worst older one is dropped."""
         self.num_vectors += 1
         self.vectors.append((quality, vector.astype(np.float16).tobytes(), at))
         if len(self.vectors) > MAX_VECTORS:
             del self.vectors[min(range(MAX_VECTORS - _LATEST), key=lambda index: self.vectors[index][0])]
 
     def is_due(self, now: float) -> bool:
-        """Say whether it must get an answer, be it by what little is known."""
+        """Return whether it must be identified now, with the vectors it has."""
         waited = max(now, self.stay.last_at) - self.stay.first_at
         return self.num_vectors > 1 or self.ended_at is not None or waited >= ANSWER_S
 
     def has_changed(self) -> bool:
-        """Say whether the newest vector may have changed what it looks like."""
+        """Return whether its number of vectors calls for a review, see `REVIEW_AT`."""
         return self.num_vectors in REVIEW_AT or self.num_vectors % REVIEW_AT[-1] == 0
 
     def matrix(self) -> Floats:
-        """Return the vectors (n, d)."""
+        """Return the kept vectors (n, d)."""
         data = b"".join(data for _, data, _ in self.vectors)
         return np.frombuffer(data, dtype=np.float16).reshape(len(self.vectors), -1).astype(np.float32)
 
     def shares(self) -> Floats:
-        """Return how much each vector counts (n,), summing to 1: by its quality."""
+        """Return the weights (n,) of the kept vectors by quality, summing to 1."""
         quality = np.asarray([quality for quality, _, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
         return np.asarray(quality / quality.sum(), dtype=np.float32)
 
     def mean(self) -> Floats:
-        """Return the mean (d,) of the vectors by quality, as they came: raw."""
+        """Return the quality-weighted mean (d,) of the raw vectors."""
         return np.asarray(self.shares() @ self.matrix(), dtype=np.float32)
 
     def quality(self) -> float:
-        """Return the mean quality of the vectors."""
+        """Return the mean quality of the kept vectors, 0 without any."""
         return sum(quality for quality, _, _ in self.vectors) / max(1, len(self.vectors))
 
 
 def by_time(stay: Stay) -> tuple[float, int]:
-    """Return what stays are put in order by."""
+    """Return the sort key of stays."""
     return stay.first_at, stay.serial
 
 
 def spans_of(stays: Iterable[Stay]) -> tuple[tuple[float | None, float | None], ...]:
-    """Return [since, until) of each stay within its track; empty where all are whole tracks."""
+    """Return the span [since, until) of each stay within its track; empty if all are whole tracks."""
     spans = tuple((stay.since, stay.until) for stay in stays)
     return spans if any(span != (None, None) for span in spans) else ()
 
 
 def are_apart(a: Box, b: Box) -> bool:
-    """Say whether two boxes of one instant are surely two people, and not one person detected twice.
+    """Return whether two boxes of one instant are surely two people and not a duplicate detection.
 
-    A second box of the same person (head and shoulders, or with a bag) lies mostly within the first.
+    A duplicate box of a person (head and shoulders, or with a bag) lies mostly within the other one.
     """
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -156,12 +157,12 @@ def are_apart(a: Box, b: Box) -> bool:
 
 
 _LINGER_S = 10.0
-"""Ended tracks are remembered so long, for observations that come late."""
+"""Time for which ended tracks are kept, for observations that arrive late."""
 _SILENT_S = 60.0
-"""Tracks whose camera fell silent without ending them are closed after so long."""
+"""Time without records after which a track is closed although no end was reported."""
 
 Instant = tuple[float, dict[int, Box]]
-"""When, and the boxes seen then by serial."""
+"""Capture time, and the boxes seen then by serial."""
 
 
 class OpenTracks:
@@ -183,29 +184,29 @@ class OpenTracks:
         return serial in self._tracks
 
     def get(self, serial: int) -> Tracklet | None:
-        """Return an open track; none if it is over."""
+        """Return an open track; None if it is closed."""
         return self._tracks.get(serial)
 
     def put(self, tracklet: Tracklet) -> None:
-        """Take in a track as known from elsewhere."""
+        """Add an existing track."""
         self._tracks[tracklet.serial] = tracklet
         self._serials[tracklet.stay.key] = tracklet.serial
 
     def instants(self) -> dict[str, Instant]:
-        """Return who was last seen at once, by camera."""
+        """Return the boxes of the latest instant, by camera."""
         return {str(camera): (at, dict(boxes)) for camera, (at, boxes) in self._instant.items()}
 
     def restore_instants(self, instants: Mapping[str, Instant]) -> None:
-        """Go on from earlier `instants`."""
+        """Restore earlier `instants`."""
         self._instant = {CameraId(camera): (at, dict(boxes)) for camera, (at, boxes) in instants.items()}
 
     def find(self, seen: Observation | TrackEnded) -> Tracklet | None:
-        """Return the track of a record, if it is open."""
+        """Return the open track of a record; None without one."""
         serial = self._serials.get((seen.run, seen.camera, seen.track))
         return None if serial is None else self._tracks[serial]
 
     def see(self, seen: Observation, now: float) -> Tracklet:
-        """Return the track of an observation, opened if it is new, with its times brought up to date."""
+        """Return the track of an observation received at `now`, opened if it is new, with its times updated."""
         tracklet = self.find(seen)
         if tracklet is None:
             stay = Stay(self.next_serial, seen.run, seen.camera, seen.track, seen.seen_at, seen.seen_at)
@@ -225,11 +226,11 @@ class OpenTracks:
         return tracklet
 
     def note_neighbours(self, seen: Observation, tracklet: Tracklet) -> list[Tracklet]:
-        """Note beside whom a track is seen at this very instant; return those who are new beside it."""
+        """Record the tracks seen side by side with a track at this instant; return those not recorded before."""
         at, boxes = self._instant.get(seen.camera, (-np.inf, {}))
         if at - _SILENT_S < seen.seen_at < at:
-            return []  # late: the instant it belongs to is over
-        if seen.seen_at != at:  # a new instant, or a clock that jumped back
+            return []  # late: its instant is over
+        if seen.seen_at != at:  # a new instant, or a clock that was set back
             boxes = {}
             self._instant[seen.camera] = (seen.seen_at, boxes)
         new = []
@@ -246,7 +247,7 @@ class OpenTracks:
         return new
 
     def rename(self, gone: int, into: int) -> None:
-        """Let the tracks of `gone` be `into`'s."""
+        """Reassign the tracks of identity `gone` to `into`."""
         for tracklet in self._tracks.values():
             if tracklet.person == gone:
                 tracklet.person = into
@@ -254,26 +255,26 @@ class OpenTracks:
                 tracklet.split_from = into
 
     def forget(self, person: int) -> None:
-        """Drop everything about a person who is no longer known; such a person has no track in view."""
+        """Remove the tracks of an identity that was removed; it has no track in view."""
         for tracklet in list(self._tracks.values()):
             if tracklet.person == person:
                 self._remove(tracklet)
 
     def close(self, now: float) -> list[Tracklet]:
-        """Remove and return the tracks that ended long enough ago, or whose camera fell silent."""
+        """Remove and return the tracks that ended `_LINGER_S` ago, or had no record for `_SILENT_S`."""
         done = [t for t in self._tracks.values() if now - t.heard_at > (_SILENT_S if t.ended_at is None else _LINGER_S)]
         for tracklet in done:
             self._remove(tracklet)
         return done
 
     def cut(self, tracklet: Tracklet, place: int, now: float, find: Callable[[int], Stay | None]) -> Tracklet:
-        """End a track where it went over to somebody else, and return the track of that other.
+        """Cut a track in two and return the later part, which has no identity.
 
         Args:
-            tracklet: the track.
-            place: its vectors from this one on are the other's.
+            tracklet: the track; it becomes the earlier part.
+            place: index of the first vector of the later part.
             now: of the update.
-            find: the stay of a serial, of open tracks and of those that are over.
+            find: returns the stay of a serial, of an open or closed track.
         """
         old, at = tracklet.stay, (tracklet.vectors[place - 1][2] + tracklet.vectors[place][2]) / 2
         stay = Stay(self.next_serial, old.run, old.camera, old.track, at, max(at, old.last_at), since=at)
@@ -296,7 +297,7 @@ class OpenTracks:
             if other.first_at >= at:
                 old.apart.discard(serial)
                 other.apart.discard(old.serial)
-        stay.barred = set(old.barred)  # what a person said holds for every part
+        stay.barred = set(old.barred)  # an operator's bar holds for every part
         for serial in old.barred:
             barred = find(serial)
             if barred is not None:
@@ -309,5 +310,5 @@ class OpenTracks:
 
     def _remove(self, tracklet: Tracklet) -> None:
         del self._tracks[tracklet.serial]
-        if self._serials.get(tracklet.stay.key) == tracklet.serial:  # else a later part of the track goes on
+        if self._serials.get(tracklet.stay.key) == tracklet.serial:  # else the key belongs to a later part
             del self._serials[tracklet.stay.key]

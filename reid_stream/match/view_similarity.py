@@ -1,9 +1,9 @@
-"""A person's views side by side: how alike any parts of them are, without touching a vector again (pure).
+"""Pairwise similarities of the views of one identity, from which distances of any groups of them follow (pure).
 
-The margin of two groups of views is the mean of their views' (evidence.py), so all that second thoughts ask of a person
-follows from the products of its views, which are made once and kept until a view changes.
+The squared distance of two groups of views is the mean over their pairs (scoring.py), so everything that the review of
+an identity needs follows from the inner products of its views, computed once and cached until a view changes.
 
-Letters: m views of a person.
+Letters: m views of an identity.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,21 +16,21 @@ from reid_stream.match.scoring import Template
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewSimilarities:
-    """The views of one person; plain lists, since m is a handful."""
+    """Views of one identity and their inner products; plain lists, since m is small."""
 
     sources: list[int]
-    """(m,) serials of the tracks they come from."""
+    """(m,) serials of the tracks of the views."""
     weights: list[float]
-    """(m,)."""
+    """(m,) weight of each view."""
     squares: list[float]
-    """(m,) mean squared lengths."""
+    """(m,) mean squared lengths, see `Template.square`."""
     products: list[list[float]]
-    """(m, m)."""
+    """(m, m) inner products of the templates."""
     templates: list[Template]
-    """(m,)."""
+    """(m,) templates of the views."""
 
     def apart(self, one: Collection[int], other: Collection[int]) -> float:
-        """Return the mean squared distance of two groups of views, given by their places."""
+        """Return the weighted mean squared distance of two groups of views, given by index."""
         weights, squares = self.weights, self.squares
         whole, rest = sum(weights[i] for i in one), sum(weights[j] for j in other)
         own = sum(weights[i] * squares[i] for i in one) / whole + sum(weights[j] * squares[j] for j in other) / rest
@@ -38,12 +38,12 @@ class ViewSimilarities:
         return max(0.0, own - 2 * shared / (whole * rest))
 
     def fits(self) -> list[float]:
-        """Return the mean squared distance (m,) of each view to all the others; two views at least."""
+        """Return the mean squared distance (m,) of each view to all others; needs two views or more."""
         everybody = range(len(self.sources))
         return [self.apart([i], [j for j in everybody if j != i]) for i in everybody]
 
     def halves(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return two halves of some views, least like each other, by average linkage; two views at least."""
+        """Split views, given by index, into two groups by average-linkage clustering; needs two views or more."""
         groups = [[place] for place in places]
         alike = [[self.products[i][j] for j in places] for i in places]
         while len(groups) > 2:
@@ -62,7 +62,7 @@ class ViewSimilarities:
 
 
 def view_similarities(sources: list[int], weights: list[float], templates: list[Template]) -> ViewSimilarities:
-    """Lay views side by side."""
+    """Compute the similarities of views."""
     rows = np.stack([template.vector for template in templates])
     return ViewSimilarities(
         sources, weights, [template.square for template in templates], (rows @ rows.T).tolist(), templates

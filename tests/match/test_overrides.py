@@ -251,13 +251,13 @@ def test_somebody_in_view_who_is_erased_is_somebody_new_at_once() -> None:
 @pytest.mark.parametrize(
     ("kind", "words", "reason"),
     [
-        (MergePeople, {"gone": "site-9", "into": ONE}, "site-9 must be a global ID that was given at site"),
+        (MergePeople, {"gone": "site-9", "into": ONE}, "site-9 must be a global ID issued at site"),
         (MergePeople, {"gone": "shop-2", "into": ONE}, "shop-2 must be a global ID"),
         (SplitTracks, {"person": ONE, "tracks": [("a", RUN, 1)]}, "must leave site-1 at least one track"),
-        (SplitTracks, {"person": ONE, "tracks": [("b", RUN, 1)]}, "b/.*/1 is not"),
-        (SplitTracks, {"person": ONE, "visits": [TrackSpan(camera=CameraId("z"))]}, "but z is not"),
+        (SplitTracks, {"person": ONE, "tracks": [("b", RUN, 1)]}, "b/.*/1 does not"),
+        (SplitTracks, {"person": ONE, "visits": [TrackSpan(camera=CameraId("z"))]}, "but z does not"),
         (NamePerson, {"person": "site-x", "label": "Anna"}, "site-x must be a global ID"),
-        (Undo, {"instruction": "77-0"}, "was not carried out"),
+        (Undo, {"instruction": "77-0"}, "was not applied"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason_and_changes_nothing(

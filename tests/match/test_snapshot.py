@@ -52,9 +52,9 @@ def test_a_capture_is_of_its_moment_however_late_it_is_written_down() -> None:
 
 
 def test_what_is_no_capture_is_refused() -> None:
-    with pytest.raises(ValueError, match="parts of a capture"):
+    with pytest.raises(ValueError, match="parts of a snapshot"):
         join([b"\xc1"])
-    with pytest.raises(ValueError, match="parts of a capture"):
+    with pytest.raises(ValueError, match="parts of a snapshot"):
         join([])
 
 
