@@ -15,6 +15,8 @@ replaced.
 _MEANING = {
     "camera_changed": "A camera that is up changed its frame size, codec or clock.",
     "camera_down": "A camera stopped delivering frames; it is tried again.",
+    "camera_pace_assumed": "A file without timestamps (raw video) is played at this rate, its own or 25 a second.",
+    "camera_waits_for_key_frame": "Packets arrive, but no key frame yet; nothing can be decoded before one.",
     "camera_reassigned": "A camera moved to another worker.",
     "camera_up": "A camera delivers frames.",
     "daemon_started": "The daemon is running.",

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from reid_stream.store.writer import StoreWriter
 
 
-def check_files(cameras: Sequence[Camera]) -> None:
-    """Make sure that every camera that is a file is there: unlike a camera on the network, it will not come by itself.
+def check_files(cameras: Sequence[Camera], *, must_exist: bool = True) -> None:
+    """Check that every camera that is a path can be a file.
+
+    Args:
+        cameras: of the settings.
+        must_exist: live, a missing file is down and tried again, like a camera on the network.
 
     Raises:
-        ConfigError: some are not; the message names them all.
+        ConfigError: some are folders or missing; the message names them all.
     """
     from reid_stream.ingest.url import address
 
@@ -32,12 +36,11 @@ def check_files(cameras: Sequence[Camera]) -> None:
     for camera in cameras:
         where = address(camera)
         # FFmpeg takes a numbered series of pictures as `%04d.jpg`.
-        if (
-            where.is_local
-            and "%" not in where.secret
-            and (not Path(where.secret).exists() or Path(where.secret).is_dir())
-        ):
-            found = "a folder" if Path(where.secret).is_dir() else "nothing"
+        if not where.is_local or "%" in where.secret:
+            continue
+        is_folder = Path(where.secret).is_dir()
+        if is_folder or (must_exist and not Path(where.secret).exists()):
+            found = "a folder" if is_folder else "nothing"
             faults.append(
                 f"camera {camera.id}: url must name a video file that is there, found {found} at {where.name}"
             )

@@ -74,7 +74,7 @@ def assemble(
         clock: the time base; none for one that starts now.
 
     Raises:
-        ConfigError: a camera's file is missing, or the tracklet store is not ours to write.
+        ConfigError: a camera's file is a folder, or is missing with `fast`, or the tracklet store is not ours to write.
         ModelError: see `load_networks`.
         BrokerError: Redis does not serve.
         StreamError: a camera that is no file was to be replayed fast.
@@ -84,7 +84,7 @@ def assemble(
     from reid_stream.ingest.overload_alarm import OverloadAlarm
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
-    check_files(cameras)
+    check_files(cameras, must_exist=fast)
     for camera in cameras:
         if camera.tls == "unverified":
             _log.warning("camera_tls_unverified", camera=camera.id)

@@ -1,5 +1,6 @@
 """`reid-stream check`: the configuration, the models, then every camera at once."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.config.settings import Settings
+    from reid_stream.ingest.probe import CameraReport
 
 
 def check(
@@ -46,7 +48,7 @@ def check(
     enabled = [camera for camera in settings.cameras if camera.enabled]
     table = Table("camera", "", "codec", "size", "fps", "first frame", "clock", "skew", box=None, header_style="bold")
     failed = 0
-    answers = probe_all(enabled, settings.ingest)
+    answers = probe_all(enabled, settings.ingest, on_wait=partial(_say_wait, console))
     for answer in answers:
         if isinstance(answer, CameraFailure):
             failed += 1
@@ -57,7 +59,7 @@ def check(
             "[green]ok[/]",
             f"{answer.codec}, polled" if answer.is_polled else answer.codec,
             f"{answer.size[0]}x{answer.size[1]}",
-            f"{answer.rate:.1f}",
+            _rate(answer),
             f"{answer.first_frame_s:.2f} s",
             answer.clock if answer.is_used else f"{answer.clock} (its own is too far off)",
             "" if answer.skew_s is None else f"{answer.skew_s:+.3f} s",
@@ -77,6 +79,14 @@ def check(
         raise broken
     if failed:
         raise StreamError(f"{failed} of {len(enabled)} cameras do not answer")
+
+
+def _say_wait(console: "Console", camera: str, limit_s: float) -> None:
+    console.print(f"   {camera} sends video; waiting for a key frame, at most {limit_s:g} s", highlight=False)
+
+
+def _rate(report: "CameraReport") -> str:
+    return f"{report.rate:.1f}" if report.assumed_fps is None else f"{report.assumed_fps:.1f}, no timestamps"
 
 
 def _tell_networks(console: "Console", settings: "Settings") -> None:

@@ -14,6 +14,23 @@ def is_secret_key(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
+def may_be_host(path: str) -> bool:
+    """Whether a url without a scheme looks like a host with a path, such as `10.0.0.5/live` or `door-cam:554/s`."""
+    if path.startswith(("/", "./", "../", "~")):
+        return False
+    first, slash, rest = path.partition("/")
+    if "@" in first or _HOST_AND_PORT.fullmatch(first) or _IP.fullmatch(first) or first.lower() == "localhost":
+        return True
+    last = rest.rpartition("/")[2].partition("?")[0]
+    return bool(slash) and ("." in first or "?" in rest or "." not in last or last.lower().endswith(_SERVED))
+
+
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}", re.ASCII)
+_IP = re.compile(r"\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\](:\d+)?", re.ASCII)
+_SERVED = (".sdp", ".cgi", ".php", ".asp", ".m3u8")
+"""Endings that servers use and video files do not."""
+
+
 def split_login(rest: str) -> tuple[str, str, str]:
     """Split what follows `scheme://` into (login, host, path); login and path may be empty.
 

@@ -9,6 +9,7 @@ ruamel's own errors quote what they were given.
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from reid_stream.config.camera_url import may_be_host
 from reid_stream.config.rules import check, scheme_of
 from reid_stream.config.settings import Settings
 from reid_stream.config.yaml_lines import Fault, Keys, Value, YamlTree, read, redacted
@@ -62,6 +64,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     check(tree)
     _bool_is_no_number(tree)
     _fill_in_secrets(tree, path.parent)
+    _check_hosts(tree, path.parent)
     _make_absolute(tree.value, path.parent)
     try:
         settings = Settings.model_validate(tree.value)
@@ -250,6 +253,26 @@ def _fill_in_secrets(tree: YamlTree, folder: Path) -> None:
             section["password"] = password
 
 
+def _check_hosts(tree: YamlTree, folder: Path) -> None:
+    """Note urls that are a host without a scheme: they would be missing files."""
+    top = tree.value
+    cameras = top.get("cameras") if isinstance(top, dict) else None
+    for index, camera in enumerate(cameras if isinstance(cameras, list) else ()):
+        url = camera.get("url") if isinstance(camera, dict) else None
+        if isinstance(url, str) and scheme_of(url) is None and may_be_host(url) and not _exists(folder / url):
+            tree.add(
+                ("cameras", index, "url"),
+                "must begin with a scheme to be a camera on the network, or name a file that is there, found neither; "
+                "write rtsp://HOST/PATH or http://HOST/PATH, or ./PATH for a file that is yet to come",
+            )
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name that is too long, a null byte
+        return path.exists()
+    return False
+
+
 def _make_absolute(top: dict[str, Value], folder: Path) -> None:
     cameras, models, redis = top.get("cameras"), top.get("models"), top.get("redis")
     for camera in cameras if isinstance(cameras, list) else ():
@@ -263,7 +286,8 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
             # A bare name is one on the shelf of models; with a slash it is a folder.
             if isinstance(name, str) and "/" in name:
                 models[key] = _absolute(name, folder)
-    for section in (redis, top.get("spool"), top.get("store")):
+    sections = [redis, top.get("spool"), top.get("store"), *(cameras if isinstance(cameras, list) else ())]
+    for section in sections:
         for key in ("directory", "folder", "ca_file", "cert_file", "key_file"):
             if isinstance(section, dict) and isinstance(section.get(key), str):
                 section[key] = _absolute(str(section[key]), folder)

@@ -24,8 +24,8 @@ from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.ingest.stream import open_source
 from reid_stream.match.factory import matcher_for
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics

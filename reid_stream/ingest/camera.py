@@ -14,13 +14,14 @@ from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import CaptureTime, StreamClock
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats, RateMeter, State
-from reid_stream.ingest.stream import DecodedPacket, VideoSource, open_source
+from reid_stream.ingest.stream import DecodedPacket, VideoSource
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 
@@ -146,6 +147,7 @@ class CameraThread(CameraRunner):
         with open_source(self._camera, self._settings, self._take_over) as source:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
+            self.stats.assumed_fps = source.assumed_fps
             self.stats.hardware_fallbacks += self._settings.hardware_decode and not source.on_hardware
             player = (
                 FilePlayback(source, self._camera, self._stop, self._site_clock)
@@ -188,6 +190,7 @@ class CameraThread(CameraRunner):
         convert: Converter,
     ) -> None:
         self.stats.heard_at = time.monotonic()
+        self.stats.waits_for = "" if source.has_key or self.stats.state == "up" else "key frame"
         self.stats.clock_steps += player.hear(packet, source.steps)
         self._count_losses(source, player, packet)
         for picture in packet.frames:
@@ -248,6 +251,7 @@ class CameraThread(CameraRunner):
         if reason is not None or state == "up":
             self.stats.reason = reason or ""
         if state != "up":
+            self.stats.waits_for = ""
             self.stats.rate = self.stats.used_rate = 0.0
             self._read_rate, self._used_rate = RateMeter(), RateMeter()
         if state != self.stats.state:

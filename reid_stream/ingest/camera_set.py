@@ -16,6 +16,7 @@ from reid_stream.ingest.convert import GpuConverter
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
+from reid_stream.ingest.stats_log import StatsLog
 from reid_stream.ingest.throttle import Throttle
 from reid_stream.records import CameraId, Frame
 
@@ -60,6 +61,7 @@ class CameraSet:
         self._running: dict[CameraId, CameraThread | CameraProcess] = {}
         self._throttle = Throttle({}, {})
         self._guard = guard
+        self._stats_log = StatsLog()
         self._taken_at: float | None = None
         self._taken = 0
         self._replaced = 0
@@ -100,6 +102,8 @@ class CameraSet:
         frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
         with self._guard("governor"):
             self._look(asked_at, len(frames))
+        with self._guard("camera log"):
+            self._stats_log.look(self.stats)
         return None if have_ended and not frames else frames
 
     def stop(self) -> None:

@@ -1,9 +1,9 @@
-"""Calls that block inside FFmpeg, ended from outside.
+"""End calls that block inside FFmpeg from outside.
 
-FFmpeg asks a callback about ten times a second whether to give up, while it waits for a network. PyAV's callback
-compares `time.monotonic()` with its timeout and offers no other way in, so the clock it asks is replaced by one that
-leaps ahead on a thread that has been told to stop. Without this, stopping a camera that is being opened would take
-its whole timeout. Should a later PyAV ask another clock, that is what happens again; a test would tell.
+While FFmpeg waits for a network, it asks a callback about ten times a second whether to stop waiting. PyAV's callback
+compares `time.monotonic()` with its timeout and offers no other hook, so its clock is replaced by one that leaps ahead
+on a thread whose camera was asked to stop, or whose call is past its limit. Without this, stopping a camera that is
+being opened would take its whole timeout. A test fails should a later PyAV use another clock.
 """
 
 import threading
@@ -17,7 +17,7 @@ _installing = threading.Lock()
 
 
 def is_stopped() -> bool:
-    """Whether the camera of this thread was told to stop."""
+    """Whether the camera of this thread was asked to stop."""
     stop: threading.Event | None = getattr(_local, "stop", None)
     return stop is not None and stop.is_set()
 
@@ -27,9 +27,10 @@ class _Clock:
 
     @staticmethod
     def monotonic() -> float:
-        if not is_stopped():
-            return time.monotonic()
-        # Later at every call: a call that begins after the stop would never be late against infinity.
+        now = time.monotonic()
+        if not is_stopped() and now < getattr(_local, "until", float("inf")):
+            return now
+        # Later at every call: a call that starts after the stop would never be late compared with infinity.
         leaps: int = getattr(_local, "leaps", 0) + 1
         _local.leaps = leaps
         return _LEAP_S * leaps
@@ -37,7 +38,7 @@ class _Clock:
 
 @contextmanager
 def interrupted_by(stop: threading.Event) -> Iterator[None]:
-    """While the block runs, FFmpeg calls on this thread give up soon after `stop` is set (timeouts hold as before)."""
+    """While the block runs, let FFmpeg calls on this thread end soon after `stop` is set (timeouts hold as before)."""
     from av.container import core
 
     with _installing:
@@ -48,3 +49,17 @@ def interrupted_by(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         del _local.stop
+
+
+@contextmanager
+def limited_to(limit_s: float | None) -> Iterator[None]:
+    """While the block runs, end FFmpeg calls on this thread after `limit_s` seconds in all; None for no limit.
+
+    Holds within `interrupted_by`.
+    """
+    if limit_s is not None:
+        _local.until = time.monotonic() + limit_s
+    try:
+        yield
+    finally:
+        _local.until = float("inf")

@@ -9,7 +9,7 @@ from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamC
 from reid_stream.ingest.frame_loss import FrameGaps
 from reid_stream.ingest.rate_limit import Lateness
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.ingest.stream import DecodedPacket, VideoSource
+from reid_stream.ingest.stream import DEFAULT_FPS, DecodedPacket, VideoSource
 
 LATE_S = 0.5
 """A file's frame that comes this late is left out, so that a slow machine catches up."""
@@ -107,7 +107,7 @@ class FilePlayback:
         self, source: VideoSource, camera: config.Camera, stop: threading.Event, site_clock: SiteClock
     ) -> None:
         self._stop, self._now = stop, site_clock.now
-        self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or 25.0))
+        self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or DEFAULT_FPS))
         self._due_less_stream_s: float | None = None
 
     def late_s(self, stream_s: float | None) -> float:

@@ -1,16 +1,18 @@
 """What a camera gives, or why it gives nothing: for `reid-stream check`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
 from reid_stream.ingest.clock import StreamClock
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import upright_size
 from reid_stream.ingest.rate_limit import KeyframePolicy
-from reid_stream.ingest.stream import open_source
+from reid_stream.ingest.stats_log import KEY_NEWS_S
+from reid_stream.ingest.stream import KEY_WAIT_S
 from reid_stream.records import CameraId, ClockQuality
 
 LOOK_S = 3.0
@@ -39,6 +41,8 @@ class CameraReport:
     """The camera's wall clock less ours, where it told the time."""
     is_polled: bool
     """It gives one picture a request, so it is asked again and again."""
+    assumed_fps: float | None
+    """Frames per second at which a file without timestamps is played; None for all others."""
     is_used: bool
     """False: its clock is too far off, frames are stamped on arrival."""
 
@@ -52,34 +56,55 @@ class CameraFailure:
     error: StreamError
 
 
-def probe(camera: config.Camera, settings: config.Ingest, look_s: float = LOOK_S) -> CameraReport | CameraFailure:
-    """Open one camera, watch it for `look_s` seconds at most, close it."""
+def probe(
+    camera: config.Camera,
+    settings: config.Ingest,
+    look_s: float = LOOK_S,
+    on_wait: Callable[[CameraId, float], None] = lambda *_: None,
+) -> CameraReport | CameraFailure:
+    """Open one camera, watch it for `look_s` seconds after its first image, close it.
+
+    Args:
+        camera: which one.
+        settings: time limits.
+        look_s: seconds.
+        on_wait: called with the longest wait in seconds if the camera sends video but no key frame yet.
+    """
     try:
-        return _look(camera, settings, look_s)
+        return _look(camera, settings, look_s, on_wait)
     except StreamError as error:
         return CameraFailure(CameraId(camera.id), str(error), error)
 
 
 def probe_all(
-    cameras: Sequence[config.Camera], settings: config.Ingest, look_s: float = LOOK_S
+    cameras: Sequence[config.Camera],
+    settings: config.Ingest,
+    look_s: float = LOOK_S,
+    on_wait: Callable[[CameraId, float], None] = lambda *_: None,
 ) -> list[CameraReport | CameraFailure]:
-    """Probe all cameras at once; the answers in the order of `cameras`."""
+    """Probe all cameras at once; the results are in the order of `cameras`. `on_wait` is called on other threads."""
     with ThreadPoolExecutor(max_workers=max(1, min(64, len(cameras))), thread_name_prefix="probe") as pool:
-        return list(pool.map(lambda camera: probe(camera, settings, look_s), cameras))
+        return list(pool.map(lambda camera: probe(camera, settings, look_s, on_wait), cameras))
 
 
-def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> CameraReport:
+def _look(
+    camera: config.Camera, settings: config.Ingest, look_s: float, on_wait: Callable[[CameraId, float], None]
+) -> CameraReport:
     began = time.monotonic()
     clock = StreamClock()
     quality: ClockQuality = "arrival"
     size: tuple[int, int] | None = None
     first_s = 0.0
     steady: list[float] = []
+    is_announced = False
     with open_source(camera, settings) as source:
         for packet in source.read(KeyframePolicy(None).wants):
             now = time.time()
             clock.observe(packet.stream_s, now, packet.camera_at)
             passed_s = time.monotonic() - began
+            if not source.has_key and not is_announced and passed_s > KEY_NEWS_S:
+                is_announced = True
+                on_wait(CameraId(camera.id), KEY_WAIT_S)
             for picture in packet.frames:
                 first_s = first_s or passed_s
                 size = upright_size(picture)
@@ -104,5 +129,6 @@ def _look(camera: config.Camera, settings: config.Ingest, look_s: float) -> Came
             clock="file" if source.is_recorded else quality,
             skew_s=clock.skew_s,
             is_polled=source.is_polled,
+            assumed_fps=source.assumed_fps,
             is_used=clock.skew_s is None or quality == "rtcp",
         )

@@ -15,10 +15,12 @@ from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import FileClock
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.ingest.stream import VideoSource, open_source
+from reid_stream.ingest.stats_log import StatsLog
+from reid_stream.ingest.stream import DEFAULT_FPS, VideoSource
 from reid_stream.ingest.url import address
 from reid_stream.records import CameraId, Frame
 
@@ -71,6 +73,7 @@ class FastReplay:
         if faults:
             self.stop()
             raise StreamError("\n".join(str(fault) for fault in faults), faults[0].cause)
+        StatsLog().look(self.stats)
         for file in self._files:
             file.start()
 
@@ -152,6 +155,7 @@ class _File:
         self._source = open_source(self._camera, self._settings, self._take_over)
         self.stats.codec = self._source.codec
         self.stats.hardware = self._source.on_hardware
+        self.stats.assumed_fps = self._source.assumed_fps
         self.stats.hardware_fallbacks += self._settings.hardware_decode and not self._source.on_hardware
 
     def start(self) -> None:
@@ -229,7 +233,7 @@ class _File:
             self._frames.put(end)
 
     def _play(self, source: VideoSource) -> None:
-        clock = FileClock(self._origin + self._camera.start_after_s, 1.0 / (source.rate or 25.0))
+        clock = FileClock(self._origin + self._camera.start_after_s, 1.0 / (source.rate or DEFAULT_FPS))
         cap, keys = RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps)
         convert = Converter(self._camera.resize, self._take_over)
         sequence = 0

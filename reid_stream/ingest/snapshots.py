@@ -27,6 +27,7 @@ class SnapshotSource(VideoSource):
         super().__init__(first.where, first.container, first.stream, first.settings, first.relay)
         self._reopen, self._interval_s = reopen, 1.0 / fps
         self._next: VideoSource | None = first
+        self.has_key = True
 
     @property
     def rate(self) -> float | None:

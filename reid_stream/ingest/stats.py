@@ -30,6 +30,10 @@ class CameraStats:
     """Steady seconds (`time.monotonic`, the same in all processes) of the last packet or change of state."""
     reason: str = ""
     """Why it is not up."""
+    waits_for: Literal["", "key frame"] = ""
+    """What it waits for while it is connecting and packets arrive; empty for nothing."""
+    assumed_fps: float | None = None
+    """Frames per second at which a file without timestamps (raw video) is played; None for all others."""
     cause: StreamCause | None = None
     codec: str = ""
     size: tuple[int, int] = (0, 0)

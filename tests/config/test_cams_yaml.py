@@ -316,7 +316,7 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
             "models: {detector: ./detector, embedder: by-name}\nredis: {directory: state}\n"
             "store: {folder: crops}\ncameras:\n"
             "  - {id: a, url: clip.avi}\n  - {id: b, url: 'file:sub/clip.avi'}\n  - {id: c, url: file:///x/clip.avi}\n"
-            "  - {id: d, url: /dev/video0}\n",
+            "  - {id: d, url: /dev/video0}\n  - {id: e, url: 'https://h/x', ca_file: own.pem}\n",
         ),
         {},
     )
@@ -325,11 +325,48 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
         str(tmp_path / "sub/clip.avi"),
         "/x/clip.avi",
         "/dev/video0",
+        "https://h/x",
     ]
+    assert loaded.cameras[-1].ca_file == tmp_path / "own.pem"
     assert loaded.models.detector == str(tmp_path / "detector")
     assert loaded.models.embedder == "by-name"
     assert loaded.redis.directory == tmp_path / "state"
     assert loaded.store.folder == tmp_path / "crops"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "HOST/door",
+        "10.0.0.5/door",
+        "10.0.0.5",
+        "door-cam:554/live",
+        "cam.local/stream",
+        "viewer:geheim@10.0.0.5/s",
+        "localhost/x.mp4",
+        "HOST/user=a_password=geheim_channel=1.sdp",
+        "HOST/video.cgi?token=geheim",
+        "[fe80::1]:554/s",
+    ],
+)
+def test_a_host_without_a_scheme_is_not_taken_for_a_file(url: str, tmp_path: Path) -> None:
+    message = said(tmp_path, f"cameras:\n  - id: a\n    url: '{url}'\n")
+    assert "line 3: cameras[0].url: must begin with a scheme" in message
+    assert "rtsp://HOST/PATH" in message
+    assert "geheim" not in message
+
+
+@pytest.mark.parametrize("url", ["door.mp4", "clips/door.mp4", "./HOST/door", "/srv/door", "clips/%04d.jpg", "~/door"])
+def test_a_path_is_a_file_though_it_is_not_there_yet(url: str, tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, f"cameras:\n  - id: a\n    url: '{url}'\n"), {})
+    assert loaded.cameras[0].url.get_secret_value().startswith("/")
+
+
+def test_a_file_that_is_there_may_look_like_a_host(tmp_path: Path) -> None:
+    (tmp_path / "10.0.0.5").mkdir()
+    (tmp_path / "10.0.0.5" / "door").write_bytes(b"x")
+    loaded = load(write(tmp_path, "cameras:\n  - {id: a, url: 10.0.0.5/door}\n"), {})
+    assert loaded.cameras[0].url.get_secret_value() == str(tmp_path / "10.0.0.5" / "door")
 
 
 def test_default_yaml_has_every_key_and_the_defaults_of_the_settings() -> None:

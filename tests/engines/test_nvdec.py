@@ -13,10 +13,10 @@ from reid_stream.config.settings import Camera, Ingest, Settings
 from reid_stream.engines.nvdec import NvdecConverter, to_rgb
 from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice
-from reid_stream.ingest import stream
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.convert import Converter
+from reid_stream.ingest.hardware import hardware
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId
@@ -90,15 +90,15 @@ def test_another_kind_of_picture_is_refused() -> None:
 
 
 def test_pictures_stay_only_where_an_nvidia_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_device", lambda: "cuda")
-    kept, sent = stream.hardware(take_over), stream.hardware()
+    monkeypatch.setattr("reid_stream.ingest.hardware._device", lambda: "cuda")
+    kept, sent = hardware(take_over), hardware()
     assert kept is not None
     assert sent is not None
     assert (kept.is_hw_owned, sent.is_hw_owned) == (True, False)
     assert kept.options == {"primary_ctx": "0", "current_ctx": "1"}
-    monkeypatch.setattr(stream, "_device", lambda: "vaapi")
+    monkeypatch.setattr("reid_stream.ingest.hardware._device", lambda: "vaapi")
     monkeypatch.setattr("av.codec.hwaccel.HWAccel", lambda **given: given)
-    asked: object = stream.hardware(take_over)
+    asked: object = hardware(take_over)
     assert asked == {"device_type": "vaapi", "allow_software_fallback": True}
 
 

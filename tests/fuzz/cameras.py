@@ -11,7 +11,7 @@ from reid_stream.config.cams_yaml import load
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import ConfigError, StreamError
 from reid_stream.ingest.camera import CameraThread  # noqa: F401 (as above)
-from reid_stream.ingest.stream import open_source
+from reid_stream.ingest.connection import open_source
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SECRET = "hunter2-secret"

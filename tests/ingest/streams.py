@@ -19,7 +19,7 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
 FPS = 10
-QUICK = Ingest(open_timeout_s=3, read_timeout_s=1.5, backoff_first_s=0.1, backoff_max_s=0.3)
+QUICK = Ingest(open_timeout_s=8, read_timeout_s=1.5, backoff_first_s=0.1, backoff_max_s=0.3)
 _OPTIONS = {
     "libx264": {"bf": "0", "tune": "zerolatency", "preset": "ultrafast"},
     "libx265": {"tune": "zerolatency", "preset": "ultrafast", "x265-params": "log-level=none:bframes=0"},

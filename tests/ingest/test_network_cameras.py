@@ -18,9 +18,9 @@ from reid_stream.errors import StreamError
 from reid_stream.events import CameraDown, CameraUp
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.probe import CameraFailure, CameraReport, probe
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.ingest.stream import open_source
 from reid_stream.records import CameraId, Frame
 from tests.fuzz.cameras import MOVED, OPTIONS, TALKS
 

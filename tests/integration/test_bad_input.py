@@ -59,13 +59,29 @@ def test_an_unknown_option_is_told_as_usage(tmp_path: Path) -> None:
     assert "No such option" in ended.err
 
 
-def test_a_file_camera_that_is_not_there_is_told_before_anything_starts(tmp_path: Path, clip: Path) -> None:
+def test_a_folder_as_a_camera_and_a_missing_file_to_replay_are_told_before_anything_starts(
+    tmp_path: Path, clip: Path
+) -> None:
     cams = write_cams(tmp_path, {"a": clip, "b": tmp_path / "missing.mp4", "c": tmp_path})
-    ended = call("--cameras", cams, models=None, home=tmp_path)
-    assert ended.code == 2
-    assert ended.is_plain
-    assert f"camera b: url must name a video file that is there, found nothing at {tmp_path}/missing.mp4" in ended.err
-    assert "camera c: url must name a video file that is there, found a folder" in ended.err
+    for options, faults in (((), "c"), (("--replay", "fast"), "bc")):
+        ended = call("--cameras", cams, *options, models=None, home=tmp_path)
+        assert ended.code == 2
+        assert ended.is_plain
+        assert ("camera b: url must name a video file that is there, found nothing" in ended.err) == ("b" in faults)
+        assert "camera c: url must name a video file that is there, found a folder" in ended.err
+
+
+def test_a_missing_file_is_a_camera_that_is_down_until_it_is_there(tmp_path: Path, models: Path, clip: Path) -> None:
+    late = tmp_path / "late.mp4"
+    more = "observe: {port: null}\ningest: {backoff_first_s: 0.5, backoff_max_s: 1}"
+    cams = write_cams(tmp_path, {"a": late}, more=more)
+    with running("--cameras", cams, models=models, home=tmp_path) as daemon:
+        daemon.until(lambda: "camera_down" in daemon.err)
+        assert "does not exist" in daemon.err
+        time.sleep(1.0)
+        assert daemon.process.poll() is None
+        shutil.copy(clip, late)
+        daemon.until(lambda: "camera_up" in daemon.err)
 
 
 def _cut(models: Path) -> None:

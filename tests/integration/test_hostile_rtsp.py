@@ -8,8 +8,8 @@ import pytest
 from benchmarks.rtsp.hostile import PART, HostileServer
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
+from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.probe import CameraFailure, probe
-from reid_stream.ingest.stream import open_source
 from tests.fuzz.cameras import DESCRIBE, MOVED, OPTIONS, PLAY, REFUSED, RTP, SDP, SETUP, TALKS, rtsp
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,0 +1,38 @@
+"""Log what users should know of a camera's stream, once each time it begins."""
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.ingest.stream import KEY_WAIT_S
+from reid_stream.records import CameraId
+
+KEY_NEWS_S = 5.0
+"""A wait for a key frame is logged after so long; most cameras send one every second or two."""
+
+_log = structlog.get_logger(__name__)
+
+
+class StatsLog:
+    """Compares the cameras' stats with those of the last call."""
+
+    def __init__(self) -> None:
+        self._waiting: set[CameraId] = set()
+        self._assumed: dict[CameraId, float] = {}
+
+    def look(self, all_stats: Mapping[CameraId, CameraStats]) -> None:
+        """Log what is new."""
+        for camera, stats in all_stats.items():
+            waited_s = time.time() - stats.since
+            if stats.waits_for != "key frame":
+                self._waiting.discard(camera)
+            elif camera not in self._waiting and waited_s >= KEY_NEWS_S:
+                self._waiting.add(camera)
+                _log.warning(
+                    "camera_waits_for_key_frame", camera=camera, waited_s=round(waited_s, 1), limit_s=KEY_WAIT_S
+                )
+            if stats.assumed_fps is not None and self._assumed.get(camera) != stats.assumed_fps:
+                self._assumed[camera] = stats.assumed_fps
+                _log.info("camera_pace_assumed", camera=camera, fps=round(stats.assumed_fps, 3))
