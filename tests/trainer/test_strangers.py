@@ -9,7 +9,7 @@ from reid_stream.match.camera_bias import CameraShifts, shifted
 from reid_stream.match.scoring import Scorer, squared_distance
 from reid_stream.records import CameraId
 from trainer.errors import DataError
-from trainer.evaluate.impostor_curve import stranger_margins, with_strangers
+from trainer.evaluate.impostor_curve import mean_threshold, obtained_rates, stranger_margins, with_curve, with_strangers
 from trainer.evaluate.retrieval import Floats, Ints
 
 DIM, PERSONS, CAMERAS, IMAGES = 16, 12, 3, 4
@@ -64,3 +64,24 @@ def test_one_person_has_no_strangers() -> None:
     vectors, persons, cameras = crops()
     with pytest.raises(DataError, match="at least 2 persons, got 1"):
         stranger_margins(vectors, np.zeros_like(persons), cameras, HEAD)
+
+
+def test_a_curve_of_two_data_sets_keeps_its_rates_as_their_mean_however_large_each_is() -> None:
+    random = np.random.default_rng(3)
+    easy, hard = random.normal(-4, 1, 40_000), random.normal(-1, 1, 4_000)
+
+    both = with_curve(PLATT, [easy, hard])
+
+    for rate, odds in zip(both.stranger_rates, both.stranger_log_odds, strict=True):
+        obtained = ((easy >= odds).mean() + (hard >= odds).mean()) / 2
+        assert rate - 1 / len(hard) <= obtained <= rate + 1e-9
+    assert mean_threshold([easy], 0.01) == pytest.approx(np.quantile(easy, 0.99), abs=0.02)
+
+
+def test_the_curve_of_one_data_set_is_seen_to_promise_too_much_on_a_harder_one() -> None:
+    random = np.random.default_rng(4)
+    easy, hard = random.normal(-4, 1, 40_000), random.normal(-1, 1, 4_000)
+    on_itself, on_hard = (dict(obtained_rates(with_curve(PLATT, [easy]), margins)) for margins in (easy, hard))
+
+    assert on_itself[0.01] == pytest.approx(0.01, rel=0.05)
+    assert on_hard[0.01] > 0.5

@@ -108,8 +108,19 @@ def rank(
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="a bundle's folder; its calibration is replaced")],
-    fit_set: Annotated[str, typer.Option("--set", help="persons that were not trained on")] = "market1501:validation",
+    fit_sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="persons that were not trained on, default market1501:validation; may be repeated, for a "
+            "curve that holds on more kinds of cameras",
+        ),
+    ] = None,
     test_set: Annotated[str, typer.Option("--test", help="where ECE and Brier are measured, or none")] = "market1501",
+    strangers: Annotated[
+        list[str] | None,
+        typer.Option(help="a set on which the curve is tried: false-match rates asked and obtained; may be repeated"),
+    ] = None,
     data: Data = None,
     precision: Precision = "auto",
     threads: Threads = None,
@@ -118,7 +129,13 @@ def calibrate(
     from trainer.export import calibrate_bundle
 
     for line in calibrate_bundle.run(
-        bundle, fit_set, None if test_set == "none" else test_set, data, precision, threads
+        bundle,
+        fit_sets or ["market1501:validation"],
+        None if test_set == "none" else test_set,
+        data,
+        precision,
+        threads,
+        strangers or (),
     ):
         typer.echo(line)
 

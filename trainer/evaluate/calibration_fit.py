@@ -9,6 +9,7 @@ Sources: Platt, "Probabilistic Outputs for Support Vector Machines", 1999; Zadro
 Letters: n images, p pairs, d dimensions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +40,45 @@ class Pairs:
     """(p,), person of the first image."""
     second: Ints
     """(p,), person of the second."""
+    domains: Ints | None = None
+    """(p,), data set of the pair; None: all are of one. Every data set counts as much, however many pairs it has."""
 
     def keep(self, chosen: Bools) -> "Pairs":
         """Return the chosen pairs."""
-        return Pairs(self.margins[chosen], self.same[chosen], self.first[chosen], self.second[chosen])
+        domains = None if self.domains is None else self.domains[chosen]
+        return Pairs(self.margins[chosen], self.same[chosen], self.first[chosen], self.second[chosen], domains)
+
+    def weights(self, prior: float) -> Doubles:
+        """Return weights (p,) that sum to 1, give same-person pairs the share `prior` and each data set an equal share.
+
+        A data set without pairs of one of the two kinds counts for the other kind alone.
+        """
+        if self.domains is None:
+            return weights_for(self.same, prior)
+        weights = np.empty(len(self.same))
+        for kind, share in ((True, prior), (False, 1 - prior)):
+            chosen = self.same == kind
+            names, place, counts = np.unique(self.domains[chosen], return_inverse=True, return_counts=True)
+            weights[chosen] = share / len(names) / counts[place]
+        return weights
+
+
+def pooled(parts: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of several data sets as one; persons of two sets are never the same."""
+    if len(parts) == 1:
+        return parts[0]
+    shift, first, second = 0, [], []
+    for part in parts:
+        first.append(part.first + shift)
+        second.append(part.second + shift)
+        shift += int(max(part.first.max(), part.second.max())) + 1
+    return Pairs(
+        np.concatenate([part.margins for part in parts]),
+        np.concatenate([part.same for part in parts]),
+        np.concatenate(first),
+        np.concatenate(second),
+        np.repeat(np.arange(len(parts)), [len(part.same) for part in parts]),
+    )
 
 
 def pairs_of(vectors: Floats, persons: Ints, cameras: Ints, verifier: Verifier) -> Pairs:
@@ -95,14 +131,14 @@ def cross_validated(pairs: Pairs, seed: int = 0) -> dict[str, float]:
             continue
         for kind, fitted in (("platt", _platt(learn)), ("isotonic", _isotonic(learn))):
             said = probability(Calibration(kind=kind, parameters=fitted), test.margins)  # type: ignore[arg-type]
-            losses[kind].append(log_loss(said, test.same, weights_for(test.same, 0.5)))
+            losses[kind].append(log_loss(said, test.same, test.weights(0.5)))
     return {kind: float(np.mean(values)) if values else np.inf for kind, values in losses.items()}
 
 
 def measure(calibration: Calibration, pairs: Pairs, prior: float) -> tuple[dict[str, float], Bins]:
     """Return ECE and Brier score where same-person pairs have the share `prior`, and the reliability curve."""
     said = probability(calibration, pairs.margins, prior)
-    weight = weights_for(pairs.same, prior)
+    weight = pairs.weights(prior)
     numbers = {"ECE": expected_error(said, pairs.same, weight), "Brier": brier(said, pairs.same, weight)}
     return numbers, curve(said, pairs.same, weight)
 
@@ -118,7 +154,7 @@ def thresholds(
 def _platt(pairs: Pairs) -> dict[str, float | list[float]]:
     from sklearn.linear_model import LogisticRegression
 
-    weight = weights_for(pairs.same, 0.5) * len(pairs.same)
+    weight = pairs.weights(0.5) * len(pairs.same)
     # Standardised: the solver converges whatever the margins' scale. C is large: two numbers need no regularisation.
     centre, spread = pairs.margins.mean(), max(float(pairs.margins.std()), 1e-12)
     model = LogisticRegression(C=1e6).fit(((pairs.margins - centre) / spread)[:, None], pairs.same, weight)
@@ -131,7 +167,7 @@ def _platt(pairs: Pairs) -> dict[str, float | list[float]]:
 def _isotonic(pairs: Pairs) -> dict[str, float | list[float]]:
     from sklearn.isotonic import IsotonicRegression
 
-    weight = weights_for(pairs.same, 0.5) * len(pairs.same)
+    weight = pairs.weights(0.5) * len(pairs.same)
     model = IsotonicRegression(out_of_bounds="clip").fit(pairs.margins, pairs.same, weight)
     chosen = np.unique(np.linspace(0, len(model.X_thresholds_) - 1, _ISOTONIC_POINTS).round().astype(int))
     # A curve that reaches 0 or 1 claims certainty that no finite sample gives.

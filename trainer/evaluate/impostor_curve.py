@@ -1,13 +1,15 @@
 """What tracks of strangers reach: the curve that turns a false-match rate into the matcher's threshold.
 
 The matcher never compares two pictures. It compares tracks, each the mean of its vectors after its camera's mean was
-taken off (reid_stream/match/cameras.py, evidence.py), and as often on one camera as across two. Means of several
+subtracted (reid_stream/match/camera_bias.py, scoring.py), and as often on one camera as across two. Means of several
 vectors are more alike than single ones, and so are two people before one background: a curve of single pairs across
 cameras promises a rate that tracks exceed five times over. So the curve is measured on such means, of persons not
 trained on, on one camera and across.
 
 Letters: n images, t tracks, d dimensions.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -20,7 +22,7 @@ from trainer.evaluate.retrieval import Bools, Doubles, Floats, Ints, squared_dis
 
 RATES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 _TRACK = 8
-"""Vectors of one track: as many as the daemon makes of somebody who walks by."""
+"""Vectors of one track: as many as the daemon makes of a person who walks by."""
 
 
 def with_strangers(
@@ -39,17 +41,43 @@ def with_strangers(
         persons: (n,) numbers.
         cameras: (n,) numbers.
         verifier: the head that the margins are of.
-        known: by person, whether all images of this person are known to be; of two others nobody knows whether they
-            are one, and their pair does not count. None for all.
+        known: by person, whether all images of this person are known to be; of two others it is not known whether
+            they are one, and their pair does not count. None for all.
 
     Raises:
         DataError: there are no two persons.
     """
-    margins = stranger_margins(vectors, persons, cameras, verifier, known)
-    rates = [rate for rate in RATES if rate * len(margins) >= 1]
+    return with_curve(calibration, [stranger_margins(vectors, persons, cameras, verifier, known)])
+
+
+def with_curve(calibration: Calibration, domains: Sequence[Doubles]) -> Calibration:
+    """Add the curve of the margins of one or more data sets, each of which counts as much.
+
+    The rate of a threshold is the mean over data sets of the share of their strangers that reach it: a threshold of one
+    set alone promises too much where people and cameras are others.
+    """
+    rates = [rate for rate in RATES if rate * min(len(margins) for margins in domains) >= 1]
     shift = float(logit(calibration.prior))
-    odds = [float(log_odds(calibration, threshold_at(margins, rate))) - shift for rate in rates]
+    odds = [float(log_odds(calibration, mean_threshold(domains, rate))) - shift for rate in rates]
     return msgspec.structs.replace(calibration, stranger_rates=rates, stranger_log_odds=odds)
+
+
+def mean_threshold(domains: Sequence[Doubles], rate: float) -> float:
+    """Return the lowest threshold that at most `rate` of the margins reach, as the mean over data sets."""
+    if len(domains) == 1:
+        return threshold_at(domains[0], rate)
+    margins = np.concatenate(domains)
+    weight = np.repeat([1 / len(domains) / len(own) for own in domains], [len(own) for own in domains])
+    order = np.argsort(margins)[::-1]
+    reached = np.searchsorted(np.cumsum(weight[order]), rate + 1e-12, side="right")
+    return -np.inf if reached >= len(order) else float(np.nextafter(margins[order[reached]], np.inf))
+
+
+def obtained_rates(calibration: Calibration, margins: Doubles) -> list[tuple[float, float]]:
+    """Return (asked, obtained) false-match rates of strangers' margins: the curve tried on people it was not made of."""
+    odds = log_odds(calibration, margins) - float(logit(calibration.prior))
+    asked = zip(calibration.stranger_rates, calibration.stranger_log_odds, strict=True)
+    return [(rate, float((odds >= threshold).mean())) for rate, threshold in asked]
 
 
 def stranger_margins(
@@ -74,7 +102,7 @@ def stranger_margins(
         strangers &= known[names[first]] | known[names[second]]
     if not strangers.any():
         raise DataError(f"the curve of strangers needs at least 2 persons, got {len(np.unique(persons))}")
-    # Unrelated raw vectors have the cosine |common|^2; see cameras.py for why distances shrink by it.
+    # Unrelated raw vectors have the cosine |common|^2; see camera_bias.py for why distances shrink by it.
     spread = 1 - float(common @ common)
     return np.asarray(verifier.b - spread * squared[first, second][strangers])
 

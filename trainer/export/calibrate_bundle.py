@@ -1,6 +1,6 @@
 """Bundle + persons not trained on -> the same bundle with a calibration, its figures and a reliability plot."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,8 +10,8 @@ from reid_stream.errors import ModelError
 from trainer.data.crops import Images
 from trainer.data.test_sets import read_test_set
 from trainer.errors import TrainerError
-from trainer.evaluate.calibration_fit import cross_validated, fit, measure, pairs_of, thresholds
-from trainer.evaluate.impostor_curve import with_strangers
+from trainer.evaluate.calibration_fit import cross_validated, fit, measure, pairs_of, pooled, thresholds
+from trainer.evaluate.impostor_curve import obtained_rates, stranger_margins, with_curve
 from trainer.evaluate.network import TrainedNetwork, open_network
 from trainer.evaluate.retrieval import Floats
 from trainer.export import model_card
@@ -22,9 +22,24 @@ PRIORS = {"1:1": 1 / 2, "1:100": 1 / 101}
 
 
 def run(
-    folder: Path, fit_set: str, test_set: str | None, data: Path | None, precision: str, threads: int | None
+    folder: Path,
+    fit_sets: Sequence[str],
+    test_set: str | None,
+    data: Path | None,
+    precision: str,
+    threads: int | None,
+    strangers: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Calibrate a bundle in place and yield what is worth telling.
+    """Calibrate a bundle in place and yield lines to show.
+
+    Args:
+        folder: of the bundle.
+        fit_sets: persons that were not trained on; each set counts as much, however large.
+        test_set: where ECE and Brier score are measured.
+        data: folder of the public sets.
+        precision: of the network, as served.
+        threads: CPU threads.
+        strangers: sets on which the curve is tried: false-match rates asked for and obtained.
 
     Raises:
         TrainerError: no bundle, or no pairs to learn from.
@@ -34,15 +49,17 @@ def run(
     except ModelError as error:
         raise TrainerError(str(error)) from error
     network = open_network(folder, precision, threads)
-    images, vectors = _vectors(network, fit_set, data)
-    pairs = pairs_of(vectors, images.persons, images.cameras, network.verifier)
+    read = [_vectors(network, name, data) for name in fit_sets]
+    pairs = pooled([pairs_of(vectors, images.persons, images.cameras, network.verifier) for images, vectors in read])
     losses = cross_validated(pairs)
     yield "log loss on held-out persons: " + ", ".join(f"{kind} {value:.4f}" for kind, value in losses.items())
-    calibration = with_strangers(
-        fit(pairs, network.precision, fit_set), vectors, images.persons, images.cameras, network.verifier
+    calibration = with_curve(
+        fit(pairs, network.precision, " + ".join(fit_sets)),
+        [stranger_margins(vectors, images.persons, images.cameras, network.verifier) for images, vectors in read],
     )
     yield f"{calibration.kind} at {calibration.at_precision}, {calibration.fitted_on}"
-    figures = {f"{fit_set}.{name}": value for name, value in thresholds(calibration, pairs).items()}
+    label = "+".join(fit_sets)
+    figures = {f"{label}.{name}": value for name, value in thresholds(calibration, pairs).items()}
     if test_set is not None:
         from trainer.evaluate import plots
 
@@ -53,7 +70,11 @@ def run(
             figures |= {f"{test_set}.{key}@{name}": value for key, value in numbers.items()}
             curves.append((f"{test_set} {name}", bins))
         plots.reliability(curves, folder / PLOT_FILE)
-    yield from (f"{name} {value:.4f}" for name, value in figures.items())
+    for name in strangers:
+        shown, seen = _vectors(network, name, data)
+        margins = stranger_margins(seen, shown.persons, shown.cameras, network.verifier)
+        figures |= {f"{name}.FMR@{rate:g}": found for rate, found in obtained_rates(calibration, margins)}
+    yield from (f"{name} {value:.4g}" for name, value in figures.items())
     changed = msgspec.structs.replace(bundle, calibration=calibration, metrics=bundle.metrics | figures)
     saved = save(changed, (folder / MODEL_FILE).read_bytes(), folder)
     model_card.write(saved, folder)
