@@ -74,7 +74,7 @@ def mean_threshold(domains: Sequence[Doubles], rate: float) -> float:
 
 
 def obtained_rates(calibration: Calibration, margins: Doubles) -> list[tuple[float, float]]:
-    """Return (asked, obtained) false-match rates of strangers' margins: the curve tried on people it was not made of."""
+    """Return (asked, obtained) false-match rates of strangers' margins, of people the curve was not made of."""
     odds = log_odds(calibration, margins) - float(logit(calibration.prior))
     asked = zip(calibration.stranger_rates, calibration.stranger_log_odds, strict=True)
     return [(rate, float((odds >= threshold).mean())) for rate, threshold in asked]
