@@ -50,6 +50,8 @@ _MEANING = {
     "redis_away_at_stop": "The daemon ended while Redis was away; events wait on disk for the next start.",
     "redis_back": "Redis serves again.",
     "redis_lost_events": "Redis returned without its latest events; they are sent again.",
+    "redis_may_evict": "Redis deletes keys by itself when memory is short; set `maxmemory-policy noeviction`.",
+    "redis_tls_unverified": "`redis.tls: unverified`: any certificate is accepted.",
     "snapshot_failed": "A snapshot was not written; the journal continues.",
     "spool_full": "The spool is full: the least important events are dropped.",
     "spool_unwritable": "The spool cannot be written; events are in memory only.",

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ConfigError
 
 if TYPE_CHECKING:
+    import redis
+
     from reid_stream.assembly.identification import IdentificationParts
     from reid_stream.instructions import Instruction
     from reid_stream.match.topology import Topology
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.redis_stream import Fence
     from reid_stream.store.writer import StoreWriter
+
+_log = structlog.get_logger(__name__)
 
 
 def check_files(cameras: Sequence[Camera], *, must_exist: bool = True) -> None:
@@ -112,10 +118,21 @@ def redis_sink(
             fence=fence,
             shift_s=shift_s,
         )
+        report_risks(settings, client, url)
     except BaseException:
         spool.close()
         raise
     yield sink
+
+
+def report_risks(settings: Settings, client: "redis.Redis", url: str) -> None:
+    """Log what Redis or its settings may cost: deleted keys, a connection that anyone can read."""
+    from reid_stream.publish.redis_client import eviction
+
+    if settings.redis.tls == "unverified":
+        _log.warning("redis_tls_unverified")
+    if (policy := eviction(client, url)) is not None:
+        _log.warning("redis_may_evict", maxmemory_policy=policy, wanted="noeviction")
 
 
 @contextmanager

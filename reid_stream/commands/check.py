@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_stream.config.settings import Settings
+    from reid_stream.errors import BrokerError
     from reid_stream.ingest.probe import CameraReport
 
 
@@ -22,11 +23,9 @@ def check(
     from rich.table import Table
 
     from reid_stream.config import cams_yaml
-    from reid_stream.errors import BrokerError, StreamError
+    from reid_stream.errors import StreamError
     from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
     from reid_stream.ingest.stats import clock_spread
-    from reid_stream.publish.redis_client import check as check_redis
-    from reid_stream.publish.redis_client import connect, public
 
     console = Console()
     settings = cams_yaml.load(cameras)
@@ -34,17 +33,7 @@ def check(
     _tell_networks(console, settings)
     if offline:
         return
-    broken: BrokerError | None = None
-    if settings.redis.is_embedded:
-        console.print("[green]ok[/] redis: embedded", highlight=False)
-    else:
-        url = settings.redis.url.get_secret_value()
-        try:
-            version = check_redis(connect(settings.redis), url)
-            console.print(f"[green]ok[/] redis {version} at {public(url)}", highlight=False)
-        except BrokerError as error:
-            broken = error
-            console.print(f"[red]--[/] redis: {error}", highlight=False)
+    broken = _check_redis(console, settings)
     enabled = [camera for camera in settings.cameras if camera.enabled]
     table = Table("camera", "", "codec", "size", "fps", "first frame", "clock", "skew", box=None, header_style="bold")
     failed = 0
@@ -87,6 +76,31 @@ def _say_wait(console: "Console", camera: str, limit_s: float) -> None:
 
 def _rate(report: "CameraReport") -> str:
     return f"{report.rate:.1f}" if report.assumed_fps is None else f"{report.assumed_fps:.1f}, no timestamps"
+
+
+def _check_redis(console: "Console", settings: "Settings") -> "BrokerError | None":
+    """Connect to Redis and print what was found; return why it cannot be used."""
+    from reid_stream.errors import BrokerError
+    from reid_stream.publish import redis_client
+
+    if settings.redis.is_embedded:
+        console.print("[green]ok[/] redis: embedded", highlight=False)
+        return None
+    url = settings.redis.url.get_secret_value()
+    try:
+        with redis_client.connect(settings.redis) as client:
+            version = redis_client.check(client, url)
+            policy = redis_client.eviction(client, url)
+    except BrokerError as error:
+        console.print(f"[red]--[/] redis: {error}", highlight=False)
+        return error
+    console.print(f"[green]ok[/] redis {version} at {redis_client.public(url)}", highlight=False)
+    if policy is not None:
+        advice = "may delete events and state when memory is short; set noeviction"
+        console.print(f"[yellow]!![/] redis: maxmemory-policy {policy} {advice}", highlight=False)
+    if settings.redis.tls == "unverified":
+        console.print("[yellow]!![/] redis: tls is unverified, any certificate is accepted", highlight=False)
+    return None
 
 
 def _tell_networks(console: "Console", settings: "Settings") -> None:

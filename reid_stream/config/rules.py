@@ -9,11 +9,11 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from reid_stream.config.camera_url import AmbiguousLoginError, split_login
+from reid_stream.config.redis_url import SENTINEL_SCHEMES, RedisUrlError
+from reid_stream.config.redis_url import parse as parse_redis_url
 from reid_stream.config.yaml_lines import Keys, Value, YamlTree, redacted
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
-SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
-REDIS_SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
 _CAMERA_TLS_KEYS = ("tls", "ca_file", "fingerprint")
 _TLS_KEYS = ("ca_file", "cert_file", "key_file")
 _SENTINEL_KEYS = ("sentinel_username", "sentinel_password")
@@ -166,20 +166,16 @@ def _redis(tree: YamlTree, redis: dict[str, Value]) -> None:
     if not isinstance(url, str):
         return
     if url == "embedded":
-        for key in ("username", "password", "password_file", *_TLS_KEYS, *_SENTINEL_KEYS):
-            if redis.get(key) is not None:
-                tree.add(("redis", key), "the embedded Redis takes no credentials, found some; leave them out")
+        for key in ("username", "password", "password_file", "tls", *_TLS_KEYS, *_SENTINEL_KEYS):
+            if redis.get(key) not in (None, "verified"):
+                tree.add(("redis", key), "the embedded Redis takes no credentials and no TLS, found some; leave it out")
         return
-    scheme = scheme_of(url)
-    if scheme not in REDIS_SCHEMES:
-        found = f"{scheme}://" if scheme else "none of them"
-        allowed = f"embedded, {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
-        tree.add(("redis", "url"), f"must be a Redis, found {found}; allowed: {allowed}")
-    elif scheme in SENTINEL_SCHEMES:
-        _sentinels(tree, url)
-    elif scheme != "unix":
-        _host(tree, url, ("redis", "url"))
-    _needless(tree, redis, str(scheme))
+    try:
+        scheme = parse_redis_url(url).scheme
+    except RedisUrlError as error:
+        tree.add(("redis", "url"), str(error))
+        return
+    _needless(tree, redis, scheme)
 
 
 def _needless(tree: YamlTree, redis: dict[str, Value], scheme: str) -> None:
@@ -194,21 +190,14 @@ def _needless(tree: YamlTree, redis: dict[str, Value], scheme: str) -> None:
         for key in keys:
             if redis.get(key) is not None and not is_meant:
                 tree.add(("redis", key), f"{key} is for {words}, or leave it out, found {scheme}://")
+    if redis.get("tls") == "unverified":
+        if not scheme.startswith("rediss"):
+            tree.add(("redis", "tls"), f"tls is for TLS only; write rediss://, or leave it out, found {scheme}://")
+        if redis.get("ca_file") is not None:
+            tree.add(("redis", "tls"), "tls: unverified checks nothing; leave it or ca_file out, found both")
     if (redis.get("cert_file") is None) != (redis.get("key_file") is None):
         given = "cert_file" if redis.get("cert_file") is not None else "key_file"
         tree.add(("redis", given), "cert_file and key_file belong together, found one of them")
-
-
-def _sentinels(tree: YamlTree, url: str) -> None:
-    """Look at `redis+sentinel://[user:password@]host:port[,host:port...]/NAME[/database]`."""
-    hosts, _, name = url.partition("//")[2].rpartition("@")[2].partition("/")
-    for host in hosts.split(","):
-        _host(tree, f"redis://{host}", ("redis", "url"))
-    if not name.partition("?")[0].strip("/"):
-        tree.add(
-            ("redis", "url"),
-            "must name what the sentinels watch, found no name; allowed: redis+sentinel://host:26379,host:26379/NAME/0",
-        )
 
 
 def _host(tree: YamlTree, url: str, where: Keys) -> None:

@@ -112,6 +112,8 @@ class Redis(SettingsSection):
     """May be ${ENV}; never logged."""
     password_file: Path | None = None
     """File whose first line is the password; read anew at each connection, so that it can be changed meanwhile."""
+    tls: Literal["verified", "unverified"] = "verified"
+    """TLS only: `unverified` accepts any certificate: whoever is on the network path can read and change everything."""
     ca_file: Path | None = None
     """TLS only: certificates (PEM) that the server's must come from; none for those of the system."""
     cert_file: Path | None = None

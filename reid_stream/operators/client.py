@@ -15,7 +15,7 @@ from reid_stream.events import InstructionAnswered
 from reid_stream.instructions import Instruction, decode, encode
 from reid_stream.publish.cloudevents import decode as read_event
 from reid_stream.publish.live_keys import instructions_key, stream_key
-from reid_stream.publish.redis_client import translated
+from reid_stream.publish.redis_client import stream_entries, translated
 
 if TYPE_CHECKING:
     import redis
@@ -76,8 +76,8 @@ class InstructionClient:
             left = end - time.monotonic()
             block = {"block": max(1, int(1000 * min(left, _POLL_S)))} if left > 0 else {}
             with translated(self._where):
-                pages = self._client.xread({stream_key(self._site): behind}, count=_PAGE, **block)
-            for position, fields in pages[0][1] if pages else ():
+                pages = stream_entries(self._client.xread({stream_key(self._site): behind}, count=_PAGE, **block))
+            for position, fields in pages:
                 behind = position.decode()
                 found = _answered(fields)
                 if found is not None and found.instruction == place:

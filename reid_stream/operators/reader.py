@@ -14,7 +14,7 @@ import structlog
 
 from reid_stream.instructions import NONE, Instruction, decode, order
 from reid_stream.publish.live_keys import answered_key, instructions_key
-from reid_stream.publish.redis_client import cause
+from reid_stream.publish.redis_client import cause, stream_entries
 
 if TYPE_CHECKING:
     import redis
@@ -67,8 +67,10 @@ class InstructionReader:
                     answered = (self._client.get(answered_key(self._site)) or NONE.encode()).decode()
                     self._behind = max(self._behind, answered, key=order)
                     is_placed = True
-                pages = self._client.xread(
-                    {instructions_key(self._site): self._behind}, count=_PAGE, block=int(1000 * _POLL_S)
+                entries = stream_entries(
+                    self._client.xread(
+                        {instructions_key(self._site): self._behind}, count=_PAGE, block=int(1000 * _POLL_S)
+                    )
                 )
             except (redis.exceptions.RedisError, OSError) as error:
                 if not is_away and not self._closing.is_set():
@@ -78,7 +80,7 @@ class InstructionReader:
                 self._closing.wait(_RETRY_S)
                 continue
             is_away = False
-            for place, fields in pages[0][1] if pages else ():
+            for place, fields in entries:
                 self._behind = place.decode()
                 self._put(self._behind, fields)
 

@@ -1,19 +1,19 @@
-"""Settings to a Redis client: passwords, TLS, and errors in our own words.
+"""Redis clients from the settings: URL, login, TLS; and their errors in plain words.
 
-Every client made here raises at the first fault and never repeats a command by itself: whether a repetition is safe is
-known to the caller alone. A password from a file is read anew for each connection, so that it can be changed while we
-run.
+Every client raises at the first fault and repeats no command: only the caller knows whether a repetition is safe. It
+speaks RESP2, which Redis and its look-alikes (Valkey, KeyDB, Dragonfly) answer alike. A password file is read at each
+connection, so that the password can be changed while the daemon runs.
 """
 
+import importlib.util
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from reid_stream.config.rules import REDIS_SCHEMES, SENTINEL_SCHEMES
+from reid_stream.config.redis_url import RedisUrl, RedisUrlError, parse
 from reid_stream.config.settings import Redis as RedisSettings
 from reid_stream.errors import BrokerError, ConfigError
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 """Longest wait for an answer; a Redis that is slower counts as away."""
 FLOOR = (6, 2)
-"""Oldest version of Redis (major, minor) that we work with."""
-_SENTINEL_PORT = 26379
+"""Oldest supported version of Redis (major, minor)."""
 _SENTINEL_S = 1.0
 """Longest wait for one sentinel: there are others to ask, and all of them count as one answer of Redis."""
 
@@ -32,110 +31,96 @@ _SENTINEL_S = 1.0
 def connect(settings: RedisSettings, *, url: str | None = None, timeout_s: float = TIMEOUT_S) -> "redis.Redis":
     """Make a client for the settings; nothing is sent yet.
 
-    `url` replaces the settings' own where that says `embedded`. With `redis+sentinel://` the client asks the sentinels
-    for the master at every new connection, so that it follows a fail-over.
+    Args:
+        settings: with the URL, and a login that wins over that of the URL.
+        url: replaces that of the settings, where that is `embedded` or there are none. With `redis+sentinel://` the
+            client asks the sentinels for the master at every new connection, so that it follows a fail-over.
+        timeout_s: longest wait for an answer, seconds.
 
     Raises:
         ConfigError: the URL is malformed, or a file of the settings cannot be read.
     """
-    address = url if url is not None else settings.url.get_secret_value()
-    scheme = address.partition("://")[0]
-    if scheme not in REDIS_SCHEMES:
-        raise ConfigError(
-            f"redis.url must begin with {', '.join(f'{name}://' for name in REDIS_SCHEMES)}, got {public(address)!r}"
-        )
+    import redis
+
+    address = _parse(url if url is not None else settings.url.get_secret_value())
+    options = {
+        **_options(timeout_s),
+        **_login(settings, address),
+        "db": address.database or 0,
+    }
+    if address.name:
+        return _by_sentinels(settings, address, options, timeout_s)
+    pool: redis.ConnectionPool
+    if address.path:
+        options.pop("socket_keepalive")
+        pool = redis.ConnectionPool(redis.UnixDomainSocketConnection, path=address.path, **options)
+    else:
+        ((host, port),) = address.hosts
+        connection = redis.SSLConnection if address.is_tls else redis.Connection
+        pool = redis.ConnectionPool(connection, host=host, port=port, **_tls(settings, address), **options)
+    return redis.Redis.from_pool(pool)
+
+
+def _parse(text: str) -> RedisUrl:
     try:
-        if scheme in SENTINEL_SCHEMES:
-            return _by_sentinels(settings, address, timeout_s)
-        import redis
-
-        client = redis.Redis.from_url(address)
-    except (ValueError, TypeError):
-        # The library's message may quote a part of the password, so it is not passed on.
-        raise ConfigError(
-            f"redis.url must be redis://[user:password@]host[:port][/database], got {public(address)!r}; "
-            "a password with special characters goes into redis.password"
-        ) from None
-    # The URL's own user and password come last in redis-py; the settings' are meant to win.
-    given = client.connection_pool.connection_kwargs
-    given.update(_options(timeout_s), **_credentials(settings), **_tls(settings, is_wanted=scheme == "rediss"))
-    if "credential_provider" in given:
-        given.pop("username", None)
-        given.pop("password", None)
-    if scheme == "unix":
-        given.pop("socket_keepalive", None)
-    return client
+        return parse(text)
+    except RedisUrlError as error:
+        raise ConfigError(f"redis.url {error} ({public(text)!r})") from None
 
 
-def _by_sentinels(settings: RedisSettings, address: str, timeout_s: float) -> "redis.Redis":
-    """Read `redis+sentinel://[user:password@]host[:port][,...]/NAME[/database]`.
-
-    Raises:
-        ValueError: it is none.
-    """
+def _by_sentinels(
+    settings: RedisSettings, address: RedisUrl, options: dict[str, Any], timeout_s: float
+) -> "redis.Redis":
     from redis.sentinel import Sentinel
 
-    scheme, _, rest = address.partition("://")
-    login, _, rest = rest.rpartition("@")
-    hosts, _, path = rest.partition("?")[0].partition("/")
-    name, _, database = path.strip("/").partition("/")
-    if not name:
-        raise ValueError("no name")
-    tls = _tls(settings, is_wanted=scheme.startswith("rediss"))
-    secure: dict[str, object] = {"ssl": True, **tls} if scheme.startswith("rediss") else {}
-    user, _, password = login.partition(":")
-    in_url = {"username": unquote(user) or None, "password": unquote(password)} if password else {}
-    ours: dict[str, object] = {**in_url, **_credentials(settings)}
-    if "credential_provider" in ours:
-        ours = {key: value for key, value in ours.items() if key not in ("username", "password")}
+    secure: dict[str, object] = {"ssl": True, **_tls(settings, address)} if address.is_tls else {}
     theirs: dict[str, object] = {}
     if settings.sentinel_password is not None:
         theirs = {"username": settings.sentinel_username, "password": settings.sentinel_password.get_secret_value()}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [_host_and_port(host) for host in hosts.split(",")],
+        list(address.hosts),
         sentinel_kwargs={**_options(min(timeout_s, _SENTINEL_S)), **secure, **theirs},
     )
     # `master_for` has no types; it gives a plain client.
-    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-        name, db=int(database or 0), **{**_options(timeout_s), **secure, **ours}
-    )
+    client: redis.Redis = sentinel.master_for(address.name, **secure, **options)  # type: ignore[no-untyped-call]
     return client
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError("no host")
-    return parts.hostname, parts.port or _SENTINEL_PORT
-
-
-def _options(timeout_s: float) -> dict[str, object]:
+def _options(timeout_s: float) -> dict[str, Any]:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
+    # Without: CLIENT SETINFO at each connection, which older servers do not know and an ACL may deny.
+    names = ("driver_info",) if importlib.util.find_spec("redis.driver_info") else ("lib_name", "lib_version")
     return {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "client_name": "reid-stream",
+        "protocol": 2,
+        **dict.fromkeys(names),
     }
 
 
-def _credentials(settings: RedisSettings) -> dict[str, object]:
+def _login(settings: RedisSettings, address: RedisUrl) -> dict[str, object]:
+    """Return user and password: those of the settings, else those of the URL."""
+    username = settings.username if settings.username is not None else address.username
     if settings.password_file is not None:
         _read_password(settings.password_file)
-        return {"credential_provider": _FromFile(settings.username, settings.password_file)}
-    if settings.password is not None:
-        return {"password": settings.password.get_secret_value(), "username": settings.username}
-    return {"username": settings.username} if settings.username is not None else {}
+        return {"credential_provider": _PasswordFile(username, settings.password_file)}
+    password = settings.password.get_secret_value() if settings.password is not None else address.password
+    return {"username": username, "password": password}
 
 
-def _tls(settings: RedisSettings, *, is_wanted: bool) -> dict[str, object]:
-    """Give the library's options for the files of the settings, made sure that they can be read."""
-    named = {"ssl_ca_certs": "ca_file", "ssl_certfile": "cert_file", "ssl_keyfile": "key_file"}
-    found: dict[str, object] = {}
-    for option, key in named.items() if is_wanted else ():
+def _tls(settings: RedisSettings, address: RedisUrl) -> dict[str, Any]:
+    """Return the library's options for TLS, once the files are known to be readable."""
+    if not address.is_tls:
+        return {}
+    found: dict[str, Any] = {}
+    if settings.tls == "unverified":
+        found |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    for option, key in {"ssl_ca_certs": "ca_file", "ssl_certfile": "cert_file", "ssl_keyfile": "key_file"}.items():
         path: Path | None = getattr(settings, key)
         if path is None:
             continue
@@ -148,23 +133,90 @@ def _tls(settings: RedisSettings, *, is_wanted: bool) -> dict[str, object]:
 
 
 def check(client: "redis.Redis", where: str) -> str:
-    """Make sure that Redis answers, lets us in and is new enough; return its version.
+    """Make sure that Redis answers, accepts the login and can be used; return its version.
 
     Raises:
-        BrokerError: it does not.
+        BrokerError: it does not, is older than 6.2, a cluster or a sentinel.
+    """
+    with translated(where):
+        client.ping()
+        server = _identify(client)
+    mode = server.get("mode", "")
+    if mode == "cluster":
+        raise BrokerError(
+            f"Redis must not be a cluster, found one at {public(where)}: events and live keys change in one "
+            "transaction, which a cluster refuses; use a Redis without cluster mode (cluster-enabled no)"
+        )
+    if mode == "sentinel":
+        raise BrokerError(
+            f"redis.url must lead to a Redis, found a sentinel at {public(where)}; write redis+sentinel://host:port/NAME"
+        )
+    version = server.get("version", "unknown")
+    numbers = tuple(map(int, found.groups())) if (found := re.match(r"(\d+)\.(\d+)", version)) else FLOOR
+    if numbers < FLOOR:
+        raise BrokerError(f"Redis must be {'.'.join(map(str, FLOOR))} or newer, got {version} at {public(where)}")
+    return version
+
+
+def _identify(client: "redis.Redis") -> dict[str, str]:
+    """Return the server's `version` and `mode`, by HELLO, which every user may call; empty where it knows neither."""
+    import redis
+
+    try:
+        answer: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+    except redis.exceptions.ResponseError:
+        answer = []
+    found = {name: value for name, value in mapping(answer).items() if isinstance(value, str)}
+    if re.match(r"\d+\.\d+", found.get("version", "")):
+        return found
+    try:
+        info: Any = client.info("server")
+    except redis.exceptions.ResponseError:
+        return found
+    return {"version": str(info.get("redis_version", "unknown")), "mode": str(info.get("redis_mode", "standalone"))}
+
+
+def eviction(client: "redis.Redis", where: str) -> str | None:
+    """Return `maxmemory-policy` where it lets Redis delete keys by itself; None where not, or where it is unknown.
+
+    Raises:
+        BrokerError: Redis does not answer.
     """
     import redis
 
     with translated(where):
-        client.ping()
         try:
-            version = str(client.info("server")["redis_version"])
-        except redis.exceptions.NoPermissionError:
-            return "unknown"
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < FLOOR:
-        raise BrokerError(f"Redis must be {'.'.join(map(str, FLOOR))} or newer, got {version} at {public(where)}")
-    return version
+            info: Any = client.info("memory")
+        except redis.exceptions.ResponseError:
+            return None
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    return None if policy == "noeviction" else policy
+
+
+def mapping(answer: Any) -> dict[str, Any]:
+    """Return a reply of names and values as a dict of text, be it a map (RESP3) or a flat list (RESP2)."""
+    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=False)
+    return {_text(name): _text(value) for name, value in pairs}
+
+
+def stream_entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return the entries in a reply to XREAD or XREADGROUP of one stream.
+
+    RESP2 gives `[[key, entries]]`, RESP3 `{key: entries}` or, by redis-py, `{key: [entries]}`.
+    """
+    if not answer:
+        return []
+    if not isinstance(answer, Mapping):
+        return list(answer[0][1])
+    entries = next(iter(answer.values()))
+    is_nested = (
+        bool(entries) and isinstance(entries[0], list) and (not entries[0] or not isinstance(entries[0][0], bytes))
+    )
+    return list(entries[0] if is_nested else entries)
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 @contextmanager
@@ -179,28 +231,30 @@ def translated(where: str) -> Iterator[None]:
 
 
 def cause(error: BaseException) -> str:
-    """Say in a few words why Redis did not serve; for messages, logs and metrics."""
+    """Return in a few words why Redis did not serve, for messages, logs and metrics."""
     import redis
     import redis.sentinel
 
-    if isinstance(error, redis.sentinel.MasterNotFoundError):
-        return "no sentinel names a master that answers"
-    if isinstance(error, redis.exceptions.AuthenticationError) or "NOAUTH" in str(error):
+    known = redis.exceptions
+    if isinstance(error, known.AuthenticationError) or "NOAUTH" in str(error):
         return "it refuses the user or the password"
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return f"its ACL forbids a command we need ({_first_line(error)})"
-    if isinstance(error, redis.exceptions.BusyLoadingError):
-        return "it is still loading its data"
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return "it is out of memory (maxmemory)"
-    if isinstance(error, redis.exceptions.ReadOnlyError):
-        return "it is a read-only replica"
-    if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)):
-        return "it did not answer in time"
     if isinstance(error, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return f"no secure connection ({_first_line(error)})"
-    if isinstance(error, (redis.exceptions.ConnectionError, OSError)):
-        return f"no connection ({_first_line(error)})"
+    for types, words in (
+        ((redis.sentinel.MasterNotFoundError,), "no sentinel names a master that answers"),
+        ((known.NoPermissionError,), f"its ACL forbids a command we need ({_first_line(error)})"),
+        ((known.BusyLoadingError,), "it is still loading its data"),
+        ((known.OutOfMemoryError,), "it is out of memory (maxmemory)"),
+        ((known.ReadOnlyError,), "it is a read-only replica"),
+        (
+            (known.AskError, known.ClusterDownError, known.ClusterCrossSlotError),
+            f"it is a cluster, which is not supported ({_first_line(error)})",
+        ),
+        ((known.TimeoutError, TimeoutError), "it did not answer in time"),
+        ((known.ConnectionError, OSError), f"no connection ({_first_line(error)})"),
+    ):
+        if isinstance(error, types):
+            return words
     return _first_line(error)
 
 
@@ -227,8 +281,8 @@ def _read_password(path: Path) -> str:
         ) from None
 
 
-class _FromFile:
-    """A redis-py credential provider: asked at every new connection."""
+class _PasswordFile:
+    """A redis-py credential provider: called at every new connection."""
 
     def __init__(self, username: str | None, path: Path) -> None:
         self._username = username

@@ -16,7 +16,7 @@ from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import Envelope, UnknownEvent, decode
 from reid_stream.publish.live_keys import stream_key
-from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, translated
+from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, stream_entries, translated
 from reid_stream.publish.stream_ids import NOWHERE, Position, start_of
 
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ class Subscription:
             self._client.connection_pool.disconnect()
             time.sleep(_RETRY_S if left_s is None else max(min(left_s, _RETRY_S), 0))
             return []
-        if isinstance(answer, dict):
-            pages: Any = next(iter(answer.values()), [])
-            return list(pages[0]) if pages and isinstance(pages[0], list) else list(pages)
-        return list(answer[0][1]) if answer else []
+        return stream_entries(answer)
 
     def _read(self, fields: dict[bytes, bytes]) -> Received | None:
         try:

@@ -5,15 +5,12 @@ from typing import Any
 
 import pytest
 import redis
-from typer.testing import CliRunner
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.cli import app
 from reid_stream.errors import BrokerError
 from reid_stream.events import IdentityNamed, InstructionAnswered
 from reid_stream.instructions import NONE, NamePerson, SplitTracks, TrackSpan, decode, encode, order
 from reid_stream.operators.client import InstructionClient
-from reid_stream.operators.listing import read_roll
 from reid_stream.operators.reader import InstructionReader
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -102,26 +99,6 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
     tracks = ((CameraId("door"), "run", TrackId(3)),)
     said = SplitTracks(at=1.5, who="anna", person=GlobalId("s-1"), tracks=tracks)
     assert decode(encode(said), "7-1") == said.placed("7-1")
-
-
-def test_a_user_with_the_rights_that_the_documentation_names_may_look_and_decide(
-    server: UnguardedRedis, tmp_path: Path
-) -> None:
-    admin: Any = redis.Redis.from_url(server.url)
-    page = " ".join((Path(__file__).parents[2] / "docs/guide/redis.md").read_text().replace("\\\n", " ").split())
-    rights = page.partition("ACL SETUSER desk on >PASSWORD ")[2].partition("```")[0].split()
-    admin.execute_command("ACL", "SETUSER", "desk", "on", ">geheim", *rights)
-    sink = RedisSink(redis.Redis.from_url(server.url), where=server.url, site="shop", run="r", spool=Spool(tmp_path))
-    person = visit(0)[0].person  # type: ignore[union-attr]
-    sink.publish([visit(0)[0], IdentityNamed(person=person, revision=1, label="Bea", by="anna", named_at=6.0)])
-    sink.close(5)
-    url = server.url.replace("redis://", "redis://desk:geheim@")
-    (row,) = read_roll(redis.Redis.from_url(url), "shop", url)
-    assert (row.person, row.label, row.here) == (person, "Bea", [row.camera])
-    for words in (["list"], ["show", person], ["name", person, "Cleo", "--wait", "0"], ["log"]):
-        done = CliRunner().invoke(app, ["identity", words[0], "--url", url, "--site", "shop", *words[1:]])
-        assert done.exit_code == 0, done.output
-    assert "Cleo" in str(admin.xrange("reid:shop:instructions"))
 
 
 def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:

