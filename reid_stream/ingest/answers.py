@@ -13,6 +13,9 @@ _MOST_BODY = 1 << 20
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"(?:RTSP|HTTP)/\d\.\d (\d{3})[^\r\n]*", re.IGNORECASE)
 _HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*([^\r\n]*)", re.MULTILINE)
+_PART_HEAD = re.compile(rb"\r?\n\r?\n")
+_PART_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
+_JPEG = b"\xff\xd8"
 _BOUNDARY = re.compile(r"boundary=\"?([^\";]+)\"?", re.IGNORECASE)
 
 
@@ -28,6 +31,10 @@ class AnswerFilter(ABC):
         """Why an answer was not passed on, as the end of a sentence about the camera."""
         self.content_type = ""
         """Of the newest answer, without parameters."""
+        self.length: int | None = None
+        """Bytes of the newest answer's body; none where it does not say."""
+        self.has_odd_parts = False
+        """Parts that FFmpeg's reader of multipart streams refuses: not of type image/jpeg."""
         self.wants_sha = False
         """The camera takes a password only as a digest by another hash than MD5, which FFmpeg does not know."""
 
@@ -64,6 +71,7 @@ class AnswerFilter(ABC):
         for name, value in _HEADER.findall(header):
             fields.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1").strip())
         self.content_type = fields.get("content-type", [""])[0].partition(";")[0].strip().lower()
+        self.length = _length(fields) if "content-length" in fields else None
         if 300 <= self.status < 400 and self.status != 304:
             self.redirect = fields.get("location", [""])[0]
         self.wants_sha = self.status == 401 and _wants_sha(fields.get("www-authenticate", []))
@@ -164,28 +172,36 @@ class HttpAnswers(AnswerFilter):
         if self.is_refused:
             return b""
         body = self._held[end + len(_END) :]
-        if self.content_type.startswith("multipart/") and self.status == 200 and not body:
-            return b""  # whether a boundary comes first is seen in the body
+        if self.content_type.startswith("multipart/") and self.status == 200:
+            is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
+            part = (body.partition(b"\r\n")[2] if is_chunked else body).lstrip(b"\r\n")
+            # Whether a boundary comes first, and what a part is, is seen in the body.
+            if len(body) < _MOST_HEADER and not _PART_HEAD.search(part) and not part.startswith(_JPEG):
+                return b""
+            body = self._as_multipart(body, part, fields, is_chunked=is_chunked)
         self._is_open = True
-        return self._held[: end + len(_END)] + self._with_boundary(body, fields)
+        return self._held[: end + len(_END)] + body
 
     def ended(self) -> bytes:
         """Pass on what was held back."""
         held, self._held = self._held, b""
         return b"" if self._is_open or self.is_refused else held
 
-    def _with_boundary(self, body: bytes, fields: dict[str, list[str]]) -> bytes:
+    def _as_multipart(self, body: bytes, part: bytes, fields: dict[str, list[str]], *, is_chunked: bool) -> bytes:
         """Put the boundary before the first part where the camera leaves it out, as some do: FFmpeg insists on it."""
-        if not self.content_type.startswith("multipart/") or self.status != 200:
+        kind = _PART_TYPE.search(part)
+        self.has_odd_parts = kind is not None and kind[1].lower() != b"image/jpeg"
+        if part.startswith(b"--"):
             return body
-        is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
-        content = body.partition(b"\r\n")[2] if is_chunked else body
-        if content.lstrip(b"\r\n").startswith(b"--"):
-            return body
+        is_headed = part[:8].lower() == b"content-"
         boundary = _BOUNDARY.search(fields.get("content-type", [""])[0])
         name = boundary[1].strip() if boundary is not None else "frame"
         line = b"--" + name.removeprefix("--").encode("latin-1") + b"\r\n"
-        return (b"%x\r\n%s\r\n" % (len(line), line) if is_chunked else line) + body
+        if part.startswith(_JPEG):
+            line += b"Content-Type: image/jpeg\r\n\r\n"
+        elif not is_headed and line.strip() in part and not is_chunked:
+            return part[part.index(line.strip()) :]  # a preamble, which FFmpeg does not skip
+        return b"%x\r\n%s\r\n%s" % (len(line), line, body) if is_chunked else line + body.lstrip(b"\r\n")
 
 
 def _length(fields: dict[str, list[str]]) -> int:

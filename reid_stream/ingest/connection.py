@@ -53,9 +53,12 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
 
 
 def _is_snapshot(source: VideoSource) -> bool:
-    """Whether the answer was one picture and not a stream."""
+    """Whether the answer was one picture and not a stream; not all cameras name its type."""
     answers = source.relay.answers if source.where.kind == "http" and source.relay is not None else None
-    return answers is not None and answers.content_type.startswith("image/")
+    if answers is None or answers.content_type.startswith("multipart/"):
+        return False
+    is_picture = source.container.format.name.endswith("_pipe") and answers.length is not None
+    return is_picture or answers.content_type.startswith("image/")
 
 
 def _polled(first: VideoSource, camera: Camera, settings: Ingest) -> VideoSource:
@@ -72,6 +75,19 @@ def _polled(first: VideoSource, camera: Camera, settings: Ingest) -> VideoSource
 
 def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource | str:
     """Open one address; return the place that it redirects to, if it does."""
+    opened = _open_as(FORMATS.get(where.kind), where, camera, settings, take_over)
+    if isinstance(opened, VideoSource) and opened.relay is not None:
+        answers = opened.relay.answers
+        if answers is not None and answers.has_odd_parts and opened.container.format.name == "mpjpeg":
+            opened.close()
+            # Looks for pictures wherever they are; each is given when the next one begins.
+            return _open_as("mjpeg", where, camera, settings, take_over)
+    return opened
+
+
+def _open_as(
+    kind: str | None, where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None"
+) -> VideoSource | str:
     import av
 
     relay = None
@@ -83,7 +99,7 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         container = av.open(
             where.secret if relay is None else where.through(relay.port),
             mode="r",
-            format=FORMATS.get(where.kind),
+            format=kind,
             options=options_for(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
             hwaccel=hardware(take_over) if settings.hardware_decode else None,

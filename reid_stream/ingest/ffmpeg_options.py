@@ -37,6 +37,8 @@ def options_for(where: Address, camera: Camera) -> dict[str, str]:
             "headers": f"Host: {where.host}\r\n",
             "analyzeduration": "2000000",
             "fpsprobesize": "0",
+            # Packets to look at for a first timestamp; FFmpeg's own is 50, which are 50 s of some cameras' JPEGs.
+            "max_ts_probe": "1",
         }
     if where.kind == "network":
         return {"format_whitelist": _MEDIA, "analyzeduration": "2000000", "fpsprobesize": "0"}

@@ -74,6 +74,9 @@ class LivePlayback:
         self._unusable += corrupt
         count = 0
         for stream_s in whole:
+            if stream_s is None:  # it came, though nobody can tell when it was taken
+                self._unusable += 1
+                continue
             count += self._gaps.missing(stream_s, self._unusable)
             self._unusable = 0
         return count

@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from reid_stream.ingest.ffmpeg_interrupt import is_stopped
 from reid_stream.ingest.stream import DecodedPacket, VideoSource, Wanted
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 DEFAULT_FPS = 5.0
 """Requests a second for a camera without `max_fps`."""
@@ -33,6 +37,10 @@ class SnapshotSource(VideoSource):
     def rate(self) -> float | None:
         """Requests a second."""
         return 1.0 / self._interval_s
+
+    def seconds(self, picture: "VideoFrame") -> float | None:  # noqa: ARG002 (the base's)
+        """Return None: timestamps of single pictures mean nothing."""
+        return None
 
     def read(self, wanted: Wanted) -> Iterator[DecodedPacket]:
         """Give one picture a request; packets have no timestamps of their own.

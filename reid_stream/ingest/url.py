@@ -17,6 +17,8 @@ Kind = Literal["rtsp", "http", "network", "device", "file"]
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _KINDS: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
+_TOKEN_PORTS = (7441, 7447)
+"""Of UniFi Protect, where the path alone lets in whoever knows it."""
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -75,8 +77,9 @@ def address(camera: Camera) -> Address:
     elif login:
         login = ":".join(quote(unquote(part), safe="") for part in login.split(":", 1))
     secret = f"{scheme}://{login}@{host}{path}" if login else f"{scheme}://{host}{path}"
-    name = f"{scheme}://{host}{_masked(path)}"
-    return Address(kind, name, secret, _endpoint(camera, scheme, host), login, path)
+    endpoint = _endpoint(camera, scheme, host)
+    shown = "/***" if endpoint is not None and endpoint.port in _TOKEN_PORTS and path.strip("/") else _masked(path)
+    return Address(kind, f"{scheme}://{host}{shown}", secret, endpoint, login, path)
 
 
 def redirected(camera: Camera, to: str) -> Camera | None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.rtsp.clips import draw_clip
 from benchmarks.rtsp.hostile import PART, HostileServer
-from benchmarks.rtsp.web import TlsFront, WebCamera, make_certificates, mjpeg, moved, snapshot, whole
+from benchmarks.rtsp.web import HttpResponse, TlsFront, WebCamera, make_certificates, mjpeg, moved, snapshot, whole
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.events import CameraDown, CameraUp
@@ -111,6 +111,27 @@ def test_a_snapshot_url_is_polled_and_stays_up() -> None:
         assert isinstance(report, CameraReport)
         assert report.is_polled
         assert report.rate == pytest.approx(2, abs=0.5)
+
+
+def test_parts_and_pictures_of_other_types_play() -> None:
+    def parts() -> Iterator[bytes]:
+        while True:
+            yield b"--frame\r\nContent-Type: image/jpg\r\n\r\n" + jpeg() + b"\r\n"
+            time.sleep(0.1)
+
+    out = io.BytesIO()
+    Image.fromarray(np.full((240, 320, 3), 90, np.uint8)).save(out, "PNG")
+    length = ("Content-Length", str(len(jpeg())))
+    answers = {
+        "/parts": HttpResponse(200, (("Content-Type", "multipart/x-mixed-replace;boundary=frame"),), parts),
+        "/untyped": HttpResponse(200, (length,), lambda: [jpeg()]),
+        "/png": HttpResponse(200, (("Content-Type", "image/png"),), lambda: [out.getvalue()]),
+    }
+    with WebCamera(answers) as web:
+        for path in answers:
+            with running(camera(web.url(path), max_fps=5)) as run:
+                run.until(lambda run=run: len(run.frames) > 5)  # type: ignore[misc]
+                assert [type(change) for change in run.changes] == [CameraUp]
 
 
 def test_a_redirect_on_the_host_is_followed_and_one_to_another_host_is_not() -> None:

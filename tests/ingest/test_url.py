@@ -1,0 +1,69 @@
+"""Addresses of cameras: passwords of any shape reach the camera alone, names show none."""
+
+import pytest
+from pydantic import SecretStr
+
+from reid_stream.config.settings import Camera
+from reid_stream.errors import StreamError
+from reid_stream.ingest.url import address
+
+SECRET = "hunter2"
+
+
+def at(url: str) -> Camera:
+    return Camera.model_validate({"id": "a", "url": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("rtsp://admin:hunter2#x@10.0.0.5/s", "admin:hunter2%23x"),
+        ("rtsp://admin:a?hunter2@10.0.0.5/s", "admin:a%3Fhunter2"),
+        ("rtsp://admin:hunter2@x@10.0.0.5/s", "admin:hunter2%40x"),
+        ("rtsp://admin:hunter2%zz@10.0.0.5/s", "admin:hunter2%25zz"),
+        ("rtsp://admin:hunter2%23@10.0.0.5/s", "admin:hunter2%23"),
+        ("rtsp://admin:a:b:hunter2@10.0.0.5/s", "admin:a%3Ab%3Ahunter2"),
+        ("rtsp://:hunter2@10.0.0.5/s", ":hunter2"),
+        ("rtsp://hunter2@10.0.0.5/s", "hunter2"),
+    ],
+)
+def test_a_password_of_any_shape_ends_at_the_last_at_sign(url: str, login: str) -> None:
+    where = address(at(url))
+    assert where.name == "rtsp://10.0.0.5/s"
+    assert where.secret == f"rtsp://{login}@10.0.0.5/s"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rtsp://admin:hunt/hunter2@10.0.0.5/s", "rtsp://admin:hunter2/@10.0.0.5/s", "rtsp://admin:a@hunter2#@10.0.0.5/s"],
+)
+def test_a_password_that_cannot_be_told_from_the_host_is_refused_with_advice(url: str) -> None:
+    with pytest.raises(StreamError, match="put it into `username` and `password`") as refused:
+        address(at(url))
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("rtsp://10.0.0.5/user=admin_password=hunter2_channel=1.sdp", "rtsp://10.0.0.5/user=admin_password=***"),
+        ("rtsp://10.0.0.5/user=a&password=hunter2&channel=1", "rtsp://10.0.0.5/user=a&password=***"),
+        ("rtsp://10.0.0.5:554/0/admin:hunter2/main", "rtsp://10.0.0.5:554/0/admin:***/main"),
+        ("rtsp://10.0.0.5/ch1/av_stream;passwd=hunter2", "rtsp://10.0.0.5/ch1/av_stream;passwd=***"),
+        ("http://10.0.0.5/videostream.cgi?user=a&pwd=hunter2", "http://10.0.0.5/videostream.cgi"),
+        ("http://10.0.0.5/snap.jpg?u=a&p=hunter2#x", "http://10.0.0.5/snap.jpg"),
+        ("rtsps://10.0.0.5:7441/hunter2token?enableSrtp", "rtsps://10.0.0.5:7441/***"),
+        ("rtsp://10.0.0.5:7447/hunter2token", "rtsp://10.0.0.5:7447/***"),
+        ("rtsp://HOST/live@main", "rtsp://HOST/***@main"),
+        ("rtsp://admin:hunter2@[fe80::1]:554/s", "rtsp://[fe80::1]:554/s"),
+    ],
+)
+def test_a_name_shows_nothing_that_may_be_a_secret(url: str, name: str) -> None:
+    where = address(at(url))
+    assert where.name == name
+    assert SECRET not in repr(where)
+
+
+def test_an_at_sign_in_the_path_is_no_login() -> None:
+    camera = at("rtsp://HOST/live@main").model_copy(update={"username": "u", "password": SecretStr("p@/#")})
+    assert address(camera).secret == "rtsp://u:p%40%2F%23@HOST/live@main"
