@@ -21,7 +21,11 @@ NONE = "0-0"
 """Before the first instruction."""
 _PLACE = re.compile(r"\d{1,20}-\d{1,20}")
 MOST_TEXT = 200
-"""Characters of a name, of who and of why."""
+"""Characters of a name, an ID, `who` and `why`."""
+MOST_TRACKS = 500
+"""Tracks, and visits, of one split."""
+MOST_BYTES = 65_536
+"""Of an encoded instruction."""
 
 
 class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
@@ -36,10 +40,15 @@ class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", fo
     def __post_init__(self) -> None:
         if not _PLACE.fullmatch(self.id):
             raise ValueError(f"an instruction's id must be <number>-<number>, got {self.id!r:.60}")
-        if not self.who or len(self.who) > MOST_TEXT or len(self.why) > MOST_TEXT:
+        if not self.who or not is_line(self.who) or not is_line(self.why):
             raise ValueError(
-                f"who must have 1 to {MOST_TEXT} characters and why at most {MOST_TEXT}, got {self.who!r:.60}"
+                f"who must have 1 to {MOST_TEXT} characters and why at most {MOST_TEXT}, all printable, "
+                f"got {self.who!r:.60} and {self.why!r:.60}"
             )
+        for name in ("person", "gone", "into", "instruction"):
+            value = getattr(self, name, "")
+            if not is_line(value):
+                raise ValueError(f"{name} must be an ID of at most {MOST_TEXT} printable characters, got {value!r:.60}")
 
     @property
     def do(self) -> str:
@@ -92,6 +101,14 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
         super().__post_init__()
         if not self.tracks and not self.visits:
             raise ValueError("a split must say which tracks or visits leave, got neither")
+        if len(self.tracks) > MOST_TRACKS or len(self.visits) > MOST_TRACKS:
+            raise ValueError(
+                f"a split must have at most {MOST_TRACKS} tracks and as many visits, "
+                f"got {len(self.tracks)} and {len(self.visits)}"
+            )
+        names = [*(name for camera, run, _ in self.tracks for name in (camera, run)), *(v.camera for v in self.visits)]
+        if bad := next((name for name in names if not is_line(name)), None):
+            raise ValueError(f"cameras and runs must have at most {MOST_TEXT} printable characters, got {bad!r:.60}")
 
     @property
     def told(self) -> str:
@@ -107,7 +124,7 @@ class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.label) > MOST_TEXT or not (self.label.isprintable() or not self.label):
+        if not is_line(self.label):
             raise ValueError(f"a name must have at most {MOST_TEXT} printable characters, got {self.label!r:.60}")
 
     @property
@@ -174,24 +191,47 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Instruction] = msgspec.json.Decoder(Instruction)
 
 
+def is_line(text: str) -> bool:
+    """Whether a text is short and has no control or invisible characters: it is shown on terminals and web pages."""
+    return len(text) <= MOST_TEXT and text.isprintable()
+
+
 def encode(instruction: Instruction) -> bytes:
-    """Write an instruction as JSON."""
-    return _encoder.encode(instruction)
+    """Write an instruction as JSON.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    body = _encoder.encode(instruction)
+    _bound(body)
+    return body
 
 
 def decode(body: bytes, place: str) -> Instruction:
     """Read an instruction that stands at `place` on the stream.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is no instruction, or too large.
     """
+    _bound(body)
     try:
         return _decoder.decode(body).placed(place)
     except msgspec.DecodeError as error:
         raise ValueError(f"an instruction must be JSON of a known shape: {error}") from error
 
 
+def _bound(body: bytes) -> None:
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"an instruction must have at most {MOST_BYTES} bytes, got {len(body)}")
+
+
 def order(place: str) -> tuple[int, int]:
-    """Return what places on the stream are compared by."""
+    """Return the key by which stream IDs are compared.
+
+    Raises:
+        ValueError: it is no stream ID.
+    """
+    if not _PLACE.fullmatch(place):
+        raise ValueError(f"a stream ID must be <number>-<number>, got {place!r:.60}")
     ms, _, number = place.partition("-")
     return int(ms), int(number)

@@ -48,7 +48,7 @@ def page() -> str:
         (
             live_keys.instructions_key(site),
             "stream",
-            "Operator instructions, kept as the record of who asked for what.",
+            "Operator instructions, the newest 10,000 or so: who asked for what.",
         ),
     ]
     names = entry.StringTable.of(site, "<embedder hash>")

@@ -172,17 +172,19 @@ def people_heard(
     from reid_stream.operators.dispatch import InstructionDispatcher
     from reid_stream.operators.erasure import Eraser
     from reid_stream.operators.reader import InstructionReader
+    from reid_stream.operators.seal import Seal
     from reid_stream.publish.redis_client import connect
     from reid_stream.publish.site_time import in_site_time
 
-    keeper, matcher = second.keeper, second.matcher
-    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.override_log.last)
+    keeper, matcher, seal = second.keeper, second.matcher, Seal()
+    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.override_log.last, seal)
     eraser = Eraser(
         connect(settings.redis, url=second.url),
         settings.site,
         sending,
         store=store,
         purge=keeper.purge if keeper is not None else None,
+        seal=seal,
     )
 
     def instructions() -> "Sequence[Instruction]":

@@ -135,7 +135,7 @@ def assemble(
         def match(records: Sequence[Perceived], now: float) -> list[Decision]:
             decisions = second.match(records, now)
             if heard is not None:
-                decisions = heard.follow(decisions, now)
+                decisions = heard.dispatch(decisions, now)
             if teller is not None:
                 with metrics.monitoring.part("topology"):
                     teller.look(now)

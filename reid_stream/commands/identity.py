@@ -36,10 +36,10 @@ _URL, _SITE, _WAIT_S, _ERASE_S = "redis://127.0.0.1:6379/0", "site", 10.0, 120.0
 @app.command("list")
 def list_people(settings: Settings = None, url: Url = _URL, site: Site = _SITE, as_json: Json = False) -> None:
     """Who is known now."""
-    from reid_stream.operators.listing import read_roll
+    from reid_stream.operators.listing import list_identities
 
     client, where, site = _connect(settings, url, site)
-    rows = read_roll(client, site, where)
+    rows = list_identities(client, site, where)
     if as_json:
         _print_json(rows)
         return
@@ -331,7 +331,7 @@ def _ask(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     behind = desk.events_end()
-    place = desk.hand_in(said)
+    place = desk.submit(said)
     answer = desk.answer(place, behind, wait_s) if wait_s > 0 else None
     if answer is None:
         _print(

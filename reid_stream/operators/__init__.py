@@ -1,1 +1,1 @@
-"""What people decide about people: asked for on a Redis Stream, carried out by the daemon, kept for the record."""
+"""Operator instructions: submitted on a Redis Stream, carried out by the daemon, kept as a record."""

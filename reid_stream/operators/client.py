@@ -1,19 +1,21 @@
-"""Where people's instructions are handed in: `reid:<site>:instructions`, a Redis Stream that is never trimmed.
+"""Submit instructions and look up their answers.
 
-    ask(): instruction ─▶ stream ─▶ (the daemon, now or when it is next started) ─▶ instruction.answered ─▶ ask()
+    submit(): instruction ─▶ reid:<site>:instructions ─▶ daemon, now or at its next start ─▶ instruction.answered
 
-An instruction is durable once it is on the stream; who asked may wait for the answer, look it up later, or never.
+An instruction is durable once it is on the stream. Waiting for its answer is optional; it can be looked up later. The
+daemon keeps the newest `reader.KEPT` entries of the stream.
 """
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reid_stream.errors import ReidStreamError
+from reid_stream.errors import ConfigError, ReidStreamError
 from reid_stream.events import InstructionAnswered
 from reid_stream.instructions import Instruction, decode, encode
-from reid_stream.publish.cloudevents import decode as read_event
+from reid_stream.publish.cloudevents import decode as decode_event
 from reid_stream.publish.live_keys import instructions_key, stream_key
 from reid_stream.publish.redis_client import stream_entries, translated
 
@@ -25,68 +27,76 @@ _POLL_S = 1.0
 
 
 class RefusedError(ReidStreamError):
-    """The daemon does not do what it was told; the message says why."""
+    """The daemon refuses an instruction; the message is its reason."""
 
 
 class InstructionEntry(msgspec.Struct, frozen=True):
-    """An instruction with what became of it."""
+    """An instruction and its answer."""
 
     instruction: Instruction
     answer: InstructionAnswered | None
-    """None while it waits for a daemon, or where the events no longer have it."""
+    """None while it waits for a daemon, or where the event stream no longer has it."""
 
 
 class InstructionClient:
-    """One site's instructions, as those who give them see it."""
+    """The operators' end of one site's instructions."""
 
     def __init__(self, client: "redis.Redis", site: str, where: str) -> None:
-        """`where`: the address, for messages; the client must not repeat commands by itself."""
+        """`client` must not retry by itself; `where` is its address, for messages."""
         self._client: Any = client
         self._site, self._where = site, where
 
-    def hand_in(self, instruction: Instruction) -> str:
-        """Put an instruction on the stream; returns its place, which is its `id`.
+    def submit(self, instruction: Instruction) -> str:
+        """Append an instruction to the stream and return its stream ID.
 
         Raises:
-            BrokerError: Redis does not take it.
+            ConfigError: it is too large.
+            BrokerError: Redis does not accept it.
         """
+        try:
+            body = encode(instruction)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         with translated(self._where):
-            place: bytes = self._client.xadd(
-                instructions_key(self._site),
-                {"do": str(type(instruction).__struct_config__.tag), "instruction": encode(instruction)},
-            )
+            place: bytes = self._client.xadd(instructions_key(self._site), {"do": instruction.do, "instruction": body})
         return place.decode()
 
     def events_end(self) -> str:
-        """Return where the events end now; an answer to what is handed in next comes behind it."""
+        """Return the stream ID of the latest event; the answer to an instruction submitted next comes after it."""
         with translated(self._where):
             last = self._client.xrevrange(stream_key(self._site), count=1)
         return last[0][0].decode() if last else "0-0"
 
     def answer(self, place: str, behind: str, wait_s: float) -> InstructionAnswered | None:
-        """Wait for the answer to an instruction among the events behind a position; none if it takes longer.
+        """Wait for an answer.
+
+        Args:
+            place: stream ID of the instruction.
+            behind: stream ID of an event before the answer.
+            wait_s: longest wait, seconds; 0 only reads what is there.
+
+        Returns:
+            The answer, or None if there is none in time.
 
         Raises:
             BrokerError: Redis does not answer.
         """
-        import time
-
         end = time.monotonic() + wait_s
         while True:
             left = end - time.monotonic()
             block = {"block": max(1, int(1000 * min(left, _POLL_S)))} if left > 0 else {}
             with translated(self._where):
-                pages = stream_entries(self._client.xread({stream_key(self._site): behind}, count=_PAGE, **block))
-            for position, fields in pages:
+                entries = stream_entries(self._client.xread({stream_key(self._site): behind}, count=_PAGE, **block))
+            for position, fields in entries:
                 behind = position.decode()
                 found = _answered(fields)
                 if found is not None and found.instruction == place:
                     return found
-            if not pages and left <= 0:
+            if not entries and left <= 0:
                 return None
 
     def entries(self) -> Iterator[InstructionEntry]:
-        """Yield every instruction ever handed in, oldest first, with its answer.
+        """Yield the kept instructions, oldest first, with their answers.
 
         Raises:
             BrokerError: Redis does not answer.
@@ -96,7 +106,7 @@ class InstructionClient:
             try:
                 instruction = decode(fields[b"instruction"], place)
             except (KeyError, ValueError):
-                continue  # the daemon has logged it
+                continue  # the daemon logs it
             yield InstructionEntry(instruction, answers.get(place))
 
     def _answers(self) -> Iterator[InstructionAnswered]:
@@ -106,22 +116,22 @@ class InstructionClient:
                 yield found
 
     def _pages(self, key: str) -> Iterator[tuple[str, dict[bytes, bytes]]]:
-        begin = "-"
+        start = "-"
         while True:
             with translated(self._where):
-                page = self._client.xrange(key, min=begin, count=_PAGE)
+                page = self._client.xrange(key, min=start, count=_PAGE)
             for place, fields in page:
                 yield place.decode(), fields
             if len(page) < _PAGE:
                 return
-            begin = f"({page[-1][0].decode()}"
+            start = f"({page[-1][0].decode()}"
 
 
 def _answered(fields: dict[bytes, bytes]) -> InstructionAnswered | None:
     if fields.get(b"type") != InstructionAnswered.type.encode():
         return None
     try:
-        data = read_event(fields[b"event"]).data
+        data = decode_event(fields[b"event"]).data
     except (KeyError, ValueError):
         return None
     return data if isinstance(data, InstructionAnswered) else None

@@ -1,4 +1,4 @@
-"""What people said, into the identify loop; what that asks of the shell, out of it."""
+"""Feed operator instructions to the matcher and dispatch the erasures they cause."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,28 +9,36 @@ from reid_stream.records import Decision, Erasing, GlobalId
 
 
 class InstructionDispatcher:
-    """Stands behind each step of the matcher; called by the identify loop's thread."""
+    """Runs after each step of the matcher, on the identification thread."""
 
     def __init__(self, matcher: Matcher, eraser: Eraser, take: Callable[[], Sequence[Instruction]] | None) -> None:
-        """`take`: gives instructions, where nobody else hands them to the matcher."""
+        """`take` returns new instructions; None where the journal recorder passes them to the matcher."""
         self._matcher, self._eraser, self._take = matcher, eraser, take
 
     def unfinished(self) -> list[Erasing]:
-        """Go on with what an earlier daemon began to erase; return it, for those who keep something, too."""
-        begun = [
-            Erasing(GlobalId(f"{self._matcher.site}-{underway.number}"), instruction, 0.0)
-            for instruction, underway in self._matcher.override_log.erasing.items()
+        """Start the erasures that an earlier daemon left unfinished and return them."""
+        erasures = [
+            Erasing(GlobalId(f"{self._matcher.site}-{pending.number}"), instruction, 0.0)
+            for instruction, pending in self._matcher.override_log.erasing.items()
         ]
-        for erasing in begun:
-            self._eraser.begin(erasing)
-        return begun
+        for erasing in erasures:
+            self._eraser.start(erasing)
+        return erasures
 
-    def follow(self, decisions: list[Decision], now: float) -> list[Decision]:
-        """Add to a step's decisions what people want; have erased whom they want erased."""
+    def dispatch(self, decisions: list[Decision], now: float) -> list[Decision]:
+        """Apply new instructions and start the erasures among all decisions.
+
+        Args:
+            decisions: of the matcher's step.
+            now: site time, seconds.
+
+        Returns:
+            The step's decisions, followed by those that the instructions caused.
+        """
         if self._take is not None:
             for instruction in self._take():
                 decisions = [*decisions, *self._matcher.instruct(instruction, now)]
         for decision in decisions:
             if isinstance(decision, Erasing):
-                self._eraser.begin(decision)
+                self._eraser.start(decision)
         return decisions

@@ -1,10 +1,10 @@
-"""Delete what the shell keeps of people whom the matcher forgot, until no byte of it is left; then say so.
+"""Erase stored data of people whom the matcher has forgotten, and report when no byte is left.
 
-    Erasing (a decision) ─▶ store: crops ─▶ journal: one fresh snapshot, nothing before it ─▶ spool: washed
-        ─▶ live keys, names ─▶ BGREWRITEAOF, BGSAVE, both waited for ─▶ `Erased` on the stream of instructions
+    Erasing (a decision) ─▶ store: crops ─▶ journal: one new snapshot, nothing before it ─▶ spool: delivered rows
+        ─▶ live keys, names ─▶ BGREWRITEAOF and BGSAVE, to their end ─▶ `Erased` on the instruction stream
 
-What fails is tried again until it is done, after a restart, too: the matcher knows who is being erased. A thread of its
-own does it all; the pipeline never waits.
+Each failed step is retried until it succeeds, also after a restart: the matcher's state lists open erasures. One thread
+does the work; the pipeline does not wait for it.
 """
 
 import queue
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from reid_stream.events import Event, IdentityMerged, IdentityNamed, IdentitySplit
-from reid_stream.instructions import Erased, NamePerson, decode, encode
+from reid_stream.instructions import NONE, Erased, NamePerson, decode, encode
+from reid_stream.operators.seal import FIELD, Seal
 from reid_stream.publish.cloudevents import UnknownEvent
 from reid_stream.publish.cloudevents import decode as read_event
 from reid_stream.publish.live_keys import identity_key, instructions_key, stream_key
@@ -28,50 +29,50 @@ if TYPE_CHECKING:
     import redis
 
 _LINKS = (IdentityMerged, IdentitySplit)
-"""What tells which IDs were one person's."""
+"""Events that connect the IDs of one person."""
 _PAGE = 500
 _WAIT_S = 60.0
-"""Longest wait for one part: a snapshot, a flush, a rewrite."""
+"""Longest wait for one step: a snapshot, a flush."""
 _LOOK_S = 0.05
 _RETRY_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class CropStore(Protocol):
-    """What keeps crops; it hears of the erasing by its own way (`store.writer.StoreWriter.decided`)."""
+    """Keeper of crops (`store.writer.StoreWriter`); it receives the decision itself."""
 
     def erased(self, instruction: str, timeout_s: float) -> int | None:
-        """Wait until a person is erased; how many tracks that were, none if it takes longer."""
+        """Wait for an erasure; return the number of tracks erased, None if it takes longer than `timeout_s` seconds."""
         ...
 
 
 class EventSpool(Protocol):
-    """Where events and entries wait for Redis; `publish.spool.Spool`."""
+    """Queue of events and journal entries on disk (`publish.spool.Spool`)."""
 
     def wash(self) -> None:
-        """Delete what is delivered, every trace of it."""
+        """Overwrite delivered rows."""
         ...
 
 
 class ErasureSink(Protocol):
-    """What sends events and entries; `publish.redis_sink.RedisSink`."""
+    """Sender of events and journal entries (`publish.redis_sink.RedisSink`)."""
 
     @property
     def spool(self) -> EventSpool:
-        """Where they wait."""
+        """Its queue on disk."""
         ...
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was taken is on Redis."""
+        """Wait until everything taken is on Redis; False if it takes longer than `timeout_s` seconds."""
         ...
 
 
 class _NotYetError(Exception):
-    """A part is not done; the message says which."""
+    """A step is not done yet; the message names it."""
 
 
 class Eraser:
-    """Erases one person after another."""
+    """Erases people one after another."""
 
     def __init__(
         self,
@@ -81,30 +82,32 @@ class Eraser:
         *,
         store: CropStore | None,
         purge: Callable[[Callable[[bool], None]], None] | None,
+        seal: Seal,
     ) -> None:
-        """Begin; nothing is to be erased yet.
+        """Start the thread; it waits for erasures.
 
         Args:
-            client: of its own; it is closed with this.
-            site: whose people.
-            sending: the way to Redis.
-            store: of crops; none where none are kept.
-            purge: asks for a fresh snapshot with nothing before it, and for a call when that is done; none where
-                nothing is remembered.
+            client: Redis; closed with the eraser.
+            site: `site` of cams.yaml.
+            sending: sender of events, flushed before its queue on disk is cleaned.
+            store: of crops; None where none are kept.
+            purge: requests a new snapshot with nothing before it, and calls its argument with whether one was written;
+                None where no state is kept.
+            seal: signs the reports.
         """
         self._client: Any = client
-        self._site, self._sending, self._store, self._purge = site, sending, store, purge
+        self._site, self._sending, self._store, self._purge, self._seal = site, sending, store, purge, seal
         self._queue: queue.Queue[Erasing | None] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="erase", daemon=True)
         self._thread.start()
 
-    def begin(self, erasing: Erasing) -> None:
-        """Erase somebody, soon; the store is told apart from this."""
+    def start(self, erasing: Erasing) -> None:
+        """Queue an erasure; the store of crops must receive the decision as well."""
         self._queue.put(erasing)
 
     def close(self) -> None:
-        """Stop; what is not done is begun anew by the next daemon."""
+        """Stop; the next daemon starts again what is not done."""
         self._closing.set()
         self._queue.put(None)
         self._thread.join(_RETRY_S)
@@ -116,7 +119,7 @@ class Eraser:
                 try:
                     self._erase(erasing)
                     break
-                except Exception as error:  # noqa: BLE001 (whatever it is, a person's right does not lapse by it)
+                except Exception as error:  # noqa: BLE001 (the erasure must happen whatever fails)
                     _log.warning("erasure_delayed", person=erasing.person, reason=cause(error))
                     self._client.connection_pool.disconnect()
                     self._closing.wait(_RETRY_S)
@@ -124,19 +127,21 @@ class Eraser:
     def _erase(self, erasing: Erasing) -> None:
         done = [
             self._crops(erasing),
-            self._remembered(),
-            self._washed(),
+            self._state(),
+            self._spool(),
             self._names(erasing.person),
-            self._rewritten(),
+            self._redis_files(),
         ]
-        told = Erased(
+        report = Erased(
             at=time.time(),
             who="reid-stream",
             instruction=erasing.instruction,
             person=erasing.person,
             report=f"{erasing.person} is erased: {', '.join(part for part in done if part)}",
         )
-        self._client.xadd(instructions_key(self._site), {"do": "erased", "instruction": encode(told)})
+        body = encode(report)
+        entry = {"do": report.do, "instruction": body, FIELD: self._seal.sign(body)}
+        self._client.xadd(instructions_key(self._site), entry)
         _log.info("identity_erased", person=erasing.person)
 
     def _crops(self, erasing: Erasing) -> str:
@@ -147,8 +152,8 @@ class Eraser:
             raise _NotYetError("the tracklet store has not answered")
         return f"{count} stored tracks"
 
-    def _remembered(self) -> str:
-        """Have the journal and the snapshots begin anew."""
+    def _state(self) -> str:
+        """Replace journal and snapshots by a new snapshot."""
         if self._purge is None:
             return ""
         for _ in range(3):
@@ -156,19 +161,19 @@ class Eraser:
             self._purge(answers.put)
             try:
                 if answers.get(timeout=_WAIT_S):
-                    return "state written anew"
+                    return "state rewritten"
             except queue.Empty:
                 break
-        raise _NotYetError("no fresh snapshot could be written")
+        raise _NotYetError("no new snapshot could be written")
 
-    def _washed(self) -> str:
+    def _spool(self) -> str:
         if not self._sending.flush(_WAIT_S):
             raise _NotYetError("events still wait for Redis")
         self._sending.spool.wash()
-        return "spool washed"
+        return "spool cleaned"
 
     def _names(self, person: GlobalId) -> str:
-        """Take back what people called them: the live keys, and every event and instruction that says it."""
+        """Delete the person's live keys, and every event and instruction that contains a name of theirs."""
         links = SiteView(
             event for _, fields in self._pages(stream_key(self._site)) if (event := _event(fields, _LINKS))
         )
@@ -186,37 +191,37 @@ class Eraser:
         return f"{count} mentions of a name" if count else ""
 
     def _pages(self, key: str) -> Iterator[tuple[str, dict[bytes, bytes]]]:
-        begin = "-"
+        start = "-"
         while True:
-            page = self._client.xrange(key, min=begin, count=_PAGE)
+            page = self._client.xrange(key, min=start, count=_PAGE)
             yield from ((place.decode(), fields) for place, fields in page)
             if len(page) < _PAGE:
                 return
-            begin = f"({page[-1][0].decode()}"
+            start = f"({page[-1][0].decode()}"
 
-    def _rewritten(self) -> str:
-        """Let Redis write its files anew, and wait for it; old ones hold what was deleted."""
+    def _redis_files(self) -> str:
+        """Have Redis rewrite its files, which still contain what was deleted, and wait for it."""
         import redis
 
-        begun: list[str] = []
+        rewritten: list[str] = []
         try:
-            if self._info()["aof_enabled"]:
+            if self._info().get("aof_enabled"):
                 self._wait("aof_rewrite_in_progress")
                 self._client.bgrewriteaof()
                 self._wait("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-                self._sure("aof_last_bgrewrite_status")
-                begun.append("append-only file")
+                self._require_ok("aof_last_bgrewrite_status")
+                rewritten.append("append-only file")
             self._wait("rdb_bgsave_in_progress")
             self._client.bgsave()
             self._wait("rdb_bgsave_in_progress")
-            self._sure("rdb_last_bgsave_status")
-            begun.append("dump")
+            self._require_ok("rdb_last_bgsave_status")
+            rewritten.append("dump")
         except redis.exceptions.ResponseError as error:
             if "in progress" in str(error):
-                raise _NotYetError("Redis is writing its files for somebody else") from error
-            # A managed Redis writes its files by itself and lets nobody ask for it.
-            return f"Redis' files not rewritten, ask its keeper for BGREWRITEAOF and BGSAVE ({cause(error)})"
-        return f"Redis' {' and '.join(begun)} rewritten"
+                raise _NotYetError("Redis is rewriting its files for another client") from error
+            # A managed Redis may not offer these commands.
+            return f"Redis' files not rewritten, ask its operator for BGREWRITEAOF and BGSAVE ({cause(error)})"
+        return f"Redis' {' and '.join(rewritten)} rewritten"
 
     def _info(self) -> dict[str, Any]:
         found: dict[str, Any] = self._client.info("persistence")
@@ -229,13 +234,13 @@ class Eraser:
                 raise _NotYetError("Redis has not rewritten its files")
             time.sleep(_LOOK_S)
 
-    def _sure(self, status: str) -> None:
+    def _require_ok(self, status: str) -> None:
         if self._info().get(status, "ok") != "ok":
             raise _NotYetError(f"Redis could not rewrite its files: {status} is not ok")
 
 
 def _event(fields: dict[bytes, bytes], kinds: tuple[type[Event], ...]) -> Event | None:
-    """Read an entry of the events, if it is of one of these kinds."""
+    """Return the event of a stream entry if it is of one of these types."""
     if fields.get(b"type") not in {kind.type.encode() for kind in kinds}:
         return None
     try:
@@ -246,9 +251,9 @@ def _event(fields: dict[bytes, bytes], kinds: tuple[type[Event], ...]) -> Event 
 
 
 def _named(fields: dict[bytes, bytes]) -> GlobalId | None:
-    """Return whom an entry of the instructions gives a name."""
+    """Return the person that an entry of the instruction stream names; None for other entries."""
     try:
-        said = decode(fields[b"instruction"], "0-0")
+        instruction = decode(fields[b"instruction"], NONE)
     except (KeyError, ValueError):
         return None
-    return said.person if isinstance(said, NamePerson) else None
+    return instruction.person if isinstance(instruction, NamePerson) else None

@@ -1,9 +1,12 @@
-"""The daemon's end of the instructions: read by a thread, taken by the identify loop between two steps.
+"""Read instructions from Redis on a thread, for the identification thread to take between two steps.
 
-    reid:<site>:instructions ─▶ Inbox's thread ─▶ take() ─▶ Matcher.instruct     the identify loop's thread
+    reid:<site>:instructions ─▶ InstructionReader's thread ─▶ take() ─▶ Matcher.instruct, on the identification thread
 
-Reading begins behind the last instruction that was answered, so that what was handed in while no daemon ran is done by
-the next one; the matcher knows which it has taken before.
+Reading starts after the last instruction that was answered, so that what was submitted while no daemon ran is carried
+out by the next one. The matcher ignores those it has applied already.
+
+Whoever may append to the stream can append anything. Entries over `MOST_BYTES` and entries that are no instructions are
+logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest `KEPT` entries.
 """
 
 import threading
@@ -12,40 +15,53 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reid_stream.instructions import NONE, Instruction, decode, order
+from reid_stream.instructions import MOST_BYTES, NONE, Erased, Instruction, decode, order
+from reid_stream.operators.seal import FIELD, Seal
 from reid_stream.publish.live_keys import answered_key, instructions_key
 from reid_stream.publish.redis_client import cause, stream_entries
 
 if TYPE_CHECKING:
     import redis
 
-_PAGE = 100
+KEPT = 10_000
+"""Instructions that stay on the stream, at least; a hundred more make it worth trimming (XTRIM ~)."""
+_LARGE = MOST_BYTES + 1024
+"""Bytes of an entry, with its other fields, from which it is deleted."""
+_PAGE = 10
+"""Entries per read: their size is known only once they are here."""
+_MOST_WAITING = 1000
+"""Instructions read ahead of the matcher."""
 _POLL_S = 1.0
-"""Longest time in one blocking read: the client's time-out must be longer."""
+"""Longest blocking read; the client's time-out must be longer."""
 _RETRY_S = 1.0
+_WAIT_S = 0.05
 _log = structlog.get_logger(__name__)
 
 
 class InstructionReader:
-    """Instructions that wait to be carried out, in the order in which they were handed in."""
+    """Instructions that wait to be carried out, in the order in which they were submitted."""
 
-    def __init__(self, client: "redis.Redis", site: str, behind: str = NONE) -> None:
-        """Begin to read, behind `behind` (what the matcher took last) or the last answer, whichever is later.
+    def __init__(self, client: "redis.Redis", site: str, behind: str = NONE, seal: Seal | None = None) -> None:
+        """Start to read.
 
-        `client`: of its own; it is closed with this.
+        Args:
+            client: Redis; closed with the reader.
+            site: `site` of cams.yaml.
+            behind: stream ID of the last instruction that the matcher applied; reading starts after it or after the
+                last answer, whichever is later.
+            seal: of the daemon's own instructions; None refuses them.
         """
         self._client: Any = client
-        self._site = site
-        self._behind = behind
+        self._site, self._behind, self._seal = site, behind, seal
         self._waiting: deque[Instruction] = deque()
         self._closing = threading.Event()
         self.malformed = 0
-        """Entries that are no instructions; skipped and logged."""
+        """Entries that were not carried out, since they are no instructions, too large or not signed."""
         self._thread = threading.Thread(target=self._read_all, name="instructions", daemon=True)
         self._thread.start()
 
     def take(self) -> list[Instruction]:
-        """Return what has come; never waits."""
+        """Return what has arrived; never waits."""
         found: list[Instruction] = []
         while self._waiting:
             found.append(self._waiting.popleft())
@@ -62,16 +78,16 @@ class InstructionReader:
 
         is_placed, is_away = False, False
         while not self._closing.is_set():
+            if len(self._waiting) >= _MOST_WAITING:
+                self._closing.wait(_WAIT_S)
+                continue
             try:
                 if not is_placed:
-                    answered = (self._client.get(answered_key(self._site)) or NONE.encode()).decode()
-                    self._behind = max(self._behind, answered, key=order)
+                    self._behind = max(self._behind, self._answered(), key=order)
                     is_placed = True
-                entries = stream_entries(
-                    self._client.xread(
-                        {instructions_key(self._site): self._behind}, count=_PAGE, block=int(1000 * _POLL_S)
-                    )
-                )
+                is_caught_up = not self._read_page()
+                if is_caught_up:
+                    self._trim()
             except (redis.exceptions.RedisError, OSError) as error:
                 if not is_away and not self._closing.is_set():
                     _log.warning("instructions_unreadable", reason=cause(error))
@@ -80,13 +96,46 @@ class InstructionReader:
                 self._closing.wait(_RETRY_S)
                 continue
             is_away = False
-            for place, fields in entries:
-                self._behind = place.decode()
-                self._put(self._behind, fields)
+
+    def _answered(self) -> str:
+        """Return the stream ID of the last answered instruction; `NONE` where the key is missing or damaged."""
+        found = (self._client.get(answered_key(self._site)) or NONE.encode()).decode(errors="replace")
+        try:
+            order(found)
+        except ValueError:
+            _log.warning("instruction_invalid", place=answered_key(self._site), reason="it is no position on a stream")
+            return NONE
+        return found
+
+    def _read_page(self) -> bool:
+        """Wait for entries and keep their instructions; False if there were none."""
+        key = instructions_key(self._site)
+        entries = stream_entries(self._client.xread({key: self._behind}, count=_PAGE, block=int(1000 * _POLL_S)))
+        large = []
+        for place, fields in entries:
+            self._behind = place.decode()
+            if sum(map(len, fields.values())) > _LARGE:
+                large.append(place)
+            self._put(self._behind, fields)
+        if large:
+            self._client.xdel(key, *large)
+        return bool(entries)
+
+    def _trim(self) -> None:
+        # Only when everything is read: what nobody has read yet must not go, however much it is.
+        self._client.xtrim(instructions_key(self._site), maxlen=KEPT, approximate=True)
 
     def _put(self, place: str, fields: dict[bytes, bytes]) -> None:
         try:
-            self._waiting.append(decode(fields[b"instruction"], place))
+            body = fields[b"instruction"]
+            instruction = decode(body, place)
+            if isinstance(instruction, Erased) and not (
+                self._seal is not None and self._seal.is_valid(body, fields.get(FIELD.encode(), b""))
+            ):
+                raise ValueError("only this daemon may report an erasure")
         except (KeyError, ValueError) as error:
             self.malformed += 1
-            _log.warning("instruction_invalid", place=place, reason=str(error))
+            reason = "it has no field `instruction`" if isinstance(error, KeyError) else str(error)
+            _log.warning("instruction_invalid", place=place, reason=reason[:500])
+        else:
+            self._waiting.append(instruction)

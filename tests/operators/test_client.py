@@ -42,8 +42,8 @@ def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: Un
     client: Any = redis.Redis.from_url(server.url)
     desk = InstructionClient(client, "shop", server.url)
     first, second = (
-        desk.hand_in(BEA),
-        desk.hand_in(
+        desk.submit(BEA),
+        desk.submit(
             SplitTracks(at=5.0, who="anna", person=GlobalId("shop-7"), visits=(TrackSpan(camera=CameraId("door")),))
         ),
     )
@@ -74,7 +74,7 @@ def test_an_entry_that_is_no_instruction_is_skipped_and_counted(server: Unguarde
     for body in (b"{", b'{"do": "dance", "at": 1, "who": "x"}', encode(BEA)[:-1] + b', "more": 1}'):
         client.xadd("reid:shop:instructions", {"instruction": body})
     client.xadd("reid:shop:instructions", {"something": "else"})
-    place = InstructionClient(client, "shop", server.url).hand_in(BEA)
+    place = InstructionClient(client, "shop", server.url).submit(BEA)
     inbox = InstructionReader(redis.Redis.from_url(server.url), "shop", NONE)
     assert [instruction.id for instruction in wait_for(inbox)] == [place]
     assert inbox.malformed == 4
@@ -104,4 +104,4 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
 def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:
     desk = InstructionClient(redis.Redis(port=1), "shop", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerError, match="Redis must answer"):
-        desk.hand_in(BEA)
+        desk.submit(BEA)

@@ -62,7 +62,7 @@ class Running:
         for one in seen:
             self.vectors.setdefault((one.camera, one.track), []).append(one.vector or b"")
         self.store.take([self.crop(one) for one in seen], [r for r in records if not isinstance(r, Observation)])
-        decisions = self.heard.follow(self.second.match(records, now), now)
+        decisions = self.heard.dispatch(self.second.match(records, now), now)
         self.store.decided(decisions)
         for decision in decisions:
             if isinstance(decision, Sighting):
@@ -145,7 +145,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
             running.step(list(group), at)
         desk = InstructionClient(client, "shop", url)
         gone = GlobalId("shop-2")
-        desk.hand_in(NamePerson(at=1.0, who="anna", person=gone, label="Bartholomew"))
+        desk.submit(NamePerson(at=1.0, who="anna", person=gone, label="Bartholomew"))
         running.idle_until(lambda: client.hget("reid:shop:identity:shop-2", "label") == b"Bartholomew")
         running.idle_until(lambda: running.store.written >= 8)
         time.sleep(1.2)  # a snapshot, and Redis' own dump
@@ -163,7 +163,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
         assert found_in(tmp_path, pictures).keys() == {"store"}
 
         behind = desk.events_end()
-        place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=gone))
+        place = desk.submit(ErasePerson(at=1.0, who="anna", person=gone))
         running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
         answer = desk.answer(place, behind, 0.0)
         assert answer is not None
@@ -190,7 +190,7 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
         running.heard._eraser.close()  # it dies before it begins
-        InstructionClient(client, "shop", url).hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        InstructionClient(client, "shop", url).submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: bool(running.second.matcher.override_log.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))
     assert found_in(tmp_path, vectors)
@@ -229,11 +229,11 @@ def test_a_redis_that_lets_nobody_ask_for_new_files_is_named_in_the_answer(tmp_p
             running.step(list(group), at)
         desk = InstructionClient(client, "shop", url)
         behind = desk.events_end()
-        place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        place = desk.submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
         answer = desk.answer(place, behind, 0.0)
     assert answer is not None
-    assert "not rewritten, ask its keeper for BGREWRITEAOF and BGSAVE (its ACL forbids" in answer.text
+    assert "not rewritten, ask its operator for BGREWRITEAOF and BGSAVE (its ACL forbids" in answer.text
 
 
 def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_him_is_kept(
@@ -249,7 +249,7 @@ def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_hi
         desk = InstructionClient(client, "shop", url)
         assert any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
         behind = desk.events_end()
-        place = desk.hand_in(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
+        place = desk.submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: desk.answer(place, behind, 0.0) is not None)
     assert not any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
     assert any(b"shop-2" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))

@@ -43,7 +43,7 @@ def test_events_and_instructions_go_through_a_look_alike(url: str, tmp_path: Pat
         sink.publish(visit(4))
         assert [next(events).sequence for _ in range(3)] == [0, 1, 2]
     desk = InstructionClient(connect(Redis(), url=url), "shop", url)
-    place = desk.hand_in(NamePerson(at=1.0, who="anna", person=GlobalId("shop-1"), label="Bea"))
+    place = desk.submit(NamePerson(at=1.0, who="anna", person=GlobalId("shop-1"), label="Bea"))
     reader = InstructionReader(connect(Redis(), url=url), "shop")
     found: list[Any] = []
     while not found:
