@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology
+from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
 from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -74,6 +74,7 @@ app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")
 app.add_typer(identity.app, name="identity")
 app.add_typer(models.app, name="models")
+app.add_typer(web.app, name="web")
 
 
 def main() -> None:

@@ -222,6 +222,12 @@ redis:
 models:
   detector: {models["detector"]}
   embedder: {models["embedder"]}
+store:
+  folder: store
+  max_gb: 1
+  settle_s: 3
+web:
+  enabled: true
 cameras:
   - id: street
     url: street.avi

@@ -33,6 +33,7 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
 
     from reid_stream.assembly.site import assemble
     from reid_stream.commands.watch import Watch
+    from reid_stream.commands.web_process import WebProcess, address
     from reid_stream.config import cams_yaml
     from reid_stream.observe import logs
     from reid_stream.observe.metrics import serve
@@ -73,6 +74,10 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
             highlight=False,
             soft_wrap=True,
         )
+        if settings.web.enabled:
+            opened.enter_context(WebProcess(cameras, settings.web))
+            if settings.web.port:
+                console.print(f"web console on {address(settings.web)}", style="bold", highlight=False)
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         # Counted from here: how long the models take to load is no part of what was asked for.
         opened.enter_context(_after(duration_s, stop))

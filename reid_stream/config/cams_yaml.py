@@ -181,7 +181,7 @@ def _told(tree: YamlTree, details: ErrorDetails) -> bool:
 
 def _found(tree: YamlTree, keys: Keys) -> str:
     value = _at(tree.value, keys)
-    if any(isinstance(key, str) and "password" in key for key in keys):
+    if any(isinstance(key, str) and ("password" in key or key == "token") for key in keys):
         return "(hidden)"
     if keys in tree.written:
         return f"{_short(tree.written[keys])} with its variables filled in"
@@ -286,9 +286,9 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
             # A bare name is one on the shelf of models; with a slash it is a folder.
             if isinstance(name, str) and "/" in name:
                 models[key] = _absolute(name, folder)
-    sections = [redis, top.get("spool"), top.get("store"), *(cameras if isinstance(cameras, list) else ())]
-    for section in sections:
-        for key in ("directory", "folder", "ca_file", "cert_file", "key_file"):
+    sections = [redis, *(top.get(name) for name in ("spool", "store", "web"))]
+    for section in [*sections, *(cameras if isinstance(cameras, list) else ())]:
+        for key in ("directory", "folder", "ca_file", "cert_file", "key_file", "users_file"):
             if isinstance(section, dict) and isinstance(section.get(key), str):
                 section[key] = _absolute(str(section[key]), folder)
 

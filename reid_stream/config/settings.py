@@ -336,6 +336,32 @@ class Observe(SettingsSection):
     """info: one line per change of state."""
 
 
+class Web(SettingsSection):
+    """The web console and the HTTP API."""
+
+    enabled: bool = False
+    """The daemon starts the console beside itself; `reid-stream web` starts it alone."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but a loopback one needs `users_file` or `token`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """TCP port; 0 takes a free one."""
+    names: tuple[str, ...] = ()
+    """Host names under which browsers reach it, such as that of a proxy; IP addresses and the machine's own name are
+    always allowed."""
+    users_file: Path | None = None
+    """Who may sign in, with which role; made by `reid-stream web user`. none for open access, on loopback only."""
+    token: SecretStr | None = None
+    """For programs: `Authorization: Bearer TOKEN`, at least 16 characters; may be ${ENV}, never logged."""
+    token_role: Literal["viewer", "operator", "admin"] = "viewer"  # noqa: S105 (a role)
+    """Rights of `token`: look, correct as well, erase as well."""
+    cert_file: Path | None = None
+    """TLS: the server's certificate (PEM); with `key_file`."""
+    key_file: Path | None = None
+    """TLS: the key (PEM) of `cert_file`."""
+    blur: bool = False
+    """Blur the head (the upper fifth) in every picture that is shown."""
+
+
 class Settings(SettingsSection):
     """The whole of cams.yaml."""
 
@@ -359,6 +385,7 @@ class Settings(SettingsSection):
     store: Store = Store()
     watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()
+    web: Web = Web()
 
     @model_validator(mode="after")
     def _own_ids(self) -> Self:

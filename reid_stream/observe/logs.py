@@ -48,7 +48,8 @@ def configure(settings: Observe) -> None:
 
 def hide(settings: Settings) -> None:
     """Take the passwords of these settings out of all that is said from now on."""
-    given = [settings.redis.password, settings.redis.sentinel_password, *(c.password for c in settings.cameras)]
+    given = [settings.redis.password, settings.redis.sentinel_password, settings.web.token]
+    given += [camera.password for camera in settings.cameras]
     found = {secret.get_secret_value() for secret in given if secret is not None}
     for url in (settings.redis.url, *(camera.url for camera in settings.cameras)):
         found.update(_passwords(url.get_secret_value()))

@@ -77,17 +77,25 @@ def read(folder: Path) -> tuple[StoredTrack, list[Path]]:
     Raises:
         ValueError: track.json is missing or wrong, or the crops are not as many as it says.
     """
-    path = folder / TRACK_FILE
-    try:
-        track = msgspec.json.decode(path.read_bytes(), type=StoredTrack)
-    except OSError as error:
-        raise ValueError(f"a stored track must have a readable {TRACK_FILE}, {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path} must be a stored track of schema {SCHEMA}: {error}") from error
+    track = read_track(folder / TRACK_FILE)
     crops = sorted(folder.glob("*.jpg"))
     if len(crops) != len(track.times):
         raise ValueError(f"{folder} must have {len(track.times)} crops as {TRACK_FILE} says, found {len(crops)}")
     return track, crops
+
+
+def read_track(path: Path) -> StoredTrack:
+    """Read a `track.json`.
+
+    Raises:
+        ValueError: it is missing or wrong.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StoredTrack)
+    except OSError as error:
+        raise ValueError(f"a stored track must have a readable {TRACK_FILE}, {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} must be a stored track of schema {SCHEMA}: {error}") from error
 
 
 def tracks(store: Path) -> Iterator[Path]:

@@ -1,0 +1,87 @@
+"""The web console as a child of the daemon: started again when it ends, ended with the daemon, never waited for."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+if TYPE_CHECKING:
+    from reid_stream.config.settings import Web
+
+PARENT = "REID_STREAM_WEB_PARENT"
+"""Variable that names the process whose end ends the console."""
+_FIRST_S, _MOST_S = 1.0, 60.0
+"""Wait before the console is started again, doubling."""
+_STEADY_S = 60.0
+"""A console that ran for so long starts again at once."""
+_END_S = 5.0
+_USAGE = 2
+"""Exit code of a console that cannot start as it is configured."""
+_log = structlog.get_logger(__name__)
+
+
+class WebProcess:
+    """Runs `reid-stream web` while the block does."""
+
+    def __init__(self, cameras: Path, settings: "Web") -> None:
+        self._command = [sys.executable, "-m", "reid_stream", "web", "--cameras", str(cameras)]
+        self._settings = settings
+        self._closing = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name="web", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        process = self._process
+        if process is not None:
+            process.terminate()
+        self._thread.join(_END_S + 1)
+
+    def _keep(self) -> None:
+        wait_s = _FIRST_S
+        while not self._closing.is_set():
+            began = time.monotonic()
+            self._process = subprocess.Popen(
+                self._command, env={**os.environ, PARENT: str(os.getpid())}, stdin=subprocess.DEVNULL
+            )
+            code = self._wait(self._process)
+            if self._closing.is_set():
+                return
+            if code == _USAGE:
+                _log.error("web_not_started", address=address(self._settings))
+                return
+            wait_s = _FIRST_S if time.monotonic() - began > _STEADY_S else min(2 * wait_s, _MOST_S)
+            _log.warning("web_ended", code=code, again_in_s=wait_s)
+            self._closing.wait(wait_s)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        while True:
+            try:
+                return process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if self._closing.is_set():
+                    process.terminate()
+                    try:
+                        return process.wait(_END_S)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        return process.wait()
+
+
+def address(settings: "Web") -> str:
+    """Return where a browser on this machine finds the console."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http{'s' if settings.cert_file is not None else ''}://{host}:{settings.port}/"

@@ -1,0 +1,138 @@
+"""Who may sign in: names, roles and argon2id hashes in a JSON file of mode 0600, read again when it changes."""
+
+import os
+import re
+import threading
+from pathlib import Path
+
+import argon2
+import msgspec
+
+from reid_stream.errors import ConfigError
+from reid_stream.web.schemas import Role
+
+LEAST_PASSWORD = 10
+"""Characters."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
+_HASHING = threading.BoundedSemaphore(2)
+"""A hash takes 64 MiB and 50 ms: never more than two at once."""
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One person who may sign in."""
+
+    name: str
+    role: Role
+    password: str
+    """argon2id hash with its parameters and salt."""
+
+
+class Accounts:
+    """The users of a file; thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: it cannot be read, is no such file, or holds nobody.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        self._hasher = argon2.PasswordHasher()
+        # What a wrong name is checked against, so that it takes as long as a wrong password.
+        self._nobody = self._hasher.hash(os.urandom(16).hex())
+        self._changed, self._users = -1, dict[str, User]()
+        self._refresh()
+        if not self._users:
+            raise ConfigError(f"web.users_file must hold a user, {path} is empty; add one with `reid-stream web user`")
+
+    def find(self, name: str) -> User | None:
+        """Return a user as the file has it now; None for nobody."""
+        self._refresh()
+        return self._users.get(name)
+
+    def check(self, name: str, password: str) -> User | None:
+        """Return the user if the password is right; None otherwise, after the same time."""
+        user = self.find(name)
+        with _HASHING:
+            try:
+                self._hasher.verify(user.password if user is not None else self._nobody, password)
+            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+                return None
+        return user
+
+    def _refresh(self) -> None:
+        with self._lock:
+            try:
+                changed = self._path.stat().st_mtime_ns
+                if changed != self._changed:
+                    self._users = {user.name: user for user in read_users(self._path)}
+                    self._changed = changed
+            except OSError as error:
+                if self._changed < 0:
+                    raise ConfigError(
+                        f"web.users_file must be a readable file, {self._path}: {error.strerror}; "
+                        "make it with `reid-stream web user`"
+                    ) from None
+                # It was there and is gone: nobody may sign in until it is back.
+                self._users = {}
+
+
+def read_users(path: Path) -> list[User]:
+    """Read a users file.
+
+    Raises:
+        ConfigError: it is none.
+        OSError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[User])
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path} must be a list of users as `reid-stream web user` writes it: {error}") from None
+
+
+def put_user(path: Path, name: str, role: Role, password: str) -> None:
+    """Add a user, or give one another password and role.
+
+    Raises:
+        ConfigError: the name, the password or the file cannot be used.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"a user's name must be letters, digits and _.@-, at most 63, got {name!r:.80}")
+    if len(password) < LEAST_PASSWORD:
+        raise ConfigError(f"a password must have at least {LEAST_PASSWORD} characters, got {len(password)}")
+    user = User(name, role, argon2.PasswordHasher().hash(password))
+    _write(path, [*(known for known in _known(path) if known.name != name), user])
+
+
+def remove_user(path: Path, name: str) -> None:
+    """Remove a user; sessions of that name end.
+
+    Raises:
+        ConfigError: there is no such user, or the file cannot be written.
+    """
+    known = _known(path)
+    if all(user.name != name for user in known):
+        raise ConfigError(f"{path} must hold the user to remove, found no {name!r:.80}")
+    _write(path, [user for user in known if user.name != name])
+
+
+def _known(path: Path) -> list[User]:
+    try:
+        return read_users(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"web.users_file must be readable, {path}: {error.strerror}") from None
+
+
+def _write(path: Path, users: list[User]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(users), indent=2) + b"\n")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"web.users_file must be a file that can be written, {path}: {error.strerror}") from None

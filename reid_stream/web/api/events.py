@@ -1,0 +1,133 @@
+"""Events: the latest as JSON, all as server-sent events that resume where a client was."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import anyio.to_thread
+import msgspec
+from fastapi import APIRouter, Header, HTTPException, Query, Request
+from starlette.responses import StreamingResponse
+
+from reid_stream.events import PREFIX
+from reid_stream.publish.stream_ids import start_of
+from reid_stream.publish.subscribe import Received, subscribe
+from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
+from reid_stream.web.guard import cookie_of
+from reid_stream.web.site import WebSite, redis_url
+
+router = APIRouter(tags=["events"], responses=PROBLEMS)
+_PING_S = 15.0
+"""A comment after so long without an event, so that proxies keep the connection and sessions are looked at."""
+_PAGE = 200
+Types = Annotated[list[str], Query(max_length=50, description="Only these: identity.entered, identity, camera ...")]
+Cameras = Annotated[list[str], Query(max_length=200, description="Only events that name one of these cameras.")]
+
+
+@router.get("/events/recent")
+def recent_events(
+    web: SiteParts,
+    _visitor: Viewer,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    types: Types = [],  # noqa: B006 (FastAPI copies it)
+    cameras: Cameras = [],  # noqa: B006
+) -> list[dict[str, Any]]:
+    """Return the latest events, the newest first, each as CloudEvents JSON with its `position`."""
+    web.feed.look()
+    found = [event for event in web.feed.recent(5000) if _is_wanted(event, types, cameras)][:limit]
+    return [{**msgspec.json.decode(event.body), "position": event.position} for event in found]
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "`id` is the position, `data` the event."}},
+)
+async def follow_events(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    start: Annotated[
+        str, Query(max_length=64, description="$ (new ones), 0 (all kept), a position or ISO time.")
+    ] = "$",
+    types: Types = [],  # noqa: B006
+    cameras: Cameras = [],  # noqa: B006
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> StreamingResponse:
+    """Follow events as server-sent events; `Last-Event-ID` (a position) resumes behind that event."""
+    await anyio.to_thread.run_sync(web.feed.look)
+    try:
+        asked = last_event_id or start
+        position = web.feed.position if asked == "$" else str(start_of(asked))
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    body = _stream(web, request, position, types, cameras)
+    # Its first part is taken here, so that too many streams are refused with a status.
+    first = await anext(body)
+    return StreamingResponse(
+        _after(first, body),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _after(first: str, body: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for part in body:
+        yield part
+
+
+async def _stream(
+    web: WebSite, request: Request, position: str, types: Collection[str], cameras: Collection[str]
+) -> AsyncIterator[str]:
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(arrived.set)
+
+    with web.limits.stream(request.state.address), web.feed.listening(notify):
+        yield "retry: 2000\n\n"
+        while not request.app.state.closing and _is_known(web, request):
+            arrived.clear()
+            page = web.feed.behind(position, _PAGE)
+            if page is None:
+                page = await anyio.to_thread.run_sync(_older, web, position)
+            for event in page:
+                position = event.position
+                if _is_wanted(event, types, cameras):
+                    yield f"id: {position}\ndata: {event.body}\n\n"
+            if page:
+                continue
+            try:
+                async with asyncio.timeout(_PING_S):
+                    await arrived.wait()
+            except TimeoutError:
+                yield f": {position}\n\n"
+
+
+def _older(web: WebSite, position: str) -> list[Received]:
+    """Read events that memory does not hold, from Redis."""
+    found: list[Received] = []
+    with subscribe(
+        redis_url(web.settings), site=web.settings.site, start=position, settings=web.settings.redis, block_s=0
+    ) as subscription:
+        for event in subscription:
+            found.append(event)
+            if len(found) >= _PAGE:
+                break
+    return found
+
+
+def _is_known(web: WebSite, request: Request) -> bool:
+    """Whether who asked would still be let in: a session may end, a user be removed."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else None
+    return web.sessions.visitor(bearer, cookie_of(dict(request.headers))) is not None
+
+
+def _is_wanted(event: Received, types: Collection[str], cameras: Collection[str]) -> bool:
+    short = event.type.removeprefix(PREFIX)
+    if types and not any(short == wanted or short.startswith(wanted + ".") for wanted in types):
+        return False
+    return not cameras or getattr(event.data, "camera", None) in cameras

@@ -1,0 +1,152 @@
+"""People, their journeys and their pictures."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path, Query, Request
+from pydantic import AfterValidator
+from starlette.responses import Response
+
+from reid_stream.records import CameraId, TrackId
+from reid_stream.web import pictures
+from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
+from reid_stream.web.directory import best_picture
+from reid_stream.web.schemas import CameraName, People, Person, PersonId, PersonSummary, RunName, TrackRecord
+from reid_stream.web.site import WebSite
+from reid_stream.web.track_index import IndexedTrack
+
+router = APIRouter(tags=["people"], responses=PROBLEMS)
+
+
+def _known_width(width: int | None) -> int | None:
+    if width is not None and width not in pictures.WIDTHS:
+        raise ValueError(f"must be one of {', '.join(map(str, pictures.WIDTHS))}")
+    return width
+
+
+Width = Annotated[
+    int | None, Query(description="Scale down to so many pixels: 64, 128 or 256."), AfterValidator(_known_width)
+]
+TrackNumber = Annotated[int, Path(ge=0, le=2**53)]
+
+
+@router.get("/people")
+def list_people(
+    web: SiteParts,
+    _visitor: Viewer,
+    *,
+    here: Annotated[bool | None, Query(description="Only those in view, or only others.")] = None,
+    camera: Annotated[CameraName | None, Query(description="Only those who were on this camera.")] = None,
+    since: Annotated[float | None, Query(description="Seen at or after, UTC seconds.")] = None,
+    until: Annotated[float | None, Query(description="Seen at or before, UTC seconds.")] = None,
+    text: Annotated[str, Query(max_length=100, description="Part of the label or the global ID.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 60,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> People:
+    """List people, those in view first, then those seen last."""
+    web.feed.look()
+    found = filtered(web.directory.summaries(), here=here, camera=camera, since=since, until=until, text=text)
+    return People(people=found[offset : offset + limit], total=len(found), is_complete=web.feed.is_complete)
+
+
+def filtered(
+    people: list[PersonSummary],
+    *,
+    here: bool | None = None,
+    camera: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    text: str = "",
+) -> list[PersonSummary]:
+    """Return those whom all filters let through."""
+    wanted = text.strip().casefold()
+    return [
+        one
+        for one in people
+        if (here is None or bool(one.here) == here)
+        and (camera is None or camera in one.cameras)
+        and (since is None or one.last_seen_at >= since)
+        and (until is None or one.first_seen_at <= until)
+        and (not wanted or wanted in one.label.casefold() or wanted in one.person)
+    ]
+
+
+@router.get("/people/{person}")
+def show_person(web: SiteParts, _visitor: Viewer, person: Annotated[PersonId, Path()]) -> Person:
+    """Return a person with journey and history; the ID of somebody merged gives the successor."""
+    web.feed.look()
+    found = web.directory.person(person)
+    if found is None:
+        fate = web.directory.fate(person)
+        status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
+        raise HTTPException(status, f"{person} is {fate}" if fate else f"nobody is called {person}")
+    return found
+
+
+@router.get("/people/{person}/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+def person_picture(
+    web: SiteParts, _visitor: Viewer, request: Request, person: Annotated[PersonId, Path()], width: Width = None
+) -> Response:
+    """Return the best stored picture of a person."""
+    known = web.directory.person(person)
+    tracks = web.directory.owned().get(known.person, []) if known is not None else []  # type: ignore[call-overload]
+    if best_picture(tracks) is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no picture of {person} is stored")
+    best = max(tracks, key=lambda track: max(track.qualities))
+    return _jpeg(web, request, best, best.best, width)
+
+
+@router.get("/tracks/{camera}/{run}/{track}")
+def show_track(
+    web: SiteParts,
+    _visitor: Viewer,
+    camera: Annotated[CameraName, Path()],
+    run: Annotated[RunName, Path()],
+    track: TrackNumber,
+) -> TrackRecord:
+    """Return a stored track with its pictures."""
+    return web.directory.track(track_of(web, camera, run, track))
+
+
+@router.get(
+    "/tracks/{camera}/{run}/{track}/crops/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+def show_crop(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    camera: Annotated[CameraName, Path()],
+    run: Annotated[RunName, Path()],
+    track: TrackNumber,
+    number: Annotated[int, Path(ge=1, le=10_000)],
+    width: Width = None,
+) -> Response:
+    """Return one stored crop of a track, numbered from 1."""
+    return _jpeg(web, request, track_of(web, camera, run, track), number, width)
+
+
+def track_of(web: WebSite, camera: str, run: str, track: int) -> IndexedTrack:
+    """Return a stored track.
+
+    Raises:
+        HTTPException: 404, it is not stored (any more).
+    """
+    found = web.index.get((CameraId(camera), run, TrackId(track)))
+    if found is None or web.directory.is_erased(found):
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no track {camera}/{run}/{track} is stored")
+    return found
+
+
+def _jpeg(web: WebSite, request: Request, track: IndexedTrack, number: int, width: int | None) -> Response:
+    try:
+        tag = f'"{track.folder.stat().st_mtime_ns:x}-{number}-{width or 0}"'
+        # Asked again at each use: retention and erasure hold for caches, too.
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag and track.crop(number).is_file():
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        body = pictures.jpeg(track.crop(number), width, blur=web.settings.web.blur)
+    except (OSError, LookupError):
+        raise HTTPException(HTTPStatus.NOT_FOUND, "this crop is not stored any more") from None
+    return Response(body, media_type="image/jpeg", headers=headers)

@@ -1,0 +1,44 @@
+"""Signing in and out."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+
+from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer, spends
+from reid_stream.web.guard import COOKIE, cookie_of
+from reid_stream.web.schemas import Login, Session
+from reid_stream.web.sessions import Visitor
+
+router = APIRouter(tags=["session"], responses=PROBLEMS)
+
+
+@router.get("/session")
+def show_session(web: SiteParts, visitor: Viewer) -> Session:
+    """Return who asks."""
+    return _session(visitor, needs_login=web.sessions.accounts is not None)
+
+
+@router.post("/session", dependencies=[Depends(spends("login"))])
+def sign_in(web: SiteParts, response: Response, asked: Login) -> Session:
+    """Sign in; the answer sets the session's cookie."""
+    found = web.sessions.login(asked.name, asked.password)
+    if found is None:
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, "the name or the password is wrong")
+    token, visitor = found
+    response.set_cookie(
+        COOKIE, token, httponly=True, samesite="strict", secure=web.settings.web.cert_file is not None, path="/"
+    )
+    return _session(visitor, needs_login=True)
+
+
+@router.delete("/session", status_code=HTTPStatus.NO_CONTENT)
+def sign_out(web: SiteParts, _visitor: Viewer, request: Request, response: Response) -> None:
+    """End the session."""
+    cookie = cookie_of(dict(request.headers))
+    if cookie is not None:
+        web.sessions.logout(cookie)
+    response.delete_cookie(COOKIE, path="/")
+
+
+def _session(visitor: Visitor, *, needs_login: bool) -> Session:
+    return Session(name=visitor.name, role=visitor.role, needs_login=needs_login, csrf=visitor.csrf)

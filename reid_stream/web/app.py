@@ -1,0 +1,110 @@
+"""The application: the API, the pages and their errors, behind the guard."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib import resources
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from reid_stream import __version__
+from reid_stream.errors import BrokerError, ModelError
+from reid_stream.web import pages
+from reid_stream.web.api import corrections, events, people, search, session, site
+from reid_stream.web.directory import API
+from reid_stream.web.guard import Guard
+from reid_stream.web.limits import TooManyError
+from reid_stream.web.site import WebSite
+
+_MOST_FAULTS = 5
+_log = structlog.get_logger(__name__)
+
+
+def make_app(web: WebSite) -> Guard:
+    """Put the parts of a site behind routes and the guard."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.closing = False
+        yield
+        app.state.closing = True
+
+    app = FastAPI(
+        title="reid-stream",
+        summary="One global ID per person across cameras: people, journeys, cameras, corrections, search, events.",
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,  # these pages load their scripts from a CDN
+        redoc_url=None,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.web = web
+    for module in (people, site, events, corrections, search, session):
+        app.include_router(module.router, prefix=API)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=str(resources.files("reid_stream.web") / "static")), name="static")
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(BrokerError, _away)
+    app.add_exception_handler(ModelError, _broken_model)
+    app.add_exception_handler(TooManyError, _too_many)
+    app.add_exception_handler(Exception, _fault)
+    return Guard(app, web.settings.web, web.sessions, web.limits)
+
+
+def problem(status: int, detail: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return an error as RFC 9457 has it."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _is_page(request: Request) -> bool:
+    path = request.url.path
+    return request.method == "GET" and not path.startswith((API, "/static/"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if _is_page(request):
+        if error.status_code == HTTPStatus.UNAUTHORIZED:
+            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+        return pages.error_page(request, error.status_code, str(error.detail))
+    headers = dict(error.headers) if error.headers else None
+    return problem(
+        error.status_code, "" if error.detail == HTTPStatus(error.status_code).phrase else str(error.detail), headers
+    )
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        f"{'.'.join(map(str, one.get('loc', ())))}: {one.get('msg', '')}" for one in error.errors()[:_MOST_FAULTS]
+    ]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults))
+
+
+async def _away(request: Request, error: Exception) -> Response:
+    if _is_page(request):
+        return pages.error_page(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "5"})
+
+
+async def _broken_model(_request: Request, error: Exception) -> Response:
+    _log.warning("search_unavailable", reason=str(error))
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+
+async def _too_many(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooManyError)
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), {"Retry-After": str(max(1, round(error.wait_s)))})
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("web_request_failed", path=request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the console's log says why")

@@ -1,0 +1,235 @@
+"""Who is known: the people of the projection, and earlier ones of whom the store still has tracks."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from reid_stream.publish.projection import PersonView, TrackView, Visit
+from reid_stream.records import GlobalId
+from reid_stream.store.labels import Key
+from reid_stream.web.feed import Feed
+from reid_stream.web.schemas import Change, Person, PersonSummary, Picture, TrackRecord, VisitRecord
+from reid_stream.web.track_index import IndexedTrack, TrackIndex
+
+API = "/api/v1"
+_KEEP_S = 1.0
+"""Who owns which stored track is worked out no more often."""
+_SAME_VISIT_S = 60.0
+"""Stored tracks of one camera that are no further apart are shown as one visit, where events do not say."""
+
+
+class Directory:
+    """People with their visits, tracks and pictures; thread-safe."""
+
+    def __init__(self, feed: Feed, index: TrackIndex) -> None:
+        self._feed, self._index = feed, index
+        self._owned: dict[GlobalId, list[IndexedTrack]] = {}
+        self._owned_of = (-1, -1)
+        self._owned_at = float("-inf")
+
+    def owned(self) -> dict[GlobalId, list[IndexedTrack]]:
+        """Return the stored tracks of each person, by today's identities, oldest first."""
+        tracks = self._index.tracks()
+        with self._feed.lock:
+            now = (self._feed.version, self._index.version)
+            if now != self._owned_of and (time.monotonic() - self._owned_at > _KEEP_S or now[1] != self._owned_of[1]):
+                found: dict[GlobalId, list[IndexedTrack]] = defaultdict(list)
+                for key, track in tracks.items():
+                    person = self.owner(key, track)
+                    if person is not None:
+                        found[person].append(track)
+                for of_person in found.values():
+                    of_person.sort(key=lambda track: track.times[0])
+                self._owned, self._owned_of, self._owned_at = dict(found), now, time.monotonic()
+            return self._owned
+
+    def owner(self, key: Key, track: IndexedTrack) -> GlobalId | None:
+        """Return whose a stored track is: by the events, else by its own file; None where nobody's."""
+        view = self._feed.view
+        known = view.owner(key)
+        if known is not None:
+            return known
+        if track.global_id is None:
+            return None
+        person = view.successor(track.global_id)
+        return None if view.gone.get(person) == "erased" else person
+
+    def is_erased(self, track: IndexedTrack) -> bool:
+        """Whether a stored track is of somebody erased, and will be gone in a moment."""
+        with self._feed.lock:
+            return track.global_id is not None and self.owner(track.key, track) is None
+
+    def summaries(self) -> list[PersonSummary]:
+        """Return everybody, those seen last first."""
+        owned = self.owned()
+        with self._feed.lock:
+            here = self._here()
+            people = self._feed.view.people
+            found = [_known(known, owned.get(person, []), here.get(person, ())) for person, known in people.items()]
+            found += [_stored(person, tracks) for person, tracks in owned.items() if person not in people]
+        return sorted(found, key=lambda one: (bool(one.here), one.last_seen_at), reverse=True)
+
+    def summary(self, person: GlobalId) -> PersonSummary | None:
+        """Return one person in short; None for nobody."""
+        owned = self.owned().get(person, [])
+        with self._feed.lock:
+            known = self._feed.view.people.get(person)
+            if known is not None:
+                return _known(known, owned, self._here().get(person, ()))
+        return _stored(person, owned) if owned else None
+
+    def person(self, asked: str) -> Person | None:
+        """Return one person in full, under the ID of today; None for nobody."""
+        owned = self.owned()
+        with self._feed.lock:
+            person = self._feed.view.successor(GlobalId(asked))
+            known = self._feed.view.people.get(person)
+            tracks = owned.get(person, [])
+            if known is None and not tracks:
+                return None
+            stored = {track.key: track for track in tracks}
+            if known is None:
+                short, journey, history = _stored(person, tracks), _stored_visits(tracks), []
+            else:
+                short = _known(known, tracks, self._here().get(person, ()))
+                journey = [_visit(visit, known, stored) for visit in known.visits]
+                history = [
+                    Change(
+                        at=change.at, what=change.what, text=change.text, by=change.by, probability=change.probability
+                    )
+                    for change in known.history
+                ]
+        return Person(
+            **{name: getattr(short, name) for name in PersonSummary.model_fields},
+            asked=asked,
+            journey=sorted(journey, key=lambda visit: visit.since),
+            history=history,
+        )
+
+    def fate(self, person: str) -> str:
+        """Say what became of an ID that is nobody's: `erased`, `retired: ...`, or empty."""
+        with self._feed.lock:
+            return self._feed.view.gone.get(GlobalId(person), "")
+
+    def track(self, track: IndexedTrack) -> TrackRecord:
+        """Return a stored track for itself."""
+        with self._feed.lock:
+            owner = self._feed.view.people.get(self._feed.view.owner(track.key) or GlobalId(""))
+            return _track(track.key, owner.tracks.get(track.key) if owner is not None else None, track)
+
+    def _here(self) -> dict[GlobalId, list[str]]:
+        here: dict[GlobalId, list[str]] = defaultdict(list)
+        for camera, people in sorted(self._feed.view.here().items()):
+            for person in people:
+                here[person].append(camera)
+        return here
+
+
+def crop_url(key: Key, number: int) -> str:
+    """Return the path of a crop."""
+    camera, run, track = key
+    return f"{API}/tracks/{quote(camera)}/{quote(run)}/{track}/crops/{number}"
+
+
+def best_picture(tracks: Iterable[IndexedTrack]) -> str | None:
+    """Return the path of the best crop of several tracks; None without any."""
+    best = max(tracks, key=lambda track: max(track.qualities), default=None)
+    return None if best is None else crop_url(best.key, best.best)
+
+
+def _known(known: PersonView, tracks: list[IndexedTrack], here: Iterable[str]) -> PersonSummary:
+    return PersonSummary(
+        person=known.person,
+        label=known.label,
+        state=known.state,
+        revision=known.revision,
+        here=list(here),
+        cameras=list(dict.fromkeys(visit.camera for visit in known.visits)),
+        first_seen_at=_finite(known.first_seen_at),
+        last_seen_at=_finite(known.last_seen_at),
+        visits=len(known.visits),
+        tracks=len(known.tracks),
+        probability=known.probability,
+        picture=best_picture(tracks),
+    )
+
+
+def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
+    return PersonSummary(
+        person=person,
+        label="",
+        state=None,
+        revision=0,
+        here=[],
+        cameras=list(dict.fromkeys(track.key[0] for track in tracks)),
+        first_seen_at=min(track.times[0] for track in tracks),
+        last_seen_at=max(track.times[-1] for track in tracks),
+        visits=len(_stored_visits(tracks)),
+        tracks=len(tracks),
+        probability=None,
+        picture=best_picture(tracks),
+    )
+
+
+def _stored_visits(tracks: list[IndexedTrack]) -> list[VisitRecord]:
+    visits: list[VisitRecord] = []
+    for track in tracks:
+        record = _track(track.key, None, track)
+        near = next(
+            (
+                n
+                for n, v in enumerate(visits)
+                if v.camera == record.camera and record.first_at - v.last_at < _SAME_VISIT_S
+            ),
+            None,
+        )
+        if near is None:
+            visits.append(
+                VisitRecord(
+                    camera=record.camera, since=record.first_at, last_at=record.last_at, is_over=True, tracks=[record]
+                )
+            )
+            continue
+        before = visits[near]
+        visits[near] = before.model_copy(
+            update={"last_at": max(before.last_at, record.last_at), "tracks": [*before.tracks, record]}
+        )
+    return visits
+
+
+def _visit(visit: Visit, known: PersonView, stored: dict[Key, IndexedTrack]) -> VisitRecord:
+    tracks = [_track(key, known.tracks.get(key), stored.get(key)) for key in visit.tracks]
+    return VisitRecord(
+        camera=visit.camera,
+        since=visit.since,
+        last_at=visit.last_at,
+        is_over=visit.is_over,
+        tracks=sorted(tracks, key=lambda track: track.first_at),
+    )
+
+
+def _track(key: Key, seen: TrackView | None, stored: IndexedTrack | None) -> TrackRecord:
+    camera, run, number = key
+    pictures = [
+        Picture(url=crop_url(key, place), seen_at=at, quality=quality)
+        for place, (at, quality) in enumerate(zip(stored.times, stored.qualities, strict=True), 1)
+    ] if stored is not None else []  # fmt: skip
+    times = [
+        *(stored.times if stored is not None else ()),
+        *((seen.first_at, seen.last_at) if seen is not None else ()),
+    ]
+    return TrackRecord(
+        camera=camera,
+        run=run,
+        track=number,
+        first_at=min(times, default=0.0),
+        last_at=max(times, default=0.0),
+        similarity=seen.similarity if seen is not None else None,
+        probability=seen.probability if seen is not None else None,
+        pictures=pictures,
+    )
+
+
+def _finite(at: float) -> float:
+    return at if abs(at) != float("inf") else 0.0

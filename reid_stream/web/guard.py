@@ -1,0 +1,236 @@
+"""Check every request before the application sees it (plain ASGI).
+
+    Host header ─▶ rate ─▶ who asks ─▶ origin and CSRF token of changes ─▶ size and pace of the body ─▶ application
+
+Every answer gets security headers. Nothing here looks at a body.
+"""
+
+import asyncio
+import hmac
+import json
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+
+from reid_stream.config.settings import Web as WebSettings
+from reid_stream.web.limits import Limits, TooManyError
+from reid_stream.web.pictures import MOST_BYTES
+from reid_stream.web.sessions import Sessions, Visitor, is_loopback
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+COOKIE = "reid_stream_session"
+BODY_S = 20.0
+"""Longest for a whole body to arrive."""
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_JSON_BYTES = 256 << 10
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class _RefusedError(HTTPException):
+    """Also raised while the application reads a body, which then answers with it as with its own errors."""
+
+    def __init__(self, status: HTTPStatus, detail: str, wait_s: float | None = None) -> None:
+        super().__init__(status.value, detail)
+        self.wait_s = wait_s
+
+
+class _Answer:
+    """Sends an answer with the headers that all of them bear."""
+
+    def __init__(self, send: Send, *, is_static: bool, is_tls: bool) -> None:
+        self._send = send
+        caching = b"no-cache" if is_static else b"no-store"
+        self._headers = [*_HEADERS, *([_HSTS] if is_tls else []), (b"cache-control", caching)]
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            given = list(message.get("headers", ()))
+            known = {name.lower() for name, _ in given}
+            message = {**message, "headers": [*given, *(pair for pair in self._headers if pair[0] not in known)]}
+        await self._send(message)
+
+
+class Guard:
+    """ASGI middleware; puts `visitor` (None: unknown), `address` and `limits` into the state of each request."""
+
+    def __init__(self, app: App, settings: WebSettings, sessions: Sessions, limits: Limits) -> None:
+        self.application = app
+        self._app, self._sessions, self._limits = app, sessions, limits
+        self._is_tls = settings.cert_file is not None
+        self._names = {name.lower().rstrip(".") for name in settings.names}
+        self._names.add(settings.host.lower())
+        if is_loopback(settings.host):
+            self._names.add("localhost")
+        else:
+            self._names.add(socket.gethostname().lower())
+            self._names.add(socket.getfqdn().lower())
+        self._is_local = is_loopback(settings.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it; there are no WebSockets here."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        answer = _Answer(send, is_static=scope["path"].startswith("/static/"), is_tls=self._is_tls)
+        try:
+            headers = _headers(scope)
+            self._check_host(headers)
+            address = str((scope.get("client") or ("unknown", 0))[0])
+            self._limits.spend(address, "request")
+            visitor = self._visitor(headers)
+            if scope["method"] not in _SAFE:
+                self._check_change(scope, headers, visitor)
+            scope.setdefault("state", {}).update(visitor=visitor, address=address, limits=self._limits)
+            await self._app(scope, _bounded(receive, headers), answer)
+        except Exception as error:
+            # The application has logged its own faults and answered 500.
+            if answer.has_begun:
+                return
+            if isinstance(error, TooManyError):
+                error = _RefusedError(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.wait_s)
+            if not isinstance(error, _RefusedError):
+                raise
+            await _refuse(error, answer)
+
+    def _check_host(self, headers: dict[str, str]) -> None:
+        """Refuse a name that is not ours: a page elsewhere may have bound its own name to our address."""
+        host = _hostname(headers.get("host", ""))
+        if host is None:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "the Host header must name a host")
+        try:
+            # A browser that was given an address was not misled by a name.
+            address = ip_address(host)
+            is_ours = address.is_loopback or not self._is_local
+        except ValueError:
+            is_ours = host in self._names
+        if not is_ours:
+            raise _RefusedError(
+                HTTPStatus.MISDIRECTED_REQUEST, f"{host!r:.80} is no name of this console; web.names lists allowed ones"
+            )
+
+    def _visitor(self, headers: dict[str, str]) -> Visitor | None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return self._sessions.visitor(token.strip() if scheme.lower() == "bearer" else None, cookie_of(headers))
+
+    def _check_change(self, scope: Scope, headers: dict[str, str], visitor: Visitor | None) -> None:
+        """Refuse changes that another site's page may have asked for."""
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise _RefusedError(HTTPStatus.FORBIDDEN, "a change must come from a page of this console")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+            raise _RefusedError(
+                HTTPStatus.FORBIDDEN, f"a change must come from a page of this console, not {origin!r:.80}"
+            )
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        # Types that a form of another site cannot send; DELETE cannot be sent by a form at all.
+        if scope["method"] != "DELETE" and kind != "application/json" and not kind.startswith("image/"):
+            raise _RefusedError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a body must be application/json or a picture, got {kind!r:.40}"
+            )
+        if visitor is not None and visitor.csrf:
+            given = headers.get("x-csrf-token", "")
+            if not hmac.compare_digest(given.encode(), visitor.csrf.encode()):
+                raise _RefusedError(HTTPStatus.FORBIDDEN, "a change must carry the session's token as X-CSRF-Token")
+
+
+def cookie_of(headers: dict[str, str]) -> str | None:
+    """Return the session's cookie."""
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return found.value if found is not None else None
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1").lower()
+        if key in ("host", "content-length", "authorization", "origin") and key in found:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, f"{key} must be given once")
+        found[key] = value.decode("latin-1")
+    return found
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+    return name.rstrip(".") if name and "@" not in host else None
+
+
+def _bounded(receive: Receive, headers: dict[str, str]) -> Receive:
+    """Receive a body of bounded size within a bounded time."""
+    is_picture = headers.get("content-type", "").startswith("image/")
+    most = MOST_BYTES if is_picture else _JSON_BYTES
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit():
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, "Content-Length must be a number")
+    if int(declared) > most:
+        raise _RefusedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body must have at most {most} bytes, got {declared}"
+        )
+    got, is_whole = 0, False
+    end = asyncio.get_running_loop().time() + BODY_S
+
+    async def bounded() -> Message:
+        nonlocal got, is_whole
+        if is_whole:
+            return await receive()  # waits for the client to go
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError:
+            raise _RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"a body must arrive within {BODY_S:.0f} s") from None
+        if message["type"] == "http.request":
+            got += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            if got > most:
+                raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body must have at most {most} bytes")
+        return message
+
+    return bounded
+
+
+async def _refuse(error: _RefusedError, send: Send) -> None:
+    title = HTTPStatus(error.status_code).phrase
+    body = json.dumps(
+        {"type": "about:blank", "title": title, "status": error.status_code, "detail": error.detail}
+    ).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if error.wait_s is not None:
+        headers.append((b"retry-after", str(max(1, round(error.wait_s))).encode()))
+    await send({"type": "http.response.start", "status": error.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,261 @@
+"""The console's pages, rendered from the same records as the API; what they change goes through the API."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import jinja2
+import msgspec
+from fastapi import APIRouter, HTTPException, Query, Request
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from reid_stream.records import GlobalId
+from reid_stream.web.api.corrections import list_instructions
+from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
+from reid_stream.web.api.people import filtered, track_of
+from reid_stream.web.drawing import lanes, topology_graph
+from reid_stream.web.schemas import PersonId
+from reid_stream.web.site import WebSite
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+_EACH = 60
+_NAV = (
+    ("people", "People"),
+    ("cameras", "Cameras"),
+    ("search", "Search"),
+    ("review", "Review"),
+    ("events", "Events"),
+    ("topology", "Topology"),
+    ("corrections", "Corrections"),
+    ("system", "System"),
+)
+_NONE = "\N{EN DASH}"
+Text = Annotated[str, Query(max_length=100)]
+Name = Annotated[str, Query(max_length=63)]
+
+
+def _time(at: float | None) -> Markup:
+    """Render a time: in the browser's zone once its script has run, in UTC without."""
+    if not at or not math.isfinite(at):
+        return Markup(_NONE)
+    moment = datetime.fromtimestamp(at, UTC)
+    template = Markup('<time datetime="{}" data-at="{:.3f}">{}</time>')
+    return template.format(moment.isoformat(), at, moment.strftime("%Y-%m-%d %H:%M:%SZ"))
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return _NONE
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 2 * 86_400:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return _NONE
+    return f"{100 * share:.1f} %" if 0.99 <= share < 1 else f"{100 * share:.0f} %"
+
+
+def _size(count: float | None) -> str:
+    if count is None:
+        return _NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+_environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("reid_stream.web"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters.update(at=_time, duration=_duration, percent=_percent, size=_size)
+
+
+def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
+    """Render a template."""
+    web: WebSite = request.app.state.web
+    here = name.partition(".")[0]
+    text = _environment.get_template(name).render(
+        nav=_NAV,
+        here={"person": "people"}.get(here, here),
+        site=web.settings.site,
+        visitor=visitor_of(request),
+        needs_login=web.sessions.accounts is not None,
+        fault=web.feed.fault,
+        is_complete=web.feed.is_complete,
+        **values,
+    )
+    return HTMLResponse(text, status)
+
+
+def error_page(request: Request, status: int, detail: str) -> Response:
+    """Render an error."""
+    return page(request, "error.html", status, code=status, title=HTTPStatus(status).phrase, detail=detail)
+
+
+@router.get("/")
+def home(_visitor: Viewer) -> Response:
+    """Go to the people."""
+    return RedirectResponse("/people", HTTPStatus.SEE_OTHER)
+
+
+@router.get("/login")
+def login(request: Request) -> Response:
+    """Sign in, where that is needed."""
+    return (
+        page(request, "login.html")
+        if visitor_of(request) is None
+        else RedirectResponse("/people", HTTPStatus.SEE_OTHER)
+    )
+
+
+@router.get("/people")
+def people(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    here: Annotated[str, Query(pattern="^(|yes|no)$")] = "",
+    camera: Name = "",
+    since: Annotated[str, Query(pattern="^(|[0-9]{1,9})$")] = "",
+    text: Text = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """Everybody, with filters."""
+    web.feed.look()
+    now = datetime.now(UTC).timestamp()
+    found = filtered(
+        web.directory.summaries(),
+        here={"yes": True, "no": False}.get(here),
+        camera=camera or None,
+        since=now - int(since) if since else None,
+        text=text,
+    )
+    asked = {"here": here, "camera": camera, "since": since, "text": text}
+
+    def link(place: int) -> str:
+        return "/people?" + urlencode({key: value for key, value in {**asked, "offset": place or ""}.items() if value})
+
+    return page(
+        request,
+        "people.html",
+        people=found[offset : offset + _EACH],
+        total=len(found),
+        in_view=sum(bool(one.here) for one in found),
+        offset=offset,
+        before=link(max(0, offset - _EACH)) if offset else "",
+        after=link(offset + _EACH) if offset + _EACH < len(found) else "",
+        asked=asked,
+        cameras=[one.id for one in web.settings.cameras],
+        has_store=web.index.store is not None,
+    )
+
+
+@router.get("/people/{person}")
+def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId) -> Response:
+    """One person's journey."""
+    web.feed.look()
+    found = web.directory.person(person)
+    if found is None:
+        fate = web.directory.fate(person)
+        status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
+        return error_page(request, status, f"{person} is {fate}." if fate else f"Nobody is called {person}.")
+    colors = _colors(web)
+    return page(
+        request,
+        "person.html",
+        person=found,
+        lanes=lanes(found, colors),
+        colors=colors,
+        others=[one for one in web.directory.summaries() if one.person != found.person][:300],
+        has_vectors=any(track.pictures for visit in found.journey for track in visit.tracks),
+    )
+
+
+@router.get("/cameras")
+def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """How the cameras fare."""
+    web.feed.look()
+    records = web.overview.cameras()
+    labels = {
+        person: summary.label or person
+        for camera in records
+        for person in camera.here
+        if (summary := web.directory.summary(GlobalId(person))) is not None
+    }
+    return page(request, "cameras.html", cameras=records, labels=labels)
+
+
+@router.get("/search")
+def search(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    camera: Name = "",
+    run: Annotated[str, Query(max_length=100)] = "",
+    track: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """Search by a picture, or by a stored track."""
+    result, asked = None, None
+    if camera:
+        web.feed.look()
+        request.state.limits.spend(request.state.address, "search")
+        stored = track_of(web, camera, run, track)
+        asked = web.directory.track(stored)
+        result = web.search.by_track(stored, 24)
+        if result is None:
+            raise HTTPException(HTTPStatus.CONFLICT, "This track has no vectors of the present embedder.")
+    return page(request, "search.html", result=result, asked=asked, has_store=web.index.store is not None)
+
+
+@router.get("/review")
+def review(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """Pairs of which the matcher is not sure."""
+    return page(request, "review.html", has_store=web.index.store is not None)
+
+
+@router.get("/events")
+def events(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """Events, live."""
+    web.feed.look()
+    recent = [{**msgspec.json.decode(event.body), "position": event.position} for event in web.feed.recent(300)]
+    return page(request, "events.html", recent=recent, cameras=[one.id for one in web.settings.cameras])
+
+
+@router.get("/topology")
+def topology(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """How people get from camera to camera."""
+    record = web.overview.topology()
+    return page(request, "topology.html", topology=record, graph=topology_graph(record))
+
+
+@router.get("/corrections")
+def corrections(web: SiteParts, visitor: Viewer, request: Request) -> Response:
+    """Who asked for what."""
+    web.feed.look()
+    return page(request, "corrections.html", entries=list_instructions(web, visitor, 200))
+
+
+@router.get("/system")
+def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """The daemon, its models and its bounds."""
+    web.feed.look()
+    return page(request, "system.html", system=web.overview.system())
+
+
+def _colors(web: WebSite) -> Callable[[str], int]:
+    order = {camera.id: number % 8 for number, camera in enumerate(web.settings.cameras)}
+    return lambda camera: order.get(camera, 7)

@@ -1,0 +1,94 @@
+"""Pictures in and out: uploads are measured before they are decoded, stored crops are scaled down and blurred."""
+
+import functools
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from reid_stream.images import UInt8
+
+MOST_BYTES = 8 << 20
+"""Of an uploaded picture."""
+MOST_PIXELS = 32_000_000
+"""Of an uploaded picture, decoded: 96 MB."""
+_MOST_SIDE = 12_000
+_LEAST_SIDE = 16
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_HEAD = 0.22
+"""Upper share of a crop that shows the head."""
+WIDTHS = (64, 128, 256)
+"""Pixels that thumbnails may be scaled to; a bounded set, so that a cache stays small."""
+
+
+class PictureError(ValueError):
+    """An upload that is no picture we take; the message says why."""
+
+
+def decode(body: bytes) -> UInt8:
+    """Return an uploaded picture as RGB (h, w, 3), turned as its EXIF data says.
+
+    Raises:
+        PictureError: it is none of the formats, broken, or too large.
+    """
+    if len(body) > MOST_BYTES:
+        raise PictureError(f"a picture must have at most {MOST_BYTES >> 20} MB, got {len(body) / 2**20:.1f}")
+    try:
+        with Image.open(io.BytesIO(body), formats=_FORMATS) as picture:
+            width, height = picture.size  # of the header: nothing is decoded yet
+            if width * height > MOST_PIXELS or max(width, height) > _MOST_SIDE or min(width, height) < _LEAST_SIDE:
+                raise PictureError(
+                    f"a picture must have {_LEAST_SIDE} to {_MOST_SIDE} pixels a side and at most "
+                    f"{MOST_PIXELS // 1_000_000} million, got {width}x{height}"
+                )
+            if getattr(picture, "n_frames", 1) != 1:
+                raise PictureError("a picture must be a single one, got an animation")
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.uint8)
+    except PictureError:
+        raise
+    except Exception as error:  # noqa: BLE001 (what broken files raise is a long list)
+        raise PictureError(f"a picture must be a whole JPEG, PNG or WebP: {type(error).__name__}") from None
+
+
+def read_crop(path: Path) -> UInt8:
+    """Return a stored crop as RGB (h, w, 3).
+
+    Raises:
+        OSError: it is gone, or no picture.
+    """
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise OSError(f"{path.name} is no picture")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def jpeg(path: Path, width: int | None, *, blur: bool) -> bytes:
+    """Return a stored crop as JPEG, scaled down to `width` pixels (None: as it is), its head blurred on request.
+
+    Raises:
+        OSError: it is gone, or no picture.
+    """
+    changed = path.stat().st_mtime_ns  # also tells a crop that is gone
+    if width is None and not blur:
+        return path.read_bytes()
+    return _made(path, changed, width, blur)
+
+
+@functools.lru_cache(maxsize=2048)
+def _made(path: Path, _changed: int, width: int | None, blur: bool) -> bytes:
+    image = cv2.cvtColor(read_crop(path), cv2.COLOR_RGB2BGR)
+    height = image.shape[0]
+    if blur:
+        rows = max(1, round(_HEAD * height))
+        size = max(3, rows // 2 * 2 + 1)
+        image[:rows] = cv2.GaussianBlur(image[:rows], (size, size), 0)
+    if width is not None and image.shape[1] > width:
+        image = cv2.resize(image, (width, max(1, round(height * width / image.shape[1]))), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def forget() -> None:
+    """Drop all scaled pictures from memory: a track was removed, perhaps on a person's request."""
+    _made.cache_clear()

@@ -1,0 +1,155 @@
+"""Run the application on uvicorn: TLS, bounds on slow and idle clients, an end in order."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Any
+
+import h11
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from reid_stream.config.settings import Web as WebSettings
+from reid_stream.errors import ConfigError
+from reid_stream.web.app import make_app
+from reid_stream.web.site import WebSite
+
+HEAD_S = 10.0
+"""Longest for a request's head to arrive."""
+_KEEP_ALIVE_S = 15
+_UNREAD_MS = 30_000
+"""A client that takes nothing for so long is cut off."""
+_CONNECTIONS = 200
+_DROP_EVERY_S = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that neither waits for ever for a request's head nor for a client to take its answer."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError, AttributeError):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_watching()
+        elif self._head is None:
+            self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch_head(self) -> None:
+        self._head = self.loop.call_later(HEAD_S, self._too_slow)
+
+    def _stop_watching(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _too_slow(self) -> None:
+        self._head = None
+        # Its annotation leaves out that there is no cycle before the first request.
+        cycle: Any = self.cycle
+        if self.conn.their_state is h11.IDLE and (cycle is None or cycle.response_complete):
+            self.transport.close()
+
+
+class WebServer:
+    """The console on its port."""
+
+    def __init__(self, web: WebSite, host: str, port: int) -> None:
+        """Bind the port.
+
+        Raises:
+            ConfigError: the address is taken or not ours, or the certificate cannot be used.
+        """
+        settings = web.settings.web
+        self._web = web
+        self._socket = _bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            make_app(web),
+            http=_Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=32 << 10,
+            **_tls(settings),
+        )
+        try:
+            config.load()
+        except (OSError, ValueError) as error:
+            self._socket.close()
+            raise ConfigError(f"web.cert_file and web.key_file must be a certificate and its key: {error}") from None
+        self._server = _Server(config)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http{'s' if settings.cert_file is not None else ''}://{shown}:{self.port}/"
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set."""
+
+        def watch() -> None:
+            while not stop.wait(_DROP_EVERY_S):
+                self._web.search.drop_idle()
+            self._server.should_exit = True
+
+        threading.Thread(target=watch, name="web-stop", daemon=True).start()
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the command that runs it; ends streams before it waits for them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.loaded_app
+        inner = getattr(app, "application", None)
+        if inner is not None:
+            inner.state.closing = True
+        await super().shutdown(sockets)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"web.port must be free, {host}:{port}: {error.strerror}; choose another, or 0 for any"
+        ) from None
+    return listening
+
+
+def _tls(settings: WebSettings) -> dict[str, Any]:
+    if (settings.cert_file is None) != (settings.key_file is None):
+        raise ConfigError("web.cert_file and web.key_file must be given together, found one of them")
+    if settings.cert_file is None:
+        return {}
+    return {"ssl_certfile": str(settings.cert_file), "ssl_keyfile": str(settings.key_file)}

@@ -1,0 +1,135 @@
+"""The parts of the console of one site, opened together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid_stream.bundles import catalog
+from reid_stream.config.settings import Redis, Settings
+from reid_stream.images import UInt8
+from reid_stream.operators.client import InstructionClient
+from reid_stream.operators.listing import read_roll
+from reid_stream.publish.embedded_redis import default_directory, running_url
+from reid_stream.publish.redis_client import check, connect
+from reid_stream.publish.subscribe import Subscription, subscribe
+from reid_stream.records import Box, CameraId, Floats, Frame
+from reid_stream.web.daemon_metrics import DaemonMetrics
+from reid_stream.web.directory import Directory
+from reid_stream.web.feed import Feed
+from reid_stream.web.limits import Limits
+from reid_stream.web.overview import Overview
+from reid_stream.web.review import Reviews
+from reid_stream.web.search import Loaded, Search
+from reid_stream.web.sessions import Sessions
+from reid_stream.web.track_index import TrackIndex
+
+_TIMEOUT_S = 10.0
+"""Longest wait for an answer of Redis; blocking reads last up to a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSite:
+    """Everything that the application asks."""
+
+    settings: Settings
+    feed: Feed
+    index: TrackIndex
+    directory: Directory
+    search: Search
+    overview: Overview
+    reviews: Reviews
+    instructions: InstructionClient
+    sessions: Sessions
+    limits: Limits
+
+
+@contextmanager
+def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> Iterator[WebSite]:
+    """Open the parts; closed when the block ends.
+
+    Args:
+        settings: of cams.yaml.
+        load: loads the networks of a search; None for those of the settings.
+
+    Raises:
+        ConfigError: others than this machine could come in without being known.
+        ModelError: a bundle cannot be read.
+        BrokerError: Redis does not serve.
+    """
+    sessions = Sessions(settings.web)
+    _, detector = catalog.detector(settings.models.detector)
+    _, embedder = catalog.embedder(settings.models.embedder)
+    url, site = redis_url(settings), settings.site
+    client = connect(settings.redis, url=url, timeout_s=_TIMEOUT_S)
+    check(client, url)
+
+    def follow(start: str) -> Subscription:
+        # Found again at each connection: a daemon that starts again may have moved its Redis.
+        return subscribe(redis_url(settings), site=site, start=start, settings=settings.redis, block_s=0)
+
+    def labels() -> dict[str, str]:
+        return {row.person: row.label for row in read_roll(client, site, url) if row.label}
+
+    feed = Feed(follow, labels)
+    try:
+        index = TrackIndex(settings.store.folder)
+        directory = Directory(feed, index)
+        search = Search(index, directory, load or (lambda: load_networks(settings)), embedder, settings.match)
+        yield WebSite(
+            settings=settings,
+            feed=feed,
+            index=index,
+            directory=directory,
+            search=search,
+            overview=Overview(
+                settings,
+                feed,
+                index,
+                DaemonMetrics(settings.observe.host, settings.observe.port),
+                [detector, embedder],
+                client,
+            ),
+            reviews=Reviews(client, site, url, feed, index, directory, search),
+            instructions=InstructionClient(client, site, url),
+            sessions=sessions,
+            limits=Limits(),
+        )
+    finally:
+        feed.close()
+        client.close()
+
+
+def redis_url(settings: Settings) -> str:
+    """Return the URL of the site's Redis.
+
+    Raises:
+        BrokerError: it is an embedded one, and no daemon runs it.
+    """
+    redis: Redis = settings.redis
+    if not redis.is_embedded:
+        return redis.url.get_secret_value()
+    return running_url(redis.directory or default_directory(settings.site))
+
+
+def load_networks(settings: Settings) -> Loaded:
+    """Load the site's networks for searches, on one thread so that the daemon keeps its cores.
+
+    Raises:
+        ModelError: a bundle is missing or broken, or its network computes something else here.
+    """
+    from reid_stream.runtime import networks as runtime
+
+    modest = settings.model_copy(update={"models": settings.models.model_copy(update={"threads": 1})})
+    loaded = runtime.load_networks(modest)
+
+    def embed(image: UInt8) -> Floats:
+        return np.asarray(loaded.embed([image])[0], dtype=np.float32)
+
+    def find(image: UInt8) -> list[Box]:
+        found = loaded.detect([Frame(CameraId("upload"), 0, 0.0, "file", image)])[0]
+        wanted = found.boxes[found.scores >= settings.embed.min_score]
+        return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in wanted]
+
+    return Loaded(loaded.embedder, embed, find)

@@ -1,0 +1,164 @@
+// What all pages share: theme, times in the browser's zone, calls of the API, live parts, keys.
+export const api = "/api/v1";
+
+export async function call(method, path, body) {
+  const headers = { Accept: "application/json" };
+  const csrf = document.querySelector('meta[name="csrf"]')?.content;
+  if (csrf) headers["X-CSRF-Token"] = csrf;
+  let sent;
+  if (body instanceof Blob) {
+    headers["Content-Type"] = body.type;
+    sent = body;
+  } else if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    sent = JSON.stringify(body);
+  }
+  const answer = await fetch(api + path, { method, headers, body: sent });
+  if (answer.status === 401 && location.pathname !== "/login") location.assign("/login");
+  if (answer.status === 204) return null;
+  const found = await answer.json().catch(() => ({ detail: `HTTP ${answer.status}` }));
+  if (!answer.ok) throw new Error(found.detail || found.title);
+  return found;
+}
+
+let toastTimer;
+export function toast(text, isBad = false) {
+  document.querySelector(".toast")?.remove();
+  const shown = document.createElement("div");
+  shown.className = isBad ? "toast bad" : "toast";
+  shown.setAttribute("role", isBad ? "alert" : "status");
+  shown.textContent = text;
+  document.body.append(shown);
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => shown.remove(), isBad ? 9000 : 5000);
+}
+
+export async function correct(body) {
+  try {
+    const outcome = await call("POST", "/instructions", body);
+    toast(outcome.outcome === "done" ? outcome.text : `${outcome.outcome}: ${outcome.text}`, outcome.outcome === "refused");
+    return outcome;
+  } catch (error) {
+    toast(error.message, true);
+    return null;
+  }
+}
+
+export function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+export function shownTime(seconds) {
+  const at = new Date(seconds * 1000);
+  const isToday = at.toDateString() === new Date().toDateString();
+  return isToday ? clock.format(at) : `${day.format(at)} ${clock.format(at)}`;
+}
+export function localTimes(root = document) {
+  for (const label of root.querySelectorAll("[data-tick]")) label.textContent = shownTime(Number(label.dataset.tick));
+  for (const time of root.querySelectorAll("time[data-at]")) {
+    const at = Number(time.dataset.at);
+    time.textContent = shownTime(at);
+    time.title = new Date(at * 1000).toString();
+  }
+}
+
+// One stream of events a page; `listen` adds to it.
+const listeners = new Set();
+let source, position;
+export function listen(call) {
+  listeners.add(call);
+  if (!source && !document.hidden) follow();
+}
+// A tab that nobody sees gives its connection back: browsers have six for one server.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) { source?.close(); source = null; }
+  else if (!source && listeners.size) follow();
+});
+function follow() {
+  const light = document.querySelector("#live");
+  const show = (kind, text) => {
+    if (light) { light.className = `dot ${kind}`; light.title = text; light.setAttribute("aria-label", text); }
+  };
+  source = new EventSource(position ? `${api}/events?start=${position}` : `${api}/events`);
+  source.onopen = () => show("good", "live");
+  source.onerror = () => show("bad", "not live: reconnecting");
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    position = event.position = message.lastEventId;
+    event.kind = event.type.replace(/^io\.reid-stream\./, "").replace(/\.v\d+$/, "");
+    for (const one of listeners) one(event);
+  };
+}
+addEventListener("pagehide", () => source?.close());
+
+// A part with data-live="identity camera" is rendered anew by the server when such an event has come.
+const parts = [...document.querySelectorAll("[data-live]")];
+if (parts.length) {
+  let waiting = null, last = 0;
+  const kinds = new Set(parts.flatMap((part) => part.dataset.live.split(" ")));
+  const refresh = async () => {
+    waiting = null;
+    if (document.hidden || document.querySelector("dialog[open]")) { waiting = setTimeout(refresh, 1500); return; }
+    last = Date.now();
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of parts) {
+      const next = page.getElementById(part.id);
+      if (!next || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
+      if (next.innerHTML === part.dataset.was) continue;
+      part.dataset.was = next.innerHTML;
+      const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+      part.replaceChildren(...next.childNodes);
+      localTimes(part);
+      if (focused) part.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
+    }
+  };
+  for (const part of parts) part.dataset.was = part.innerHTML;
+  listen((event) => {
+    if (!kinds.has(event.kind.split(".")[0]) || event.kind === "identity.seen") return;
+    waiting ??= setTimeout(refresh, Math.max(400, 2000 - (Date.now() - last)));
+  });
+} else if (document.querySelector("#live")) {
+  listen(() => {});
+}
+
+document.querySelector("#theme")?.addEventListener("click", () => {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  localStorage.setItem("theme", next);
+});
+document.querySelector("#sign-out")?.addEventListener("click", async () => {
+  await call("DELETE", "/session").catch(() => {});
+  location.assign("/login");
+});
+for (const button of document.querySelectorAll("[data-undo]")) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const outcome = await correct({ do: "undo", instruction: button.dataset.undo });
+    if (outcome?.outcome === "done") location.reload();
+    button.disabled = false;
+  });
+}
+for (const form of document.querySelectorAll("form[data-auto]")) {
+  form.addEventListener("change", (change) => change.target.matches("select, input[type=checkbox]") && form.requestSubmit());
+}
+
+// g then a letter goes to a page, / to the filter.
+const places = { p: "/people", c: "/cameras", s: "/search", r: "/review", e: "/events", t: "/topology", y: "/system", w: "/wall", l: "/corrections" };
+let goes = false;
+addEventListener("keydown", (key) => {
+  if (key.ctrlKey || key.metaKey || key.altKey || key.target.matches("input, select, textarea")) return;
+  if (goes && places[key.key]) { location.assign(places[key.key]); return; }
+  goes = key.key === "g";
+  if (key.key === "/") { const field = document.querySelector("input[type=search]"); if (field) { key.preventDefault(); field.focus(); } }
+});
+// The page's own link, where the row of links is wider than a phone.
+const here = document.querySelector(".nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 24;
+localTimes();

@@ -1,0 +1,145 @@
+"""Know the tracks of a tracklet store without holding its pictures: listed anew where a folder's time has changed."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reid_stream.records import Box, Floats, GlobalId
+from reid_stream.store.labels import Key
+from reid_stream.store.layout import TRACK_FILE, VECTORS_FILE, crop_name, read_track
+from reid_stream.web import pictures
+
+_LOOK_S = 2.0
+"""The store is listed no more often."""
+_SETTLED_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedTrack:
+    """One stored track."""
+
+    key: Key
+    folder: Path
+    times: tuple[float, ...]
+    """UTC seconds, a crop each."""
+    boxes: tuple[Box, ...]
+    qualities: tuple[float, ...]
+    bundle: str
+    """Hash of the embedder that made its vectors."""
+    global_id: GlobalId | None
+    """Who it was when its file was read; events may know better."""
+    has_vectors: bool
+
+    @property
+    def best(self) -> int:
+        """Number of the crop of the highest quality, from 1."""
+        return int(np.argmax(self.qualities)) + 1
+
+    def crop(self, number: int) -> Path:
+        """Return the file of a crop, numbered from 1.
+
+        Raises:
+            LookupError: there is none of this number.
+        """
+        if not 1 <= number <= len(self.times):
+            raise LookupError(f"a crop must be numbered 1 to {len(self.times)}, got {number}")
+        return self.folder / crop_name(number)
+
+
+class TrackIndex:
+    """All tracks of a store by camera, run and track; thread-safe."""
+
+    def __init__(self, store: Path | None) -> None:
+        """`store`: its folder; None where there is no store."""
+        self.store = store
+        self._lock = threading.Lock()
+        self._tracks: dict[Key, IndexedTrack] = {}
+        self._days: dict[Path, tuple[int, dict[str, Key]]] = {}
+        """Folder of a day -> its time of change, its tracks by folder name."""
+        self._means: dict[Key, Floats | None] = {}
+        self._looked_at = float("-inf")
+        self.version = 0
+        """Rises whenever a track comes or goes."""
+
+    def tracks(self) -> dict[Key, IndexedTrack]:
+        """Return all tracks; not to be changed."""
+        with self._lock:
+            if self.store is not None and time.monotonic() - self._looked_at > _LOOK_S:
+                self._list(self.store)
+                self._looked_at = time.monotonic()
+            return self._tracks
+
+    def get(self, key: Key) -> IndexedTrack | None:
+        """Return one track; None where the store has none such (any more)."""
+        found = self.tracks().get(key)
+        return found if found is not None and found.folder.is_dir() else None
+
+    def mean(self, track: IndexedTrack) -> Floats | None:
+        """Return the mean (d,) of a track's unit vectors; None where it has none that can be read."""
+        if not track.has_vectors:
+            return None
+        if track.key not in self._means:
+            try:
+                vectors = np.load(track.folder / VECTORS_FILE, allow_pickle=False).astype(np.float32)
+                self._means[track.key] = vectors.mean(axis=0) if vectors.ndim == 2 and len(vectors) else None
+            except (OSError, ValueError, EOFError):
+                self._means[track.key] = None
+        return self._means[track.key]
+
+    def _list(self, store: Path) -> None:
+        days: dict[Path, tuple[int, dict[str, Key]]] = {}
+        tracks = dict(self._tracks)
+        changed = False
+        for day in sorted(store.glob("*/*")):
+            try:
+                at = day.stat().st_mtime_ns
+                if day.parent.name.startswith(".") or not day.is_dir():
+                    continue
+                before = self._days.get(day, (0, {}))
+                if before[0] == at:
+                    days[day] = before
+                    continue
+                names = {path.name for path in day.iterdir()}
+            except OSError:
+                continue
+            known = {name: key for name, key in before[1].items() if name in names}
+            for name in names - known.keys():
+                found = _read(day / name)
+                if found is not None:
+                    tracks[found.key] = found
+                    known[name] = found.key
+            # A folder that changed just now may change again without its time moving on.
+            days[day] = (at if time.time_ns() - at > _SETTLED_NS else 0, known)
+            changed = True
+        kept = {key for _, names in days.values() for key in names.values()}
+        if changed or kept != tracks.keys():
+            gone = tracks.keys() - kept
+            for key in gone:
+                self._means.pop(key, None)
+            if gone:
+                pictures.forget()
+            self._tracks = {key: track for key, track in tracks.items() if key in kept}
+            self.version += 1
+        self._days = days
+
+
+def _read(folder: Path) -> IndexedTrack | None:
+    try:
+        track = read_track(folder / TRACK_FILE)
+    except ValueError:
+        return None
+    if not track.times:
+        return None
+    return IndexedTrack(
+        key=(track.camera, track.run, track.track),
+        folder=folder,
+        times=tuple(track.times),
+        boxes=tuple(track.boxes),
+        qualities=tuple(track.qualities),
+        bundle=track.bundle,
+        global_id=track.global_id,
+        has_vectors=track.vectors == VECTORS_FILE,
+    )
