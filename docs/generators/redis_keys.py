@@ -7,6 +7,7 @@ from reid_stream.journal import entry
 from reid_stream.link import redis as link
 from reid_stream.publish import latest_value, live_keys
 from reid_stream.records import CameraId, GlobalId
+from reid_stream.web import review
 
 _TEXT = """\
 `<site>` is `site` of cams.yaml. Public keys are an interface: their names and fields change only with a note in the
@@ -61,6 +62,7 @@ def page() -> str:
         ),
         (live_keys.answered_key(site), "string", "Stream position of the last instruction that was answered."),
         (latest_value.topology_key(site), "string", "Learned camera topology, JSON; shown by `reid-stream topology`."),
+        (review.reviews_key(site), "stream", "Answers that people gave to pairs in the console's review."),
         (link.stream_key(site), "stream", "Observations on their way between hosts, deleted once acknowledged."),
     ]
     meanings = {

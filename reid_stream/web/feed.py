@@ -38,7 +38,6 @@ _KEPT = 5000
 """Events in memory; older ones are read from Redis again."""
 _AT_ONCE = 2000
 """Events applied under one hold of the lock."""
-_FRESH_S = 0.5
 _log = structlog.get_logger(__name__)
 
 
@@ -108,7 +107,7 @@ class Feed:
         """Note that somebody looks, and wait until what is known is fresh, but not for long."""
         self._looked_at = time.monotonic()
         self._wanted.set()
-        asked = self._looked_at - _FRESH_S
+        asked = self._looked_at
         with self._arrived:
             self._arrived.wait_for(lambda: self._read_at >= asked or self._closing.is_set(), wait_s)
 
@@ -156,6 +155,7 @@ class Feed:
     def _follow(self) -> None:
         subscription: Subscription | None = None
         while not self._closing.is_set():
+            began = time.monotonic()
             try:
                 if subscription is None:
                     if self._position == "0":
@@ -169,7 +169,7 @@ class Feed:
                     _log.warning("feed_interrupted", reason=str(error))
                 self.fault, subscription = str(error), None
             with self._arrived:
-                self._read_at = time.monotonic()
+                self._read_at = began
                 self._arrived.notify_all()
             watched = bool(self._listeners) or time.monotonic() - self._looked_at < _WATCHED_S
             if self._wanted.wait(_POLL_S if watched and subscription is not None else 2.0 if watched else IDLE_S):

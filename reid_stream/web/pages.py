@@ -41,7 +41,7 @@ Name = Annotated[str, Query(max_length=63)]
 def _time(at: float | None) -> Markup:
     """Render a time: in the browser's zone once its script has run, in UTC without."""
     if not at or not math.isfinite(at):
-        return Markup(_NONE)
+        return Markup("{}").format(_NONE)
     moment = datetime.fromtimestamp(at, UTC)
     template = Markup('<time datetime="{}" data-at="{:.3f}">{}</time>')
     return template.format(moment.isoformat(), at, moment.strftime("%Y-%m-%d %H:%M:%SZ"))

@@ -22,6 +22,7 @@ _KEEP_ALIVE_S = 15
 _UNREAD_MS = 30_000
 """A client that takes nothing for so long is cut off."""
 _CONNECTIONS = 200
+_BACKLOG = 128
 _DROP_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
@@ -140,6 +141,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"web.port must be free, {host}:{port}: {error.strerror}; choose another, or 0 for any"

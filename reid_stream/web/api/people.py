@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import AfterValidator
 from starlette.responses import Response
 
-from reid_stream.records import CameraId, TrackId
+from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
 from reid_stream.web.directory import best_picture
@@ -89,7 +89,7 @@ def person_picture(
 ) -> Response:
     """Return the best stored picture of a person."""
     known = web.directory.person(person)
-    tracks = web.directory.owned().get(known.person, []) if known is not None else []  # type: ignore[call-overload]
+    tracks = web.directory.stored(GlobalId(known.person)) if known is not None else []
     if best_picture(tracks) is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no picture of {person} is stored")
     best = max(tracks, key=lambda track: max(track.qualities))
