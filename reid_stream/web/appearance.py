@@ -43,7 +43,7 @@ class Appearances:
         """Return the log likelihood ratios (n,) of a template (d,) and others (n, d)."""
         apart = others - template
         squared = np.einsum("nd,nd->n", apart, apart).astype(np.float32)
-        return np.asarray(self.scorer.evidence(squared, self.bias.floor), dtype=np.float32)
+        return np.asarray(self.scorer.llr(squared, self.bias.floor), dtype=np.float32)
 
     def rank(self, template: Floats) -> list["Ranking"]:
         """Return everybody, the most likely first, each with the most similar track."""
@@ -116,7 +116,7 @@ def collect(
             for camera, total in sums.items()
         }
     )
-    bias = shifts.centring()
+    bias = shifts.bias()
     centred = [mean - bias.shifts[track.key[0]] for track, _, mean in rows]
     templates = [template.vector for template in scorer.fold(np.stack(centred))] if centred else []
     return Appearances(
