@@ -10,7 +10,7 @@ from reid_stream.bundles import catalog
 from reid_stream.config.settings import Redis, Settings
 from reid_stream.images import UInt8
 from reid_stream.operators.client import InstructionClient
-from reid_stream.operators.listing import read_roll
+from reid_stream.operators.listing import list_identities
 from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
@@ -70,7 +70,7 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
         return subscribe(redis_url(settings), site=site, start=start, settings=settings.redis, block_s=0)
 
     def labels() -> dict[str, str]:
-        return {row.person: row.label for row in read_roll(client, site, url) if row.label}
+        return {row.person: row.label for row in list_identities(client, site, url) if row.label}
 
     feed = Feed(follow, labels)
     try:

@@ -118,7 +118,7 @@ def reviewed_ids(web: SiteParts, _visitor: Viewer) -> str:
 def hand_in(web: WebSite, instruction: Instruction, wait_s: float) -> Outcome:
     """Give an instruction to the daemon and wait for its answer."""
     behind = web.instructions.events_end()
-    place = web.instructions.hand_in(instruction)
+    place = web.instructions.submit(instruction)
     answer = web.instructions.answer(place, behind, wait_s)
     web.feed.look()
     return Outcome.of(place, answer)
