@@ -1,16 +1,20 @@
-"""The hot path, whole: frames in, events out, in two halves with one seam (pure).
+"""The hot path: frames in, events out, in two steps with one seam (pure).
 
-    perceive: frames ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
-    identify:                                       └──────────▶ match ─▶ presence ─▶ events
+    Perception.step:     frames ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
+    Identification.step:                                       └──────────▶ match ─▶ presence ─▶ events
 
-`Perception` shares nothing between cameras, so it can run many times; `Identification` runs once per site.
+`Perception` shares nothing between cameras, so it can run in several processes; `Identification` runs once per site.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ParamSpec, Protocol, TypeVar
 
 from reid_stream.events import Event
 from reid_stream.images import Picture, host
+from reid_stream.instructions import Instruction
+from reid_stream.match.matcher import Matcher
+from reid_stream.match.presence import Presence
 from reid_stream.records import (
     CameraId,
     Crop,
@@ -18,6 +22,7 @@ from reid_stream.records import (
     Detections,
     Floats,
     Frame,
+    GlobalId,
     Observation,
     Perceived,
     Pick,
@@ -27,24 +32,24 @@ from reid_stream.records import (
     pack_vector,
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 Detect = Callable[[Sequence[Frame]], list[Detections]]
-"""Frames of several cameras in, people of each out."""
+"""Frames of several cameras to the people in each."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
-"""One camera's people in, the same with track numbers out; called with rising times."""
+"""One camera's detections to tracks; called with increasing times (UTC seconds)."""
 Embed = Callable[[Sequence[Picture]], Floats]
-"""Crops in, unit vectors (n, d) out."""
-
-
+"""n crops to unit vectors (n, d)."""
 Keep = Callable[[Sequence[Crop], Sequence[TrackEnded]], None]
-"""Crops that were embedded in, and tracks that ended; called once per step."""
-
+"""Takes the embedded crops and the ended tracks of one step."""
 Select = Callable[[Frame, Tracks], list[Pick]]
 """Choose the tracks of a frame to embed; called once per frame, in order."""
 
 
 @dataclass(slots=True)
 class PerceiveCounts:
-    """What perceive has done so far."""
+    """Work of perception so far."""
 
     frames: int = 0
     detections: int = 0
@@ -61,11 +66,11 @@ class PerceiveCounts:
         self.records += records
 
     def less(self, before: "PerceiveCounts") -> "PerceiveCounts":
-        """What was done since these counts."""
+        """Return the difference to earlier counts."""
         return PerceiveCounts(**{name: getattr(self, name) - getattr(before, name) for name in self.__slots__})
 
     def more(self, since: "PerceiveCounts") -> None:
-        """Count what was done elsewhere."""
+        """Add the counts of another process."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(since, name))
 
@@ -82,16 +87,16 @@ class Perception:
     select: Select
     embed: Embed
     keep: Keep | None = None
-    """Takes the crops, where they are to be kept."""
+    """Stores crops; None where they are not stored."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     _sequence: dict[CameraId, int] = field(default_factory=dict)
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
-        """Advance by one batch: at most one frame per camera, times rising within each camera."""
+        """Process one batch: at most one frame per camera, times increasing within each camera."""
         return self.finish(frames, self.detect(frames))
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
-        """Do what comes after detection; batches in order, while another thread may look for the next one's people."""
+        """Track and embed a detected batch; batches in order, while another thread may detect in the next one."""
         tracked = [
             self.follow[frame.camera](frame.camera, frame.captured_at, boxes)
             for frame, boxes in zip(frames, found, strict=True)
@@ -152,7 +157,7 @@ class Perception:
 
 
 def _crop(pick: Pick, seen: Perceived) -> Crop:
-    """Return what was cut out with what was observed of it; the observations of a frame come in the order of tracks."""
+    """Join a crop with its observation; the observations of a frame are in the order of its tracks."""
     assert isinstance(seen, Observation)
     return Crop(
         camera=seen.camera,
@@ -168,13 +173,65 @@ def _crop(pick: Pick, seen: Perceived) -> Crop:
     )
 
 
-@dataclass(slots=True)
+class StageWrapper(Protocol):
+    """Wraps the function of a stage, e.g. to time its calls."""
+
+    def __call__(self, stage: str, call: Callable[P, R], /) -> Callable[P, R]:
+        """Return a function that does the same."""
+        ...
+
+
+def unwrapped(_stage: str, call: Callable[P, R], /) -> Callable[P, R]:
+    """Return the stage itself; a `StageWrapper`."""
+    return call
+
+
+DecisionListener = Callable[[Sequence[Decision], float], None]
+"""Called with the decisions of each step and its time, UTC seconds, before they become events."""
+
+
 class Identification:
-    """Observations to events; one a site."""
+    """Observations and operator instructions to events; one per site, called from one thread."""
 
-    match: Callable[[Sequence[Perceived], float], list[Decision]]
-    present: Callable[[Sequence[Decision], float], list[Event]]
+    def __init__(
+        self,
+        matcher: Matcher,
+        presence: Presence,
+        *,
+        listeners: Sequence[DecisionListener] = (),
+        stage: StageWrapper = unwrapped,
+    ) -> None:
+        """`stage` wraps the stages "match" and "presence"."""
+        self.matcher, self.presence = matcher, presence
+        self._listeners = listeners
+        self._match = stage("match", self._decide)
+        self._present = stage("presence", presence.update)
 
-    def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
-        """Advance to `now` (UTC seconds) by the records of one batch, which may be none."""
-        return self.present(self.match(records, now), now)
+    def step(self, records: Sequence[Perceived], now: float, instructions: Sequence[Instruction] = ()) -> list[Event]:
+        """Advance to `now` (UTC seconds) by one batch of records, which may be empty, after the instructions."""
+        return self._present(self._match(records, now, instructions), now)
+
+    def finish(self) -> list[Event]:
+        """End all visits."""
+        return self.presence.close()
+
+    def _decide(self, records: Sequence[Perceived], now: float, instructions: Sequence[Instruction]) -> list[Decision]:
+        decisions = [decision for instruction in instructions for decision in self.matcher.instruct(instruction, now)]
+        decisions += self.matcher.update(records, now)
+        for listener in self._listeners:
+            listener(decisions, now)
+        return decisions
+
+    @property
+    def gallery_size(self) -> int:
+        """Identities that can be matched."""
+        return len(self.matcher)
+
+    @property
+    def people_in_view(self) -> int:
+        """Identities in view of any camera."""
+        return self.presence.people
+
+    def in_view(self) -> Mapping[CameraId, Collection[GlobalId]]:
+        """Identities in view, by camera."""
+        return self.presence.present()

@@ -1,12 +1,13 @@
 """Stand-ins for what cannot be had in a unit test, passed in where the real thing would be."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from reid_stream.events import Event
 from reid_stream.images import Picture
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Detections, Floats, Frame, Pick, TrackId, Tracks
 
@@ -56,6 +57,11 @@ class ListSource:
         self.stats: dict[CameraId, CameraStats] = {}
         self.replaced: dict[CameraId, int] = {}
 
+    def open(self, on_change: Callable[[CameraChange], None]) -> "ListSource":
+        """Report changes of cameras to `on_change`; a source of `PerceptionThread`."""
+        self.on_change = on_change
+        return self
+
     def start(self) -> None:
         self.started = True
 
@@ -77,6 +83,11 @@ class ListSink:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.closed = False
+        self.state = (True, "ok")
+        """Answer of `ready`."""
+
+    def ready(self) -> tuple[bool, str]:
+        return self.state
 
     def publish(self, events: Sequence[Event]) -> None:
         self.events.extend(events)

@@ -43,10 +43,9 @@ def made_up(people: int, cameras: int = 3) -> Recording:
 def feed(file: Path) -> Feed:
     """Read the recording that all daemons of the drill live through."""
     kept = load(file)
-    head = kept.embedder
     # The daemon's own run: it goes on with tracks of its name, and ends those of another's.
     batches = [[msgspec.structs.replace(record, run=RUN) for record in batch.records] for batch in kept.batches]
-    return Feed(tuple(CameraId(name) for name in kept.cameras), head, batches)
+    return Feed(tuple(CameraId(name) for name in kept.cameras), kept.embedder, batches)
 
 
 def settings(fed: Feed, url: str, spool: Path, snapshot_s: float) -> Settings:

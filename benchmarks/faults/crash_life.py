@@ -19,7 +19,8 @@ import msgspec
 
 from benchmarks.faults.crash_feed import RUN, feed, settings
 from benchmarks.faults.redis_feed import Feed, daemon
-from reid_stream.assembly.identification import identity
+from reid_stream.assembly.identification import open_state, recorder
+from reid_stream.pipeline import Identification
 
 _BEFOREHAND = (
     "redis",
@@ -108,12 +109,13 @@ def live(fed: Feed, job: DaemonLife) -> None:
     given = settings(fed, job.url, Path(job.spool), job.snapshot_s)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with identity(given, fed.head, run=RUN, continues=True, fast=True) as second:
-        assert second.keeper is not None, "a replay with a name is remembered"
-        known = second.keeper.knows
+    with open_state(given, fed.embedder, run=RUN, continues=True, fast=True) as state:
+        assert state.journal is not None, "a named replay has a journal"
+        steps = recorder(given, Identification(state.matcher, state.presence), state.journal, RUN)
+        known = steps.knows
         # What was seen before the crash is told again at once, as by a camera's file that is read from the start.
         begin = next((n for n, records in enumerate(fed.batches) if not known(records)), len(fed.batches))
-        daemon(fed, second, job.lasts_s, begin).run(stop)
+        daemon(fed, steps, state.sink, job.lasts_s, begin).run(stop)
 
 
 def _count(cut_at: int) -> Callable[[], int]:

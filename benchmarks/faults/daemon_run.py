@@ -4,10 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from reid_stream.assembly.site import Site, assemble
+from reid_stream.bundles import catalog
 from reid_stream.config.settings import Settings
 from reid_stream.events import Event
 from reid_stream.images import Picture
@@ -48,11 +51,10 @@ def whole_daemon(
     sink = Events()
     if not has_networks:
         settings = settings.model_copy(update={"workers": 1})  # the stand-ins are in this process
-    with quiet(), assemble(settings, run="drill", sink=sink, clock=clock) as site:
-        if not has_networks:
-            half = site.daemon.perceive
-            assert isinstance(half, Perception)
-            half.detect, half.embed = _one_person(frame_s), _one_vector(site)
+    wrap = (
+        None if has_networks else partial(_without_networks, frame_s, catalog.embedder(settings.models.embedder)[1].dim)
+    )
+    with quiet(), assemble(settings, run="drill", sink=sink, clock=clock, wrap=wrap) as site:
         stop = threading.Event()
         daemon = threading.Thread(target=site.daemon.run, args=(stop,), name="drill daemon")
         daemon.start()
@@ -79,6 +81,10 @@ def until(holds: Callable[[], bool], most_s: float = _GIVE_UP_S) -> bool:
     return True
 
 
+def _without_networks(frame_s: float, dim: int, perception: Perception) -> Perception:
+    return replace(perception, detect=_one_person(frame_s), embed=_one_vector(dim))
+
+
 def _one_person(frame_s: float) -> Callable[[Sequence[Frame]], list[Detections]]:
     score = np.array([0.9], np.float32)
 
@@ -92,6 +98,6 @@ def _one_person(frame_s: float) -> Callable[[Sequence[Frame]], list[Detections]]
     return detect
 
 
-def _one_vector(site: Site) -> Callable[[Sequence[Picture]], Floats]:
-    vector = np.eye(1, site.networks.embedder.dim, dtype=np.float32)
+def _one_vector(dim: int) -> Callable[[Sequence[Picture]], Floats]:
+    vector = np.eye(1, dim, dtype=np.float32)
     return lambda crops: np.repeat(vector, len(crops), axis=0)

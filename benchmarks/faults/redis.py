@@ -22,7 +22,7 @@ from benchmarks.faults import redis_subscriber as subscriber
 from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, ids, told_as_dropped
 from benchmarks.faults.redis_feed import RUN, Feed, TimingSink, daemon, watch
 from benchmarks.faults.report import Finding, at_least, told, within
-from reid_stream.assembly.identification import forgetful
+from reid_stream.assembly.identification import identification, unrecorded_state
 from reid_stream.config.settings import Camera, Publish, Settings
 from reid_stream.errors import ConfigError
 from reid_stream.publish.redis_client import TIMEOUT_S, connect
@@ -171,8 +171,8 @@ def _live(feed: Feed, settings: Settings, name: str, folder: Path, pace: Pace) -
         timed = TimingSink(sink)
         # A process takes a while to begin on a busy machine; the file is there once it listens.
         _until(heard.exists, _SLOW_S)
-        second = forgetful(settings, feed.head, timed)
-        worker = Worker(name, partial(daemon(feed, second, pace.lasts_s).run, threading.Event()))
+        steps = identification(settings, unrecorded_state(settings, feed.embedder, timed), RUN)
+        worker = Worker(name, partial(daemon(feed, steps, timed, pace.lasts_s).run, threading.Event()))
         time.sleep(pace.before_s)
         with CASES[name][1](server):
             listening.kill()

@@ -1,31 +1,36 @@
 """Footage to a daemon that can be run many times at any pace, always with the same events.
 
-Perceive (decoding, detector, tracker, embedder) sees the footage once; what it said is then told to one daemon after
-another: a real one with link, matcher, presence and sink, whose source and first half are this memory.
+Perception (decoding, detector, tracker, embedder) sees the footage once; its records then go to one daemon after
+another: real ones with link, matcher, presence and sink, whose source and perception are the recorded batches.
 """
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import IdentificationParts
 from reid_stream.assembly.perception import REPLAY_ORIGIN
 from reid_stream.bundles.embedder_info import EmbedderInfo
-from reid_stream.config.settings import Publish, Settings
+from reid_stream.config.settings import Publish, Settings, Watchdog
 from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.replay import FastReplay
+from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.inproc import InprocLink
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identification, PerceiveCounts
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Detections, Frame, Perceived
-from reid_stream.runtime.daemon import Daemon
-from reid_stream.runtime.interfaces import Sink
-from reid_stream.runtime.networks import load_networks, perceive
+from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.identification_thread import IdentificationThread
+from reid_stream.runtime.interfaces import Sink, SiteIdentification
+from reid_stream.runtime.networks import load_networks, make_perception
+from reid_stream.runtime.perception_thread import PerceptionThread
+from reid_stream.runtime.watchdog import Pulse
 
 RUN = "drill"
 """The run's fixed name, so that the same event has the same id in every run."""
@@ -33,15 +38,15 @@ RUN = "drill"
 
 @dataclass(frozen=True)
 class Feed:
-    """What perceive said about a piece of footage."""
+    """Records of perception for a piece of footage."""
 
     cameras: tuple[CameraId, ...]
-    head: EmbedderInfo
+    embedder: EmbedderInfo
     batches: list[list[Perceived]]
 
 
 def watch(settings: Settings, seconds: float) -> Feed:
-    """Run perceive over the first seconds of file cameras.
+    """Run perception over the first seconds of file cameras.
 
     Raises:
         ModelError: a bundle is missing or broken.
@@ -49,42 +54,36 @@ def watch(settings: Settings, seconds: float) -> Feed:
     """
     cameras = [camera for camera in settings.cameras if camera.enabled]
     networks = load_networks(settings)
-    half = perceive(settings, networks, RUN, Metrics())
+    perception = make_perception(settings, networks, RUN)
     batches = []
     with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
         for batch in frames:
             if batch[0].captured_at - REPLAY_ORIGIN > seconds:
                 break
-            records = half.step(batch)
+            records = perception.step(batch)
             if records:
                 batches.append(records)
-    bundle = networks.embedder
-    head = EmbedderInfo.of(bundle)
-    return Feed(tuple(CameraId(camera.id) for camera in cameras), head, batches)
+    return Feed(tuple(CameraId(camera.id) for camera in cameras), EmbedderInfo.of(networks.embedder), batches)
 
 
-def daemon(feed: Feed, second: IdentificationParts, lasts_s: float, begin: int = 0) -> Daemon:
-    """Wire a daemon that lives the feed within `lasts_s`, whatever the footage took; up to batch `begin` at once."""
-    memory = _Memory(feed, lasts_s, begin)
-    made = Daemon(
-        run=RUN,
-        version=__version__,
-        source=memory,
-        perceive=memory,
-        identify=Identification(match=second.match, present=second.present),
-        finish=second.finish,
-        link=InprocLink(),
-        sink=second.sink,
-        metrics=Metrics(),
-        cameras=feed.cameras,
-        heartbeat_s=Publish().heartbeat_s,
-        is_live=False,
-        on_events=lambda _: None,
-        gallery_size=lambda: len(second.matcher),
-        people_in_view=lambda: second.presence.people,
+def daemon(feed: Feed, steps: SiteIdentification, sink: Sink, lasts_s: float, begin: int = 0) -> Daemon:
+    """Make a daemon that processes the feed within `lasts_s`, whatever its length; up to batch `begin` at once."""
+    memory, watchdog = _Memory(feed, lasts_s, begin), Watchdog()
+    return Daemon(
+        PerceptionThread(memory.open, memory.make, InprocLink(), watchdog=watchdog),
+        IdentificationThread(steps, is_live=False),
+        sink,
+        SiteClock(),
+        settings=DaemonSettings(
+            run=RUN,
+            version=__version__,
+            cameras=feed.cameras,
+            is_live=False,
+            heartbeat_s=Publish().heartbeat_s,
+            watchdog=watchdog,
+        ),
+        monitors=Monitors(Metrics(), SiteView()),
     )
-    memory.told = made
-    return made
 
 
 class TimingSink:
@@ -98,6 +97,10 @@ class TimingSink:
     def longest_s(self) -> float:
         """But for one in a hundred: a busy machine takes a thread its processor away at any time."""
         return float(np.percentile(self._waits_s, 99)) if self._waits_s else 0.0
+
+    def ready(self) -> tuple[bool, str]:
+        """Hand on."""
+        return self._sink.ready()
 
     def publish(self, events: Sequence[Event]) -> None:
         """Hand on, and take the time."""
@@ -114,9 +117,7 @@ _NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.f
 
 
 class _Memory:
-    """Source and first half in one: a batch of empty frames, and what was once seen in it."""
-
-    told: Daemon
+    """Source and perception in one: batches of empty frames, and the records once made of them."""
 
     def __init__(self, feed: Feed, lasts_s: float, begin: int) -> None:
         self._feed = feed
@@ -125,22 +126,31 @@ class _Memory:
         self._begin = begin
         self._begun_at = 0.0
         self._stop = threading.Event()
-        self.model = feed.head.model
+        self.model = feed.embedder.model
         self.counts = PerceiveCounts()
+
+    def open(self, on_change: Callable[[CameraChange], None]) -> "_Memory":
+        """Report cameras to `on_change`."""
+        self._on_change = on_change
+        return self
+
+    def make(self, _number: int, _pulse: Pulse) -> "_Memory":
+        """Be the perception."""
+        return self
 
     def start(self) -> None:
         """Let the clock run; the cameras are there."""
         self._begun_at = time.monotonic()
         for camera in self._feed.cameras:
             up = CameraUp(camera=camera, changed_at=REPLAY_ORIGIN, frame_size=(1, 1), codec="memory", clock="file")
-            self.told.camera_changed(up)
+            self._on_change(up)
 
     def take_frames(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
         """Give the next batch when it is due."""
         if self._next == len(self._feed.batches):
             end = max(record.seen_at for record in self._feed.batches[-1])
             for camera in self._feed.cameras:
-                self.told.camera_changed(CameraDown(camera=camera, changed_at=end, reason="the footage has ended"))
+                self._on_change(CameraDown(camera=camera, changed_at=end, reason="the footage has ended"))
             return None
         self._stop.wait(max(0.0, self._begun_at + (self._next - self._begin) * self._step_s - time.monotonic()))
         times = {record.camera: record.seen_at for record in self._feed.batches[self._next]}

@@ -20,7 +20,7 @@ from benchmarks.speed.matcher import filled
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, Publish, Redis, TopologySettings
-from reid_stream.journal.entry import StringTable
+from reid_stream.journal.entry import StateKeys
 from reid_stream.journal.recorder import JournalPosition, JournalRecorder
 from reid_stream.journal.recovery import recover
 from reid_stream.journal.snapshot import MatcherSettings
@@ -31,6 +31,7 @@ from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import MatcherState
 from reid_stream.match.tracklets import Stay
+from reid_stream.pipeline import Identification
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -159,7 +160,7 @@ def _minute(bundle: EmbedderBundle, cameras: int) -> Batches:
 
 
 def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, folder: Path) -> JournalCost:
-    names = StringTable.of(_SITE, bundle.hash)
+    names = StateKeys.of(_SITE, bundle.hash)
 
     def run(name: str, journal: str | None) -> tuple[list[float], int]:
         spool = Spool(folder / name)
@@ -167,18 +168,18 @@ def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, fol
         sink = RedisSink(client, where=url, site=name, run=_RUN, spool=spool, journal=journal)
         matcher, presence = _make(bundle)(Match(), TopologySettings(), None, 1), Presence(Publish())
         writer = SnapshotWriter(SnapshotStore(client, names), names.snapshots, {})
-        dials = MatcherSettings.of(Match(), Publish(), TopologySettings())
-        keeper = JournalRecorder(
-            matcher, presence, sink, writer, run=_RUN, begun=JournalPosition(), dials=dials, every_s=1e9
+        kept = MatcherSettings.of(Match(), Publish(), TopologySettings())
+        steps = Identification(matcher, presence)
+        recorder = JournalRecorder(
+            steps, sink, writer, run=_RUN, position=JournalPosition(), settings=kept, every_s=1e9
         )
         spent = []
         for now, records in batches:
             began = time.thread_time()
             if journal is None:
-                events = presence.update(matcher.update(records, now), now)
-                sink.publish(events)
+                sink.publish(steps.step(records, now))
             else:
-                keeper.publish(keeper.present(keeper.match(records, now), now))
+                recorder.commit(recorder.step(records, now))
             spent.append(time.thread_time() - began)
         size = sum(map(len, spool.entries(journal))) if journal is not None else 0
         writer.wait(_WAIT_S)
@@ -203,29 +204,28 @@ def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, fol
 def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folder: Path) -> GallerySize:
     views = max(1, min(Match().exemplars, _MOST_VIEWS // people))
     settings = Match(max_identities=people + 1000, retention_s=1e9)
-    names = StringTable.of(_SITE, bundle.hash)
+    names = StateKeys.of(_SITE, bundle.hash)
     make = _make(bundle)
     client = connect(Redis(), url=url)
     slots = SnapshotStore(client, names)
     sink = RedisSink(client, where=url, site=_SITE, run=_RUN, spool=Spool(folder), journal=names.journal)
     writer = SnapshotWriter(slots, names.snapshots, {})
-    dials = MatcherSettings.of(settings, Publish(), TopologySettings())
+    kept = MatcherSettings.of(settings, Publish(), TopologySettings())
     matcher = make(settings, TopologySettings(), _state(bundle, people, views, batches[0][0]), 1)
-    begun = JournalPosition(number=people)
-    keeper = JournalRecorder(
-        matcher, Presence(Publish()), sink, writer, run=_RUN, begun=begun, dials=dials, every_s=1e9
-    )
+    position = JournalPosition(number=people)
+    steps = Identification(matcher, Presence(Publish()))
+    recorder = JournalRecorder(steps, sink, writer, run=_RUN, position=position, settings=kept, every_s=1e9)
     stalls = []
     for _ in range(_TURNS):
         held = time.thread_time()
         matcher.capture()
         stalls.append(time.thread_time() - held)
     for now, records in batches:  # the snapshot is of the moment before the first
-        keeper.publish(keeper.present(keeper.match(records, now), now))
+        recorder.commit(recorder.step(records, now))
     writer.wait(_WAIT_S)
     sink.flush(_WAIT_S)
     size, write_s = writer.size_bytes, writer.took_s
-    del matcher, keeper
+    del matcher, steps, recorder
     began = time.perf_counter()
     for key, head in slots.heads()[0].items():
         for number in range(len(head.digests)):

@@ -178,7 +178,7 @@ def _rate(settings: Settings, seconds: float, first: WorkerRate | None) -> Worke
 
 def _kill(settings: Settings, fps: float) -> WorkerLoss:
     with _running(settings) as site:
-        pool = site.daemon.half
+        pool = site.daemon.perception
         assert isinstance(pool, WorkerPool)
         victim = pool.workers[0]
         mine = list(victim.cameras)

@@ -52,8 +52,8 @@ def page() -> str:
             "Operator instructions, the newest 10,000 or so: who asked for what.",
         ),
     ]
-    names = entry.StringTable.of(site, "<embedder hash>")
-    docs = field_docs(entry.StringTable)
+    names = entry.StateKeys.of(site, "<embedder hash>")
+    docs = field_docs(entry.StateKeys)
     private = [
         (
             live_keys.numbers_key(site),

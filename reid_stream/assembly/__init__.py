@@ -1,1 +1,1 @@
-"""Wire the parts of a site: the only package that names concrete classes."""
+"""Build a daemon from settings; the only package that names concrete classes."""

@@ -1,6 +1,6 @@
-"""The second half, wired: Redis, the matcher and presence, as the last daemon left them; `networks` wires the first.
+"""Identification of a site: its state, as the last daemon left it, and the steps that continue it.
 
-lease ─▶ spool and sink ─▶ snapshot and journal ─▶ matcher, presence ─▶ keeper
+lease ─▶ spool and sink ─▶ snapshot and journal ─▶ matcher, presence (`open_state`) ─▶ `identification`
 """
 
 import uuid
@@ -14,114 +14,177 @@ import structlog
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.events import Event
+from reid_stream.instructions import Instruction
+from reid_stream.journal.direct import DirectIdentification, EventSink
 from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import MatcherState
+from reid_stream.pipeline import DecisionListener, Identification, StageWrapper, unwrapped
 from reid_stream.publish.site_time import in_utc
-from reid_stream.records import CameraId, Decision, Perceived
+from reid_stream.records import CameraId
 from reid_stream.runtime.interfaces import Sink
 
 if TYPE_CHECKING:
-    from reid_stream.journal.recorder import JournalRecorder
+    from reid_stream.journal.recorder import JournalPosition, JournalRecorder
     from reid_stream.journal.recovery import Make
+    from reid_stream.journal.snapshot_writer import SnapshotWriter
     from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.redis_sink import RedisSink
 
 _REPLAY_KEPT_S = 7 * 86_400
-"""The state of a replay with a name stays for so long, should it be run again."""
+"""The state of a named replay is kept for so long, in case it runs again."""
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class IdentificationParts:
-    """Identify, ready to be called."""
+class OpenJournal:
+    """Where a `JournalRecorder` continues."""
+
+    sink: "RedisSink"
+    writer: "SnapshotWriter"
+    position: "JournalPosition"
+    check: Callable[[], None]
+    """Raises where another daemon has taken over the site."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """Identities and visits of a site, and the way of its events."""
 
     matcher: Matcher
     presence: Presence
-    match: Callable[[Sequence[Perceived], float], list[Decision]]
-    present: Callable[[Sequence[Decision], float], list[Event]]
-    finish: Callable[[], list[Event]]
     sink: Sink
-    """Takes the events."""
-    sending: "RedisSink | None"
-    """The way to Redis; none where events go elsewhere."""
-    keeper: "JournalRecorder | None"
-    """What remembers; none where nothing is to be remembered."""
-    where: str
-    """Address of Redis, without secrets."""
-    url: str | None
-    """Of the embedded Redis, where it is one."""
-    server: "EmbeddedRedis | None" = None
+    """Destination of all events."""
+    redis: "RedisSink | None"
+    """The sink to Redis; None where events go elsewhere."""
+    journal: OpenJournal | None
+    """None where the state ends with the process."""
+    redis_name: str
+    """Address of Redis without secrets."""
+    embedded_url: str | None
+    """URL of the embedded Redis, with secrets; None for another Redis."""
 
 
 @contextmanager
-def identity(
+def open_state(
     settings: Settings,
-    head: EmbedderInfo,
+    embedder: EmbedderInfo,
     *,
     run: str,
     continues: bool = False,
     fast: bool = False,
-    sink: Sink | None = None,
+    sink: EventSink | None = None,
     shift_s: Callable[[], float] = float,
-) -> Iterator[IdentificationParts]:
-    """Wire the second half; closed when the block ends.
+) -> Iterator[SiteState]:
+    """Open a site's state; closed when the block ends.
 
-    A live site goes on where its last daemon ended. A fast replay begins anew, so that it gives the same events every
-    time, unless it bears a name (`continues`): then it goes on where the replay of that name ended.
+    A live site continues where its last daemon ended. A fast replay starts with an empty state, so that it gives the
+    same events every time, unless it has a name (`continues`): then it continues where the replay of that name ended.
 
     Args:
         settings: of cams.yaml.
-        head: of the embedder.
+        embedder: whose vectors identify people.
         run: name of this run in events.
-        continues: a run of this name may have been before.
-        fast: a replay as fast as it goes.
-        sink: takes the events instead of Redis; nothing is remembered then.
-        shift_s: UTC less site time now, seconds.
+        continues: an earlier run may have had this name.
+        fast: a replay as fast as possible.
+        sink: takes the events instead of Redis; the state then ends with the process.
+        shift_s: returns UTC less site time now, seconds.
 
     Raises:
-        ConfigError: another daemon has the site or its spool.
-        BrokerError: Redis does not serve.
+        ConfigError: another daemon uses the site or its spool.
+        BrokerError: Redis cannot be reached.
     """
     if sink is not None:
-        yield forgetful(settings, head, _UtcSink(sink, shift_s))
+        yield unrecorded_state(settings, embedder, _UtcSink(sink, shift_s))
         return
-    make = _maker(settings, head)
+    make = _matcher_maker(settings, embedder)
     with ExitStack() as opened:
         if settings.state.enabled and (continues or not fast):
-            yield opened.enter_context(_remembering(settings, head, make, run, shift_s, continues=continues, fast=fast))
+            yield opened.enter_context(
+                _recorded_state(settings, embedder, make, run, shift_s, continues=continues, fast=fast)
+            )
             return
         from reid_stream.assembly.resources import embedded_redis, redis_sink
 
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
-        sending = opened.enter_context(
+        redis = opened.enter_context(
             redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, shift_s=shift_s)
         )
-        matcher = make(settings.match, settings.topology, None, 1 if fast else sending.highest_number() + 1)
-        presence = Presence(settings.publish)
-        where, own = _address(settings, url)
-        yield IdentificationParts(
-            matcher,
-            presence,
-            matcher.update,
-            presence.update,
-            presence.close,
-            sending,
-            sending,
-            None,
-            where,
-            own,
-            server,
-        )
+        matcher = make(settings.match, settings.topology, None, 1 if fast else redis.highest_number() + 1)
+        yield _state(settings, matcher, Presence(settings.publish), redis, server, None)
+
+
+def unrecorded_state(settings: Settings, embedder: EmbedderInfo, sink: Sink) -> SiteState:
+    """Return an empty state whose events go to `sink`, and that ends with the process."""
+    matcher = _matcher_maker(settings, embedder)(settings.match, settings.topology, None, 1)
+    return SiteState(matcher, Presence(settings.publish), sink, None, None, "nowhere", None)
+
+
+def identification(
+    settings: Settings,
+    state: SiteState,
+    run: str,
+    *,
+    instructions: Callable[[], Sequence[Instruction]] = tuple,
+    listeners: Sequence[DecisionListener] = (),
+    stage: StageWrapper = unwrapped,
+) -> DirectIdentification:
+    """Return the identification that continues a state: a `JournalRecorder` where the state has a journal.
+
+    Args:
+        settings: of cams.yaml.
+        state: where it continues.
+        run: name of this run in events.
+        instructions: returns the operator instructions since its last call.
+        listeners: called with the decisions of each step.
+        stage: wraps the stages "match" and "presence".
+    """
+    steps = Identification(state.matcher, state.presence, listeners=listeners, stage=stage)
+    if state.journal is None:
+        return DirectIdentification(steps, state.sink, instructions=instructions)
+    return recorder(settings, steps, state.journal, run, instructions)
+
+
+def recorder(
+    settings: Settings,
+    steps: Identification,
+    journal: OpenJournal,
+    run: str,
+    instructions: Callable[[], Sequence[Instruction]] = tuple,
+) -> "JournalRecorder":
+    """Return the identification that continues a journal."""
+    from reid_stream.journal.recorder import JournalRecorder
+    from reid_stream.journal.snapshot import MatcherSettings
+
+    return JournalRecorder(
+        steps,
+        journal.sink,
+        journal.writer,
+        run=run,
+        position=journal.position,
+        settings=MatcherSettings.of(settings.match, settings.publish, settings.topology),
+        every_s=settings.state.snapshot_s,
+        instructions=instructions,
+        check=journal.check,
+    )
+
+
+def records_run(run: str, *, continues: bool, fast: bool) -> str:
+    """Return the run of perception's records.
+
+    Each process of a live run needs another one, since its track numbers start from 0. A replay repeats its records,
+    which identification then recognizes.
+    """
+    return f"{run}-{uuid.uuid4().hex[:6]}" if continues and not fast else run
 
 
 @dataclass(frozen=True, slots=True)
 class _UtcSink:
-    """A sink that is given events with times in UTC."""
+    """Converts site time in events to UTC, as `RedisSink` does."""
 
-    sink: Sink
+    sink: EventSink
     shift_s: Callable[[], float]
 
     def publish(self, events: Sequence[Event]) -> None:
@@ -130,123 +193,83 @@ class _UtcSink:
     def close(self, timeout_s: float) -> bool:
         return self.sink.close(timeout_s)
 
-
-def forgetful(settings: Settings, head: EmbedderInfo, sink: Sink) -> IdentificationParts:
-    """Wire a second half whose events go to `sink`, and that nobody goes on with."""
-    matcher = _maker(settings, head)(settings.match, settings.topology, None, 1)
-    presence = Presence(settings.publish)
-    return IdentificationParts(
-        matcher, presence, matcher.update, presence.update, presence.close, sink, None, None, "nowhere", None
-    )
-
-
-def records_run(run: str, *, continues: bool, fast: bool) -> str:
-    """Name the run of a first half's records.
-
-    Those of a live run begin anew with each process, even where the run's name is an earlier one's; a replay repeats
-    its records, which are then known.
-    """
-    return f"{run}-{uuid.uuid4().hex[:6]}" if continues and not fast else run
+    def ready(self) -> tuple[bool, str]:
+        return True, "nowhere"
 
 
 @contextmanager
-def _remembering(
+def _recorded_state(
     settings: Settings,
-    head: EmbedderInfo,
+    embedder: EmbedderInfo,
     make: "Make",
     run: str,
     shift_s: Callable[[], float],
     *,
     continues: bool,
     fast: bool,
-) -> Iterator[IdentificationParts]:
+) -> Iterator[SiteState]:
     from reid_stream.assembly.resources import embedded_redis, redis_sink
-    from reid_stream.journal.entry import StringTable
+    from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.lease import Lease
-    from reid_stream.journal.recorder import JournalRecorder
     from reid_stream.journal.recovery import recover
-    from reid_stream.journal.snapshot import MatcherSettings
     from reid_stream.journal.snapshot_store import SnapshotStore
     from reid_stream.journal.snapshot_writer import SnapshotWriter
     from reid_stream.publish.event_numbers import next_sequence
     from reid_stream.publish.redis_client import connect, translated
 
-    names = StringTable.of(settings.site, head.model, replay=run if fast else None)
+    keys = StateKeys.of(settings.site, embedder.model, replay=run if fast else None)
     with ExitStack() as opened:
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
-        lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
+        lease = Lease(connect(settings.redis, url=url), keys.lease, lasts_s=settings.state.lease_s, where=url)
         lease.take()
         opened.callback(lease.give_back)
         client = connect(settings.redis, url=url)
         opened.callback(client.close)
-        sending = opened.enter_context(
+        redis = opened.enter_context(
             redis_sink(
                 settings,
                 url,
                 run,
                 continues=continues,
                 keeps_numbers=not fast,
-                journal=names.journal,
+                journal=keys.journal,
                 fence=lease,
                 shift_s=shift_s,
             )
         )
-        slots = SnapshotStore(client, names)
-        first_number = 1 if fast else sending.highest_number() + 1
+        store = SnapshotStore(client, keys)
+        first_number = 1 if fast else redis.highest_number() + 1
         with translated(url):
-            _say_if_anew(client, names.current, head.model)
+            _warn_of_other_model(client, keys.current, embedder.model)
             found = recover(
-                slots,
-                sending.spool.entries(names.journal),
+                store,
+                redis.spool.entries(keys.journal),
                 make=make,
                 match=settings.match,
                 publish=settings.publish,
                 topology=settings.topology,
                 first_number=first_number,
                 known=lambda of, since: next_sequence(
-                    client, sending.spool, where=url, site=settings.site, run=of, since=since
+                    client, redis.spool, where=url, site=settings.site, run=of, since=since
                 ),
                 run=run,
             )
-        sending.recover(found.missing, found.presence.present())
-        writer = SnapshotWriter(slots, names.snapshots, found.heads)
-        keeper = JournalRecorder(
-            found.matcher,
-            found.presence,
-            sending,
-            writer,
-            run=run,
-            begun=found.begun,
-            dials=MatcherSettings.of(settings.match, settings.publish, settings.topology),
-            every_s=settings.state.snapshot_s,
-            check=lease.check,
-        )
+        redis.recover(found.missing, found.presence.present())
+        writer = SnapshotWriter(store, keys.snapshots, found.heads)
         if fast:
-            opened.callback(slots.expire, _REPLAY_KEPT_S)
-        where, own = _address(settings, url)
-        yield IdentificationParts(
-            found.matcher,
-            found.presence,
-            keeper.match,
-            keeper.present,
-            keeper.finish,
-            keeper,
-            sending,
-            keeper,
-            where,
-            own,
-            server,
-        )
+            opened.callback(store.expire, _REPLAY_KEPT_S)
+        journal = OpenJournal(redis, writer, found.position, lease.check)
+        yield _state(settings, found.matcher, found.presence, redis, server, journal)
 
 
-def _maker(settings: Settings, head: EmbedderInfo) -> "Make":
+def _matcher_maker(settings: Settings, embedder: EmbedderInfo) -> "Make":
     cameras = [CameraId(camera.id) for camera in settings.cameras if camera.enabled]
 
     def make(match: Match, topology: TopologySettings, state: MatcherState | None, first_number: int) -> Matcher:
         return matcher_for(
             match,
-            head,
+            embedder,
             settings.site,
             topology=topology,
             cameras=cameras,
@@ -257,14 +280,26 @@ def _maker(settings: Settings, head: EmbedderInfo) -> "Make":
     return make
 
 
-def _address(settings: Settings, url: str) -> tuple[str, str | None]:
+def _state(
+    settings: Settings,
+    matcher: Matcher,
+    presence: Presence,
+    redis: "RedisSink",
+    server: "EmbeddedRedis | None",
+    journal: OpenJournal | None,
+) -> SiteState:
+    from reid_stream.assembly.resources import EmbeddedRedisSink
     from reid_stream.publish.redis_client import public
 
-    return public(url), url if settings.redis.is_embedded else None
+    if server is None:
+        url = settings.redis.url.get_secret_value()
+        return SiteState(matcher, presence, redis, redis, journal, public(url), None)
+    sink = EmbeddedRedisSink(redis, server)
+    return SiteState(matcher, presence, sink, redis, journal, public(server.url), server.url)
 
 
-def _say_if_anew(client: Any, key: str, model: str) -> None:
-    """Say so where the people of the last daemon are known by another model's vectors."""
+def _warn_of_other_model(client: Any, key: str, model: str) -> None:
+    """Log where the last daemon's identities are known by vectors of another model, which cannot be compared."""
     found = client.getset(key, model)
     if found is not None and found.decode() != model:
         _log.warning(

@@ -1,12 +1,12 @@
-"""Settings -> the first half: in this process, or in workers of its own; `assembly` puts it before `identity`."""
+"""Perception of a site: in this process, or in worker processes."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from reid_stream.bundles import catalog
@@ -14,55 +14,49 @@ from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.observe.collector import CameraCounters
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Keep, Perception
-from reid_stream.runtime.interfaces import CameraSource, ObservationReceiver, PerceptionRunner
-from reid_stream.runtime.networks import Networks, load_networks, perceive, take_over
+from reid_stream.pipeline import Keep, PerceiveCounts, Perception
+from reid_stream.runtime.interfaces import CameraSource, PerceptionRunner, PerceptionStages
+from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import PerceptionThread
+from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
-from reid_stream.runtime.workers.placement import how_many
+from reid_stream.runtime.workers.placement import worker_count
 
 if TYPE_CHECKING:
     from reid_stream.ingest.changes import CameraChange
 
 REPLAY_ORIGIN = 1_704_067_200.0
-"""2024-01-01T00:00:00Z, when files are replayed fast: the same files give the same events every time."""
+"""2024-01-01T00:00:00Z, start of a fast replay's time: the same files give the same events every time."""
+
+WrapPerception = Callable[[Perception], PerceptionStages]
+"""Wraps perception in this process, for benchmarks and evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
-class PerceptionStart:
-    """What is known before the first half is wired."""
+class LoadedPerception:
+    """What is loaded before perception is made."""
 
     cameras: Sequence[Camera]
-    """Those that are enabled."""
+    """Enabled cameras."""
     workers: int
+    """Number of processes; 1 for this one."""
     embedder: EmbedderBundle
     networks: Networks | None
-    """None where workers have theirs."""
+    """None where workers load them."""
 
     @property
     def engines(self) -> dict[str, PixelEngine]:
-        """What runs each network in this process."""
+        """Engine of each network in this process."""
         if self.networks is None:
             return {}
         return {"detector": self.networks.detector_engine, "embedder": self.networks.embedder_engine}
 
 
-@dataclass(frozen=True, slots=True)
-class PerceptionParts:
-    """The first half, wired."""
+def load_perception(settings: Settings, *, fast: bool, frames: int | None) -> LoadedPerception:
+    """Choose the number of processes, and load the networks if they run in this one.
 
-    half: PerceptionRunner
-    link: ObservationReceiver
-    cameras: CameraCounters
-    """What it knows of them."""
-
-
-def begin(settings: Settings, *, fast: bool, frames: int | None) -> PerceptionStart:
-    """Decide how many processes there will be, and load the networks where this one needs them.
-
-    Replays run in this process: what two workers find out at once would come in another order in every run.
+    Replays run in this process: records of two workers would come in another order in every run.
 
     Raises:
         ModelError: see `load_networks`.
@@ -71,118 +65,123 @@ def begin(settings: Settings, *, fast: bool, frames: int | None) -> PerceptionSt
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
     cores = len(os.sched_getaffinity(0))
-    workers = 1 if fast or frames is not None else how_many(settings.workers, cores, len(cameras))
+    workers = 1 if fast or frames is not None else worker_count(settings.workers, cores, len(cameras))
     if workers > 1:
-        # Two thirds of a worker's start are imports: loaded once, a lost one is back that much sooner.
+        # Two thirds of a worker's start are imports: loaded once, so that a lost worker is back sooner.
         prepare("reid_stream.runtime.workers.process", "trackers")
-        return PerceptionStart(cameras, workers, catalog.embedder(settings.models.embedder)[1], None)
+        return LoadedPerception(cameras, workers, catalog.embedder(settings.models.embedder)[1], None)
     if settings.ingest.isolate and not fast:
         prepare()
     networks = load_networks(settings)
-    return PerceptionStart(cameras, workers, networks.embedder, networks)
+    return LoadedPerception(cameras, workers, networks.embedder, networks)
 
 
 @contextmanager
-def perception(
+def open_perception(
     settings: Settings,
-    began: PerceptionStart,
+    loaded: LoadedPerception,
     *,
     run: str,
     fast: bool,
     frames: int | None,
     metrics: Metrics,
     keep: Keep | None,
-    on_change: "Callable[[CameraChange], None]",
     clock: SiteClock,
-) -> Iterator[PerceptionParts]:
-    """Wire the first half.
+    wrap: WrapPerception | None = None,
+) -> Iterator[PerceptionRunner]:
+    """Make perception; its sockets are closed when the block ends.
 
     Args:
         settings: of cams.yaml.
-        began: see `begin`.
+        loaded: see `load_perception`.
         run: of its tracks.
-        fast: replay file cameras as fast as the pipeline goes.
-        frames: end after so many, of all cameras together.
-        metrics: where stages are timed.
-        keep: takes the crops, where they are to be kept.
-        on_change: told when a camera comes or goes.
-        clock: the time base of capture times.
+        fast: replay file cameras as fast as possible.
+        frames: end after so many frames of all cameras together; None for no limit.
+        metrics: measures the stages.
+        keep: stores crops; None where they are not stored.
+        clock: time base of capture times.
+        wrap: wraps perception in this process; None for no wrapper.
 
     Raises:
         StreamError: a camera that is no file was to be replayed fast.
     """
     with ExitStack() as opened:
-        if began.networks is None:
+        if loaded.networks is None:
             from reid_stream.runtime.workers.pool import WorkerPool
 
-            # Only we may get in.
-            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="reid-stream-")))
+            # A temporary directory is private to our user.
+            folder = Path(opened.enter_context(TemporaryDirectory(prefix="reid-stream-")))
             pool = WorkerPool(
                 settings,
                 run=run,
-                model=began.embedder.hash,
-                workers=began.workers,
+                model=loaded.embedder.hash,
+                workers=loaded.workers,
                 cores=sorted(os.sched_getaffinity(0)),
                 folder=folder,
-                on_change=on_change,
                 metrics=metrics,
                 keep=keep,
                 clock=clock,
             )
             opened.callback(pool.link.close)
-            yield PerceptionParts(pool, pool.link, pool)
+            yield pool
             return
-        yield _here(settings, began.networks, began.cameras, run, fast, frames, metrics, keep, on_change, clock)
+        from reid_stream.link.inproc import InprocLink
+
+        yield PerceptionThread(
+            partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock),
+            _Maker(settings, loaded.networks, run, metrics, keep, wrap),
+            InprocLink(),
+            watchdog=settings.watchdog,
+            lanes=partial(lanes_of, loaded.networks.detector_engine),
+            is_eager=fast,
+        )
 
 
-def _here(
+def _open_source(
     settings: Settings,
-    networks: Networks,
     cameras: Sequence[Camera],
-    run: str,
     fast: bool,
     frames: int | None,
     metrics: Metrics,
-    keep: Keep | None,
-    on_change: "Callable[[CameraChange], None]",
     clock: SiteClock,
-) -> PerceptionParts:
+    on_change: "Callable[[CameraChange], None]",
+) -> CameraSource:
     from reid_stream.ingest.camera_set import CameraSet
     from reid_stream.ingest.frame_limit import FrameLimit
     from reid_stream.ingest.replay import FastReplay
-    from reid_stream.link.inproc import InprocLink
 
     source: CameraSource
-    stays = take_over(settings)
+    on_gpu = take_over(settings)
     if fast:
-        source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=stays)
+        source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=on_gpu)
     else:
-        source = CameraSet(cameras, settings.ingest, on_change, clock, take_over=stays, guard=metrics.monitoring.part)
-    if frames is not None:
-        source = FrameLimit(source, frames)
-    pulse, link = Pulse(), InprocLink()
-    first = perceive(settings, networks, run, metrics, pulse=pulse, keep=keep)
+        source = CameraSet(cameras, settings.ingest, on_change, clock, take_over=on_gpu, guard=metrics.monitoring.part)
+    return source if frames is None else FrameLimit(source, frames)
 
-    def fresh(number: int, pulse: Pulse) -> Perception:
-        # Networks of its own, since those of the hung call may hang again; tracks count from 0, in a run of theirs.
-        return perceive(
-            settings,
-            load_networks(settings),
-            f"{run}.{number}",
-            metrics,
-            pulse=pulse,
-            counts=first.counts,
-            keep=keep,
+
+class _Maker:
+    """Makes perception, and another after one that hung: with new networks, as a call may hang in the old ones."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        networks: Networks,
+        run: str,
+        metrics: Metrics,
+        keep: Keep | None,
+        wrap: WrapPerception | None,
+    ) -> None:
+        self._settings, self._networks, self._run, self._metrics = settings, networks, run, metrics
+        self._keep, self._wrap = keep, wrap
+        self._counts = PerceiveCounts()
+
+    def __call__(self, number: int, pulse: Pulse) -> PerceptionStages:
+        made = make_perception(
+            self._settings,
+            load_networks(self._settings) if number else self._networks,
+            f"{self._run}.{number}" if number else self._run,  # track numbers start from 0 again
+            WatchedStages(pulse, self._metrics),
+            counts=self._counts,
+            keep=self._keep,
         )
-
-    half = PerceptionThread(
-        source,
-        first,
-        link,
-        watchdog=settings.watchdog,
-        pulse=pulse,
-        fresh=fresh,
-        lanes=partial(lanes_of, networks.detector_engine),
-        is_eager=fast,
-    )
-    return PerceptionParts(half, link, source)
+        return made if self._wrap is None else self._wrap(made)

@@ -1,7 +1,8 @@
-"""What a site opens and must close again: Redis with its spool, the learned topology, the tracklet store, the files."""
+"""Resources of a site: Redis and the spool, operator instructions, the learned topology, the tracklet store, files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from reid_stream.errors import ConfigError
 if TYPE_CHECKING:
     import redis
 
-    from reid_stream.assembly.identification import IdentificationParts
+    from reid_stream.assembly.identification import SiteState
+    from reid_stream.events import Event
     from reid_stream.instructions import Instruction
     from reid_stream.match.topology import Topology
-    from reid_stream.operators.dispatch import InstructionDispatcher
+    from reid_stream.operators.dispatch import ErasureDispatcher
+    from reid_stream.operators.reader import InstructionReader
     from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.latest_value import Teller
     from reid_stream.publish.redis_sink import RedisSink
@@ -31,7 +34,7 @@ def check_files(cameras: Sequence[Camera], *, must_exist: bool = True) -> None:
 
     Args:
         cameras: of the settings.
-        must_exist: live, a missing file is down and tried again, like a camera on the network.
+        must_exist: False for live cameras, of which a missing file is down and tried again, like a network camera.
 
     Raises:
         ConfigError: some are folders or missing; the message names them all.
@@ -41,15 +44,13 @@ def check_files(cameras: Sequence[Camera], *, must_exist: bool = True) -> None:
     faults = []
     for camera in cameras:
         where = address(camera)
-        # FFmpeg takes a numbered series of pictures as `%04d.jpg`.
+        # FFmpeg reads a numbered series of images as `%04d.jpg`.
         if not where.is_local or "%" in where.secret:
             continue
         is_folder = Path(where.secret).is_dir()
         if is_folder or (must_exist and not Path(where.secret).exists()):
             found = "a folder" if is_folder else "nothing"
-            faults.append(
-                f"camera {camera.id}: url must name a video file that is there, found {found} at {where.name}"
-            )
+            faults.append(f"camera {camera.id}: url must name an existing video file, found {found} at {where.name}")
     if faults:
         raise ConfigError("\n".join(faults))
 
@@ -68,16 +69,31 @@ def embedded_redis(settings: Settings) -> "Iterator[EmbeddedRedis | None]":
 
 @contextmanager
 def redis_url(settings: Settings) -> Iterator[str]:
-    """Give the address of Redis, secrets included; the embedded one runs while the block does."""
+    """Yield the URL of Redis with secrets; the embedded one runs while the block does."""
     with embedded_redis(settings) as server:
         yield server.url if server is not None else settings.redis.url.get_secret_value()
 
 
-def sink_ready(sending: "RedisSink", server: "EmbeddedRedis | None") -> tuple[bool, str]:
-    """Say whether events get to Redis or the spool, and where; not while the embedded Redis does not serve."""
-    if server is not None and server.fault is not None:
-        return False, f"the embedded Redis {server.fault}"
-    return sending.ready()
+@dataclass(frozen=True, slots=True)
+class EmbeddedRedisSink:
+    """The sink to the embedded Redis, which is not ready while the server does not serve."""
+
+    redis: "RedisSink"
+    server: "EmbeddedRedis"
+
+    def publish(self, events: "Sequence[Event]") -> None:
+        """Take events to send, in order."""
+        self.redis.publish(events)
+
+    def close(self, timeout_s: float) -> bool:
+        """Send the rest; False if some had to stay on disk."""
+        return self.redis.close(timeout_s)
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether events can be stored, and where."""
+        if self.server.fault is not None:
+            return False, f"the embedded Redis {self.server.fault}"
+        return self.redis.ready()
 
 
 @contextmanager
@@ -92,7 +108,7 @@ def redis_sink(
     fence: "Fence | None" = None,
     shift_s: Callable[[], float] = float,
 ) -> "Iterator[RedisSink]":
-    """Open the way to the Redis at `url`, and the spool before it.
+    """Open the spool and the sink to the Redis at `url`.
 
     `journal`, `fence`, `shift_s`: see `RedisSink`.
     """
@@ -126,7 +142,7 @@ def redis_sink(
 
 
 def report_risks(settings: Settings, client: "redis.Redis", url: str) -> None:
-    """Log what Redis or its settings may cost: deleted keys, a connection that anyone can read."""
+    """Log risks of the server or the settings: deleted keys, a connection that others can read."""
     from reid_stream.publish.redis_client import eviction
 
     if settings.redis.tls == "unverified":
@@ -136,10 +152,10 @@ def report_risks(settings: Settings, client: "redis.Redis", url: str) -> None:
 
 
 @contextmanager
-def topology_teller(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[Teller]":
-    """Keep what is learned of the cameras beside the events, for `reid-stream topology`.
+def topology_publisher(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[Teller]":
+    """Keep the learned topology on Redis, for `reid-stream topology`.
 
-    `url`: of the embedded Redis; none for that of the settings.
+    `url`: of the embedded Redis; None for that of the settings.
     """
     import msgspec
 
@@ -148,64 +164,82 @@ def topology_teller(settings: Settings, topology: "Topology", url: str | None) -
 
     key = topology_key(settings.site)
     values = SideValues(connect(settings.redis, url=url))
-    teller = Teller(
+    publisher = Teller(
         put=lambda value: values.put(key, value),
         value=lambda: msgspec.json.encode(topology.state()),
         version=lambda: topology.version,
     )
     try:
-        yield teller
-        teller.tell(0.0)
+        yield publisher
+        publisher.tell(0.0)
     finally:
         values.close()
 
 
+@dataclass(frozen=True, slots=True)
+class OperatorInstructions:
+    """Reads operators' instructions in site time, and starts the erasures they cause."""
+
+    reader: "InstructionReader"
+    dispatcher: "ErasureDispatcher"
+    shift_s: Callable[[], float]
+
+    def take(self) -> "list[Instruction]":
+        """Return the instructions since the last call."""
+        from reid_stream.publish.site_time import in_site_time
+
+        return [in_site_time(instruction, self.shift_s()) for instruction in self.reader.take()]
+
+
 @contextmanager
-def people_heard(
+def operator_instructions(
     settings: Settings,
-    second: "IdentificationParts",
-    sending: "RedisSink",
+    state: "SiteState",
+    redis: "RedisSink",
     store: "StoreWriter | None",
     shift_s: Callable[[], float] = float,
-) -> "Iterator[InstructionDispatcher]":
-    """Listen to what people say about people; see `people.heard`."""
-    from reid_stream.operators.dispatch import InstructionDispatcher
+) -> "Iterator[OperatorInstructions]":
+    """Read operators' instructions, and resume the erasures that the last daemon did not finish.
+
+    Args:
+        settings: of cams.yaml.
+        state: of the site.
+        redis: its sink.
+        store: of tracklets; None where they are not stored.
+        shift_s: returns UTC less site time now, seconds.
+    """
+    from reid_stream.operators.dispatch import ErasureDispatcher
     from reid_stream.operators.erasure import Eraser
     from reid_stream.operators.reader import InstructionReader
     from reid_stream.operators.seal import Seal
     from reid_stream.publish.redis_client import connect
-    from reid_stream.publish.site_time import in_site_time
 
-    keeper, matcher, seal = second.keeper, second.matcher, Seal()
-    inbox = InstructionReader(connect(settings.redis, url=second.url), settings.site, matcher.override_log.last, seal)
+    seal = Seal()
+    reader = InstructionReader(
+        connect(settings.redis, url=state.embedded_url), settings.site, state.matcher.override_log.last, seal
+    )
     eraser = Eraser(
-        connect(settings.redis, url=second.url),
+        connect(settings.redis, url=state.embedded_url),
         settings.site,
-        sending,
+        redis,
         store=store,
-        purge=keeper.purge if keeper is not None else None,
+        purge=state.journal.writer.purge if state.journal is not None else None,
         seal=seal,
     )
-
-    def instructions() -> "Sequence[Instruction]":
-        return [in_site_time(instruction, shift_s()) for instruction in inbox.take()]
-
-    if keeper is not None:
-        keeper.instructions = instructions
-    heard = InstructionDispatcher(matcher, eraser, instructions if keeper is None else None)
-    unfinished = heard.unfinished()
+    dispatcher = ErasureDispatcher(state.matcher, eraser)
+    unfinished = dispatcher.resume()
     if store is not None:
         store.decided(unfinished)
     try:
-        yield heard
+        yield OperatorInstructions(reader, dispatcher, shift_s)
     finally:
-        inbox.close()
+        reader.close()
         eraser.close()
 
 
 @contextmanager
 def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
-    """Open the store where one is wanted; what is still open is written when the block ends."""
+    """Open the tracklet store, None where the settings name no folder; open tracks are written when the block ends."""
     if settings.store.folder is None:
         yield None
         return
@@ -219,7 +253,7 @@ def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
 
 
 def spool_folder(settings: Settings) -> Path:
-    """Return where events wait for Redis."""
+    """Return the folder where events wait for Redis."""
     import platformdirs
 
     if settings.spool.directory is not None:

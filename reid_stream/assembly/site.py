@@ -1,52 +1,70 @@
-"""Settings -> a wired daemon; the only file that names concrete classes.
+"""Build a daemon from settings.
 
-What must be there before the first frame is checked here, in this order: models, then Redis, then (by the cameras' own
-threads, later and again and again) the cameras.
+Checked before the first frame, in this order: files, models, Redis. Cameras on the network are opened by their own
+threads, which keep retrying.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import identity, records_run
-from reid_stream.assembly.perception import begin, perception
-from reid_stream.assembly.resources import check_files, people_heard, sink_ready, topology_teller, tracklet_store
+from reid_stream.assembly.identification import identification, open_state, records_run
+from reid_stream.assembly.perception import WrapPerception, load_perception, open_perception
+from reid_stream.assembly.resources import (
+    OperatorInstructions,
+    check_files,
+    operator_instructions,
+    topology_publisher,
+    tracklet_store,
+)
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
+from reid_stream.journal.direct import EventSink
+from reid_stream.journal.recorder import JournalRecorder
 from reid_stream.observe.collector import CameraCounters, SiteCollector
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Identification
+from reid_stream.pipeline import DecisionListener
 from reid_stream.publish.projection import SiteView
-from reid_stream.records import CameraId, Decision, Perceived
-from reid_stream.runtime.daemon import Daemon
-from reid_stream.runtime.interfaces import Sink
+from reid_stream.records import CameraId, Decision
+from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.identification_thread import IdentificationThread
 from reid_stream.runtime.networks import Networks
+from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
+
+if TYPE_CHECKING:
+    from reid_stream.ingest.overload_alarm import OverloadAlarm
+    from reid_stream.publish.latest_value import Teller
+    from reid_stream.store.writer import StoreWriter
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A wired daemon with what a shell wants to look at."""
+    """A daemon with what a user interface or a benchmark reads."""
 
     daemon: Daemon
-    source: CameraCounters
     loaded: Networks | None
-    """None where workers have theirs."""
+    """None where workers load them."""
     metrics: Metrics
     view: SiteView
     redis_url: str
-    """Where events go, without secrets."""
+    """Destination of events, without secrets."""
+
+    @property
+    def source(self) -> CameraCounters:
+        """State of the cameras."""
+        return self.daemon.perception
 
     @property
     def networks(self) -> Networks:
-        """The networks, where they run in this process."""
+        """The networks, which must run in this process."""
         assert self.loaded is not None
         return self.loaded
 
@@ -58,141 +76,129 @@ def assemble(
     run: str,
     continues: bool = False,
     fast: bool = False,
-    sink: Sink | None = None,
+    sink: EventSink | None = None,
     frames: int | None = None,
     clock: SiteClock | None = None,
+    wrap: WrapPerception | None = None,
 ) -> Iterator[Site]:
-    """Wire a daemon; everything it opened is closed when the block ends.
+    """Build a daemon; everything it opened is closed when the block ends.
 
     Args:
         settings: of cams.yaml.
         run: name of this run in events.
-        continues: a run of this name may have been before; its events' numbers go on, so that no ID comes twice.
-        fast: replay file cameras as fast as the pipeline goes.
+        continues: an earlier run may have had this name; its event numbers continue, so that no ID is used twice.
+        fast: replay file cameras as fast as possible.
         sink: takes the events instead of Redis.
-        frames: end after so many, of all cameras together.
-        clock: the time base; none for one that starts now.
+        frames: end after so many frames of all cameras together; None for no limit.
+        clock: time base; None for one that starts now.
+        wrap: wraps perception in this process, for benchmarks and evaluation.
 
     Raises:
-        ConfigError: a camera's file is a folder, or is missing with `fast`, or the tracklet store is not ours to write.
+        ConfigError: a camera's file is a folder, or is missing with `fast`.
+        InUseError: another daemon uses the site, the spool or the tracklet store.
         ModelError: see `load_networks`.
-        BrokerError: Redis does not serve.
+        BrokerError: Redis cannot be reached.
         StreamError: a camera that is no file was to be replayed fast.
     """
-    from reid_stream.ingest.camera_set import wanted_fps
-    from reid_stream.ingest.changes import CameraChange
-    from reid_stream.ingest.overload_alarm import OverloadAlarm
-
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras, must_exist=fast)
     for camera in cameras:
         if camera.tls == "unverified":
             _log.warning("camera_tls_unverified", camera=camera.id)
-    metrics = Metrics()
-    began = begin(settings, fast=fast, frames=frames)
-    bundle = began.embedder
-    time_base = clock or SiteClock()
-    head = EmbedderInfo.of(bundle)
+    metrics, time_base, pulse = Metrics(), clock or SiteClock(), Pulse()
+    loaded = load_perception(settings, fast=fast, frames=frames)
+
+    def shift_s() -> float:
+        return time_base.shift_s
+
     with ExitStack() as opened:
-        second = opened.enter_context(
-            identity(
-                settings, head, run=run, continues=continues, fast=fast, sink=sink, shift_s=lambda: time_base.shift_s
-            )
+        embedder = EmbedderInfo.of(loaded.embedder)
+        state = opened.enter_context(
+            open_state(settings, embedder, run=run, continues=continues, fast=fast, sink=sink, shift_s=shift_s)
         )
-        matcher, presence, sending = second.matcher, second.presence, second.sending
-        view = SiteView(labels=matcher.labels())
-        seen_in = records_run(run, continues=continues, fast=fast)
-        told: list[Daemon] = []
-
-        def camera_changed(change: CameraChange) -> None:
-            told[0].camera_changed(change)
-
-        identify_pulse = Pulse()
-        storing = opened.enter_context(tracklet_store(settings))
-        keep = storing.take if storing is not None else None
-        first = opened.enter_context(
-            perception(
+        store = opened.enter_context(tracklet_store(settings))
+        perception = opened.enter_context(
+            open_perception(
                 settings,
-                began,
-                run=seen_in,
+                loaded,
+                run=records_run(run, continues=continues, fast=fast),
                 fast=fast,
                 frames=frames,
                 metrics=metrics,
-                keep=keep,
-                on_change=camera_changed,
+                keep=store.take if store is not None else None,
                 clock=time_base,
+                wrap=wrap,
             )
         )
-
-        teller = opened.enter_context(topology_teller(settings, matcher.topology, second.url)) if sending else None
-
-        heard = (
-            opened.enter_context(people_heard(settings, second, sending, storing, lambda: time_base.shift_s))
-            if sending
-            else None
+        operators = topology = None
+        if state.redis is not None:
+            topology = opened.enter_context(topology_publisher(settings, state.matcher.topology, state.embedded_url))
+            operators = opened.enter_context(operator_instructions(settings, state, state.redis, store, shift_s))
+        steps = identification(
+            settings,
+            state,
+            run,
+            instructions=operators.take if operators is not None else tuple,
+            listeners=list(_listeners(operators, topology, store, metrics)),
+            stage=WatchedStages(pulse, metrics),
         )
-
-        def match(records: Sequence[Perceived], now: float) -> list[Decision]:
-            decisions = second.match(records, now)
-            if heard is not None:
-                decisions = heard.dispatch(decisions, now)
-            if teller is not None:
-                with metrics.monitoring.part("topology"):
-                    teller.look(now)
-            if storing is not None:
-                storing.decided(decisions)
-            return decisions
-
         metrics.registry.register(
             SiteCollector(
-                cameras=first.cameras,
-                counts=first.half.counts,
-                rejected=lambda: matcher.rejected,
-                odd=lambda: matcher.odd,
-                unnamed=lambda: matcher.unnamed,
-                sending=sending,
-                storing=storing,
-                keeping=second.keeper,
-                engines=began.engines,
+                cameras=perception,
+                counts=perception.counts,
+                rejected=lambda: state.matcher.rejected,
+                odd=lambda: state.matcher.odd,
+                unnamed=lambda: state.matcher.unnamed,
+                sending=state.redis,
+                storing=store,
+                keeping=steps if isinstance(steps, JournalRecorder) else None,
+                engines=loaded.engines,
                 monitoring=metrics.monitoring,
             )
         )
-        overload = OverloadAlarm(run, {CameraId(camera.id): wanted_fps(camera) for camera in cameras})
+        view = SiteView(labels=state.matcher.labels())
         daemon = Daemon(
-            run=run,
-            version=__version__,
-            half=first.half,
-            identify=Identification(
-                match=identify_pulse.watched("match", metrics.timed("match", match)),
-                present=identify_pulse.watched("presence", metrics.timed("presence", second.present)),
+            perception,
+            IdentificationThread(steps, is_live=not fast, pulse=pulse),
+            state.sink,
+            time_base,
+            settings=DaemonSettings(
+                run=run,
+                version=__version__,
+                cameras=[CameraId(camera.id) for camera in cameras],
+                is_live=not fast,
+                heartbeat_s=settings.publish.heartbeat_s,
+                watchdog=settings.watchdog,
             ),
-            finish=second.finish,
-            link=first.link,
-            sink=second.sink,
-            metrics=metrics,
-            cameras=[CameraId(camera.id) for camera in cameras],
-            heartbeat_s=settings.publish.heartbeat_s,
-            is_live=not fast,
-            on_events=view.follow,
-            gallery_size=lambda: len(matcher),
-            people_in_view=lambda: presence.people,
-            in_view=presence.present,
-            watchdog=settings.watchdog,
-            identify_pulse=identify_pulse,
-            overload=lambda: (
-                overload.look(time.monotonic(), time.time(), first.cameras.stats, told[0].progress.frames)
-                if not fast
-                else None
-            ),
-            clock=time_base,
-            sink_ready=lambda: sink_ready(sending, second.server) if sending is not None else (True, second.where),
+            monitors=Monitors(metrics, view, None if fast else _overload_alarm(settings, run)),
         )
-        told.append(daemon)
-        yield Site(
-            daemon=daemon,
-            source=first.cameras,
-            loaded=began.networks,
-            metrics=metrics,
-            view=view,
-            redis_url=second.where,
-        )
+        yield Site(daemon=daemon, loaded=loaded.networks, metrics=metrics, view=view, redis_url=state.redis_name)
+
+
+def _listeners(
+    operators: OperatorInstructions | None,
+    topology: "Teller | None",
+    store: "StoreWriter | None",
+    metrics: Metrics,
+) -> Iterator[DecisionListener]:
+    """Yield what sees the decisions of each step, in the order in which it does."""
+    if operators is not None:
+        yield operators.dispatcher.decided
+    if topology is not None:
+
+        def publish_topology(_decisions: Sequence[Decision], now: float) -> None:
+            with metrics.monitoring.part("topology"):
+                topology.look(now)
+
+        yield publish_topology
+    if store is not None:
+        yield lambda decisions, _now: store.decided(decisions)
+
+
+def _overload_alarm(settings: Settings, run: str) -> "OverloadAlarm":
+    from reid_stream.ingest.camera_set import wanted_fps
+    from reid_stream.ingest.overload_alarm import OverloadAlarm
+
+    return OverloadAlarm(
+        run, {CameraId(camera.id): wanted_fps(camera) for camera in settings.cameras if camera.enabled}
+    )

@@ -12,6 +12,7 @@ which is right where all cores are busy.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from reid_stream.config.settings import Camera, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.pipeline import Detect, Perception
+from reid_stream.pipeline import Detect
 from reid_stream.records import Detections, Frame
 from reid_stream.runtime.networks import Networks, take_over
 
@@ -141,17 +142,14 @@ def measure(
     per_camera = round(seconds * max_fps)
     began = time.perf_counter()
     sink = _Counting()
-    with assemble(settings, run="bench", fast=True, sink=sink, frames=per_camera * cameras) as site:
-        if people is not None:
-            half = site.daemon.perceive
-            assert isinstance(half, Perception)
-            half.detect = _Crowd(half.detect, people)
+    wrap = None if people is None else lambda perception: replace(perception, detect=_Crowd(perception.detect, people))
+    with assemble(settings, run="bench", fast=True, sink=sink, frames=per_camera * cameras, wrap=wrap) as site:
         loaded = time.perf_counter()
         site.daemon.run(threading.Event())
         passed = time.perf_counter() - loaded
         if gpu_frames:
             check_hardware(site.source.stats.values())
-        counts = site.daemon.perceive.counts
+        counts = site.daemon.perception.counts
         size = next(iter(site.source.stats.values())).size
         networks = site.networks
         stages = _stages(site.metrics.registry.collect(), counts.frames)

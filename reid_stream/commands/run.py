@@ -7,14 +7,10 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from reid_stream.runtime.daemon import Daemon
 
 _REARM_S = 5.0
 _MORE_S = 30.0
@@ -56,8 +52,8 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
                         site.metrics,
                         settings.observe.host,
                         settings.observe.port,
-                        site.daemon.healthy,
-                        site.daemon.ready,
+                        site.daemon.health.healthy,
+                        site.daemon.health.ready,
                     )
                 )
                 console.print(f"metrics on http://{settings.observe.host}:{port}/metrics", style="dim", highlight=False)
@@ -81,41 +77,36 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         # Counted from here: how long the models take to load is no part of what was asked for.
         opened.enter_context(_after(duration_s, stop))
-        opened.enter_context(last_resort(site.daemon, 2 * settings.watchdog.stage_s + _MORE_S))
-        site.daemon.run(stop)
+        rearm = opened.enter_context(last_resort(2 * settings.watchdog.stage_s + _MORE_S))
+        site.daemon.run(stop, rearm)
         watch.finish()
-        given_up = site.daemon.given_up
-    if given_up:
-        # Their threads are in the middle of native code, which must not be taken down around them.
+        abandoned = site.daemon.abandoned
+    if abandoned:
+        # Their threads run native code, which must not be unloaded under them.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
 @contextmanager
-def last_resort(daemon: "Daemon", limit_s: float) -> Iterator[None]:
-    """End the process if not even the daemon's watch can run: native code that never gives Python back its lock.
+def last_resort(limit_s: float) -> Iterator[Callable[[], None]]:
+    """Exit the process if even the daemon's watch cannot run, because native code never releases the GIL.
 
-    The timer is faulthandler's, which needs no Python to fire; it says where every thread was and ends with code 1.
+    Yields a function that restarts the timer. The timer is faulthandler's, which fires without Python; it prints the
+    stack of every thread and exits with code 1.
     """
     armed_at = float("-inf")
 
-    def tick() -> None:
+    def rearm() -> None:
         nonlocal armed_at
         if time.monotonic() - armed_at > _REARM_S:
             faulthandler.dump_traceback_later(limit_s, exit=True)
             armed_at = time.monotonic()
 
-    daemon.tick = tick
     try:
-        yield
+        yield rearm
     finally:
-        daemon.tick = _do_nothing
         faulthandler.cancel_dump_traceback_later()
-
-
-def _do_nothing() -> None:
-    pass
 
 
 @contextmanager

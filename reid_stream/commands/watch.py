@@ -75,7 +75,7 @@ class Watch:
             for camera in sorted(stats)
         ]
         # A replay's time is that of its events, not ours.
-        at = now if site.daemon.is_live else progress.told_at or now
+        at = now if site.daemon.settings.is_live else progress.newest_event_at or now
         return Snapshot(
             site=self._settings.site,
             at=at,

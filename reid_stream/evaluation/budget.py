@@ -24,10 +24,9 @@ from reid_stream.evaluation.oracle import Scene, TrueDetector, TrueTracker
 from reid_stream.evaluation.recording import RecordedBatch, Recording, replay, timelines
 from reid_stream.evaluation.score import Score, mean, score_aligned, score_cameras
 from reid_stream.evaluation.stream import StreamBoxes, boxes_of
-from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Perception
 from reid_stream.records import CameraId, Detections, Frame, Perceived
-from reid_stream.runtime.networks import Networks, perceive
+from reid_stream.runtime.networks import Networks, make_perception
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,12 @@ def record_all(
     scene = Scene(truth, cameras, settings.track.lost_s)
     sides: list[_Side] = []
 
-    def wire(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perception:
-        ours = perceive(settings, networks, run, metrics)
+    def wire(settings: Settings, networks: Networks, run: str) -> Perception:
+        ours = make_perception(settings, networks, run)
         found: list[Detections] = []  # of the frames at hand, for the half that tracks them by the truth
 
         def half(*, boxes: bool, tracks: bool) -> _Side:
-            other = perceive(settings, networks, run, Metrics())
+            other = make_perception(settings, networks, run)
             other.detect = TrueDetector(scene) if boxes else lambda _: found
             if tracks:
                 other.follow = {CameraId(camera): TrueTracker(scene).update for camera in cameras}

@@ -17,10 +17,9 @@ from reid_stream.evaluation.recording import Recording, Wire, kept, record, time
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.truth import check_cameras, read_truth
 from reid_stream.ingest.url import address
-from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Perception
 from reid_stream.records import Detections, Frame
-from reid_stream.runtime.networks import Networks, perceive
+from reid_stream.runtime.networks import Networks, make_perception
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ def recorded(
     *,
     name: str = "recording",
     networks: Networks | None = None,
-    wire: Wire = perceive,
+    wire: Wire = make_perception,
 ) -> Recording:
     """Record file cameras with the truth of the frames that were used.
 
@@ -74,8 +73,8 @@ def recorded(
     check_files(cameras)
     used = UsedFrames(timelines(cameras, settings))
 
-    def noting(settings: Settings, networks: Networks, run: str, metrics: Metrics) -> Perception:
-        first_half = wire(settings, networks, run, metrics)
+    def noting(settings: Settings, networks: Networks, run: str) -> Perception:
+        first_half = wire(settings, networks, run)
         detect = first_half.detect
 
         def detects(frames: Sequence[Frame]) -> list[Detections]:

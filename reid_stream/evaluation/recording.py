@@ -28,16 +28,15 @@ from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.match.factory import matcher_for
 from reid_stream.match.presence import Presence
-from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identification, Perception
 from reid_stream.records import Box, Perceived
-from reid_stream.runtime.networks import Networks, load_networks, perceive
+from reid_stream.runtime.networks import Networks, load_networks, make_perception
 
 SCHEMA = 1
 EVERY_FRAME = Publish(seen_interval_s=1e-3)
 """`identity.seen` for every frame: truth has boxes in every frame."""
 
-Wire = Callable[[Settings, Networks, str, Metrics], Perception]
+Wire = Callable[[Settings, Networks, str], Perception]
 """How the first half is put together; another than the daemon's swaps a stage, as by one that knows the truth."""
 
 
@@ -123,7 +122,7 @@ def record(
     name: str = "recording",
     run: str = "eval",
     networks: Networks | None = None,
-    wire: Wire = perceive,
+    wire: Wire = make_perception,
 ) -> Recording:
     """Run the first half of the pipeline over file cameras and keep what it says.
 
@@ -143,7 +142,7 @@ def record(
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras)
     networks = networks or load_networks(settings)
-    first_half = wire(settings, networks, run, Metrics())
+    first_half = wire(settings, networks, run)
     batches: list[RecordedBatch] = []
     began = time.perf_counter()
     with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
@@ -211,7 +210,7 @@ def replay(
         match or Match(), recording.embedder, site, topology=topology, cameras=list(recording.cameras)
     )
     presence = Presence(publish)
-    identify = Identification(match=matcher.update, present=presence.update)
+    identify = Identification(matcher, presence)
     events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
     return events + presence.close()
 

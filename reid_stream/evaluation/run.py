@@ -88,9 +88,8 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
                 "publish": settings.publish.model_copy(update={"seen_interval_s": EVERY_FRAME.seen_interval_s}),
             }
         )
-        with assemble(replayed, run="eval", fast=True) as site:
+        with assemble(replayed, run="eval", fast=True, wrap=lambda perception: _Noting(perception, used)) as site:
             began = time.perf_counter()
-            site.daemon.perceive = _Noting(site.daemon.perceive, used)
             site.daemon.run(threading.Event())
             seconds = time.perf_counter() - began
             told = subscribe(site.redis_url, site=settings.site, start="0", block_s=0)
@@ -127,22 +126,22 @@ def evaluate_run(watched: ReplayedRun) -> EvalResult:
 
 @dataclass(frozen=True, slots=True)
 class _Noting:
-    """A perceive half that remembers which frames it was given."""
+    """Perception that notes which frames it was given."""
 
-    half: PerceptionStages
+    perception: PerceptionStages
     used: UsedFrames
 
     @property
     def model(self) -> str:
-        return self.half.model
+        return self.perception.model
 
     @property
     def counts(self) -> PerceiveCounts:
-        return self.half.counts
+        return self.perception.counts
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
-        return self.half.detect(frames)
+        return self.perception.detect(frames)
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
         self.used.note(frames)
-        return self.half.finish(frames, found)
+        return self.perception.finish(frames, found)

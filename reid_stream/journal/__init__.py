@@ -1,1 +1,1 @@
-"""What identify was told, kept so that another process can go on: a log of its inputs, and now and then its state."""
+"""Durable state of identification: a journal of its inputs, and snapshots of its state at intervals."""

@@ -1,7 +1,7 @@
-"""One step of identify as the journal keeps it: all that went in, and the numbers of what came out (pure).
+"""One step of identification as the journal keeps it: its inputs, and the numbers of the events it caused (pure).
 
-Identify is deterministic: the same entries after the same state give the same decisions and events, so an entry need
-not hold what follows from it. It is written with the events that follow, before anybody hears of them.
+Identification is deterministic: the same entries after the same state give the same decisions and events, so an entry
+need not hold its events. It is written in one transaction with them, before they are published.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,33 +12,32 @@ import msgspec
 
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
-from reid_stream.match.matcher import Matcher
-from reid_stream.match.presence import Presence
+from reid_stream.pipeline import Identification
 from reid_stream.records import CameraId, Perceived
 
 SCHEMA = "v1"
-"""Named in every key; another schema's journal is not read."""
+"""Part of every key; a journal of another schema is not read."""
 _RUNS = 100
-"""Runs whose latest records are remembered; the oldest go first."""
+"""Runs whose latest records are remembered; the oldest are forgotten first."""
 
 
 class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     """One step."""
 
     index: int
-    """Counts the entries of the site, from 0, without gaps."""
+    """Counts the site's entries from 0, without gaps."""
     run: str
-    """Of the daemon; its events bear it."""
+    """Run of the daemon, as in its events."""
     sequence: int
-    """Number of the first event that follows."""
-    told: int
-    """How many events follow."""
+    """Number of the first event that the step caused."""
+    event_count: int
+    """Events that the step caused."""
     number: int
-    """Highest number of a global ID that was told before."""
+    """Highest number in a global ID published before."""
     now: float
     """UTC seconds."""
     kind: Literal["step", "closed"]
-    """closed: the daemon stopped looking, all visits ended."""
+    """`closed`: the daemon stopped and all visits ended."""
     records: Sequence[Perceived] = ()
     instructions: Sequence[Instruction] = ()
 
@@ -48,43 +47,45 @@ _decoder: msgspec.msgpack.Decoder[JournalEntry] = msgspec.msgpack.Decoder(Journa
 
 
 def encode(entry: JournalEntry) -> bytes:
-    """Write an entry."""
+    """Encode an entry as msgpack."""
     return _encoder.encode(entry)
 
 
 def decode(body: bytes) -> JournalEntry:
-    """Read an entry.
+    """Decode an entry.
 
     Raises:
-        ValueError: it is none of this schema.
+        ValueError: the bytes are no entry of this schema.
     """
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:
-        raise ValueError(f"an entry of the journal must be msgpack of schema {SCHEMA}: {error}") from error
+        raise ValueError(f"a journal entry must be msgpack of schema {SCHEMA}: {error}") from error
 
 
-def advance(matcher: Matcher, presence: Presence, entry: JournalEntry) -> list[Event]:
-    """Do again what the daemon did at an entry; return the events that followed."""
+def advance(identification: Identification, entry: JournalEntry) -> list[Event]:
+    """Repeat the step of an entry; return the events that it caused."""
     if entry.kind == "closed":
-        return presence.close()
-    said = [decision for told in entry.instructions for decision in matcher.instruct(told, entry.now)]
-    return presence.update([*said, *matcher.update(entry.records, entry.now)], entry.now)
+        return identification.finish()
+    return identification.step(entry.records, entry.now, entry.instructions)
 
 
 @dataclass(frozen=True, slots=True)
-class StringTable:
-    """The Redis keys of a site's state; all private."""
+class StateKeys:
+    """Redis keys of a site's state; all private."""
 
     lease: str
     journal: str
     snapshots: tuple[str, str]
     current: str
-    """Says which model's state was written last."""
+    """Model whose state was written last."""
 
     @classmethod
-    def of(cls, site: str, model: str, replay: str | None = None) -> "StringTable":
-        """Name the keys for people known by vectors of `model` (a bundle's hash); a replay has a state of its own."""
+    def of(cls, site: str, model: str, replay: str | None = None) -> "StateKeys":
+        """Return the keys for identities known by vectors of `model` (a bundle's hash).
+
+        `replay`: name of a replay, whose state is separate; None for live cameras.
+        """
         scope = f"reid:{site}:state:{SCHEMA}" if replay is None else f"reid:{site}:state:{SCHEMA}:replay:{replay}"
         of_model = f"{scope}:{model[:16]}"
         return cls(
@@ -96,23 +97,23 @@ class StringTable:
 
 
 class JournalInput:
-    """Which records were taken: each is known by (run, camera, sequence), and comes in order within its camera."""
+    """Records taken so far: each has a unique (run, camera, sequence), and sequences increase within a camera."""
 
     def __init__(self, last: Mapping[str, Mapping[CameraId, int]] | None = None) -> None:
         self._last = {run: dict(cameras) for run, cameras in (last or {}).items()}
 
     def last(self) -> dict[str, dict[CameraId, int]]:
-        """Return the latest sequence taken, by run and camera; shares nothing."""
+        """Return the latest sequence taken, by run and camera, as a copy."""
         return {run: dict(cameras) for run, cameras in self._last.items()}
 
     def fresh(self, records: Sequence[Perceived]) -> list[Perceived]:
-        """Return the records that were not taken yet, and note them."""
+        """Return the records that were not taken before, and note them as taken."""
         found = [record for record in records if not self._has(record)]
         self.note(found)
         return found
 
     def has(self, records: Iterable[Perceived]) -> bool:
-        """Say whether all of these were taken."""
+        """Return whether all of these were taken."""
         return all(map(self._has, records))
 
     def _has(self, record: Perceived) -> bool:

@@ -1,8 +1,8 @@
-"""One daemon a site: a key on Redis that its owner renews, and that outlives it by a few seconds only.
+"""Lease on a site, so that only one daemon writes its state: a Redis key that the owner renews.
 
-Another daemon waits until the key is gone, but for one case: an owner of this very machine whose process is no more.
-What is sent is fenced: a transaction goes through only if the key still was the sender's at that moment (`holds`), so
-that a daemon that was frozen and wakes up writes nothing once another has taken over.
+The key outlives its owner by a few seconds. Another daemon waits until the key is gone, unless the owner was a process
+on this machine that has ended: then it takes the key at once. Writes are fenced: a transaction succeeds only while the
+key is the sender's (`holds`), so that a daemon that was frozen and wakes up writes nothing after another took over.
 """
 
 import os
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     import redis
 
 _RENEWALS = 4
-"""Within the time that a lease lasts."""
+"""Renewals within the duration of a lease."""
 _LOOK_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who has a lease."""
+    """Owner of a lease."""
 
     token: str
-    """Unlike any other."""
+    """Unique per lease."""
     host: str
-    """The machine's name, for people."""
+    """Host name, for messages."""
     boot: str
-    """The machine since it was switched on, and the name space of its process numbers."""
+    """ID of this boot of the machine, and of its PID namespace."""
     pid: int
     born: str
-    """When the process began, in the kernel's words: its number may be given again."""
+    """Start time of the process in clock ticks since boot, since PIDs are reused."""
 
     def is_gone(self) -> bool:
-        """Surely of this machine, and no process any more."""
+        """Return whether the owner was a process on this machine that has ended."""
         return self.boot == _boot() != "" and _born(self.pid) != self.born
 
 
@@ -50,13 +50,13 @@ class LeaseLostError(BrokerError):
 
 
 class Lease:
-    """The right to write a site's state; a `publish.stream.Fence`."""
+    """Right to write a site's state; a `publish.redis_stream.Fence`."""
 
     def __init__(self, client: "redis.Redis", key: str, *, lasts_s: float, where: str) -> None:
-        """Nothing is asked yet; `client` of its own is closed with the lease."""
+        """Send nothing yet. `client` belongs to the lease, which closes it."""
         self.key = key
         self.lost: str | None = None
-        """Who has taken over; none while it is ours."""
+        """The daemon that has taken over; None while the lease is ours."""
         self._client: Any = client
         self._where = where
         self._lasts_ms = max(int(lasts_s * 1000), 1)
@@ -66,11 +66,11 @@ class Lease:
         self._renewing = threading.Thread(target=self._renew_all, name="lease", daemon=True)
 
     def take(self) -> None:
-        """Make the site ours, and keep it so; waits for a lease of a daemon that may be dead.
+        """Acquire the lease and keep renewing it; waits for the lease of a daemon that may be dead.
 
         Raises:
-            InUseError: another daemon has it and lives.
-            BrokerError: Redis does not serve.
+            InUseError: a running daemon has it.
+            BrokerError: Redis cannot be reached.
         """
         with translated(self._where):
             deadline = time.monotonic() + 2 * self._lasts_ms / 1000
@@ -84,8 +84,7 @@ class Lease:
                 left_ms = self._client.pttl(self.key)
                 if (before is not None and left_ms > before) or time.monotonic() > deadline:
                     raise InUseError(
-                        f"{self.key} must belong to one daemon at a time: "
-                        f"{'process ' + str(owner.pid) + ' on ' + owner.host if owner else 'somebody'} has it; "
+                        f"{self.key} must belong to one daemon at a time: {_name(owner)} has it; "
                         "stop that one, or give this one another site"
                     )
                 if before is None:
@@ -95,46 +94,46 @@ class Lease:
         self._renewing.start()
 
     def holds(self, value: bytes | None) -> None:
-        """Look at the key's value.
+        """Check that the lease is ours, given the key's value.
 
         Raises:
-            LeaseLostError: it is another daemon's.
-            BrokerError: it is nobody's at the moment; it is taken again soon if nobody else does.
+            LeaseLostError: another daemon has it.
+            BrokerError: it has expired; it is acquired again soon unless another daemon does.
         """
         if value == self._value:
             return
         if value is None:
-            raise BrokerError("the lease has run out, and is taken again")
+            raise BrokerError("the lease has expired and is being acquired again")
         self._lose(value)
-        raise LeaseLostError(self.told())
+        raise LeaseLostError(self.lost_message())
 
     def check(self) -> None:
-        """Make sure that nobody has taken over, as far as is known.
+        """Check that no other daemon is known to have taken over.
 
         Raises:
-            LeaseLostError: somebody has.
+            LeaseLostError: another daemon has.
         """
         if self.lost is not None:
-            raise LeaseLostError(self.told())
+            raise LeaseLostError(self.lost_message())
 
-    def told(self) -> str:
-        """Say who has it."""
-        return f"{self.key} must be ours, {self.lost} has taken over; this daemon ends, its people are the other's now"
+    def lost_message(self) -> str:
+        """Return the message of a `LeaseLostError`."""
+        return f"{self.key} must belong to this daemon, but {self.lost} has taken over the site; this daemon ends"
 
     def give_back(self) -> None:
-        """Let the next daemon begin at once; a second call does nothing."""
+        """Release the lease, so that the next daemon need not wait; a second call does nothing."""
         self._ending.set()
         if self._renewing.is_alive():
             self._renewing.join(1.0)
         try:
             if self.lost is None and self._client.get(self.key) == self._value:
                 self._client.delete(self.key)
-        except Exception as error:  # noqa: BLE001 (it ends by itself)
+        except Exception as error:  # noqa: BLE001 (the lease expires by itself)
             _log.debug("lease_not_released", reason=cause(error))
         self._client.close()
 
     def _take_from(self, found: bytes) -> None:
-        """Take the key of a process that is no more, unless somebody else was quicker."""
+        """Delete the key of a process that has ended, unless another daemon was faster."""
         import redis
 
         try:
@@ -158,14 +157,18 @@ class Lease:
                 else:
                     self._lose(found)
                     return
-            except Exception as error:  # noqa: BLE001 (Redis is away; nobody else can take the key meanwhile either)
+            except Exception as error:  # noqa: BLE001 (Redis is down, so nobody else can acquire the lease meanwhile either)
                 _log.debug("lease_not_renewed", reason=cause(error))
 
     def _lose(self, value: bytes) -> None:
         owner = _read(value)
         if self.lost is None:
-            self.lost = f"process {owner.pid} on {owner.host}" if owner is not None else "somebody"
+            self.lost = _name(owner)
             _log.error("lease_lost", owner=self.lost)
+
+
+def _name(owner: Owner | None) -> str:
+    return f"process {owner.pid} on {owner.host}" if owner is not None else "an unknown process"
 
 
 def _read(value: bytes | None) -> Owner | None:
@@ -176,7 +179,7 @@ def _read(value: bytes | None) -> Owner | None:
 
 
 def _boot() -> str:
-    """Name the machine, since its last start, and the name space of process numbers; empty where it does not tell."""
+    """Return an ID of this boot of the machine and its PID namespace; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() + str(
             Path("/proc/self/ns/pid").readlink()
@@ -186,9 +189,9 @@ def _boot() -> str:
 
 
 def _born(pid: int) -> str:
-    """Say when a process began; empty where there is none, or only what its parent has not looked after yet."""
+    """Return the start time of a process; empty if there is none, or only a zombie."""
     try:
-        # After the name in brackets, which may hold anything, the state is field 3 and the start time field 22.
+        # proc(5): the name in parentheses may contain any character; after it come fields 3 (state) to 22 (starttime).
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return "" if fields[0] in {"Z", "X"} else fields[19]
     except (OSError, IndexError):

@@ -1,12 +1,9 @@
-"""Identify, and what it must remember: every step is an entry of the journal before its events are told.
+"""Identification with a journal: each step is one entry, written in one transaction with the events it caused.
 
-    match ─▶ present ─▶ (the daemon) ─▶ publish
-      │ step's inputs      │ events         └ entry and events into the spool, in one transaction
-      └ a snapshot, when it is time
+    step(records, now) ─▶ events ─▶ commit(events) ─▶ spool: the entry and its events, in one transaction
+      └ a snapshot, when one is due
 
-Stands where the matcher, presence and the sink stood: `match` and `present` are identify's two calls, `publish` and
-`close` the sink's. Concurrency: `match`, `present` and the publishing of what they said are one thread's; others may
-publish beside it.
+Concurrency: one thread calls `step`, `finish` and `commit`; other threads may publish other events to the same sink.
 """
 
 import re
@@ -19,21 +16,21 @@ import msgspec
 
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.instructions import Instruction
+from reid_stream.journal.direct import DirectIdentification
 from reid_stream.journal.entry import JournalEntry, JournalInput, encode
 from reid_stream.journal.snapshot import MatcherSettings, SnapshotHeader
 from reid_stream.journal.snapshot_writer import SHARE, SnapshotWriter
-from reid_stream.match.matcher import Matcher
-from reid_stream.match.presence import Presence
+from reid_stream.pipeline import Identification
 from reid_stream.publish.stream_ids import Position
-from reid_stream.records import Decision, Perceived
+from reid_stream.records import Perceived
 
 _WAIT_S = 2.0
-"""Longest wait at the end for a snapshot under way: without a last one the journal is enough."""
+"""Longest wait at the end for a snapshot in progress; without a last snapshot the journal is enough."""
 _NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
 
 
 class JournalSink(Protocol):
-    """What takes entries and events; `publish.redis_sink.RedisSink`."""
+    """Destination of journal entries and events; `publish.redis_sink.RedisSink`."""
 
     @property
     def sequence(self) -> int:
@@ -42,181 +39,176 @@ class JournalSink(Protocol):
 
     @property
     def position(self) -> Position:
-        """The last one given out."""
+        """Last position assigned to an event or entry."""
         ...
 
     @property
     def sent(self) -> Position:
-        """The last one that Redis has."""
+        """Last position that Redis has stored."""
         ...
 
-    def publish(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:
-        """Take events, and the entry that they follow from."""
+    def publish(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None, /) -> None:
+        """Take events, and the entry that caused them, in one transaction.
+
+        `entry` encodes the entry, given the number of the first event.
+        """
         ...
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left; False if some had to stay on disk."""
+        """Send the rest; False if some had to stay on disk."""
         ...
 
 
 @dataclass(slots=True)
 class JournalPosition:
-    """Where a keeper goes on."""
+    """Where a recorder continues."""
 
     index: int = 0
-    """Of the next entry."""
+    """Index of the next entry."""
     number: int = 0
-    """Highest number told."""
+    """Highest number in a published global ID."""
     taken: JournalInput = field(default_factory=JournalInput)
     ended: Sequence[Perceived] = ()
-    """Ends of tracks whose perceive is no more; the first step takes them in."""
+    """Ends of tracks of earlier perception runs, which no longer exist; the first step takes them."""
 
 
-class JournalRecorder:
-    """Identify that can be gone on with by another process."""
+class JournalRecorder(DirectIdentification):
+    """Identification that another process can continue."""
+
+    _sink: JournalSink
 
     def __init__(
         self,
-        matcher: Matcher,
-        presence: Presence,
+        identification: Identification,
         sink: JournalSink,
         writer: SnapshotWriter,
         *,
         run: str,
-        begun: JournalPosition,
-        dials: MatcherSettings,
+        position: JournalPosition,
+        settings: MatcherSettings,
         every_s: float,
+        instructions: Callable[[], Sequence[Instruction]] = tuple,
         check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on from `begun`.
+        """Continue from `position`.
 
         Args:
-            matcher: as it was at the last entry.
-            presence: the same.
+            identification: with the state after the entry before `position`.
             sink: takes entries and events.
-            writer: takes snapshots.
-            run: names this run in entries.
-            dials: the settings that matcher and presence have.
-            every_s: between snapshots, at least.
-            check: raises where the site is no longer ours.
+            writer: writes snapshots.
+            run: name of this run in entries.
+            position: where the journal ends.
+            settings: of the matcher and presence in `identification`.
+            every_s: least seconds between snapshots.
+            instructions: returns the operator instructions since its last call; called once per step.
+            check: raises where another daemon has taken over the site.
             clock: seconds, for the time between snapshots.
         """
-        self.instructions: Callable[[], Sequence[Instruction]] = tuple
-        """What people said since the last step; asked once a step."""
+        super().__init__(identification, sink, instructions=instructions)
         self.stalled_s = 0.0
-        """Longest that a snapshot held a step up."""
+        """Longest time that taking a snapshot held up a step, seconds."""
         self.entries = 0
-        """Put into the journal."""
-        self._matcher, self._presence, self._sink, self._writer = matcher, presence, sink, writer
-        self._run, self._begun, self._dials = run, begun, dials
+        """Entries written to the journal."""
+        self._writer = writer
+        self._run, self._position, self._settings = run, position, settings
         self._every_s, self._check, self._clock = every_s, check, clock
         self._snapshot_at = -float("inf")
-        self._purge: Callable[[bool], None] | None = None
-        self._step: JournalEntry | None = None
-        """What went into the step under way; none where there is nothing new in it."""
-        self._pending: tuple[JournalEntry, list[Event]] | None = None
-        """The entry of the last step, until its events are told."""
+        self._uncommitted: JournalEntry | None = None
+        """Entry of the last step, until `commit` writes it with the step's events."""
 
     @property
     def snapshots(self) -> dict[str, int]:
-        """Snapshots by what became of them."""
+        """Snapshots by outcome."""
         return {"written": self._writer.written, "failed": self._writer.failed}
 
     @property
     def snapshot_bytes(self) -> int:
-        """Size of the last one."""
+        """Size of the last snapshot."""
         return self._writer.size_bytes
 
     @property
     def snapshot_s(self) -> float:
-        """What the last one took in the background."""
+        """Seconds that writing the last snapshot took, in the background."""
         return self._writer.took_s
 
-    def match(self, records: Sequence[Perceived], now: float) -> list[Decision]:
-        """Take in what was perceived; records that were taken before, by this daemon or an earlier one, are left out.
+    def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
+        """Advance to `now` (UTC seconds) by one batch of records, which may be empty; return events to `commit`.
+
+        Records that this daemon or an earlier one has taken before are left out.
 
         Raises:
             LeaseLostError: another daemon has taken over the site.
         """
-        self._settle()
+        self._write_uncommitted()
         self._check()
-        self._look()
-        fresh = self._begun.taken.fresh(records)
+        self._take_due_snapshot()
+        fresh = self._position.taken.fresh(records)
         if records and not fresh:
-            self._step = None
             return []
-        if self._begun.ended:
-            fresh, self._begun.ended = [*self._begun.ended, *fresh], ()
-        told = tuple(self.instructions())
-        self._step = self._entry(now, "step", fresh, told)
-        said = [decision for instruction in told for decision in self._matcher.instruct(instruction, now)]
-        return [*said, *self._matcher.update(fresh, now)]
-
-    def knows(self, records: Sequence[Perceived]) -> bool:
-        """Say whether all of these were taken before."""
-        return self._begun.taken.has(records)
-
-    def present(self, decisions: Sequence[Decision], now: float) -> list[Event]:
-        """Turn decisions into events, which are to be published next."""
-        if self._step is None:
-            return []
-        return self._follow(self._step, self._presence.update(decisions, now))
+        if self._position.ended:
+            fresh, self._position.ended = [*self._position.ended, *fresh], ()
+        instructions = tuple(self._instructions())
+        entry = self._entry(now, "step", fresh, instructions)
+        events = self._identification.step(fresh, now, instructions)
+        self._uncommitted = entry
+        self._note_numbers(events)
+        return events
 
     def finish(self) -> list[Event]:
-        """End all visits: the daemon stops looking."""
-        self._settle()
-        return self._follow(self._entry(0.0, "closed"), self._presence.close())
+        """End all visits; return events to `commit`."""
+        self._write_uncommitted()
+        entry = self._entry(0.0, "closed")
+        events = self._identification.finish()
+        self._uncommitted = entry
+        return events
 
-    def publish(self, events: Sequence[Event]) -> None:
-        """Take events; those of the last step take its entry along."""
-        pending = self._pending
-        if pending is not None and events and pending[1] and events[0] is pending[1][0]:
-            self._pending = None
-            self._put(pending[0], events, len(pending[1]))
-        else:
-            self._sink.publish(events)
+    def commit(self, events: Sequence[Event]) -> None:
+        """Write the entry of the last `step` or `finish` and the events that it returned, in one transaction.
+
+        Raises:
+            ValueError: there are events without a step.
+        """
+        entry, self._uncommitted = self._uncommitted, None
+        if entry is not None:
+            self._write(entry, events)
+        elif events:
+            raise ValueError(f"events must be committed once, right after their step; got {len(events)} without one")
+
+    def knows(self, records: Sequence[Perceived]) -> bool:
+        """Return whether all of these records were taken before."""
+        return self._position.taken.has(records)
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, and a last snapshot; False if some had to stay on disk."""
+        """Send the rest and write a last snapshot; False if some events had to stay on disk."""
         deadline = self._clock() + timeout_s
-        self._settle()
+        self._write_uncommitted()
         if self._writer.wait(min(_WAIT_S, timeout_s / 2)):
-            self._capture()
+            self._take_snapshot()
         is_done = self._sink.close(timeout_s)
         self._writer.close(max(0.1, deadline - self._clock()) if is_done else 0.1)
         return is_done
 
-    def purge(self, done: Callable[[bool], None]) -> None:
-        """Let the next snapshot be the only one, and the journal begin behind it: what was forgotten is then gone.
-
-        `done` is called by another thread with whether that was done; where not, ask again.
-        """
-        self._purge = done
-
-    def _look(self) -> None:
-        """Take a snapshot if it is time."""
+    def _take_due_snapshot(self) -> None:
         since_s = self._clock() - self._snapshot_at
         is_due = since_s >= max(self._every_s, self._writer.took_s / SHARE)
-        if (is_due or self._purge is not None) and not self._writer.is_busy:
-            self._capture()
+        if (is_due or self._writer.has_purge) and not self._writer.is_busy:
+            self._take_snapshot()
 
-    def _capture(self) -> None:
+    def _take_snapshot(self) -> None:
         begun = self._clock()
         head = SnapshotHeader(
-            place=self._begun.index - 1,
+            place=self._position.index - 1,
             position=str(self._sink.position),
             run=self._run,
             sequence=self._sink.sequence,
-            number=self._begun.number,
+            number=self._position.number,
             made_at=time.time(),
-            dials=self._dials,
-            visits=self._presence.state(),
-            taken=self._begun.taken.last(),
+            dials=self._settings,
+            visits=self._identification.presence.state(),
+            taken=self._position.taken.last(),
         )
-        capture = self._matcher.capture()
-        done, self._purge = self._purge, None
-        self._writer.offer(head, capture, lambda: self._sink.sent, only=done is not None, done=done)
+        self._writer.offer(head, self._identification.matcher.capture(), lambda: self._sink.sent)
         self._snapshot_at = self._clock()
         self.stalled_s = max(self.stalled_s, self._snapshot_at - begun)
 
@@ -227,26 +219,23 @@ class JournalRecorder:
         records: Sequence[Perceived] = (),
         instructions: Sequence[Instruction] = (),
     ) -> JournalEntry:
-        index, self._begun.index = self._begun.index, self._begun.index + 1
-        return JournalEntry(index, self._run, 0, 0, self._begun.number, now, kind, records, instructions)
+        index, self._position.index = self._position.index, self._position.index + 1
+        return JournalEntry(index, self._run, 0, 0, self._position.number, now, kind, records, instructions)
 
-    def _follow(self, entry: JournalEntry, events: list[Event]) -> list[Event]:
-        self._pending = (entry, events)
+    def _note_numbers(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, IdentityEntered) and (found := _NUMBER.search(event.person)) is not None:
-                self._begun.number = max(self._begun.number, int(found[1]))
-        if not events:
-            self._settle()
-        return events
+                self._position.number = max(self._position.number, int(found[1]))
 
-    def _settle(self) -> None:
-        """Keep the entry of a step whose events nobody asked to publish."""
-        if self._pending is not None:
-            entry, self._pending = self._pending[0], None
-            self._put(entry, (), 0)
+    def _write_uncommitted(self) -> None:
+        """Write the entry of a step whose events were never committed, and are lost: the watchdog stopped it."""
+        if self._uncommitted is not None:
+            entry, self._uncommitted = self._uncommitted, None
+            self._write(entry, ())
 
-    def _put(self, entry: JournalEntry, events: Sequence[Event], told: int) -> None:
+    def _write(self, entry: JournalEntry, events: Sequence[Event]) -> None:
         self._sink.publish(
-            events, lambda sequence: encode(msgspec.structs.replace(entry, sequence=sequence, told=told))
+            events,
+            lambda sequence: encode(msgspec.structs.replace(entry, sequence=sequence, event_count=len(events))),
         )
         self.entries += 1

@@ -1,11 +1,11 @@
-"""From what a daemon left to a matcher and a presence that go on: the newest sound snapshot, and the journal behind it.
+"""Restore identification from the state that the last daemon left: the newest valid snapshot, and the journal since it.
 
-    snapshots ─▶ the newest whose digests are right ─▶ matcher, presence
-    journal of the spool and of Redis, by index ─▶ the same steps again ─▶ events
-    events that the stream and the spool lack ─▶ told now, with their own numbers
+    snapshots ─▶ the newest with valid digests ─▶ matcher, presence
+    journal in the spool and on Redis, by index ─▶ the same steps repeated ─▶ events
+    events that are neither on the stream nor in the spool ─▶ published now, with their original numbers
 
-Nothing here decides anew: what was decided under other settings is replayed under those, and goes on under the present
-ones. Where something is missing, that is said, and identities go on as far as they are known; numbers always do.
+Steps are repeated under the settings they were decided under, and new steps use the current settings. Missing entries
+are logged; identities are restored as far as they are known, and numbers of global IDs never repeat.
 """
 
 import time
@@ -23,42 +23,43 @@ from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.match.snapshot import MatcherState
+from reid_stream.pipeline import Identification
 from reid_stream.publish.stream_ids import NOWHERE, Position
 from reid_stream.records import CameraId, Observation, Perceived, TrackEnded, TrackId
 
 Make = Callable[[Match, TopologySettings, MatcherState | None, int], Matcher]
-"""Settings, an earlier state and the first new number in, a matcher out."""
+"""Makes a matcher from settings, an earlier state (or None) and the first new number."""
 Known = Callable[[str, Position], int]
-"""A run, and a position that its events are not before -> number of the first event that is nowhere."""
+"""Takes a run and a position before its events; returns the number of its first event that was never published."""
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
 class Recovery:
-    """What goes on."""
+    """Restored state."""
 
     matcher: Matcher
     presence: Presence
-    begun: JournalPosition
+    position: JournalPosition
     missing: list[tuple[str, int, Event]] = field(default_factory=list)
-    """Events that were decided and told nobody: run, number, event."""
+    """Events that were decided and never published: (run, number, event)."""
     heads: dict[str, SnapshotHeader] = field(default_factory=dict)
-    """Sound snapshots by key, the newest first."""
+    """Valid snapshots by key, newest first."""
     place: int = -1
-    """Of the snapshot gone on from; -1 for none."""
+    """Index of the last entry in the snapshot used; -1 for no snapshot."""
     entries: int = 0
-    """Worked off again."""
+    """Entries repeated."""
     diverged: int = 0
-    """Of these, other events followed than the first time."""
+    """Entries that caused a different number of events than the first time."""
     notes: list[str] = field(default_factory=list)
-    """What was not as it should be, for people."""
+    """Problems found, for the log."""
     took_s: float = 0.0
     restored_s: float = 0.0
-    """Of these, until the matcher was as at the snapshot."""
+    """Part of `took_s` until the snapshot was loaded."""
 
 
 def recover(
-    slots: SnapshotStore,
+    store: SnapshotStore,
     spooled: Iterable[bytes],
     *,
     make: Make,
@@ -69,38 +70,40 @@ def recover(
     known: Known,
     run: str,
 ) -> Recovery:
-    """Go on from what is there, or begin.
+    """Restore the last daemon's state, or start with none.
 
     Args:
-        slots: snapshots and journal on Redis.
-        spooled: entries in the spool; read before those on Redis, so that none is missed on its way.
+        store: snapshots and journal on Redis.
+        spooled: entries in the spool; read before those on Redis, so that none is missed on its way there.
         make: makes the matcher.
-        match: settings from now on, like the next two.
-        publish: the same.
-        topology: the same.
-        first_number: beyond every number ever told on this site, as far as Redis knows.
-        known: what the stream and the spool have of a run.
-        run: that goes on; tracks of other runs have ended.
+        match: settings for new steps.
+        publish: settings for new steps.
+        topology: settings for new steps.
+        first_number: above every number in a global ID of this site, as far as Redis knows.
+        known: returns the number of a run's first unpublished event.
+        run: current run; tracks of other runs have ended.
     """
     begun_at = time.monotonic()
     notes: list[str] = []
     journal = _Journal(notes)
     journal.read(spooled)
-    heads, broken = slots.heads()
+    heads, broken = store.heads()
     notes += [f"snapshot {key} cannot be used: {error}" for key, error in broken.items()]
-    state, head = _newest(slots, heads, notes)
-    journal.read(slots.entries())
-    dials = MatcherSettings.of(match, publish, topology)
+    state, head = _newest(store, heads, notes)
+    journal.read(store.entries())
+    settings = MatcherSettings.of(match, publish, topology)
     then = (match, publish, topology)
-    if head is not None and head.dials != dials:
+    if head is not None and head.dials != settings:
         try:
             then = head.dials.read()
         except ValueError:
-            notes.append("the settings of the last daemon are of another version; its last steps are done by ours")
+            notes.append(
+                "the last daemon wrote settings of another version; its last steps are repeated under the current ones"
+            )
     replay = _Replay(make, then, head, state, first_number, known)
     restored_s = time.monotonic() - begun_at
-    replay.work_off(journal.behind(head.place if head is not None else -1), notes)
-    matcher, presence = replay.matcher, replay.presence
+    replay.repeat(journal.after(head.place if head is not None else -1), notes)
+    matcher, presence = replay.identification.matcher, replay.identification.presence
     if then != (match, publish, topology):
         matcher = make(match, topology, matcher.state(), first_number)
         presence = Presence(publish, presence.state())
@@ -118,7 +121,7 @@ def recover(
         restored_s=restored_s,
     )
     if found.diverged:
-        notes.append(f"{found.diverged} steps gave other events than before the restart")
+        notes.append(f"{found.diverged} steps caused other events than before the restart")
     for note in notes:
         _log.warning("state_mismatch", what=note)
     if head is not None or found.entries:
@@ -133,20 +136,20 @@ def recover(
 
 
 def _newest(
-    slots: SnapshotStore, heads: dict[str, SnapshotHeader], notes: list[str]
+    store: SnapshotStore, heads: dict[str, SnapshotHeader], notes: list[str]
 ) -> tuple[MatcherState | None, SnapshotHeader | None]:
-    """Read the newest snapshot that is sound; those that are not are taken out of `heads`."""
+    """Read the newest valid snapshot; invalid ones are removed from `heads`."""
     for key, head in list(heads.items()):
         try:
-            return slots.read(key, head), head
+            return store.read(key, head), head
         except SnapshotError as error:
             del heads[key]
-            notes.append(f"snapshot {key} cannot be used, {error}; going on from the one before and the journal")
+            notes.append(f"snapshot {key} cannot be used, {error}; continuing from the one before and the journal")
     return None, None
 
 
 class _Journal:
-    """Entries by index, from wherever they lie."""
+    """Entries by index, from the spool and Redis."""
 
     def __init__(self, notes: list[str]) -> None:
         self._entries: dict[int, JournalEntry] = {}
@@ -157,16 +160,16 @@ class _Journal:
             try:
                 entry = decode(body)
             except ValueError as error:
-                self._notes.append(f"an entry cannot be used: {error}")
+                self._notes.append(f"a journal entry cannot be used: {error}")
             else:
                 self._entries[entry.index] = entry
 
-    def behind(self, place: int) -> list[JournalEntry]:
+    def after(self, place: int) -> list[JournalEntry]:
         return [self._entries[index] for index in sorted(self._entries) if index > place]
 
 
 class _OpenTracks:
-    """Which tracks had begun and not ended, and when each was last seen."""
+    """Tracks that have begun and not ended, with the time each was last seen."""
 
     def __init__(self, state: MatcherState | None) -> None:
         self._open: dict[tuple[str, CameraId, TrackId], float] = {
@@ -184,7 +187,7 @@ class _OpenTracks:
                 self._open.pop(key, None)
 
     def ends(self, run: str) -> list[Perceived]:
-        """Return the ends of those that are not of `run`: nobody will tell them any more."""
+        """Return the ends of tracks of other runs, whose perception no longer exists to send them."""
         return [
             TrackEnded(of, camera, track, -1, last_at)
             for (of, camera, track), last_at in self._open.items()
@@ -193,21 +196,23 @@ class _OpenTracks:
 
 
 class _Replay:
-    """The steps of the last daemon, once more."""
+    """Repeats the steps of the last daemon."""
 
     def __init__(
         self,
         make: Make,
-        dials: tuple[Match, Publish, TopologySettings],
+        settings: tuple[Match, Publish, TopologySettings],
         head: SnapshotHeader | None,
         state: MatcherState | None,
         first_number: int,
         known: Known,
     ) -> None:
-        self._make, self._dials, self._known, self._head = make, dials, known, head
-        # Its own next number is in the state; the first one counts where there is none.
-        self.matcher = make(dials[0], dials[2], state, first_number if state is None else 1)
-        self.presence = Presence(dials[1], head.visits if head is not None else ())
+        self._make, self._settings, self._known, self._head = make, settings, known, head
+        # A state has its own next number.
+        self.identification = Identification(
+            make(settings[0], settings[2], state, first_number if state is None else 1),
+            Presence(settings[1], head.visits if head is not None else ()),
+        )
         self.taken = JournalInput(head.taken if head is not None else None)
         self.tracks = _OpenTracks(state)
         self.index = head.place + 1 if head is not None else 0
@@ -216,32 +221,34 @@ class _Replay:
         self.missing: list[tuple[str, int, Event]] = []
         self._first: dict[str, int] = {}
 
-    def work_off(self, entries: Sequence[JournalEntry], notes: list[str]) -> None:
+    def repeat(self, entries: Sequence[JournalEntry], notes: list[str]) -> None:
         for entry in entries:
             if entry.index != self.index:
-                notes.append(f"entries {self.index} to {entry.index - 1} are missing; what was seen then is not known")
+                notes.append(f"entries {self.index} to {entry.index - 1} are missing; what was seen then is unknown")
                 self._skip(entry.number)
             self.index = entry.index + 1
-            events = advance(self.matcher, self.presence, entry)
+            events = advance(self.identification, entry)
             self.taken.note(entry.records)
             self.tracks.note(entry.records)
             self.entries += 1
             for event in events:
                 if isinstance(event, IdentityEntered):
                     self.number = max(self.number, int(event.person.rpartition("-")[2]))
-            self._tell(entry, events)
+            self._note_missing(entry, events)
 
     def _skip(self, number: int) -> None:
-        """Go on beyond the numbers that were told in what is missing."""
-        state = self.matcher.state()
+        """Continue above the numbers that were published in the missing entries."""
+        state = self.identification.matcher.state()
         state.next_number = max(state.next_number, number + 1)
         self.number = max(self.number, number)
-        self.matcher = self._make(self._dials[0], self._dials[2], state, 1)
+        self.identification = Identification(
+            self._make(self._settings[0], self._settings[2], state, 1), self.identification.presence
+        )
 
-    def _tell(self, entry: JournalEntry, events: list[Event]) -> None:
-        """Note the events of an entry that nobody was told of."""
-        self.diverged += len(events) != entry.told
-        if not entry.told or len(events) != entry.told:
+    def _note_missing(self, entry: JournalEntry, events: list[Event]) -> None:
+        """Note the events of an entry that were never published."""
+        self.diverged += len(events) != entry.event_count
+        if not entry.event_count or len(events) != entry.event_count:
             return
         first = self._first.get(entry.run)
         if first is None:

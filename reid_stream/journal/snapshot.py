@@ -1,8 +1,9 @@
-"""Everything identify knows at one entry of the journal, in parts whose digests are known: a spoilt one is found out.
+"""State of identification after one journal entry, in parts with digests, so that damage is detected.
 
-    Head ─ digests of ─▶ parts of the matcher (match.capture)
+    SnapshotHeader ─ digests of ─▶ parts of the matcher's state (match.snapshot)
 
-A snapshot is one Redis hash: `part:<n>` first, `head` last, so that one whose writer died is no snapshot.
+A snapshot is one Redis hash. Its `part:<n>` fields are written first and `head` last, so that a snapshot whose writer
+died has no `head` and does not count.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ _DIGEST = 32
 
 
 class MatcherSettings(msgspec.Struct, frozen=True):
-    """The settings that decide what follows from an entry: what was decided under them is replayed under them."""
+    """Settings on which decisions depend: entries written under them are replayed under them."""
 
     match: bytes
     publish: bytes
@@ -28,11 +29,11 @@ class MatcherSettings(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, match: Match, publish: Publish, topology: TopologySettings) -> "MatcherSettings":
-        """Write them down."""
+        """Encode them."""
         return cls(*(section.model_dump_json().encode() for section in (match, publish, topology)))
 
     def read(self) -> tuple[Match, Publish, TopologySettings]:
-        """Read them back.
+        """Decode them.
 
         Raises:
             ValueError: another version wrote them.
@@ -45,24 +46,24 @@ class MatcherSettings(msgspec.Struct, frozen=True):
 
 
 class SnapshotHeader(msgspec.Struct, frozen=True):
-    """What a snapshot holds beside the matcher."""
+    """All that a snapshot holds besides the matcher's state."""
 
     place: int
-    """Index of the last entry that it knows; -1 for none."""
+    """Index of the last entry included; -1 for none."""
     position: str
-    """Where the journal's stream was then; what is not behind it is known."""
+    """Last position in the journal's stream that is included."""
     run: str
     sequence: int
     """Number of the run's next event."""
     number: int
-    """Highest number of a global ID told."""
+    """Highest number in a published global ID."""
     made_at: float
     """UTC seconds."""
     dials: MatcherSettings
     visits: list[VisitState]
     taken: dict[str, dict[CameraId, int]]
     digests: list[bytes] = []
-    """Of the parts, SHA-256."""
+    """SHA-256 of each part."""
 
 
 class SnapshotError(Exception):
@@ -70,40 +71,40 @@ class SnapshotError(Exception):
 
 
 def digest(part: bytes) -> bytes:
-    """Return what a part is known by."""
+    """Return the SHA-256 of a part."""
     return hashlib.sha256(part).digest()
 
 
 def pack(head: SnapshotHeader) -> bytes:
-    """Write a head, with a digest of its own."""
+    """Encode a header, preceded by its digest."""
     body = msgspec.msgpack.encode(head)
     return digest(body) + body
 
 
 def unpack(body: bytes) -> SnapshotHeader:
-    """Read a head.
+    """Decode a header.
 
     Raises:
-        SnapshotError: it is spoilt, or of another version.
+        SnapshotError: the header is damaged or of another version.
     """
     if digest(body[_DIGEST:]) != body[:_DIGEST]:
-        raise SnapshotError("its head is spoilt")
+        raise SnapshotError("its header is damaged")
     try:
         return msgspec.msgpack.decode(body[_DIGEST:], type=SnapshotHeader)
     except msgspec.DecodeError as error:
-        raise SnapshotError(f"its head is of another version: {error}") from error
+        raise SnapshotError(f"its header is of another version: {error}") from error
 
 
 def assemble(head: SnapshotHeader, parts: Iterable[bytes | None]) -> MatcherState:
-    """Put the matcher's state together.
+    """Join the parts of the matcher's state.
 
     Raises:
-        SnapshotError: a part is missing or spoilt, or of another version.
+        SnapshotError: a part is missing, damaged or of another version.
     """
     sound = []
     for number, (wanted, part) in enumerate(zip(head.digests, parts, strict=True)):
         if part is None or digest(part) != wanted:
-            raise SnapshotError(f"part {number} of {len(head.digests)} is {'missing' if part is None else 'spoilt'}")
+            raise SnapshotError(f"part {number} of {len(head.digests)} is {'missing' if part is None else 'damaged'}")
         sound.append(part)
     try:
         return join(sound)

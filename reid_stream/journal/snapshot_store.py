@@ -1,4 +1,4 @@
-"""Two snapshots on Redis, written in turn, and the journal behind the older one of them."""
+"""The two latest snapshots on Redis, and the journal since the older one."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reid_stream.journal.entry import StringTable
+from reid_stream.journal.entry import StateKeys
 from reid_stream.journal.snapshot import HEAD, SnapshotError, SnapshotHeader, assemble, digest, pack, unpack
 from reid_stream.match.snapshot import MatcherState
 from reid_stream.publish.stream_ids import Position
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     import redis
 
 _OF_MODEL = re.compile(r"[^:]+:(journal|snapshot:[ab])")
-"""What follows the scope in the keys of one model; those of a replay are longer."""
+"""Rest of a key after the scope, for keys of one model; keys of a replay are longer."""
 _AT_ONCE = 500
-"""Entries per request, some megabytes."""
+"""Entries per request: some megabytes."""
 
 
 class SnapshotStore:
-    """Reads and writes them; every method raises the library's errors."""
+    """Reads and writes snapshots and the journal; every method raises the errors of redis-py."""
 
-    def __init__(self, client: "redis.Redis", names: StringTable) -> None:
+    def __init__(self, client: "redis.Redis", keys: StateKeys) -> None:
         # The types of redis-py allow for its other, asynchronous client.
         self._client: Any = client
-        self._names = names
+        self._keys = keys
 
     def heads(self) -> tuple[dict[str, SnapshotHeader], dict[str, SnapshotError]]:
-        """Read the heads by key, the newest first, and why others cannot be used."""
+        """Return the valid headers by key, newest first, and the errors of the others."""
         sound: dict[str, SnapshotHeader] = {}
         broken: dict[str, SnapshotError] = {}
-        for key in self._names.snapshots:
+        for key in self._keys.snapshots:
             body = self._client.hget(key, HEAD)
             if body is None:
                 continue  # never written, or its writer died
@@ -43,15 +43,15 @@ class SnapshotStore:
         return dict(sorted(sound.items(), key=lambda item: -item[1].place)), broken
 
     def read(self, key: str, head: SnapshotHeader) -> MatcherState:
-        """Read the matcher's state of a snapshot.
+        """Read the matcher's state.
 
         Raises:
-            SnapshotError: it is spoilt.
+            SnapshotError: the snapshot is damaged.
         """
         return assemble(head, (self._client.hget(key, f"part:{number}") for number in range(len(head.digests))))
 
     def write(self, key: str, head: SnapshotHeader, parts: Iterable[bytes]) -> int:
-        """Write a snapshot in place of another; return its size in bytes."""
+        """Replace the snapshot at `key`; return its size in bytes."""
         self._client.unlink(key)
         digests, size = [], 0
         for number, part in enumerate(parts):
@@ -68,12 +68,12 @@ class SnapshotStore:
     def trim(self, position: str) -> None:
         """Delete the journal up to a position."""
         place = Position.parse(position)
-        self._client.xtrim(self._names.journal, minid=f"{place.ms}-{place.n + 1}", approximate=False)
+        self._client.xtrim(self._keys.journal, minid=f"{place.ms}-{place.n + 1}", approximate=False)
 
     def drop_others(self) -> int:
-        """Delete what is kept of the same people by other models' vectors; return how many keys that were."""
-        scope = self._names.lease.removesuffix("lease")
-        own = {key.encode() for key in (self._names.journal, *self._names.snapshots)}
+        """Delete the states of all other models; return the number of deleted keys."""
+        scope = self._keys.lease.removesuffix("lease")
+        own = {key.encode() for key in (self._keys.journal, *self._keys.snapshots)}
         found = [
             key
             for key in self._client.scan_iter(match=f"{scope}*", count=_AT_ONCE)
@@ -82,10 +82,10 @@ class SnapshotStore:
         return int(self._client.unlink(*found)) if found else 0
 
     def compact(self) -> None:
-        """Write the journal anew: Redis keeps the bytes of deleted entries while others lie in the same node."""
+        """Rewrite the journal: Redis keeps the bytes of deleted entries while others share their node."""
         import redis
 
-        key = self._names.journal
+        key = self._keys.journal
         while True:
             with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.watch(key)
@@ -97,20 +97,20 @@ class SnapshotStore:
                 pipeline.delete(key)
                 for place, fields in kept:
                     pipeline.xadd(key, fields, id=place)
-                if not kept or kept[-1][0] != last:  # the next entry must come behind what there ever was
+                if not kept or kept[-1][0] != last:  # the next ID must be above every earlier one
                     pipeline.xadd(key, {"entry": b""}, id=last)
                     pipeline.xdel(key, last)
                 try:
                     pipeline.execute()
                 except redis.WatchError:
-                    continue  # an entry came in between
+                    continue  # an entry was added meanwhile
                 return
 
     def entries(self) -> Iterator[bytes]:
-        """Read the journal."""
+        """Yield the journal's encoded entries in order."""
         after = "-"
         while True:
-            page = self._client.xrange(self._names.journal, after, "+", count=_AT_ONCE)
+            page = self._client.xrange(self._keys.journal, after, "+", count=_AT_ONCE)
             for _, fields in page:
                 yield fields.get(b"entry", b"")
             if len(page) < _AT_ONCE:
@@ -118,6 +118,6 @@ class SnapshotStore:
             after = f"({page[-1][0].decode()}"
 
     def expire(self, after_s: int) -> None:
-        """Let everything go after a while: of a replay that is over."""
-        for key in (self._names.journal, *self._names.snapshots):
+        """Set all keys to expire: those of a replay that is over."""
+        for key in (self._keys.journal, *self._keys.snapshots):
             self._client.expire(key, after_s)

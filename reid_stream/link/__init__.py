@@ -1,1 +1,1 @@
-"""Observations across the seam between perceive and identify: same records whatever carries them."""
+"""Links that carry observations from perception to identification; the records are the same on all of them."""

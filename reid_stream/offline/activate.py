@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid_stream.assembly.identification import identity
+from reid_stream.assembly.identification import identification, open_state
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Settings
@@ -31,7 +31,7 @@ from reid_stream.pipeline import Embed
 if TYPE_CHECKING:
     import redis
 
-    from reid_stream.journal.entry import StringTable
+    from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.snapshot_store import SnapshotStore
 
 _SEND_S = 10.0
@@ -140,11 +140,12 @@ def name_in(cameras: Path, bundle: str) -> str | None:
 
 def _left(settings: Settings, present: EmbedderBundle) -> MatcherState | None:
     """Return what the last daemon knew, its visits ended and told; none where it knew nobody."""
-    head = EmbedderInfo.of(present)
-    with identity(settings, head, run=time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())) as second:
-        second.sink.publish(second.finish())
-        state = second.matcher.state()
-        if not second.sink.close(_SEND_S):
+    run = time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())
+    with open_state(settings, EmbedderInfo.of(present), run=run) as opened:
+        last = identification(settings, opened, run)
+        last.commit(last.finish())
+        state = opened.matcher.state()
+        if not last.close(_SEND_S):
             raise BrokerError("the last daemon's events must be on Redis first, some are still on disk; try again")
     return state if state.people or state.next_number > 1 else None
 
@@ -177,15 +178,15 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> N
 
 
 @contextmanager
-def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, SnapshotStore, StringTable]]":
+def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, SnapshotStore, StateKeys]]":
     """Open what a bundle's state is kept in, while no daemon has the site."""
     from reid_stream.assembly.resources import redis_url
-    from reid_stream.journal.entry import StringTable
+    from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.lease import Lease
     from reid_stream.journal.snapshot_store import SnapshotStore
     from reid_stream.publish.redis_client import connect, translated
 
-    names = StringTable.of(settings.site, bundle.hash)
+    names = StateKeys.of(settings.site, bundle.hash)
     with redis_url(settings) as url:
         lease = Lease(connect(settings.redis, url=url), names.lease, lasts_s=settings.state.lease_s, where=url)
         lease.take()

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -40,22 +40,6 @@ _ANNOUNCE_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class EventSink(Protocol):
-    """Takes events; never blocks for long, never loses one in silence."""
-
-    def publish(self, events: Sequence[Event]) -> None:
-        """Take events to send, in order."""
-        ...
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until all is sent; False if it took too long."""
-        ...
-
-    def close(self, timeout_s: float) -> bool:
-        """Send what is left and stop; False if some had to stay on disk."""
-        ...
-
-
 @dataclass(slots=True)
 class SinkCounters:
     """What became of the events so far."""
@@ -77,7 +61,7 @@ class SinkCounters:
 
 
 class RedisSink:
-    """The EventSink of the daemon. `publish` may be called from any thread; one thread of its own sends."""
+    """The daemon's sink. `publish` may be called from any thread; one thread of its own sends."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""The running daemon: its loop, its threads and its worker processes."""
+"""The running daemon: its threads, its worker processes, and what watches them."""

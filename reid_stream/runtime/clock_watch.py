@@ -1,4 +1,4 @@
-"""Notice when the system's clock is set while the daemon runs."""
+"""Detect that the system's clock was set while the daemon runs."""
 
 import structlog
 
@@ -9,14 +9,14 @@ _log = structlog.get_logger(__name__)
 
 
 class ClockWatch:
-    """Turns steps of the system's clock into events; belongs to one thread."""
+    """Turns steps of the system's clock into events; used by one thread."""
 
     def __init__(self, clock: SiteClock, run: str) -> None:
         self._clock, self._run = clock, run
         self._shift_s = clock.shift_s
 
     def look(self) -> list[DaemonClockSet]:
-        """Return an event if the clock was set since the last look; cameras may have noticed it first."""
+        """Return an event if the clock was set since the last call, whether or not a camera has noticed it first."""
         self._clock.look()
         by_s, self._shift_s = self._clock.shift_s - self._shift_s, self._clock.shift_s
         if not by_s:

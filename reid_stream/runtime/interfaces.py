@@ -1,23 +1,22 @@
-"""What a daemon is made of, as it sees them: a source of frames, two halves, the link between them, a sink; and what it
-has done so far.
-"""
+"""Interfaces between a daemon and its parts: cameras, perception, the link, identification, the sink."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from reid_stream.events import Event
+from reid_stream.journal.direct import EventSink
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.records import CameraId, Detections, Frame, Perceived
+from reid_stream.records import CameraId, Detections, Frame, GlobalId, Perceived
 from reid_stream.runtime.watchdog import HungStage
 
 if TYPE_CHECKING:
+    from reid_stream.ingest.changes import CameraChange
     from reid_stream.ingest.stats import CameraStats
 
 
 class PerceptionStages(Protocol):
-    """Frames to records; `pipeline.Perceive`."""
+    """Frames to records, in two stages; `pipeline.Perception`."""
 
     @property
     def model(self) -> str:
@@ -26,27 +25,27 @@ class PerceptionStages(Protocol):
 
     @property
     def counts(self) -> PerceiveCounts:
-        """What it has done so far."""
+        """Work so far."""
         ...
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
-        """Find the people of one batch; may run beside `finish` of the batch before."""
+        """Detect people in one batch; may run while `finish` works on the batch before."""
         ...
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
-        """Do what comes after detection, batch by batch."""
+        """Track and embed one batch."""
         ...
 
 
 class CameraSource(Protocol):
-    """Where frames come from: live cameras behind an inbox, or files in step with the pipeline."""
+    """Frames: of live cameras behind an inbox, or of files that are read as fast as the pipeline takes them."""
 
     def start(self) -> None:
         """Open the cameras."""
         ...
 
     def take_frames(self, timeout_s: float) -> list[Frame] | None:
-        """Give the newest frame of each camera that has one; empty after `timeout_s`; None when all have ended."""
+        """Return the newest frame of each camera that has one; empty after `timeout_s`; None when all have ended."""
         ...
 
     def stop(self) -> None:
@@ -55,96 +54,69 @@ class CameraSource(Protocol):
 
     @property
     def stats(self) -> "Mapping[CameraId, CameraStats]":
-        """What is known of each camera now."""
+        """State of each camera."""
         ...
 
     @property
     def replaced(self) -> Mapping[CameraId, int]:
-        """Frames that a newer one replaced before the pipeline took them, per camera."""
+        """Frames that a newer one replaced before the pipeline took them, by camera."""
         ...
 
 
-class Shell(Protocol):
-    """What a first half needs of the daemon that it belongs to."""
+class Supervisor(Protocol):
+    """What perception and identification need of the daemon that runs them; any thread may call it."""
 
     @property
     def has_failed(self) -> bool:
-        """The second half has ended with an error, so the first may end as well."""
+        """Whether identification has failed, so that perception may end as well."""
         ...
 
     def look(self, limit_s: float) -> None:
-        """Watch over all else; called a few times a second.
+        """Check everything but perception; called by its `watch` several times per second.
 
         Raises:
-            StuckError: the second half hangs.
+            StuckError: identification hung for longer than `limit_s`.
         """
         ...
 
-    def saw(self, frames: Mapping[CameraId, int]) -> None:
-        """Count frames that went through the first half."""
+    def count_frames(self, frames: Mapping[CameraId, int]) -> None:
+        """Count frames that perception has finished."""
         ...
 
-    def tell(self, events: Sequence[Event]) -> None:
-        """Publish."""
+    def publish(self, events: Sequence[Event]) -> None:
+        """Publish events."""
         ...
 
-    def tell_stuck(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
-        """Say that a stage hung; `is_ours`: in this process, where it cannot be ended."""
+    def report_camera(self, change: "CameraChange", after: int = 0) -> None:
+        """Publish a camera's change of state; a replay does so once identification has finished batch `after`."""
         ...
 
-
-class PerceptionRunner(Protocol):
-    """From cameras to records on the link: `perceiving.Perceiving` in this process, `workers.pool.Pool` in others."""
-
-    @property
-    def model(self) -> str:
-        """Hash of the embedder's bundle."""
+    def report_hang(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
+        """Report a stage that hung; `is_ours`: in this process, where its thread cannot be ended."""
         ...
 
-    @property
-    def counts(self) -> PerceiveCounts:
-        """What it has done so far."""
+    def report_due_cameras(self, after: int) -> None:
+        """Publish the changes of a replay's cameras that were reported up to batch `after`."""
         ...
 
-    @property
-    def sent(self) -> int:
-        """Batches of records sent."""
-        ...
-
-    def start(self, shell: Shell) -> None:
-        """Open the cameras."""
-        ...
-
-    def watch(self, shell: Shell, stop: Flag) -> None:
-        """Be at work until `stop` is set or all cameras have ended for good.
-
-        Raises:
-            ReidStreamError: it cannot go on.
-        """
-        ...
-
-    def close(self) -> None:
-        """Close the cameras; what was sent can be received after this."""
-        ...
-
-    def stuck(self, limit_s: float) -> HungStage | None:
-        """What hangs now, if anything does."""
+    def commit(self, events: Sequence[Event], records: Sequence[Perceived], now: float) -> None:
+        """Commit the events of the identification step of `records` at `now`, UTC seconds."""
         ...
 
 
 class ObservationSender(Protocol):
-    """Perceive's end of the link."""
+    """Perception's end of the link."""
 
     def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over a batch; waits while the other side is behind."""
+        """Send a batch; waits while the link is full."""
         ...
 
 
 class ObservationReceiver(Protocol):
-    """Identify's end of the link: records in each camera's order."""
+    """Identification's end of the link: records in each camera's order."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take what has come; empty after `timeout_s`."""
+        """Return the records that have come; empty after `timeout_s`."""
         ...
 
 
@@ -153,29 +125,100 @@ class ObservationLink(ObservationSender, ObservationReceiver, Protocol):
     """Both ends, a batch at a time."""
 
 
-class Sink(Protocol):
-    """Takes events; never blocks for long, never loses one."""
+class PerceptionRunner(Protocol):
+    """Cameras to records on the link: a `PerceptionThread` in this process, or a `workers.pool.WorkerPool`."""
 
-    def publish(self, events: Sequence[Event]) -> None:
-        """Take events to send, in order."""
+    @property
+    def model(self) -> str:
+        """Hash of the embedder's bundle."""
+        ...
+
+    @property
+    def counts(self) -> PerceiveCounts:
+        """Work so far."""
+        ...
+
+    @property
+    def stats(self) -> "Mapping[CameraId, CameraStats]":
+        """State of each camera."""
+        ...
+
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced before they were processed, by camera."""
+        ...
+
+    @property
+    def link(self) -> ObservationReceiver:
+        """Where its records arrive."""
+        ...
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Open the cameras."""
+        ...
+
+    def watch(self, supervisor: Supervisor, stop: Flag) -> None:
+        """Run until `stop` is set or all cameras have ended for good.
+
+        Raises:
+            ReidStreamError: perception failed, or hung too often.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the cameras; what was sent can still be received."""
+        ...
+
+    def stuck(self, limit_s: float) -> HungStage | None:
+        """Return the stage that has hung for longer than `limit_s`, if any."""
+        ...
+
+
+class SiteIdentification(Protocol):
+    """Records to committed events; `journal.recorder.JournalRecorder` or `journal.direct.DirectIdentification`."""
+
+    def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
+        """Advance to `now` (UTC seconds) by one batch of records, which may be empty; return events to `commit`."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """End all visits; return events to `commit`."""
+        ...
+
+    def commit(self, events: Sequence[Event]) -> None:
+        """Publish the events of the last `step` or `finish`."""
         ...
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left; False if some had to stay on disk."""
+        """Save the state and close the sink; False if some events had to stay on disk."""
+        ...
+
+    @property
+    def gallery_size(self) -> int:
+        """Identities that can be matched."""
+        ...
+
+    @property
+    def people_in_view(self) -> int:
+        """Identities in view of any camera."""
+        ...
+
+    def in_view(self) -> Mapping[CameraId, Collection[GlobalId]]:
+        """Identities in view, by camera."""
         ...
 
 
-@dataclass(slots=True)
-class PerceptionProgress:
-    """What the daemon has done so far; read by the live table while it runs."""
+class Sink(EventSink, Protocol):
+    """Destination of events; never blocks for long, never loses an event silently."""
 
-    started_at: float
-    frames: dict[CameraId, int] = field(default_factory=dict)
-    events: int = 0
-    told_at: float = 0.0
-    """When the newest event about people or cameras happened, UTC seconds."""
-    first_event_s: float | None = None
-    """Seconds from the start to the first event about a person."""
-    latencies_s: list[float] = field(default_factory=list)
-    """Capture to event, the newest thousand; live cameras only."""
-    error: BaseException | None = None
+    def ready(self) -> tuple[bool, str]:
+        """Return whether events can be stored anywhere, and where."""
+        ...
+
+
+class EventFollower(Protocol):
+    """Sees all published events; `publish.projection.SiteView`."""
+
+    def follow(self, events: Sequence[Event], /) -> None:
+        """Take events in the order they were published."""
+        ...

@@ -1,9 +1,8 @@
-"""The two networks of a site, loaded and checked, and the first half that runs them."""
+"""Load and check the two networks of a site, and make the perception that runs them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import (
@@ -19,28 +18,16 @@ from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
-from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception
+from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception, StageWrapper, unwrapped
 from reid_stream.records import CameraId
-from reid_stream.runtime.watchdog import Pulse
 
 if TYPE_CHECKING:
     from reid_stream.ingest.convert import GpuConverter
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Timer(Protocol):
-    """Takes the time of each call of a stage; `metrics.Metrics`."""
-
-    def timed(self, stage: str, call: Callable[P, R]) -> Callable[P, R]:
-        """Wrap a stage."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The two networks, ready to run, and where they came from."""
+    """The two networks, ready to run, with their bundles and engines."""
 
     detect: Detect
     embed: Embed
@@ -51,10 +38,10 @@ class Networks:
 
 
 def load_networks(settings: Settings) -> Networks:
-    """Load both bundles, build their engines and make sure that they compute what they should.
+    """Load both bundles, build their engines and check the engines' outputs.
 
     Raises:
-        ModelError: a bundle is missing, broken or of the wrong kind, or its network computes something else here.
+        ModelError: a bundle is missing, broken or of the wrong kind, or its network gives other outputs here.
     """
     from reid_stream.detect.yolo import Detector as Yolo
     from reid_stream.detect.yolo import spec_of as detector_spec
@@ -78,7 +65,7 @@ def load_networks(settings: Settings) -> Networks:
 
 
 def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBundle, Embed, PixelEngine]:
-    """Load the embedder's bundle, build its engine and make sure that it computes what it should.
+    """Load the embedder's bundle, build its engine and check the engine's output.
 
     Raises:
         ModelError: see `load_networks`.
@@ -96,22 +83,25 @@ def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBund
     return bundle, Vectors(engine, crops, bundle.dim, settings), engine
 
 
-def perceive(
+def make_perception(
     settings: Settings,
     networks: Networks,
     run: str,
-    timer: Timer,
+    stage: StageWrapper = unwrapped,
     *,
-    pulse: Pulse | None = None,
     counts: PerceiveCounts | None = None,
     keep: Keep | None = None,
 ) -> Perception:
-    """Wire the first half; `pulse` tells of its thread, `counts` goes on counting, `keep` takes the crops."""
-    pulse = pulse or Pulse()
+    """Return perception that runs the networks.
 
-    def stage(name: str, call: Callable[P, R]) -> Callable[P, R]:
-        return pulse.watched(name, timer.timed(name, call))
-
+    Args:
+        settings: of the site.
+        networks: detector and embedder.
+        run: of its tracks.
+        stage: wraps the stages "detect", "track", "select" and "embed".
+        counts: continued; None to start from 0.
+        keep: stores crops; None where they are not stored.
+    """
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
@@ -128,10 +118,10 @@ def perceive(
 
 
 def take_over(settings: Settings) -> "GpuConverter | None":
-    """What leaves pictures in the memory of the GPU that decoded them, where `ingest.gpu_frames` asks for it.
+    """Return what keeps decoded images in GPU memory, None unless `ingest.gpu_frames` asks for it.
 
     Raises:
-        ModelError: torch is not there.
+        ModelError: torch is not installed.
     """
     if not settings.ingest.gpu_frames:
         return None
@@ -143,9 +133,11 @@ def take_over(settings: Settings) -> "GpuConverter | None":
 
 
 def _checked(bundle: Bundle, engine: PixelEngine, folder: Path) -> PixelEngine:
-    """Run the bundle's probe through the engine."""
+    """Check the engine's output on the bundle's probe."""
     try:
         check_probe(bundle, engine(probe_input(bundle)))
     except ModelError as error:
-        raise ModelError(f"{bundle.kind} {folder} must compute what its {BUNDLE_FILE} says: {error}") from error
+        raise ModelError(
+            f"{bundle.kind} {folder} must give the outputs stored in its {BUNDLE_FILE}: {error}"
+        ) from error
     return engine

@@ -1,154 +1,174 @@
-"""The first half at work in this process: a thread of its own, and what is done when it hangs.
+"""Run perception on a thread of this process, and replace it when it hangs.
 
-A step that hangs is given up and its thread with it; a fresh first half, whose track numbers are of a run of their own,
-goes on in its place. `workers.pool` is the same for first halves in processes of their own.
+A step that hangs is abandoned together with its thread. New perception continues in its place, with new networks and
+trackers, whose track numbers belong to a run of their own. `workers.pool` does the same for perception in processes.
 """
 
 import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
 from reid_stream.config.settings import Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.runtime.interfaces import CameraSource, ObservationSender, PerceptionStages, Shell
+from reid_stream.records import CameraId
+from reid_stream.runtime.interfaces import CameraSource, ObservationLink, PerceptionStages, Supervisor
 from reid_stream.runtime.prefetch import DetectionPrefetch, Prefetched
 from reid_stream.runtime.watchdog import HungStage, Pulse, StageLimits, Worker
 
+if TYPE_CHECKING:
+    from reid_stream.ingest.changes import CameraChange
+    from reid_stream.ingest.stats import CameraStats
+
 TAKE_S = 0.2
-"""Longest wait for a frame before the loop looks at its stop flag again."""
+"""Longest wait for a frame or a record before a loop checks whether to stop."""
 STOP_S = 10.0
-"""Longest wait for the step under way when the daemon is told to stop."""
+"""Longest wait for the step in progress when the daemon stops."""
 LOAD_SLACK = 10.0
-"""Loading networks may take so many times as long as a stage may."""
+"""Loading networks may take this many times as long as a stage may."""
 _log = structlog.get_logger(__name__)
+
+OpenSource = Callable[["Callable[[CameraChange], None]"], CameraSource]
+"""Makes a source that reports its cameras' changes to the given function."""
+MakeStages = Callable[[int, Pulse], PerceptionStages]
+"""Makes perception number n, counted from 0, whose stages are wrapped with the given pulse."""
 
 
 class PerceptionThread:
-    """A source, a first half and the way to the second one; a `parts.FirstHalf`."""
+    """Cameras, perception and the link to identification; a `PerceptionRunner`."""
 
     def __init__(
         self,
-        source: CameraSource,
-        perceive: PerceptionStages,
-        link: ObservationSender,
+        open_source: OpenSource,
+        make: MakeStages,
+        link: ObservationLink,
         *,
         watchdog: Watchdog,
-        pulse: Pulse | None = None,
-        fresh: Callable[[int, Pulse], PerceptionStages] | None = None,
         lanes: Callable[[], int] = lambda: 1,
         is_eager: bool = False,
     ) -> None:
-        """Nothing runs yet.
+        """Make the source and perception number 0; nothing runs yet.
 
         Args:
-            source: of frames.
-            perceive: the first half.
-            link: where its records go.
-            watchdog: when a stage counts as stuck.
-            pulse: that the stages of `perceive` are wrapped with.
-            fresh: makes another first half after one that hung, given how many there were and its pulse; none where it
-                cannot be replaced.
+            open_source: makes the source of frames.
+            make: makes perception, and another each time one has hung.
+            link: where records go.
+            watchdog: when a stage hangs, and how often perception is replaced.
+            lanes: see `DetectionPrefetch`.
+            is_eager: see `DetectionPrefetch`.
         """
-        self.perceive = perceive
+        self.link = link
+        self._pulse = Pulse()
+        self._make = make
+        self._stages = make(0, self._pulse)
+        self._source = open_source(self._camera_changed)
         self._sent = 0
-        self._ahead: DetectionPrefetch | None = None
-        self._source = source
-        self._link = link
+        self._prefetch: DetectionPrefetch | None = None
         self._watchdog = watchdog
-        self._pulse = pulse or Pulse()
-        self._fresh = fresh
         self._lanes, self._is_eager = lanes, is_eager
         self._number = 0
-        """Of the first half now at work, counted from 0."""
+        """Number of the perception at work, counted from 0."""
+        self._supervisor: Supervisor | None = None
 
     @property
     def model(self) -> str:
         """Hash of the embedder's bundle."""
-        return self.perceive.model
+        return self._stages.model
 
     @property
     def counts(self) -> PerceiveCounts:
-        """What it has done so far."""
-        return self.perceive.counts
+        """Work so far."""
+        return self._stages.counts
 
     @property
-    def sent(self) -> int:
-        """Batches of records sent, and the one that will be before what is taken next."""
-        return self._sent + (self._ahead.in_hand if self._ahead is not None else 0)
+    def stats(self) -> "Mapping[CameraId, CameraStats]":
+        """State of each camera."""
+        return self._source.stats
 
-    def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
+    @property
+    def replaced(self) -> Mapping[CameraId, int]:
+        """Frames that a newer one replaced before they were processed, by camera."""
+        return self._source.replaced
+
+    def start(self, supervisor: Supervisor) -> None:
         """Open the cameras."""
+        self._supervisor = supervisor
         self._source.start()
 
     def stuck(self, limit_s: float) -> HungStage | None:
-        """What hangs now, if anything does."""
+        """Return the stage that has hung for longer than `limit_s`, if any."""
         return self._pulse.stuck(limit_s)
 
-    def watch(self, shell: Shell, stop: threading.Event) -> None:
-        """Run the first half on a thread of its own until it ends, and anew when it hangs.
+    def watch(self, supervisor: Supervisor, stop: threading.Event) -> None:
+        """Run perception on its own thread until it ends, and replace it when it hangs.
 
         Raises:
-            StuckError: it hangs and cannot be started anew, or hung once too often.
-            Exception: whatever it raised.
+            StuckError: it hung more often than `watchdog.restarts` allows.
+            Exception: any error of perception.
         """
-        patience = StageLimits(self._watchdog.restarts)
+        restarts = StageLimits(self._watchdog.restarts)
         limit_s = self._watchdog.stage_s
         for self._number in itertools.count():
-            worker = Worker("perceive", partial(self._loop, self._pulse, shell, stop))
+            worker = Worker("perceive", partial(self._loop, self._pulse, supervisor, stop))
             stuck, is_ending = None, False
             while stuck is None and not worker.ended.wait(min(TAKE_S, limit_s / 4)):
-                if stop.is_set() or shell.has_failed:
+                if stop.is_set() or supervisor.has_failed:
                     limit_s, is_ending = min(limit_s, STOP_S), True
-                shell.look(limit_s)
-                stuck = self._pulse.give_up(limit_s)
+                supervisor.look(limit_s)
+                stuck = self._pulse.abandon(limit_s)
             if worker.error is not None:
                 raise worker.error
             if stuck is None:
                 return
-            is_replaced = self._fresh is not None and not is_ending and patience.allows(time.monotonic())
-            shell.tell_stuck(stuck, "restarted" if is_replaced else "ended")
+            is_replaced = not is_ending and restarts.allows(time.monotonic())
+            supervisor.report_hang(stuck, "restarted" if is_replaced else "ended")
             if is_ending:
                 return
             if not is_replaced:
-                raise StuckError(stuck.told(self._watchdog.stage_s))
+                raise StuckError(stuck.message(self._watchdog.stage_s))
             self._pulse = Pulse()
 
     def close(self) -> None:
         """Close the cameras."""
         self._source.stop()
 
-    def _loop(self, pulse: Pulse, shell: Shell, stop: threading.Event) -> None:
-        perceive = self.perceive
-        if self._number and self._fresh is not None:
+    def _loop(self, pulse: Pulse, supervisor: Supervisor, stop: threading.Event) -> None:
+        if self._number:
             with pulse.busy("load", slack=LOAD_SLACK):
-                perceive = self._fresh(self._number, pulse)
-            if pulse.is_given_up:
+                stages = self._make(self._number, pulse)
+            if pulse.is_abandoned:
                 return
-            self.perceive = perceive
+            self._stages = stages
             _log.info("perception_restarted", restarts=self._number)
-        self._ahead = ahead = DetectionPrefetch(perceive, pulse, lanes=self._lanes, is_eager=self._is_eager)
+        self._prefetch = prefetch = DetectionPrefetch(self._stages, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
-            while not stop.is_set() and not shell.has_failed:
-                done = ahead.advance(self._source.take_frames, TAKE_S)
-                if not self._hand_on(done, pulse, shell) or done.is_over:
+            while not stop.is_set() and not supervisor.has_failed:
+                done = prefetch.advance(self._source.take_frames, TAKE_S)
+                if not self._send(done, pulse, supervisor) or done.is_over:
                     return
-            while ahead.in_hand and self._hand_on(ahead.finish(), pulse, shell):
+            while prefetch.in_hand and self._send(prefetch.finish(), pulse, supervisor):
                 pass
         finally:
-            ahead.close()
+            prefetch.close()
 
-    def _hand_on(self, done: Prefetched, pulse: Pulse, shell: Shell) -> bool:
-        """Send what a batch gave, unless this half was given up meanwhile."""
-        if pulse.is_given_up:
+    def _send(self, done: Prefetched, pulse: Pulse, supervisor: Supervisor) -> bool:
+        """Send the records of a batch; False if this perception was abandoned meanwhile."""
+        if pulse.is_abandoned:
             return False
-        shell.saw(Counter(frame.camera for frame in done.frames))
+        supervisor.count_frames(Counter(frame.camera for frame in done.frames))
         if done.records:
-            self._link.send(done.records)
+            self.link.send(done.records)
             self._sent += 1
         return True
+
+    def _camera_changed(self, change: "CameraChange") -> None:
+        """Report a change, due after all batches that were sent or will be sent before the frames taken next."""
+        assert self._supervisor is not None, "cameras are opened by `start`"
+        in_hand = self._prefetch.in_hand if self._prefetch is not None else 0
+        self._supervisor.report_camera(change, after=self._sent + in_hand)

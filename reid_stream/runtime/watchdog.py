@@ -1,9 +1,9 @@
-"""Is a stage of the pipeline stuck? What a thread is doing now, written by itself and read by whoever watches over it.
+"""Detect stages that hang: each thread notes what it is doing, and a watching thread reads it.
 
-A thread that hangs in a native call cannot be ended. It is given up instead: its `Pulse` is marked, another thread with
-a pulse, a stage and a state of its own goes on in its place, and should the hung call ever return, the mark tells its
-thread to drop the answer and end. What it holds (one batch, its networks) is lost to the process, so a daemon does that
-a few times only and then ends, for its service manager to start it anew.
+A thread that hangs in a native call cannot be ended. It is abandoned instead: its `Pulse` is marked as abandoned and
+another thread, with its own pulse, stages and state, takes its place. Should the hung call ever return, its thread sees
+the mark, drops the result and ends. What the thread holds (one batch, its networks) is lost to the process, so a daemon
+allows a few hangs and then exits, for its service manager to restart it.
 """
 
 import threading
@@ -22,19 +22,19 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class HungStage:
-    """A call that has not come back."""
+    """A call that has not returned."""
 
     stage: str
     after_s: float
-    """How long it had taken when it was given up."""
+    """Seconds since the call."""
     cameras: tuple[str, ...]
-    """Whose frames are lost with it, one entry a frame."""
+    """Cameras of the frames lost with it, one entry per frame."""
 
-    def told(self, limit_s: float) -> str:
-        """Say what must hold, what was found and what to do."""
+    def message(self, limit_s: float) -> str:
+        """Return the message of a `StuckError`."""
         return (
             f"{self.stage} must answer within {limit_s:g} s (watchdog.stage_s), "
-            f"found it stuck for {self.after_s:.0f} s; the daemon ends, to be started anew by its service manager"
+            f"found it stuck for {self.after_s:.0f} s; the daemon exits, for its service manager to restart it"
         )
 
 
@@ -46,25 +46,25 @@ class _Busy(NamedTuple):
 
 
 class Pulse:
-    """What the threads of one half are doing; thread-safe."""
+    """Current activity of the threads of perception or identification; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._busy: dict[int, _Busy] = {}
-        """By thread."""
-        self._is_given_up = False
+        """By thread ID."""
+        self._is_abandoned = False
         self.at_stake: Callable[[], Sequence[str]] = tuple
-        """Asked for cameras of further frames that are lost with these threads, one entry a frame."""
+        """Returns the cameras of further frames that are lost with these threads, one entry per frame."""
 
     @property
-    def is_given_up(self) -> bool:
-        """Others have taken over: what these threads find out is not wanted any more."""
-        return self._is_given_up
+    def is_abandoned(self) -> bool:
+        """Whether other threads have taken over, so that results of these are dropped."""
+        return self._is_abandoned
 
     @contextmanager
     def busy(self, stage: str, cameras: Sequence[str] = (), slack: float = 1.0) -> Iterator[None]:
-        """Be at work while the block runs, for `slack` times the limit; outside it the thread may wait for ever."""
+        """Note this thread as busy while the block runs, for at most `slack` times the limit."""
         self._enter(stage, tuple(cameras), slack)
         try:
             yield
@@ -72,7 +72,7 @@ class Pulse:
             self._leave(None)
 
     def watched(self, stage: str, call: Callable[P, R]) -> Callable[P, R]:
-        """Wrap a stage, so that its calls are timed each by itself and named when they hang."""
+        """Wrap a stage, so that a call that hangs is noticed and named."""
 
         def named(*args: P.args, **kwargs: P.kwargs) -> R:
             outer = self._busy.get(threading.get_ident())
@@ -85,15 +85,15 @@ class Pulse:
         return named
 
     def stuck(self, limit_s: float) -> HungStage | None:
-        """Tell what has taken longer than `limit_s`, if anything has."""
+        """Return the call that has taken longer than `limit_s`, if any."""
         with self._lock:
             return self._stuck(limit_s)
 
-    def give_up(self, limit_s: float) -> HungStage | None:
-        """Mark the threads as given up if one is stuck; a call that comes back first goes on as if nothing had been."""
+    def abandon(self, limit_s: float) -> HungStage | None:
+        """Mark the threads as abandoned if one has hung; a call that returns before that continues normally."""
         with self._lock:
             found = self._stuck(limit_s)
-            self._is_given_up = found is not None
+            self._is_abandoned = found is not None
             return found
 
     def _stuck(self, limit_s: float) -> HungStage | None:
@@ -102,7 +102,7 @@ class Pulse:
         if not late:
             return None
         worst = min(late, key=lambda busy: busy.since)
-        # What the other threads are at is given up with it.
+        # The work of the other threads is abandoned with it.
         cameras = [camera for busy in self._busy.values() for camera in busy.cameras]
         return HungStage(worst.stage, now - worst.since, (*cameras, *self.at_stake()))
 
@@ -119,14 +119,14 @@ class Pulse:
 
 
 class StageLimits:
-    """How often something may be started anew: `most` times within an hour."""
+    """Limit of restarts: `most` within an hour."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._times: deque[float] = deque()
 
     def allows(self, now: float) -> bool:
-        """Ask for one more; `now` on any steady clock."""
+        """Return whether one more is allowed at `now`, seconds of a steady clock."""
         while self._times and now - self._times[0] > _HOUR_S:
             self._times.popleft()
         if len(self._times) >= self._most:
@@ -136,10 +136,10 @@ class StageLimits:
 
 
 class Worker:
-    """A thread whose error waits for whoever watches over it."""
+    """A thread whose error is kept for the thread that watches it."""
 
     def __init__(self, name: str, call: Callable[[], None]) -> None:
-        """Start it."""
+        """Start the thread."""
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self._call = call
@@ -149,6 +149,6 @@ class Worker:
     def _run(self) -> None:
         try:
             self._call()
-        except BaseException as error:  # noqa: BLE001 (kept for the watcher)
+        except BaseException as error:  # noqa: BLE001 (raised by the watching thread)
             self.error = error
         self.ended.set()

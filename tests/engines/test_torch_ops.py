@@ -31,9 +31,8 @@ from reid_stream.engines.torch_engine import TorchEngine
 from reid_stream.errors import ModelError
 from reid_stream.images import host
 from reid_stream.ingest.replay import FastReplay
-from reid_stream.observe.metrics import Metrics
 from reid_stream.records import CameraId, Floats, Frame, Observation, Perceived, unpack_vector
-from reid_stream.runtime.networks import load_networks, perceive
+from reid_stream.runtime.networks import load_networks, make_perception
 from tests.engines.cuda import FakeTensorRt
 
 CPU = torch.device("cpu")
@@ -229,7 +228,7 @@ def test_the_first_half_tells_the_same_of_pictures_on_a_device() -> None:
     for engine in ("openvino", "torch"):
         models = Models.model_validate({"engine": engine, "precision": "f32"})
         settings = Settings(cameras=(camera,), models=models)
-        half = perceive(settings, load_networks(settings), "run", Metrics())
+        half = make_perception(settings, load_networks(settings), "run")
         told: list[Perceived] = []
         with FastReplay([camera], settings.ingest, origin=0.0) as replay:
             for batch in itertools.islice(replay, 25):

@@ -67,8 +67,8 @@ def test_a_folder_as_a_camera_and_a_missing_file_to_replay_are_told_before_anyth
         ended = call("--cameras", cams, *options, models=None, home=tmp_path)
         assert ended.code == 2
         assert ended.is_plain
-        assert ("camera b: url must name a video file that is there, found nothing" in ended.err) == ("b" in faults)
-        assert "camera c: url must name a video file that is there, found a folder" in ended.err
+        assert ("camera b: url must name an existing video file, found nothing" in ended.err) == ("b" in faults)
+        assert "camera c: url must name an existing video file, found a folder" in ended.err
 
 
 def test_a_missing_file_is_a_camera_that_is_down_until_it_is_there(tmp_path: Path, models: Path, clip: Path) -> None:

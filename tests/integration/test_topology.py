@@ -8,7 +8,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from reid_stream.assembly.resources import topology_teller
+from reid_stream.assembly.resources import topology_publisher
 from reid_stream.cli import app
 from reid_stream.config.cams_yaml import load
 from reid_stream.config.settings import TopologySettings as Settings
@@ -56,7 +56,7 @@ def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Pa
     with EmbeddedRedis(tmp_path / "redis") as server:
         (tmp_path / "cams.yaml").write_text(f"site: shop\nredis: {{url: '{server.url}'}}\n{CAMERAS}")
         known = Topology(Settings())
-        with topology_teller(load(tmp_path / "cams.yaml", {}), known, server.url) as teller:
+        with topology_publisher(load(tmp_path / "cams.yaml", {}), known, server.url) as teller:
             teller.look(1.0)  # nothing is known yet
             known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 2.0)
             teller.look(2.0)

@@ -1,4 +1,4 @@
-"""A second half that ends without a word, and the next one that goes on: on a real Redis, with a real spool."""
+"""Identification that ends abruptly, and the next one that continues: on a real Redis, with a real spool."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +10,11 @@ import structlog
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.assembly.identification import IdentificationParts, identity
+from reid_stream.assembly.identification import SiteState, open_state, recorder
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Camera, Match, Redis, Settings, SpoolSettings, StateSettings
 from reid_stream.events import Event, IdentityEntered
+from reid_stream.pipeline import Identification
 from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.records import Perceived
 from tests.worlds import MODEL, RUN, World
@@ -66,23 +67,25 @@ def settings(server: UnguardedRedis, spool: Path, **more: Any) -> Settings:
 
 
 class Life:
-    """One second half, from its start to a sudden end."""
+    """One identification, from its start to a sudden end."""
 
     def __init__(self, given: Settings, head: EmbedderInfo = HEAD) -> None:
         self._given, self._head = given, head
 
     def __enter__(self) -> Self:
-        self._wired = identity(self._given, self._head, run=RUN, continues=True, fast=True)
+        self._wired = open_state(self._given, self._head, run=RUN, continues=True, fast=True)
         with structlog.testing.capture_logs() as self.log:
-            self.second: IdentificationParts = self._wired.__enter__()
+            self.state: SiteState = self._wired.__enter__()
+        assert self.state.journal is not None
+        steps = Identification(self.state.matcher, self.state.presence)
+        self.recorder = recorder(self._given, steps, self.state.journal, RUN)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.second.sending is not None
-        assert self.second.keeper is not None
+        assert self.state.redis is not None
         # Else the snapshot that follows a recovery could reach Redis after the next test has emptied it.
-        assert self.second.keeper._writer.wait(10)
-        self.second.sending.close(10)  # what the spool holds reaches Redis; the journal ends in mid-sentence
+        assert self.recorder._writer.wait(10)
+        self.state.redis.close(10)  # what the spool holds reaches Redis; the journal ends in mid-sentence
         self._wired.__exit__(None, None, None)
 
     @property
@@ -91,14 +94,12 @@ class Life:
 
     def see(self, batches: Batches) -> None:
         for now, records in batches:
-            self.second.sink.publish(self.second.present(self.second.match(records, now), now))
+            self.recorder.commit(self.recorder.step(records, now))
 
     def snapshot(self) -> None:
-        keeper = self.second.keeper
-        assert keeper is not None
-        assert keeper._writer.wait(10)
-        keeper._capture()
-        assert keeper._writer.wait(10)
+        assert self.recorder._writer.wait(10)
+        self.recorder._take_snapshot()
+        assert self.recorder._writer.wait(10)
 
 
 def told(raw: Any) -> list[Event]:
@@ -159,7 +160,7 @@ def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough
     newest = max(raw.keys(SNAPSHOTS), key=lambda key: len(raw.hget(key, "part:0")))
     raw.hset(newest, "part:0", raw.hget(newest, "part:0")[:-1])
     with Life(settings(server, tmp_path)) as life:
-        assert "spoilt; going on from the one before" in life.notes
+        assert "damaged; continuing from the one before" in life.notes
         life.see(third)
     assert told(raw) == undisturbed
 
@@ -196,7 +197,7 @@ def test_whatever_is_missing_no_number_is_given_again(
     raw.xdel(JOURNAL, *entries[3:6])
     told_before = len(told(raw))
     with Life(settings(server, tmp_path / "b")) as life:
-        assert "are missing; what was seen then is not known" in life.notes
+        assert "are missing; what was seen then is unknown" in life.notes
         life.see([(now + 1000, [shifted(record) for record in records]) for now, records in third])
     new = {event.person for event in told(raw)[told_before:] if isinstance(event, IdentityEntered)}
     highest = max(int(person.rpartition("-")[2]) for person in before)
@@ -214,7 +215,7 @@ def test_an_entry_that_cannot_be_read_is_said(server: UnguardedRedis, raw: Any, 
         life.see(world[:10])
     raw.xadd(JOURNAL, {"entry": b"\xc1"})
     with Life(settings(server, tmp_path / "b")) as life:
-        assert "an entry cannot be used" in life.notes
+        assert "a journal entry cannot be used" in life.notes
 
 
 def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from_then_on(
@@ -242,12 +243,12 @@ def test_people_known_by_another_model_are_left_alone_and_it_is_said(
 ) -> None:
     with Life(settings(server, tmp_path)) as life:
         life.see(world)
-        assert len(life.second.matcher) > 0
+        assert len(life.state.matcher) > 0
     with Life(settings(server, tmp_path), EmbedderInfo("another", None, None, 64)) as life:
         assert "identities_reset_other_model" in life.notes
-        assert len(life.second.matcher) == 0
+        assert len(life.state.matcher) == 0
     with Life(settings(server, tmp_path)) as life:
-        assert len(life.second.matcher) > 0
+        assert len(life.state.matcher) > 0
 
 
 def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_meanwhile(
@@ -258,12 +259,11 @@ def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_
         life.see(first)
         raw.config_set("maxmemory", 1)
         life.see(second)
-        keeper = life.second.keeper
-        assert keeper is not None
-        keeper._capture()
+        recorder = life.recorder
+        recorder._take_snapshot()
         raw.config_set("maxmemory", 0)
-        assert keeper._writer.wait(30)
-        assert keeper._writer.written == 2  # the first one is of the start
+        assert recorder._writer.wait(30)
+        assert recorder._writer.written == 2  # the first one is of the start
     with Life(settings(server, tmp_path)) as life:
         life.see(third)
     assert told(raw) == undisturbed
@@ -278,16 +278,15 @@ def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_not
             life.snapshot()
         assert 0 < raw.xlen(JOURNAL) < len(world) / 2
         answers: list[bool] = []
-        keeper = life.second.keeper
-        assert keeper is not None
-        keeper.purge(answers.append)
+        recorder = life.recorder
+        recorder._writer.purge(answers.append)
         life.see([(world[-1][0] + 1, [])])
-        assert keeper._writer.wait(10)
+        assert recorder._writer.wait(10)
         assert answers == [True]
         assert len(raw.keys(SNAPSHOTS)) == 1
         assert raw.xlen(JOURNAL) <= 1
-        assert keeper.entries == len(world) + 1
-        assert keeper.snapshots == {"written": 5, "failed": 0}
+        assert recorder.entries == len(world) + 1
+        assert recorder.snapshots == {"written": 5, "failed": 0}
 
 
 def test_a_user_with_the_rights_that_the_documentation_names_is_enough(

@@ -33,9 +33,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def live_through(changes: list[CameraUp | CameraDown]) -> list[Event]:
     """Run a daemon whose camera changes."""
     sink = ListSink()
-    daemon = build(ListSource([]), sink)
+    daemon = build(ListSource([]), sink, is_live=True)
     for change in changes:
-        daemon._tell_change(change)
+        daemon.report_camera(change)
     daemon.run(threading.Event())
     return sink.events
 

@@ -16,7 +16,7 @@ from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build
 from reid_stream import store
-from reid_stream.assembly.identification import IdentificationParts, identity
+from reid_stream.assembly.identification import SiteState, identification, open_state
 from reid_stream.assembly.resources import redis_url
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
@@ -25,7 +25,7 @@ from reid_stream.cli import app
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Embed, Match, Models, Settings
 from reid_stream.errors import ConfigError
-from reid_stream.journal.entry import StringTable
+from reid_stream.journal.entry import StateKeys
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.snapshot import MatcherState
 from reid_stream.offline.reembed import carried, reembed
@@ -81,23 +81,22 @@ def site(place: Path, **store_settings: str) -> tuple[Path, Settings]:
     return cams, cams_yaml.load(cams)
 
 
-def lived(second: IdentificationParts, tracks: tuple[StoredReplay, ...], model: str) -> dict[tuple[str, int], str]:
+def lived(
+    opened: SiteState, settings: Settings, run: str, tracks: tuple[StoredReplay, ...], model: str
+) -> dict[tuple[str, int], str]:
     """Let tracks go by and the day end; return whose each is in the end."""
+    steps = identification(settings, opened, run)
     for now, records in batches(tracks, model):
-        second.sink.publish(second.present(second.match(records, now), now))
-    second.sink.publish(second.finish())
-    state, run = second.matcher.state(), tracks[0].track.run
-    second.sink.close(10)
+        steps.commit(steps.step(records, now))
+    steps.commit(steps.finish())
+    state, run = opened.matcher.state(), tracks[0].track.run
+    steps.close(10)
     return {
         (stay.camera, stay.track): f"shop-{person.number}"
         for person in state.people
         for stay in person.stays
         if stay.run == run
     }
-
-
-def head(bundle: EmbedderBundle) -> EmbedderInfo:
-    return EmbedderInfo.of(bundle)
 
 
 @pytest.mark.timeout(180)
@@ -107,8 +106,8 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
     simulated(settings.store.folder)
     bundle, embed, _ = load_embedder(Models(), Embed())
     seen = read_store(settings.store.folder, bundle, embed).tracks
-    with identity(settings, head(bundle), run="monday") as second:
-        whose = lived(second, seen, bundle.hash)
+    with open_state(settings, EmbedderInfo.of(bundle), run="monday") as opened:
+        whose = lived(opened, settings, "monday", seen, bundle.hash)
     for place in store.tracks(settings.store.folder):
         track, _ = store.read(place)
         named = GlobalId(whose[track.camera, track.track])
@@ -134,10 +133,10 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
     )
     with redis_url(after) as url, redis.Redis.from_url(url) as client:
         kept = {key.decode() for key in client.scan_iter("reid:shop:state:*:*") if b":snapshot:" in key}
-        assert kept == {StringTable.of("shop", following.hash).snapshots[0]}  # nothing of the old vectors is left
-    with identity(after, head(following), run="tuesday") as second:
-        assert {f"shop-{person.number}" for person in second.matcher.state().people} == people
-        again = lived(second, later, following.hash)
+        assert kept == {StateKeys.of("shop", following.hash).snapshots[0]}  # nothing of the old vectors is left
+    with open_state(after, EmbedderInfo.of(following), run="tuesday") as opened:
+        assert {f"shop-{person.number}" for person in opened.matcher.state().people} == people
+        again = lived(opened, after, "tuesday", later, following.hash)
     same = np.mean([again[key] == whose[key] for key in whose])
     assert same > 0.6  # bands of colours look alike; by chance it would be a fifth
 
@@ -158,7 +157,7 @@ def test_a_running_daemon_keeps_its_people(other: Path, tmp_path: Path) -> None:
     cams, settings = site(tmp_path, folder="store")
     simulated(tmp_path / "store")
     bundle = catalog.embedder("default")[1]
-    with identity(settings, head(bundle), run="r"), pytest.raises(ConfigError, match="one"):
+    with open_state(settings, EmbedderInfo.of(bundle), run="r"), pytest.raises(ConfigError, match="one"):
         call("activate", str(other), "--cameras", str(cams))
     assert cams_yaml.load(cams).models.embedder == "default"
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ import pytest
 import redis
 import structlog
 
-from reid_stream.assembly.identification import IdentificationParts, identity
-from reid_stream.assembly.resources import people_heard
+from reid_stream.assembly.identification import SiteState, identification, open_state
+from reid_stream.assembly.resources import OperatorInstructions, operator_instructions
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.cams_yaml import load
+from reid_stream.config.settings import Settings
 from reid_stream.instructions import ErasePerson, NamePerson
-from reid_stream.journal.entry import StringTable
+from reid_stream.journal.entry import StateKeys
 from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.operators.client import InstructionClient
-from reid_stream.operators.dispatch import InstructionDispatcher
 from reid_stream.publish.redis_server import newest_binary
-from reid_stream.records import CameraId, Crop, GlobalId, Observation, Perceived, Sighting
+from reid_stream.records import CameraId, Crop, Decision, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
 from tests.publish import servers
 from tests.publish.test_rights import rules
@@ -50,8 +50,17 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 class Running:
     """Identify as the daemon has it, with a store, fed with people of a simulated world and pictures of noise."""
 
-    def __init__(self, second: IdentificationParts, heard: InstructionDispatcher, store: StoreWriter) -> None:
-        self.second, self.heard, self.store = second, heard, store
+    def __init__(
+        self, settings: Settings, state: SiteState, operators: OperatorInstructions, store: StoreWriter
+    ) -> None:
+        self.state, self.operators, self.store = state, operators, store
+        self.steps = identification(
+            settings,
+            state,
+            "r",
+            instructions=operators.take,
+            listeners=[operators.dispatcher.decided, self.note, lambda decisions, _: store.decided(decisions)],
+        )
         self.now = 0.0
         self.rng = np.random.default_rng(7)
         self.vectors: dict[tuple[CameraId, int], list[bytes]] = {}
@@ -62,13 +71,13 @@ class Running:
         for one in seen:
             self.vectors.setdefault((one.camera, one.track), []).append(one.vector or b"")
         self.store.take([self.crop(one) for one in seen], [r for r in records if not isinstance(r, Observation)])
-        decisions = self.heard.dispatch(self.second.match(records, now), now)
-        self.store.decided(decisions)
+        self.steps.commit(self.steps.step(records, now))
+        self.now = now
+
+    def note(self, decisions: Sequence[Decision], _now: float) -> None:
         for decision in decisions:
             if isinstance(decision, Sighting):
                 self.owner[decision.observation.camera, decision.observation.track] = decision.person
-        self.second.sink.publish(self.second.present(decisions, now))
-        self.now = now
 
     def crop(self, seen: Observation) -> Crop:
         picture = self.rng.integers(0, 255, (48, 24, 3), dtype=np.uint8)
@@ -87,7 +96,7 @@ class Running:
     def of(self, person: GlobalId) -> list[bytes]:
         """Every vector that was ever made of a person, and what the matcher made of them."""
         found = [v for key, vectors in self.vectors.items() if self.owner.get(key) == person for v in vectors]
-        state, number = self.second.matcher.state(), int(person.rpartition("-")[2])
+        state, number = self.state.matcher.state(), int(person.rpartition("-")[2])
         return found + [exemplar.vector for exemplar in state.exemplars.get(number, ())]
 
 
@@ -102,12 +111,13 @@ def site(folder: Path, url: str) -> Iterator[Running]:
     settings = load(folder / "cams.yaml", {})
     assert settings.store.folder is not None
     store = StoreWriter(settings.store, settings.store.folder)
-    with identity(settings, EmbedderInfo(MODEL, None, None, DIM), run="r") as second:
-        assert second.sending is not None
-        with people_heard(settings, second, second.sending, store) as heard:
-            yield Running(second, heard, store)
+    with open_state(settings, EmbedderInfo(MODEL, None, None, DIM), run="r") as state:
+        assert state.redis is not None
+        with operator_instructions(settings, state, state.redis, store) as operators:
+            running = Running(settings, state, operators, store)
+            yield running
             store.close()
-            second.sink.close(10)
+            running.steps.close(10)
 
 
 def windows(things: list[bytes]) -> set[bytes]:
@@ -180,7 +190,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
         kinds = [fields[b"type"] for _, fields in client.xrevrange("reid:shop:events", count=3)]
         assert b"identity.erased.v1" in kinds
     with site(tmp_path, url) as again:
-        assert [person.number for person in again.second.matcher.state().people] == [1, 3, 4]
+        assert [person.number for person in again.state.matcher.state().people] == [1, 3, 4]
     assert found_in(tmp_path, vectors) == {}
 
 
@@ -189,22 +199,22 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
-        running.heard._eraser.close()  # it dies before it begins
+        running.operators.dispatcher._eraser.close()  # it dies before it begins
         InstructionClient(client, "shop", url).submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
-        running.idle_until(lambda: bool(running.second.matcher.override_log.erasing))
+        running.idle_until(lambda: bool(running.state.matcher.override_log.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))
     assert found_in(tmp_path, vectors)
     with site(tmp_path, url) as again:
-        again.idle_until(lambda: not again.second.matcher.override_log.erasing)
+        again.idle_until(lambda: not again.state.matcher.override_log.erasing)
         assert found_in(tmp_path, vectors) == {}
 
 
 def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_no_other_model_does(url: str) -> None:
     client: Any = redis.Redis.from_url(url)
-    names = StringTable.of("shop", MODEL)
+    names = StateKeys.of("shop", MODEL)
     for number in range(1, 6):
         client.xadd(names.journal, {"entry": f"a vector of person {number}"}, id=f"{number}-0")
-    earlier, replay = StringTable.of("shop", "bundle-z"), StringTable.of("shop", MODEL, replay="r")
+    earlier, replay = StateKeys.of("shop", "bundle-z"), StateKeys.of("shop", MODEL, replay="r")
     for key in (earlier.journal, *earlier.snapshots, earlier.current, replay.journal):
         client.set(key, "kept by another model, or of files")
     slots = SnapshotStore(client, names)
@@ -245,7 +255,7 @@ def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_hi
             running.step(list(group), at)
         running.idle_until(lambda: running.store.written >= 4)
         running.now += 100_000  # a day later
-        running.idle_until(lambda: not running.second.matcher.state().people)
+        running.idle_until(lambda: not running.state.matcher.state().people)
         desk = InstructionClient(client, "shop", url)
         assert any(b"shop-1" in file.read_bytes() for file in (tmp_path / "store").rglob("track.json"))
         behind = desk.events_end()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reid_stream.assembly.resources import sink_ready
+from reid_stream.assembly.resources import EmbeddedRedisSink
 from reid_stream.config.settings import Redis
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
 from reid_stream.publish.redis_client import connect
@@ -42,16 +42,16 @@ def test_a_killed_server_is_back_with_its_data_and_the_events_that_waited(tmp_pa
         sink = RedisSink(client, where=url, site="shop", run="run", spool=Spool(tmp_path / "spool"))
         sink.publish(visit(0))
         assert sink.flush(5)
-        assert sink_ready(sink, server) == (True, "redis")
+        assert EmbeddedRedisSink(sink, server).ready() == (True, "redis")
         os.kill(first, signal.SIGKILL)
         until(lambda: server.fault is not None)
-        assert sink_ready(sink, server) == (False, "the embedded Redis killed by SIGKILL")
+        assert EmbeddedRedisSink(sink, server).ready() == (False, "the embedded Redis killed by SIGKILL")
         sink.publish(visit(1))
         until(lambda: server.fault is None)
         assert server.pid != first
         assert (server.url, running_url(tmp_path / "redis")) == (url, url)
         assert sink.flush(10)
-        assert sink_ready(sink, server) == (True, "redis")
+        assert EmbeddedRedisSink(sink, server).ready() == (True, "redis")
         assert sequences(url) == list(range(6))
         assert sink.close(5)
     ended = next(entry for entry in logs if entry["event"] == "embedded_redis_ended")

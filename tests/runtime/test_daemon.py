@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reid_stream.config.settings import Match, Publish
+from reid_stream.config.settings import Match, Publish, Watchdog
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import (
     CameraChanged,
@@ -18,16 +18,59 @@ from reid_stream.events import (
     IdentityEntered,
     IdentityLeft,
 )
+from reid_stream.ingest.overload_alarm import OverloadAlarm
+from reid_stream.ingest.site_clock import SiteClock
+from reid_stream.journal.direct import DirectIdentification
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identification, Perception
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
-from reid_stream.runtime.daemon import Daemon
+from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.identification_thread import IdentificationThread
+from reid_stream.runtime.perception_thread import PerceptionThread
 from tests.builders import ListSink, ListSource, Lost, OnePerson, frame
 
 CAMERAS = [CameraId("door"), CameraId("till")]
+
+
+def matcher() -> Matcher:
+    return Matcher(Match(similarity=0.7), "site", "model", dim=8)
+
+
+class Broken(Matcher):
+    """A matcher that fails."""
+
+    def __init__(self) -> None:
+        super().__init__(Match(), "site", "model", dim=8)
+
+    def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
+        raise RuntimeError("no idea")
+
+
+class Unobservable(DirectIdentification):
+    """Identification whose figures cannot be read."""
+
+    @property
+    def gallery_size(self) -> int:
+        raise ZeroDivisionError("no frames")
+
+    people_in_view = gallery_size
+
+
+class FailingMonitor(SiteView, OverloadAlarm):
+    """A view and an overload alarm that fail."""
+
+    def __init__(self) -> None:
+        SiteView.__init__(self)
+
+    def follow(self, events: object) -> None:
+        raise ZeroDivisionError("no frames")
+
+    def look(self, *_: object) -> Any:
+        return min([])
 
 
 def build(
@@ -35,37 +78,35 @@ def build(
     sink: ListSink,
     *,
     detect: Callable[[Sequence[Frame]], list[Detections]] | None = None,
-    match: Callable[[Sequence[Perceived], float], list[Decision]] | None = None,
+    match: Matcher | None = None,
     link: InprocLink | None = None,
-    monitors: Callable[..., Any] | None = None,
+    metrics: Metrics | None = None,
+    can_be_observed: bool = True,
+    is_live: bool = False,
 ) -> Daemon:
-    world = OnePerson()
-    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
-    presence = Presence(Publish())
-    return Daemon(
+    world, watchdog = OnePerson(), Watchdog()
+    perception = Perception(
         run="run",
-        version="1",
-        source=source,
-        perceive=Perception(
-            run="run",
-            model="model",
-            detect=detect or world.detect,
-            follow=dict.fromkeys(CAMERAS, world.follow),
-            select=world.select,
-            embed=world.embed,
+        model="model",
+        detect=detect or world.detect,
+        follow=dict.fromkeys(CAMERAS, world.follow),
+        select=world.select,
+        embed=world.embed,
+    )
+    kind = DirectIdentification if can_be_observed else Unobservable
+    steps = kind(Identification(matcher() if match is None else match, Presence(Publish())), sink)
+    metrics = metrics or Metrics()
+    return Daemon(
+        PerceptionThread(source.open, lambda number, pulse: perception, link or InprocLink(), watchdog=watchdog),
+        IdentificationThread(steps, is_live=is_live),
+        sink,
+        SiteClock(),
+        settings=DaemonSettings(
+            run="run", version="1", cameras=CAMERAS, is_live=is_live, heartbeat_s=1000, watchdog=watchdog
         ),
-        identify=Identification(match=match or matcher.update, present=presence.update),
-        finish=presence.close,
-        link=link or InprocLink(),
-        sink=sink,
-        metrics=Metrics(),
-        cameras=CAMERAS,
-        heartbeat_s=1000,
-        is_live=False,
-        on_events=monitors or (lambda events: None),
-        gallery_size=monitors or (lambda: len(matcher)),
-        people_in_view=monitors or (lambda: presence.people),
-        overload=monitors or (lambda: None),
+        monitors=Monitors(metrics, SiteView())
+        if can_be_observed
+        else Monitors(metrics, monitor := FailingMonitor(), monitor),
     )
 
 
@@ -127,21 +168,15 @@ def test_a_detector_that_fails_ends_the_daemon_with_its_error_and_says_so() -> N
 
 
 def test_a_matcher_that_fails_ends_the_daemon_too() -> None:
-    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
-        raise RuntimeError("no idea")
-
     sink = ListSink()
     with pytest.raises(RuntimeError, match="no idea"):
-        build(ListSource(walk(50), then_wait=True), sink, match=broken).run(threading.Event())
+        build(ListSource(walk(50), then_wait=True), sink, match=Broken()).run(threading.Event())
     assert sink.closed
 
 
 def test_a_matcher_that_fails_while_the_link_is_full_ends_the_daemon_too() -> None:
-    def broken(records: Sequence[Perceived], now: float) -> list[Decision]:
-        raise RuntimeError("no idea")
-
     sink = ListSink()
-    daemon = build(ListSource(walk(50), then_wait=True), sink, match=broken, link=InprocLink(max_waiting=1))
+    daemon = build(ListSource(walk(50), then_wait=True), sink, match=Broken(), link=InprocLink(max_waiting=1))
     with pytest.raises(RuntimeError, match="no idea"):
         daemon.run(threading.Event())
     assert isinstance(sink.events[-1], DaemonStopped)
@@ -164,27 +199,24 @@ def test_a_replay_tells_of_its_cameras_between_the_same_records_however_slow_the
     class Restless(ListSource):
         """Its camera goes up before the first batch and down after the last."""
 
-        daemon: Daemon
-
         def take_frames(self, timeout_s: float) -> list[Frame] | None:
             batch = super().take_frames(timeout_s)
             camera = CAMERAS[0]
             if batch is not None and batch[0].sequence == 0:
-                self.daemon.camera_changed(
+                self.on_change(
                     CameraUp(camera=camera, changed_at=100.0, frame_size=(64, 48), codec="h264", clock="file")
                 )
             if batch is None:
-                self.daemon.camera_changed(CameraDown(camera=camera, changed_at=110.0, reason="the file has ended"))
+                self.on_change(CameraDown(camera=camera, changed_at=110.0, reason="the file has ended"))
             return batch
 
-    def slow(records: Sequence[Perceived], now: float) -> list[Decision]:
-        threading.Event().wait(0.02)
-        return matcher.update(records, now)
+    class Slow(Matcher):
+        def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
+            threading.Event().wait(0.02)
+            return super().update(records, now)
 
-    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
     source, sink = Restless(walk(4)), ListSink()
-    source.daemon = build(source, sink, match=slow)
-    source.daemon.run(threading.Event())
+    build(source, sink, match=Slow(Match(similarity=0.7), "site", "model", dim=8)).run(threading.Event())
     kinds = [type(event) for event in sink.events]
     assert kinds[:2] == [DaemonStarted, CameraUp]
     assert kinds.index(CameraDown) > kinds.index(IdentityEntered)
@@ -218,15 +250,16 @@ def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
 
 
 def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> None:
-    daemon = build(ListSource([]), ListSink())
-    daemon.is_live = True
-    daemon._sink_ready = lambda: (True, "on disk, since no connection")
-    assert daemon.healthy() == (True, "ok, 0 of 2 cameras")
-    assert daemon.ready() == (False, "no camera delivers frames (0 of 2)")
+    sink, metrics = ListSink(), Metrics()
+    daemon = build(ListSource([]), sink, metrics=metrics, is_live=True)
+    health = daemon.health
+    sink.state = (True, "on disk, since no connection")
+    assert health.healthy() == (True, "ok, 0 of 2 cameras")
+    assert health.ready() == (False, "no camera delivers frames (0 of 2)")
     up = CameraUp(camera=CAMERAS[0], changed_at=1.0, frame_size=(64, 48), codec="h264", clock="rtcp")
-    daemon.camera_changed(up)
-    assert daemon.ready() == (True, "ok, 1 of 2 cameras, events: on disk, since no connection")
-    daemon.camera_changed(
+    daemon.report_camera(up)
+    assert health.ready() == (True, "ok, 1 of 2 cameras, events: on disk, since no connection")
+    daemon.report_camera(
         CameraChanged(
             camera=CAMERAS[0],
             changed_at=1.5,
@@ -238,13 +271,13 @@ def test_ready_asks_for_a_camera_and_room_for_events_and_alive_for_neither() -> 
             previous_clock=up.clock,
         )
     )
-    assert daemon.ready()[0]
-    assert daemon._metrics.camera_up.labels(CAMERAS[0])._value.get() == 1
-    daemon._sink_ready = lambda: (False, "neither takes events")
-    assert daemon.ready() == (False, "neither takes events")
-    assert daemon.healthy()[0]
-    daemon.camera_changed(CameraDown(camera=CAMERAS[0], changed_at=2.0, reason="rtsp://u:secret@10.0.0.5 is silent"))
-    assert daemon.ready()[0] is False
+    assert health.ready()[0]
+    assert metrics.camera_up.labels(CAMERAS[0])._value.get() == 1
+    sink.state = (False, "neither takes events")
+    assert health.ready() == (False, "neither takes events")
+    assert health.healthy()[0]
+    daemon.report_camera(CameraDown(camera=CAMERAS[0], changed_at=2.0, reason="rtsp://u:secret@10.0.0.5 is silent"))
+    assert health.ready()[0] is False
 
 
 def test_faults_in_all_that_only_watches_counts_or_reports_change_no_event(
@@ -253,35 +286,37 @@ def test_faults_in_all_that_only_watches_counts_or_reports_change_no_event(
     plain = ListSink()
     build(ListSource(walk(5)), plain).run(threading.Event())
 
-    def fails(*_: object) -> Any:
+    def fails() -> None:
         raise ZeroDivisionError("no frames")
 
-    sink = ListSink()
-    daemon = build(ListSource(walk(5)), sink, monitors=fails)
-    daemon.tick = fails
-    daemon.run(threading.Event())
+    sink, metrics = ListSink(), Metrics()
+    build(ListSource(walk(5)), sink, metrics=metrics, can_be_observed=False).run(threading.Event(), fails)
     assert [type(event) for event in sink.events] == [type(event) for event in plain.events]
     assert sink.closed
     found = {
         sample.labels["part"]: sample.value
-        for family in daemon._metrics.registry.collect()
+        for family in metrics.registry.collect()
         for sample in family.samples
         if sample.name == "reid_stream_monitoring_faults_total"
     }
     assert found["identity figures"] >= 5
     assert found["event counts"] >= 5
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("part='identity figures'") <= 1
+    logged = capsys.readouterr()
+    assert (logged.out + logged.err).count("part='identity figures'") <= 1
 
 
-def test_an_overload_watch_that_fails_is_counted_and_the_daemon_goes_on() -> None:
-    def fails(*_: object) -> Any:
-        return min([])
+def test_a_monitor_of_the_watching_thread_that_fails_is_counted_and_the_daemon_continues() -> None:
+    looks: list[None] = []
 
-    daemon = build(ListSource(walk(1)), ListSink(), monitors=fails)
-    daemon.tick = fails
-    for _ in range(3):
-        daemon.look(1.0)
-    registry = daemon._metrics.registry
+    def fails() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            stop.set()
+        raise ZeroDivisionError("no frames")
+
+    metrics, stop = Metrics(), threading.Event()
+    build(ListSource(walk(1), then_wait=True), ListSink(), metrics=metrics, can_be_observed=False).run(stop, fails)
     for part in ("overload", "watchdog"):
-        assert registry.get_sample_value("reid_stream_monitoring_faults_total", {"part": part}) == 3
+        count = metrics.registry.get_sample_value("reid_stream_monitoring_faults_total", {"part": part})
+        assert count is not None
+        assert count >= 3

@@ -247,7 +247,7 @@ def test_what_waits_behind_a_batch_that_hangs_is_told_as_lost_with_it() -> None:
     assert half.begun[1].wait(10)
     assert half.begun[2].wait(10)
     now[0] = 11.0
-    stuck = pulse.give_up(10.0)
+    stuck = pulse.abandon(10.0)
     assert stuck is not None
     assert stuck.cameras == ("cam0", "cam1") * 2
     half.through[1].set()

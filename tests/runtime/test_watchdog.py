@@ -16,14 +16,20 @@ from reid_stream.assembly.site import assemble
 from reid_stream.config.settings import Match, Publish, Settings, Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.events import DaemonStalled, DaemonStopped, Event, IdentityEntered, IdentityLeft, IdentitySeen
+from reid_stream.ingest.site_clock import SiteClock
+from reid_stream.journal.direct import DirectIdentification
 from reid_stream.link.inproc import InprocLink
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.presence import Presence
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Identification, Perception
 from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision, Detections, Frame, Perceived
-from reid_stream.runtime.daemon import Daemon
+from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.identification_thread import IdentificationThread
+from reid_stream.runtime.perception_thread import PerceptionThread
+from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, StageLimits
 from tests.builders import ListSink, ListSource, OnePerson, frame
 from tests.integration.program import call, tiny_models, write_cams
@@ -74,12 +80,19 @@ def build(
     restarts: int = 3,
     live: bool = True,
 ) -> Daemon:
-    world, metrics = OnePerson(), Metrics()
-    matcher = Matcher(Match(similarity=0.7), "site", "model", dim=8)
-    presence = Presence(Publish())
-    pulse, identify_pulse = Pulse(), Pulse()
+    class Stage(Matcher):
+        def update(self, records: Sequence[Perceived], now: float) -> list[Decision]:
+            return super().update(records, now) if match is None else match(records, now)
 
-    def half(number: int, pulse: Pulse) -> Perception:
+    world, metrics, pulse = OnePerson(), Metrics(), Pulse()
+    watchdog = Watchdog(stage_s=LIMIT_S, restarts=restarts)
+    steps = Identification(
+        Stage(Match(similarity=0.7), "site", "model", dim=8),
+        Presence(Publish()),
+        stage=WatchedStages(pulse, metrics),
+    )
+
+    def perception(number: int, pulse: Pulse) -> Perception:
         return Perception(
             run=f"run.{number}" if number else "run",
             model="model",
@@ -92,28 +105,14 @@ def build(
     now = time.time()
     walk = [[frame(camera, now + step / 20, step) for camera in CAMERAS] for step in range(60)]
     return Daemon(
-        run="run",
-        version="1",
-        source=source or Slow(walk),
-        perceive=half(0, pulse),
-        identify=Identification(
-            match=identify_pulse.watched("match", match or matcher.update),
-            present=identify_pulse.watched("presence", presence.update),
+        PerceptionThread((source or Slow(walk)).open, perception, InprocLink(), watchdog=watchdog),
+        IdentificationThread(DirectIdentification(steps, sink), is_live=live, pulse=pulse),
+        sink,
+        SiteClock(),
+        settings=DaemonSettings(
+            run="run", version="1", cameras=CAMERAS, is_live=live, heartbeat_s=1000, watchdog=watchdog
         ),
-        finish=presence.close,
-        link=InprocLink(),
-        sink=sink,
-        metrics=metrics,
-        cameras=CAMERAS,
-        heartbeat_s=1000,
-        is_live=live,
-        on_events=lambda events: None,
-        gallery_size=lambda: len(matcher),
-        people_in_view=lambda: presence.people,
-        watchdog=Watchdog(stage_s=LIMIT_S, restarts=restarts),
-        pulse=pulse,
-        identify_pulse=identify_pulse,
-        fresh=half,
+        monitors=Monitors(metrics, SiteView()),
     )
 
 
@@ -179,7 +178,7 @@ def test_a_matcher_that_hangs_ends_the_daemon_and_every_visit(hung: list[Hanging
         daemon.run(threading.Event())
     (stall,) = stalls(sink)
     assert (stall.stage, stall.action) == ("match", "ended")
-    assert daemon.healthy()[0] is False
+    assert daemon.health.healthy()[0] is False
     inside = [event for event in sink.events if isinstance(event, IdentityEntered)]
     gone = [event for event in sink.events if isinstance(event, IdentityLeft)]
     assert len(inside) == len(gone) == 2
@@ -237,7 +236,7 @@ def test_each_stage_of_a_step_has_its_own_time() -> None:
         found = pulse.stuck(10.0)
         assert found is not None
         assert (found.stage, found.after_s, found.cameras) == ("perceive", 11.0, ("door",))
-    assert pulse.give_up(10.0) is None
+    assert pulse.abandon(10.0) is None
 
 
 def test_loading_may_take_longer() -> None:
@@ -261,13 +260,19 @@ def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung:
         }
     )
     sink = ListSink()
-    with assemble(settings, run="r", fast=True, sink=sink) as site:
-        half = site.daemon.perceive
-        assert isinstance(half, Perception)
-        half.detect = Hanging(5, then=half.detect)
-        hung.append(half.detect)
+    made: list[Perception] = []
+
+    def first_hangs(perception: Perception) -> Perception:
+        made.append(perception)
+        if len(made) == 1:
+            perception.detect = Hanging(5, then=perception.detect)
+            hung.append(perception.detect)
+        return perception
+
+    with assemble(settings, run="r", fast=True, sink=sink, wrap=first_hangs) as site:
         site.daemon.run(threading.Event())
-        assert site.daemon.perceive is not half
+        assert len(made) == 2
+        assert made[0].embed is not made[1].embed
         used = site.daemon.progress.frames[CameraId("door")]
     (stall,) = stalls(sink)
     # Whatever is not used was with the detector, and is told: a batch, and one behind it where there are lanes.
@@ -280,17 +285,15 @@ def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung:
 def test_a_process_that_cannot_even_watch_is_ended_and_says_where_it_was() -> None:
     script = """
 import ctypes
-from types import SimpleNamespace
 from reid_stream.commands.run import last_resort
-daemon = SimpleNamespace()
-with last_resort(daemon, 0.5):
-    daemon.tick()
+with last_resort(0.5) as rearm:
+    rearm()
     ctypes.PyDLL(None).sleep(30)  # called with Python's lock held, as a careless library would
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=25, check=False)
     assert ended.returncode == 1
     assert "Timeout" in ended.stderr
-    assert "line 8 in" in ended.stderr
+    assert "line 6 in" in ended.stderr
 
 
 def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_told(tmp_path: Path) -> None:

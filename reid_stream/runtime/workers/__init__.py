@@ -1,1 +1,1 @@
-"""The first half many times, each in a process of its own: cameras spread over them, crashes mended."""
+"""Perception in several worker processes: cameras assigned to them, failed workers replaced."""

@@ -1,4 +1,4 @@
-"""How much work each camera is, as its worker's words tell, and when one should move (pure)."""
+"""Measure the load of each camera, and decide when one should move to another worker (pure)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,9 @@ from reid_stream.runtime.workers.messages import WorkerReport
 from reid_stream.runtime.workers.placement import CameraMove, rebalance
 
 WINDOW_S = 15.0
-"""Loads are measured over so long ..."""
+"""Seconds over which loads are measured."""
 PATIENCE = 4
-"""... and must say the same so often in a row before a camera moves: its tracks break, its stream begins anew."""
+"""Windows in a row that must ask for the same move, since it breaks the camera's tracks and reopens its stream."""
 
 
 class _Measured:
@@ -25,27 +25,27 @@ class _Measured:
 
 
 class WorkerLoads:
-    """Fed with every word of every worker; times on any steady clock."""
+    """Loads from the reports of all workers; times on any steady clock."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Measured] = {}
         self._loads: dict[int, dict[CameraId, float]] = {}
         self._in_view: dict[CameraId, bool] = {}
         self.busy: dict[int, float] = {}
-        """Share of its time that each worker is at work."""
+        """Share of time that each worker spends in perception, 0 to 1."""
         self._asked_at: float | None = None
-        self._said: list[CameraMove] = []
+        self._asked: list[CameraMove] = []
 
-    def heard(self, worker: int, told: WorkerReport, now: float) -> float:
-        """Learn from a word; gives the share of its time that the worker was at work lately."""
+    def update(self, worker: int, report: WorkerReport, now: float) -> float:
+        """Add a report; return the share of time that the worker lately spent in perception."""
         window = self._open.setdefault(worker, _Measured(now))
-        window.busy_s += told.busy_s
-        window.frames += sum(told.frames.values())
-        for stats in told.stats:
+        window.busy_s += report.busy_s
+        window.frames += sum(report.frames.values())
+        for stats in report.stats:
             offered = stats.used + stats.dropped["slowed"]
             first = window.first.setdefault(stats.camera, offered)
             window.offered[stats.camera] = offered - first
-        self._in_view.update({camera: count > 0 for camera, count in told.in_view.items()})
+        self._in_view.update({camera: count > 0 for camera, count in report.in_view.items()})
         passed_s = now - window.begin
         if passed_s >= WINDOW_S:
             self.busy[worker] = window.busy_s / passed_s
@@ -55,13 +55,13 @@ class WorkerLoads:
         return self.busy.get(worker, window.busy_s / passed_s if passed_s > 1 else 0.0)
 
     def forget(self, worker: int) -> None:
-        """Begin anew with a worker."""
+        """Forget the loads of a worker that has ended."""
         self._open.pop(worker, None)
         self._loads.pop(worker, None)
-        self._said.clear()
+        self._asked.clear()
 
     def due(self, now: float, cameras: Mapping[int, Sequence[CameraId]]) -> CameraMove | None:
-        """Say which camera should move now, if loads have asked for it long enough."""
+        """Return the camera that should move now, if loads have differed for long enough."""
         if self._asked_at is not None and now - self._asked_at < WINDOW_S:
             return None
         self._asked_at = now
@@ -72,12 +72,12 @@ class WorkerLoads:
             for worker, mine in cameras.items()
         }
         move = rebalance(loads, self._in_view)
-        if move is None or any((said.source, said.target) != (move.source, move.target) for said in self._said):
-            self._said.clear()
+        if move is None or any((asked.source, asked.target) != (move.source, move.target) for asked in self._asked):
+            self._asked.clear()
         if move is not None:
-            self._said.append(move)
-        if len(self._said) < PATIENCE:
+            self._asked.append(move)
+        if len(self._asked) < PATIENCE:
             return None
-        self._said.clear()
+        self._asked.clear()
         self._loads.clear()
         return move

@@ -1,7 +1,7 @@
-"""Crops on their way from workers to the one tracklet store; dropped and counted where there is no room.
+"""Send crops from workers to the tracklet store in the daemon; dropped and counted where there is no room.
 
-Frames never cross processes. What the store keeps of them, some crops a second, does: one writer then bounds the disk
-and corrects who is who on it, whichever worker a camera is on.
+Frames never cross processes, but the store's crops do, a few per second: one writer then limits the disk space and
+applies corrections of identities, whichever worker a camera is on.
 """
 
 import threading
@@ -18,12 +18,12 @@ from reid_stream.records import Box, CameraId, ClockQuality, Crop, TrackEnded, T
 from reid_stream.records import decode as decode_record
 
 MOST = 200
-"""Steps on the way on each side."""
+"""Most steps in the queue at each end."""
 _LOOK_MS = 200
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
-    """A crop without its picture."""
+    """A crop without its image."""
 
     camera: CameraId
     run: str
@@ -42,7 +42,7 @@ _heads = msgspec.msgpack.Decoder(tuple[list[_Head], list[bytes]])
 
 
 class CropSender:
-    """A worker's end; `take` is a `pipeline.Keep`."""
+    """Worker's end; `take` is a `pipeline.Keep`."""
 
     def __init__(self, path: Path) -> None:
         """Connect to the socket at `path`."""
@@ -51,29 +51,29 @@ class CropSender:
         """Crops for which there was no room."""
 
     def take(self, crops: Sequence[Crop], ended: Sequence[TrackEnded]) -> None:
-        """Hand over what one step cut out; never waits."""
+        """Send the crops and ended tracks of one step; never waits."""
         if not crops and not ended:
             return
         heads = [
             _Head(c.camera, c.run, c.track, c.at, c.clock, c.box, c.quality, _shape(c), c.vector, c.model)
             for c in crops
         ]
-        # Copied here and now: a crop is a window on its frame, which the socket would keep alive.
-        pictures = [np.ascontiguousarray(crop.image).tobytes() for crop in crops]
+        # Copied, since a crop is a view of its frame, which the socket would keep in memory.
+        images = [np.ascontiguousarray(crop.image).tobytes() for crop in crops]
         try:
             self._socket.send_multipart(
-                [_encode((heads, [encode(record) for record in ended])), *pictures], flags=zmq.NOBLOCK
+                [_encode((heads, [encode(record) for record in ended])), *images], flags=zmq.NOBLOCK
             )
         except zmq.Again:
             self.lost += len(crops)
 
     def close(self) -> None:
-        """End; what was taken goes its way."""
+        """Close; what was taken is still sent."""
         self._socket.close(linger=1000)
 
 
 class CropReceiver:
-    """The daemon's end: a thread that hands everything to the store."""
+    """Daemon's end: a thread that passes everything to the store."""
 
     def __init__(self, path: Path, keep: Keep) -> None:
         """Bind the socket at `path`."""
@@ -84,7 +84,7 @@ class CropReceiver:
         self._thread.start()
 
     def close(self) -> None:
-        """Take what is there, then end."""
+        """Receive what has come, then end."""
         self._closing.set()
         self._thread.join()
         self._socket.close(linger=0)
@@ -107,11 +107,11 @@ class CropReceiver:
                 clock=head.clock,
                 box=head.box,
                 quality=head.quality,
-                image=np.frombuffer(picture, np.uint8).reshape(head.shape),
+                image=np.frombuffer(image, np.uint8).reshape(head.shape),
                 vector=head.vector,
                 model=head.model,
             )
-            for head, picture in zip(heads, parts[1:], strict=True)
+            for head, image in zip(heads, parts[1:], strict=True)
         ]
         records = [decode_record(body) for body in ended]
         self._keep(crops, [record for record in records if isinstance(record, TrackEnded)])

@@ -1,4 +1,4 @@
-"""One worker as the daemon sees it: its process, its pipe, its cameras, and how it does."""
+"""One worker in the daemon: its process, pipe, cameras and state."""
 
 import multiprocessing
 import random
@@ -25,7 +25,7 @@ _KILL_S = 5.0
 
 
 class WorkerHandle:
-    """A worker that is started, lost and started again; belongs to one thread."""
+    """A worker, across restarts; used by one thread."""
 
     def __init__(self, number: int, cameras: list[CameraId], cores: tuple[int, ...]) -> None:
         self.number = number
@@ -36,16 +36,18 @@ class WorkerHandle:
         self.is_loaded = False
         self.loaded_at = 0.0
         self.has_ended = False
-        """It said that all it had to say is on the link."""
+        """It has sent its last record."""
         self.again_at: float | None = None
-        """Steady seconds at which it is started again; none while it runs."""
+        """Steady seconds at which it is restarted; None while it runs."""
         self.heard_at = 0.0
-        self.told: messages.WorkerReport | None = None
+        """Steady seconds of its last message."""
+        self.report: messages.WorkerReport | None = None
+        """The latest."""
         self.pipe: Connection | None = None
         self.process: ForkServerProcess | None = None
 
     def start(self, settings: Settings, run: str, folder: Path, base_s: float, *, has_store: bool) -> None:
-        """Start its process, whose tracks are of a run of their own."""
+        """Start its process, whose tracks belong to a run of their own."""
         self.starts += 1
         near, far = multiprocessing.Pipe()
         job = WorkerJob(
@@ -57,49 +59,49 @@ class WorkerHandle:
             base_s=base_s,
             has_store=has_store,
         )
-        # It has children of its own, the cameras', so it must not be a daemon in multiprocessing's sense; it ends when
-        # its pipe does.
+        # It starts the processes of its cameras, so it must not be a daemon in multiprocessing's sense; it ends when
+        # its pipe is closed.
         started = fork_server().Process(target=process.serve, args=(far, job), name=f"worker {self.number}")
         with far:
             started.start()
         self.pipe, self.process = near, started
         self.is_loaded = self.has_ended = False
-        self.again_at, self.told = None, None
+        self.again_at, self.report = None, None
         self.heard_at = time.monotonic()
 
     @property
     def pid(self) -> int | None:
-        """Of its process, while there is one."""
+        """ID of its process, while there is one."""
         return self.process.pid if self.process is not None else None
 
-    def say(self, order: messages.ToWorker) -> None:
-        """Tell it something; one that is gone will be found out."""
+    def send(self, order: messages.ToWorker) -> None:
+        """Send an order; if the process has ended, `receive` returns that."""
         if self.pipe is not None:
             with suppress(OSError):
                 self.pipe.send_bytes(messages.encode(order))
 
-    def hear(self) -> tuple[list[messages.FromWorker], bool]:
-        """Take what it has said so far; and whether its pipe still holds."""
-        said: list[messages.FromWorker] = []
+    def receive(self) -> tuple[list[messages.FromWorker], bool]:
+        """Return the messages that have come, and whether its pipe is still open."""
+        received: list[messages.FromWorker] = []
         if self.pipe is None:
-            return said, False
+            return received, False
         try:
-            while len(said) < _MOST_MESSAGES and self.pipe.poll():
-                said.append(messages.from_worker(self.pipe.recv_bytes()))
+            while len(received) < _MOST_MESSAGES and self.pipe.poll():
+                received.append(messages.from_worker(self.pipe.recv_bytes()))
         except (EOFError, OSError):
-            return said, False
+            return received, False
         finally:
-            if said:
+            if received:
                 self.heard_at = time.monotonic()
-        return said, True
+        return received, True
 
     def end(self, wait_s: float) -> str:
-        """End its process, by force after `wait_s`; say how it ended."""
+        """End its process, by force after `wait_s`; return how it ended."""
         if self.pipe is not None:
             self.pipe.close()
         ended, self.pipe, self.process = self.process, None, None
         if ended is None or ended.pid is None:
-            return "did not begin"
+            return "did not start"
         ended.join(wait_s)
         if ended.exitcode is None:
             ended.kill()

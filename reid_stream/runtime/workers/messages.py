@@ -1,6 +1,6 @@
-"""What the daemon and its workers say to each other over a pipe; records and crops have ways of their own (`link.zmq`).
+"""Messages between the daemon and its workers over a pipe; records and crops go through ZeroMQ (`link.zmq`, `crops`).
 
-All counts are what was added since the last word, so that whatever a worker did before it crashed stays counted.
+Counts in a report are the increase since the last one, so that work before a crash stays counted.
 """
 
 from typing import Literal
@@ -15,32 +15,32 @@ from reid_stream.records import CameraId
 
 
 class AddCamera(msgspec.Struct, frozen=True, tag="read"):
-    """To a worker: open this camera."""
+    """To a worker: open a camera."""
 
     camera: CameraId
     resume: ResumePoint | None
-    """Where another process left it."""
+    """Where another process stopped reading it."""
 
 
 class RemoveCamera(msgspec.Struct, frozen=True, tag="leave"):
-    """To a worker: close this camera and say where it was left."""
+    """To a worker: close a camera and answer with `CameraRemoved`."""
 
     camera: CameraId
 
 
 class StopWorker(msgspec.Struct, frozen=True, tag="stop"):
-    """To a worker: close the cameras, work off what is under way, end."""
+    """To a worker: close the cameras, finish the step in progress, exit."""
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag="loaded"):
-    """From a worker: its networks run."""
+    """From a worker: its networks are loaded."""
 
 
 class WorkerFailure(msgspec.Struct, frozen=True, tag="failed"):
-    """From a worker, its last word: it cannot go on."""
+    """From a worker, its last message: it has failed."""
 
     kind: str
-    """Name of the error's class in `errors`, or another."""
+    """Name of the error's class, in `errors` or elsewhere."""
     text: str
 
 
@@ -51,30 +51,30 @@ class CameraChangeMessage(msgspec.Struct, frozen=True, tag="change"):
 
 
 class WorkerReport(msgspec.Struct, frozen=True, tag="told"):
-    """From a worker, a few times a second: how it goes."""
+    """From a worker, several times per second: its state."""
 
     stage: str | None
-    """What its first half is at now; none while it waits for frames."""
+    """Stage that perception is in; None while it waits for frames."""
     stage_s: float
-    """For how long."""
+    """Seconds in that stage."""
     lost: tuple[str, ...]
-    """Cameras whose frames are in that step, one entry a frame."""
+    """Cameras of the frames in that step, one entry per frame."""
     stats: tuple[CameraStats, ...]
     captured: dict[CameraId, float]
     """UTC seconds of each camera's newest frame."""
     in_view: dict[CameraId, int]
     """People in each camera's newest frame."""
     frames: dict[CameraId, int]
-    """Frames that went through the first half."""
+    """Frames that perception has finished."""
     replaced: dict[CameraId, int]
     """Frames that newer ones replaced in the inbox."""
     counts: PerceiveCounts
     times: dict[str, list[float]]
     """Seconds of each call of each stage."""
     busy_s: float
-    """Time at work."""
+    """Seconds spent in perception."""
     crops_lost: int
-    """Crops that the way to the store had no room for."""
+    """Crops for which the socket to the store had no room."""
     monitoring_faults: dict[str, int] = {}
     """Faults of monitoring code, by part."""
 
@@ -87,7 +87,7 @@ class CameraRemoved(msgspec.Struct, frozen=True, tag="left"):
 
 
 class WorkerEnd(msgspec.Struct, frozen=True, tag="ended"):
-    """From a worker, its last word: all it had to say is on the link."""
+    """From a worker, its last message: it has sent all records."""
 
     code: Literal[0] = 0
 
@@ -102,15 +102,15 @@ _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:
-    """Write a message."""
+    """Encode a message as msgpack."""
     return _encoder.encode(message)
 
 
 def to_worker(body: bytes) -> ToWorker:
-    """Read one that a worker got."""
+    """Decode a message to a worker."""
     return _to.decode(body)
 
 
 def from_worker(body: bytes) -> FromWorker:
-    """Read one that a worker sent."""
+    """Decode a message from a worker."""
     return _from.decode(body)

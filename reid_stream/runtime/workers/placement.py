@@ -1,4 +1,4 @@
-"""Which worker has which cameras and which processor cores (pure)."""
+"""Assign cameras and CPU cores to workers (pure)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from itertools import pairwise
 from reid_stream.records import CameraId
 
 CORES_EACH = 4
-"""Cores to a worker where nobody says how many there should be; see docs/decisions/0020-workers-per-cores.md."""
+"""Cores per worker where the settings name no number; see docs/decisions/0020-workers-per-cores.md."""
 UNEVEN = 0.25
-"""Loads may differ by so much of the mean before a camera moves."""
+"""Difference between loads, as a share of the mean, up to which no camera moves."""
 FULL = 0.8
-"""Share of a worker's time at work from which on it counts: while nobody is short of time, nothing needs to move."""
+"""Share of time in perception up to which a worker has time to spare, so that no camera needs to move."""
 
 
-def how_many(wanted: int | str, cores: int, cameras: int) -> int:
-    """Workers to start: as many as were asked for, or one for every four cores; never more than cameras."""
+def worker_count(wanted: int | str, cores: int, cameras: int) -> int:
+    """Return the number of workers: `wanted`, or one per four cores; never more than cameras."""
     asked = wanted if isinstance(wanted, int) else max(1, cores // CORES_EACH)
     return max(1, min(asked, cameras))
 
 
 def split_cores(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
-    """Neighbouring cores to each worker, as even as they go; all of them to each where there are too few."""
+    """Split cores evenly into neighbouring groups, one per worker; where there are too few, each worker gets all."""
     ordered = sorted(cores)
     if workers > len(ordered):
         return [tuple(ordered)] * workers
@@ -29,20 +29,20 @@ def split_cores(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
     return [tuple(ordered[low:high]) for low, high in pairwise(bounds)]
 
 
-def deal(loads: Mapping[CameraId, float], workers: int) -> list[list[CameraId]]:
-    """Spread cameras so that loads are even: the heaviest first, each to whoever has least (Graham, 1969)."""
-    dealt: list[list[CameraId]] = [[] for _ in range(workers)]
+def assign(loads: Mapping[CameraId, float], workers: int) -> list[list[CameraId]]:
+    """Assign cameras so that loads are even: the heaviest first, each to the least loaded worker (Graham, 1969)."""
+    assigned: list[list[CameraId]] = [[] for _ in range(workers)]
     sums = [0.0] * workers
     for camera in sorted(loads, key=lambda camera: -loads[camera]):
-        least = min(range(workers), key=lambda n: (sums[n], len(dealt[n])))
-        dealt[least].append(camera)
+        least = min(range(workers), key=lambda n: (sums[n], len(assigned[n])))
+        assigned[least].append(camera)
         sums[least] += loads[camera]
-    return dealt
+    return assigned
 
 
 @dataclass(frozen=True, slots=True)
 class CameraMove:
-    """A camera that should change its worker."""
+    """A camera that should move from worker `source` to worker `target`."""
 
     camera: CameraId
     source: int
@@ -50,11 +50,11 @@ class CameraMove:
 
 
 def rebalance(loads: Mapping[int, Mapping[CameraId, float]], busy: Mapping[CameraId, bool]) -> CameraMove | None:
-    """Say which camera should move, if one should.
+    """Return the camera that should move, if any.
 
     Args:
-        loads: by worker and camera: seconds of work a second that its frames would take.
-        busy: cameras with people in view, whose tracks would break.
+        loads: seconds of work per second that a camera's frames take, by worker and camera.
+        busy: whether people are in view of a camera, whose tracks a move would break.
     """
     sums = {worker: sum(cameras.values()) for worker, cameras in loads.items()}
     if len(sums) < 2:

@@ -1,17 +1,17 @@
-"""The first half in many processes: starts workers, spreads cameras over them, and mends what breaks.
+"""Run perception in several processes: start workers, assign cameras to them, replace those that fail.
 
-    this process                               worker 1, 2, ...  (`process`)
-    Pool ◀── pipe: how it goes, cameras ───▶   cameras ─▶ inbox ─▶ detect ─▶ track ─▶ embed
-    link ◀── ZeroMQ, ipc: records ──────────┘
-    store ◀─ ZeroMQ, ipc: crops ────────────┘  (where crops are kept)
+    this process                                worker 1, 2, ...  (`process`)
+    WorkerPool ◀── pipe: reports, cameras ──▶   cameras ─▶ inbox ─▶ detect ─▶ track ─▶ embed
+    link ◀──────── ZeroMQ, ipc: records ─────┘
+    store ◀─────── ZeroMQ, ipc: crops ───────┘  (where crops are stored)
 
-A worker that crashes, hangs or falls silent is ended and started again; the others do not notice. Counts live here, so
-that they only rise. A camera moves to another worker where loads have differed for long and one has too much to do.
+A worker that crashes, hangs or falls silent is ended and restarted, without effect on the others. Counts are kept here,
+so that they only increase. A camera moves to another worker when loads have differed for long and one is overloaded.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -33,14 +33,14 @@ from reid_stream.link.zmq import ZmqReceiver
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Keep, PerceiveCounts
 from reid_stream.records import CameraId
-from reid_stream.runtime.interfaces import Shell
+from reid_stream.runtime.interfaces import Supervisor
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S
 from reid_stream.runtime.watchdog import HungStage
 from reid_stream.runtime.workers import messages
 from reid_stream.runtime.workers.balancing import WorkerLoads
 from reid_stream.runtime.workers.crops import CropReceiver
 from reid_stream.runtime.workers.handle import WorkerHandle
-from reid_stream.runtime.workers.placement import deal, split_cores
+from reid_stream.runtime.workers.placement import assign, split_cores
 from reid_stream.runtime.workers.process import CROPS, RECORDS
 
 LOOK_S = 0.1
@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WorkerPool:
-    """Workers and their cameras; a `parts.FirstHalf` and what the metrics ask of a source."""
+    """Workers and their cameras; a `PerceptionRunner`."""
 
     def __init__(
         self,
@@ -59,31 +59,27 @@ class WorkerPool:
         workers: int,
         cores: Sequence[int],
         folder: Path,
-        on_change: Callable[[CameraChange], None],
         metrics: Metrics,
         keep: Keep | None = None,
         clock: SiteClock | None = None,
     ) -> None:
-        """Nothing runs yet but the sockets.
+        """Bind the sockets; start nothing yet.
 
         Args:
             settings: of the site.
             run: of the daemon.
             model: hash of the embedder's bundle.
-            workers: how many.
-            cores: of the processor, to be split among them.
-            folder: a private one, for the sockets.
-            on_change: told when a camera comes or goes.
-            metrics: where stages' times and workers are counted.
-            keep: takes the crops, where they are to be kept.
-            clock: the time base of capture times.
+            workers: number of processes.
+            cores: CPU cores to split among them.
+            folder: private folder for the sockets.
+            metrics: counts workers and the time of stages.
+            keep: stores crops; None where they are not stored.
+            clock: time base of capture times.
         """
         self.model = model
         self.counts = PerceiveCounts()
-        self.sent = 0
-        """Replays, which ask for it, run in one process."""
         self.crops_lost = 0
-        """Crops that could not even be brought to the store."""
+        """Crops lost on the way to the store."""
         self.link = ZmqReceiver(folder / RECORDS)
         self.stats: dict[CameraId, CameraStats] = {
             CameraId(camera.id): CameraStats(CameraId(camera.id), name=camera.id, since=time.time())
@@ -93,10 +89,11 @@ class WorkerPool:
         self.replaced: dict[CameraId, int] = {}
         self._keep = CropReceiver(folder / CROPS, keep) if keep is not None else None
         self._run, self._folder = run, folder
-        self._on_change, self._metrics = on_change, metrics
+        self._metrics = metrics
+        self._supervisor: Supervisor | None = None
         self._captured: dict[CameraId, float] = {}
         self._moving: dict[CameraId, int] = {}
-        """Cameras on their way, and to which worker."""
+        """Cameras that are moving, each with the number of its new worker."""
         wanted = {CameraId(camera.id): wanted_fps(camera) for camera in settings.cameras if camera.enabled}
         split = split_cores(cores, workers)
         threads = settings.models.threads
@@ -106,32 +103,33 @@ class WorkerPool:
         )
         self.workers = [
             WorkerHandle(n + 1, cameras, mine)
-            for n, (cameras, mine) in enumerate(zip(deal(wanted, workers), split, strict=True))
+            for n, (cameras, mine) in enumerate(zip(assign(wanted, workers), split, strict=True))
         ]
         self._loads = WorkerLoads()
         self._limit_s = settings.watchdog.stage_s
         self._base_s = (clock or SiteClock()).base_s
 
-    def start(self, shell: Shell) -> None:  # noqa: ARG002 (the protocol's)
+    def start(self, supervisor: Supervisor) -> None:
         """Start all workers; returns at once."""
+        self._supervisor = supervisor
         for worker in self.workers:
             self._start(worker)
 
-    def watch(self, shell: Shell, stop: threading.Event) -> None:
-        """Look after the workers until `stop` is set or all cameras have ended for good.
+    def watch(self, supervisor: Supervisor, stop: threading.Event) -> None:
+        """Watch the workers until `stop` is set or all cameras have ended for good.
 
         Raises:
-            ReidStreamError: a worker could not begin for a reason that the settings or the models have.
+            ReidStreamError: a worker could not start because of the settings or the models.
         """
-        while not stop.is_set() and not shell.has_failed and not self._have_ended():
-            self._listen(shell)
-            self._mend(shell)
+        while not stop.is_set() and not supervisor.has_failed and not self._have_ended():
+            self._listen(supervisor)
+            self._restart_lost(supervisor)
             with self._metrics.monitoring.part("worker loads"):
                 self._balance()
-            shell.look(self._limit_s)
+            supervisor.look(self._limit_s)
 
     def close(self) -> None:
-        """End all workers in order; what they sent can be received after this."""
+        """Stop all workers; what they sent can still be received."""
         self._stop()
         finished = sum(worker.has_ended for worker in self.workers)
         until = time.monotonic() + STOP_S
@@ -145,16 +143,16 @@ class WorkerPool:
 
     def _stop(self) -> None:
         for worker in self.workers:
-            worker.say(messages.StopWorker())
+            worker.send(messages.StopWorker())
         until = time.monotonic() + STOP_S
         running = [worker for worker in self.workers if worker.pipe is not None]
         while running and time.monotonic() < until:
             wait([worker.pipe for worker in running if worker.pipe is not None], LOOK_S)
             for worker in list(running):
-                said, holds = worker.hear()
-                for message in said:
+                received, is_open = worker.receive()
+                for message in received:
                     self._take(worker, message, None)
-                if not holds:
+                if not is_open:
                     worker.end(until - time.monotonic())
                     running.remove(worker)
         for worker in running:
@@ -162,16 +160,20 @@ class WorkerPool:
             worker.end(0.0)
 
     def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
-        """Nothing of ours: workers that hang are replaced."""
+        """Return None: workers that hang are replaced."""
         return None
 
     def _start(self, worker: WorkerHandle) -> None:
         worker.start(self._settings, self._run, self._folder, self._base_s, has_store=self._keep is not None)
 
+    def _report_camera(self, change: CameraChange) -> None:
+        assert self._supervisor is not None, "workers are started by `start`"
+        self._supervisor.report_camera(change)
+
     def _have_ended(self) -> bool:
         return all(stats.state == "ended" for stats in self.stats.values())
 
-    def _listen(self, shell: Shell) -> None:
+    def _listen(self, supervisor: Supervisor) -> None:
         pipes: dict[Connection, WorkerHandle] = {
             worker.pipe: worker for worker in self.workers if worker.pipe is not None
         }
@@ -179,20 +181,20 @@ class WorkerPool:
         if not pipes:
             time.sleep(LOOK_S)
         for pipe in ready:
-            worker = pipes[pipe]  # type: ignore[index]  # what was waited for
-            said, holds = worker.hear()
+            worker = pipes[pipe]  # type: ignore[index]  # one of `pipes`
+            received, is_open = worker.receive()
             failed = None
-            for message in said:
+            for message in received:
                 if isinstance(message, messages.WorkerFailure):
                     failed = message
-                self._take(worker, message, shell)
+                self._take(worker, message, supervisor)
             if failed is not None:
-                self._give_in(worker, failed)
-                self._lost(worker, shell, "failed", failed.text)
-            elif not holds:
-                self._lost(worker, shell, "crashed", worker.end(1.0))
+                self._raise_fatal(worker, failed)
+                self._lost(worker, supervisor, "failed", failed.text)
+            elif not is_open:
+                self._lost(worker, supervisor, "crashed", worker.end(1.0))
 
-    def _take(self, worker: WorkerHandle, message: messages.FromWorker, shell: Shell | None) -> None:
+    def _take(self, worker: WorkerHandle, message: messages.FromWorker, supervisor: Supervisor | None) -> None:
         match message:
             case messages.WorkerReady():
                 worker.is_loaded, worker.loaded_at = True, time.monotonic()
@@ -200,8 +202,8 @@ class WorkerPool:
                 for camera in worker.cameras:
                     self._read(worker, camera)
                 _log.info("worker_up", worker=worker.number, pid=worker.pid, cameras=len(worker.cameras))
-                if shell is not None:
-                    shell.tell(
+                if supervisor is not None:
+                    supervisor.publish(
                         [
                             WorkerUp(
                                 worker=worker.number,
@@ -212,40 +214,40 @@ class WorkerPool:
                         ]
                     )
             case messages.CameraChangeMessage():
-                self._on_change(message.change.unpack())
+                self._report_camera(message.change.unpack())
             case messages.WorkerReport():
-                self._count(worker, message, shell)
+                self._count(worker, message, supervisor)
             case messages.CameraRemoved():
-                self._arrived(message.camera, message.resume)
+                self._assign_moved(message.camera, message.resume)
             case messages.WorkerEnd():
                 worker.has_ended = True
 
     def _read(self, worker: WorkerHandle, camera: CameraId) -> None:
         resume = ResumePoint(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
         if resume.stats.state not in ("ended", "stopped"):
-            worker.say(messages.AddCamera(camera, resume))
+            worker.send(messages.AddCamera(camera, resume))
 
-    def _count(self, worker: WorkerHandle, told: messages.WorkerReport, shell: Shell | None) -> None:
-        worker.told = told
-        self.stats.update({stats.camera: stats for stats in told.stats if stats.camera in worker.cameras})
-        self._captured.update(told.captured)
-        for camera, count in told.replaced.items():
+    def _count(self, worker: WorkerHandle, report: messages.WorkerReport, supervisor: Supervisor | None) -> None:
+        worker.report = report
+        self.stats.update({stats.camera: stats for stats in report.stats if stats.camera in worker.cameras})
+        self._captured.update(report.captured)
+        for camera, count in report.replaced.items():
             self.replaced[camera] = self.replaced.get(camera, 0) + count
-        self.counts.more(told.counts)
-        self.crops_lost += told.crops_lost
-        if shell is not None:
-            shell.saw(told.frames)
+        self.counts.more(report.counts)
+        self.crops_lost += report.crops_lost
+        if supervisor is not None:
+            supervisor.count_frames(report.frames)
         with self._metrics.monitoring.part("worker loads"):
-            for part, count in told.monitoring_faults.items():
+            for part, count in report.monitoring_faults.items():
                 self._metrics.monitoring_faults.labels(part).inc(count)
-            for stage, times in told.times.items():
+            for stage, times in report.times.items():
                 histogram = self._metrics.stage.labels(stage)
                 for seconds in times:
                     histogram.observe(seconds)
-            load = self._loads.heard(worker.number, told, time.monotonic())
+            load = self._loads.update(worker.number, report, time.monotonic())
             self._metrics.worker_load.labels(str(worker.number)).set(load)
 
-    def _mend(self, shell: Shell) -> None:
+    def _restart_lost(self, supervisor: Supervisor) -> None:
         now = time.monotonic()
         for worker in self.workers:
             if worker.again_at is not None:
@@ -253,36 +255,38 @@ class WorkerPool:
                     self._start(worker)
                 continue
             slack = 1.0 if worker.is_loaded else LOAD_SLACK
-            told = worker.told
-            hangs = told is not None and told.stage is not None and told.stage_s > self._limit_s * slack
+            report = worker.report
+            hangs = report is not None and report.stage is not None and report.stage_s > self._limit_s * slack
             if hangs or now - worker.heard_at > self._limit_s * slack:
                 stuck = (
-                    HungStage(told.stage or "", told.stage_s, told.lost)
-                    if told is not None and hangs
+                    HungStage(report.stage or "", report.stage_s, report.lost)
+                    if report is not None and hangs
                     else HungStage("worker", now - worker.heard_at, ())
                 )
                 worker.end(0.0)
-                shell.tell_stuck(stuck, "restarted", is_ours=False)
-                self._lost(worker, shell, "stuck", f"hung in {stuck.stage} for {stuck.after_s:.0f} s and was ended")
+                supervisor.report_hang(stuck, "restarted", is_ours=False)
+                self._lost(
+                    worker, supervisor, "stuck", f"hung in {stuck.stage} for {stuck.after_s:.0f} s and was ended"
+                )
 
-    def _give_in(self, worker: WorkerHandle, failed: messages.WorkerFailure) -> None:
-        """Raise what keeps a worker from beginning at all: it would keep every other one."""
+    def _raise_fatal(self, worker: WorkerHandle, failed: messages.WorkerFailure) -> None:
+        """Raise an error that kept a worker from starting the first time: every other worker would fail with it."""
         kind = getattr(errors, failed.kind, None)
         if worker.starts == 1 and not worker.is_loaded and isinstance(kind, type) and issubclass(kind, ReidStreamError):
             raise kind(failed.text)
 
     def _lost(
-        self, worker: WorkerHandle, shell: Shell, cause: Literal["crashed", "stuck", "failed"], reason: str
+        self, worker: WorkerHandle, supervisor: Supervisor, cause: Literal["crashed", "stuck", "failed"], reason: str
     ) -> None:
         worker.end(1.0)
         now = time.monotonic()
         wait = worker.retry.next_wait_s(now - worker.loaded_at if worker.is_loaded else 0.0)
-        worker.again_at, worker.is_loaded, worker.told = now + wait, False, None
+        worker.again_at, worker.is_loaded, worker.report = now + wait, False, None
         self._loads.forget(worker.number)
         self._metrics.worker_up.labels(str(worker.number)).set(0)
         self._metrics.workers_lost.labels(str(worker.number), cause).inc()
         _log.error("worker_lost", worker=worker.number, cause=cause, reason=reason, again_in_s=round(wait, 2))
-        shell.tell(
+        supervisor.publish(
             [
                 WorkerDown(
                     worker=worker.number,
@@ -297,19 +301,19 @@ class WorkerPool:
         for camera in list(worker.cameras):
             was_up = self.stats[camera].state == "up"
             if self.stats[camera].state != "ended":
-                self._down(camera, "waiting", f"worker {worker.number} {reason}", is_told=was_up)
+                self._down(camera, "waiting", f"worker {worker.number} {reason}", is_reported=was_up)
             if camera in self._moving:
-                self._arrived(camera, None)
+                self._assign_moved(camera, None)
 
     def _down(
-        self, camera: CameraId, state: Literal["waiting", "stopped"], reason: str, *, is_told: bool = True
+        self, camera: CameraId, state: Literal["waiting", "stopped"], reason: str, *, is_reported: bool = True
     ) -> None:
         now = time.time()
         self.stats[camera] = replace(
             self.stats[camera], state=state, since=now, reason=reason, rate=0.0, used_rate=0.0, limit_fps=None
         )
-        if is_told:
-            self._on_change(CameraDown(camera=camera, changed_at=now, reason=reason))
+        if is_reported:
+            self._report_camera(CameraDown(camera=camera, changed_at=now, reason=reason))
 
     def _balance(self) -> None:
         if self._moving or any(not worker.is_loaded for worker in self.workers):
@@ -320,10 +324,10 @@ class WorkerPool:
         self._moving[move.camera] = move.target
         self._metrics.cameras_moved.inc()
         _log.info("camera_reassigned", camera=move.camera, source=move.source, target=move.target)
-        self.workers[move.source - 1].say(messages.RemoveCamera(move.camera))
+        self.workers[move.source - 1].send(messages.RemoveCamera(move.camera))
 
-    def _arrived(self, camera: CameraId, resume: ResumePoint | None) -> None:
-        """Give a camera that its old worker has let go to its new one."""
+    def _assign_moved(self, camera: CameraId, resume: ResumePoint | None) -> None:
+        """Give a camera that its old worker has closed to its new one."""
         number = self._moving.pop(camera, None)
         if number is None:
             return

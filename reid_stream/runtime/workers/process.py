@@ -1,8 +1,8 @@
-"""A worker: cameras, networks, trackers, and the way of their records to the daemon; what `pool` starts.
+"""A worker process: cameras, networks and trackers, whose records go to the daemon; started by `pool`.
 
-Two threads beside those of the cameras: this one listens and tells, the other perceives. A worker ends when it is told
-to, when it cannot go on, or when the daemon is gone; signals that a terminal or a service manager sends to all
-processes are left to the daemon, which ends its workers in the order of the data.
+Two threads besides those of the cameras: the main thread exchanges messages with the daemon, the other runs perception.
+A worker ends on the daemon's order, when it fails, or when the daemon is gone. It ignores signals that a terminal or a
+service manager sends to all processes: the daemon stops its workers in the order of the data.
 """
 
 import contextlib
@@ -30,8 +30,9 @@ from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
-from reid_stream.runtime.networks import load_networks, perceive, take_over
+from reid_stream.runtime.networks import load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
+from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, Worker
 from reid_stream.runtime.workers import messages
 from reid_stream.runtime.workers.crops import CropSender
@@ -51,35 +52,35 @@ from reid_stream.runtime.workers.messages import (
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TELL_S = 0.25
-"""Between two words on how it goes."""
+REPORT_S = 0.25
+"""Interval of reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """What a worker is to be."""
+    """Configuration of a worker."""
 
     number: int
     run: str
-    """Name of its tracks' run: another one at each start."""
+    """Run of its tracks, another one at each start."""
     settings: Settings
     cores: tuple[int, ...]
-    """To run on; none for all."""
+    """CPU cores to run on; empty for all."""
     folder: Path
-    """Where the daemon's sockets are."""
+    """Folder of the daemon's sockets."""
     base_s: float
-    """Of the site's clock."""
+    """`base_s` of the site's clock."""
     has_store: bool
 
 
 RECORDS = "records"
-"""Socket for records, in the folder."""
+"""Name of the socket for records."""
 CROPS = "crops"
-"""Socket for crops."""
+"""Name of the socket for crops."""
 
 
 def serve(pipe: Connection, job: WorkerJob) -> None:
-    """Be a worker until it is over; never returns."""
+    """Run a worker, then exit the process; never returns."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ImportError):
@@ -93,12 +94,12 @@ def serve(pipe: Connection, job: WorkerJob) -> None:
     logs.catch()
     with contextlib.suppress(OSError, EOFError):  # the daemon is gone
         _Process(pipe, job).run()
-    # Whatever hangs in native code ends here.
+    # Ends threads that hang in native code.
     os._exit(0)
 
 
 class StageTimes:
-    """Seconds of each call of each stage, until they are told; a `networks.Timer`."""
+    """Seconds of each call of each stage since the last report; a `stages.Timer`."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[float]] = {}
@@ -119,7 +120,7 @@ class StageTimes:
         return measured
 
     def take(self) -> dict[str, list[float]]:
-        """Give what came since the last call."""
+        """Return the times since the last call."""
         with self._lock:
             times, self._times = self._times, {}
         return times
@@ -128,7 +129,7 @@ class StageTimes:
 class _Process:
     def __init__(self, pipe: Connection, job: WorkerJob) -> None:
         self._pipe, self._job = pipe, job
-        self._said: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         self._monitoring = Monitoring()
         self._cameras = CameraSet(
             job.settings.cameras,
@@ -144,83 +145,82 @@ class _Process:
         self._times = StageTimes()
         self._link = ZmqSender(job.folder / RECORDS)
         self._crops = CropSender(job.folder / CROPS) if job.has_store else None
-        self._half: Perception | None = None
+        self._perception: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
         self._in_view: dict[CameraId, int] = {}
         self._busy_s = 0.0
-        self._told_counts = PerceiveCounts()
-        self._told_replaced: dict[CameraId, int] = {}
-        self._told_lost = 0
+        self._reported_counts = PerceiveCounts()
+        self._reported_replaced: dict[CameraId, int] = {}
+        self._reported_lost = 0
 
     def run(self) -> None:
-        """Listen and tell until it is over."""
+        """Exchange messages with the daemon until the end."""
         worker = Worker("perceive", self._perceive)
         while not self._stop.is_set() and not worker.ended.is_set():
-            self._say()
-            if self._pipe.poll(TELL_S):
-                self._obey(messages.to_worker(self._pipe.recv_bytes()))
-            self._said.put(self._how_it_goes())
+            self._send()
+            if self._pipe.poll(REPORT_S):
+                self._handle(messages.to_worker(self._pipe.recv_bytes()))
+            self._outbox.put(self._report())
         self._stop.set()
         self._cameras.stop()
         worker.ended.wait(STOP_S)
-        self._said.put(self._how_it_goes())
+        self._outbox.put(self._report())
         if worker.error is not None:
             error = worker.error
             kind = type(error).__name__
-            self._said.put(
+            self._outbox.put(
                 WorkerFailure(kind, str(error) if isinstance(error, ReidStreamError) else f"{kind}: {error}")
             )
         elif worker.ended.is_set() and self._link.finish(STOP_S):
-            self._said.put(WorkerEnd())
+            self._outbox.put(WorkerEnd())
         self._link.close()
         if self._crops is not None:
             self._crops.close()
-        self._say()
+        self._send()
         zmq.Context.instance().term()
 
     def _changed(self, change: CameraChange) -> None:
-        self._said.put(CameraChangeMessage(PackedChange.of(change)))
+        self._outbox.put(CameraChangeMessage(PackedChange.of(change)))
 
-    def _say(self) -> None:
-        while not self._said.empty():
-            self._pipe.send_bytes(messages.encode(self._said.get()))
+    def _send(self) -> None:
+        while not self._outbox.empty():
+            self._pipe.send_bytes(messages.encode(self._outbox.get()))
 
-    def _obey(self, order: messages.ToWorker) -> None:
+    def _handle(self, order: messages.ToWorker) -> None:
         match order:
             case AddCamera():
                 self._cameras.add(order.camera, order.resume)
             case RemoveCamera():
-                # Closing takes seconds where a camera does not answer.
-                threading.Thread(target=self._leave, args=(order.camera,), daemon=True).start()
+                # Closing takes seconds if a camera does not respond.
+                threading.Thread(target=self._remove, args=(order.camera,), daemon=True).start()
             case StopWorker():
                 self._stop.set()
 
-    def _leave(self, camera: CameraId) -> None:
+    def _remove(self, camera: CameraId) -> None:
         resume = self._cameras.remove(camera)
-        self._said.put(CameraRemoved(camera, resume))
+        self._outbox.put(CameraRemoved(camera, resume))
 
     def _perceive(self) -> None:
         with self._pulse.busy("load", slack=LOAD_SLACK):
-            half = self._half = perceive(
+            perception = self._perception = make_perception(
                 self._job.settings,
                 load_networks(self._job.settings),
                 self._job.run,
-                self._times,
-                pulse=self._pulse,
+                WatchedStages(self._pulse, self._times),
                 keep=self._crops.take if self._crops is not None else None,
             )
-        self._said.put(WorkerReady())
+        self._outbox.put(WorkerReady())
         while not self._stop.is_set():
             frames = self._cameras.take_frames(TAKE_S)
-            if frames is None:  # no camera yet, or all files at their ends
+            if frames is None:  # no camera yet, or all files have ended
                 self._stop.wait(TAKE_S)
                 continue
             if not frames:
                 continue
             began = time.monotonic()
             with self._pulse.busy("perceive", [frame.camera for frame in frames]):
-                records = half.step(frames)
+                records = perception.step(frames)
             people = Counter(record.camera for record in records if isinstance(record, Observation))
             with self._counting:
                 self._busy_s += time.monotonic() - began
@@ -228,18 +228,18 @@ class _Process:
                 self._in_view.update({frame.camera: people[frame.camera] for frame in frames})
             self._link.send(records)
 
-    def _how_it_goes(self) -> WorkerReport:
+    def _report(self) -> WorkerReport:
         stuck = self._pulse.stuck(0.0)
-        counts = self._half.counts if self._half is not None else PerceiveCounts()
-        before, self._told_counts = self._told_counts, replace(counts)
-        replaced, earlier = self._cameras.replaced, self._told_replaced
-        self._told_replaced = replaced
+        counts = self._perception.counts if self._perception is not None else PerceiveCounts()
+        before, self._reported_counts = self._reported_counts, replace(counts)
+        replaced, earlier = self._cameras.replaced, self._reported_replaced
+        self._reported_replaced = replaced
         with self._counting:
             frames, self._frames = self._frames, Counter()
             busy_s, self._busy_s = self._busy_s, 0.0
             in_view = dict(self._in_view)
-        lost, told_lost = (self._crops.lost if self._crops is not None else 0), self._told_lost
-        self._told_lost = lost
+        lost, reported_lost = (self._crops.lost if self._crops is not None else 0), self._reported_lost
+        self._reported_lost = lost
         return WorkerReport(
             stage=stuck.stage if stuck is not None else None,
             stage_s=stuck.after_s if stuck is not None else 0.0,
@@ -252,6 +252,6 @@ class _Process:
             counts=counts.less(before),
             times=self._times.take(),
             busy_s=busy_s,
-            crops_lost=lost - told_lost,
+            crops_lost=lost - reported_lost,
             monitoring_faults=self._monitoring.take(),
         )

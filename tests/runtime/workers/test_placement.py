@@ -9,7 +9,7 @@ from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers.balancing import PATIENCE, WINDOW_S, WorkerLoads
 from reid_stream.runtime.workers.messages import WorkerReport
-from reid_stream.runtime.workers.placement import CameraMove, deal, how_many, rebalance, split_cores
+from reid_stream.runtime.workers.placement import CameraMove, assign, rebalance, split_cores, worker_count
 
 A, B, C, D = (CameraId(name) for name in "abcd")
 
@@ -21,7 +21,7 @@ A, B, C, D = (CameraId(name) for name in "abcd")
 def test_as_many_workers_as_asked_for_or_as_cores_can_feed(
     wanted: int | str, cores: int, cameras: int, workers: int
 ) -> None:
-    assert how_many(wanted, cores, cameras) == workers
+    assert worker_count(wanted, cores, cameras) == workers
 
 
 @given(st.sets(st.integers(0, 127), min_size=1, max_size=64), st.integers(1, 16))
@@ -36,10 +36,10 @@ def test_every_core_goes_to_one_worker_or_all_to_each(cores: set[int], workers: 
 
 
 @given(st.lists(st.floats(0.1, 30), min_size=1, max_size=40), st.integers(1, 8))
-def test_loads_are_dealt_within_the_bound_of_graham(loads: list[float], workers: int) -> None:
-    dealt = deal({CameraId(str(n)): load for n, load in enumerate(loads)}, workers)
-    sums = [sum(loads[int(camera)] for camera in mine) for mine in dealt]
-    assert sorted(int(camera) for mine in dealt for camera in mine) == list(range(len(loads)))
+def test_loads_are_assigned_within_the_bound_of_graham(loads: list[float], workers: int) -> None:
+    assigned = assign({CameraId(str(n)): load for n, load in enumerate(loads)}, workers)
+    sums = [sum(loads[int(camera)] for camera in mine) for mine in assigned]
+    assert sorted(int(camera) for mine in assigned for camera in mine) == list(range(len(loads)))
     assert max(sums) <= sum(loads) / workers + max(loads) * (1 - 1 / workers) + 1e-9
 
 
@@ -77,8 +77,8 @@ def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_
     loads, cameras = WorkerLoads(), {1: [A, B, C], 2: [D]}
     moves = []
     for second in range(400):
-        loads.heard(1, told(dict.fromkeys((A, B, C), 10 * second), 0.9, {A: 3, B: 3, C: 3}), float(second))
-        loads.heard(2, told({D: 10 * second}, 0.2, {D: 10}), float(second))
+        loads.update(1, told(dict.fromkeys((A, B, C), 10 * second), 0.9, {A: 3, B: 3, C: 3}), float(second))
+        loads.update(2, told({D: 10 * second}, 0.2, {D: 10}), float(second))
         move = loads.due(float(second), cameras)
         moves += [(second, move)] if move is not None else []
     (first, move), *later = moves
@@ -91,6 +91,6 @@ def test_a_load_that_differs_for_a_while_moves_nothing() -> None:
     loads, cameras = WorkerLoads(), {1: [A, B], 2: [C]}
     for second in range(300):
         is_busy = second % 60 < 30
-        loads.heard(1, told({A: 10 * second, B: 10 * second}, 0.9 if is_busy else 0.1, {A: 4, B: 4}), float(second))
-        loads.heard(2, told({C: 10 * second}, 0.1, {C: 8}), float(second))
+        loads.update(1, told({A: 10 * second, B: 10 * second}, 0.9 if is_busy else 0.1, {A: 4, B: 4}), float(second))
+        loads.update(2, told({C: 10 * second}, 0.1, {C: 8}), float(second))
         assert loads.due(float(second), cameras) is None

@@ -44,8 +44,8 @@ class Running:
 
     @property
     def pool(self) -> WorkerPool:
-        assert isinstance(self.site.daemon.half, WorkerPool)
-        return self.site.daemon.half
+        assert isinstance(self.site.daemon.perception, WorkerPool)
+        return self.site.daemon.perception
 
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in list(self.sink.events) if isinstance(event, kind)]
@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_comes_back_with_its_cameras_and_the_others_miss
         assert stats[lost].reconnects == 1
         assert stats[kept].reconnects == 0
         # What went through is counted over both lives; the other camera lost no frame meanwhile.
-        assert run.site.daemon.half.counts.frames >= run.frames(lost) + run.frames(kept)
+        assert run.site.daemon.perception.counts.frames >= run.frames(lost) + run.frames(kept)
         replaced = run.site.source.replaced.get(kept, 0)
         assert sum(stats[kept].dropped[cause] for cause in ("late", "lost", "busy")) + replaced <= stats[kept].used / 2
         value = run.site.metrics.registry.get_sample_value
@@ -141,7 +141,7 @@ def test_a_worker_that_hangs_is_ended_and_started_again(tmp_path: Path, shelf: P
         assert run.told(WorkerDown)[0].cause == "stuck"
         assert [stall.action for stall in run.told(DaemonStalled)][:1] == ["restarted"]
         run.until(lambda: any(up.worker == 2 and up.starts == 2 for up in run.told(WorkerUp)))
-        assert run.site.daemon.given_up == []
+        assert run.site.daemon.abandoned == []
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_daemon_as_with_one_process(tmp_path: Path, shelf: Path) -> None:
@@ -165,7 +165,7 @@ def test_files_that_end_end_the_daemon_with_all_they_showed(tmp_path: Path, shel
     with running(tmp_path, shelf, cameras=cameras) as run:
         run.thread.join(GIVE_UP_S)
         assert run.sink.events[-1].reason == "all cameras ended"  # type: ignore[union-attr]
-        counts = run.site.daemon.half.counts
+        counts = run.site.daemon.perception.counts
         assert counts.frames == run.frames("door") + run.frames("till") > 2
         value = run.site.metrics.registry.get_sample_value
         assert value("reid_stream_observations_total") == counts.records

@@ -1,0 +1,46 @@
+"""Answers to /healthz and /readyz."""
+
+from reid_stream.runtime.camera_reports import CameraReports
+from reid_stream.runtime.identification_thread import IdentificationThread
+from reid_stream.runtime.interfaces import PerceptionRunner, Sink
+
+
+class Health:
+    """Health of a running daemon; thread-safe."""
+
+    def __init__(
+        self,
+        perception: PerceptionRunner,
+        identification: IdentificationThread,
+        cameras: CameraReports,
+        sink: Sink,
+        *,
+        camera_count: int,
+        limit_s: float,
+        is_live: bool,
+    ) -> None:
+        """`limit_s`: a stage that takes longer hangs."""
+        self._perception, self._identification, self._cameras, self._sink = perception, identification, cameras, sink
+        self._camera_count, self._limit_s, self._is_live = camera_count, limit_s, is_live
+
+    def healthy(self) -> tuple[bool, str]:
+        """Return whether all stages work, and a text; cameras and Redis do not count, as a restart would not help."""
+        if self._identification.error is not None:
+            return False, f"identification has failed: {self._identification.error}"
+        for part in (self._perception, self._identification):
+            stuck = part.stuck(self._limit_s)
+            if stuck is not None:
+                return False, f"{stuck.stage} has not answered for {stuck.after_s:.0f} s"
+        return True, f"ok, {self._cameras.up} of {self._camera_count} cameras"
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether frames arrive and events can be stored, and a text."""
+        is_healthy, text = self.healthy()
+        if not is_healthy:
+            return False, text
+        can_store, where = self._sink.ready()
+        if not can_store:
+            return False, where
+        if self._is_live and not self._cameras.up:
+            return False, f"no camera delivers frames (0 of {self._camera_count})"
+        return True, f"{text}, events: {where}"
