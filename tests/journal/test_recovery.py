@@ -17,6 +17,7 @@ from reid_stream.events import Event, IdentityEntered
 from reid_stream.pipeline import Identification
 from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.records import Perceived
+from tests.publish.test_rights import rules
 from tests.worlds import MODEL, RUN, World
 
 HEAD = EmbedderInfo(MODEL, None, None, 64)
@@ -292,9 +293,8 @@ def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_not
 def test_a_user_with_the_rights_that_the_documentation_names_is_enough(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
-    page = " ".join((Path(__file__).parents[2] / "docs/guide/redis.md").read_text().replace("\\\n", " ").split())
-    rights = page.partition("ACL SETUSER daemon on >PASSWORD ")[2].partition(" ACL ")[0].split()
-    raw.execute_command("ACL", "SETUSER", "daemon", "on", ">word", *(right.replace("shop", "site") for right in rights))
+    rights = [rule.replace("shop", "site") for rule in rules()["daemon"]]
+    raw.execute_command("ACL", "SETUSER", "daemon", *rights, ">word")
     login = Redis(url=SecretStr(server.url), username="daemon", password=SecretStr("word"))
     given = settings(server, tmp_path).model_copy(update={"redis": login})
     first, second, third = thirds(world)
