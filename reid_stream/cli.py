@@ -1,20 +1,38 @@
 """The command line: `reid-stream --cameras cams.yaml` runs the daemon, subcommands do the rest.
 
 Nothing heavy is imported here: each command imports what it needs when it is called, so that `--help` is quick.
-Exit codes: 0 fine, 1 another error, 2 configuration or usage, 3 model, 4 Redis, 5 a stage hung.
+Exit codes: 0 success, 1 another error, 2 configuration or usage, 3 model, 4 Redis, 5 a stage hung, 6 in use.
 """
 
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
 from reid_stream.commands.compile import compile_engines
 from reid_stream.errors import ReidStreamError, StuckError
+
+_SOURCES = "--cameras"
+_EXTRAS = {
+    "av": "gpu",
+    "faiss": "faiss",
+    "matplotlib": "eval",
+    "nncf": "int8",
+    "onnx": "train",
+    "onnxruntime": "onnx",
+    "pandas": "eval",
+    "reid_hota": "eval",
+    "tensorrt": "gpu",
+    "tensorrt_rtx": "rtx",
+    "torch": "train",
+    "torchvision": "train",
+    "ultralytics": "train",
+}
+"""The extra that installs a package; `av` is there, but newer with `gpu`."""
 
 
 class Replay(StrEnum):
@@ -24,8 +42,38 @@ class Replay(StrEnum):
     fast = "fast"
 
 
+class _SourcesGroup(TyperGroup):
+    """A group whose `--cameras` takes several values: `reid-stream --cameras a.mp4 rtsp://HOST/x --plain`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, repeat_option(args, until=self.commands))
+
+
+class _SourcesCommand(TyperCommand):
+    """A command whose `--cameras` takes several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, repeat_option(args, until=()))
+
+
+def repeat_option(args: list[str], *, until: Any) -> list[str]:
+    """Repeat `--cameras` before each of its values, which end at the next option or at a name in `until`."""
+    found: list[str] = []
+    is_value = False
+    for index, argument in enumerate(args):
+        if argument in until and not (index and args[index - 1] == _SOURCES):
+            return [*found, *args[index:]]
+        if argument.startswith("-"):
+            is_value = argument == _SOURCES
+        elif is_value and args[index - 1] != _SOURCES:
+            found.append(_SOURCES)
+        found.append(argument)
+    return found
+
+
 app = typer.Typer(
     name="reid-stream",
+    cls=_SourcesGroup,
     help="Follow people across cameras: one global ID per person, every change an event on Redis.",
     rich_markup_mode="rich",
     no_args_is_help=False,
@@ -37,19 +85,25 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    cameras: Annotated[Path | None, typer.Option(help="cams.yaml: site, Redis, models and cameras.")] = None,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")] = None,
+    cameras: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="cams.yaml: site, Redis, models and cameras. Or video files and URLs of cameras, without a cams.yaml: "
+            "`--cameras door.mp4 rtsp://HOST/stream`."
+        ),
+    ] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after this many seconds.")] = None,
     replay: Annotated[
         Replay,
-        typer.Option(help="File cameras: at their own pace, or as fast as the pipeline goes (same events every time)."),
+        typer.Option(help="Read file cameras at their own rate, or as fast as possible (same events every time)."),
     ] = Replay.realtime,
     run_id: Annotated[
-        str | None, typer.Option(help="Name of this run in events; default: a new one each time.")
+        str | None, typer.Option(help="Name of this run in events. Default: a random one each time.")
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live table.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Run the daemon until Ctrl-C, SIGTERM, or the end of all files."""
+    """Run the daemon until Ctrl-C, SIGTERM, SIGHUP, or the end of all files."""
     if version:
         from reid_stream import __version__
 
@@ -57,7 +111,7 @@ def run(
         raise typer.Exit
     if context.invoked_subcommand is not None:
         return
-    if cameras is None:
+    if not cameras:
         typer.echo(context.get_help())
         raise typer.Exit(2)
     from reid_stream.commands.run import run as run_daemon
@@ -65,7 +119,7 @@ def run(
     run_daemon(cameras, duration_s=duration, fast=replay is Replay.fast, run_id=run_id, plain=plain)
 
 
-app.command()(check.check)
+app.command(cls=_SourcesCommand)(check.check)
 app.command("compile")(compile_engines)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
@@ -78,31 +132,55 @@ app.add_typer(web.app, name="web")
 
 
 def main() -> None:
-    """Run a command; errors of ours are one message and an exit code, never a traceback."""
-    _cover_arguments()
+    """Run a command; an error that the user can fix is one message and an exit code, never a traceback."""
+    _mask_arguments()
     try:
-        app()
+        app(prog_name="reid-stream")
     except ReidStreamError as error:
-        from reid_stream.observe.logs import scrub
-
-        print(f"reid-stream: {scrub(str(error))}", file=sys.stderr)  # noqa: T201 (the message is the output)
+        _print_error(str(error))
         if isinstance(error, StuckError):
-            # A thread is in the middle of native code, which must not be taken down around it.
+            # A thread is inside native code, which must not be unloaded under it.
             sys.stderr.flush()
             os._exit(error.exit_code)
         raise SystemExit(error.exit_code) from None
-    except Exception:
+    except Exception as error:
+        extra = missing_extra(error)
+        if extra is not None:
+            _print_error(extra)
+            raise SystemExit(1) from None
         from reid_stream.observe.logs import catch
 
         catch()
         raise
 
 
-def _cover_arguments() -> None:
-    """Take passwords out of what `ps` shows of this process."""
-    if any("://" in argument for argument in sys.argv):
-        from setproctitle import setproctitle
+def missing_extra(error: Exception) -> str | None:
+    """Return the message for a package of an extra that is not installed; none for any other error."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in _EXTRAS:
+        return None
+    return (
+        f"this command needs the package {package}, which is not installed; install the extra `{_EXTRAS[package]}`: "
+        f"pip install 'reid-stream[{_EXTRAS[package]}]', or pip install '.[{_EXTRAS[package]}]' in a checkout"
+    )
 
-        from reid_stream.observe.logs import scrub
 
-        setproctitle(scrub(" ".join(sys.argv)))
+def _print_error(text: str) -> None:
+    from reid_stream.console.printable import printable_lines
+    from reid_stream.observe.logs import scrub
+
+    print(f"reid-stream: {printable_lines(scrub(text))}", file=sys.stderr)  # noqa: T201 (the message is the output)
+
+
+def _mask_arguments() -> None:
+    """Take passwords out of the command line that `ps` shows of this process."""
+    if not any("@" in argument or "=" in argument for argument in sys.argv):
+        return
+    from setproctitle import setproctitle
+
+    from reid_stream.config.yaml_lines import redacted
+    from reid_stream.observe.logs import scrub
+
+    shown = [scrub(redacted(argument) if "://" in argument else argument) for argument in sys.argv]
+    if shown != sys.argv:
+        setproctitle(" ".join(shown))

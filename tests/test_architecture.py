@@ -45,6 +45,29 @@ def test_the_top_of_the_package_is_the_data_and_the_hot_path() -> None:
     assert len(list((ROOT / "reid_stream").glob("*.py"))) <= MOST_TOP_MODULES
 
 
+def test_everything_is_printed_by_the_console_package() -> None:
+    # Others' text must neither be taken for markup nor reach a terminal with its control characters.
+    made = re.compile(r"\b(Console|Table)\(|from rich\.(console|table) import|\btyper\.echo\(|(?<!\.)\bprint\(")
+    found = {
+        f"{path}:{number}": line.strip()
+        for path in _tracked()
+        if path.suffix == ".py" and path.parts[0] == "reid_stream" and path.parts[1] != "console"
+        for number, line in enumerate(_text(path).splitlines(), 1)
+        if made.search(line)
+    }
+    allowed = {
+        "reid_stream/cli.py": 3,  # version, help and the error, which is escaped there
+        "reid_stream/commands/web.py": 1,  # help
+        "reid_stream/observe/logs.py": 1,  # log lines, escaped there
+        "reid_stream/evaluation/report.py": 1,  # the type
+    }
+    counts: dict[str, int] = {}
+    for place in found:
+        file = place.rpartition(":")[0]
+        counts[file] = counts.get(file, 0) + 1
+    assert counts == allowed, found
+
+
 def test_the_options_are_the_ones_that_were_decided() -> None:
     decided = OPTIONS.read_text().splitlines()
     assert sorted(_options(typer.main.get_command(app), "")) == decided

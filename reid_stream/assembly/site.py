@@ -4,7 +4,7 @@ Checked before the first frame, in this order: files, models, Redis. Cameras on 
 threads, which keep retrying.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,6 +56,10 @@ class Site:
     view: SiteView
     redis_url: str
     """Destination of events, without secrets."""
+    overload: "OverloadAlarm | None"
+    """None in a replay."""
+    identities_known: Callable[[], int]
+    """Number of identities that can be matched, those of earlier runs included."""
 
     @property
     def source(self) -> CameraCounters:
@@ -157,6 +161,7 @@ def assemble(
             )
         )
         view = SiteView(labels=state.matcher.labels())
+        overload = None if fast else _overload_alarm(settings, run)
         daemon = Daemon(
             perception,
             IdentificationThread(steps, is_live=not fast, pulse=pulse),
@@ -170,9 +175,17 @@ def assemble(
                 heartbeat_s=settings.publish.heartbeat_s,
                 watchdog=settings.watchdog,
             ),
-            monitors=Monitors(metrics, view, None if fast else _overload_alarm(settings, run)),
+            monitors=Monitors(metrics, view, overload),
         )
-        yield Site(daemon=daemon, loaded=loaded.networks, metrics=metrics, view=view, redis_url=state.redis_name)
+        yield Site(
+            daemon=daemon,
+            loaded=loaded.networks,
+            metrics=metrics,
+            view=view,
+            redis_url=state.redis_name,
+            overload=overload,
+            identities_known=lambda: len(state.matcher),
+        )
 
 
 def _listeners(

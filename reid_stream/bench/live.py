@@ -177,12 +177,10 @@ def find_max(holds: Callable[[int], LiveLoad], first: int = 4, most: int = 256) 
 
 def show(loads: Sequence[LiveLoad]) -> None:
     """Print a table, the most that is held in bold."""
-    from rich.console import Console
-    from rich.table import Table
+    from reid_stream.console.output import Output, Rows
 
-    table = Table(box=None, header_style="bold")
-    for column in ("cameras", "frames/s each", "used", "p50", "p95", "p99 ms", "cores", "MB", ""):
-        table.add_column(column, justify="right")
+    heads = ("cameras", "fps each", "used", "p50 ms", "p95 ms", "p99 ms", "cores", "MB", "")
+    table = Rows(*heads, right=heads)
     held = [load.cameras for load in loads if load.is_held]
     for load in loads:
         table.add_row(
@@ -197,4 +195,4 @@ def show(loads: Sequence[LiveLoad]) -> None:
             "held" if load.is_held else "",
             style="bold" if held and load.cameras == max(held) else "",
         )
-    Console().print(table)
+    Output().print(table)

@@ -183,31 +183,30 @@ def measure(
 
 def show(figures: PipelineFigures) -> None:
     """Print the figures as a table."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table("figure", "value", box=None, header_style="bold")
-    rows = [
-        ("cameras", f"{figures.cameras} x {figures.size[0]}x{figures.size[1]}, {figures.frames} frames"),
+    from reid_stream.console.output import Output, Rows, count
+
+    cameras = count(figures.cameras, "camera")
+    stages = ", ".join(f"{name} {value:.2f}" for name, value in figures.stages_ms.items())
+    table = Rows("figure", "value")
+    for name, value in (
+        ("cameras", f"{cameras} of {figures.size[0]}x{figures.size[1]}, {count(figures.frames, 'frame')}"),
         ("engines", f"{figures.detector}; {figures.embedder}"),
-        ("pipeline", f"[bold]{figures.frames_per_s:.1f} frames/s[/]"),
+        ("pipeline", Text(f"{figures.frames_per_s:.1f} frames/s", "bold")),
         ("ceiling", f"{figures.ceiling:.1f} frames/s = 1 / (decode + detect + crops per frame x embed)"),
-        ("share of the ceiling", f"[bold]{figures.share_of_ceiling:.2f}[/]"),
+        ("share of the ceiling", Text(f"{figures.share_of_ceiling:.2f}", "bold")),
         ("share of the raw detector", f"{figures.share_of_detector:.2f}"),
         ("decode alone", f"{figures.decode_ms:.2f} ms per frame"),
         ("detector alone", f"{figures.detect_ms:.2f} ms per frame"),
         ("embedder alone", f"{figures.embed_ms:.2f} ms per crop, {figures.crops_per_frame:.2f} crops per frame"),
-        (
-            "inside the pipeline, side by side",
-            ", ".join(f"{name} {value:.2f}" for name, value in figures.stages_ms.items()) + " ms",
-        ),
+        ("inside the pipeline, in parallel", f"{stages} ms"),
         ("people", str(figures.people)),
         ("start to first event", f"{figures.first_event_s:.2f} s"),
         ("memory (RSS)", f"{figures.rss_mb:.0f} MB"),
-    ]
-    for name, value in rows:
+    ):
         table.add_row(name, value)
-    Console().print(table)
+    Output().print(table)
 
 
 def _decode_alone(settings: Settings, frames: int) -> float:

@@ -74,12 +74,14 @@ def embedder(name: str) -> tuple[Path, EmbedderBundle]:
     return folder, load_embedder(folder)
 
 
-def any_bundle(name: str) -> tuple[Path, Bundle]:
-    """Find and load a bundle of either kind."""
+def any_bundles(name: str) -> list[tuple[Path, Bundle]]:
+    """Find and load a bundle of either kind; `default` is the detector and the embedder that are used."""
+    if name == "default":
+        return [detector(name), embedder(name)]
     folder = Path(name)
     if not folder.is_dir():
         folder = next((path for path in bundles() if path.name == name), folder)
-    return folder, load(folder)
+    return [(folder, load(folder))]
 
 
 def _folders() -> list[Path]:

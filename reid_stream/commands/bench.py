@@ -1,42 +1,43 @@
-"""`reid-stream bench`: how fast, as shares of what the parts could do alone in the same run."""
+"""`reid-stream bench`: speed and memory, as shares of what the parts do alone in the same run."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure speed and memory, as shares of floors measured in the same run.", no_args_is_help=True)
+app = typer.Typer(help="Measure speed and memory of this machine.", no_args_is_help=True)
 
 
 @app.command()
 def pipeline(
     clip: Annotated[
-        list[Path] | None, typer.Option(help="Video file; several are used in turn. Default: the demo's clip.")
+        list[Path] | None,
+        typer.Option(help="Video file; repeat it for several, used in rotation. Default: the demo's clip."),
     ] = None,
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Footage per camera.")] = 30.0,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
     people: Annotated[
         int | None,
-        typer.Option(min=0, help="So many people in every picture, whoever is there. Default: those of the clip."),
+        typer.Option(min=0, help="Number of simulated people in every image. Default: the people of the clip."),
     ] = None,
     find_max: Annotated[
-        bool, typer.Option("--find-max", help="Find the most cameras that are held live at --max-fps, instead.")
+        bool, typer.Option("--find-max", help="Find the largest number of cameras held live at --max-fps instead.")
     ] = False,
     gpu_frames: Annotated[
-        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and leave the pictures there.")
+        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and keep the images in its memory.")
     ] = False,
-    detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    detector: Annotated[str, typer.Option(help="Folder or name of a bundle.")] = "default",
+    embedder: Annotated[str, typer.Option(help="Folder or name of a bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Replay cameras as fast as they go: decode, detector and embedder alone, then the whole pipeline."""
+    """Measure decoder, detector and embedder alone, then the whole pipeline, as fast as possible."""
     from reid_stream.bench.pipeline import measure, show
 
     clips = clip or [demo_clip()]
     if find_max:
         if people is not None:
-            raise typer.BadParameter("--find-max takes the people of the clip, got --people as well")
+            raise typer.BadParameter("--find-max uses the people of the clip, found --people as well")
         live(
             clips,
             cameras,
@@ -66,31 +67,35 @@ def pipeline(
 @app.command()
 def live(
     clip: Annotated[
-        list[Path] | None, typer.Option(help="Video file; several are used in turn. Default: the demo's clip.")
+        list[Path] | None,
+        typer.Option(help="Video file; repeat it for several, used in rotation. Default: the demo's clip."),
     ] = None,
     cameras: Annotated[
-        int, typer.Option(min=1, max=256, help="Cameras; with --find-max, where the search begins.")
+        int, typer.Option(min=1, max=256, help="Cameras; with --find-max, where the search starts.")
     ] = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Length of each trial.")] = 30.0,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate of each camera.")] = 10.0,
-    find_max: Annotated[bool, typer.Option("--find-max", help="Search for the most cameras that are held.")] = False,
-    gpu_frames: Annotated[
-        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and leave the images there.")
+    find_max: Annotated[
+        bool, typer.Option("--find-max", help="Search for the largest number of cameras that is held.")
     ] = False,
-    detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    gpu_frames: Annotated[
+        bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and keep the images in its memory.")
+    ] = False,
+    detector: Annotated[str, typer.Option(help="Folder or name of a bundle.")] = "default",
+    embedder: Annotated[str, typer.Option(help="Folder or name of a bundle.")] = "default",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Run file cameras at their own pace: are they held live, and how many can be?"""
+    """Measure whether this many live cameras are held: nearly every frame used, with little latency."""
     from reid_stream.bench import live
     from reid_stream.bench.pipeline import on_gpu
     from reid_stream.config.settings import Ingest
+    from reid_stream.console import output
 
     clips = clip or [demo_clip()]
     ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
 
     def holds(count: int) -> live.LiveLoad:
-        typer.echo(f"{count} cameras", err=True)
+        output.Output(error=True).say(output.count(count, "camera"))
         return live.hold(clips, count, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
 
     loads = live.find_max(holds, cameras) if find_max else [holds(cameras)]
@@ -100,35 +105,34 @@ def live(
 
 @app.command()
 def engines(
-    bundle: Annotated[list[str] | None, typer.Argument(help="Bundles. Default: both that are served.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=256, help="Pictures a call. Default: three.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="For each batch size of all engines.")] = 5.0,
-    threads: Annotated[int, typer.Option(min=0, help="Of engines on the processor; 0 for all cores.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    bundle: Annotated[
+        list[str] | None, typer.Argument(help="Folders or names of bundles. Default: both that are used.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=256, help="Images per call (repeatable). Default: three sizes.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for each batch size of all engines.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of engines on the CPU; 0 for all cores.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Run every engine that this machine has, in turn: how fast, how near to float32."""
+    """Measure every engine of this machine: images per second, difference from float32."""
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.table import Table
-
     from reid_stream.bench.engines import measure
-    from reid_stream.bundles import catalog
+    from reid_stream.commands.compile import find_bundles
+    from reid_stream.console.output import Output, Rows
 
-    folders = [catalog.any_bundle(name) for name in bundle or ()] or [
-        catalog.detector("default"),
-        catalog.embedder("default"),
-    ]
     rows = [
         row
-        for folder, found in folders
+        for folder, found in find_bundles(list(bundle or ()))
         for row in measure(found, folder, seconds=seconds, threads=threads, batches=batch or ())
     ]
-    table = Table("network", "engine", "batch", "pictures/s", "share of the fastest", "from float32", box=None)
+    heads = ("network", "engine", "batch", "images/s", "share of the fastest", "from float32")
+    table = Rows(*heads, right=heads[2:])
     for row in rows:
-        told = f"{row.pictures_per_s:.1f}", f"{row.share:.2f}", f"{row.difference:.4f}"
-        table.add_row(row.network, row.engine, str(row.batch), *told)
-    Console().print(table)
+        figures = f"{row.pictures_per_s:.1f}", f"{row.share:.2f}", f"{row.difference:.4f}"
+        table.add_row(row.network, row.engine, str(row.batch), *figures)
+    Output().print(table)
     write_figures([asdict(row) for row in rows], json)
 
 
@@ -137,8 +141,9 @@ def demo_clip() -> Path:
     import os
 
     from reid_stream.commands.demo import footage
+    from reid_stream.console.output import Output
 
-    return footage(os.environ, lambda text: typer.echo(text, err=True))
+    return footage(os.environ, Output(error=True).say)
 
 
 def write_figures(figures: object, file: Path | None) -> None:

@@ -1,121 +1,101 @@
-"""`reid-stream check`: the configuration, the models, then every camera at once."""
+"""`reid-stream check`: everything that the daemon will need, tried at once."""
 
-from functools import partial
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from reid_stream.commands.readiness import Finding, Readiness
 
-    from reid_stream.config.settings import Settings
-    from reid_stream.errors import BrokerError
-    from reid_stream.ingest.probe import CameraReport
+_COLUMNS = {
+    "codec": ("codec", "{}"),
+    "size": ("size", "{}"),
+    "fps": ("fps", "{:.1f}"),
+    "first frame": ("first_frame_s", "{:.2f} s"),
+    "clock": ("clock", "{}"),
+    "skew": ("skew_s", "{:+.3f} s"),
+}
+"""Heads of the table, with the fact below each and its format."""
 
 
 def check(
-    cameras: Annotated[Path, typer.Option(help="cams.yaml to check.")],
-    offline: Annotated[bool, typer.Option("--offline", help="Leave cameras and Redis alone.")] = False,
+    cameras: Annotated[
+        list[str], typer.Option(help="cams.yaml to check; or video files and URLs of cameras, to check without one.")
+    ],
+    offline: Annotated[bool, typer.Option("--offline", help="Do not connect to cameras and Redis.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: every check with its result.")] = False,
 ) -> None:
-    """Check cams.yaml, the models, Redis, and open every camera: codec, size, rate, time to first frame, clock."""
-    from rich.console import Console
-    from rich.table import Table
+    """Check cams.yaml, models, folders, Redis and the metrics port, and open every camera.
 
-    from reid_stream.config import cams_yaml
-    from reid_stream.errors import StreamError
-    from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
-    from reid_stream.ingest.stats import clock_spread
+    Prints codec, size, rate, time to the first frame and clock of each camera. Exits with the code of the first failed
+    check: 2 configuration, 3 model, 4 Redis, 1 camera.
+    """
+    from reid_stream.commands.readiness import Readiness
+    from reid_stream.console.output import write_json
 
-    console = Console()
-    settings = cams_yaml.load(cameras)
-    console.print(f"[green]ok[/] {cameras}: site {settings.site}, {len(settings.cameras)} cameras", highlight=False)
-    _tell_networks(console, settings)
-    if offline:
-        return
-    broken = _check_redis(console, settings)
-    enabled = [camera for camera in settings.cameras if camera.enabled]
-    table = Table("camera", "", "codec", "size", "fps", "first frame", "clock", "skew", box=None, header_style="bold")
-    failed = 0
-    answers = probe_all(enabled, settings.ingest, on_wait=partial(_say_wait, console))
-    for answer in answers:
-        if isinstance(answer, CameraFailure):
-            failed += 1
-            table.add_row(answer.camera, "[red]--[/]", answer.reason)
-            continue
-        table.add_row(
-            answer.camera,
-            "[green]ok[/]",
-            f"{answer.codec}, polled" if answer.is_polled else answer.codec,
-            f"{answer.size[0]}x{answer.size[1]}",
-            _rate(answer),
-            f"{answer.first_frame_s:.2f} s",
-            answer.clock if answer.is_used else f"{answer.clock} (its own is too far off)",
-            "" if answer.skew_s is None else f"{answer.skew_s:+.3f} s",
-        )
-    console.print(table)
-    apart = clock_spread({answer.camera: answer.skew_s for answer in answers if isinstance(answer, CameraReport)})
-    if apart is not None:
-        # Half a second at walking pace is one step: a person seen there before here.
-        mark, advice = ("[green]ok[/]", "") if apart.by_s < 0.5 else ("[yellow]!![/]", "; set all to one time server")
-        console.print(
-            f"{mark} clocks of the cameras: {apart.ahead} is ahead of {apart.behind} by {apart.by_s:.3f} s{advice}",
-            highlight=False,
-        )
-    for name in [camera.id for camera in enabled if camera.tls == "unverified"]:
-        console.print(f"[yellow]!![/] {name}: tls is unverified, any certificate is taken", highlight=False)
-    if broken is not None:
-        raise broken
-    if failed:
-        raise StreamError(f"{failed} of {len(enabled)} cameras do not answer")
+    show = None if as_json else _Printer()
+    done = (
+        Readiness(cameras, is_offline=offline, on_finding=lambda _finding: None)
+        if show is None
+        else Readiness(cameras, is_offline=offline, on_finding=show.show, on_wait=show.wait)
+    )
+    done.run()
+    if as_json:
+        write_json({"ok": done.error is None, "findings": done.findings})
+        if done.error is not None:
+            raise typer.Exit(done.error.exit_code)
+    elif show is not None:
+        show.close(done)
+    if done.error is not None:
+        raise done.error
 
 
-def _say_wait(console: "Console", camera: str, limit_s: float) -> None:
-    console.print(f"   {camera} sends video; waiting for a key frame, at most {limit_s:g} s", highlight=False)
+class _Printer:
+    """Print findings as they come, and the cameras as a table at the end."""
 
+    def __init__(self) -> None:
+        from reid_stream.console.output import Output
 
-def _rate(report: "CameraReport") -> str:
-    return f"{report.rate:.1f}" if report.assumed_fps is None else f"{report.assumed_fps:.1f}, no timestamps"
+        self._out = Output()
+        self._cameras: list[Finding] = []
 
+    def show(self, finding: "Finding") -> None:
+        if finding.check == "cams.yaml" and finding.result == "failed":
+            return  # it ends the command, whose error it is
+        if finding.check == "camera":
+            self._cameras.append(finding)
+            return
+        self._table()
+        mark = {"ok": "ok", "warning": "!!", "failed": "--"}[finding.result]
+        self._out.mark(mark, f"{finding.check}: {finding.text}")
 
-def _check_redis(console: "Console", settings: "Settings") -> "BrokerError | None":
-    """Connect to Redis and print what was found; return why it cannot be used."""
-    from reid_stream.errors import BrokerError
-    from reid_stream.publish import redis_client
+    def wait(self, text: str) -> None:
+        self._out.say(f"   {text}")
 
-    if settings.redis.is_embedded:
-        console.print("[green]ok[/] redis: embedded", highlight=False)
-        return None
-    url = settings.redis.url.get_secret_value()
-    try:
-        with redis_client.connect(settings.redis) as client:
-            version = redis_client.check(client, url)
-            policy = redis_client.eviction(client, url)
-    except BrokerError as error:
-        console.print(f"[red]--[/] redis: {error}", highlight=False)
-        return error
-    console.print(f"[green]ok[/] redis {version} at {redis_client.public(url)}", highlight=False)
-    if policy is not None:
-        advice = "may delete events and state when memory is short; set noeviction"
-        console.print(f"[yellow]!![/] redis: maxmemory-policy {policy} {advice}", highlight=False)
-    if settings.redis.tls == "unverified":
-        console.print("[yellow]!![/] redis: tls is unverified, any certificate is accepted", highlight=False)
-    return None
+    def close(self, _done: "Readiness") -> None:
+        self._table()
+        sys.stdout.flush()
 
+    def _table(self) -> None:
+        """Print the cameras that were checked: a table of those that work, a line for each other one."""
+        from rich.text import Text
 
-def _tell_networks(console: "Console", settings: "Settings") -> None:
-    """Load both networks and say what runs them."""
-    from reid_stream.engines.hot_swap import SwapEngine
-    from reid_stream.runtime.networks import load_networks
+        from reid_stream.console.output import MARKS, Rows
 
-    networks = load_networks(settings)
-    for engine, bundle in (
-        (networks.detector_engine, networks.detector),
-        (networks.embedder_engine, networks.embedder),
-    ):
-        console.print(
-            f"[green]ok[/] {bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}",
-            highlight=False,
-        )
-        if isinstance(engine, SwapEngine):
-            console.print(f"   {engine.note}; `reid-stream compile` builds it now", highlight=False)
+        if not self._cameras:
+            return
+        table = Rows("camera", "", *_COLUMNS, right=("fps", "first frame", "skew"))
+        for finding in self._cameras:
+            if finding.result == "ok":
+                facts = finding.facts
+                cells = [form.format(facts[name]) if name in facts else "" for name, form in _COLUMNS.values()]
+                if "timestamps" in facts:
+                    cells[2] += ", no timestamps"
+                table.add_row(finding.name, Text("ok", MARKS["ok"]), *cells)
+        if table.row_count:
+            self._out.print(table)
+        for finding in self._cameras:
+            if finding.result != "ok":
+                self._out.mark("--", f"{finding.name}: {finding.text}")
+        self._cameras.clear()

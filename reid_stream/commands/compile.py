@@ -1,4 +1,4 @@
-"""`reid-stream compile`: build TensorRT engines ahead, so that the first start on a GPU need not."""
+"""`reid-stream compile`: build TensorRT engines before the first start on a GPU."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,9 +9,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from reid_stream.bundles.bundle import Bundle
+    from reid_stream.console.output import Output
     from reid_stream.engines.plan_cache import PlanCache
     from reid_stream.engines.tensorrt_library import Precision
     from reid_stream.images import UInt8
@@ -22,7 +21,7 @@ _MOST_PICTURES = 64
 
 
 class Arithmetic(StrEnum):
-    """What the GPU computes in."""
+    """Arithmetic of the GPU."""
 
     f16 = "f16"
     bf16 = "bf16"
@@ -31,35 +30,34 @@ class Arithmetic(StrEnum):
 
 def compile_engines(
     bundle: Annotated[
-        list[str] | None, typer.Argument(help="Bundles: folders or names on the shelf; default: both that are served.")
+        list[str] | None, typer.Argument(help="Folders or names of bundles. Default: both that are used.")
     ] = None,
-    cameras: Annotated[Path | None, typer.Option(help="cams.yaml whose models to build.")] = None,
+    cameras: Annotated[Path | None, typer.Option(help="cams.yaml whose models are built.")] = None,
     arch: Annotated[
-        str | None, typer.Option(help="GPU architectures, comma between: sm_86,sm_89; default: this machine's.")
+        str | None, typer.Option(help="GPU architectures, comma-separated: sm_86,sm_89. Default: this machine's.")
     ] = None,
-    precision: Annotated[Arithmetic, typer.Option(help="What the GPU shall compute in.")] = Arithmetic.f16,
+    precision: Annotated[Arithmetic, typer.Option(help="Arithmetic of the GPU.")] = Arithmetic.f16,
     pictures: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of real crops or frames (of one bundle) to compare on; else the daemon does, at work."
+            help="Folder of real crops or frames (of one bundle) to compare on. Default: the daemon compares later."
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the engines; default: $REID_STREAM_ENGINES, or the user's cache.")
+        Path | None, typer.Option(help="Folder for the engines. Default: $REID_STREAM_ENGINES, or the user's cache.")
     ] = None,
 ) -> None:
-    """Build TensorRT engines; what is there already, and fits, stays."""
-    from rich.console import Console
-
+    """Build TensorRT engines; those in the cache that still fit are kept."""
+    from reid_stream.console.output import Output
     from reid_stream.engines.plan_cache import PlanCache
     from reid_stream.engines.tensorrt_library import gpu_arch
     from reid_stream.errors import ConfigError
 
-    console, gpu, plans = Console(stderr=True), gpu_arch(), PlanCache(out)
+    console, gpu, plans = Output(error=True), gpu_arch(), PlanCache(out)
     named = [name.strip() for name in arch.split(",") if name.strip()] if arch else [gpu] if gpu else []
     if not named:
         raise ConfigError("compile needs the GPU architectures to build for where there is no GPU: --arch sm_86,sm_89")
-    bundles = _bundles(bundle or [], cameras)
+    bundles = find_bundles(bundle or [], cameras)
     if pictures is not None and len(bundles) != 1:
         raise ConfigError(f"--pictures are of one bundle, got {len(bundles)}: name it")
     for folder, found in bundles:
@@ -76,11 +74,13 @@ def _compile(
     precision: "Precision",
     plans: "PlanCache",
     pictures: "Sequence[UInt8]",
-    console: "Console",
+    console: "Output",
 ) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from reid_stream.bundles.bundle import MODEL_FILE
+    from reid_stream.console.output import Output
+    from reid_stream.console.printable import printable
     from reid_stream.engines.build import get_plan, key_of
     from reid_stream.engines.build_worker import BuildProgress as Step
     from reid_stream.engines.plan_check import check_plan
@@ -89,7 +89,7 @@ def _compile(
 
     key = key_of(bundle, folder, library_for(arch, gpu), arch, precision)
     bar = Progress(
-        TextColumn(f"{bundle.kind} {bundle.name} {arch} {precision}"),
+        TextColumn(f"{bundle.kind} {printable(bundle.name)} {arch} {precision}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} % {task.fields[phase]}"),
         TimeElapsedColumn(),
@@ -98,16 +98,13 @@ def _compile(
         transient=True,
     )
 
-    def tell(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
     with bar:
         task = bar.add_task("", total=1.0, phase="")
 
         def step(line: Step) -> None:
             bar.update(task, completed=line.share, phase=line.phase)
 
-        found = get_plan(key, folder / MODEL_FILE, plans, tell=tell, progress=step)
+        found = get_plan(key, folder / MODEL_FILE, plans, tell=console.say, progress=step)
     if plans.read(key)[0] is None:
         raise ModelError(f"compile must keep what it builds; {'; '.join(found.notes)}; name another folder with --out")
     parity = plans.checked(key, found.plan)
@@ -119,7 +116,7 @@ def _compile(
         raise ModelError(f"{bundle.kind} {bundle.name} for {arch} must agree with float32: {'; '.join(parity.faults)}")
     else:
         checked = f"agrees with float32 to {parity.difference:.4f}"
-    typer.echo(
+    Output().say(
         f"{bundle.kind} {bundle.name} {arch} {precision}: {found.origin}, {len(found.plan) / 2**20:.1f} MiB, "
         f"{key.library}, {plans.path(key)}; {checked}"
     )
@@ -142,7 +139,13 @@ def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
     return [np.ascontiguousarray(sized, dtype=np.uint8)]
 
 
-def _bundles(names: list[str], cameras: Path | None) -> "list[tuple[Path, Bundle]]":
+def find_bundles(names: list[str], cameras: Path | None = None) -> "list[tuple[Path, Bundle]]":
+    """Return the named bundles; without names those of cams.yaml, or both that ship.
+
+    Raises:
+        ConfigError: names and cams.yaml were given.
+        ModelError: a bundle is not found.
+    """
     from reid_stream.bundles import catalog
     from reid_stream.config import cams_yaml
     from reid_stream.config.settings import Models
@@ -151,6 +154,6 @@ def _bundles(names: list[str], cameras: Path | None) -> "list[tuple[Path, Bundle
     if names and cameras is not None:
         raise ConfigError("compile takes bundles or --cameras, got both")
     if names:
-        return [catalog.any_bundle(name) for name in names]
+        return [found for name in names for found in catalog.any_bundles(name)]
     models = cams_yaml.load(cameras).models if cameras is not None else Models()
     return [catalog.detector(models.detector), catalog.embedder(models.embedder)]

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
-from rich.console import Console
-
 from reid_stream.bundles import catalog
 from reid_stream.errors import ConfigError, ModelError, ReidStreamError
 from reid_stream.images import UInt8
@@ -247,13 +245,15 @@ def _brief(error: Exception) -> str:
 
 
 def main() -> None:
-    """Prepare `.demo/` and say what was done."""
-    console = Console(stderr=True, highlight=False)
+    """Prepare `.demo/` and print what was done."""
+    from reid_stream.console.output import Output
+
+    out = Output(error=True)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     try:
-        prepare(folder, os.environ, lambda text: console.print(f"demo: {text}"))
+        prepare(folder, os.environ, lambda text: out.say(f"demo: {text}"))
     except ReidStreamError as error:
-        console.print(f"demo: {error}", style="red")
+        out.say(f"demo: {error}", style="red")
         raise SystemExit(error.exit_code) from None
 
 

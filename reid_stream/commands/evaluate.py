@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from reid_stream.config.settings import Settings
+    from reid_stream.console.output import Output
     from reid_stream.evaluation.align import Alignment
     from reid_stream.evaluation.budget import BudgetRecordings
     from reid_stream.evaluation.recording import Recording
@@ -49,8 +48,8 @@ def evaluate(
 ) -> None:
     """Score who was followed how well, across cameras and within each, as told at once and after corrections."""
     import msgspec
-    from rich.console import Console
 
+    from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
 
     if (sum(given is not None for given in (cameras, store)) != 1 and recording is None) or (recording and store):
@@ -59,7 +58,7 @@ def evaluate(
         raise ConfigError("--plot draws the trade-off of --sweep, which is missing")
     _check_outputs([file for file in (keep, lanes, plot, json) if file is not None], [lanes, plot])
     named = _files(truth or [])
-    console = Console()
+    console = Output()
     if store is not None:
         if keep or sweep or budget:
             raise ConfigError("--keep, --sweep and --budget match again: they go with --cameras or --recording")
@@ -106,7 +105,7 @@ class _Footage:
     """The same with stages made perfect, where a budget is wanted."""
 
 
-def _footage(wanted: _Wanted, console: "Console") -> dict[str, object]:
+def _footage(wanted: _Wanted, console: "Output") -> dict[str, object]:
     """Score file cameras or a recording of them; return what is written as JSON."""
     from reid_stream.evaluation import budget, report
     from reid_stream.evaluation.run import evaluate_run, rewatch, watch
@@ -160,7 +159,7 @@ def _recorded(settings: "Settings", wanted: _Wanted) -> "Recording":
     return recorded(settings, truth_for(settings, wanted.truth), name=settings.site)
 
 
-def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Console") -> object:
+def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Output") -> object:
     """Try the values of a setting; return what is written as JSON."""
     from reid_stream.evaluation import report
     from reid_stream.evaluation.sweep import points
@@ -170,7 +169,7 @@ def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Console
         return footage.kept if is_there and footage.kept is not None else _recorded(settings, wanted)
 
     tried = []
-    with console.status("") as status:
+    with console.status("trying values") as status:
         for point in points(sweep, footage.settings, record):
             tried.append(point)
             status.update(f"{sweep.setting}: {len(tried)} of {len(sweep.values)} values tried")
@@ -235,7 +234,7 @@ def _draw_aligned(
 
 
 def _store(
-    store: Path, truth: Mapping[str, Path], begin: list[str], drawn: Path | None, console: "Console"
+    store: Path, truth: Mapping[str, Path], begin: list[str], drawn: Path | None, console: "Output"
 ) -> dict[str, object]:
     """Score a tracklet store; return what is written as JSON."""
     from reid_stream.errors import ConfigError

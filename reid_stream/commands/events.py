@@ -1,52 +1,52 @@
-"""`reid-stream events`: what the daemon says, on a terminal or in a pipe."""
+"""`reid-stream events`: print the events of a site, as lines on a terminal or JSON lines in a pipe."""
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid_stream.commands.reach import reach
+from reid_stream.commands.reach import CamerasOption, SiteOption, UrlOption, reach
 
 if TYPE_CHECKING:
     from reid_stream.publish.subscribe import Received
 
+_MOST_TEXT = 300
+"""Characters shown of one field."""
+
 
 def events(
-    settings: Annotated[
-        Path | None,
-        typer.Option("--cameras", help="cams.yaml: where Redis is, how to get in, and the site."),
-    ] = None,
-    url: Annotated[
-        str, typer.Option(help="Redis that the daemon writes to.", envvar="REID_STREAM_REDIS")
-    ] = "redis://127.0.0.1:6379/0",
-    site: Annotated[str, typer.Option(help="`site` of cams.yaml.")] = "site",
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="0 (all), $ (new ones), a stream position or an ISO time; 0 unless --follow."),
+        typer.Option(
+            "--from", help="0 (all), $ (new ones), a stream position or an ISO time. Default: 0, or $ with --follow."
+        ),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only these: identity.entered, identity, camera ... (repeatable)."),
+        typer.Option("--type", help="Only this type or prefix: identity.entered, identity, camera (repeatable)."),
     ] = None,
     camera: Annotated[list[str] | None, typer.Option("--camera", help="Only this camera (repeatable).")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events until Ctrl-C.")] = False,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="CloudEvents JSON lines, as in a pipe.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many events.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print CloudEvents as JSON lines, as in a pipe.")] = False,
 ) -> None:
-    """Show the events of a site: lines on a terminal, JSON lines in a pipe."""
+    """Print the events of a site: lines on a terminal, JSON lines in a pipe."""
     from reid_stream.publish.subscribe import subscribe
 
-    login, url, site = reach(settings, url, site)
+    at = reach(settings, url, site)
     plain = as_json or not sys.stdout.isatty()
-    show = _json_line if plain else _rich_line()
+    show = _json_line if plain else _text_line()
     subscription = subscribe(
-        url,
-        site=site,
+        at.url,
+        site=at.site,
         start=start if start is not None else "$" if follow else "0",
         types=tuple(types or ()),
         cameras=tuple(camera or ()),
-        settings=login,
+        settings=at.login,
         block_s=None if follow else 0,
     )
     try:
@@ -57,22 +57,28 @@ def events(
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # `| head` has enough; nothing may be flushed to the closed pipe at exit.
+        # The reader has closed the pipe (`| head`); nothing may be flushed to it at exit.
         sys.stderr.close()
     finally:
         subscription.close()
     if subscription.missed:
-        typer.echo(f"{subscription.missed} events had already left the stream", err=True)
+        from reid_stream.console import output
+
+        words = output.count(subscription.missed, "event was", "events were")
+        output.Output(error=True).say(f"{words} trimmed from the stream before this command read them")
 
 
 def _json_line(event: "Received") -> None:
-    sys.stdout.write(event.body + "\n")
-    sys.stdout.flush()
+    from reid_stream.console.output import write_data
+
+    write_data(event.body)
 
 
-def _rich_line() -> Any:
-    from rich.console import Console
+def _text_line() -> "Callable[[Received], None]":
     from rich.text import Text
+
+    from reid_stream.console.output import Output
+    from reid_stream.console.printable import printable
 
     colours = {
         "entered": "green",
@@ -83,20 +89,22 @@ def _rich_line() -> Any:
         "up": "cyan",
         "down": "red",
     }
-    console = Console(highlight=False)
+    out = Output()
 
     def show(event: "Received") -> None:
-        short = event.type.removeprefix("io.reid-stream.").rpartition(".")[0]
+        short = printable(event.type.removeprefix("io.reid-stream.").rpartition(".")[0])
         line = Text(event.time.astimezone().strftime("%H:%M:%S.%f")[:-3], style="dim")
         line.append(f"  {short:<19}", style=colours.get(short.rpartition(".")[2], ""))
-        line.append(f"{event.subject:<14}", style="bold")
-        line.append(_details(event.data))
-        console.print(line, soft_wrap=True)
+        line.append(f" {printable(event.subject):<14}", style="bold")
+        line.append(f" {_details(event.data)}")
+        out.say(line)
 
     return show
 
 
 def _details(data: Any) -> str:
+    from reid_stream.console.printable import printable
+
     parts = []
     for name, text in (
         ("camera", "{}"),
@@ -116,5 +124,6 @@ def _details(data: Any) -> str:
     ):
         value = getattr(data, name, None)
         if value is not None:
-            parts.append(text.format(value))
+            shown = printable(text.format(value))
+            parts.append(shown if len(shown) <= _MOST_TEXT else f"{shown[:_MOST_TEXT]}...")
     return "  ".join(parts)

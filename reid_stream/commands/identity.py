@@ -1,10 +1,10 @@
-"""`reid-stream identity`: look at people, and decide about them: merge, split, name, erase, undo; and who decided what.
+"""`reid-stream identity`: list people, and correct identities: merge, split, name, erase, undo, and the log of it.
 
-What is decided goes to the daemon as an instruction on a Redis Stream, and comes back as events. Where no daemon runs,
-the next one carries it out.
+A correction goes to the daemon as an instruction on a Redis Stream and comes back as events. Where no daemon runs, the
+next one carries it out.
 """
 
-import sys
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,75 +12,71 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid_stream.commands.reach import reach
+from reid_stream.commands.reach import CamerasOption, SiteAddress, SiteOption, UrlOption, reach
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from reid_stream.config.settings import Settings
     from reid_stream.instructions import Instruction
     from reid_stream.operators.client import InstructionClient
     from reid_stream.publish.projection import PersonView, SiteView
 
-app = typer.Typer(help="Look at people, and decide about them yourself.", no_args_is_help=True)
+app = typer.Typer(help="List people and correct identities.", no_args_is_help=True)
 
-Settings = Annotated[Path | None, typer.Option("--cameras", help="cams.yaml: where Redis is, how to get in, the site.")]
-Url = Annotated[str, typer.Option(help="Redis that the daemon writes to.", envvar="REID_STREAM_REDIS")]
-Site = Annotated[str, typer.Option(help="`site` of cams.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
-Who = Annotated[str | None, typer.Option(help="Who decides, for the record; default: user and machine.")]
-Why = Annotated[str, typer.Option(help="Why, for the record.")]
-Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the daemon; 0: hand in and go.")]
-_URL, _SITE, _WAIT_S, _ERASE_S = "redis://127.0.0.1:6379/0", "site", 10.0, 120.0
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Who = Annotated[str | None, typer.Option(help="Operator, for the record. Default: user and host name.")]
+Why = Annotated[str, typer.Option(help="Reason, for the record.")]
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the daemon's answer; 0 does not wait.")]
+_WAIT_S, _ERASE_S = 10.0, 120.0
 
 
 @app.command("list")
-def list_people(settings: Settings = None, url: Url = _URL, site: Site = _SITE, as_json: Json = False) -> None:
-    """Who is known now."""
+def list_people(
+    settings: CamerasOption = None, url: UrlOption = None, site: SiteOption = None, as_json: Json = False
+) -> None:
+    """List the people that are known now."""
+    from reid_stream.commands.identity_tables import print_people
+    from reid_stream.console.output import write_json
     from reid_stream.operators.listing import list_identities
 
-    client, where, site = _connect(settings, url, site)
-    rows = list_identities(client, site, where)
+    client, at = _connect(settings, url, site)
+    rows = list_identities(client, at.site, at.url)
     if as_json:
-        _print_json(rows)
-        return
-    table = _table("person", "name", "state", "here", "last seen", "first seen", "revision")
-    for row in rows:
-        last = f"{_time(row.seen_at)} {row.camera or ''}"
-        table.add_row(
-            row.person, row.label, row.state, " ".join(row.here), last, _time(row.first_seen_at), str(row.revision)
-        )
-    _print(table)
-    _print(f"{len(rows)} people, {sum(bool(row.here) for row in rows)} in view", dim=True)
+        write_json(rows)
+    else:
+        print_people(rows)
 
 
 @app.command()
 def show(
     person: Annotated[str, typer.Argument(help="Global ID, such as shop-7.")],
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     as_json: Json = False,
     explain: Annotated[
-        Path | None, typer.Option(help="PNG file: why the least sure two tracks match, and where the network looks.")
+        Path | None,
+        typer.Option(help="PNG file to draw: why the least certain two tracks match, and what the network looks at."),
     ] = None,
     beside: Annotated[
-        str | None, typer.Option(help="With --explain: another person, and why they might be one.")
+        str | None, typer.Option(help="With --explain: another global ID, to see why the two might be one person.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="With --explain: the tracklet store; default: cams.yaml's.")
+        Path | None, typer.Option(help="With --explain: the tracklet store. Default: `store.folder` of cams.yaml.")
     ] = None,
 ) -> None:
-    """One person: visits, and how the identity came to be what it is."""
-    if explain is None and (beside is not None or store is not None):
-        from reid_stream.errors import ConfigError
+    """Show one person: visits, and the history of the identity."""
+    from reid_stream.commands.identity_tables import print_person
+    from reid_stream.console.output import Output, write_json
+    from reid_stream.errors import ConfigError
 
-        raise ConfigError("--beside and --store belong to --explain")
-    client, where, site = _connect(settings, url, site)
-    fold = _fold(client, where, site)
-    known = _find(fold, person)
+    if explain is None and (beside is not None or store is not None):
+        raise ConfigError("--beside and --store need --explain, found none; add --explain FILE.png")
+    client, at = _connect(settings, url, site)
+    view = _site_view(client, at)
+    known = _find(view, person, at)
     if explain is not None:
-        other = None if beside is None else _find(fold, beside).person
-        _print(_explained(settings, store, known.person, other, explain))
+        other = None if beside is None else _find(view, beside, at).person
+        Output().say(_explained(settings, store, known.person, other, explain))
         return
     if as_json:
         import msgspec
@@ -89,49 +85,32 @@ def show(
             **msgspec.to_builtins(known),
             "tracks": [msgspec.to_builtins(track) for track in known.tracks.values()],
         }
-        _print_json(found | {"probability": known.probability})
+        write_json(found | {"probability": known.probability})
         return
-    if known.person != person:
-        _print(f"{person} is {known.person} now\n")
-    sure = "" if known.probability is None else f", P {known.probability:.2f} for its least sure track"
-    name = f" ({known.label})" if known.label else ""
-    _print(f"{known.person}{name}: {known.state}, revision {known.revision}, {len(known.tracks)} tracks{sure}\n")
-    visits = _table("visit", "camera", "from", "to", "", "tracks")
-    for number, stay in enumerate(known.visits, 1):
-        names = " ".join(f"{run}/{track}" for _, run, track in sorted(stay.tracks))
-        visits.add_row(
-            str(number), stay.camera, _time(stay.since), _time(stay.last_at), "" if stay.is_over else "here", names
-        )
-    _print(visits)
-    _print("")
-    history = _table("when", "what", "", "P", "by")
-    for change in known.history:
-        sureness = "" if change.probability is None else f"{change.probability:.2f}"
-        history.add_row(_time(change.at), change.what, change.text, sureness, change.by or "the matcher")
-    _print(history)
+    print_person(known, person)
 
 
 @app.command()
 def merge(
-    gone: Annotated[str, typer.Argument(help="The ID that goes.")],
-    into: Annotated[str, typer.Argument(help="The ID that stays.")],
+    gone: Annotated[str, typer.Argument(help="The global ID that goes.")],
+    into: Annotated[str, typer.Argument(help="The global ID that stays.")],
     duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="They were seen side by side, but as one body found twice.")
+        bool, typer.Option("--duplicates", help="Allow it for two seen side by side: one body detected twice.")
     ] = False,
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     who: Who = None,
     why: Why = "",
     wait: Wait = _WAIT_S,
     as_json: Json = False,
 ) -> None:
-    """Two people are one; the matcher never takes them apart again."""
+    """Merge two identities of one person; the matcher never separates them again."""
     from reid_stream.instructions import MergePeople
     from reid_stream.records import GlobalId
 
     desk, _ = _desk(settings, url, site)
-    _ask(
+    _instruct(
         desk,
         lambda words: MergePeople(gone=GlobalId(gone), into=GlobalId(into), duplicates=duplicates, **words),
         who,
@@ -143,37 +122,40 @@ def merge(
 
 @app.command()
 def split(
-    person: Annotated[str, typer.Argument(help="Whose tracks some are not.")],
-    visit: Annotated[list[int] | None, typer.Option(help="Number of a visit, as `show` counts (repeatable).")] = None,
-    camera: Annotated[list[str] | None, typer.Option(help="All visits to this camera (repeatable).")] = None,
-    track: Annotated[list[str] | None, typer.Option(help="CAMERA/RUN/NUMBER (repeatable).")] = None,
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    person: Annotated[str, typer.Argument(help="Global ID that holds tracks of two people.")],
+    visit: Annotated[
+        list[int] | None, typer.Option(help="Number of a visit that leaves, by `identity show` (repeatable).")
+    ] = None,
+    camera: Annotated[list[str] | None, typer.Option(help="Camera whose visits all leave (repeatable).")] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Track that leaves, CAMERA/RUN/NUMBER (repeatable).")] = None,
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     who: Who = None,
     why: Why = "",
     wait: Wait = _WAIT_S,
     as_json: Json = False,
 ) -> None:
-    """Some visits or tracks are somebody else's, a new person's; the two are apart for good."""
+    """Split visits or tracks off into a new identity; the two stay apart for good."""
     from reid_stream.errors import ConfigError
     from reid_stream.instructions import SplitTracks, TrackSpan
     from reid_stream.records import CameraId, GlobalId
 
     if not visit and not camera and not track:
         raise ConfigError("a split must say what leaves: --visit, --camera or --track, found none of them")
-    desk, fold = _desk(settings, url, site)
+    desk, view = _desk(settings, url, site)
     tracks = [_track(text) for text in track or ()]
     if visit:
-        stays = _find(fold(), person).visits
+        stays = _find(view(), person, desk.at).visits
         wrong = [number for number in visit if not 1 <= number <= len(stays)]
         if wrong:
             raise ConfigError(
-                f"--visit must be 1 to {len(stays)}, as `identity show {person}` counts, found {wrong[0]}"
+                f"--visit must be 1 to {len(stays)}, as `{desk.at.hint(f'identity show {person}')}` counts, "
+                f"found {wrong[0]}"
             )
         tracks += [key for number in visit for key in sorted(stays[number - 1].tracks)]
     visits = tuple(TrackSpan(camera=CameraId(name)) for name in camera or ())
-    _ask(
+    _instruct(
         desk,
         lambda words: SplitTracks(person=GlobalId(person), tracks=tuple(tracks), visits=visits, **words),
         who,
@@ -186,166 +168,187 @@ def split(
 @app.command()
 def name(
     person: Annotated[str, typer.Argument(help="Global ID.")],
-    label: Annotated[str, typer.Argument(help="What people call this person; empty for nothing any more.")],
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    label: Annotated[str, typer.Argument(help="Name of the person; empty removes it.")],
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     who: Who = None,
     why: Why = "",
     wait: Wait = _WAIT_S,
     as_json: Json = False,
 ) -> None:
-    """Call a person something."""
+    """Name a person."""
     from reid_stream.instructions import NamePerson
     from reid_stream.records import GlobalId
 
     desk, _ = _desk(settings, url, site)
-    _ask(desk, lambda words: NamePerson(person=GlobalId(person), label=label, **words), who, why, wait, as_json)
+    _instruct(desk, lambda words: NamePerson(person=GlobalId(person), label=label, **words), who, why, wait, as_json)
 
 
 @app.command()
 def erase(
     person: Annotated[str, typer.Argument(help="Global ID.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     who: Who = None,
     why: Why = "",
     wait: Wait = _ERASE_S,
     as_json: Json = False,
 ) -> None:
-    """Delete all that is kept of a person: vectors, crops, journal, name. Whoever comes back is somebody new."""
+    """Delete everything kept of a person: vectors, crops, journal, name. The person gets a new ID when seen again."""
+    from reid_stream.console.printable import printable
     from reid_stream.instructions import ErasePerson
     from reid_stream.records import GlobalId
 
     if not yes:
-        typer.confirm(f"Delete all that is kept of {person}? This cannot be undone.", abort=True, err=True)
+        question = f"Delete everything kept of {printable(person)}? This cannot be undone."
+        typer.confirm(question, abort=True, err=True)
     desk, _ = _desk(settings, url, site)
-    _ask(desk, lambda words: ErasePerson(person=GlobalId(person), **words), who, why, wait, as_json)
+    _instruct(desk, lambda words: ErasePerson(person=GlobalId(person), **words), who, why, wait, as_json)
 
 
 @app.command()
 def undo(
-    instruction: Annotated[str, typer.Argument(help="Its id, as `log` shows it.")],
-    settings: Settings = None,
-    url: Url = _URL,
-    site: Site = _SITE,
+    instruction: Annotated[str, typer.Argument(help="ID of the instruction, by `identity log`.")],
+    settings: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     who: Who = None,
     why: Why = "",
     wait: Wait = _WAIT_S,
     as_json: Json = False,
 ) -> None:
-    """Take an earlier merge, split or name back."""
+    """Undo an earlier merge, split or name."""
     from reid_stream.instructions import Undo
 
     desk, _ = _desk(settings, url, site)
-    _ask(desk, lambda words: Undo(instruction=instruction, **words), who, why, wait, as_json)
+    _instruct(desk, lambda words: Undo(instruction=instruction, **words), who, why, wait, as_json)
 
 
 @app.command()
-def log(settings: Settings = None, url: Url = _URL, site: Site = _SITE, as_json: Json = False) -> None:
-    """Everything that people decided, when, why, and what became of it."""
+def log(settings: CamerasOption = None, url: UrlOption = None, site: SiteOption = None, as_json: Json = False) -> None:
+    """List every instruction: when, by whom, why, and its outcome."""
+    from reid_stream.commands.identity_tables import print_log
+    from reid_stream.console.output import write_json
     from reid_stream.instructions import Erased
 
     desk, _ = _desk(settings, url, site)
-    entries = [entry for entry in desk.entries() if not isinstance(entry.instruction, Erased)]
+    entries = [entry for entry in desk.client.entries() if not isinstance(entry.instruction, Erased)]
     if as_json:
-        _print_json(entries)
-        return
-    table = _table("id", "when", "who", "what", "why", "outcome")
-    for entry in entries:
-        said, answer = entry.instruction, entry.answer
-        outcome = "waits for a daemon" if answer is None else f"{answer.outcome}: {answer.text}"
-        table.add_row(said.id, _time(said.at), said.who, said.told, said.why, outcome)
-    _print(table)
+        write_json(entries)
+    else:
+        print_log(entries)
 
 
-def _connect(settings: Path | None, url: str, site: str) -> tuple[Any, str, str]:
+class _Desk:
+    """The instruction client of a site, and how it was reached."""
+
+    def __init__(self, client: "InstructionClient", at: SiteAddress) -> None:
+        self.client = client
+        self.at = at
+
+
+def _connect(settings: Path | None, url: str | None, site: str | None) -> tuple[Any, SiteAddress]:
     from reid_stream.config.settings import Redis
     from reid_stream.publish.redis_client import check, connect
 
-    login, url, site = reach(settings, url, site)
-    client = connect(login or Redis(), url=url)
-    check(client, url)
-    return client, url, site
+    at = reach(settings, url, site)
+    client = connect(at.login or Redis(), url=at.url)
+    check(client, at.url)
+    return client, at
 
 
-def _desk(settings: Path | None, url: str, site: str) -> "tuple[InstructionClient, Callable[[], SiteView]]":
+def _desk(settings: Path | None, url: str | None, site: str | None) -> "tuple[_Desk, Callable[[], SiteView]]":
     from reid_stream.operators.client import InstructionClient
 
-    client, where, site = _connect(settings, url, site)
-    return InstructionClient(client, site, where), lambda: _fold(client, where, site)
+    client, at = _connect(settings, url, site)
+    return _Desk(InstructionClient(client, at.site, at.url), at), lambda: _site_view(client, at)
 
 
-def _fold(client: Any, where: str, site: str) -> "SiteView":
+def _site_view(client: Any, at: SiteAddress) -> "SiteView":
     from reid_stream.publish.projection import SiteView
     from reid_stream.publish.subscribe import Subscription
 
-    events = Subscription(client, where=where, site=site, start="0", types=(), cameras=(), block_s=0)
+    events = Subscription(client, where=at.url, site=at.site, start="0", types=(), cameras=(), block_s=0)
     return SiteView(event.data for event in events)
 
 
-def _explained(settings: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:
+def _explained(cameras: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:
     from reid_stream.bundles import catalog
     from reid_stream.config import cams_yaml
     from reid_stream.config.settings import Models
     from reid_stream.errors import ConfigError
     from reid_stream.explain import page
 
-    found = None if settings is None else cams_yaml.load(settings)
+    found: Settings | None = None if cameras is None else cams_yaml.load(cameras)
     folder = store or (found.store.folder if found is not None else None)
     if folder is None:
-        raise ConfigError("--explain needs the crops: --cameras with store.folder set, or --store FOLDER")
+        raise ConfigError("--explain needs the crops: give --cameras with store.folder set, or --store FOLDER")
     models = Models() if found is None else found.models
     return page(catalog.find(models.embedder, "embedder"), folder, person, other, out)
 
 
-def _find(fold: "SiteView", person: str) -> "PersonView":
+def _find(view: "SiteView", person: str, at: SiteAddress) -> "PersonView":
     from reid_stream.errors import ConfigError
     from reid_stream.records import GlobalId
 
-    known = fold.people.get(fold.successor(GlobalId(person)))
+    known = view.people.get(view.successor(GlobalId(person)))
     if known is None:
-        became = fold.gone.get(GlobalId(person), "the events do not name it")
-        raise ConfigError(f"{person} must be known now, but: {became}; `identity list` shows who is")
+        became = view.gone.get(GlobalId(person), "the events do not name it")
+        raise ConfigError(f"{person} must be known now, but: {became}; `{at.hint('identity list')}` shows who is")
     return known
 
 
-def _ask(
-    desk: "InstructionClient",
-    say: "Callable[[dict[str, Any]], Instruction]",
+def _instruct(
+    desk: _Desk,
+    make: "Callable[[dict[str, Any]], Instruction]",
     who: str | None,
     why: str,
     wait_s: float,
     as_json: bool,
 ) -> None:
-    import getpass
-    import socket
-
+    """Hand an instruction in, wait for the daemon's answer and print it."""
+    from reid_stream.console.output import Output, write_json
+    from reid_stream.console.printable import printable
     from reid_stream.errors import ConfigError
     from reid_stream.operators.client import RefusedError
 
     try:
-        said = say({"at": time.time(), "who": who or f"{getpass.getuser()}@{socket.gethostname()}", "why": why})
+        instruction = make({"at": time.time(), "who": who or _user(), "why": why})
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    behind = desk.events_end()
-    place = desk.submit(said)
-    answer = desk.answer(place, behind, wait_s) if wait_s > 0 else None
+    behind = desk.client.events_end()
+    place = desk.client.submit(instruction)
+    answer = desk.client.answer(place, behind, wait_s) if wait_s > 0 else None
     if answer is None:
-        _print(
-            f"{place} is handed in, but not answered yet; a daemon that is not running does it when it is started, and"
-            " `identity log` tells",
-            error=True,
+        Output(error=True).say(
+            f"{place} is handed in, but not answered yet; if no daemon runs, the next one carries it out. Outcome: "
+            f"{desk.at.hint('identity log')}"
         )
         return
     if answer.outcome == "refused":
-        raise RefusedError(answer.text)
+        raise RefusedError(printable(answer.text))
     if as_json:
-        _print_json(answer)
-    else:
-        _print(f"{answer.text}\nundo: reid-stream identity undo {place}" if answer.do != "erase" else answer.text)
+        write_json(answer)
+        return
+    out = Output()
+    out.say(printable(answer.text))
+    if answer.do not in ("erase", "undo"):
+        out.say(f"undo: {desk.at.hint(f'identity undo {shlex.quote(place)}')}")
+
+
+def _user() -> str:
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user ID without an account
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _track(text: str) -> Any:
@@ -356,29 +359,3 @@ def _track(text: str) -> Any:
     if not camera or not run or not number.isdecimal():
         raise ConfigError(f"--track must be CAMERA/RUN/NUMBER, as `identity show` lists them, found {text!r}")
     return camera, run, int(number)
-
-
-def _time(at: float | None) -> str:
-    from datetime import UTC, datetime
-
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    table.columns[0].no_wrap = True  # IDs are there to be copied
-    return table
-
-
-def _print(what: "Table | str", *, dim: bool = False, error: bool = False) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, stderr=error).print(what, style="dim" if dim else None, soft_wrap=isinstance(what, str))
-
-
-def _print_json(what: object) -> None:
-    import msgspec
-
-    sys.stdout.write(msgspec.json.encode(what).decode() + "\n")

@@ -1,4 +1,4 @@
-"""`reid-stream models`: what is on the shelf, what a bundle holds, how to make one, and how to go over to another."""
+"""`reid-stream models`: list, show and make model bundles, compare embedders, and switch a site to another one."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from reid_stream.offline.compare_embedders import EmbedderComparison
 
-app = typer.Typer(help="List, show, make, try and activate model bundles.", no_args_is_help=True)
+app = typer.Typer(help="List, show, make, compare and activate model bundles.", no_args_is_help=True)
 
 Cams = Annotated[Path | None, typer.Option(help="cams.yaml, for its match, topology and models settings.")]
 
@@ -24,35 +24,46 @@ class Kind(StrEnum):
 @app.command("list")
 def list_bundles() -> None:
     """List the bundles in $REID_STREAM_MODELS and in the package."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     from reid_stream.bundles import bundle, catalog
+    from reid_stream.console.output import Output, Rows
     from reid_stream.errors import ModelError
 
-    table = Table("name", "kind", "hash", "licence", "folder", box=None, header_style="bold")
+    out = Output()
+    table = Rows("name", "kind", "hash", "licence", "folder")
+    broken = []
     for folder in catalog.bundles():
         try:
             found = bundle.load(folder)
             table.add_row(folder.name, found.kind, found.hash[:12], found.licence, str(folder))
         except ModelError as error:
-            table.add_row(folder.name, "[red]broken[/]", "", str(error), str(folder))
-    Console().print(table if table.row_count else "no bundles; `reid-stream models wrap` makes one from an ONNX file")
+            table.add_row(folder.name, Text("broken", "red"), "", "", str(folder))
+            broken.append((folder.name, str(error)))
+    if not table.row_count:
+        out.say("no bundles; `reid-stream models wrap` makes one from an ONNX file")
+        return
+    out.print(table)
+    for name, fault in broken:
+        out.mark("--", f"{name}: {fault}")
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A bundle's folder, or a name on the shelf.")]) -> None:
-    """Show what a bundle holds, without its long lists."""
+def show(
+    name: Annotated[str, typer.Argument(help="Folder or name of a bundle; `default` shows both that are used.")],
+) -> None:
+    """Print what a bundle holds, long lists shortened."""
+    import json
+
     import msgspec
-    from rich.console import Console
 
     from reid_stream.bundles import catalog
+    from reid_stream.console.output import Output
 
-    folder, found = catalog.any_bundle(name)
-    fields = msgspec.to_builtins(found)
-    console = Console()
-    console.print(f"[bold]{folder}[/]")
-    console.print_json(msgspec.json.encode(_shortened(fields)).decode())
+    out = Output()
+    for folder, found in catalog.any_bundles(name):
+        out.say(str(folder), style="bold")
+        out.say(json.dumps(_shortened(msgspec.to_builtins(found)), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -61,15 +72,17 @@ def wrap(
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
     kind: Annotated[Kind, typer.Option(help="What the network does.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "unknown",
-    name: Annotated[str | None, typer.Option(help="For people; default: the folder's name.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels of the input, where the network takes any.")] = None,
-    width: Annotated[int | None, typer.Option(help="Pixels of the input, where the network takes any.")] = None,
-    colour: Annotated[str | None, typer.Option(help="rgb or bgr; default: what its kind has.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name. Default: the name of the folder.")] = None,
+    height: Annotated[int | None, typer.Option(help="Input size in pixels, where the network takes any.")] = None,
+    width: Annotated[int | None, typer.Option(help="Input size in pixels, where the network takes any.")] = None,
+    colour: Annotated[
+        str | None, typer.Option(help="Order of the channels: rgb or bgr. Default: what is usual for its kind.")
+    ] = None,
     decoder: Annotated[
         str | None,
         typer.Option(
-            help="Detector: layout of the output: yolo, yolo_transposed, yolov5, yolox, rtdetr or yolo_end2end; "
-            "default: by its shape."
+            help="Detector: layout of the output: yolo, yolo_transposed, yolov5, yolox, rtdetr or yolo_end2end. "
+            "Default: by its shape."
         ),
     ] = None,
     classes: Annotated[
@@ -80,11 +93,12 @@ def wrap(
         typer.Option(help="Detector: an image with people, to choose between layouts that the shape fits."),
     ] = None,
     output: Annotated[str | None, typer.Option(help="Output to use, where the network has several.")] = None,
-    scale: Annotated[int | None, typer.Option(help="Detector: pixel values run to 1 or 255.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Detector: largest pixel value, 1 or 255.")] = None,
     person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
 ) -> None:
     """Make a bundle from any ONNX detector or embedder."""
     from reid_stream.bundles.wrap import wrap as make
+    from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
 
     given = {"height": height, "width": width, "colour": colour, "output": output}
@@ -94,32 +108,31 @@ def wrap(
         raise ConfigError(f"--{wrong[0]} is for detectors, got it with --kind embedder")
     options = {name: value for name, value in {**given, **of_detectors}.items() if value is not None}
     made = make(model, out, kind=kind.value, name=name or out.name, licence=licence, **options)
-    typer.echo(f"{out}: {made.kind} {made.hash[:12]}")
+    Output().say(f"{out}: {made.kind} {made.hash[:12]}")
 
 
 @app.command()
 def shadow(
-    bundle: Annotated[str, typer.Argument(help="The embedder that may follow: a folder, or a name on the shelf.")],
+    bundle: Annotated[str, typer.Argument(help="Candidate embedder: folder or name of a bundle.")],
     store: Annotated[Path, typer.Option(help="The tracklet store, `store.folder` of cams.yaml.")],
     cameras: Cams = None,
     embedder: Annotated[
-        str | None, typer.Option(help="The one to compare with; default: that of cams.yaml, or the shipped one.")
+        str | None, typer.Option(help="Embedder to compare with. Default: that of cams.yaml, or the shipped one.")
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="Who is who, where it is known: JSON, folder of a track -> person.")
+        Path | None, typer.Option(help="Ground truth, where it is known: JSON, folder of a track -> person.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Tell what another embedder would change at a site: which identities would stay, merge, split; nothing changes."""
+    """Compare another embedder with the present one on a site's store: what would change; nothing is changed."""
     import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from reid_stream import store as stores
     from reid_stream.config import cams_yaml
     from reid_stream.config.settings import Embed, Match, Models
+    from reid_stream.console.output import progress
     from reid_stream.errors import ConfigError
-    from reid_stream.offline import compare_embedders as shadows
+    from reid_stream.offline import compare_embedders
     from reid_stream.runtime.networks import load_embedder
 
     settings = cams_yaml.load(cameras) if cameras is not None else None
@@ -136,11 +149,9 @@ def shadow(
         known = stores.read_truth(truth) if truth is not None else None
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    console = Console()
-    columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress("tracks") as bar:
         task = bar.add_task("tracks")
-        found = shadows.shadow(
+        found = compare_embedders.shadow(
             store,
             settings.match if settings is not None else Match(),
             present,
@@ -149,25 +160,25 @@ def shadow(
             lambda done, of: bar.update(task, completed=done, total=of),
             settings.topology if settings is not None else None,
         )
-    _tell(found)
+    _print_comparison(found)
+    if found.verdict.outcome == "better":
+        _print_next(bundle, cameras)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
 
 
 @app.command()
 def activate(
-    bundle: Annotated[str, typer.Argument(help="The embedder that follows: a folder, or a name on the shelf.")],
+    bundle: Annotated[str, typer.Argument(help="The embedder to use from now on: folder or name of a bundle.")],
     cameras: Annotated[Path, typer.Option(help="cams.yaml of the site; models.embedder is set there.")],
     anew: Annotated[
-        bool, typer.Option("--anew", help="Let people get new IDs where they cannot go on under their own.")
+        bool, typer.Option("--anew", help="Accept that people get new IDs where they cannot keep theirs.")
     ] = False,
 ) -> None:
-    """Go over to another embedder: the people of the site keep their IDs, embedded anew from the store's crops."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Switch a site to another embedder; people keep their IDs, their crops in the store are embedded again."""
     from reid_stream.bundles import catalog
     from reid_stream.config import cams_yaml
+    from reid_stream.console.output import Output, count, progress
     from reid_stream.errors import ConfigError
     from reid_stream.offline import activate
     from reid_stream.runtime.networks import load_embedder
@@ -181,9 +192,7 @@ def activate(
         raise ConfigError(f"{bundle} is the embedder in use already: {other.hash[:12]}")
     if (why := activate.why_anew(settings)) and not anew:
         raise ConfigError(f"people would get new IDs: {why}. Give --anew if that is wanted")
-    console = Console()
-    columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress("tracks") as bar:
         task = bar.add_task("tracks")
         done = activate.activate(
             settings, present, (other, embed), lambda done, of: bar.update(task, completed=done, total=of)
@@ -191,55 +200,68 @@ def activate(
     before = activate.name_in(cameras, name)
     if done.carried is not None:
         activate.forget(settings, present)
-    console.print(
-        f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it", highlight=False
-    )
+    out = Output()
+    out.say(f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it")
     if done.carried is None:
-        console.print(f"people get new IDs, no number is given twice: {done.why_anew}", highlight=False)
+        out.say(f"people get new IDs, no number is given twice: {done.why_anew}")
         return
-    console.print(
-        f"{done.carried.people} people keep their IDs, known by {done.carried.views} tracks; {done.embedded} crops "
-        f"embedded anew in {done.seconds:.1f} s",
-        highlight=False,
+    out.say(
+        f"{count(done.carried.people, 'person keeps its ID', 'people keep their IDs')}, known by "
+        f"{count(done.carried.views, 'track')}; {count(done.embedded, 'crop')} embedded again in {done.seconds:.1f} s"
     )
     if lost := done.carried.lost:
         some = ", ".join(f"{settings.site}-{number}" for number in lost[:5]) + (", ..." if len(lost) > 5 else "")
-        console.print(f"{len(lost)} people of whom the store has no crop are not known any more: {some}")
+        out.say(
+            f"{count(len(lost), 'person has', 'people have')} no crop in the store and get a new ID when seen again: "
+            f"{some}"
+        )
 
 
-def _tell(found: "EmbedderComparison") -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_next(bundle: str, cameras: Path | None) -> None:
+    import shlex
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    table = Table(f"{found.tracks} tracks, {found.crops} crops", "present", "other", box=None, header_style="bold")
+    from reid_stream.console.output import Output
+
+    where = shlex.quote(str(cameras)) if cameras is not None else "cams.yaml"
+    Output().say(f"switch: reid-stream models activate {shlex.quote(bundle)} --cameras {where}")
+
+
+def _print_comparison(found: "EmbedderComparison") -> None:
+    from reid_stream.console.output import Output, Rows, count
+
+    out = Output()
+    head = f"{count(found.tracks, 'track')}, {count(found.crops, 'crop')}"
+    table = Rows(head, "present", "other")
     sides = (found.present, found.other)
     table.add_row("bundle", *(f"{side.name} {side.hash[:12]}" for side in sides))
     table.add_row("identities", *(str(side.people) for side in sides))
     table.add_row("links", *(str(side.links) for side in sides))
     table.add_row("P(same) of links, median", *(_number(side.probability) for side in sides))
-    table.add_row("links with P(same) of 0.9", *(_number(side.sure) for side in sides))
+    table.add_row("share of links with P(same) >= 0.9", *(_number(side.sure) for side in sides))
     table.add_row("crops embedded per second", *(_number(side.crops_per_s, ".0f") for side in sides))
     table.add_row("times real time", *(_number(side.times_real, ".0f") for side in sides))
     for label, name in (
         ("IDF1", "idf1"),
         ("HOTA", "hota"),
-        ("pairs joined that are one person", "precision"),
-        ("pairs of one person that are joined", "recall"),
+        ("precision of joined pairs of tracks", "precision"),
+        ("recall of pairs of tracks of one person", "recall"),
     ):
         if found.present.right is not None:
             table.add_row(label, *(_number(getattr(side.right, name)) for side in sides))
-    console.print(table)
-    console.print(
-        f"{found.stay} identities stay as they are, {found.merged} would hold tracks of several present ones, "
-        f"{found.split} present ones would be several; {found.same_pairs:.1%} of all joined pairs are joined by both",
-        highlight=False,
+    out.print(table)
+    out.say("")
+    out.say(
+        f"{count(found.stay, 'identity stays', 'identities stay')} as {'it is' if found.stay == 1 else 'they are'}, "
+        f"{found.merged} would join several of the site's, {found.split} of the site's would be split; "
+        f"{found.same_pairs:.1%} of all joined pairs of tracks are joined by both"
     )
-    for verb, changes in (("would be one", found.merges), ("would be", found.splits)):
-        for change in changes[:5]:
-            console.print(f"  {verb}: {', '.join(change.people)} ({change.tracks} tracks)", highlight=False)
+    for change in found.merges[:5]:
+        out.say(f"  would be one: {', '.join(change.people)} ({count(change.tracks, 'track')})")
+    for change in found.splits[:5]:
+        parts = " + ".join(map(str, change.parts))
+        out.say(f"  would be {len(change.parts)} people: {', '.join(change.people)} ({parts} tracks)")
+    out.say("")
+    out.say(("verdict: ", "bold"), (found.verdict.text))
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

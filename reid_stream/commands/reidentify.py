@@ -9,21 +9,20 @@ import typer
 def reidentify(
     store: Annotated[Path, typer.Argument(help="The tracklet store, `store.folder` of cams.yaml.")],
     cameras: Annotated[Path | None, typer.Option(help="cams.yaml, for match, topology and models.")] = None,
-    embedder: Annotated[str | None, typer.Option(help="Another embedder bundle: a folder, or a name on the shelf.")] = (
-        None
-    ),
-    json: Annotated[Path | None, typer.Option(help="Write who each track is there.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Another embedder: folder or name of a bundle, or `default`.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the identity of each track to this file.")] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Name the store's tracks by who they were found to be.")
+        bool, typer.Option("--write", help="Write the new global IDs into the tracks of the store.")
     ] = False,
 ) -> None:
-    """Replay a tracklet store through embed and match, offline, and tell what changes."""
+    """Match a tracklet store again offline and print what changes."""
     import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from reid_stream.config import cams_yaml
     from reid_stream.config.settings import Embed, Match, Models
+    from reid_stream.console.output import Output, count, progress
     from reid_stream.offline.rematch import agreement, write_back
     from reid_stream.offline.rematch import reidentify as replay
     from reid_stream.runtime.networks import load_embedder
@@ -33,9 +32,7 @@ def reidentify(
     if embedder is not None:
         models = models.model_copy(update={"embedder": embedder})
     bundle, embed, _ = load_embedder(models, settings.embed if settings is not None else Embed())
-    console = Console()
-    columns = (TextColumn("tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress("tracks") as bar:
         task = bar.add_task("tracks")
         found = replay(
             store,
@@ -48,17 +45,17 @@ def reidentify(
     after = {name: person for name, (person, _) in found.people.items()}
     precision, recall = agreement(found.before, after)
     were, are = len(set(found.before.values()) - {None}), len(set(after.values()) - {None})
-    console.print(
-        f"{len(after)} tracks, {found.crops} crops ({found.embedded} embedded anew by {bundle.name}) in "
-        f"{found.seconds:.1f} s: {found.span_s / found.seconds:.0f} times real time",
-        highlight=False,
+    out = Output()
+    out.say(
+        f"{count(len(after), 'track')}, {count(found.crops, 'crop')} ({found.embedded} embedded by {bundle.name}) in "
+        f"{found.seconds:.1f} s: {found.span_s / found.seconds:.0f} times real time"
     )
-    console.print(f"{are} people, where the store says {were}", highlight=False)
-    console.print(
-        f"of the pairs of tracks that are one person now, {precision:.1%} were; of those that were, {recall:.1%} are",
-        highlight=False,
+    out.say(f"{count(are, 'person', 'people')}, {were} in the store before")
+    out.say(
+        f"of the pairs of tracks that are one person now, {precision:.1%} were before; of those before, {recall:.1%} "
+        "still are"
     )
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if write:
-        console.print(f"{write_back(store, found)} tracks have another name now", highlight=False)
+        out.say(f"{count(write_back(store, found), 'track has', 'tracks have')} another global ID now")

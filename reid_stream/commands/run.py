@@ -1,81 +1,79 @@
-"""`reid-stream --cameras cams.yaml`: the daemon with a table to look at, or lines in a pipe."""
+"""`reid-stream --cameras cams.yaml`: the daemon, with a live table on a terminal or lines in a pipe."""
 
 import faulthandler
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from reid_stream.assembly.site import Site
+    from reid_stream.config.settings import Observe
+    from reid_stream.console.output import Output
 
 _REARM_S = 5.0
 _MORE_S = 30.0
-"""The daemon's own watch comes first, by so much."""
+"""The last resort fires this long after the daemon's own watchdog would have."""
 
 
-def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
+def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
     """Run until a signal, the duration or the end of all files.
+
+    Args:
+        cameras: a cams.yaml, or files and URLs.
+        duration_s: stop after this long, counted from when the models are loaded; none for no limit.
+        fast: replay files as fast as possible.
+        run_id: name of the run in events; none for a random one.
+        plain: lines even on a terminal.
 
     Raises:
         ConfigError, ModelError, BrokerError, StreamError: with the exit code that each carries.
     """
     from contextlib import ExitStack
 
-    from rich.console import Console
-
     from reid_stream.assembly.site import assemble
+    from reid_stream.commands.sources import load_settings
     from reid_stream.commands.watch import Watch
     from reid_stream.commands.web_process import WebProcess, address
-    from reid_stream.config import cams_yaml
+    from reid_stream.console.output import Output
     from reid_stream.observe import logs
-    from reid_stream.observe.metrics import serve
 
-    # Crops, spool and state show people: what is written from here on, by child processes too, is for our user alone.
+    # Crops, spool and state show people: files written from here on, by child processes too, are for this user alone.
     os.umask(0o077)
-    settings = cams_yaml.load(cameras)
+    settings = load_settings(cameras)
     logs.configure(settings.observe)
     logs.hide(settings)
     logs.catch()
-    console = Console(stderr=True)
+    out = Output(error=True)
     run_name = run_id or uuid.uuid4().hex[:12]
     with _stopping() as stop, ExitStack() as opened:
-        with console.status("loading models") if console.is_terminal and not plain else _nothing():
+        with out.status("loading models") if out.is_terminal and not plain else _nothing():
             site = opened.enter_context(assemble(settings, run=run_name, continues=run_id is not None, fast=fast))
         if settings.observe.port is not None:
-            try:
-                port = opened.enter_context(
-                    serve(
-                        site.metrics,
-                        settings.observe.host,
-                        settings.observe.port,
-                        site.daemon.health.healthy,
-                        site.daemon.health.ready,
-                    )
-                )
-                console.print(f"metrics on http://{settings.observe.host}:{port}/metrics", style="dim", highlight=False)
-            except OSError as error:
-                from reid_stream.errors import ConfigError
-
-                raise ConfigError(
-                    f"observe.port must be free, {settings.observe.host}:{settings.observe.port}: {error.strerror}; "
-                    "choose another, 0 for any, or null for none"
-                ) from error
-        console.print(
-            f"site {settings.site}, run {run_name}, events to {site.redis_url} stream reid:{settings.site}:events",
-            style="dim",
-            highlight=False,
-            soft_wrap=True,
-        )
+            _serve_metrics(site, settings.observe, out, opened)
+        with suppress(OSError):
+            out.say(
+                f"site {settings.site}, run {run_name}, events to {site.redis_url} stream reid:{settings.site}:events",
+                style="dim",
+            )
+            out.say(f"follow them: reid-stream events --follow{_options(cameras)}", style="dim")
         if settings.web.enabled:
-            opened.enter_context(WebProcess(cameras, settings.web))
+            # Only a cams.yaml can enable it.
+            opened.enter_context(WebProcess(Path(cameras[0]), settings.web))
             if settings.web.port:
-                console.print(f"web console on {address(settings.web)}", style="bold", highlight=False)
+                with suppress(OSError):
+                    out.say(f"web console on {address(settings.web)}", style="bold")
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
-        # Counted from here: how long the models take to load is no part of what was asked for.
         opened.enter_context(_after(duration_s, stop))
         rearm = opened.enter_context(last_resort(2 * settings.watchdog.stage_s + _MORE_S))
         site.daemon.run(stop, rearm)
@@ -83,9 +81,36 @@ def run(cameras: Path, *, duration_s: float | None, fast: bool, run_id: str | No
         abandoned = site.daemon.abandoned
     if abandoned:
         # Their threads run native code, which must not be unloaded under them.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(0)
+
+
+def _options(cameras: Sequence[str]) -> str:
+    """Return the options that lead other commands to this site; none where its Redis is found without."""
+    from reid_stream.commands.sources import is_config
+
+    return f" --cameras {shlex.quote(cameras[0])}" if len(cameras) == 1 and is_config(cameras[0]) else ""
+
+
+def _serve_metrics(site: "Site", settings: "Observe", out: "Output", opened: "ExitStack") -> None:
+    from reid_stream.errors import ConfigError
+    from reid_stream.observe.metrics import serve
+
+    host = settings.host
+    try:
+        port = opened.enter_context(
+            serve(site.metrics, host, settings.port or 0, site.daemon.health.healthy, site.daemon.health.ready)
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"observe.port must be free, {host}:{settings.port}: {error.strerror}; "
+            "choose another, 0 for any, or null for none"
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    with suppress(OSError):
+        out.say(f"metrics on http://{shown}:{port}/metrics", style="dim")
 
 
 @contextmanager
@@ -111,7 +136,10 @@ def last_resort(limit_s: float) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM or Ctrl-C sets; a second one ends at once."""
+    """Give an event that SIGTERM, SIGHUP or Ctrl-C sets; a second signal ends at once.
+
+    A closed terminal sends SIGHUP; under nohup, which ignores it, it stays ignored.
+    """
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -119,7 +147,10 @@ def _stopping() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:
@@ -129,7 +160,7 @@ def _stopping() -> Iterator[threading.Event]:
 
 @contextmanager
 def _after(duration_s: float | None, stop: threading.Event) -> Iterator[None]:
-    """Set `stop` once so many seconds have passed, if the block has not ended by then."""
+    """Set `stop` after this many seconds, unless the block has ended by then."""
     if duration_s is None:
         yield
         return

@@ -1,51 +1,53 @@
-"""`reid-stream topology`: which cameras overlap, who goes where, and how long it takes, as a table and a drawing."""
+"""`reid-stream topology`: overlaps of cameras and passages between them, as a table and a drawing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reid_stream.commands.reach import CamerasOption, SiteAddress, SiteOption, UrlOption, reach
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from reid_stream.console.output import Output
     from reid_stream.match.topology import Passage, Topology
 
 _STRAIGHT = 0.12
-"""How much arrows bend, so that the two ways between two cameras lie apart."""
+"""Bend of the arrows, which keeps the two directions between two cameras apart."""
 _OVERLAP = 0.3
-"""Share of matches at once from which two cameras are said to overlap."""
+"""Share of matches at once from which two cameras are drawn as overlapping."""
 
 
 def topology(
-    url: Annotated[str | None, typer.Option(help="Redis that a running daemon writes to.")] = None,
-    site: Annotated[str, typer.Option(help="With --url: `site` of cams.yaml.")] = "site",
+    cameras: CamerasOption = None,
+    url: UrlOption = None,
+    site: SiteOption = None,
     recording: Annotated[
-        Path | None, typer.Option(help="What `eval --keep` wrote: matched again, to see what it teaches.")
+        Path | None, typer.Option(help="Recording of `eval --keep`, matched again to learn from it.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it there (.png, .svg; extra eval).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of the table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it to this file (.png, .svg; extra eval).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Show what has been learned of how people get from camera to camera."""
-    import msgspec
-    from rich.console import Console
-
+    """Show which cameras overlap, where people go from each, and how long it takes, as learned by the matcher."""
+    from reid_stream.console.output import Output, write_json
     from reid_stream.errors import ConfigError
 
-    if (url is None) == (recording is None):
-        raise ConfigError("topology must be given one of --url and --recording")
+    if recording is not None and (cameras is not None or site is not None):
+        raise ConfigError("topology must be given a site (--cameras, or --url and --site) or --recording, found both")
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise ConfigError(f"--plot must name a .png or .svg file, found {plot.name!r}")
-    known = _from_redis(url, site) if url is not None else _from_recording(recording)
+    known = _from_redis(reach(cameras, url, site)) if recording is None else _from_recording(recording)
     passages = known.passages()
     if as_json:
-        typer.echo(msgspec.json.encode(passages).decode())
+        write_json(passages)
     else:
-        _print(passages, known, Console())
+        _print(passages, known, Output())
     if plot is not None:
         draw(passages, [str(camera) for camera in known.cameras()], plot)
 
 
-def _from_redis(url: str, site: str) -> "Topology":
+def _from_redis(at: SiteAddress) -> "Topology":
     import msgspec
 
     from reid_stream.config.settings import Redis
@@ -55,31 +57,30 @@ def _from_redis(url: str, site: str) -> "Topology":
     from reid_stream.publish.latest_value import topology_key
     from reid_stream.publish.redis_client import connect, public, translated
 
-    client = connect(Redis.model_validate({"url": url}))
+    client = connect(at.login or Redis(), url=at.url)
     try:
-        with translated(public(url)):
-            found = client.get(topology_key(site))
+        with translated(at.url):
+            found = client.get(topology_key(at.site))
     finally:
         client.close()
     if not isinstance(found, bytes):
         raise ConfigError(
-            f"{topology_key(site)} must be there, found nothing at {public(url)}; is `site` right, and has the daemon"
-            " recognised somebody on a second camera yet?"
+            f"{topology_key(at.site)} must exist, found nothing at {public(at.url)}; is `site` right, and has a person "
+            "been recognised on a second camera yet?"
         )
     known = Topology(Settings())
     try:
         known.restore(msgspec.json.decode(found, type=TopologyState))
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{topology_key(site)} must be a topology of this version: {error}") from error
+        raise ConfigError(f"{topology_key(at.site)} must be a topology of this version: {error}") from error
     return known
 
 
-def _from_recording(file: Path | None) -> "Topology":
+def _from_recording(file: Path) -> "Topology":
     from reid_stream.config.settings import Match
     from reid_stream.evaluation.recording import load
     from reid_stream.match.factory import matcher_for
 
-    assert file is not None, "checked by the caller"
     kept = load(file)
     matcher = matcher_for(Match(), kept.embedder, "site", cameras=list(kept.cameras))
     for batch in kept.batches:
@@ -87,12 +88,10 @@ def _from_recording(file: Path | None) -> "Topology":
     return matcher.topology
 
 
-def _print(passages: "list[Passage]", known: "Topology", console: "object") -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print(passages: "list[Passage]", known: "Topology", out: "Output") -> None:
+    from reid_stream.console.output import Rows, count
 
-    assert isinstance(console, Console)
-    table = Table("from", "to", "people", "share", "at once", "seconds between", box=None, pad_edge=False)
+    table = Rows("from", "to", "people", "share", "at once", "seconds between", right=("people", "share", "at once"))
     for passage in passages:
         low, middle, high = passage.times_s
         table.add_row(
@@ -103,17 +102,18 @@ def _print(passages: "list[Passage]", known: "Topology", console: "object") -> N
             f"{passage.at_once:.0%}",
             "" if passage.at_once >= 1 else f"{middle:.0f} ({low:.0f} to {high:.0f})",
         )
-    console.print(table)
-    console.print(
-        f"{len(known.cameras())} cameras, {sum(passage.matches for passage in passages):.0f} matches; "
-        "people: surely recognised, older ones count less; share: of those who leave `from`; seconds: half of them,"
-        " and a tenth to nine tenths",
+    out.print(table)
+    matches = sum(passage.matches for passage in passages)
+    out.say(
+        f"{count(len(known.cameras()), 'camera')}, {count(round(matches), 'match', 'matches')}. people: recognised "
+        "with certainty, older ones count less; share: of those who leave `from`; at once: on both cameras together; "
+        "seconds: median, and the range from a tenth to nine tenths of them",
         style="dim",
     )
 
 
 def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
-    """Draw cameras on a circle, an arrow for each passage as wide as it is frequent, a line where views overlap."""
+    """Draw cameras on a circle and an arrow for each passage, as wide as it is frequent; dashed where views overlap."""
     import numpy as np
 
     from reid_stream.evaluation.plotting import figure_type
@@ -134,7 +134,9 @@ def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
         )  # fmt: skip
     axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
     axes.axis("off")
-    axes.set_title("Who goes where: people surely recognised, median seconds; dashed: at once", fontsize=10)
+    axes.set_title(
+        "Passages between cameras: people recognised with certainty, median seconds; dashed: at once", fontsize=10
+    )
     figure.savefig(file, dpi=150)
 
 
@@ -153,7 +155,7 @@ def _arrow(axes: "Axes", passage: "Passage", place: dict[str, tuple[float, float
         )
     )  # fmt: skip
     words = f"{passage.matches:.0f}" + ("" if overlaps else f", {passage.times_s[1]:.0f} s")
-    # A third of the way and on the outer side of the bend, so that labels of crossing arrows lie apart.
+    # A third of the way, on the outer side of the bend: labels of crossing arrows do not collide there.
     across, along = (y2 - y1) * _STRAIGHT * 0.5, (x1 - x2) * _STRAIGHT * 0.5
     axes.text(
         x1 + (x2 - x1) * 0.36 + across, y1 + (y2 - y1) * 0.36 + along, words, fontsize=7, color=colour,

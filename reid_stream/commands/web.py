@@ -53,22 +53,24 @@ def user(
 ) -> None:
     """Add a user, or change password and role; the password is asked for, or read from a pipe."""
     from reid_stream.config import cams_yaml
+    from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
     from reid_stream.web.accounts import put_user, remove_user
 
     path = file if file is not None else cams_yaml.load(cameras).web.users_file if cameras is not None else None
     if path is None:
         raise ConfigError("--file or --cameras with web.users_file must say where users are kept, found neither")
+    out = Output()
     if remove:
         remove_user(path, name)
-        typer.echo(f"{path}: {name} removed")
+        out.say(f"{path}: {name} removed")
         return
     if sys.stdin.isatty():
         password = typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
     put_user(path, name, role.value, password)
-    typer.echo(f"{path}: {name} is {role.value}")
+    out.say(f"{path}: {name} is {role.value}")
 
 
 def serve(cameras: Path, host: str | None, port: int | None) -> None:
@@ -77,9 +79,8 @@ def serve(cameras: Path, host: str | None, port: int | None) -> None:
     Raises:
         ConfigError, ModelError, BrokerError: with the exit code that each carries.
     """
-    from rich.console import Console
-
     from reid_stream.config import cams_yaml
+    from reid_stream.console.output import Output
     from reid_stream.observe import logs
     from reid_stream.web.server import WebServer
     from reid_stream.web.site import open_site
@@ -96,14 +97,15 @@ def serve(cameras: Path, host: str | None, port: int | None) -> None:
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup
+            signal.signal(number, ask)
     _end_with_parent(stop)
     with open_site(settings) as site:
         server = WebServer(site, settings.web.host, settings.web.port)
         # The daemon has said so itself, where it knows the port.
         if PARENT not in os.environ or not settings.web.port:
-            Console(stderr=True).print(f"web console on {server.url}", style="dim", highlight=False, soft_wrap=True)
+            Output(error=True).say(f"web console on {server.url}", style="dim")
         server.run(stop)
 
 

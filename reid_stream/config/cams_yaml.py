@@ -1,4 +1,4 @@
-"""cams.yaml -> Settings: variables and secret files filled in, paths made absolute, all faults told at once.
+"""Read cams.yaml into `Settings`: fill in variables and secret files, make paths absolute, report all faults at once.
 
     cams.yaml, line 12: cameras[1].max_fps: must be greater than 0, found -1; allowed: a number above 0, at most 120
 
@@ -61,22 +61,41 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     if not isinstance(tree.value, dict):
         found = "an empty file" if tree.value is None else _kind(tree.value)
         raise ConfigError(f"{path}, line 1: must be a mapping of keys, found {found}; needed: cameras with id and url")
+    return _settings(tree, path.parent, str(path))
+
+
+def from_values(values: dict[str, Value], folder: Path, source: str) -> Settings:
+    """Make settings of plain values, checked like those of a file.
+
+    Args:
+        values: as cams.yaml would hold them; paths are relative to `folder`.
+        folder: for relative paths.
+        source: what the values come from, for messages.
+
+    Raises:
+        ConfigError: with every fault, one a line.
+    """
+    return _settings(YamlTree(value=values, is_file=False), folder, source)
+
+
+def _settings(tree: YamlTree, folder: Path, source: str) -> Settings:
+    assert isinstance(tree.value, dict)  # checked by the callers
     check(tree)
     _bool_is_no_number(tree)
-    _fill_in_secrets(tree, path.parent)
-    _check_hosts(tree, path.parent)
-    _make_absolute(tree.value, path.parent)
+    _fill_in_secrets(tree, folder)
+    _check_hosts(tree, folder)
+    _make_absolute(tree.value, folder)
     try:
         settings = Settings.model_validate(tree.value)
     except ValidationError as error:
-        tree.faults.extend(_fault(tree, details) for details in error.errors() if not _told(tree, details))
+        tree.faults.extend(_fault(tree, details) for details in error.errors() if not _is_reported(tree, details))
     if tree.faults:
-        raise ConfigError(_message(path, tree.faults)) from None
+        raise ConfigError(_message(source, tree.faults)) from None
     return settings
 
 
 def allowed(keys: Keys) -> str:
-    """Say in words what may stand at a key, from the settings' own JSON Schema; empty for an unknown key."""
+    """Describe the values that a key allows, from the JSON Schema of the settings; empty for an unknown key."""
     node = schema_at(keys)
     return _describe(node) if node else ""
 
@@ -166,8 +185,8 @@ def _unknown_key(tree: YamlTree, keys: Keys) -> Fault:
     return Fault(tree.line(keys), keys, text)
 
 
-def _told(tree: YamlTree, details: ErrorDetails) -> bool:
-    """Is this said already, by the checks of configrules or the reader of the tree?"""
+def _is_reported(tree: YamlTree, details: ErrorDetails) -> bool:
+    """Whether `rules.check` or the reader of the tree has reported this already."""
     keys: Keys = tuple(details["loc"])
     if details["type"] == "value_error" and "polygon" not in str(details.get("ctx", {}).get("error", "")):
         return True
@@ -231,7 +250,7 @@ def _sections_with_secrets(top: dict[str, Value]) -> Iterable[tuple[Keys, dict[s
 
 
 def _fill_in_secrets(tree: YamlTree, folder: Path) -> None:
-    assert isinstance(tree.value, dict)  # `load` has looked
+    assert isinstance(tree.value, dict)  # checked by the callers
     for keys, section in _sections_with_secrets(tree.value):
         name = section.get("password_file")
         if not isinstance(name, str) or section.get("password") is not None:
@@ -283,7 +302,7 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
     if isinstance(models, dict):
         for key in ("detector", "embedder"):
             name = models.get(key)
-            # A bare name is one on the shelf of models; with a slash it is a folder.
+            # A name without a slash is looked up in $REID_STREAM_MODELS, see bundles.catalog.
             if isinstance(name, str) and "/" in name:
                 models[key] = _absolute(name, folder)
     sections = [redis, *(top.get(name) for name in ("spool", "store", "web"))]
@@ -294,13 +313,13 @@ def _make_absolute(top: dict[str, Value], folder: Path) -> None:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    # Not `expanduser`: an unknown user in it is an error, and only `~/` is meant.
+    # Only `~/` is expanded: `expanduser` raises for an unknown user.
     path = Path.home() / name[2:] if name.startswith("~/") else folder / name
     return os.path.abspath(path)  # noqa: PTH100 (`resolve` follows links; a null byte is an error to it)
 
 
-def _message(path: Path, faults: list[Fault]) -> str:
-    lines = list(dict.fromkeys(f"{path}, {fault}" for fault in sorted(faults)))
+def _message(source: str, faults: list[Fault]) -> str:
+    lines = list(dict.fromkeys(f"{source}, {fault}" for fault in sorted(faults)))
     if len(lines) > _MOST_FAULTS:
         lines[_MOST_FAULTS:] = [f"... and {len(lines) - _MOST_FAULTS} more"]
-    return lines[0] if len(lines) == 1 else f"{path} has {len(lines)} faults:\n" + "\n".join(lines)
+    return lines[0] if len(lines) == 1 else f"{source} has {len(lines)} faults:\n" + "\n".join(lines)

@@ -33,14 +33,14 @@ class Fault:
     """One thing that is wrong in a file."""
 
     line: int
-    """From 1."""
+    """From 1; 0 for values that come from no file."""
     keys: Keys = field(compare=False)
     text: str
     """What must hold, what was found, what is allowed."""
 
     def __str__(self) -> str:
-        where = dotted(self.keys)
-        return f"line {self.line}: {where}: {self.text}" if where else f"line {self.line}: {self.text}"
+        line = f"line {self.line}" if self.line else ""
+        return ": ".join(part for part in (line, dotted(self.keys), self.text) if part)
 
 
 @dataclass(slots=True)
@@ -53,12 +53,14 @@ class YamlTree:
     written: dict[Keys, str] = field(default_factory=dict)
     """Text before expansion, of the values that held a `${ENV}`."""
     faults: list[Fault] = field(default_factory=list)
+    is_file: bool = True
+    """False for values that come from no file and have no lines."""
 
     def line(self, keys: Keys) -> int:
         """Line of a value, or of the nearest one around it that was written."""
         while keys and keys not in self.lines:
             keys = keys[:-1]
-        return self.lines.get(keys, 1)
+        return self.lines.get(keys, 1 if self.is_file else 0)
 
     def add(self, keys: Keys, text: str) -> None:
         """Note a fault."""

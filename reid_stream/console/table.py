@@ -1,12 +1,13 @@
-"""Snapshot -> a live table on a terminal, or one line per change in a pipe (pure: rich renderables and text).
+"""Render a snapshot of a site: a live table on a terminal, or one line per change in a pipe (pure).
 
-The shell takes a `Snapshot` a few times a second and hands it to `live`; or keeps the last one and prints `changes`.
-Times are UTC seconds.
+`Watch` takes a `Snapshot` a few times a second and hands it to `live`, or prints `changes` from the one before. Times
+are UTC seconds; the table shows local time, the lines UTC, like log lines. Names and camera ids are text from outside:
+all of them go through `printable`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from typing import Literal
 
@@ -15,12 +16,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reid_stream.console.output import count
+from reid_stream.console.printable import printable
+from reid_stream.console.times import local_clock
 from reid_stream.publish.projection import SiteView
 
 # One colour per identity, so that the eye finds a person again; readable on dark and on light grounds.
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
 _STATES = {"up": "green", "down": "red", "waiting": "yellow", "ended": "dim"}
 _LEAST_ROWS = 3
+_NARROW = 100
+"""Columns of a terminal below which the tables are set closely, to fit 80."""
+_MOST_NAME, _MOST_CAMERA = 24, 12
+"""Characters of a name and of a camera id in a narrow table; longer ones end in an ellipsis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +42,14 @@ class PersonRow:
     """UTC seconds at which the person came into this camera's view."""
     state: Literal["provisional", "confirmed"]
     similarity: float | None
-    """Cosine to the identity; none for somebody new."""
+    """Cosine similarity to the identity; none for a new one."""
     label: str = ""
-    """What people call this person; empty for nothing."""
+    """Name given by an operator; empty for none."""
 
     @property
     def name(self) -> str:
-        """Global ID, and what people say."""
-        return f"{self.person} {self.label}".rstrip()
+        """Global ID and name."""
+        return printable(f"{self.person} {self.label}".rstrip())
 
 
 def people_in_view(view: SiteView) -> list[PersonRow]:
@@ -70,18 +78,22 @@ class CameraRow:
     fps_used: float
     """Frames that went through the detector per second."""
     dropped: int
-    """Frames left out so far."""
+    """Frames dropped so far."""
     clock: str | None
     """`rtcp`, `arrival` or `file`; none before the first frame."""
     size: tuple[int, int] | None
     """(width, height) in pixels; none before the first frame."""
     latency_s: float | None = None
-    """Capture to event, lately; none where time is a file's own."""
+    """Capture to event, over the last events; none where time is a file's own."""
+    limit_fps: float | None = None
+    """Frames per second it is limited to by overload; none where it is not."""
+    reason: str = ""
+    """Why it is down; empty while it is up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is known at one moment; nothing in it changes later."""
+    """A site at one moment; immutable."""
 
     site: str
     at: float
@@ -90,7 +102,7 @@ class Snapshot:
     """A person on two cameras has two rows."""
     cameras: Sequence[CameraRow]
     people_seen: int
-    """Identities since the start."""
+    """Identities seen since the start."""
     people_on_two: int
     """Those of them seen on at least two cameras under one global ID."""
     events: int
@@ -98,132 +110,170 @@ class Snapshot:
     uptime_s: float
     events_to: str = ""
     """Where subscribers read: URL without password, and stream."""
+    people_known: int = 0
+    """Identities that can be matched, those of earlier runs included."""
+    overload: str = ""
+    """What is wrong and what helps while there is more to do than the machine can; empty otherwise."""
 
 
-def live(snapshot: Snapshot, height: int = 40) -> RenderableType:
-    """Draw a snapshot in at most `height` lines."""
-    cameras = _cameras(snapshot, max(_LEAST_ROWS, height // 3))
+def live(snapshot: Snapshot, height: int = 40, width: int = 120, zone: tzinfo | None = None) -> RenderableType:
+    """Draw a snapshot in at most `height` lines of `width` columns; `zone` is the machine's by default."""
+    is_narrow = width < _NARROW
+    cameras = _cameras(snapshot, max(_LEAST_ROWS, height // 3), is_narrow=is_narrow)
+    troubles = _troubles(snapshot, height // 6)
+    trouble_lines = len(troubles) + (len(snapshot.overload) + 1) // width
     # Headline, footline, and of each table two blank lines, head, rule, and perhaps `and n more`.
-    left = height - cameras.row_count - 11
-    return Group(_headline(snapshot), cameras, _people(snapshot, max(_LEAST_ROWS, left)), _footline(snapshot))
+    left = height - cameras.row_count - trouble_lines - 11
+    people = _people(snapshot, max(_LEAST_ROWS, left), zone, is_narrow=is_narrow)
+    return Group(_headline(snapshot, is_narrow=is_narrow), *troubles, cameras, people, _footline(snapshot))
 
 
 def changes(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
-    """Say in one line each what has changed between two snapshots."""
+    """Yield one line for each change between two snapshots."""
     stamp = datetime.fromtimestamp(after.at, UTC).strftime("%H:%M:%SZ")
     known = {row.camera: row.state for row in before.cameras} if before else {}
     for camera in after.cameras:
         if known.get(camera.camera) != camera.state:
             size = f" {camera.size[0]}x{camera.size[1]}" if camera.size else ""
             clock = f" clock={camera.clock}" if camera.clock else ""
-            yield f"{stamp} camera {camera.camera} {camera.state}{size}{clock}"
+            yield f"{stamp} camera {printable(camera.camera)} {camera.state}{size}{clock}"
+    if after.overload and not (before and before.overload):
+        yield f"{stamp} {after.overload}"
     was = {(row.person, row.camera): row for row in before.people} if before else {}
     now = {(row.person, row.camera): row for row in after.people}
     for key, row in now.items():
+        where = printable(row.camera)
         if key not in was:
             similarity = "" if row.similarity is None else f" similarity={row.similarity:.2f}"
-            yield f"{stamp} person {row.name} entered {row.camera} {row.state}{similarity}"
+            yield f"{stamp} person {row.name} entered {where} {row.state}{similarity}"
         elif was[key].state != row.state:
-            yield f"{stamp} person {row.name} {row.state} on {row.camera}"
+            yield f"{stamp} person {row.name} {row.state} on {where}"
     for key, row in was.items():
         if key not in now:
-            yield f"{stamp} person {row.name} left {row.camera} after {after.at - row.since:.0f} s"
+            yield f"{stamp} person {row.name} left {printable(row.camera)} after {after.at - row.since:.0f} s"
 
 
 def summary(snapshot: Snapshot) -> str:
-    """Say in a few lines what a run has done."""
+    """Return a few lines about a whole run."""
     frames = "; ".join(
-        f"{row.camera} {row.fps_used:.1f} frames/s used, {row.dropped} dropped" for row in snapshot.cameras
+        f"{printable(row.camera)} {row.fps_used:.1f} frames/s used, {row.dropped} dropped" for row in snapshot.cameras
     )
     cameras = "both cameras" if len(snapshot.cameras) == 2 else f"at least two of {len(snapshot.cameras)} cameras"
     kept = ""
     if len(snapshot.cameras) > 1:
-        verb = "person" if snapshot.people_on_two == 1 else "people"
-        kept = f"{snapshot.people_on_two} {verb} kept one global ID over {cameras}\n"
+        kept = f"{count(snapshot.people_on_two, 'person', 'people')} kept one global ID over {cameras}\n"
     return (
-        f"{kept}{snapshot.people_seen} global IDs, {snapshot.events} events in {_span(snapshot.uptime_s)}"
-        f"{f' ({snapshot.events_to})' if snapshot.events_to else ''}\n{frames}"
+        f"{kept}{count(snapshot.people_seen, 'global ID')}, {count(snapshot.events, 'event')} in "
+        f"{_span(snapshot.uptime_s)}{f' ({snapshot.events_to})' if snapshot.events_to else ''}\n{frames}"
     )
 
 
-def _headline(snapshot: Snapshot) -> Text:
+def _headline(snapshot: Snapshot, *, is_narrow: bool) -> Text:
     up = sum(row.state == "up" for row in snapshot.cameras)
     here = len({row.person for row in snapshot.people})
-    text = Text()
-    text.append(f" {snapshot.site} ", style="bold reverse")
-    text.append(f"  up {_span(snapshot.uptime_s)}", style="bold")
-    text.append(f"   cameras {up}/{len(snapshot.cameras)}   in view {here}   global IDs {snapshot.people_seen}   ")
-    text.append(f"on 2+ cameras {snapshot.people_on_two}", style="bold green" if snapshot.people_on_two else "")
-    text.append(f"   events {snapshot.events}")
+    known = max(snapshot.people_known, snapshot.people_seen)
+    gap = "  " if is_narrow else "   "
+    parts = [
+        (f"up {_span(snapshot.uptime_s)}", "bold"),
+        (f"cameras {up}/{len(snapshot.cameras)}", "" if up == len(snapshot.cameras) else "yellow"),
+        (f"in view {here}", ""),
+        (f"{'IDs' if is_narrow else 'global IDs'} {known}", ""),
+        (f"events {snapshot.events}", ""),
+    ]
+    if len(snapshot.cameras) > 1:
+        words = f"{'on 2+' if is_narrow else 'on 2+ cameras'} {snapshot.people_on_two}"
+        parts.insert(4, (words, "bold green" if snapshot.people_on_two else ""))
+    text = Text(f" {snapshot.site} ", style="bold reverse", no_wrap=True, overflow="ellipsis")
+    for words, style in parts:
+        text.append(gap).append(words, style=f"not reverse {style or 'not bold'}")
     return text
 
 
-def _cameras(snapshot: Snapshot, most: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, expand=False)
-    table.add_column("camera", min_width=14)
-    table.add_column("state")
-    for name in ("fps in", "fps used", "dropped", "latency"):
-        table.add_column(name, justify="right")
-    table.add_column("clock")
-    table.add_column("size")
-    table.add_column("people", justify="right")
-    # The ones in trouble first, so that they are seen when not all fit.
+def _troubles(snapshot: Snapshot, most: int) -> list[Text]:
+    """Return a line for an overload and for each camera that is down, at most so many."""
+    lines = [Text(f" {snapshot.overload}", style="bold red")] if snapshot.overload else []
+    for row in snapshot.cameras:
+        if row.state == "down" and row.reason and len(lines) < max(1, most):
+            text = f" {printable(row.camera)}: {printable(row.reason)}"
+            lines.append(Text(text, style="red", no_wrap=True, overflow="ellipsis"))
+    return lines
+
+
+def _grid(*, is_narrow: bool) -> Table:
+    padding = (0, 1, 0, 0) if is_narrow else (0, 1)
+    return Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, expand=False, padding=padding)
+
+
+def _cameras(snapshot: Snapshot, most: int, *, is_narrow: bool) -> Table:
+    table = _grid(is_narrow=is_narrow)
+    bounds = (None, _MOST_CAMERA) if is_narrow else (14, None)
+    table.add_column("camera", no_wrap=True, overflow="ellipsis", min_width=bounds[0], max_width=bounds[1])
+    table.add_column("state", no_wrap=True)
+    for name in ("fps in", "used" if is_narrow else "fps used", "dropped", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("clock", no_wrap=True)
+    table.add_column("size", no_wrap=True)
+    table.add_column("people", justify="right", no_wrap=True)
+    # Those in trouble first, so that they are seen when not all fit.
     ordered = list(snapshot.cameras)
     if len(ordered) > most:
         ordered.sort(key=lambda row: row.state == "up")
     for row in ordered[:most]:
         table.add_row(
-            row.camera,
+            Text(printable(row.camera)),
             Text(f"● {row.state}", style=_STATES[row.state]),
-            f"{row.fps_in:.1f}",
-            f"{row.fps_used:.1f}",
-            str(row.dropped),
-            "-" if row.latency_s is None else f"{row.latency_s * 1000:.0f} ms",
-            row.clock or "-",
-            f"{row.size[0]}x{row.size[1]}" if row.size else "-",
-            str(sum(person.camera == row.camera for person in snapshot.people)),
+            Text(f"{row.fps_in:.1f}"),
+            Text(f"{row.fps_used:.1f}", style="" if row.limit_fps is None else "red"),
+            Text(str(row.dropped)),
+            Text("-" if row.latency_s is None else f"{row.latency_s * 1000:.0f} ms"),
+            Text(row.clock or "-"),
+            Text(f"{row.size[0]}x{row.size[1]}" if row.size else "-"),
+            Text(str(sum(person.camera == row.camera for person in snapshot.people))),
         )
     if len(snapshot.cameras) > most:
         table.add_row(Text(f"and {len(snapshot.cameras) - most} more", style="dim"))
     return table
 
 
-def _people(snapshot: Snapshot, most: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, expand=False)
-    table.add_column("person", min_width=14)
-    table.add_column("camera", min_width=10)
-    table.add_column("since (UTC)")
-    table.add_column("for", justify="right")
-    table.add_column("state")
-    table.add_column("similarity", min_width=16)
+def _people(snapshot: Snapshot, most: int, zone: tzinfo | None, *, is_narrow: bool) -> Table:
+    table = _grid(is_narrow=is_narrow)
+    table.add_column(
+        "person", no_wrap=True, overflow="ellipsis", min_width=14, max_width=_MOST_NAME if is_narrow else None
+    )
+    table.add_column("camera", no_wrap=True, overflow="ellipsis", max_width=_MOST_CAMERA if is_narrow else None)
+    table.add_column("since", no_wrap=True)
+    table.add_column("for", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("similarity", no_wrap=True, min_width=15)
     rows = sorted(snapshot.people, key=lambda row: (_number(row.person), row.since))
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row.person)]
-    # Those on several cameras are what one wants to see; then the others, in the order of their numbers.
+    # People on several cameras first; then the others, by number.
     groups.sort(key=lambda group: len(group) < 2)
     shown = 0
     for group in groups:
         for index, row in enumerate(group):
             shown += 1
             if shown <= most:
-                table.add_row(*_person(row, snapshot.at, is_first=index == 0, is_several=len(group) > 1))
+                table.add_row(*_person(row, snapshot.at, zone, is_first=index == 0, is_several=len(group) > 1))
     if shown > most:
         table.add_row(Text(f"and {shown - most} more", style="dim"))
     if not shown:
-        table.add_row(Text("nobody in view", style="dim"))
+        table.add_row(Text("no people in view", style="dim"))
     return table
 
 
-def _person(row: PersonRow, at: float, *, is_first: bool, is_several: bool) -> tuple[Text, ...]:
+def _person(row: PersonRow, at: float, zone: tzinfo | None, *, is_first: bool, is_several: bool) -> tuple[Text, ...]:
     colour = _COLOURS[_number(row.person)[1] % len(_COLOURS)]
-    name = Text(row.person if is_first else f"{' ' * (len(row.person) - 1)}└", style=f"bold {colour}")
+    person = printable(row.person)
+    name = Text(person if is_first else f"{' ' * (len(person) - 1)}└", style=f"bold {colour}")
     if is_several and is_first:
         name.append(" ⇄", style="bold")
     if row.label and is_first:
-        name.append(f" {row.label}", style="not bold")
+        name.append(f" {printable(row.label)}", style="not bold")
     return (
         name,
-        Text(row.camera),
-        Text(datetime.fromtimestamp(row.since, UTC).strftime("%H:%M:%S")),
+        Text(printable(row.camera)),
+        Text(local_clock(row.since, zone)),
         Text(_span(at - row.since)),
         Text(row.state, style="green" if row.state == "confirmed" else "yellow"),
         _bar(row.similarity),
@@ -238,13 +288,13 @@ def _bar(similarity: float | None) -> Text:
 
 
 def _footline(snapshot: Snapshot) -> Text:
-    where = f" events on {snapshot.events_to}   " if snapshot.events_to else " "
-    return Text(f"{where}Ctrl-C stops", style="dim")
+    where = f"   events on {printable(snapshot.events_to)}" if snapshot.events_to else ""
+    return Text(f" Ctrl-C stops{where}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _number(person: str) -> tuple[str, int]:
     site, _, number = person.rpartition("-")
-    return (site, int(number)) if number.isdecimal() else (person, 0)
+    return (site, int(number)) if number.isdecimal() and len(number) < 20 else (person, 0)
 
 
 def _span(seconds: float) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from reid_stream.console.output import Rows, count
 from reid_stream.evaluation.budget import Budget
 from reid_stream.evaluation.delay import Delay
 from reid_stream.evaluation.run import EvalResult
@@ -19,13 +20,14 @@ _MOST_MIXED = 8
 
 
 def show(figures: EvalResult, console: Console) -> None:
-    """Print scores across and within cameras, what went wrong with whom, and how long the right ID took."""
+    """Print scores across and within cameras, identity errors, and the delay until the right ID."""
     views = (("as told at once", figures.at_once), ("after corrections", figures.in_the_end))
     show_accounts(views, console)
     _show_delay(figures.delay, figures.in_the_end, console)
     rate = figures.frames / figures.seconds if figures.seconds else 0.0
     console.print(
-        f"{figures.frames} frames of {len(figures.in_the_end.cameras)} cameras in {figures.seconds:.1f} s "
+        f"{count(figures.frames, 'frame')} of {count(len(figures.in_the_end.cameras), 'camera')} in "
+        f"{figures.seconds:.1f} s "
         f"({rate:.1f} frames/s), {figures.events} events",
         highlight=False,
         style="dim",
@@ -37,9 +39,8 @@ def show_accounts(views: Sequence[tuple[str, Summary]], console: Console) -> Non
     table = _table("", *_HEADS)
     for where in ("across", "single"):
         one = views[0][1]
-        table.add_row(
-            "[bold]across cameras" if where == "across" else f"[bold]within cameras[/] (mean of {len(one.cameras)})"
-        )
+        mean = "" if where == "across" else f" (mean of {len(one.cameras)})"
+        table.add_row(Text.assemble((f"{where if where == 'across' else 'within'} cameras", "bold"), mean))
         for name, account in views:
             table.add_row(name, *_scores(getattr(account, where)))
     if len(views[-1][1].cameras) > 1:
@@ -106,17 +107,18 @@ def show_budget(budget: Budget, console: Console) -> None:
         table.add_row(line.what, *(f"{value:.3f}" for value in values))
     console.print(table)
     first, *others = budget.losses
-    console.print(
-        f"largest loss: [bold]{first.stage}[/], {first.idf1:.3f} of IDF1 and {first.hota:.3f} of HOTA; then "
-        + ", ".join(f"{loss.stage} {loss.idf1:.3f} / {loss.hota:.3f}" for loss in others),
-        highlight=False,
-        soft_wrap=True,
+    text = Text.assemble(
+        "largest loss: ",
+        (first.stage, "bold"),
+        f", {first.idf1:.3f} of IDF1 and {first.hota:.3f} of HOTA; then ",
+        ", ".join(f"{loss.stage} {loss.idf1:.3f} / {loss.hota:.3f}" for loss in others),
     )
+    console.print(text, soft_wrap=True)
     console.print()
 
 
 def show_sweep(setting: str, points: Sequence[Point], console: Console) -> None:
-    """Print one line a value, the best IDF1 in bold."""
+    """Print one line for each value, the best IDF1 in bold."""
     console.print(f"{setting}:", style="bold", highlight=False)
     table = _table("", "HOTA", "AssPr", "AssRe", "IDF1", "at once", "IDs", "merged", "unlinked", "right")
     best = max(points, key=lambda point: point.figures.in_the_end.across.idf1)
@@ -135,11 +137,8 @@ def show_sweep(setting: str, points: Sequence[Point], console: Console) -> None:
     console.print()
 
 
-def _table(*heads: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 0, 0, 2))
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
+def _table(*heads: str) -> Rows:
+    return Rows(*heads, right=heads[1:])
 
 
 def _scores(score: Score) -> list[str]:

@@ -19,10 +19,13 @@ from urllib.parse import quote, unquote, urlsplit
 import structlog
 
 from reid_stream.config.settings import Observe, Settings
+from reid_stream.console.printable import printable, printable_lines
 
 _LOGIN = re.compile(r"://[^\s'\"<>]*@")
-_IN_QUERY = re.compile(r"\w*(pass|pwd|token|key)\w*=", re.IGNORECASE)
-_PARAMETER = re.compile(r"([?&;_/]\w*?(?:pass|pwd|token|secret)\w*=)[^&;\s'\"<>]+", re.IGNORECASE)
+_IN_QUERY = re.compile(r"(\w*(pass|pwd|token|key|secret|auth)\w*|pw|p)=", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r"([?&;_/]\w*?(?:pass|pwd|token|secret)\w*=|[?&;](?:\w*(?:auth|key)\w*|pw|p)=)[^&;\s'\"<>]+", re.IGNORECASE
+)
 """A password among the parameters of a URL, or in its path (`/user=admin_password=...`)."""
 _IN_PATH = re.compile(r"[/_&;]\w*?(?:pass|pwd|token|secret)[a-z]*=([^/&;]+?)(?=_[a-z]+=|[/&;]|$)", re.IGNORECASE)
 _LEAST_LETTERS = 4
@@ -77,7 +80,7 @@ def catch() -> None:
         if not issubclass(kind, KeyboardInterrupt):
             lines = traceback.format_exception(kind, error, trace)
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(scrub("".join(lines)))
+                sys.stderr.write(printable_lines(scrub("".join(lines))))
 
     sys.excepthook = tell
     threading.excepthook = lambda told: tell(told.exc_type, told.exc_value, told.exc_traceback)
@@ -93,7 +96,7 @@ def _text() -> Any:
 
 
 def _scrubbed(_logger: Any, _name: str, line: Any) -> str:
-    return scrub(str(line))
+    return printable(scrub(str(line)))
 
 
 def _passwords(url: str) -> Iterable[str]:

@@ -1,15 +1,16 @@
-"""What another embedder would change at a site, before it does: both match the same tracklet store.
+"""Compare another embedder with the present one: both match the same tracklet store.
 
-    STORE ─▶ present bundle ─▶ who each track is ┐
-          ─▶ another bundle ─▶ who each track is ┴▶ identities that stay, merge, split; how sure; how fast; how right
+    STORE ─▶ present bundle ─▶ identity of each track ┐
+          ─▶ another bundle ─▶ identity of each track ┴▶ identities that stay, merge, split; certainty; speed; verdict
 
-Both begin with an empty gallery, so that nothing but the network differs. How right each is can be told only where
-somebody knows who is who: a truth file.
+Both start with an empty gallery, so that nothing but the network differs. Changes are reported in the site's own global
+IDs, those that the store has for the tracks. Which of the two is right is known only from ground truth.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -25,6 +26,10 @@ from reid_stream.pipeline import Embed
 
 _SHOWN = 10
 """Changes that are named, those of most tracks first."""
+_CLEAR = 0.01
+"""Least difference of IDF1 that counts: below it, another day's tracks may turn it round."""
+_ALIKE = 0.995
+"""Share of joined pairs that both join from which the two embedders link alike."""
 _FRAMES_PER_S = 25.0
 """Crops of one camera closer in time than this are one frame of the score."""
 
@@ -42,14 +47,14 @@ class Correctness(msgspec.Struct, frozen=True):
 
 
 class MatchedTracks(msgspec.Struct, frozen=True):
-    """What one bundle makes of the store."""
+    """The store matched with one bundle."""
 
     name: str
     hash: str
     people: int
     """Identities."""
     links: int
-    """Tracks that were linked with somebody known, over and above each identity's first."""
+    """Tracks linked with a known identity, beyond the first of each."""
     probability: float | None
     """Median P(same) of these; none without a calibrated head."""
     sure: float | None
@@ -62,11 +67,20 @@ class MatchedTracks(msgspec.Struct, frozen=True):
 
 
 class AssignmentChange(msgspec.Struct, frozen=True):
-    """Identities of one bundle that are one, or several, of the other."""
+    """Identities that would merge, or one that would be split."""
 
     people: list[str]
-    """Those that would merge, or that one would be split into; by the store's names where it has any."""
+    """Global IDs of the site, as the store has them; the folder of a track that has none there."""
     tracks: int
+    parts: list[int] = []
+    """Of a split: tracks of each part, the largest first."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether to switch to the other embedder."""
+
+    outcome: Literal["better", "worse", "alike", "unknown"]
+    text: str
 
 
 class EmbedderComparison(msgspec.Struct, frozen=True):
@@ -87,6 +101,7 @@ class EmbedderComparison(msgspec.Struct, frozen=True):
     """Of the pairs of tracks that are one person under either, those that are under both."""
     merges: list[AssignmentChange]
     splits: list[AssignmentChange]
+    verdict: Verdict
 
 
 def shadow(
@@ -104,10 +119,10 @@ def shadow(
         folder: of the store; it is only read.
         settings: of matching, the same for both.
         present: the bundle in use, and its network.
-        other: the one that may follow.
+        other: the candidate.
         truth: folder of each track -> person; tracks that it does not name are left out of the score.
-        on_progress: told (tracks read, tracks in all) twice over.
-        topology: what is stated of the cameras; none states nothing.
+        on_progress: called with (tracks read, tracks in all), twice over.
+        topology: constraints of the cameras; none for none.
 
     Raises:
         ConfigError: there is no track, one is broken, or the truth names none of them.
@@ -117,7 +132,9 @@ def shadow(
     )
     before, after = _names(was), _names(would)
     both, either = _pairs_in(before, after)
-    merges, splits = _gathered(after, before), _gathered(before, after)
+    own = _own_ids(before, was.before)
+    merges = [_named(before, own, tracks) for tracks in _gathered(after, before)]
+    splits = [_named(before, own, tracks, after) for tracks in _gathered(before, after)]
     right = [_right(folder, truth, names) if truth is not None else None for names in (before, after)]
     return EmbedderComparison(
         store=str(folder),
@@ -129,13 +146,33 @@ def shadow(
         merged=len(merges),
         split=len(splits),
         same_pairs=both / either if either else 1.0,
-        merges=_shown(merges),
-        splits=_shown(splits),
+        merges=merges[:_SHOWN],
+        splits=splits[:_SHOWN],
+        verdict=judge(right[0], right[1], both / either if either else 1.0),
     )
 
 
+def judge(present: Correctness | None, other: Correctness | None, same_pairs: float) -> Verdict:
+    """Return the verdict on the other embedder; without ground truth only whether it links otherwise."""
+    if present is None or other is None:
+        if same_pairs >= _ALIKE:
+            return Verdict("alike", "both link the same tracks; nothing speaks for the switch but speed or licence")
+        return Verdict(
+            "unknown",
+            "they link differently, and nothing here says which is right: look at the changes above (`reid-stream "
+            "identity show ID --explain FILE.png`), or give ground truth with --truth",
+        )
+    by = other.idf1 - present.idf1
+    figures = f"IDF1 {present.idf1:.3f} -> {other.idf1:.3f}, HOTA {present.hota:.3f} -> {other.hota:.3f}"
+    if by >= _CLEAR:
+        return Verdict("better", f"the other embedder is better: {figures}")
+    if by <= -_CLEAR:
+        return Verdict("worse", f"the other embedder is worse, keep the present one: {figures}")
+    return Verdict("alike", f"no clear difference, keep the present one: {figures}")
+
+
 def _names(found: Rematch) -> dict[str, str]:
-    """Return who each track is; one without a vector that could be used is somebody of its own."""
+    """Return the identity of each track; one without a usable vector is an identity by itself."""
     return {name: person or f"?{name}" for name, (person, _) in found.people.items()}
 
 
@@ -163,18 +200,27 @@ def _members(names: Mapping[str, str]) -> dict[str, list[str]]:
     return members
 
 
-def _gathered(whole: Mapping[str, str], parts: Mapping[str, str]) -> list[AssignmentChange]:
-    """Return the identities of `whole` whose tracks are several people's in `parts`, those of most tracks first."""
-    found = [
-        AssignmentChange(sorted({parts[track] for track in tracks}), len(tracks))
-        for tracks in _members(whole).values()
-        if len({parts[track] for track in tracks}) > 1
-    ]
-    return sorted(found, key=lambda change: (-change.tracks, change.people))
+def _gathered(whole: Mapping[str, str], parts: Mapping[str, str]) -> list[list[str]]:
+    """Return the tracks of each identity of `whole` that are several identities in `parts`, those of most first."""
+    found = [sorted(tracks) for tracks in _members(whole).values() if len({parts[track] for track in tracks}) > 1]
+    return sorted(found, key=lambda tracks: (-len(tracks), tracks))
 
 
-def _shown(changes: Sequence[AssignmentChange]) -> list[AssignmentChange]:
-    return list(changes[:_SHOWN])
+def _own_ids(matched: Mapping[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the site's own global ID of each matched identity: the one that most of its tracks have in the store."""
+    found = {}
+    for person, tracks in _members(matched).items():
+        known = Counter(own for track in tracks if (own := stored.get(track)) is not None)
+        found[person] = known.most_common(1)[0][0] if known else min(tracks)
+    return found
+
+
+def _named(
+    before: Mapping[str, str], own: Mapping[str, str], tracks: Sequence[str], after: Mapping[str, str] | None = None
+) -> AssignmentChange:
+    people = sorted({own[before[track]] for track in tracks}, key=lambda name: (len(name), name))
+    parts = sorted(Counter(after[track] for track in tracks).values(), reverse=True) if after is not None else []
+    return AssignmentChange(people, len(tracks), parts)
 
 
 def _staying(before: Mapping[str, str], after: Mapping[str, str]) -> int:
@@ -197,9 +243,9 @@ def _right(folder: Path, truth: Mapping[str, str], names: Mapping[str, str]) -> 
             f"--truth must name tracks of the store by their folders, such as {next(iter(names))}; it names "
             f"{len(truth)}, none of which is in {folder}"
         )
-    said = {track: names[track] for track in known}
-    found = score(_boxes(folder, known), _boxes(folder, said))
-    precision, recall = agreement(known, said)
+    matched = {track: names[track] for track in known}
+    found = score(_boxes(folder, known), _boxes(folder, matched))
+    precision, recall = agreement(known, matched)
     return Correctness(found.idf1, found.hota, precision, recall)
 
 

@@ -13,6 +13,8 @@ from reid_stream.observe.metrics import Metrics
 from reid_stream.records import CameraId
 from reid_stream.runtime.event_publisher import EventPublisher
 
+_IN_ORDER = ("stopped", "the file has ended")
+"""Reasons of cameras that end as they should."""
 _log = structlog.get_logger(__name__)
 
 
@@ -69,6 +71,8 @@ def _log_change(change: CameraChange) -> None:
                 previous_codec=change.previous_codec,
                 previous_clock=change.previous_clock,
             )
+        case CameraDown() if change.reason in _IN_ORDER:
+            _log.info("camera_down", camera=change.camera, reason=change.reason)
         case CameraDown():
             _log.warning("camera_down", camera=change.camera, reason=change.reason)
         case _:

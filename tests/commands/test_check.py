@@ -1,36 +1,112 @@
-"""`reid-stream check` reports what a Redis may cost, and a Redis that cannot be used."""
+"""`reid-stream check` tries everything that the daemon will need, and reports each fault with its exit code."""
 
-from io import StringIO
+import json
+import os
+import socket
 from pathlib import Path
 
+import pytest
 import redis
 from pydantic import SecretStr
-from rich.console import Console
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.commands.check import _check_redis
-from reid_stream.config.settings import Camera, Redis, Settings
+from benchmarks.rtsp.clips import draw_clip
+from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis
+from reid_stream.config.settings import Camera, Observe, Redis, Settings, SpoolSettings, Store
+from reid_stream.errors import BrokerError, ConfigError, ReidStreamError
+from reid_stream.publish.spool import Spool
+from tests.integration.program import call, tiny_models, write_cams
 from tests.publish.servers import free_port, serving
 
-
-def checked(url: str) -> str:
-    out = StringIO()
-    settings = Settings(redis=Redis(url=SecretStr(url)), cameras=(Camera(id="a", url=SecretStr("rtsp://h/s")),))
-    broken = _check_redis(Console(file=out, width=300, no_color=True), settings)
-    assert (broken is not None) == ("--" in out.getvalue())
-    return out.getvalue()
+pytestmark = pytest.mark.timeout(240)
+CAMERAS = (Camera(id="a", url=SecretStr("rtsp://h/s")),)
 
 
-def test_check_warns_of_a_policy_that_deletes_events(tmp_path: Path) -> None:
+def checked(url: str) -> tuple[list[Finding], list[ReidStreamError]]:
+    found = list(check_redis(Settings(redis=Redis(url=SecretStr(url)), cameras=CAMERAS)))
+    return [finding for finding, _ in found], [error for _, error in found if error is not None]
+
+
+def test_a_policy_that_deletes_events_is_a_warning(tmp_path: Path) -> None:
     with UnguardedRedis(tmp_path / "redis") as server:
-        assert "!!" not in checked(server.url)
+        findings, errors = checked(server.url)
+        assert [finding.result for finding in findings] == ["ok"]
+        assert errors == []
         with redis.Redis.from_url(server.url) as admin:
             admin.config_set("maxmemory-policy", "volatile-lru")
-        assert "!! redis: maxmemory-policy volatile-lru may delete events" in checked(server.url)
-    assert "no connection" in checked(server.url)
+        findings, errors = checked(server.url)
+        assert "maxmemory-policy volatile-lru may delete events" in findings[-1].text
+        assert [finding.result for finding in findings] == ["ok", "warning"]
+        assert errors == []
+    findings, errors = checked(server.url)
+    assert "no connection" in findings[0].text
+    assert isinstance(errors[0], BrokerError)
 
 
-def test_check_refuses_a_cluster(tmp_path: Path) -> None:
+def test_a_user_who_may_not_write_is_found_before_the_first_event(tmp_path: Path) -> None:
+    with UnguardedRedis(tmp_path / "redis") as server:
+        with redis.Redis.from_url(server.url) as admin:
+            admin.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+ping", "+info")
+        settings = Redis(url=SecretStr(server.url), username="reader", password=SecretStr("secret"))
+        ((finding, error),) = check_redis(Settings(redis=settings, cameras=CAMERAS))
+        assert "its ACL forbids a command we need" in finding.text
+        assert isinstance(error, BrokerError)
+        with redis.Redis.from_url(server.url) as admin:
+            assert admin.keys("*") == []  # nothing was written either time
+
+
+def test_a_cluster_is_refused(tmp_path: Path) -> None:
     port = free_port()
     with serving(tmp_path / "redis", port, "--port", str(port), "--cluster-enabled", "yes"):
-        assert "must not be a cluster" in checked(f"redis://127.0.0.1:{port}")
+        findings, errors = checked(f"redis://127.0.0.1:{port}")
+    assert "must not be a cluster" in findings[0].text
+    assert errors
+
+
+def test_folders_that_cannot_be_written_are_faults_and_used_ones_warnings(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    spool, store = SpoolSettings(directory=tmp_path / "spool"), Store(folder=file / "store")
+    settings = Settings(cameras=CAMERAS, spool=spool, store=store)
+    (good, none), (bad, error) = check_folders(settings)
+    assert (good.check, good.result, none) == ("spool", "ok", None)
+    assert not (tmp_path / "spool").exists()  # a check leaves nothing behind
+    assert (bad.check, bad.result) == ("store", "failed")
+    assert isinstance(error, ConfigError)
+    held = Spool(tmp_path / "spool")
+    (used, none), _ = check_folders(settings)
+    held.close()
+    assert (used.result, none) == ("warning", None)
+    assert f"process {os.getpid()}" in used.text
+    huge = Settings(cameras=CAMERAS, spool=SpoolSettings(directory=tmp_path / "spool", max_mb=1e12))
+    ((small, _),) = check_folders(huge)
+    assert small.result == "warning"
+    assert "GB are free" in small.text
+
+
+def test_a_metrics_port_that_is_taken_is_a_fault(tmp_path: Path) -> None:
+    spool = SpoolSettings(directory=tmp_path / "spool")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ((finding, error),) = check_metrics_port(Settings(cameras=CAMERAS, observe=Observe(port=port), spool=spool))
+    assert finding.result == "failed"
+    assert isinstance(error, ConfigError)
+    assert f"observe.port must be free, 127.0.0.1:{port}" in str(error)
+
+
+def test_json_holds_every_check_and_its_exit_code_that_of_the_first_failure(tmp_path: Path) -> None:
+    models = tiny_models(tmp_path / "models")
+    clip = draw_clip(tmp_path / "a.mp4", seconds=1)
+    cams = write_cams(tmp_path, {"a": clip, "b": "rtsp://me:hunter2@127.0.0.1:1/x"})
+    ended = call("check", "--json", "--cameras", cams, models=models, home=tmp_path, timeout_s=200)
+    told = json.loads(ended.out)
+    assert ended.code == 1
+    assert ended.err == ""
+    assert told["ok"] is False
+    results = {(one["check"], one["name"]): one["result"] for one in told["findings"]}
+    assert results["camera", "a"] == "ok"
+    assert results["camera", "b"] == "failed"
+    assert {check for check, _ in results} >= {"cams.yaml", "model", "spool", "redis", "camera"}
+    facts = next(one["facts"] for one in told["findings"] if one["name"] == "a")
+    assert facts["codec"] == "h264"
+    assert "hunter2" not in ended.out

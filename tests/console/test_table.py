@@ -1,6 +1,7 @@
 """The live table and the lines for a pipe."""
 
 from dataclasses import replace
+from datetime import UTC, timedelta, timezone
 
 from rich.console import Console
 
@@ -16,10 +17,10 @@ NOW = Snapshot(
 )
 
 
-def drawn(snapshot: Snapshot, height: int = 40) -> str:
-    console = Console(width=110, height=height, record=True, file=None, force_terminal=False)
+def drawn(snapshot: Snapshot, height: int = 40, width: int = 110) -> str:
+    console = Console(width=width, height=height, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(live(snapshot, height))
+        console.print(live(snapshot, height, width, UTC))
     return capture.get()
 
 
@@ -41,6 +42,61 @@ def test_a_name_stands_beside_the_global_id() -> None:
     assert "demo-3 Mia" in drawn(replace(NOW, people=[replace(MIA, label="Mia")]))
 
 
+def test_times_are_local() -> None:
+    console = Console(width=110, height=40)
+    with console.capture() as capture:
+        console.print(live(NOW, 40, 110, timezone(timedelta(hours=2))))
+    assert "16:13:08" in capture.get()
+
+
+def test_after_a_restart_the_people_of_earlier_runs_are_counted() -> None:
+    assert "global IDs 40" in drawn(replace(NOW, people_seen=0, people_known=40))
+
+
+def test_at_80_columns_no_column_is_lost_and_no_line_broken() -> None:
+    long = "a-camera-in-the-northern-entrance-hall"
+    crowd = [replace(MIA, person=f"demo-{n}", label="Maximiliane von Habsburg", camera=long) for n in range(40)]
+    cameras = [
+        replace(STREET, camera=f"{long}-{n}", size=(3840, 2160), dropped=1234567, latency_s=12.5) for n in range(9)
+    ]
+    busy = replace(NOW, people=crowd, cameras=cameras, events=123456789, uptime_s=400000)
+    text = drawn(busy, height=24, width=80)
+    lines = text.rstrip().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for head in (
+        "camera",
+        "state",
+        "fps in",
+        "used",
+        "dropped",
+        "latency",
+        "clock",
+        "size",
+        "people",
+        "since",
+        "similarity",
+    ):
+        assert head in text
+    assert "3840x2160" in text
+    assert "1234567" in text
+    assert "12500 ms" in text
+
+
+def test_an_overload_and_why_a_camera_is_down_are_shown_with_advice() -> None:
+    down = replace(PLAZA, state="down", reason="rtsp://10.0.0.5/x does not answer")
+    text = drawn(replace(NOW, cameras=[STREET, down], overload="overloaded, 40% of the frames are used: lower max_fps"))
+    assert "overloaded, 40% of the frames are used: lower max_fps" in text
+    assert "plaza: rtsp://10.0.0.5/x does not answer" in text
+    lines = list(changes(NOW, replace(NOW, overload="overloaded: lower max_fps")))
+    assert lines == ["14:13:20Z overloaded: lower max_fps"]
+
+
+def test_one_is_not_many() -> None:
+    text = summary(replace(NOW, people_seen=1, events=1))
+    assert "1 global ID, 1 event in" in text
+
+
 def test_a_table_of_many_fits_the_terminal() -> None:
     many = replace(
         NOW,
@@ -53,7 +109,7 @@ def test_a_table_of_many_fits_the_terminal() -> None:
 
 
 def test_an_empty_site_says_so() -> None:
-    assert "nobody in view" in drawn(replace(NOW, people=[]))
+    assert "no people in view" in drawn(replace(NOW, people=[]))
 
 
 def test_in_a_pipe_each_change_is_one_line_and_no_change_is_none() -> None:

@@ -204,7 +204,7 @@ def test_a_file_that_breaks_off_costs_only_its_camera(tmp_path: Path, models: Pa
     assert ended.is_plain
     assert "camera a ended" in ended.out
     assert "camera b ended" in ended.out
-    assert "1 global IDs" in ended.out
+    assert "1 global ID, " in ended.out
 
 
 def test_damaged_files_are_told_and_tried_again_beside_a_healthy_one(tmp_path: Path, models: Path, clip: Path) -> None:
@@ -230,8 +230,9 @@ def test_check_shows_every_camera_and_fails_for_a_dead_one(tmp_path: Path, model
     assert ended.is_plain
     rows = {line.split()[0]: line for line in ended.out.splitlines() if line.strip()}
     assert "h264" in rows["a"]
-    assert "refused" in rows["b"]
-    assert "1 of 2 cameras do not answer" in ended.err
+    assert "-- b: " in rows["--"]
+    assert "refused" in rows["--"]
+    assert "every camera must answer, found 1 of 2 that did not" in ended.err
     assert PASSWORD not in ended.out + ended.err
 
 

@@ -1,0 +1,298 @@
+"""Try everything that a daemon with these settings will need, without writing anything that stays.
+
+    settings -> models -> folders -> metrics port -> Redis -> cameras, all at once -> clocks of the cameras
+
+Every check yields findings; a failed one does not keep the others from being made.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from reid_stream.errors import BrokerError, ConfigError, ReidStreamError, StreamError
+
+if TYPE_CHECKING:
+    from reid_stream.config.settings import Settings
+    from reid_stream.ingest.probe import CameraReport
+
+Check = Literal["cams.yaml", "model", "spool", "store", "metrics", "redis", "camera", "clocks", "tls"]
+_APART_S = 0.5
+"""Clocks that differ by more: at walking pace one step, so that a person is seen there before here."""
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that was tried."""
+
+    check: Check
+    name: str
+    """Of the camera, the bundle or the folder."""
+    result: Literal["ok", "warning", "failed"]
+    text: str
+    facts: dict[str, str | float | int] = {}
+    """Of a camera: codec, size, fps, first_frame_s, clock, skew_s where it tells the time, and timestamps: none."""
+
+
+class Readiness:
+    """The checks of one site; see the module."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        *,
+        is_offline: bool,
+        on_finding: Callable[[Finding], None],
+        on_wait: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """Prepare the checks.
+
+        Args:
+            sources: cams.yaml, or files and URLs.
+            is_offline: leave cameras and Redis out.
+            on_finding: called with each finding as it is made.
+            on_wait: called with what a check waits for, from any thread.
+        """
+        self._sources, self._is_offline, self._on_finding, self._on_wait = sources, is_offline, on_finding, on_wait
+        self.findings: list[Finding] = []
+        self.error: ReidStreamError | None = None
+        """The first failure, with its exit code; cameras come last."""
+
+    def run(self) -> None:
+        """Make all checks."""
+        from reid_stream.commands.sources import load_settings
+
+        try:
+            settings = load_settings(self._sources)
+        except ConfigError as fault:
+            self._add(Finding("cams.yaml", self._sources[0], "failed", str(fault)), fault)
+            return
+        from reid_stream.console.output import count
+        from reid_stream.observe import logs
+
+        logs.hide(settings)
+        what = f"{self._sources[0]}, " if len(self._sources) == 1 else ""
+        text = f"{what}site {settings.site}, {count(len(settings.cameras), 'camera')}"
+        self._add(Finding("cams.yaml", self._sources[0], "ok", text))
+        checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_metrics_port]
+        if not self._is_offline:
+            checks += [check_redis, partial(_cameras, on_wait=self._on_wait)]
+        for make in checks:
+            for finding, error in make(settings):
+                self._add(finding, error)
+
+    def _add(self, finding: Finding, error: ReidStreamError | None = None) -> None:
+        self.findings.append(finding)
+        self._on_finding(finding)
+        if error is not None and self.error is None:
+            self.error = error
+
+
+_Found = Iterator[tuple[Finding, ReidStreamError | None]]
+
+
+def _models(settings: "Settings") -> _Found:
+    from reid_stream.engines.hot_swap import SwapEngine
+    from reid_stream.runtime.networks import load_networks
+
+    try:
+        networks = load_networks(settings)
+    except ReidStreamError as fault:
+        yield Finding("model", "", "failed", str(fault)), fault
+        return
+    for engine, bundle in (
+        (networks.detector_engine, networks.detector),
+        (networks.embedder_engine, networks.embedder),
+    ):
+        text = f"{bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}"
+        if isinstance(engine, SwapEngine):
+            text += f"; {engine.note}; `reid-stream compile` builds it now"
+        facts: dict[str, str | float | int] = {"kind": bundle.kind, "hash": bundle.hash, "engine": engine.name}
+        yield Finding("model", bundle.name, "ok", text, facts), None
+
+
+def check_folders(settings: "Settings") -> _Found:
+    """Check the folders of spool and tracklet store."""
+    from reid_stream.assembly.resources import spool_folder
+
+    yield _folder("spool", spool_folder(settings), settings.spool.max_mb * 2**20)
+    if settings.store.folder is not None:
+        yield _folder("store", settings.store.folder, settings.store.max_gb * 1e9)
+
+
+def _folder(check: Check, folder: Path, wanted_bytes: float) -> tuple[Finding, ReidStreamError | None]:
+    """Check that a folder can be written, or made; that no other daemon has it; and that there is room."""
+    fault = _why_not_writable(folder)
+    if fault is not None:
+        error = ConfigError(f"{check}: {folder} must be a folder that can be written, found: {fault}")
+        return Finding(check, str(folder), "failed", f"{folder} must be writable, found: {fault}"), error
+    owner = _owner(folder)
+    if owner is not None:
+        return Finding(check, str(folder), "warning", f"{folder} is used by a daemon that runs, process {owner}"), None
+    free = shutil.disk_usage(_existing(folder)).free
+    if free < wanted_bytes:
+        text = f"{folder} may grow to {wanted_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there"
+        return Finding(check, str(folder), "warning", text), None
+    return Finding(check, str(folder), "ok", f"{folder} can be written"), None
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    """Return why files cannot be made in a folder, or the folder itself cannot; none where they can."""
+    there = _existing(folder)
+    if not there.is_dir():
+        return f"{there} is a file"
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return f"{error.strerror} ({there})"
+    if there == folder.absolute():
+        for file in there.iterdir():
+            if file.is_file() and not os.access(file, os.W_OK | os.R_OK):
+                return f"{file.name} in it is another user's"
+    return None
+
+
+def _owner(folder: Path) -> str | None:
+    """Return the process that holds a folder's lock; none where nobody does."""
+    import fcntl
+
+    try:
+        with (folder / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read(20).decode(errors="replace").strip() or "unknown"
+    except OSError:
+        return None
+    return None
+
+
+def check_metrics_port(settings: "Settings") -> _Found:
+    """Check that the address of /metrics is free."""
+    from reid_stream.assembly.resources import spool_folder
+
+    host, port = settings.observe.host, settings.observe.port
+    if port is None:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        text = f"observe.port must be free, {host}:{port}: {error.strerror}"
+        if _owner(spool_folder(settings)) is not None:
+            yield Finding("metrics", f"{host}:{port}", "warning", f"{text}; a daemon of this site runs"), None
+            return
+        text += "; choose another, 0 for any, or null for none"
+        yield Finding("metrics", f"{host}:{port}", "failed", text), ConfigError(text)
+        return
+    yield Finding("metrics", f"{host}:{port}", "ok", f"{host}:{port} is free"), None
+
+
+def check_redis(settings: "Settings") -> _Found:
+    """Check that Redis answers, lets this user write, and keeps what it is given; or that an embedded one can run."""
+    if settings.redis.is_embedded:
+        yield from _embedded(settings)
+        return
+    from reid_stream.publish.redis_client import check, connect, eviction, public, translated
+
+    url = settings.redis.url.get_secret_value()
+    try:
+        with connect(settings.redis) as client:
+            version = check(client, url)
+            policy = eviction(client, url)
+            with translated(url):
+                # Writes nothing: the stream does not exist. An ACL that forbids writing answers with an error.
+                commands: Any = client
+                commands.execute_command("XADD", f"reid:{settings.site}:check", "NOMKSTREAM", "*", "check", "1")
+    except ReidStreamError as error:
+        yield Finding("redis", public(url), "failed", str(error)), error
+        return
+    yield Finding("redis", public(url), "ok", f"{version} at {public(url)}", {"version": version}), None
+    if policy is not None:
+        text = f"maxmemory-policy {policy} may delete events and state when memory is short; set noeviction"
+        yield Finding("redis", public(url), "warning", text), None
+    if settings.redis.tls == "unverified":
+        yield Finding("tls", "redis", "warning", "redis is unverified, any certificate is accepted"), None
+
+
+def _embedded(settings: "Settings") -> _Found:
+    from reid_stream.publish.embedded_redis import default_directory, running_url
+    from reid_stream.publish.redis_client import public
+    from reid_stream.publish.redis_server import newest_binary
+
+    folder = settings.redis.directory or default_directory(settings.site)
+    owner = _owner(folder)
+    try:
+        if owner is not None:
+            text = f"embedded, runs at {public(running_url(folder))} for process {owner}"
+            yield Finding("redis", str(folder), "warning", text), None
+            return
+        binary = str(newest_binary())
+    except BrokerError as away:
+        yield Finding("redis", str(folder), "failed", str(away)), away
+        return
+    fault = _why_not_writable(folder)
+    if fault is not None:
+        error = ConfigError(f"redis: {folder} must be a folder that can be written, found: {fault}")
+        yield Finding("redis", str(folder), "failed", f"{folder} must be writable, found: {fault}"), error
+        return
+    yield Finding("redis", str(folder), "ok", f"embedded, {binary}, data in {folder}", {"server": binary}), None
+
+
+def _cameras(settings: "Settings", *, on_wait: Callable[[str], None]) -> _Found:
+    from reid_stream.ingest.probe import CameraFailure, CameraReport, probe_all
+    from reid_stream.ingest.stats import clock_spread
+
+    enabled = [camera for camera in settings.cameras if camera.enabled]
+    answers = probe_all(
+        enabled,
+        settings.ingest,
+        on_wait=lambda name, limit_s: on_wait(f"{name} sends video; waiting for a key frame, at most {limit_s:g} s"),
+    )
+    failed = [answer for answer in answers if isinstance(answer, CameraFailure)]
+    error = None
+    if failed:
+        error = StreamError(f"every camera must answer, found {len(failed)} of {len(enabled)} that did not")
+    for answer in answers:
+        if isinstance(answer, CameraReport):
+            yield _camera(answer), None
+        else:
+            yield Finding("camera", answer.camera, "failed", answer.reason), error
+    apart = clock_spread({answer.camera: answer.skew_s for answer in answers if isinstance(answer, CameraReport)})
+    if apart is not None:
+        text = f"clocks of the cameras: {apart.ahead} is ahead of {apart.behind} by {apart.by_s:.3f} s"
+        if apart.by_s < _APART_S:
+            yield Finding("clocks", "", "ok", text), None
+        else:
+            yield Finding("clocks", "", "warning", f"{text}; set all to one time server"), None
+    for camera in enabled:
+        if camera.tls == "unverified":
+            yield Finding("tls", camera.id, "warning", f"{camera.id} is unverified, any certificate is accepted"), None
+
+
+def _camera(found: "CameraReport") -> Finding:
+    codec = f"{found.codec}, polled" if found.is_polled else found.codec
+    facts: dict[str, str | float | int] = {
+        "codec": codec,
+        "size": f"{found.size[0]}x{found.size[1]}",
+        "fps": round(found.rate, 1),
+        "first_frame_s": round(found.first_frame_s, 2),
+        "clock": found.clock if found.is_used else f"{found.clock} (its own is too far off)",
+    }
+    if found.assumed_fps is not None:
+        facts |= {"fps": round(found.assumed_fps, 1), "timestamps": "none"}
+    if found.skew_s is not None:
+        facts["skew_s"] = round(found.skew_s, 3)
+    return Finding("camera", found.camera, "ok", f"{codec}, {facts['size']}, {facts['fps']} fps", facts)
