@@ -39,6 +39,20 @@ def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | No
     return np.asarray(np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS), dtype=np.float64)
 
 
+def margin_at(calibration: Calibration, odds: float) -> float:
+    """Return the margin with given log odds at the prior of the calibration: the inverse of `log_odds`.
+
+    Beyond the fitted range of an isotonic calibration the nearest margin is returned.
+    """
+    if calibration.kind == "platt":
+        slope, intercept = (cast(float, calibration.parameters[name]) for name in ("slope", "intercept"))
+        return (odds - intercept) / slope if slope else float("inf")
+    if calibration.kind == "isotonic":
+        fitted = calibration.parameters["probability"], calibration.parameters["margin"]
+        return float(np.interp(float(sigmoid(odds)), *fitted))
+    return odds
+
+
 def probability(calibration: Calibration, margins: npt.ArrayLike, prior: float | None = None) -> Doubles:
     """Return P(same person); arguments as in `log_odds`."""
     return sigmoid(log_odds(calibration, margins, prior))

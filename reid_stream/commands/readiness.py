@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reid_stream.config.settings import Settings
     from reid_stream.ingest.probe import CameraReport
 
-Check = Literal["cams.yaml", "model", "spool", "store", "metrics", "redis", "camera", "clocks", "tls"]
+Check = Literal["cams.yaml", "model", "match", "spool", "store", "metrics", "redis", "camera", "clocks", "tls"]
 _APART_S = 0.5
 """Clocks that differ by more: at walking pace one step, so that a person is seen there before here."""
 
@@ -97,7 +97,9 @@ _Found = Iterator[tuple[Finding, ReidStreamError | None]]
 
 
 def _models(settings: "Settings") -> _Found:
+    from reid_stream.bundles.embedder_info import EmbedderInfo
     from reid_stream.engines.hot_swap import SwapEngine
+    from reid_stream.match.thresholds import describe_thresholds
     from reid_stream.runtime.networks import load_networks
 
     try:
@@ -114,6 +116,8 @@ def _models(settings: "Settings") -> _Found:
             text += f"; {engine.note}; `reid-stream compile` builds it now"
         facts: dict[str, str | float | int] = {"kind": bundle.kind, "hash": bundle.hash, "engine": engine.name}
         yield Finding("model", bundle.name, "ok", text, facts), None
+    text = describe_thresholds(settings.match, EmbedderInfo.of(networks.embedder))
+    yield Finding("match", networks.embedder.name, "ok", text), None
 
 
 def check_folders(settings: "Settings") -> _Found:

@@ -1,10 +1,14 @@
-"""Who a track, or a person, may be: everybody who is known, and "somebody new" (pure).
+"""Rank the known identities that a track, or another identity, may belong to (pure).
 
-    template, stays -> log odds of each candidate = appearance + topology, against what the dial and the prior ask for
+    template, stays -> log likelihood ratio of each candidate = appearance + transit, compared with a threshold
 
-Appearance is the log likelihood ratio of two templates (evidence.py), topology that of the time and place between stays
-(topology.py); the two are independent given who it is. The threshold is the greater of the dial's threshold, which
-bounds false matches per comparison, and the prior odds of somebody new among so many (NewIdentityPrior).
+The appearance ratio is of two templates (scoring.py), the transit ratio of the cameras and the time between stays
+(topology.py); given the identity the two are independent. A candidate is accepted above
+
+    threshold = max(dial, min(prior odds of a new identity, ceiling))
+
+where the dial bounds false matches per comparison, and the ceiling is what half of the pairs of one person reach by the
+calibration (`Scorer.ceiling`): beyond it most true matches would be refused, whatever the prior.
 """
 
 import math
@@ -19,147 +23,162 @@ from reid_stream.match.identities import Identities
 from reid_stream.match.scoring import Scorer, Template, squared_distance
 from reid_stream.match.topology import CEILING, Topology
 from reid_stream.match.tracklets import Stay
+from reid_stream.records import Floats
 
 _LEAST, _MOST = 0.05, 0.95
-"""Bounds of the share: somebody new may always come, and anybody may come back."""
+"""Bounds of the share of new identities."""
 _MEMORY = 500.0
-"""Older tracks fade from the share."""
+"""Tracks after which an older one has faded to 1/e."""
+_MAX_LOG_ODDS = 23.0
+"""Odds against a new identity are cut here, so that a probability never reaches 1."""
+_SHORTLIST = 12
+"""Nearest identities per query that are scored."""
 
 
 class NewIdentityPrior(msgspec.Struct):
-    """Counts of tracks that are over, with one of each kind to begin with."""
+    """Decayed counts of closed tracks, starting with one of each kind.
+
+    What counts as known must not depend on the share itself: see `Candidates.resembles_known`. Otherwise a share that
+    is too high refuses matches, every refused match counts as new, and the share rises further.
+    """
 
     new: float = 1.0
-    """Began a person."""
+    """Tracks of a new identity."""
     known: float = 1.0
-    """Were somebody known."""
+    """Tracks of an identity seen before."""
 
     def learn(self, *, is_new: bool) -> None:
-        """Count a track."""
+        """Count a closed track."""
         fade = 1 - 1 / _MEMORY
         self.new = self.new * fade + is_new
         self.known = self.known * fade + (not is_new)
 
     @property
     def share(self) -> float:
-        """Share of tracks that begin a person."""
+        """Share of tracks that start a new identity."""
         return min(_MOST, max(_LEAST, self.new / (self.new + self.known)))
 
     def log_odds(self, people: int) -> float:
-        """Return the log prior odds of somebody new against one given person of so many."""
+        """Return the log prior odds of a new identity against one given identity of `people` known ones."""
         return math.log(self.share * max(1, people) / (1 - self.share))
-
-
-_SHORTLIST = 12
-"""People per template that are looked at with care, by appearance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is threshold about: a track, or a person who may be another."""
+    """A track, or an identity that may be the same as another."""
 
     template: Template
     stays: Sequence[Stay]
     """In order of time."""
     forbidden: set[int]
-    """People it cannot be."""
+    """Identities it cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One person that an query may be."""
+    """An identity that a query may be."""
 
     person: int
     surplus: float
-    """Log odds of being this person above what is threshold for; accepted where positive."""
+    """`llr` above the threshold, positive."""
     llr: float
-    """Log likelihood ratio of appearance and topology."""
+    """Log likelihood ratio of appearance and transit."""
     similarity: float
     """Cosine of the templates, on the scale of raw vectors."""
     probability: float | None
-    """P(this person | everybody known, somebody new); none without calibration."""
+    """P(this identity), against all other known ones and a new one; None without calibration."""
 
 
 class Candidates:
-    """Looks for candidates in the gallery."""
+    """Search for candidates in the gallery."""
 
     def __init__(
         self, scorer: Scorer, gallery: Gallery, people: Identities, topology: Topology, prior: NewIdentityPrior
     ) -> None:
         self._scorer, self._gallery, self._people = scorer, gallery, people
-        self._topology, self._new_identity_prior = topology, prior
+        self._topology, self._prior = topology, prior
 
     @property
     def threshold(self) -> float:
-        """Evidence that is threshold for before somebody is taken for a known person."""
-        return max(self._scorer.threshold, self._new_identity_prior.log_odds(len(self._people)))
+        """Log likelihood ratio above which a candidate is accepted."""
+        prior = min(self._prior.log_odds(len(self._people)), self._scorer.ceiling)
+        return max(self._scorer.threshold, prior)
 
     def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Return each one's candidates with a positive surplus, best first."""
-        if not queries or len(self._gallery) == 0:
-            return [[] for _ in queries]
+        """Return the candidates of each query above the threshold, best first."""
         threshold = self.threshold
-        numbers = self._gallery.people()
-        squared = self._gallery.distances([query.template for query in queries])
-        found = []
-        for row, query in zip(squared, queries, strict=True):
-            for number in query.forbidden:
-                at = self._gallery.row(number)
-                if at >= 0:
-                    row[at] = FAR
-            near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
-            near = near[row[near] < FAR]
-            looks = self._scorer.llr(row[near], self._gallery.floor)
-            good = looks >= threshold - CEILING
-            found.append(self._score(query, numbers[near[good]].tolist(), looks[good].tolist(), threshold))
-        return found
+        ranked = self._ranked(queries, threshold)
+        return [self._candidates(query, llrs, threshold) for query, llrs in zip(queries, ranked, strict=True)]
+
+    def resembles_known(self, query: Query) -> bool:
+        """Return whether an identity seen before the query exceeds the threshold of the dial, whatever the prior."""
+        at = query.stays[0]
+        (llrs,) = self._ranked([query], self._scorer.threshold)
+        return any(
+            llr > self._scorer.threshold and self._people[number].before(at) is not None for number, llr in llrs.items()
+        )
 
     def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
-        """Return the evidence of appearance of squared distances."""
+        """Return the log likelihood ratios by appearance of squared distances."""
         found: list[float] = self._scorer.llr(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
         return found
 
     def transit_llr(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
-        """Return the evidence of time and place that two sets of stays, each in order of time, are one person's."""
+        """Return the log likelihood ratio by transit of two sets of stays, each in order of time."""
         return self._topology.transit_llr(a, b)
 
     def pair_llr(self, a: Query, b: Query) -> float:
-        """Return the evidence that two queries are one."""
+        """Return the log likelihood ratio of two queries being one person."""
         squared = np.asarray(squared_distance(a.template, b.template))
-        looks = float(self._scorer.llr(squared, self._gallery.floor))
-        return looks + self._topology.transit_llr(a.stays, b.stays)
-
-    def _score(self, query: Query, people: list[int], looks: list[float], threshold: float) -> list[Candidate]:
-        totals = {}
-        rules_out = self._topology.rules_out
-        for number, look in zip(people, looks, strict=True):
-            stays = self._people[number].stays
-            if rules_out and any(self._topology.excludes(a, b) for a in query.stays for b in stays):
-                continue
-            totals[number] = look + self._topology.transit_llr(query.stays, stays)
-        if not totals:
-            return []
-        # Odds against "somebody new", whose share is 1; a tenth of a billionth of doubt always stays.
-        log_prior = self._new_identity_prior.log_odds(len(self._people))
-        odds = {number: float(np.exp(min(23.0, total - log_prior))) for number, total in totals.items()}
-        whole = 1.0 + sum(odds.values())
-        is_calibrated = self._scorer.is_calibrated
-        found = [
-            Candidate(
-                person=number,
-                surplus=total - threshold,
-                llr=total,
-                similarity=self.similarity(query.template, number),
-                probability=odds[number] / whole if is_calibrated else None,
-            )
-            for number, total in totals.items()
-            if total > threshold
-        ]
-        return sorted(found, key=lambda candidate: (-candidate.surplus, candidate.person))
+        appearance = float(self._scorer.llr(squared, self._gallery.floor))
+        return appearance + self._topology.transit_llr(a.stays, b.stays)
 
     def similarity(self, template: Template, person: int) -> float:
-        """Return the cosine of a template to a person's, on the scale of raw vectors."""
+        """Return the cosine of a template and that of an identity, on the scale of raw vectors."""
         other = self._gallery.template(person)
         assert other is not None, "a candidate has a template"
         cosine = self._scorer.similarity(template, other)
         return min(1.0, cosine * (1 - self._gallery.floor) + self._gallery.floor)
+
+    def _ranked(self, queries: Sequence[Query], threshold: float) -> list[dict[int, float]]:
+        """Return the log likelihood ratio by identity of each query's shortlist, as far as it may pass a threshold."""
+        if not queries or len(self._gallery) == 0:
+            return [{} for _ in queries]
+        squared = self._gallery.distances([query.template for query in queries])
+        return [self._rank(row, query, threshold) for row, query in zip(squared, queries, strict=True)]
+
+    def _rank(self, row: Floats, query: Query, threshold: float) -> dict[int, float]:
+        for number in query.forbidden:
+            at = self._gallery.row(number)
+            if at >= 0:
+                row[at] = FAR
+        near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
+        near = near[row[near] < FAR]
+        appearance = self._scorer.llr(row[near], self._gallery.floor)
+        good = appearance >= threshold - CEILING
+        rules_out = self._topology.rules_out
+        llrs = {}
+        numbers = self._gallery.people()[near[good]].tolist()
+        for number, llr in zip(numbers, appearance[good].tolist(), strict=True):
+            stays = self._people[number].stays
+            if not (rules_out and any(self._topology.excludes(a, b) for a in query.stays for b in stays)):
+                llrs[number] = llr + self._topology.transit_llr(query.stays, stays)
+        return llrs
+
+    def _candidates(self, query: Query, llrs: dict[int, float], threshold: float) -> list[Candidate]:
+        prior = self._prior.log_odds(len(self._people))
+        odds = {number: float(np.exp(min(_MAX_LOG_ODDS, llr - prior))) for number, llr in llrs.items()}
+        total = 1.0 + sum(odds.values())  # a new identity has odds of 1
+        is_calibrated = self._scorer.is_calibrated
+        found = [
+            Candidate(
+                person=number,
+                surplus=llr - threshold,
+                llr=llr,
+                similarity=self.similarity(query.template, number),
+                probability=odds[number] / total if is_calibrated else None,
+            )
+            for number, llr in llrs.items()
+            if llr > threshold
+        ]
+        return sorted(found, key=lambda candidate: (-candidate.surplus, candidate.person))

@@ -380,7 +380,9 @@ class Matcher:
         mean = tracklet.shares() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
         self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
         earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
-        self._prior.learn(is_new=not earlier)
+        forbidden = self._people.beside(tracklet.stay) | {person.number}
+        query = Query(self._gallery.fold(tracklet.mean(), tracklet.camera), [tracklet.stay], forbidden)
+        self._prior.learn(is_new=not earlier and not self._candidates.resembles_known(query))
         if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
             others = [
                 before

@@ -1,23 +1,22 @@
-"""How alike two templates must be to be one person (pure).
+"""Score pairs of templates: log P(pair | same person) / P(pair | different persons) (pure).
 
-    vectors of a track -> template; two templates -> log P(pair | same person) / P(pair | different)
+    vectors of a track -> template; two templates -> log likelihood ratio
 
-A track's *template* is the mean of its centred unit vectors, weighted by quality, at unit length; a person's is the
-weighted mean of its tracks', so that the margin of two people is the mean margin of their tracks (average linkage).
-This is how views are combined although they are not independent. The vectors of one track share what the camera made
-of that person (pose, light): with correlation rho among them, n vectors are worth n / (1 + (n - 1) rho) independent
-ones (the design effect: Kish, "Survey Sampling", 1965, section 5.4), and that is what a track weighs in its person;
-rho is learned as tracks go by. To add up the evidence of pairs would count the shared part n times; within a track,
-averaging takes away noise, and unit length undoes that margins of true pairs shrink with it. Between tracks the length
-stays: what two views of a person have in common is what tells, and a centroid at unit length takes strangers for
-people who look diverse (IDF1 of clustering by centroids is 0.03 lower than by averages). The best pair, whitening
-within tracks, and scores set against a cohort of others found fewer known people at an equal rate of false alarms,
-too.
+The *template* of a track is the quality-weighted mean of its centred unit vectors, scaled to unit length; that of an
+identity is the weighted mean of those of its tracks, not scaled, so that the margin of two identities is the mean
+margin of their tracks (average linkage).
 
-Without a calibration the evidence is a cosine about `match.similarity`, scaled to be used like log odds. With one it is
-the calibrated log likelihood ratio of the verification head, and what is needed follows from the dial
-`match.false_match_rate` by the curve that the bundle carries: what pairs of strangers, persons not trained on, reach
-with that rate.
+The vectors of one track are correlated, since they share pose and light: with correlation rho, n vectors are worth n /
+(1 + (n - 1) rho) independent ones (design effect: Kish, "Survey Sampling", 1965, section 5.4), which is the weight of a
+track in its identity; rho is learned. Adding up log likelihood ratios over pairs would count the shared part n times.
+Within a track the mean reduces noise, and unit length compensates for the shorter mean. Across tracks the length is
+kept: centroids at unit length match strangers to people of diverse appearance (clustering by centroids: IDF1 lower by
+0.03 than by averages). Best pair, whitening within tracks and cohort normalisation found fewer known people at the same
+false-match rate.
+
+With a calibration, the score is the calibrated log likelihood ratio of the verification head, and its threshold follows
+from `match.false_match_rate` by the curve of the bundle (bundles/stranger_curve.py). Without one it is a cosine
+relative to `match.similarity`, scaled to be comparable with log odds.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.bundles.bundle import Calibration, Verifier
-from reid_stream.bundles.calibration import log_odds, logit
+from reid_stream.bundles.calibration import log_odds, logit, margin_at
+from reid_stream.bundles.stranger_curve import same_person_quantile, threshold_at_rate
 from reid_stream.config.settings import Match as MatchSettings
 from reid_stream.records import Floats
 
@@ -37,43 +37,47 @@ Doubles = npt.NDArray[np.float64]
 DEFAULT_SIMILARITY = 0.75
 """For a bundle without calibration; best mean IDF1 with OSNet x0.25 over simulated worlds and the ADL overlap pair."""
 _STEEPNESS = 25.0
-"""Log odds per unit of cosine for a bundle without calibration, so that topology and priors have their say."""
-_UNCALIBRATED_LEAST = 5.0
-"""Evidence at the threshold cosine then: like a calibrated one's at the default rate."""
+"""Score per unit of cosine without calibration; sets the weight of appearance against transit."""
+_UNCALIBRATED_THRESHOLD = 5.0
+"""Score at the threshold cosine without calibration; about that of a calibrated bundle at the default rate."""
 _PRIOR_CORRELATION, _PRIOR_TRACKS = 0.6, 10.0
-"""Correlation of vectors within a track before any was seen, and how many tracks that guess is worth."""
+"""Initial correlation of the vectors of one track, and the number of tracks that it is worth."""
 _MEMORY_TRACKS = 1000.0
-"""Older tracks fade from the correlation."""
+"""Weight of the correlation at most, in tracks: older tracks fade."""
+_CEILING_SHARE = 0.5
+"""Share of the pairs of one person that the prior may refuse at most, see `Scorer.ceiling`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """What a track or a person looks like, in the space of the verification head."""
+    """Appearance of a track or an identity, in the space of the verification head."""
 
     vector: Floats
-    """(d,) of a track: a unit vector times the head; of a person: the mean of those."""
+    """(d,) for a track: a unit vector times the factors of the head; for an identity: the weighted mean of those."""
     square: float
-    """Mean squared length of what `vector` is the mean of."""
+    """Weighted mean squared length of the vectors of which `vector` is the mean."""
 
 
 class Scorer:
-    """Weigh templates by the bundle's verification head where it has one, else by cosine."""
+    """Scores of templates by the verification head of a bundle, or by cosine where it has no calibration."""
 
     def __init__(self, settings: MatchSettings, verifier: Verifier | None, calibration: Calibration | None) -> None:
         self._calibration = calibration if verifier is not None and settings.similarity is None else None
         self.head = np.asarray(verifier.d, dtype=np.float32) if verifier is not None else None
-        """(d,) by which unit vectors are multiplied, so that the squared distance of two is their margin's."""
+        """(d,) factors of unit vectors, so that squared distances are those of the margin; None for cosines."""
         self._b = verifier.b if verifier is not None else 0.0
         if self._calibration is not None:
             self.threshold = threshold_at_rate(self._calibration, settings.false_match_rate)
-            """Evidence that strangers exceed with the rate of the dial."""
+            """Log likelihood ratio that strangers exceed with `match.false_match_rate`; a match needs more."""
+            self.ceiling = same_person_quantile(self._calibration, _CEILING_SHARE) or self.threshold
+            """Log likelihood ratio up to which the prior of a new identity may raise the threshold."""
         else:
             self._similarity = settings.similarity if settings.similarity is not None else DEFAULT_SIMILARITY
-            self.threshold = _UNCALIBRATED_LEAST
+            self.threshold = self.ceiling = _UNCALIBRATED_THRESHOLD
             self.head = None
 
     def fold(self, means: Floats) -> list[Template]:
-        """Return the templates of the means (n, d) of tracks' centred vectors, of any length but 0; row by row."""
+        """Return the templates (n) of the means (n, d) of the centred vectors of tracks, none of length 0."""
         length = np.sqrt(np.einsum("nd,nd->n", means, means))
         folded = means / np.maximum(length, np.float32(1e-6))[:, None]
         if self.head is not None:
@@ -82,7 +86,7 @@ class Scorer:
         return [Template(vector, square) for vector, square in zip(folded, squares, strict=True)]
 
     def squared(self, a: Floats, b: Floats) -> Floats:
-        """Return the squared distances (n,) of the templates of means (n, d), of any length but 0, row by row."""
+        """Return the squared distances (n,) of the templates of means (n, d), row by row; none of length 0."""
         a, b = (m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), np.float32(1e-6)) for m in (a, b))
         apart = a - b if self.head is None else (a - b) * self.head
         return np.asarray(np.einsum("nd,nd->n", apart, apart), dtype=np.float32)
@@ -93,11 +97,11 @@ class Scorer:
         return float(left @ right) / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-6)
 
     def llr(self, squared: Floats, floor: float) -> Doubles:
-        """Return log likelihood ratios of any shape.
+        """Return the log likelihood ratios of squared distances, in their shape.
 
         Args:
-            squared: distances of templates, squared.
-            floor: of the centring; unrelated raw vectors have this cosine, see cameras.py.
+            squared: squared distances of templates.
+            floor: see `CameraBias.floor`.
         """
         if self._calibration is None:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
@@ -105,37 +109,27 @@ class Scorer:
         margins = self._b - (1 - floor) * squared.astype(np.float64)
         return log_odds(self._calibration, margins) - float(logit(self._calibration.prior))
 
+    def cosine_at(self, llr: float) -> float:
+        """Return the cosine of raw vectors with a log likelihood ratio, averaged over dimensions; may exceed 1."""
+        if self._calibration is None:
+            return self._similarity + (llr - self.threshold) / _STEEPNESS
+        assert self.head is not None, "a calibration is of a head"
+        squared = self._b - margin_at(self._calibration, llr + float(logit(self._calibration.prior)))
+        return 1 - squared / (2 * float(np.mean(self.head**2)))
+
     @property
     def is_calibrated(self) -> bool:
-        """Evidence is a likelihood ratio, so that there are probabilities."""
+        """Whether scores are likelihood ratios, so that there are probabilities."""
         return self._calibration is not None
 
 
-def threshold_at_rate(calibration: Calibration, rate: float) -> float:
-    """Return the log likelihood ratio that pairs of strangers exceed with a rate.
-
-    Between and beyond the measured rates it is straight in log rate. A bundle without the curve gets log 1/rate, which
-    holds for any distribution (Markov's inequality, since a likelihood ratio has mean 1 over strangers) but is strict.
-    """
-    rates, odds = calibration.stranger_rates, calibration.stranger_log_odds
-    if len(rates) < 2:
-        return float(-np.log(rate))
-    places = np.log(rates)
-    at = float(np.log(rate))
-    low, high = (0, 1) if at >= places[0] else (-2, -1)
-    if places[-1] <= at <= places[0]:
-        return float(np.interp(at, places[::-1], odds[::-1]))
-    slope = (odds[high] - odds[low]) / (places[high] - places[low])
-    return float(odds[high] + slope * (at - places[high]))
-
-
 def squared_distance(a: Template, b: Template) -> float:
-    """Return the mean squared distance of what two templates stand for."""
+    """Return the weighted mean squared distance over the pairs of two templates."""
     return max(0.0, a.square + b.square - 2 * float(a.vector @ b.vector))
 
 
 def mean_of(templates: Sequence[Template], weights: Sequence[float]) -> Template:
-    """Return what stands for several: its margin to another is the mean of theirs."""
+    """Return the weighted mean of templates; its squared distance to another one is the mean of theirs."""
     shares = np.asarray(weights, dtype=np.float32)
     shares /= shares.sum()
     vector = shares @ np.stack([template.vector for template in templates])
@@ -144,14 +138,15 @@ def mean_of(templates: Sequence[Template], weights: Sequence[float]) -> Template
 
 
 class EvidenceDiscount(msgspec.Struct):
-    """How much the vectors of one track repeat one another."""
+    """Correlation of the vectors of one track, from which their effective number follows."""
 
     correlation: float = _PRIOR_CORRELATION
     """Mean cosine of two centred vectors of one track."""
     tracks: float = _PRIOR_TRACKS
+    """Number of tracks it was learned from, at most `_MEMORY_TRACKS`."""
 
     def learn(self, count: int, length: float) -> None:
-        """Take in a track: how many vectors, and the length of their mean, whose square is rho + (1 - rho) / n."""
+        """Learn from a track: number of vectors and length of their mean, whose square is rho + (1 - rho) / n."""
         if count < 2:
             return
         found = min(1.0, max(0.0, (count * length**2 - 1) / (count - 1)))
@@ -159,5 +154,5 @@ class EvidenceDiscount(msgspec.Struct):
         self.tracks = min(self.tracks + 1, _MEMORY_TRACKS)
 
     def independent(self, count: int) -> float:
-        """Return how many independent vectors `count` of a track are worth."""
+        """Return the effective number of independent vectors of a track with `count` vectors."""
         return count / (1 + (count - 1) * self.correlation)

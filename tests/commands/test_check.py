@@ -106,7 +106,7 @@ def test_json_holds_every_check_and_its_exit_code_that_of_the_first_failure(tmp_
     results = {(one["check"], one["name"]): one["result"] for one in told["findings"]}
     assert results["camera", "a"] == "ok"
     assert results["camera", "b"] == "failed"
-    assert {check for check, _ in results} >= {"cams.yaml", "model", "spool", "redis", "camera"}
+    assert {check for check, _ in results} >= {"cams.yaml", "model", "match", "spool", "redis", "camera"}
     facts = next(one["facts"] for one in told["findings"] if one["name"] == "a")
     assert facts["codec"] == "h264"
     assert "hunter2" not in ended.out

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.bundles.stranger_curve import threshold_at_rate
 from reid_stream.config.settings import Match
 from reid_stream.match.candidates import NewIdentityPrior
-from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance, threshold_at_rate
+from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance
 from tests.worlds import unit
 
 RNG = np.random.default_rng(3)
