@@ -80,10 +80,10 @@ def installed() -> dict[str, Any]:
         "environment",
         sys.executable,
         "--pyproject",
-        ROOT / "pyproject.toml",
+        str(ROOT / "pyproject.toml"),
     ]
     options = ["--output-reproducible", "--output-format", "JSON", "--no-validate", "-o", "-"]
-    done = subprocess.run([*command, *options], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
