@@ -1,6 +1,8 @@
-"""Schema, loading and verification of model bundles: a folder with `bundle.json` and `model.onnx`.
+"""Schema, loading and verification of model bundles: a folder with `bundle.json` and a network.
 
-    folder -> load -> Embedder | Detector -> (an engine runs model.onnx) -> check_probe
+    folder -> load -> Embedder | Detector -> (an engine runs the network) -> check_probe
+
+The network is `model.onnx`, or an OpenVINO IR, see `network_file`.
 
 A bundle is never half-read: the schema, every field, the model file's size and the hash are checked before anything is
 run, and one probe input with its expected output is checked after the engine is built. Every stored vector names the
@@ -18,6 +20,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.bundles.network_file import (
+    IR_FILE,
+    ONNX_FILE,
+    is_openvino_only,
+    network_file,
+    read_network,
+    write_network,
+)
 from reid_stream.bundles.onnx_file import external_files
 from reid_stream.errors import ModelError
 
@@ -29,7 +39,7 @@ Channels = tuple[float, float, float]
 
 SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
-MODEL_FILE = "model.onnx"
+MODEL_FILE = ONNX_FILE
 MAX_DIM = 512
 # Descriptive fields, which change neither vectors nor decisions.
 _NOT_SERVED = ("name", "hash", "created", "licence", "data", "metrics", "source")
@@ -117,7 +127,7 @@ class _Bundle(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbi
     name: str
     """For people."""
     hash: str = ""
-    """sha256 of model.onnx and of everything that serving depends on; set by `save`."""
+    """sha256 of the network and of everything that serving depends on; set by `save`."""
     created: str
     """UTC, ISO 8601."""
     licence: str
@@ -129,7 +139,7 @@ class _Bundle(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbi
     source: str
     """Command, repository or file that it came from."""
     model_bytes: int = 0
-    """Size of model.onnx; tells a truncated file from an altered one. Set by `save`."""
+    """Size of the network; tells a truncated file from an altered one. Set by `save`."""
     probe: Probe
     """Tells a network that runs from one that runs rightly."""
 
@@ -180,21 +190,21 @@ def load(folder: Path) -> Bundle:
     text = _read(folder / BUNDLE_FILE, "a bundle is a folder with bundle.json and model.onnx")
     bundle = _parse(text, folder / BUNDLE_FILE)
     _check_fields(bundle, folder / BUNDLE_FILE)
-    model = _read(folder / MODEL_FILE, "every bundle carries its network")
+    model, file = read_network(folder), network_file(folder)
     if len(model) != bundle.model_bytes:
         raise ModelError(
-            f"{folder / MODEL_FILE} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
+            f"{file} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
             "it was not copied whole: copy the bundle again"
         )
     if outside := external_files(model):
         raise ModelError(
-            f"{folder / MODEL_FILE} must hold all its weights, found them in {', '.join(outside)}, which the hash does "
+            f"{file} must hold all its weights, found them in {', '.join(outside)}, which the hash does "
             "not cover; make the bundle again with `reid-stream models wrap`"
         )
     found = fingerprint(bundle, model)
     if found != bundle.hash:
         raise ModelError(
-            f"{folder} must have the hash {bundle.hash[:12]}, found {found[:12]}: model.onnx or bundle.json was "
+            f"{folder} must have the hash {bundle.hash[:12]}, found {found[:12]}: {file.name} or bundle.json was "
             "altered after the bundle was made; copy or export it again"
         )
     return bundle
@@ -210,25 +220,41 @@ def load_detector(folder: Path) -> DetectorBundle:
     return _of_kind(load(folder), DetectorBundle, folder)
 
 
-def save(bundle: _B, model: bytes, folder: Path) -> _B:
-    """Write both files and return the bundle with its hash and size; an older bundle there is replaced.
+def save(bundle: _B, model: bytes, folder: Path, weights: bytes | None = None) -> _B:
+    """Write the files and return the bundle with its hash and size; an older bundle there is replaced.
+
+    `model` is an ONNX file, or with `weights` the text of an OpenVINO IR.
 
     Raises:
         ModelError: a field is wrong, the network has weights in other files, or the folder cannot be written.
     """
     if outside := external_files(model):
         raise ModelError(f"a bundle's network must hold all its weights, found them in {', '.join(outside)}")
-    sized = msgspec.structs.replace(bundle, model_bytes=len(model))
+    content = model + (weights or b"")
+    sized = msgspec.structs.replace(bundle, model_bytes=len(content))
     complete = _parse(msgspec.json.encode(sized), folder / BUNDLE_FILE)  # numbers as they will be read: 2 becomes 2.0
-    complete = msgspec.structs.replace(complete, hash=fingerprint(complete, model))
+    complete = msgspec.structs.replace(complete, hash=fingerprint(complete, content))
     _check_fields(complete, folder / BUNDLE_FILE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MODEL_FILE).write_bytes(model)
+        write_network(folder, model, weights)
         (folder / BUNDLE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
     except OSError as error:
         raise ModelError(f"a bundle must be writable, {folder}: {error.strerror or error}") from error
     return _of_kind(complete, type(bundle), folder)
+
+
+def update(bundle: _B, folder: Path) -> _B:
+    """Write changed fields of the bundle in `folder`, whose network stays; return it with its hash.
+
+    Raises:
+        ModelError: as `save` does.
+    """
+    content = read_network(folder)
+    if is_openvino_only(folder):
+        size = (folder / IR_FILE).stat().st_size
+        return save(bundle, content[:size], folder, content[size:])
+    return save(bundle, content, folder)
 
 
 def fingerprint(bundle: Bundle, model: bytes) -> str:

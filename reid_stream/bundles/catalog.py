@@ -1,6 +1,7 @@
-"""Find model bundles by path, by name in the search folders, or as `default`.
+"""Find model bundles by path, by name in the search folders, or as `default` or `permissive`.
 
-The shelf is `$REID_STREAM_MODELS` (a folder of bundle folders) and, after it, what the package ships.
+Searched are `$REID_STREAM_MODELS` (a folder of bundle folders), what `reid-stream models add` downloaded, and what the
+package ships. Downloaded bundles are found by name and as `permissive`; they never become `default`.
 """
 
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import platformdirs
 
 from reid_stream.bundles.bundle import (
     BUNDLE_FILE,
@@ -19,6 +21,7 @@ from reid_stream.bundles.bundle import (
     load_detector,
     load_embedder,
 )
+from reid_stream.bundles.known_networks import PERMISSIVE
 from reid_stream.errors import ModelError
 
 VARIABLE = "REID_STREAM_MODELS"
@@ -29,13 +32,16 @@ Kind = Literal["detector", "embedder"]
 def find(name: str, kind: Kind) -> Path:
     """Return the folder of a bundle.
 
-    `name` is a folder, a name on the shelf, or `default`: a folder called `kind` on the shelf, else the only one of it.
+    `name` is a folder, the name of a bundle in a search folder, `default`: a folder called `kind` there, else the only
+    one of its kind, or `permissive`: a downloaded network whose licence allows commercial use.
 
     Raises:
         ModelError: there is none, or it is not clear which one is meant.
     """
     if name == "default":
         return _default(kind)
+    if name == "permissive":
+        return _permissive(kind)
     if Path(name).is_dir():
         return Path(name)
     for folder in _folders():
@@ -84,14 +90,31 @@ def any_bundles(name: str) -> list[tuple[Path, Bundle]]:
     return [(folder, load(folder))]
 
 
-def _folders() -> list[Path]:
+def added_folder() -> Path:
+    """Return the folder that `reid-stream models add` fills."""
+    return Path(platformdirs.user_data_dir("reid-stream")) / "models"
+
+
+def _folders(with_added: bool = True) -> list[Path]:
     named = os.environ.get(VARIABLE)
     own = [Path(named).expanduser()] if named else []
-    return [folder for folder in [*own, SHIPPED] if folder.is_dir()]
+    added = [added_folder()] if with_added else []
+    return [folder for folder in [*own, *added, SHIPPED] if folder.is_dir()]
+
+
+def _permissive(kind: Kind) -> Path:
+    for name in PERMISSIVE[kind]:
+        for folder in _folders():
+            if (folder / name / BUNDLE_FILE).is_file():
+                return folder / name
+    raise ModelError(
+        f"models.{kind}: permissive needs one of {', '.join(PERMISSIVE[kind])}, none was added; download one: "
+        f"reid-stream models add {PERMISSIVE[kind][0]}"
+    )
 
 
 def _default(kind: Kind) -> Path:
-    for folder in _folders():
+    for folder in _folders(with_added=False):
         if (folder / kind / BUNDLE_FILE).is_file():
             return folder / kind
         fitting = [path.parent for path in sorted(folder.glob(f"*/{BUNDLE_FILE}")) if kind_of(path.parent) == kind]

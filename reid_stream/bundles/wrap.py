@@ -1,6 +1,6 @@
 """Make a bundle from any ONNX network: read what its file states, ask for what it does not.
 
-    wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts
+    wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts; embedders from MODEL.xml, too
 
 The network is run in float32 to record the probe. Use this for networks made elsewhere; networks of `reid-train` are
 exported with their own verifier and calibration. The file is normalized where need be: external weights are taken in,
@@ -33,6 +33,8 @@ from reid_stream.bundles.bundle import (
 )
 from reid_stream.bundles.coco import COCO
 from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
+from reid_stream.bundles.input_normalisation import normalisation
+from reid_stream.bundles.openvino_ir import first_line, outputs_of, read_ir
 from reid_stream.errors import ModelError
 
 PROBE_SEED = 7
@@ -63,28 +65,45 @@ def wrap_embedder(
     height: int | None = None,
     width: int | None = None,
     output: str | None = None,
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225),
-    colour: str = "rgb",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    colour: str | None = None,
+    scale: int | None = None,
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
 ) -> EmbedderBundle:
     """Wrap a re-ID network; its vectors are compared by cosine until `reid-train calibrate` has seen site data.
 
-    Height and width come from the network where it fixes them, else 256 x 128.
+    Height and width come from the network where it fixes them, else 256 x 128. ONNX networks take RGB, mean and
+    standard deviation of ImageNet; OpenVINO IRs, which OpenVINO alone serves, BGR from 0 to 255, as in Open Model Zoo.
+
+    Args:
+        model: an ONNX file, or the .xml of an OpenVINO IR beside its .bin.
+        out: folder of the bundle.
+        name, height, width, output, licence, data, source: as in `wrap_detector`.
+        mean: subtracted per channel, in `colour` order and in the unit of `scale`.
+        std: divides each channel afterwards.
+        colour: `rgb` or `bgr`.
+        scale: pixel values run to 1 or 255; default: 255 where a mean or std is above 1, else 1.
 
     Raises:
         ModelError: the file is no network of one image input and one vector output; or it has several outputs, and
             `output` names none of them.
     """
-    content, network = _read(model, output)
+    weights = None
+    if model.suffix == ".xml":
+        content, weights, network = read_ir(model, output)
+        colour, scale = colour or "bgr", scale or 255
+    else:
+        content, network = _read(model, output)
     found = _image_size(network, model)
+    means, stds = normalisation(mean, std, scale)
     spec = EmbedderInput(
         height=_agree("height", height, found[0], 256, model),
         width=_agree("width", width, found[1], 128, model),
-        mean=mean,
-        std=std,
+        mean=means,
+        std=stds,
         colour="bgr" if colour == "bgr" else "rgb",
     )
     bundle = EmbedderBundle(
@@ -104,7 +123,8 @@ def wrap_embedder(
         raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
     dim = vector.shape[1]
     verifier = Verifier(d=[_UNIFORM_WEIGHT**0.5] * dim, b=_UNIFORM_WEIGHT, train_prior=0.5)
-    return save(with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector), content, out)
+    made = with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector)
+    return save(made, content, out, weights)
 
 
 def wrap_detector(
@@ -155,6 +175,8 @@ def wrap_detector(
     Raises:
         ModelError: the layout, the classes, the person's class or the output cannot be found and must be given.
     """
+    if model.suffix == ".xml":
+        raise ModelError(f"a detector must be ONNX, got {model}; OpenVINO networks are served as embedders only")
     content, network = _read(model, output)
     found = _image_size(network, model)
     size = (_agree("height", height, found[0], 640, model), _agree("width", width, found[1], 640, model))
@@ -311,7 +333,7 @@ def run_once(network: Any, batch: Floats, model: Path) -> Floats:
         compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return np.array(compiled(batch)[0], dtype=np.float32)
     except RuntimeError as error:
-        raise ModelError(f"{model} must run on input {batch.shape}: {_first_line(error)}") from error
+        raise ModelError(f"{model} must run on input {batch.shape}: {first_line(error)}") from error
 
 
 def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
@@ -326,10 +348,10 @@ def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
     network = _parse(content, model)
     names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
     if output is not None and not any(output in each for each in names):
-        raise ModelError(f"--output must be one of {_outputs(network)} of {model}, got {output!r}")
+        raise ModelError(f"--output must be one of {outputs_of(network)} of {model}, got {output!r}")
     if len(names) > 1:
         if output is None:
-            raise ModelError(f"which output of {model} to use must be given with --output: {_outputs(network)}")
+            raise ModelError(f"which output of {model} to use must be given with --output: {outputs_of(network)}")
         index = next(index for index, each in enumerate(names) if output in each)
         content = onnx_file.with_output(content, index)
         network = _parse(content, model)
@@ -345,17 +367,13 @@ def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
     return content, network
 
 
-def _outputs(network: Any) -> str:
-    return ", ".join(f"{'/'.join(sorted(port.get_names())) or '?'} {port.partial_shape}" for port in network.outputs)
-
-
 def _parse(content: bytes, model: Path) -> Any:
     import openvino  # heavy: half a second
 
     try:
         return openvino.Core().read_model(content)
     except RuntimeError as error:
-        raise ModelError(f"a network must be ONNX, {model} is not: {_first_line(error)}; export it again") from error
+        raise ModelError(f"a network must be ONNX, {model} is not: {first_line(error)}; export it again") from error
 
 
 def _image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
@@ -378,8 +396,3 @@ def _agree(side: str, asked: int | None, found: int | None, customary: int, mode
     if asked is not None and found is not None and asked != found:
         raise ModelError(f"{side} must be {found}, which {model} fixes, got {asked}; leave it out")
     return asked or found or customary
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "Check" not in line and "Exception" not in line), "unknown reason")

@@ -68,7 +68,9 @@ def show(
 
 @app.command()
 def wrap(
-    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX file; of an embedder also the .xml of an OpenVINO network, beside its .bin.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
     kind: Annotated[Kind, typer.Option(help="What the network does.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "unknown",
@@ -93,22 +95,65 @@ def wrap(
         typer.Option(help="Detector: an image with people, to choose between layouts that the shape fits."),
     ] = None,
     output: Annotated[str | None, typer.Option(help="Output to use, where the network has several.")] = None,
-    scale: Annotated[int | None, typer.Option(help="Detector: largest pixel value, 1 or 255.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="Pixel values run to 1 or 255, also those of --mean and --std.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Embedder: subtracted per channel, three numbers, such as 0.485,0.456,0.406.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Embedder: divides each channel afterwards, such as 0.229,0.224,0.225.")
+    ] = None,
     person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
 ) -> None:
-    """Make a bundle from any ONNX detector or embedder."""
+    """Make a bundle from an ONNX detector or embedder, or from an OpenVINO embedder."""
+    from reid_stream.bundles.bundle import EmbedderBundle
+    from reid_stream.bundles.network_file import is_openvino_only
     from reid_stream.bundles.wrap import wrap as make
     from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
 
-    given = {"height": height, "width": width, "colour": colour, "output": output}
     names = [name.strip() for name in classes.split(",")] if classes is not None else None
-    of_detectors = {"decoder": decoder, "scale": scale, "person": person, "classes": names, "picture": picture}
-    if kind is Kind.embedder and (wrong := [name for name, value in of_detectors.items() if value is not None]):
-        raise ConfigError(f"--{wrong[0]} is for detectors, got it with --kind embedder")
-    options = {name: value for name, value in {**given, **of_detectors}.items() if value is not None}
+    common = {"height": height, "width": width, "colour": colour, "output": output, "scale": scale}
+    of_detectors = {"decoder": decoder, "person": person, "classes": names, "picture": picture}
+    of_embedders = {"mean": _channels("--mean", mean), "std": _channels("--std", std)}
+    foreign = of_detectors if kind is Kind.embedder else of_embedders
+    if wrong := [name for name, value in foreign.items() if value is not None]:
+        other = Kind.detector if kind is Kind.embedder else Kind.embedder
+        raise ConfigError(f"--{wrong[0]} is for {other.value}s, got it with --kind {kind.value}")
+    given = {**common, **of_detectors, **of_embedders}
+    options = {name: value for name, value in given.items() if value is not None}
+    shown = Output()
     made = make(model, out, kind=kind.value, name=name or out.name, licence=licence, **options)
-    Output().say(f"{out}: {made.kind} {made.hash[:12]}")
+    shown.say(f"{out}: {made.kind} {made.hash[:12]}")
+    if is_openvino_only(out):
+        shown.say("served by OpenVINO alone: `models.engine` must be auto or openvino")
+    if isinstance(made, EmbedderBundle):
+        spec = made.input
+        shown.say(f"input {spec.colour}, mean {spec.mean}, std {spec.std} of pixels in [0, 1]")
+
+
+@app.command("add")
+def add_network(
+    name: Annotated[str, typer.Argument(help="retail-0287, retail-0277, osnet or yolox.")],
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="REID_STREAM_MODELS_URL", help="Folder of the files; default: the publisher's own."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of bundles to add it to; default: the user's data folder.")
+    ] = None,
+) -> None:
+    """Download a known network, check its checksum, show its licence, and wrap it."""
+    from reid_stream.bundles.download import add
+    from reid_stream.bundles.known_networks import known_network
+    from reid_stream.bundles.licences import commercial_use
+    from reid_stream.console.output import Output
+
+    shown = Output()
+    folder, made = add(known_network(name), url, to, shown.say)
+    shown.say(f"{folder}: {made.kind} {made.hash[:12]}; commercial use: {commercial_use(made.licence).reason}")
+    shown.say(f"use it: `models: {{{made.kind}: {folder if to else folder.name}}}` in cams.yaml")
 
 
 @app.command()
@@ -262,6 +307,17 @@ def _print_comparison(found: "EmbedderComparison") -> None:
         out.say(f"  would be {len(change.parts)} people: {', '.join(change.people)} ({parts} tracks)")
     out.say("")
     out.say(("verdict: ", "bold"), (found.verdict.text))
+
+
+def _channels(option: str, text: str | None) -> list[float] | None:
+    from reid_stream.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{option} must be three numbers, comma-separated, got {text!r}") from error
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -98,6 +98,7 @@ _Found = Iterator[tuple[Finding, ReidStreamError | None]]
 
 def _models(settings: "Settings") -> _Found:
     from reid_stream.bundles.embedder_info import EmbedderInfo
+    from reid_stream.bundles.licences import commercial_use
     from reid_stream.engines.hot_swap import SwapEngine
     from reid_stream.match.thresholds import describe_thresholds
     from reid_stream.runtime.networks import load_networks
@@ -112,9 +113,12 @@ def _models(settings: "Settings") -> _Found:
         (networks.embedder_engine, networks.embedder),
     ):
         text = f"{bundle.kind} {bundle.name} {bundle.hash[:12]}, {engine.name}, licence: {bundle.licence}"
+        use = commercial_use(bundle.licence)
+        text += f"; commercial use: {use.use}, {use.reason}"
         if isinstance(engine, SwapEngine):
             text += f"; {engine.note}; `reid-stream compile` builds it now"
         facts: dict[str, str | float | int] = {"kind": bundle.kind, "hash": bundle.hash, "engine": engine.name}
+        facts["commercial_use"] = use.use
         yield Finding("model", bundle.name, "ok", text, facts), None
     text = describe_thresholds(settings.match, EmbedderInfo.of(networks.embedder))
     yield Finding("match", networks.embedder.name, "ok", text), None

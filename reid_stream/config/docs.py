@@ -36,6 +36,8 @@ def default_yaml() -> str:
 def schema_json() -> str:
     """Write the JSON Schema of cams.yaml for editors."""
     schema = Settings.model_json_schema()
+    models = schema["properties"]["models"]
+    schema["properties"]["models"] = {**models, "anyOf": [{"$ref": models.pop("$ref")}, {"const": "permissive"}]}
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_with_variables(schema)}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,7 +1,4 @@
-"""Every dial of the daemon: meaning, unit, bound, default and why (pure; `configfile` reads the YAML).
-
-Each stage is given its own section, never the whole. `configs/default.yaml` shows the same keys, which is tested.
-"""
+"""Settings of the daemon: meaning, unit, bound, default and reason; each stage is given its own section (pure)."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -138,18 +135,23 @@ class Redis(SettingsSection):
 
 
 class Models(SettingsSection):
-    """Which networks, run how."""
+    """Which networks, run how. `models: permissive`: both from those added whose licences allow commercial use."""
 
     detector: str = "default"
-    """A detector bundle's folder, a name in $REID_STREAM_MODELS, or `default`."""
+    """A detector bundle's folder or name, `default`, or `permissive`: one added with `reid-stream models add`."""
     embedder: str = "default"
-    """An embedder bundle's folder, a name in $REID_STREAM_MODELS, or `default`."""
+    """An embedder bundle's folder or name, `default`, or `permissive`: one added with `reid-stream models add`."""
     engine: Literal["auto", "openvino", "onnx", "torch", "tensorrt"] = "auto"
     """auto: on an NVIDIA GPU TensorRT, and torch until that is built; else OpenVINO, then ONNX Runtime."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
     """auto: bf16 where the processor has it (about twice as fast), else f32; on a GPU f16, or more if that differs."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """Processor threads for the networks, all workers' together; 0 for all cores."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_a_word(cls, given: object) -> object:
+        return {"detector": given, "embedder": given} if given == "permissive" else given
 
 
 class Ingest(SettingsSection):

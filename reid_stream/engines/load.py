@@ -31,10 +31,10 @@ def load_engine(
     size: tuple[int, int] | None = None,
     bundle: Bundle | None = None,
 ) -> PixelEngine:
-    """Build an engine from an ONNX file.
+    """Build an engine from an ONNX file, or from an OpenVINO IR, which OpenVINO alone runs.
 
     Args:
-        model: an ONNX file with one image input (b, 3, h, w).
+        model: an ONNX file, or the .xml of an IR, with one image input (b, 3, h, w).
         settings: which engine, precision, threads.
         pixels: what `images` shall do to 8-bit images; none leaves only `__call__`.
         size: (height, width) in pixels to prepare for now rather than at the first call.
@@ -44,6 +44,13 @@ def load_engine(
         ModelError: the file cannot be read or is no such network, or the engine asked for is not there.
     """
     _check_file(model)
+    if model.suffix == ".xml":
+        if settings.engine not in ("auto", "openvino"):
+            raise ModelError(
+                f"models.engine must be auto or openvino for {model}, an OpenVINO network, which nothing else runs; "
+                f"got {settings.engine}"
+            )
+        return _first(("openvino",), model, settings, pixels, size)
     arch = gpu_arch() if settings.engine in ("auto", "tensorrt") and bundle is not None else None
     if arch is not None and bundle is not None:
         return _on_gpu(model, settings, bundle, arch, pixels, size)

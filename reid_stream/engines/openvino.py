@@ -80,7 +80,9 @@ class OpenVinoEngine(EngineBase):
         try:
             self._network = self._core.read_model(model)
         except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
-            raise ModelError(f"{model} must be an ONNX network: {first_line(error)}; export it again") from error
+            raise ModelError(
+                f"{model} must be an ONNX or OpenVINO network: {first_line(error)}; export it again"
+            ) from error
         inputs = [_shape(port.partial_shape) for port in self._network.inputs]
         check_network(model, inputs, len(self._network.outputs))
         self._input, self._output = inputs[0], _shape(self._network.outputs[0].partial_shape)
@@ -232,7 +234,8 @@ def _is_bf16(core: ov.Core, precision: str) -> bool:
 def _use_cache(core: ov.Core, model: Path) -> None:
     """Keep compiled networks on disk, so that the next start is quick; go without where that cannot be written."""
     # One folder per content: OpenVINO's own key takes another network at the same path for the one it has compiled.
-    content = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+    files = [file for file in (model, model.with_suffix(".bin")) if file.is_file()]
+    content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     folder = Path(platformdirs.user_cache_dir("reid-stream")) / "openvino" / content
     try:
         folder.mkdir(parents=True, exist_ok=True)

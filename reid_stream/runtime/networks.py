@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import (
     BUNDLE_FILE,
-    MODEL_FILE,
     Bundle,
     DetectorBundle,
     EmbedderBundle,
     check_probe,
     probe_input,
 )
+from reid_stream.bundles.network_file import network_file
 from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
@@ -51,7 +51,7 @@ def load_networks(settings: Settings) -> Networks:
     folder, detector = catalog.detector(settings.models.detector)
     yolo = detector_spec(detector)
     finds = _checked(
-        detector, load_engine(folder / MODEL_FILE, settings.models, pixels=yolo.pixels, bundle=detector), folder
+        detector, load_engine(network_file(folder), settings.models, pixels=yolo.pixels, bundle=detector), folder
     )
     embedder, embed, embeds = load_embedder(settings.models, settings.embed)
     return Networks(
@@ -78,7 +78,7 @@ def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBund
     crops = spec_of(bundle.input)
     size = (crops.height, crops.width)
     engine = _checked(
-        bundle, load_engine(folder / MODEL_FILE, models, pixels=pixels_of(crops), size=size, bundle=bundle), folder
+        bundle, load_engine(network_file(folder), models, pixels=pixels_of(crops), size=size, bundle=bundle), folder
     )
     return bundle, Vectors(engine, crops, bundle.dim, settings), engine
 
