@@ -1,1 +1,1 @@
-"""Teach the embedder: train, evaluate, calibrate, export; see docs/training."""
+"""Training of embedders and detectors: train, evaluate, calibrate, export; see docs/training."""

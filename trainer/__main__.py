@@ -1,4 +1,4 @@
-"""python -m trainer is reid-train."""
+"""Run `python -m trainer` as `reid-train`."""
 
 from trainer.cli import main
 

@@ -1,4 +1,4 @@
-"""Command line of `reid-train`: fit, and one module of `trainer.commands` for each group of further commands.
+"""Command line of `reid-train`: `fit`, and one module of `trainer.commands` per group of further commands.
 
 A module of `trainer.commands` has `register(app: typer.Typer) -> None`. Commands import torch and the like when they
 run, so that `--help` is quick and a missing extra concerns only the command that needs it.
@@ -35,42 +35,51 @@ def _root() -> None:
 
 @app.command()
 def fit(
-    out: Annotated[Path, typer.Option(help="folder of the run; made if it is missing")],
+    out: Annotated[Path, typer.Option(help="folder of the run; created if missing")],
     config: Annotated[Path | None, typer.Option(help="settings, YAML; see configs/train-strong.yaml")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="a name of trainer/recipes; site: the people of a tracklet store")
+        str | None,
+        typer.Option(help="a file name of trainer/train/recipes; site: trains on the people of a tracklet store"),
     ] = None,
-    budget: Annotated[float, typer.Option(help="share of a recipe's full length, in (0, 1]; site: always 1")] = 1.0,
+    budget: Annotated[
+        str, typer.Option(help="a share of a recipe's full length, in (0, 1], or a time: 90s, 20m, 2h; site: a time")
+    ] = "1",
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint of --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the killed run of --out")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
     store: Annotated[Path | None, typer.Option(help="site: the tracklet store")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="site: the bundle, or checkpoint, to begin with")] = None,
-    reviewed: Annotated[Path | None, typer.Option(help="site: a file of reviewed global IDs, one a line")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="site: of clustering and learning")] = 3,
+    bundle: Annotated[Path | None, typer.Option(help="site: the bundle or checkpoint to start from")] = None,
+    reviewed: Annotated[Path | None, typer.Option(help="site: a file of reviewed global IDs, one per line")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="site: rounds of clustering and training")] = 3,
 ) -> None:
-    """Train a network; a killed run goes on with --resume to the same losses."""
+    """Train a network; a killed run continues with --resume, to the same losses unless --budget is a time."""
     from trainer.config import load
     from trainer.train.loop import train
+    from trainer.train.recipe import parse_budget
 
+    share, minutes = parse_budget(budget)
     if recipe == "site":
-        if budget != 1 or config is not None or resume or store is None or bundle is None:
-            raise TrainerError("--recipe site needs --store and --bundle, and takes no --budget, --config or --resume")
+        if share != 1 or config is not None or store is None or bundle is None:
+            raise TrainerError(
+                "--recipe site needs --store and --bundle, and takes no --config; its --budget is a time"
+            )
         from trainer.site.loop import fit_site, read_reviewed, recipe_settings
 
         names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
-        fit_site(recipe_settings(bundle, tuple(changes or ())), store, bundle, out, names, rounds, typer.echo)
+        settings = recipe_settings(bundle, tuple(changes or ()))
+        fit_site(settings, store, bundle, out, names, rounds, typer.echo, minutes=minutes, resume=resume)
         return
-    if (config is None) == (recipe is None) or (config is not None and budget != 1):
-        raise TrainerError("fit needs either --config FILE, or --recipe NAME, which may have a --budget")
+    if (config is None) == (recipe is None) or (config is not None and share != 1):
+        raise TrainerError("fit needs either --config FILE, or --recipe NAME, whose --budget may be a share")
     if store is not None or bundle is not None or reviewed is not None:
         raise TrainerError("--store, --bundle and --reviewed belong to --recipe site")
+    limits = () if minutes is None else (f"optimiser.budget_minutes={minutes}",)
     if config is not None:
-        train(load(config, tuple(changes or ())), out, data, resume)
+        train(load(config, (*limits, *(changes or ()))), out, data, resume)
     else:
         from trainer.train.recipe import recipe as read_recipe
 
-        train(read_recipe(str(recipe), tuple(changes or ()), budget), out, data, resume)
+        train(read_recipe(str(recipe), (*limits, *(changes or ())), share), out, data, resume)
 
 
 def _register_commands() -> None:

@@ -1,7 +1,7 @@
-"""Every dial of a training run: YAML -> frozen, validated settings -> the copy kept with the run.
+"""Settings of a training run: YAML -> frozen, validated settings -> the copy kept with the run.
 
-Fractions are in [0, 1]; sizes are pixels of the network's input; methods are named in trainer/losses.py, siamese.py
-and sequential.py.
+Fractions are in [0, 1]; sizes are pixels of the network's input; methods are named in trainer/train/losses.py,
+trainer/model/siamese.py and trainer/train/sequential.py.
 """
 
 import io
@@ -29,16 +29,15 @@ class DataSettings(TrainSection):
     """Which images to learn from."""
 
     sets: tuple[str, ...] = ("market1501", "cuhk03")
-    """market1501, cuhk03, cuhk01, a NAME:PATH of trainer/public_sets.py, folder:PATH, tracklets:PATH, labelled:FILE
-    (site_data.py) or synthetic:COUNT; each is
-    one domain."""
+    """market1501, cuhk03, cuhk01, a NAME:PATH of trainer/data/public_sets.py, folder:PATH, tracklets:PATH,
+    labelled:FILE (trainer/site/data.py) or synthetic:COUNT; each is one domain."""
     height: Positive = 128
     """Pixels of the network's input."""
     width: Positive = 64
     """Pixels of the network's input."""
     undistorted: bool = False
     """Keep each image's aspect: its larger side becomes the larger one of height and width (Almazan et al.); images
-    then go through the network one after another, see trainer/sequential.py. In service crops are stretched."""
+    then go through the network one after another, see trainer/train/sequential.py. In service crops are stretched."""
     validation_ids: Positive = 60
     """Persons of the first set that are never trained on: early stopping, calibration, thresholds."""
     validation_seed: int = 1501
@@ -49,7 +48,7 @@ class DataSettings(TrainSection):
     skip_broken: bool = False
     """Leave out images that cannot be decoded, instead of stopping with their names."""
     regions: Path | None = None
-    """magnifier: a folder of label maps, or the ONNX file of a parsing or pose network; see trainer/regions.py."""
+    """magnifier: a folder of label maps, or the file of a parsing or pose network; see trainer/model/regions.py."""
     max_persons: Positive | None = None
     """Learn from this many persons of each set only; for small checks."""
 
@@ -61,14 +60,14 @@ Descriptor = Literal["fc", "gap+gmp", "proj", "gap", "gmp", "gem", "magnifier"]
 
 
 class ModelSettings(TrainSection):
-    """The network, trainer/backbones.py, descriptors.py and siamese.py."""
+    """The network, trainer/model/backbones.py, descriptors.py and siamese.py."""
 
     backbone: Backbone = "res2net"
     """timm's name; `res2net` is made of `layers`, `base_width` and `scale`, which the others have fixed."""
     descriptor: Descriptor = "fc"
     """From the last map to the vector: `fc` pools (`pool`) and projects to `dim`; `gap+gmp` is the average beside the
     maximum, 4096 numbers of Res2Net-50 (Cao & Lee); `proj` the average projected to `dim`; `gap`, `gmp` and `gem` are
-    one pooling alone; `magnifier` the whole beside its parts, 2048 + 1024 + 1024 (Lan et al., trainer/magnifier.py)."""
+    one pooling alone; `magnifier` the whole beside its parts, 2048 + 1024 + 1024 (trainer/model/magnifier.py)."""
     layers: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
     """Blocks per stage; (3, 4, 6, 3) is Res2Net-50."""
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -85,7 +84,7 @@ class ModelSettings(TrainSection):
     """How descriptor `fc` makes the last map one vector."""
     dim: Annotated[int, Field(ge=8, le=4096)] = 512
     """Length of the vectors of `fc` and `proj`; that of the others follows from the backbone. What is longer than 512
-    is exported through a learned projection, see trainer/reduction.py."""
+    is exported through a learned projection, see trainer/model/reduction.py."""
     neck: bool = True
     """BNNeck: batch normalisation between metric and identification losses (Luo et al. 2019)."""
     heads: Literal["joint", "domain"] = "joint"
@@ -97,7 +96,7 @@ class ModelSettings(TrainSection):
     verifier_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the squared differences dropped before the verification head (layumi's port: 0.75)."""
     regions: Literal["stripes", "labels", "parser", "pose"] = "stripes"
-    """magnifier: where body regions come from, trainer/regions.py; all but the stripes need `data.regions`."""
+    """magnifier: where body regions come from, trainer/model/regions.py; all but the stripes need `data.regions`."""
     adversarial: bool = True
     """magnifier: with the Semantic Adversarial Branch."""
     fusion: bool = True
@@ -117,7 +116,7 @@ class ModelSettings(TrainSection):
 
 
 class AugmentSettings(TrainSection):
-    """Random changes to the training images, trainer/augment.py."""
+    """Random changes to the training images, trainer/data/augment.py."""
 
     flip: Fraction = 0.5
     """Share of mirrored images."""
@@ -148,7 +147,7 @@ class AugmentSettings(TrainSection):
 
 
 class SamplerSettings(TrainSection):
-    """What a batch is made of, trainer/sampler.py and pair_sampler.py."""
+    """Sampling of batches, trainer/data/sampler.py and pair_sampler.py."""
 
     kind: Literal["persons", "pairs"] = "persons"
     """P persons with K images each, pairs being made of them; or pairs as such: every image of the data in random
@@ -164,7 +163,7 @@ class SamplerSettings(TrainSection):
 
 
 class LossSettings(TrainSection):
-    """What is minimised, trainer/losses.py."""
+    """Losses, trainer/train/losses.py."""
 
     identification: Annotated[float, Field(ge=0)] = 0.5
     """Weight of each of the two identification losses (Cao & Lee, section 3)."""
@@ -185,7 +184,7 @@ class LossSettings(TrainSection):
 
 
 class RankingSettings(TrainSection):
-    """The second half of Almazan et al.: triplets mined from a pool, after identification; trainer/sequential.py."""
+    """Second half of Almazan et al.: triplets mined from a pool, after identification; trainer/train/sequential.py."""
 
     start: Fraction = 1.0
     """Share of the run after which mined triplets take the place of all other losses; 1 is never."""
@@ -196,11 +195,11 @@ class RankingSettings(TrainSection):
     identify_together: Positive = 32
     """Images of one size that go through at a time in the identification, where normalisation still learns of them."""
     pool: Annotated[int, Field(ge=2)] = 5000
-    """N, images drawn anew for each mining."""
+    """N, images drawn for each mining."""
     every: Positive = 16
     """k, changes of the weights between two minings."""
     hardest: Positive = 25
-    """One of so many hardest triplets of an image is drawn."""
+    """Triplets are drawn from this many hardest ones of an image."""
     margin: Annotated[float, Field(gt=0)] = 0.1
     """Of squared distances of unit vectors."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -210,7 +209,7 @@ class RankingSettings(TrainSection):
 
 
 class OptimiserSettings(TrainSection):
-    """How weights move."""
+    """Optimiser, learning rate schedule and length of the run."""
 
     kind: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with Nesterov momentum 0.9."""
@@ -308,7 +307,7 @@ class TrainSettings(TrainSection):
 
     @property
     def is_sequential(self) -> bool:
-        """Images go through the network one after another."""
+        """Whether images go through the network one after another."""
         return self.data.undistorted or self.ranking.start < 1
 
     @property
@@ -319,7 +318,7 @@ class TrainSettings(TrainSection):
 
     @property
     def anchors(self) -> int:
-        """Images by which a batch comes nearer to the end of an epoch: of a pair, the first."""
+        """Images that a batch adds to an epoch: of a pair, the first."""
         sampler = self.sampler
         return sampler.pairs if sampler.kind == "pairs" else sampler.persons * sampler.images
 

@@ -1,20 +1,20 @@
-"""What the trainer tells a user who can do something about it.
+"""Errors that a user of the trainer can fix.
 
-Form of a message: what must hold, then what was found, then where or what to do.
+Form of a message: what must hold, what was found, where, and what to do.
 """
 
 
 class TrainerError(Exception):
-    """Training, evaluation or export cannot go on; the message says what to change."""
+    """Training, evaluation or export cannot continue; the message says what to change."""
 
 
 class DataError(TrainerError):
-    """The images, names or splits are not what training needs."""
+    """Images, names or splits are missing or malformed."""
 
 
 class CheckpointError(TrainerError):
-    """A checkpoint cannot be written or read; an earlier one is never harmed."""
+    """A checkpoint cannot be written or read; an earlier one stays intact."""
 
 
 class DivergedError(TrainerError):
-    """The loss is not a finite number any more."""
+    """The loss is no longer finite."""

@@ -112,7 +112,7 @@ def network_of(settings: ModelSettings) -> str:
 
 
 def _start_of(settings: TrainSettings, state: RunState) -> tuple[str, tuple[str, ...]]:
-    """Return the start as recorded; of runs of older versions, which recorded none, as its file tells."""
+    """Return the start as recorded, or of runs of older versions, which recorded none, as read from its file."""
     start = settings.model.weights
     if state.start or state.mixed or start is None:
         return state.start or "random weights", state.start_data

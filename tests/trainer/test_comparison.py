@@ -65,7 +65,7 @@ def test_rows_are_trained_once_measured_once_and_drawn(tmp_path: Path) -> None:
     assert [run.name for run in runs] == ["paper-s1", "done_right-s1"]
     again = list[str]()
     assert ablate(rows, tmp_path, None, 0.001, (1,), SMALL, again.append) == runs
-    assert all("has ended, left alone" in line for line in again)
+    assert all("has ended, skipped" in line for line in again)
     people = tmp_path / "people"
     _write_people(people)
     found = compare(runs, [f"folder:{people}"], None, "f32", told.append)

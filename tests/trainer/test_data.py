@@ -130,7 +130,7 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
         info = tarfile.TarInfo("cuhk01/nobody.jpg")
         info.size = 3
         archive.addfile(info, io.BytesIO(b"abc"))
-    with pytest.raises(DataError, match="must begin with PPPP_cC"):
+    with pytest.raises(DataError, match="must start with PPPP_cC"):
         list(read("cuhk01", tmp_path))
 
 

@@ -1,5 +1,8 @@
 """Other people's files: clutter, trailing bytes, distractors, cameras without a common person."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,7 +15,8 @@ from trainer.data.crops import decode, read
 from trainer.data.files import is_whole_jpeg
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError
-from trainer.site.loop import idle_cores
+from trainer.progress import reported
+from trainer.threads import idle_cores
 from trainer.train.loop import load_images
 
 CONFIG = Path(__file__).parents[2] / "configs" / "train-tiny.yaml"
@@ -80,3 +84,22 @@ def test_cameras_without_a_common_person_are_refused_before_an_image_is_decoded(
 
 def test_a_busy_machine_still_gets_a_thread() -> None:
     assert idle_cores() >= 1
+
+
+def test_progress_is_logged_with_the_time_left() -> None:
+    lines: list[str] = []
+    assert list(reported([1, 2, 3], "tracks embedded", lines.append, every_s=0)) == [1, 2, 3]
+    assert lines[-1].startswith("tracks embedded: 2 of 3, ")
+    assert lines[-1].endswith(" s left")
+
+
+def test_threads_of_every_library_are_bounded() -> None:
+    code = """
+import json, threadpoolctl, cv2, torch, numpy
+from trainer.threads import limit_threads
+limit_threads(1)
+pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+print(json.dumps([cv2.getNumThreads(), torch.get_num_threads(), *pools]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {1}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.evaluate.retrieval import Doubles, Floats, Ints
-from trainer.site.pseudo_labels import NOBODY, centred, cluster, side_by_side
+from trainer.site.pseudo_labels import UNLINKED, centred, cluster, side_by_side
 
 
 def people(count: int, tracks: int, noise: float = 0.05, seed: int = 0) -> tuple[Floats, Ints]:
@@ -41,7 +41,7 @@ def test_a_track_that_nobody_resembles_is_nobodys() -> None:
     vectors, _ = people(6, 4)
     stranger = np.random.default_rng(9).normal(size=(1, 32)).astype(np.float32)
     every = np.concatenate([vectors, stranger / np.linalg.norm(stranger)])
-    assert joined(every, np.append(np.tile(np.arange(4), 6), 4))[24] == NOBODY
+    assert joined(every, np.append(np.tile(np.arange(4), 6), 4))[24] == UNLINKED
 
 
 def test_the_time_that_people_take_tells_who_of_two_look_alikes_it_is() -> None:
@@ -53,9 +53,9 @@ def test_the_time_that_people_take_tells_who_of_two_look_alikes_it_is() -> None:
     twin, other = 2 * 10, 2 * 20
     vectors[other : other + 2] = vectors[twin : twin + 2]
     blind, seeing = joined(vectors, cameras), joined(vectors, cameras, spans)
-    assert blind[twin + 1] == NOBODY  # as like the one as the other
-    assert seeing[twin] == seeing[twin + 1] != NOBODY
-    assert seeing[other] == seeing[other + 1] not in (NOBODY, seeing[twin])
+    assert blind[twin + 1] == UNLINKED  # as like the one as the other
+    assert seeing[twin] == seeing[twin + 1] != UNLINKED
+    assert seeing[other] == seeing[other + 1] not in (UNLINKED, seeing[twin])
 
 
 def test_tracks_seen_side_by_side_are_never_one() -> None:
@@ -63,15 +63,15 @@ def test_tracks_seen_side_by_side_are_never_one() -> None:
     apart = [(0, 1), (1, 2), (0, 2)]
     labels = joined(vectors, np.tile(np.arange(6), 8), apart=apart)
     for first, second in apart:
-        assert labels[first] != labels[second] or labels[first] == NOBODY
+        assert labels[first] != labels[second] or labels[first] == UNLINKED
 
 
 def test_what_was_reviewed_holds_against_likeness() -> None:
     vectors, _ = people(8, 6)
     named = {0: "anna", 1: "anna", 6: "anna", 2: "bert"}  # 6 looks like another person
     labels = joined(vectors, np.tile(np.arange(6), 8), named=named)
-    assert labels[0] == labels[1] == labels[6] != NOBODY
-    assert labels[2] not in (NOBODY, labels[0])
+    assert labels[0] == labels[1] == labels[6] != UNLINKED
+    assert labels[2] not in (UNLINKED, labels[0])
 
 
 def test_numbers_have_no_gaps() -> None:
@@ -99,4 +99,4 @@ def test_overlap_in_time_on_one_camera_keeps_tracks_apart() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_tracks_are_nobody(count: int) -> None:
-    assert joined(np.ones((count, 4), np.float32), np.zeros(count, np.int64)).tolist() == [NOBODY] * count
+    assert joined(np.ones((count, 4), np.float32), np.zeros(count, np.int64)).tolist() == [UNLINKED] * count

@@ -16,7 +16,7 @@ from trainer.model.backbones import Backbone
 from trainer.model.siamese import Siamese
 from trainer.train.loop import in_steps
 from trainer.train.optimiser import build_optimiser, learning_rate, rate_at
-from trainer.train.recipe import FOLDER, names, recipe, run_length
+from trainer.train.recipe import FOLDER, names, parse_budget, recipe, run_length
 
 MARKET_TRAIN = 12936
 
@@ -184,3 +184,9 @@ def test_recipes_lie_in_the_package() -> None:
     assert {"paper", "done_right", "strong"} <= set(names())
     assert (FOLDER / "site.yaml").is_file()
     assert Path(FOLDER).parent.name == "train"
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "-1", "20x", "m", "", "1e400", "nan", "0m"])
+def test_a_budget_is_a_share_or_a_time(text: str) -> None:
+    with pytest.raises(TrainerError, match=r"must be a share in \(0, 1\] or a time such as 90s, 20m or 2h"):
+        parse_budget(text)

@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,9 +21,10 @@ from reid_stream.store import StoredTrack
 from trainer.config import ModelSettings, TrainSettings
 from trainer.data.crops import read
 from trainer.data.synthetic import read_synthetic
-from trainer.errors import DataError, TrainerError
+from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.model.siamese import Siamese, load_branch
-from trainer.site.bundle import hand_on
+from trainer.site import state as states
+from trainer.site.bundle import export_calibrated
 from trainer.site.data import read_labelled, read_labels, read_site
 from trainer.site.gate import Gate, figures, hold_out, read_judged
 from trainer.site.loop import fit_site, read_reviewed, recipe_settings
@@ -72,7 +78,7 @@ SHORT = ("optimiser.steps=3", "run.validate_every=3", "run.checkpoint_every=3", 
 def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site: Path, tmp_path: Path) -> None:
     said: list[str] = []
     outcome = fit_site(
-        recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 8), rounds=1, say=said.append
+        recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 8), rounds=1, log=said.append
     )
     labels = read_labels(tmp_path / "run" / "round-1.labels.json")
     people = set(labels.tracks.values())
@@ -91,6 +97,75 @@ def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site:
     assert any("on held-out people" in line for line in said)
     with pytest.raises(TrainerError, match="new folder"):
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run")
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_run_resumes_in_its_round_with_its_own_tracks_and_people(
+    base: Path, site: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "store"
+    shutil.copytree(site, own)
+    changes = ("optimiser.steps=40", "run.validate_every=40", "run.checkpoint_every=2", "sampler.persons=2",
+               "run.threads=1")  # fmt: skip
+    options = [f"--set={change}" for change in changes]
+    command = [sys.executable, "-m", "trainer", "fit", "--recipe", "site", "--store", str(own), "--bundle", str(base),
+               "--out", str(tmp_path / "run"), "--rounds", "2", *options]  # fmt: skip
+    (tmp_path / "ids.txt").write_text("\n".join(reviewed(site, 8)))
+    command += ["--reviewed", str(tmp_path / "ids.txt")]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 150
+        last = tmp_path / "run" / "round-1" / "last.pt"
+        while not last.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert last.exists()
+    state, labels = states.load(tmp_path / "run"), (tmp_path / "run" / "round-1.labels.json").read_bytes()
+    assert (len(state.done), state.pending is not None) == (0, True)
+    with pytest.raises(TrainerError, match="new folder or --resume be given"):
+        fit_site(recipe_settings(base, changes), own, base, tmp_path / "run", reviewed(site, 8), rounds=2)
+    with pytest.raises(CheckpointError, match="changed: --reviewed, --rounds 2 -> 1"):
+        fit_site(recipe_settings(base, changes), own, base, tmp_path / "run", rounds=1, resume=True)
+    shutil.copytree(next(iter(store.tracks(own))), own / "cam1" / "20990101" / "r-999")  # the daemon goes on meanwhile
+    said: list[str] = []
+    outcome = fit_site(
+        recipe_settings(base, changes), own, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=said.append,
+        resume=True,
+    )  # fmt: skip
+    assert len(outcome.rounds) == 2
+    assert (tmp_path / "run" / "round-1.labels.json").read_bytes() == labels
+    assert states.load(tmp_path / "run").held == state.held
+    assert not any("r-999" in name for name in read_labels(tmp_path / "run" / "round-2.labels.json").tracks)
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "run" / "round-1" / "losses.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert steps == list(range(1, 41))
+
+
+def test_a_run_whose_tracks_the_store_has_lost_cannot_resume(base: Path, site: Path, tmp_path: Path) -> None:
+    own = tmp_path / "store"
+    shutil.copytree(site, own)
+    names = [str(place.relative_to(own)) for place in store.tracks(own)]
+    shutil.rmtree(own / names[3])
+    with pytest.raises(DataError, match=f"1 are no longer in .*{names[3]}"):
+        read_site(own, names=names)
+    with pytest.raises(CheckpointError, match="--resume needs a site's run"):
+        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", resume=True)
+
+
+@pytest.mark.timeout(240)
+def test_a_time_budget_ends_rounds_early_and_still_compares(base: Path, site: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    long = ("optimiser.steps=100000", "run.validate_every=100000", "run.checkpoint_every=100000", "sampler.persons=2",
+            "run.threads=1")  # fmt: skip
+    started = time.monotonic()
+    outcome = fit_site(
+        recipe_settings(base, long), site, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=said.append,
+        minutes=0.1,
+    )  # fmt: skip
+    assert time.monotonic() - started < 100
+    assert 1 <= len(outcome.rounds) <= 2
+    assert any("on held-out people" in line for line in said)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +199,9 @@ def test_the_bundle_of_a_site_is_calibrated_on_its_held_out_people(base: Path, s
     loaded, tracks = load_branch(base), read_site(site)
     held = hold_out(tracks, loaded, reviewed(site, 8), seed=0)
     said: list[str] = []
-    made = load_embedder(hand_on(base, tmp_path / "made", read_judged(tracks, held, loaded), held.truth, said.append))
+    made = load_embedder(
+        export_calibrated(base, tmp_path / "made", read_judged(tracks, held, loaded), held.truth, 1, said.append)
+    )
     assert made.calibration is not None
     assert made.calibration.kind == "platt"
     assert "held-out people (reviewed)" in made.calibration.fitted_on

@@ -1,1 +1,1 @@
-"""Command line of `reid-train`: one file a command."""
+"""Command line of `reid-train`: one file per command."""

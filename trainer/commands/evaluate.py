@@ -1,4 +1,4 @@
-"""reid-train eval | rank | calibrate | export | bench: from a trained network to a measured bundle."""
+"""`reid-train eval`, `rank`, `calibrate`, `export`, `bench`: from a trained network to a measured bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 Data = Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of the engine that runs a bundle")]
-Threads = Annotated[int | None, typer.Option(help="processor threads; default: all cores")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
 Model = Annotated[Path, typer.Argument(help="a checkpoint, a run, a bundle's folder or an ONNX file")]
 
 
@@ -21,10 +21,12 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model: Model,
     test_set: Annotated[
-        list[str] | None, typer.Option("--set", help="see trainer/test_sets.py; may be repeated")
+        list[str] | None, typer.Option("--set", help="see trainer/data/test_sets.py; may be repeated")
     ] = None,
     data: Data = None,
-    flip: Annotated[bool, typer.Option("--flip", help="average with mirror images, which the daemon does not")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="average with mirror images, which the daemon does not do")
+    ] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
@@ -71,15 +73,15 @@ def evaluate(
 def rank(
     model: Model,
     out: Annotated[Path, typer.Argument(help="PNG file")],
-    test_set: Annotated[str, typer.Option("--set", help="see trainer/test_sets.py")] = "market1501",
+    test_set: Annotated[str, typer.Option("--set", help="see trainer/data/test_sets.py")] = "market1501",
     data: Data = None,
-    queries: Annotated[int, typer.Option(min=1, help="how many queries")] = 8,
-    worst: Annotated[bool, typer.Option("--worst", help="those with the lowest AP, not a seeded draw")] = False,
+    queries: Annotated[int, typer.Option(min=1, help="number of queries")] = 8,
+    worst: Annotated[bool, typer.Option("--worst", help="the queries with the lowest AP, not a random sample")] = False,
     seed: int = 0,
     precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
-    """Draw queries and their ten best answers, right ones framed green, wrong ones red."""
+    """Draw queries with their ten best matches, right ones framed green, wrong ones red."""
     import numpy as np
 
     from trainer.data.test_sets import read_test_set
@@ -125,7 +127,7 @@ def calibrate(
     precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
-    """Learn what the margins of a bundle are worth as P(same), at the precision it is served in."""
+    """Fit the calibration of a bundle, margin to P(same), at the precision it is served in."""
     from trainer.export import calibrate_bundle
 
     for line in calibrate_bundle.run(
@@ -163,7 +165,7 @@ def export(
 
 
 def bench(queries: int = 3368, gallery: int = 19732, dim: int = 512) -> None:
-    """Time distances and scores at the size of the whole of Market-1501, on random vectors."""
+    """Time distances and scores at the size of all of Market-1501, on random vectors."""
     from trainer.evaluate.protocol import synthetic
 
     seconds, _ = synthetic(queries, gallery, dim)

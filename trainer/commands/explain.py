@@ -1,4 +1,4 @@
-"""reid-train explain: why two crops match, as a picture; of two files, or of pairs of a test set."""
+"""`reid-train explain`: draw why two crops match, of two files or of pairs of a test set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,16 +22,18 @@ def explain(
     bundle: Annotated[Path | None, typer.Option(help="a bundle's folder; default: the shipped embedder")] = None,
     out: Annotated[Path, typer.Option(help="PNG file; a folder, with --set")] = Path("explained.png"),
     test_set: Annotated[
-        str | None, typer.Option("--set", help="instead of two images: see trainer/test_sets.py")
+        str | None, typer.Option("--set", help="instead of two images: see trainer/data/test_sets.py")
     ] = None,
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="how many queries of the set, each with its first answer")] = 10,
-    mistakes: Annotated[int, typer.Option(min=0, help="how many of them answered wrongly, the surest first")] = 3,
-    dimensions: Annotated[int, typer.Option(min=1, max=8, help="shown for, and as many against")] = 5,
+    pairs: Annotated[int, typer.Option(min=1, help="number of queries of the set, each with its best match")] = 10,
+    mistakes: Annotated[
+        int, typer.Option(min=0, help="how many of them are matched wrongly, the most confident first")
+    ] = 3,
+    dimensions: Annotated[int, typer.Option(min=1, max=8, help="number shown in favour, and as many against")] = 5,
     seed: int = 0,
-    threads: Annotated[int | None, typer.Option(help="processor threads; default: all cores")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
 ) -> None:
-    """Draw the dimensions that make two crops alike, and those that do not, and where each looks."""
+    """Draw which dimensions make two crops alike or different, and the image regions that drive them."""
     from reid_stream.explain import Explainer, draw, write
     from trainer.errors import TrainerError
     from trainer.evaluate.explain import choose, read_crop

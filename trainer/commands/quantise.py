@@ -1,4 +1,4 @@
-"""`reid-train quantise`: an int8 bundle for processors on which that pays."""
+"""`reid-train quantise`: an int8 bundle for CPUs on which it is faster."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,26 +17,26 @@ def quantise(
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder of the public sets")] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="real pictures to take ranges from: of an embedder a set of crops, of a detector yolo:PATH, "
+        typer.Option(help="real images to calibrate ranges on: of an embedder a set of crops, of a detector yolo:PATH, "
                      "mot:PATH[@EVERY] or clip:PATH[@EVERY]; may be repeated"),
     ] = None,
     evaluate: Annotated[
         list[str] | None,
         typer.Option(help="where quality must hold: of an embedder a test set, of a detector NAME=VIDEO,TRUTH[@EVERY]"),
     ] = None,
-    pictures: Annotated[int, typer.Option(min=8, help="how many to take ranges from")] = 300,
+    pictures: Annotated[int, typer.Option(min=8, help="number of images to calibrate ranges on")] = 300,
     keep: Annotated[
         list[str] | None, typer.Option(help="regular expression of nodes that stay float; default: YOLO11's head")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="write it though it is worse or no faster")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="write it although it is worse or no faster")] = False,
 ) -> None:  # fmt: skip
     """Quantise a bundle to int8; refused unless quality stays within 0.5 points and it is faster here."""
     from trainer.export import int8
 
     made, measured = int8.make(
         bundle, out, data, sources=source or (), sets=evaluate or (), pictures=pictures,
-        keep=int8.KEPT if keep is None else keep, threads=threads, force=force, say=typer.echo,
+        keep=int8.KEPT if keep is None else keep, threads=threads, force=force, log=typer.echo,
     )  # fmt: skip
     typer.echo(f"{out}: {made.kind} {made.hash[:12]}, {measured.speed:.2f} times as fast as {measured.before}")
     if made.kind == "embedder":

@@ -1,4 +1,4 @@
-"""reid-train ablate | compare | schedule: recipes side by side."""
+"""`reid-train ablate`, `compare`, `schedule`: recipes side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ def ablate(
     data: Data = None,
     precision: Precision = "auto",
 ) -> None:
-    """Train a paper's table row by row; runs that have ended are left alone, killed ones go on."""
+    """Train a paper's table row by row; runs that have ended are skipped, killed ones resumed."""
     from trainer.train import ablation
 
     for name in table or ["erasing", "backbones"]:
@@ -40,7 +40,7 @@ def ablate(
         numbers = tuple(range(1, seeds + 1))
         folders = ablation.ablate(rows, out / name, data, budget, numbers, tuple(changes or ()), typer.echo)
         published = {row.name: row.published for row in rows if row.published}
-        _tell(folders, tests, data, precision, out / name, published)
+        _write_table(folders, tests, data, precision, out / name, published)
 
 
 def compare(
@@ -51,11 +51,11 @@ def compare(
     precision: Precision = "auto",
 ) -> None:
     """Measure runs side by side: one table and one plot."""
-    _tell(runs, sets, data, precision, out, {})
+    _write_table(runs, sets, data, precision, out, {})
 
 
 def schedule(
-    recipe: Annotated[str, typer.Argument(help="a name of trainer/recipes")],
+    recipe: Annotated[str, typer.Argument(help="a file name in trainer/train/recipes")],
     out: Annotated[Path, typer.Argument(help="PNG file")],
     budget: Annotated[float, typer.Option(help="share of the recipe's full length, in (0, 1]")] = 1.0,
 ) -> None:
@@ -67,7 +67,7 @@ def schedule(
     typer.echo(str(out))
 
 
-def _tell(
+def _write_table(
     runs: list[Path],
     sets: list[str] | None,
     data: Path | None,

@@ -1,4 +1,4 @@
-"""Random changes of a batch of training images, vectorised: (b, 3, h, w) in [0, 1] -> the same.
+"""Augmentation of a batch of training images, vectorised: (b, 3, h, w) in [0, 1] -> the same.
 
 Every kind is one tensor operation over the whole batch, so that preparing it costs a few per cent of a step. Geometry
 (flip, shift, zoom) is one resampling; colour (gain, contrast, saturation, tint, grey) is one 3x3 matrix per image.
@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.config import AugmentSettings
 
 LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601: how bright the eye finds red, green and blue."""
+"""Rec. 601 luma weights of red, green and blue."""
 ASPECT = 3.3
 """Most extreme ratio of an erased rectangle's sides (Zhong et al., section 4.1: 0.3 to 3.3)."""
 
@@ -29,7 +29,7 @@ def augment(
     progress: float = 1.0,
     regions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Change images (b, 3, h, w) in [0, 1] at random; the input is left alone.
+    """Change images (b, 3, h, w) in [0, 1] at random; the input is not changed.
 
     At a run's `progress` in [0, 1] the erased area may still be growing. `regions` (b, h, w), whole numbers, go along
     with flip, shift and zoom, by their nearest neighbour; what comes in at the border repeats the border.

@@ -1,4 +1,4 @@
-"""What one step learns from, and what the branch says of it: the two records between sampler, network and losses.
+"""Records between sampler, network and losses: a training batch, and the features of its images.
 
 Letters: b images, d embedding dimensions, p pairs, h and w pixels.
 """
@@ -10,19 +10,19 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """What a branch gives while it learns."""
+    """Output of a branch in training."""
 
     before: Tensor
     """(b, d) before the neck; metric losses look at it."""
     after: Tensor
     """(b, d) after the neck, the embedding; identification and verification look at it."""
     extra: dict[str, Tensor]
-    """By name, for the losses of a branch's own (`Siamese.own`); most branches give nothing."""
+    """By name, for branch-specific losses (`Siamese.own`); empty for most branches."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainBatch:
-    """Images with everything known of them, on the device that learns."""
+    """Images with their labels, on the training device."""
 
     images: Tensor
     """(b, 3, h, w), augmented and normalised."""
@@ -35,4 +35,4 @@ class TrainBatch:
     pairs: tuple[Tensor, Tensor] | None = None
     """Places (p,) and (p,) in the batch, where pairs were drawn as such; otherwise the losses make them."""
     regions: Tensor | None = field(default=None)
-    """(b, h, w) labels of body regions, moved with the images; None where nobody has them."""
+    """(b, h, w) labels of body regions, moved with the images; None where there are none."""

@@ -1,4 +1,4 @@
-"""Sets of crops -> one uint8 array at the network's size, with person, camera and domain of each image.
+"""Read sets of crops into one uint8 array at the network's size, with person, camera and domain of each image.
 
 Decoded and resized once, with the file that serving uses, so that a training step costs only the network. Persons are
 never shared between splits: `split_market1501` holds the 150 test persons of Market-1501 back from every training run.
@@ -78,7 +78,7 @@ class Images:
     sizes: Ints | None = None
     """(n, 2) height and width of each within its pixels, from the upper left corner; None where all fill them."""
     stored: Ints | None = None
-    """(n, 2) height and width of each as it was stored; None where nobody knows."""
+    """(n, 2) height and width of each as it was stored; None where unknown."""
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -98,13 +98,13 @@ class Images:
 
     @property
     def persons_per_domain(self) -> tuple[int, ...]:
-        """How many persons each domain has; sizes of the ranges of `persons`."""
+        """Number of persons per domain: sizes of the ranges of `persons`."""
         return tuple(len(np.unique(self.persons[self.domains == domain])) for domain in range(len(self.domain_names)))
 
 
 @dataclass(frozen=True)
 class Market1501Split:
-    """Persons of Market-1501's training part: learnt from, validated on, tested on."""
+    """Persons of Market-1501's training part: for training, validation and test."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -266,7 +266,7 @@ def parse_name(base: str, where: str) -> tuple[str, str]:
     """
     match = _NAME.match(base)
     if match is None:
-        raise DataError(f"an image name must begin with PPPP_cC (person, camera), got {base!r} ({where})")
+        raise DataError(f"an image name must start with PPPP_cC (person, camera), got {base!r} ({where})")
     return match[1], match[2]
 
 
@@ -362,7 +362,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def check_shared_persons(crops: Sequence[StoredCrop], source: str) -> None:
-    """Raise unless somebody is seen by two cameras: without that, nothing across cameras can be learned or measured.
+    """Raise unless some person is seen by two cameras: else nothing across cameras can be learned or measured.
 
     Raises:
         DataError: one camera only, or cameras without a common person.

@@ -1,4 +1,4 @@
-"""Files as users have them: which are images of the set, and whether a JPEG is whole (pure).
+"""Checks of image files: clutter of operating systems, distractors, truncated JPEGs (pure).
 
 Sources: JPEG markers: ITU-T T.81, annex B; names of Market-1501's distractors: Zheng et al., ICCV 2015, section 3.
 """
@@ -13,7 +13,7 @@ _RESTARTS = range(0xD0, 0xD8)
 
 
 def is_clutter(path: str | PurePath) -> bool:
-    """Say whether any part of a relative path was left by an operating system, an editor or a notebook.
+    """Whether any part of a relative path was left by an operating system, an editor or a notebook.
 
     >>> is_clutter("0001/._0001_c1.jpg"), is_clutter("__MACOSX/0001_c1.jpg"), is_clutter("0001/0001_c1.jpg")
     (True, True, False)
@@ -23,7 +23,7 @@ def is_clutter(path: str | PurePath) -> bool:
 
 
 def is_distractor(name: str) -> bool:
-    """Say whether a file name is that of a distractor of Market-1501: the number 0000 stands for many people.
+    """Whether a file name is that of a distractor of Market-1501: the number 0000 stands for many people.
 
     >>> is_distractor("0000_c1s1_000151_01.jpg"), is_distractor("0000_c1_01.jpg")
     (True, False)
@@ -32,10 +32,10 @@ def is_distractor(name: str) -> bool:
 
 
 def is_whole_jpeg(data: bytes) -> bool:
-    """Say whether a JPEG reaches its end-of-image marker; whatever follows it is of no interest.
+    """Whether a JPEG reaches its end-of-image marker; bytes after it do not matter.
 
     Motion photos append a video, and copying tools zeros. Markers are followed, not searched for: an embedded thumbnail
-    has an end of its own.
+    has its own end marker.
     """
     place = 2 if data[:2] == bytes((0xFF, _SOI)) else len(data)
     while True:

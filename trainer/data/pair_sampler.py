@@ -1,6 +1,6 @@
-"""Pairs drawn as such: every image of the data in random order, each beside one of the same or of another person.
+"""Sample pairs: every image in random order, each beside one of the same or of another person.
 
-Batches are a pure function of (seed, step, progress), as those of trainer/sampler.py. Sources: Cao & Lee (arXiv
+Batches are a pure function of (seed, step, progress), as those of trainer/data/sampler.py. Sources: Cao & Lee (arXiv
 1910.04061), section 3.2; share of different persons growing over the run: Zheng et al. (arXiv 1611.05666); the partner
 of the same person comes from another camera where there is one, since a match within a camera is junk to the protocol.
 
@@ -16,7 +16,7 @@ from trainer.errors import DataError
 
 
 class PairSampler:
-    """Draws batches of pairs: the first halves, then their partners in the same order."""
+    """Sampler of batches of pairs: the first halves, then their partners in the same order."""
 
     def __init__(self, images: Images, pairs: int, negatives: tuple[int, int], seed: int) -> None:
         if len(images.person_names) < 2:
@@ -48,7 +48,7 @@ class PairSampler:
         return np.concatenate([first, np.array(second, dtype=np.int64)])
 
     def _anchors(self, step: int) -> Ints:
-        """Return the first images (p,): epoch after epoch, each in an order of its own."""
+        """Return the first images (p,): epoch after epoch, each in its own order."""
         count = len(self._images)
         places = np.arange(step * self._pairs, (step + 1) * self._pairs)
         orders = {

@@ -1,4 +1,4 @@
-"""Public sets in the folders that their authors published: training crops, and query and gallery of the protocol.
+"""Read public sets in their published folder layout: training crops, query and gallery.
 
 | set | layout below PATH | training / query / gallery images |
 | --- | --- | --- |
@@ -7,7 +7,7 @@
 | cuhk03-np:PATH | the same; PATH ends in labeled or in detected | 7,368 or 7,365 / 1,400 / 5,328 or 5,332 |
 | msmt17:PATH | list_*.txt beside train and test, or mask_train_v2 and mask_test_v2 | 32,621 / 11,659 / 82,161 |
 
-Names begin with person and camera, `0002_c1s1_000451_03.jpg`; MSMT17 has the camera in the third place and the person
+Names start with person and camera, `0002_c1s1_000451_03.jpg`; MSMT17 has the camera in the third place and the person
 in its lists. Junk (person -1) is left out, since it counts neither for nor against; distractors (person 0000) stay in
 the gallery. The validation list of MSMT17 belongs to its training. DukeMTMC-reID was withdrawn by its authors: the
 format is read for those who have a copy and a right to use it.
@@ -30,7 +30,7 @@ _LISTS = {"train": ("list_train.txt", "list_val.txt"), "query": ("list_query.txt
 
 @dataclass(frozen=True)
 class PublicSet:
-    """What is known of a published set."""
+    """Layout and protocol of a published set."""
 
     title: str
     counts: tuple[tuple[int, int, int], ...]
@@ -48,7 +48,7 @@ SETS = {
 
 
 def is_public(source: str) -> bool:
-    """Say whether a set's name is one of this file's: `NAME:PATH`."""
+    """Whether a set's name is one of this file's: `NAME:PATH`."""
     kind, separator, path = source.partition(":")
     return kind in SETS and bool(separator and path) and path != "validation"
 
@@ -57,7 +57,7 @@ def read_public(source: str, part: str = "train") -> Iterator[StoredCrop]:
     """Read one part of `NAME:PATH`, in the order of names.
 
     Raises:
-        DataError: the folder, a list or an image is missing, or a name does not say who and where.
+        DataError: the folder, a list or an image is missing, or a name lacks person or camera.
     """
     kind, _, path = source.partition(":")
     root = Path(path)
@@ -77,7 +77,7 @@ def read_public(source: str, part: str = "train") -> Iterator[StoredCrop]:
 
 
 def protocol(source: str, query: int, gallery: int) -> str:
-    """Say which protocol it is, and whether all of the published images are there."""
+    """Return the name of the protocol, and whether all published images are present."""
     kind = source.partition(":")[0]
     known = SETS[kind]
     text = f"{known.title} single query, as published"

@@ -1,6 +1,6 @@
-"""Which images make a batch, and which of them make pairs.
+"""Sample batches of P persons x K images, and pairs within a batch.
 
-Batches are a pure function of (seed, step): nothing has to be stored to go on after a kill, and the same step of two
+Batches are a pure function of (seed, step): nothing has to be stored to resume after a kill, and the same step of two
 runs shows the same images. P persons x K images: Hermans et al., "In Defense of the Triplet Loss" (arXiv 1703.07737);
 shares of the domains as in PersonViT (ids^0.5); images of a person spread over cameras first, since a match within one
 camera is junk in the evaluation.
@@ -18,7 +18,7 @@ from trainer.errors import DataError
 
 
 class Sampler:
-    """Draws camera- and domain-balanced PxK batches."""
+    """Sampler of camera- and domain-balanced PxK batches."""
 
     def __init__(self, images: Images, settings: SamplerSettings, seed: int) -> None:
         self.settings = settings

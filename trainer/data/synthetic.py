@@ -1,4 +1,4 @@
-"""Made-up persons for checks without any data: bands of colour that another camera sees in another light.
+"""Synthetic persons for tests without data: bands of colour, lit differently by each camera.
 
 A person is the colours of hair, jacket and trousers and the stripes of the jacket; a camera is a tint. What has to be
 learnt is to look past the camera, so an untrained network is far from perfect here.

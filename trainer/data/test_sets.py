@@ -1,14 +1,14 @@
-"""Named sets of crops -> query and gallery by a stated protocol.
+"""Test sets by name: query and gallery by a stated protocol.
 
 | set | query | gallery |
 | --- | --- | --- |
 | market1501 | the 650 query images of the split's 150 test persons | its 1,806 gallery images |
 | market1501:validation | one image per person and camera of the 60 validation persons | their other images |
 | cuhk03, cuhk01 | all images of camera 1 | all images of camera 2 |
-| market1501:PATH, dukemtmc:PATH, cuhk03-np:PATH, msmt17:PATH | as published, trainer/public_sets.py | as published |
+| market1501:PATH, dukemtmc:PATH, cuhk03-np:PATH, msmt17:PATH | see public_sets.py | as published |
 | folder:PATH, tracklets:PATH | one image per person and camera | the other images |
 
-In all of them same-person images of the query's own camera are taken out (trainer/retrieval.py).
+In all of them same-person images of the query's own camera are taken out (trainer/evaluate/retrieval.py).
 """
 
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: i
 
 
 def one_each(name: str, images: Images) -> TestSet:
-    """Let the first image of each person and camera ask for the others; distractors of Market-1501 never ask."""
+    """Take the first image of each person and camera as query, all others as gallery; distractors are never queries."""
     keys = images.persons * (images.cameras.max() + 1) + images.cameras
     query = np.unique(keys, return_index=True)[1]
     query = np.array([row for row in query.tolist() if not is_distractor(images.names[row])], dtype=np.int64)

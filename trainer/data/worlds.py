@@ -3,9 +3,9 @@
     python -m trainer.data.worlds [NAME ...] [--data FOLDER] [--out .footage/worlds]
 
 A world is rendered by `worlds/make_world.py` of the data folder: each person is pasted as the crops that the data set's
-own camera took, so that what changes between cameras is real. Worlds to report on show the 150 test persons of
+own camera took, so that the change between cameras is real. Worlds to report on show the 150 test persons of
 Market-1501; those called `tuning-...`, where settings may be chosen, the 60 validation persons. The same seed gives the
-same files; a world that lies there already as described is left alone.
+same files; a world that exists already with the same specification is kept.
 
 The folder is what `reid_stream.evaluation` looks for: OUT/NAME/cam_K.mp4 and gt_K.txt (MOT text, ids shared).
 """
@@ -136,7 +136,7 @@ def _spec(world: WorldSpec) -> str:
 
 
 def is_there(world: WorldSpec, folder: Path) -> bool:
-    """Say whether a folder holds this very world."""
+    """Whether a folder holds exactly this world."""
     spec = folder / SPEC_FILE
     return spec.is_file() and spec.read_text(encoding="utf-8") == _spec(world)
 

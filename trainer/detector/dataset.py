@@ -1,11 +1,11 @@
-"""Boxes of people from many sources -> one folder of pictures and YOLO labels that a detector learns from.
+"""Convert boxes of people from many sources to one folder of images and YOLO labels.
 
     yolo:PATH  folder or .tar.gz of images/ and labels/ (`class cx cy w h`, shares of the picture)
     mot:PATH   folder with gt.txt or gt/gt.txt and a video or img1/
     clip:PATH  video without truth; labelled by the teacher, confident boxes only
 
 What may or may not be a person (a teacher's doubtful box, a region that the truth ignores) is painted grey, so that it
-is taught neither as person nor as background.
+is learned neither as person nor as background.
 
 Letters: n boxes, h and w pixels.
 """
@@ -37,12 +37,12 @@ _SLACK = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class BoxSource:
-    """Where pictures come from; written KIND:PATH or KIND:PATH@EVERY."""
+    """Source of images; written KIND:PATH or KIND:PATH@EVERY."""
 
     kind: str
     path: Path
     every: int = 15
-    """Of a video, every so many-th frame."""
+    """Of a video, use every n-th frame."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.path.name}"
@@ -71,7 +71,7 @@ def parse_source(text: str, data: Path | None) -> BoxSource:
 
 
 def refuse_truth(sources: Sequence[BoxSource], sets: Sequence[LabelledSet]) -> None:
-    """Check that nothing is learned from what is measured on.
+    """Check that no evaluation video is among the training sources.
 
     Raises:
         DataError: a source is, or holds, a file of a labelled set.
@@ -130,7 +130,7 @@ def read(source: BoxSource, teacher: Teacher) -> Iterator[tuple[UInt8, Truth]]:
 
 
 def split_by_confidence(found: Found) -> Truth:
-    """Take a teacher's confident boxes for people and its doubtful ones for regions to ignore."""
+    """Split a teacher's boxes: confident ones are people, doubtful ones regions to ignore."""
     boxes, scores = found
     return Truth(people=boxes[scores >= CONFIDENT], ignored=boxes[(scores >= DOUBTFUL) & (scores < CONFIDENT)])
 
@@ -181,7 +181,7 @@ def _read_yolo(path: Path) -> Iterator[tuple[UInt8, Truth]]:
             continue
         where, text = labels.get(PurePosixPath(name).stem, (None, b""))
         if where is None:
-            continue  # without a label file nobody has looked at it; an empty one says that nobody is there
+            continue  # not labelled; an empty label file means an image without people
         image = _decode(content, f"{path}: {name}")
         people = parse_labels(text.decode(errors="replace"), f"{path}: {where}", (image.shape[1], image.shape[0]))
         yield image, Truth(people=people, ignored=people[:0])

@@ -1,4 +1,4 @@
-"""How well a detector finds people on labelled sequences: AP at an overlap of a half, through the detector that serves.
+"""Measure a detector on labelled videos: AP at an IoU of 0.5, through the detector that serves.
 
     video + MOT truth -> LabelledSet -> pictures -> reid_stream.detect.Detector -> supervision's AP -> Score
 
@@ -37,7 +37,7 @@ _SCORE = 0.001
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """Where people are in one picture."""
+    """People and regions to ignore in one image."""
 
     people: Floats
     """(n, 4) corners in pixels."""
@@ -53,12 +53,12 @@ class LabelledSet:
     video: Path
     truth: Path
     every: int = 1
-    """Of so many frames one is looked at; neighbours tell little more."""
+    """Use every n-th frame; neighbouring ones are nearly the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """AP50 of two models on the same pictures."""
+    """AP50 of two models on the same images."""
 
     name: str
     ours: float
@@ -107,7 +107,7 @@ def read_mot(path: Path) -> dict[int, Truth]:
 
 
 def pictures(video: Path, every: int) -> Iterator[tuple[int, UInt8]]:
-    """Yield every so many-th picture (h, w, 3) RGB of a video with its number, counted from 1.
+    """Yield every n-th image (h, w, 3) RGB of a video with its number, counted from 1.
 
     Raises:
         DataError: it is no video.

@@ -40,7 +40,7 @@ _CLIP = 10.0  # ultralytics' own
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The dials of a fine-tuning."""
+    """Settings of a fine-tuning."""
 
     epochs: int = 2
     size_px: int = 416
@@ -119,7 +119,7 @@ def one_class(teacher: nn.Module) -> nn.Module:
     return network
 
 
-def fine_tune(model: nn.Module, data: Path, tuning: Tuning, say: Callable[[str], None]) -> int:
+def fine_tune(model: nn.Module, data: Path, tuning: Tuning, log: Callable[[str], None]) -> int:
     """Train in place on a folder of images/ and labels/; return the number of steps done.
 
     Raises:
@@ -133,12 +133,12 @@ def fine_tune(model: nn.Module, data: Path, tuning: Tuning, say: Callable[[str],
     trained = _freeze(model, tuning.freeze_backbone)
     optimiser = torch.optim.AdamW(trained, lr=tuning.lr, weight_decay=0.0)
     total = tuning.epochs * len(loader)
-    began = time.monotonic()
+    started = time.monotonic()
     limit_s = float("inf") if tuning.budget_minutes is None else tuning.budget_minutes * 60
     for step, batch in enumerate(_batches(loader, tuning.epochs)):
-        spent = time.monotonic() - began
+        spent = time.monotonic() - started
         if spent > limit_s:
-            say(f"step {step} of {total}: the budget of {tuning.budget_minutes:g} minutes is spent")
+            log(f"step {step} of {total}: the budget of {tuning.budget_minutes:g} minutes is spent")
             return step
         for group in optimiser.param_groups:
             group["lr"] = tuning.lr * (1 - 0.9 * max(step / total, spent / limit_s))
@@ -152,7 +152,7 @@ def fine_tune(model: nn.Module, data: Path, tuning: Tuning, say: Callable[[str],
         nn.utils.clip_grad_norm_(trained, _CLIP)
         optimiser.step()
         if step % 5 == 0 or step + 1 == total:
-            say(f"step {step + 1} of {total}  loss {loss.item():.3f}  {time.monotonic() - began:.0f} s")
+            log(f"step {step + 1} of {total}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s")
     return total
 
 

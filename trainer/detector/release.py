@@ -1,4 +1,4 @@
-"""Whether a tuned detector may be shipped, and the bundle and model card it is shipped as.
+"""Gate, bundle and model card of a fine-tuned detector.
 
 scores -> gate -> faults; network.onnx, scores -> ship -> bundle.json, model.onnx, MODEL_CARD.md.
 """
@@ -19,10 +19,10 @@ from trainer.errors import TrainerError
 # A detector that is worse than its teacher by more than this on any set is not shipped.
 ALLOWED_LOSS = 0.01
 LICENCE = "AGPL-3.0"
-# Means over what is seen. bf16 arithmetic, which processors that have it serve in, moves scores by 0.006 on pictures
+# Means over what is seen. bf16 arithmetic, which CPUs that have it serve in, moves scores by 0.006 on pictures
 # and single candidates by 0.3; 16 bit weights must stay below that, and the gate measures the very file that ships.
 _SCORE_PARITY, _BOX_PARITY_PX = 0.005, 0.5
-_SEEN = 0.1  # boxes of candidates that are nobody may move as they like
+_SEEN = 0.1  # boxes of weaker candidates do not matter
 
 
 class GateError(TrainerError):
@@ -31,7 +31,7 @@ class GateError(TrainerError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a bundle tells of its making."""
+    """How a bundle was made."""
 
     name: str
     command: str
@@ -42,7 +42,7 @@ class Origin:
 
 
 def gate(scores: Sequence[DetectorScore], allowed: float = ALLOWED_LOSS) -> list[str]:
-    """Return a line for each set on which ours is worse than allowed; none says that it may ship.
+    """Return a line for each set on which ours is worse than allowed; an empty list lets it ship.
 
     Raises:
         GateError: nothing was measured.
@@ -72,7 +72,7 @@ def agree(full: Path, half: Path, batch: Floats) -> tuple[float, float]:
 
 
 def is_parity(difference: tuple[float, float]) -> bool:
-    """Tell whether 16 bit weights may stand for 32 bit ones."""
+    """Whether 16 bit weights may replace 32 bit ones."""
     return difference[0] <= _SCORE_PARITY and difference[1] <= _BOX_PARITY_PX
 
 
@@ -92,7 +92,7 @@ def ship(candidate: Path, out: Path, scores: Sequence[DetectorScore], origin: Or
 
 
 def model_card(bundle: DetectorBundle, scores: Sequence[DetectorScore], origin: Origin) -> str:
-    """Write what a user must know before he relies on it."""
+    """Return the model card."""
     rows = "\n".join(
         f"| {score.name} | {score.ours:.3f} | {score.teacher:.3f} | {score.pictures} | {score.people} |"
         for score in scores
@@ -107,8 +107,8 @@ Hash `{bundle.hash}`, {bundle.model_bytes / 1e6:.1f} MB, made {bundle.created}.
 {failed}
 ## Licence
 
-{LICENCE}: derived from YOLO11n of Ultralytics. Whoever offers it over a network must offer the source as {LICENCE}
-asks. The code of reid-stream that runs it is Apache-2.0; a site that cannot accept {LICENCE} serves another bundle
+{LICENCE}: derived from YOLO11n of Ultralytics. Who offers it over a network must offer the source as {LICENCE}
+requires. The code of reid-stream that runs it is Apache-2.0; a site that cannot accept {LICENCE} serves another bundle
 (`reid-stream models wrap`), for example a YOLOX.
 
 ## Making
@@ -135,7 +135,7 @@ None of these sets, nor any other frame of their videos, was learned from.
 
 - People under about 16 pixels in the network's picture, in heavy occlusion, lying down, or seen straight from above are
   missed.
-- Statues, mannequins, posters and reflections can be taken for people.
+- Statues, mannequins, posters and reflections can be detected as people.
 - Learned from street, shop and everyday pictures by daylight and indoor light; not measured at night or in infrared.
 - It finds people, not who they are, and must not be used to judge them.
 """

@@ -1,1 +1,1 @@
-"""Distillation: a network learns to answer as larger ones do, on views that both see."""
+"""Distillation: a student learns to give the answers of larger networks on shared views."""

@@ -1,4 +1,4 @@
-"""The numbered batches of views and what each teacher answers to them, made as they are needed.
+"""Numbered batches of views with the answers of each teacher, computed on demand and cached.
 
 Batch k is repeatable from (seed, k): labelled P x K crops of one set, then free crops of the whole pool. Its views are
 numbers k * b to k * b + b - 1 of the caches.
@@ -28,7 +28,7 @@ WARMUP_BATCHES = 8
 
 
 class OneSetSampler(Sampler):
-    """Draws P x K batches of one set each: two sets may show one person under two names, which is no negative."""
+    """Sampler of P x K batches of one set each: two sets may show one person under two names, which is no negative."""
 
     def _draw_persons(self, random: np.random.Generator) -> list[int]:
         persons = self._persons[int(random.choice(len(self.shares), p=self.shares))]
@@ -75,7 +75,7 @@ class Answers:
         ]
 
     def batch(self, number: int) -> AnsweredBatch:
-        """Return batch `number`, asking the teachers for it and any before it that they have not answered yet."""
+        """Return batch `number`, asking the teachers for it and for earlier ones that they have not answered yet."""
         views, rows, vectors = self._answered(number)
         targets = tuple(
             centred(torch.from_numpy(found), mean) for found, mean in zip(vectors, self._means, strict=True)

@@ -1,4 +1,4 @@
-"""Teachers' answers on disk, written in order: a killed run asks no view twice.
+"""Cache of teachers' answers on disk, written in order, so that a killed run computes none twice.
 
     CACHE/<teacher hash>/<image set hash>.npy      float16 (n, d), unit length; row v answers view v
     CACHE/<teacher hash>/<image set hash>.digests  8 bytes per row: which pixels were answered
@@ -20,7 +20,7 @@ from reid_stream.embed.preprocess import Floats, UInt8
 from trainer.errors import DataError, TrainerError
 
 DIGEST = 8
-"""Bytes; a chance match of two views is of no interest at 2^-64."""
+"""Bytes; two views match by chance with probability 2^-64."""
 _HEADER = 128
 """Bytes of the .npy header: fixed, so that the number of rows can be updated in place."""
 
@@ -92,7 +92,7 @@ class AnswerCache:
             ) from error
 
     def read(self, start: int, views: UInt8) -> Floats:
-        """Return the answers (m, d) to the m views that begin at number `start`.
+        """Return the answers (m, d) to the m views from number `start` on.
 
         Raises:
             DataError: they were not answered yet, or the pixels are not those that were answered.
@@ -127,7 +127,7 @@ class AnswerCache:
                 )
 
     def _repair(self) -> None:
-        """Count the whole rows, and cut off what a kill left of another."""
+        """Count the whole rows, and truncate a torn one that a kill left."""
         whole = (self.path.stat().st_size - _HEADER) // (2 * self.dim)
         self.rows = min(whole, self._digests.stat().st_size // DIGEST)
         os.truncate(self.path, _HEADER + 2 * self.dim * self.rows)

@@ -32,7 +32,7 @@ def cut_people(
         sources: videos, images, and folders that are searched for images.
         out: folder of the crops; crops there are kept, those of the same name written again.
         detector: folder of a detector's bundle.
-        every: of a video, look at each so many-th picture.
+        every: of a video, use every n-th image.
         score: lowest score of a detection, in 0..1.
         min_height: lowest height of a detection, pixels.
         threads: CPU threads of the detector.

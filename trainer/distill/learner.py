@@ -1,4 +1,4 @@
-"""What learns from teachers: the siamese network of any recipe, with the distillation losses beside its own.
+"""Learner with teachers: the siamese network of any recipe, with distillation losses beside its own.
 
     numbered views -> teachers' vectors (cached)
                    -> branch, projections; of both: pairs + vectors + labels
@@ -23,7 +23,7 @@ from trainer.train.learner import Learner
 
 
 class DistillLearner(Learner):
-    """A learner whose batches are views that teachers have answered."""
+    """Learner on batches of views with teachers' answers."""
 
     def __init__(self, settings: TrainSettings, images: Images, folder: Path) -> None:
         """Open the teachers; their answers are kept in `distill.cache`, or in `folder`.

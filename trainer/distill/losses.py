@@ -42,6 +42,6 @@ def pair_loss(vectors: Tensor, targets: Sequence[Tensor], weights: Sequence[floa
 def centred(vectors: Tensor, mean: Tensor) -> Tensor:
     """Return vectors (b, t) with their set's mean (t,) taken off, at unit length.
 
-    What all vectors of a teacher have in common distinguishes no one, and would hide small differences of cosines.
+    The common part of all vectors of a teacher distinguishes no one and would hide small differences of cosines.
     """
     return F.normalize(vectors - mean, dim=1)

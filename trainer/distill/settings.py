@@ -27,20 +27,20 @@ class Teacher(BaseModel):
 
 
 class DistillSettings(BaseModel):
-    """What the student learns from its teachers; without teachers nothing is distilled."""
+    """Distillation from teachers; off without any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     teachers: tuple[Teacher, ...] = ()
     """Networks to learn from, all at once."""
     unlabelled: tuple[Path, ...] = ()
-    """Folders of person crops without labels, read recursively; only the teachers say something about them."""
+    """Folders of person crops without labels, read recursively; their only targets are the teachers' answers."""
     free: Annotated[int, Field(ge=0)] = 48
     """Views per batch from any crop of the pool, beside the labelled P x K ones."""
     mixup: Fraction = 0.3
     """Share of the free views that are blended with another view (Zhang et al., arXiv 1710.09412)."""
     splice: Fraction = 0.3
-    """Share of the free views whose lower part comes from another view: clothes that nobody here wears together."""
+    """Share of the free views whose lower part comes from another view: combinations of clothes that the data lacks."""
     repeat: Annotated[int, Field(ge=1)] = 3
     """How often an answered batch is used on average; answers cost more than the student's step."""
     vectors: Weight = 3.0
@@ -48,11 +48,11 @@ class DistillSettings(BaseModel):
     pairs: Weight = 25.0
     """Weight of the squared difference of pairwise cosines."""
     close_pairs: Weight = 4.0
-    """How much more a pair counts that the teachers find alike: weight 1 + close_pairs * max(0, cosine)."""
+    """Extra weight of pairs that the teachers find alike: weight 1 + close_pairs * max(0, cosine)."""
     labels: Weight = 0.25
     """Weight of the identification, verification and metric losses together."""
     precision: Literal["bf16", "f32"] = "bf16"
-    """Arithmetic of the teachers, where the processor has it."""
+    """Arithmetic of the teachers, where the CPU supports it."""
     cache: Path | None = None
     """Folder of the teachers' answers, which several runs may share; default: `teachers` in the run's folder."""
 

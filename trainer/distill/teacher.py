@@ -1,4 +1,4 @@
-"""A network to learn from, opened from wherever it lies: crops -> vectors, and a hash of what it is.
+"""Open a teacher network of any format: crops -> vectors, and a hash of its files and input settings.
 
 Letters: n images, h and w pixels, d dimensions.
 """
@@ -19,7 +19,7 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class OpenTeacher:
-    """A teacher that is ready to answer."""
+    """A loaded teacher."""
 
     name: str
     """For messages and cards."""

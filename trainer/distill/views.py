@@ -1,4 +1,4 @@
-"""Strongly changed views of crops, repeatable from (seed, batch number): what teacher and student both see.
+"""Strongly augmented views of crops, repeatable from (seed, batch number), seen by teacher and student alike.
 
 A student that sees the very view its teacher answered learns the teacher's function, and the wider the views, the more
 of it: Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022 (arXiv 2106.05237).
@@ -53,7 +53,7 @@ def move(crop: UInt8, chance: Chance) -> UInt8:
 
 
 def recolour_part(view: UInt8, chance: Chance) -> UInt8:
-    """Turn the hue of some views, or of their upper or lower part: other clothes."""
+    """Rotate the hue of some views, or of their upper or lower part: other clothes."""
     if chance.random() >= 0.35:
         return view
     hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV).astype(np.int32)
@@ -96,7 +96,7 @@ def soften(view: UInt8, chance: Chance) -> UInt8:
 
 
 def compress(view: UInt8, chance: Chance) -> UInt8:
-    """Send some views through a JPEG of low quality."""
+    """Compress some views as JPEG of low quality."""
     if chance.random() >= 0.4:
         return view
     _, data = cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, int(chance.integers(15, 90))])

@@ -1,4 +1,4 @@
-"""Vectors of persons not trained on -> Calibration: what a margin of the verification head is worth as P(same).
+"""Fit a calibration, verification margin to P(same), on vectors of persons not trained on.
 
 All pairs of images of different cameras are used, weighted so that half of the mass is same-person pairs. Platt's two
 numbers are fitted always; isotonic regression replaces them where there are enough pairs and it predicts held-out

@@ -1,4 +1,4 @@
-"""Runs -> one table and one plot: how well, how fast, how large, how long taught.
+"""Compare runs in one table and one plot: accuracy, speed, size, training time.
 
     run ─▶ bundle in the run's folder, exported if need be ─▶ engine of the daemon ─▶ test sets ─▶ comparison.json
 
@@ -45,7 +45,7 @@ class RunMeasurement:
     minutes: float
     """Of training, by the clock of the machine that it was trained on."""
     milliseconds: float
-    """Of one processor core for one crop, in service."""
+    """Of one CPU core per crop, when served."""
     megabytes: float
     """Of the bundle's network, weights in 16 bits."""
     bundle: str
@@ -59,7 +59,7 @@ def compare(
     test_sets: Sequence[str],
     data: Path | None,
     precision: str,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> list[RunMeasurement]:
     """Measure runs that have ended on every test set, one core, and return them in the given order.
 
@@ -73,7 +73,7 @@ def compare(
         known = _known(run)
         missing = [name for name in test_sets if known is None or name not in known.figures]
         if known is None or known.bundle != load_embedder(bundle).hash or missing:
-            say(f"{run.name}: {', '.join(test_sets)}")
+            log(f"{run.name}: {', '.join(test_sets)}")
             network = open_network(bundle, precision, 1)
             known = _measure(run, bundle, network, test_sets, data, read)
             (run / FILE).write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
@@ -173,11 +173,11 @@ def _measure(
 
 
 def _milliseconds(network: TrainedNetwork) -> float:
-    """Return the processor time of a crop: on a shared machine the clock tells of the others, too."""
+    """Return the CPU time per crop in ms; wall time on a shared machine includes other processes."""
     crops = np.zeros((_TIMED, network.spec.height, network.spec.width, 3), dtype=np.uint8)
     taken = []
     for _ in range(6):
-        began = time.process_time()
+        started = time.process_time()
         network.embed(crops, False)
-        taken.append((time.process_time() - began) / _TIMED)
+        taken.append((time.process_time() - started) / _TIMED)
     return 1000 * float(np.median(taken[1:]))  # the first one warms up

@@ -1,4 +1,4 @@
-"""Which pairs of a test set are worth a page of explanation: mistakes first, then right answers.
+"""Choose pairs of a test set to explain: mistakes first, then right matches.
 
 A pair is a query and the answer that the verification head ranks first, junk and the query's own camera left out.
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.bundles.bundle import BUNDLE_FILE, MODEL_FILE, Calibration, EmbedderInput, Verifier, load_embedder
+from reid_stream.bundles.bundle import BUNDLE_FILE, Calibration, EmbedderInput, Verifier, load_embedder
+from reid_stream.bundles.network_file import network_file
 from reid_stream.config.settings import Models
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, normalise
 from reid_stream.engines.load import load_engine
@@ -95,7 +96,7 @@ def input_spec(found: EmbedderInput) -> InputSpec:
 def _bundle(folder: Path, precision: str, threads: int | None) -> TrainedNetwork:
     bundle = load_embedder(folder)
     spec = input_spec(bundle.input)
-    engine = load_engine(folder / MODEL_FILE, _settings(precision, threads), size=(spec.height, spec.width))
+    engine = load_engine(network_file(folder), _settings(precision, threads), size=(spec.height, spec.width))
     return TrainedNetwork(
         bundle.name,
         spec,

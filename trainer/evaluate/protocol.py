@@ -1,6 +1,6 @@
 """Network x test set -> Reports: retrieval, open-set and verification numbers, by cosine and by the verification head.
 
-Numbers for people go through `table`, for programs through `Report.to_json`, for eyes through trainer/plots.py.
+Tables are made by `table`, for programs through `Report.to_json`, for eyes through trainer/evaluate/plots.py.
 """
 
 import json

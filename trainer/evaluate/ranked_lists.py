@@ -1,4 +1,4 @@
-"""Queries and what was found for them -> one PNG: green frames are right, red ones wrong (pure but for the writing)."""
+"""Draw queries with their best matches as one PNG: right ones framed green, wrong ones red (pure but for writing)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Probabilities and truth -> how far they can be trusted: ECE, Brier score, reliability curve (pure).
+"""Reliability of probabilities: ECE, Brier score, reliability curve (pure).
 
 Pairs are weighted, so that any share of same-person pairs is measured on all pairs there are, without drawing some.
 

@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking: distances within and between queries and gallery -> better distances; offline only (pure).
 
-Two images that name each other as neighbours, and share neighbours, are more alike than their distance says. The
+Two images that name each other as neighbours, and share neighbours, are more alike than their distance suggests. The
 result depends on the whole gallery and is no probability, so the daemon never uses it.
 
 Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017 (arXiv 1701.08398),

@@ -1,4 +1,4 @@
-"""Distances and labels -> how well persons are found again, as functions of arrays (pure).
+"""Retrieval figures from distances and labels, as functions of arrays (pure).
 
     distance blocks (rows of queries) + Labels -> score -> Scores (CMC, mAP, mINP, open-set scores)
 
@@ -31,7 +31,7 @@ BLOCK = 256
 
 @dataclass(frozen=True, eq=False)
 class RetrievalLabels:
-    """Who and where, of queries and gallery."""
+    """Persons and cameras of queries and gallery."""
 
     query_persons: Ints
     """(q,)"""

@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle, refusing to write one whose network disagrees with the checkpoint.
+"""Export a checkpoint as a bundle; refused if its network disagrees with the checkpoint.
 
 | precision | weights in the file | must agree with the checkpoint |
 | --- | --- | --- |
@@ -101,7 +101,7 @@ def to_onnx(branch: Branch, spec: InputSpec) -> bytes:
             (example,),
             memory,  # type: ignore[arg-type]
             dynamo=False,
-            # Nothing fused or folded: engines do that when they load, and training can go on from the file's weights.
+            # Nothing fused or folded: engines do that when they load, and training can start from the file's weights.
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,
             opset_version=OPSET,

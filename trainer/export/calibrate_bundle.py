@@ -1,11 +1,11 @@
-"""Bundle + persons not trained on -> the same bundle with a calibration, its figures and a reliability plot."""
+"""Calibrate a bundle on persons not trained on, with figures and a reliability plot."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from reid_stream.bundles.bundle import MODEL_FILE, load_embedder, save
+from reid_stream.bundles.bundle import load_embedder, update
 from reid_stream.errors import ModelError
 from trainer.data.crops import Images
 from trainer.data.test_sets import read_test_set
@@ -76,7 +76,7 @@ def run(
         figures |= {f"{name}.FMR@{rate:g}": found for rate, found in obtained_rates(calibration, margins)}
     yield from (f"{name} {value:.4g}" for name, value in figures.items())
     changed = msgspec.structs.replace(bundle, calibration=calibration, metrics=bundle.metrics | figures)
-    saved = save(changed, (folder / MODEL_FILE).read_bytes(), folder)
+    saved = update(changed, folder)
     model_card.write(saved, folder)
     yield f"{folder}: {saved.hash[:12]}"
 

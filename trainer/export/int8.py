@@ -1,4 +1,4 @@
-"""An int8 bundle beside the one it is made from: as good, and faster on this processor, or refused with the figures.
+"""Make an int8 bundle of another one; refused unless as accurate and faster on this CPU.
 
     bundle + pictures -> quantise -> candidate -> quality on labelled sets, time in one run -> gate -> bundle
 
@@ -55,7 +55,7 @@ _BATCH = {"embedder": 8, "detector": 1}
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """One figure of both."""
+    """One figure of both bundles."""
 
     name: str
     before: float
@@ -64,7 +64,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What decides."""
+    """Figures that decide on the int8 bundle."""
 
     qualities: Sequence[Quality]
     before: str
@@ -75,12 +75,12 @@ class Measured:
 
     @property
     def speed(self) -> float:
-        """How many times as fast int8 is."""
+        """Speed-up of int8."""
         return self.before_s / self.after_s
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Why it is not offered."""
+        """Reasons against the int8 bundle; none offers it."""
         found = [
             f"{one.name} must lie within {MAX_LOSS} of {one.before:.4f}, got {one.after:.4f}"
             for one in self.qualities
@@ -102,7 +102,7 @@ def make(
     keep: Sequence[str] = KEPT,
     threads: int = 1,
     force: bool = False,
-    say: Callable[[str], None] = lambda _text: None,
+    log: Callable[[str], None] = lambda _text: None,
 ) -> tuple[Bundle, Measured]:
     """Write the int8 bundle of a bundle to `out`, unless it is worse or no faster.
 
@@ -111,15 +111,17 @@ def make(
     """
     bundle = load(folder)
     content = (folder / MODEL_FILE).read_bytes()
-    began = time.monotonic()
+    started = time.monotonic()
     inputs = _inputs(bundle, folder, sources, data, pictures)
-    say(f"{len(inputs)} pictures to take the ranges from")
+    log(f"{len(inputs)} pictures to take the ranges from")
     small = quantise(content, inputs, keep, KEPT_TYPES[bundle.kind])
-    say(f"quantised in {time.monotonic() - began:.0f} s, {len(small) / 2**20:.1f} MiB from {len(content) / 2**20:.1f}")
+    log(
+        f"quantised in {time.monotonic() - started:.0f} s, {len(small) / 2**20:.1f} MiB from {len(content) / 2**20:.1f}"
+    )
     candidate = _bundle(bundle, small, out.with_name(f".{out.name}.candidate"))
     work = out.with_name(f".{out.name}.candidate")
     try:
-        measured = _measure(folder, work, candidate, sets, data, threads, say)
+        measured = _measure(folder, work, candidate, sets, data, threads, log)
         if measured.faults and not force:
             raise TrainerError(f"int8 is not offered for {folder}: {'; '.join(measured.faults)}; nothing was written")
         figures = {f"int8.{one.name}": round(one.after, 5) for one in measured.qualities}
@@ -181,7 +183,7 @@ _NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
 class _Recorder:
-    """An engine that keeps what it was given."""
+    """Engine that records its inputs."""
 
     def __init__(self, engine: PixelEngine) -> None:
         self._engine, self.seen = engine, list[Floats]()
@@ -199,7 +201,7 @@ def _measure(
     sets: Sequence[str],
     data: Path | None,
     threads: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Measured:
     qualities = []
     for quality in (
@@ -208,11 +210,11 @@ def _measure(
         else _detector_qualities(folder, candidate, sets, data, threads)
     ):
         qualities.append(quality)
-        say(f"{quality.name}: {quality.before:.4f}, int8 {quality.after:.4f}")
+        log(f"{quality.name}: {quality.before:.4f}, int8 {quality.after:.4f}")
     name, before, after = _times(folder, candidate, bundle, threads)
     measured = Measured(qualities, name, before, after)
-    say(
-        f"{name} {1e3 * before:.2f} ms, int8 {1e3 * after:.2f} ms of processor time a picture, "
+    log(
+        f"{name} {1e3 * before:.2f} ms, int8 {1e3 * after:.2f} ms of CPU time an image, "
         f"{threads} thread{'s' if threads > 1 else ''}: {measured.speed:.2f} times as fast"
     )
     return measured
@@ -245,7 +247,7 @@ def _detector_qualities(
 
 
 def _times(folder: Path, candidate: Path, bundle: Bundle, threads: int) -> tuple[str, float, float]:
-    """Return the original's engine and the processor time per picture of both, turn about: both meet the same load."""
+    """Return the original's engine and the CPU time per image of both, measured alternately, under the same load."""
     height, width = bundle.input.height, bundle.input.width
     if isinstance(bundle, DetectorBundle):
         height = min(height, -(-width * 9 // 16 // 32) * 32)  # most cameras are wide
@@ -257,8 +259,8 @@ def _times(folder: Path, candidate: Path, bundle: Bundle, threads: int) -> tuple
     taken: tuple[list[float], list[float]] = ([], [])
     for round_ in range(_ROUNDS + 3):
         for times, engine in zip(taken, engines, strict=True):
-            began = time.process_time()
+            started = time.process_time()
             engine(batch)
             if round_ >= 3:  # the first ones compile
-                times.append((time.process_time() - began) / count)
+                times.append((time.process_time() - started) / count)
     return engines[0].name, float(np.median(taken[0])), float(np.median(taken[1]))

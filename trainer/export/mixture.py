@@ -76,7 +76,7 @@ class _Side:
     """One of the two networks."""
 
     def __init__(self, path: Path) -> None:
-        load_branch(path)  # its errors say what is wrong with a file
+        load_branch(path)  # raises for a broken file
         saved: dict[str, Any] = read_weights(path)
         self.path = path
         self.settings: TrainSettings = parse(saved["settings"], str(path))

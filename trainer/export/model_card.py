@@ -1,8 +1,8 @@
-"""MODEL_CARD.md of a bundle: what it learned from, how, how good it is, and what it must not be used for."""
+"""MODEL_CARD.md of a bundle: data, training, figures, licence, limits."""
 
 from pathlib import Path
 
-from reid_stream.bundles.bundle import BUNDLE_FILE, MODEL_FILE, EmbedderBundle, load_embedder, save
+from reid_stream.bundles.bundle import BUNDLE_FILE, EmbedderBundle, load_embedder, update
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -57,9 +57,7 @@ def record(folder: Path, metrics: dict[str, float]) -> EmbedderBundle:
     import msgspec
 
     bundle = load_embedder(folder)
-    kept = save(
-        msgspec.structs.replace(bundle, metrics=bundle.metrics | metrics), (folder / MODEL_FILE).read_bytes(), folder
-    )
+    kept = update(msgspec.structs.replace(bundle, metrics=bundle.metrics | metrics), folder)
     assert kept.hash == bundle.hash, f"{folder / BUNDLE_FILE}: recording figures must not change the hash"
     write(kept, folder)
     return kept

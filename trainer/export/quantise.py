@@ -1,4 +1,4 @@
-"""A network whose weights and activations are int8: post-training quantisation by NNCF, from real pictures.
+"""Post-training quantisation of weights and activations to int8 by NNCF, on real images.
 
     ONNX float32 -> (constants folded, normalisation fused) -> ONNX with QuantizeLinear/DequantizeLinear pairs
 
@@ -72,5 +72,5 @@ def quantise(
 
 
 def _matches(pattern: str, model: onnx.ModelProto) -> bool:
-    """Tell whether a pattern fits a node; NNCF refuses one that fits none."""
+    """Whether a pattern fits a node; NNCF refuses one that fits none."""
     return any(re.fullmatch(pattern, node.name) for node in model.graph.node)

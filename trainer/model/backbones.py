@@ -24,7 +24,7 @@ from trainer.errors import TrainerError
 
 @dataclass(frozen=True)
 class _Shape:
-    """What distinguishes the networks of one family."""
+    """Parameters of one network of a family."""
 
     layers: tuple[int, ...]
     base_width: int = 26
@@ -115,7 +115,7 @@ class HalfInstanceNorm(nn.Module):
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Take over a plain batch normalisation too: a network without IBN-a is a start for one with it."""
+        """Load a plain batch normalisation too, so that a network without IBN-a can start one with it."""
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             whole = state_dict.pop(prefix + name, None)
             if whole is None:
@@ -127,7 +127,7 @@ class HalfInstanceNorm(nn.Module):
 
 
 class _Dense(torch.autograd.Function):
-    """The same values, densely laid out in one format on the way forth and in another on the way back."""
+    """Identity that makes maps dense in one memory format forward and in another one backward."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, forth: torch.memory_format, back: torch.memory_format) -> Tensor:

@@ -1,4 +1,4 @@
-"""From the last map to one vector: the poolings and their compositions, chosen by `model.descriptor`.
+"""Descriptors: pooling of the last map to one vector, chosen by `model.descriptor`.
 
 | descriptor | vector | numbers with Res2Net-50 |
 | --- | --- | --- |
@@ -52,7 +52,7 @@ class Maximum(nn.Module):
 
 
 class AverageAndMaximum(nn.Module):
-    """Both, side by side."""
+    """Average and maximum, concatenated."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Pool maps (b, c, h, w) to (b, 2c)."""
@@ -64,7 +64,7 @@ _PLAIN: dict[str, type[nn.Module]] = {"gap": Average, "gmp": Maximum, "gem": GeM
 
 
 def descriptor(settings: ModelSettings, features: int) -> tuple[nn.Module, nn.Module, int]:
-    """Return the pooling, the projection after it, and the length of the vector, for maps of so many channels."""
+    """Return the pooling, the projection after it, and the length of the vector, for maps of `features` channels."""
     if settings.descriptor == "fc":
         return _POOLS[settings.pool](), _linear(features, settings.dim), settings.dim
     if settings.descriptor == "proj":

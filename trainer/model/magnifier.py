@@ -41,7 +41,7 @@ ERASED_UPPER, ERASED_LOWER = 2, 1
 
 
 class MagnifierBranch(Branch):
-    """One stream; the only part that is deployed. `features` is what service sees, also while learning."""
+    """One stream; the only part that is deployed. `features` are those that are served, in training too."""
 
     def __init__(self, settings: ModelSettings) -> None:
         nn.Module.__init__(self)
@@ -96,7 +96,7 @@ class MagnifierBranch(Branch):
         return one_hot(logits.argmax(dim=1))
 
     def own_losses(self, persons: int) -> nn.Module:
-        """Return what the branches learn by; see trainer/magnifier_losses.py."""
+        """Return what the branches learn by; see trainer/train/magnifier_losses.py."""
         from trainer.train.magnifier_losses import MagnifierLosses  # late: it learns this module's parts
 
         return MagnifierLosses(self, persons)
@@ -122,7 +122,7 @@ class SegmentationHead(nn.Module):
 
 
 class AdversarialBranch(nn.Module):
-    """Semantic Adversarial Branch: what can still be told when regions are missing."""
+    """Semantic Adversarial Branch: identification while regions are erased."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class AdversarialBranch(nn.Module):
 
 
 class FusionBranch(nn.Module):
-    """Semantic Fusion Branch: the regions' vectors one after another through an LSTM, which keeps what matters."""
+    """Semantic Fusion Branch: the regions' vectors one after another through an LSTM, with gates."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

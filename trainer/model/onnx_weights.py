@@ -1,4 +1,4 @@
-"""A bundle's network as a place to go on from: its ONNX file names every weight and says which network they are of.
+"""Training weights in a bundle's ONNX file: every weight under its own name, and the settings of the run.
 
 Exported without fusing, the file holds the parameters under their own names; with the settings of the run among its
 properties the network can be built again, and a site can teach it its own people without any other file.
@@ -24,7 +24,7 @@ _SUFFIXES = (".f16", ".int8-weights")
 
 
 def describe(content: bytes, loaded: LoadedBranch) -> bytes:
-    """Put the settings and facts of a run into the properties of its branch as ONNX, float32."""
+    """Write the settings and facts of a run into the properties of its branch as ONNX, float32."""
     model = onnx.load_from_string(content)
     network = loaded.settings.model.model_copy(update={"weights": None})  # paths of this machine stay out
     data = loaded.settings.data
@@ -36,16 +36,15 @@ def describe(content: bytes, loaded: LoadedBranch) -> bytes:
     kept = loaded.settings.model_copy(update={"model": network, "data": data, "distill": plan})
     settings = kept.model_dump(mode="json")
     facts = {name: value for name, value in loaded.state.facts().items() if name != "curve"}
-    told = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in told.items()})
+    properties = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
     return bytes(model.SerializeToString())
 
 
 def _shared(model: onnx.ModelProto, branch: nn.Module) -> dict[str, str]:
     """Return which parameters the exporter left out because others are equal: name -> the other's name.
 
-    That happens by itself: the shifts of a block's last normalisation and of its shortcut's are added up, so they learn
-    the same.
+    The shifts of a block's last normalisation and of its shortcut are added up, so both learn the same values.
     """
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     left_out = {
@@ -70,10 +69,10 @@ def read(folder: Path) -> dict[str, Any]:
     except ModelError as error:
         raise CheckpointError(str(error)) from error
     model = onnx.load(folder / MODEL_FILE)
-    told = {item.key: item.value for item in model.metadata_props}
-    if _SETTINGS not in told:
+    properties = {item.key: item.value for item in model.metadata_props}
+    if _SETTINGS not in properties:
         raise CheckpointError(
-            f"a bundle to go on from must name its weights, {folder / MODEL_FILE} does not; export its checkpoint again"
+            f"a bundle to train from must name its weights, {folder / MODEL_FILE} does not; export its checkpoint again"
         )
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     averaged = {
@@ -81,12 +80,16 @@ def read(folder: Path) -> dict[str, Any]:
         for name, values in tensors.items()
         if not name.endswith(".scale")
     }
-    for name, other in json.loads(told[_SHARED]).items():
+    for name, other in json.loads(properties[_SHARED]).items():
         averaged[f"branch.{name}"] = averaged[f"branch.{other}"].clone()
     weight = np.square(np.asarray(bundle.verifier.d, dtype=np.float64))
     averaged["verifier.v"] = torch.from_numpy(weight + np.log(-np.expm1(-weight)))  # inverse of softplus
     averaged["verifier.b"] = torch.tensor(bundle.verifier.b)
-    return {"settings": json.loads(told[_SETTINGS]), "facts": json.loads(told[_FACTS]), "averaged": averaged}
+    return {
+        "settings": json.loads(properties[_SETTINGS]),
+        "facts": json.loads(properties[_FACTS]),
+        "averaged": averaged,
+    }
 
 
 def _plain(name: str) -> str:

@@ -1,9 +1,9 @@
-"""A descriptor longer than a bundle may hold -> at most 512 numbers, by a projection learned on the training images.
+"""Project descriptors that are too long for a bundle to 512 numbers, learned on the training images.
 
 The projection is the one that loses least of the unit vectors' lengths and cosines: the first singular vectors of the
 training images' vectors, not centred, so that a cosine before is nearly the cosine after. The verification head goes
 along: a squared difference along a new axis is weighed by the old weights of what the axis is made of. It is learned
-once, when a run ends, and kept with its best weights; training goes on from the full descriptor.
+once, when a run ends, and kept with its best weights; training continues from the full descriptor.
 
 Letters: n images, d numbers of the full descriptor, r of the reduced one.
 """

@@ -1,4 +1,4 @@
-"""What a parsing or a pose network says -> labels 0 to 7 of body regions (pure).
+"""Translate the output of a parsing or pose network to labels 0 to 7 of body regions (pure).
 
 Sources: the 20 classes of LIP (Gong et al., "Look into Person", CVPR 2017) and the 17 keypoints of COCO (Lin et al.,
 ECCV 2014), in the order in which networks are commonly trained on them.
@@ -8,8 +8,12 @@ Letters: n images, k keypoints or classes, h and w of the network's output.
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from reid_stream.embed.preprocess import Floats, UInt8
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 HEAD, TORSO, LEFT_ARM, RIGHT_ARM, THIGHS, SHINS, FEET = range(1, 8)
 
@@ -61,14 +65,33 @@ def from_keypoints(answer: Floats) -> UInt8:
     """
     if answer.ndim != 4 or answer.shape[1] != _KEYPOINTS:
         raise ValueError(f"a pose network must give (n, {_KEYPOINTS}, h, w) heatmaps, got {answer.shape}")
-    return np.stack([_drawn(heat) for heat in answer])
+    height, width = answer.shape[2:]
+    flat = answer.reshape(len(answer), _KEYPOINTS, -1)
+    places, scores = flat.argmax(axis=2), flat.max(axis=2)  # (n, 17) both
+    return np.stack(
+        [
+            _drawn(np.stack([place % width, place // width], axis=1), score >= _LEAST, (height, width))
+            for place, score in zip(places, scores, strict=True)
+        ]
+    )
 
 
-def _drawn(heat: Floats) -> UInt8:
-    height, width = heat.shape[1:]
-    places = heat.reshape(_KEYPOINTS, -1).argmax(axis=1)
-    points = [(int(place % width), int(place // width)) for place in places]
-    seen = [bool(value >= _LEAST) for value in heat.reshape(_KEYPOINTS, -1).max(axis=1)]
+def from_points(points: Floats, size: tuple[int, int]) -> UInt8:
+    """Return labels (n, h, w) drawn from keypoints (n, 17, 3): x and y as shares of the image, score in [0, 1].
+
+    Args:
+        points: COCO's keypoints.
+        size: (height, width) of the labels in pixels.
+    """
+    pixels = (points[..., :2] * (size[1], size[0])).astype(np.int64)
+    return np.stack([_drawn(place, score >= _LEAST, size) for place, score in zip(pixels, points[..., 2], strict=True)])
+
+
+def _drawn(places: Ints, is_seen: Bools, size: tuple[int, int]) -> UInt8:
+    """Draw keypoints (17, 2), x and y in pixels, of which some are seen (17,)."""
+    height, width = size
+    points = [(int(x), int(y)) for x, y in places]
+    seen = [bool(value) for value in is_seen]
     labels = np.zeros((height, width), np.uint8)
     thick = max(1, round(_torso_width(points, seen, width) * 0.35))
     for region, start, end in _LIMBS:

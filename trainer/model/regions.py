@@ -1,14 +1,15 @@
-"""Body regions of crops: images -> labels 0 to 7 of every pixel, through one interface, whoever knows them.
+"""Body regions of crops: images -> labels 0 to 7 of every pixel, through one interface for all sources.
 
-| `model.regions` | `data.regions` | who knows |
+| `model.regions` | `data.regions` | source |
 | --- | --- | --- |
-| labels | a folder | a PNG or .npy beside each image's name, made by any parser beforehand |
+| labels | a folder | a PNG or .npy per image name, made by any parser beforehand |
 | parser | an ONNX file | a human parsing network, run here |
 | pose | an ONNX file | a network of keypoint heatmaps (COCO's 17), whose limbs are drawn here |
-| stripes | | nobody: MagnifierNet takes soft stripes by itself, and no labels come from here |
+| pose | a .tflite file | MoveNet or BlazePose, run by OpenVINO, whose limbs are drawn here |
+| stripes | | none: MagnifierNet uses soft stripes, without labels |
 
-Settings are part of every checkpoint and bundle, so each says which of these taught it. Only training needs them: in
-service the network sees regions by itself.
+Settings are part of every checkpoint and bundle, so each records its source. Only training needs labels: when served,
+the network finds regions by itself.
 
 0 background, 1 head, 2 torso, 3 left arm, 4 right arm, 5 hips and thighs or what covers them, 6 lower legs, 7 feet.
 
@@ -35,17 +36,17 @@ from trainer.model.region_networks import from_keypoints, from_parsing
 CLASSES = 8
 _BATCH = 32
 _NAMED = 5
-"""Faults that an error tells one by one."""
+"""Faults that an error lists one by one."""
 
 
 class RegionProvider(Protocol):
-    """Whoever knows body regions."""
+    """Source of body regions."""
 
     def __call__(self, images: Images) -> UInt8:
         """Return labels (n, h, w), 0 to 7, of images at the network's size.
 
         Raises:
-            DataError: they are not known, or not what they should be.
+            DataError: labels are missing or malformed.
         """
 
 
@@ -65,6 +66,12 @@ def build_provider(kind: str, source: Path, threads: int | None = None) -> Regio
     """
     if kind == "labels":
         return LabelMaps(source)
+    if source.suffix == ".tflite":
+        if kind != "pose":
+            raise DataError(f"data.regions of a parser must be ONNX, got {source}; .tflite is for model.regions pose")
+        from trainer.model.tflite_pose import TflitePose  # late: it loads OpenVINO
+
+        return TflitePose(source, threads)
     return RegionNetwork(source, {"parser": from_parsing, "pose": from_keypoints}[kind], threads)
 
 

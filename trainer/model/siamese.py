@@ -53,7 +53,7 @@ class Branch(nn.Module):
         return found if self.reduction is None else self.reduction(F.normalize(found, dim=1))
 
     def reduce(self, axes: Tensor) -> None:
-        """Project the embedding from now on to axes (r, d); trainer/reduction.py."""
+        """Project the embedding from now on to axes (r, d); trainer/model/reduction.py."""
         self.reduction = nn.Linear(axes.shape[1], axes.shape[0], bias=False)
         with torch.no_grad():
             self.reduction.weight.copy_(axes)
@@ -244,7 +244,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def _load(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load all weights; how many batches a normalisation has seen is of no interest, and a bundle does not say."""
+    """Load all weights; `num_batches_tracked` of normalisations is not used, and a bundle lacks it."""
     missing, unexpected = module.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:

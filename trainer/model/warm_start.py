@@ -1,4 +1,4 @@
-"""Where a network starts: from a checkpoint of `reid-train fit`, or from a timm or official Res2Net state dict."""
+"""Initial weights: from a checkpoint of `reid-train fit`, or from a timm or official Res2Net state dict."""
 
 import pickle
 import re
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"(?P<stage>(?:.*\.)?layer\d)\.(?P<block>\d+)\.(?P<rest>.+)"
 
 
 def warm_start(model: Siamese, path: Path, backbone_only: bool = False) -> list[str]:
-    """Take over what `path` holds for `model` and return the names of the parts that start afresh.
+    """Load the weights that `path` holds for `model` and return the names of the parts that keep random weights.
 
     A checkpoint, or a bundle, gives its averaged weights: branch, verification head, and identification
     heads where the persons are as many. A state dict gives the backbone; its classifier is dropped.
@@ -45,7 +45,7 @@ def warm_start(model: Siamese, path: Path, backbone_only: bool = False) -> list[
         return ["pool", "projection", "neck", "heads", "verifier"]
     heads = [name for name in own if name.startswith("heads.")]
     fresh = [name for name in heads if name not in state or state[name].shape != own[name].shape]
-    # A learned projection is for service; see trainer/reduction.py.
+    # A learned projection is for service; see trainer/model/reduction.py.
     # Projections belong to the teachers of a distillation, and are added later.
     state = {name: value for name, value in state.items() if name != REDUCTION and not name.startswith("projections.")}
     state = {name: value for name, value in state.items() if not name.startswith("heads.") or name in heads}

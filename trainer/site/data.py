@@ -1,9 +1,9 @@
-"""The tracks of a store as arrays, and who is said to be who in them.
+"""Read the tracks of a store as arrays, and label files for them.
 
 Letters: t tracks, d embedding dimensions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from trainer.errors import DataError
 from trainer.evaluate.embedding import embed
 from trainer.evaluate.retrieval import Doubles, Floats, Ints
 from trainer.model.siamese import LoadedBranch
+from trainer.progress import reported
 from trainer.site.pseudo_labels import side_by_side
 
 _CROPS = 8
@@ -43,7 +44,7 @@ class SiteTracks:
 
 
 class LabelsFile(msgspec.Struct, frozen=True):
-    """Who is who in a store, for a run to learn from: `labelled:FILE`."""
+    """Labels of the tracks of a store, for a run to learn from: `labelled:FILE`."""
 
     store: str
     tracks: dict[str, str]
@@ -52,14 +53,24 @@ class LabelsFile(msgspec.Struct, frozen=True):
     """Persons that are validated on, never learned."""
 
 
-def read_site(folder: Path, most: int | None = None) -> SiteTracks:
-    """Read what tracks there are, the latest `most` of them; no picture yet.
+def read_site(folder: Path, most: int | None = None, names: Sequence[str] | None = None) -> SiteTracks:
+    """Read the tracks of a store, without decoding an image.
+
+    Args:
+        folder: the tracklet store.
+        most: the latest ones, at most this many; none for all.
+        names: folders of the tracks within the store; none for all.
 
     Raises:
-        DataError: there is no track, or one is broken.
+        DataError: there is no track, one is broken, or a named one is missing.
     """
+    if names is not None and (gone := [name for name in names if not (folder / name / store.TRACK_FILE).is_file()]):
+        raise DataError(
+            f"the {len(names)} tracks that the run started with must be in the store, {len(gone)} are no longer in "
+            f"{folder}, {gone[0]} among them; take a new --out, or a store with a longer retention"
+        )
     found = []
-    for place in store.tracks(folder):
+    for place in store.tracks(folder) if names is None else (folder / name for name in names):
         try:
             track, files = store.read(place)
         except ValueError as error:
@@ -77,10 +88,12 @@ def read_site(folder: Path, most: int | None = None) -> SiteTracks:
     return SiteTracks(folder, names, tracks, crops, cameras, spans, apart)
 
 
-def track_vectors(site: SiteTracks, loaded: LoadedBranch, rows: Sequence[int]) -> Floats:
-    """Return unit vectors (len(rows), d): of each track the mean of its best crops'."""
+def track_vectors(
+    site: SiteTracks, loaded: LoadedBranch, rows: Sequence[int], log: Callable[[str], None] | None = None
+) -> Floats:
+    """Return unit vectors (len(rows), d): of each track the mean of its best crops'; `log` is given the progress."""
     spec, means = loaded.spec, []
-    for row in rows:
+    for row in reported(rows, "tracks embedded", log):
         best = np.sort(np.argsort(-np.asarray(site.tracks[row].qualities), kind="stable")[:_CROPS])
         pictures = [site.crops[row][place] for place in best]
         pixels = np.stack([resize(decode(path.read_bytes(), str(path)), spec.height, spec.width) for path in pictures])
@@ -95,17 +108,19 @@ def pictures(site: SiteTracks, who: Mapping[int, str], spec: InputSpec) -> Image
 
 
 def labels_file(path: Path, site: SiteTracks, who: Mapping[int, str], held_out: list[str]) -> None:
-    """Write who is who for `labelled:FILE`."""
+    """Write labels for `labelled:FILE`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = LabelsFile(str(site.folder.resolve()), {site.names[row]: who[row] for row in sorted(who)}, held_out)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    part.replace(path)
 
 
 def read_labels(path: Path) -> LabelsFile:
-    """Read what `labels_file` wrote.
+    """Read a file of labels.
 
     Raises:
-        DataError: it cannot be read, or is something else.
+        DataError: it cannot be read, or is no such file.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=LabelsFile)

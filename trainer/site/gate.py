@@ -1,14 +1,14 @@
-"""Who of a site is held out, and whether a network finds them better than another.
+"""Choose the held-out people of a site, and compare two networks on them.
 
-Held-out people ask; they, and tracks of strangers that nobody learns from either, answer. So ten people that somebody
-has reviewed are judged among a hundred others, and "the same" is judged by thousands of pairs, as the daemon does it:
-by the verification head, each camera's mean taken off.
+Held-out people are the queries; they and tracks of strangers, which are not learned from either, are the gallery. So
+ten reviewed people are ranked among a hundred others, and verification is measured on thousands of pairs as the daemon
+does it: by the verification head, with each camera's mean subtracted.
 
 Letters: n images, d embedding dimensions.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,23 +28,23 @@ from trainer.evaluate.retrieval import (
 )
 from trainer.model.siamese import LoadedBranch
 from trainer.site.data import SiteTracks, pictures, track_vectors
-from trainer.site.pseudo_labels import NOBODY, centred, cluster
+from trainer.site.pseudo_labels import UNLINKED, centred, cluster
 
 _SURE = 0.15
-"""Margin of the links that stand in for reviewed people: of the pairs joined so 99 % were right on two cameras, 85 % on
-six (trainer/pseudo.py)."""
+"""Margin of the links that replace reviewed people: of the pairs joined so 99 % were right on two cameras, 85 % on
+six (trainer/site/pseudo_labels.py)."""
 _HELD_SHARE = 0.2
 _REVIEWED_SHARE = 0.5
 _MOST_HELD = 60
-"""People enough to judge by; the others of many teach."""
+"""At most; further people are learned from."""
 _STRANGERS = 0.5
-"""Of the tracks that the base network links with nobody, from which nobody could learn anyway at first."""
+"""Share of the tracks that the base network links with no other, which give no labels at first."""
 _FALSE_MATCHES = 1e-3
 _STRANGER = "stranger-"
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """How well held-out people are found, before and after."""
+    """Figures on the held-out people, before and after."""
 
     truth: str
     """What the held-out people are."""
@@ -57,17 +57,17 @@ class Gate(msgspec.Struct, frozen=True):
 
     @property
     def is_open(self) -> bool:
-        """Better at ranking, and no worse at telling strangers."""
-        told = f"TPR@FPR{_FALSE_MATCHES:g}"
-        return self.after["mAP"] > self.before["mAP"] and self.after[told] >= self.before[told]
+        """Better ranking, and no worse separation of strangers."""
+        separation = f"TPR@FPR{_FALSE_MATCHES:g}"
+        return self.after["mAP"] > self.before["mAP"] and self.after[separation] >= self.before[separation]
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Tracks that teach by name, and those from which nobody learns."""
+    """Labelled tracks, and those that are not learned from."""
 
     labels: dict[int, str]
-    """Track -> who it is, of people whom somebody has reviewed; they teach."""
+    """Track -> person, of the reviewed people that are learned from."""
     people: dict[str, list[int]]
     """Held-out people -> their tracks."""
     strangers: list[int]
@@ -76,13 +76,13 @@ class Held:
 
     @property
     def rows(self) -> set[int]:
-        """Tracks from which nobody learns."""
+        """Tracks that are not learned from."""
         return {row for rows in self.people.values() for row in rows} | set(self.strangers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """The images by which networks are judged."""
+    """The images on which networks are compared."""
 
     images: Images
     is_held: Bools
@@ -96,14 +96,20 @@ class Judged:
         return known
 
 
-def hold_out(site: SiteTracks, loaded: LoadedBranch, reviewed: frozenset[str], seed: int) -> Held:
-    """Choose who is held out: half of the reviewed people, or else a fifth of the surest clusters.
+def hold_out(
+    site: SiteTracks,
+    loaded: LoadedBranch,
+    reviewed: frozenset[str],
+    seed: int,
+    log: Callable[[str], None] | None = None,
+) -> Held:
+    """Choose the held-out people: half of the reviewed people, or else a fifth of the surest clusters.
 
     Raises:
         DataError: the store does not know a reviewed person, or there are too few people to judge by.
     """
     random = np.random.default_rng(seed)
-    vectors = track_vectors(site, loaded, range(len(site.names)))
+    vectors = track_vectors(site, loaded, range(len(site.names)), log)
     known = _reviewed(site, reviewed) if reviewed else _sure(site, vectors)
     truth = "reviewed" if reviewed else "clusters that the base network is surest of, no truth"
     crossing = sorted(name for name, rows in known.items() if len(set(site.cameras[rows].tolist())) > 1)
@@ -116,7 +122,7 @@ def hold_out(site: SiteTracks, loaded: LoadedBranch, reviewed: frozenset[str], s
     chosen = {str(name) for name in random.choice(crossing, count, replace=False)}
     named = {row: name for name, rows in known.items() for row in rows}
     found = cluster(vectors, site.cameras, site.spans, site.apart, named if reviewed else {})
-    alone = [row for row in np.flatnonzero(found == NOBODY).tolist() if row not in named]
+    alone = [row for row in np.flatnonzero(found == UNLINKED).tolist() if row not in named]
     strangers = sorted(random.choice(alone, round(_STRANGERS * len(alone)), replace=False).tolist())
     return Held(
         labels={row: name for row, name in named.items() if reviewed and name not in chosen},
@@ -175,6 +181,6 @@ def _reviewed(site: SiteTracks, reviewed: frozenset[str]) -> Mapping[str, list[i
 def _sure(site: SiteTracks, vectors: Floats) -> Mapping[str, list[int]]:
     known: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(cluster(vectors, site.cameras, site.spans, site.apart, {}, _SURE).tolist()):
-        if label != NOBODY:
+        if label != UNLINKED:
             known[f"sure-{label}"].append(row)
     return known

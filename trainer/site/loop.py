@@ -1,61 +1,55 @@
-"""A site teaches its own network: store -> who is probably who -> a short fine-tune -> the gate -> a bundle.
+"""Train a network on the people of a site's own tracklet store: cluster, fine-tune, compare, export.
 
-    tracks ─▶ embed with the network so far ─▶ cluster ─▶ learn ─▶ … rounds … ─▶ better on held-out? ─▶ OUT/bundle
+    tracks ─▶ embed with the network so far ─▶ cluster ─▶ train ─▶ … rounds … ─▶ better on held-out? ─▶ OUT/bundle
 
 Half of the reviewed identities are labels, half are held out for the gate. Without reviewed ones, a fifth of the
-clusters that the base network is surest of is held out: that measures agreement with the base and with the time people
-take, no truth, and the report says so.
+clusters that the base network is surest of is held out: that measures agreement with the base and with transit times,
+not truth, and the report says so. A killed run resumes where it was, see `trainer.site.state`.
 
 Sources: the loop: SpCL (arXiv 2006.02713) and Cluster Contrast (arXiv 2103.11568); tracklets as must-links and gated
 promotion: this project.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import torch
 
 from trainer.config import TrainSettings, load
 from trainer.errors import DataError, TrainerError
-from trainer.model.siamese import load_branch
-from trainer.site.data import labels_file, read_site, track_vectors
+from trainer.model.siamese import LoadedBranch, load_branch
+from trainer.site import state as states
+from trainer.site.data import SiteTracks, labels_file, read_site, track_vectors
 from trainer.site.gate import Gate, hold_out, measure, read_judged
-from trainer.site.pseudo_labels import NOBODY, cluster
+from trainer.site.pseudo_labels import UNLINKED, cluster
+from trainer.site.state import PendingRound, Round, SiteState
+from trainer.threads import idle_cores, limit_threads
 from trainer.train.loop import train
 
 REPORT, BUNDLE = "site.json", "bundle"
 RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "site.yaml"
 MOST_TRACKS = 8000
-"""The latest ones; comparing each with each takes a GB at so many."""
-
-
-class Round(msgspec.Struct, frozen=True):
-    """One round of clustering and learning."""
-
-    people: int
-    """Clusters."""
-    tracks: int
-    """In clusters."""
-    images: int
-    minutes: float
+"""The latest ones; comparing each with each takes a GB for this many."""
+_TRAINING_SHARE = 0.9
+"""Of the time budget; the rest is for export and calibration."""
+_LEAST_SHARE = 0.05
+"""With less of the time budget left no further round starts."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a site's run came to."""
+    """Result of a site's run."""
 
     gate: Gate
     rounds: list[Round]
     best: str
-    """The network to go on with: the last checkpoint, or the base where the gate stayed shut."""
+    """The network to use: the last checkpoint, or the base where the gate stayed shut."""
     bundle: str | None
-    """Folder of the bundle that was made of it, calibrated on the site; none where the gate stayed shut."""
+    """Folder of the bundle made from it, calibrated on the site; none where the gate stayed shut."""
     reviewed: int
-    """Identities that somebody had reviewed, labels and held out together."""
+    """Reviewed identities, labels and held out together."""
     minutes: float
-    """All in all."""
+    """In all, resumptions included."""
 
 
 def fit_site(
@@ -65,7 +59,10 @@ def fit_site(
     out: Path,
     reviewed: frozenset[str] = frozenset(),
     rounds: int = 3,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
 ) -> Outcome:
     """Teach the network of checkpoint `base` the people of the store `folder`.
 
@@ -74,94 +71,187 @@ def fit_site(
         folder: the tracklet store.
         base: a checkpoint, or a bundle with one in it.
         out: folder of the run.
-        reviewed: global IDs that somebody has looked at and found right.
-        rounds: of clustering and learning.
-        say: told what happens, a line each.
+        reviewed: global IDs that were reviewed and found right.
+        rounds: of clustering and training.
+        log: called with a line for each step.
+        minutes: time budget of the whole run, earlier attempts included; none for all steps of all rounds.
+        resume: continue a killed run of `out`.
 
     Raises:
         TrainerError: too few tracks or people, a reviewed ID that the store does not know, or a run there already.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     if (out / REPORT).exists():
-        raise TrainerError(f"--out must be a new folder, {out / REPORT} exists")
+        raise TrainerError(f"--out must be a new folder, {out / REPORT} exists: that run has ended")
+    if not resume and (out / states.STATE).exists():
+        raise TrainerError(f"--out must be a new folder or --resume be given, {out / states.STATE} exists")
     threads = settings.run.threads or idle_cores()
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"threads": threads})})
-    torch.set_num_threads(threads)
-    say(f"{threads} CPU threads; --set run.threads=N for more or fewer")
-    site = read_site(folder, MOST_TRACKS)
-    loaded = load_branch(base)
-    held = hold_out(site, loaded, reviewed, settings.run.seed)
-    say(
-        f"{len(site.names)} tracks of {len(set(site.cameras.tolist()))} cameras; held out: {len(held.people)} people, "
-        f"{held.truth}, and {len(held.strangers)} strangers' tracks"
-    )
-    judged = read_judged(site, held, loaded)
-    before, reached = measure(loaded, judged), base
-    told: list[Round] = []
-    free = sorted(set(range(len(site.names))) - held.rows)
-    place = {row: index for index, row in enumerate(free)}
-    apart = [(place[first], place[second]) for first, second in site.apart if first in place and second in place]
-    who = {row: name for name, rows in held.people.items() for row in rows}
-    for number in range(1, rounds + 1):
-        found = cluster(
-            track_vectors(site, loaded, free),
-            site.cameras[free],
-            site.spans[free],
-            apart,
-            {place[row]: name for row, name in held.labels.items()},
-        )
-        named = {free[index]: f"cluster-{label}" for index, label in enumerate(found.tolist()) if label != NOBODY}
-        count = len(set(named.values()))
-        say(f"round {number}: {count} people in {len(named)} of {len(free)} tracks")
-        if count < settings.sampler.persons:
-            raise TrainerError(
-                f"a round needs at least sampler.persons ({settings.sampler.persons}) people to learn from, the "
-                f"{len(free)} tracks of {site.folder} make {count}; collect more, or lower sampler.persons"
-            )
-        path = out / f"round-{number}.labels.json"
-        labels_file(path, site, named | who, sorted(held.people))
-        report = train(_settings(settings, path, reached, len(held.people)), out / f"round-{number}")
-        # The last weights, not those that did best on the held-out people: the gate must not have chosen them.
-        reached = out / f"round-{number}" / "last.pt"
-        loaded = load_branch(reached)
-        told.append(
-            Round(
-                people=count,
-                tracks=len(named),
-                images=int(report["images"]),
-                minutes=float(report["wall_seconds"]) / 60,
-            )
-        )
-    after = measure(loaded, judged)
-    gate = Gate(held.truth, len(held.people), len(held.strangers), len(judged.images), before, after)
-    for name, value in after.items():
-        say(f"{name} on held-out people: {before[name]:.3f} -> {value:.3f}")
-    made = None
-    if gate.is_open:
-        from trainer.site.bundle import hand_on
-
-        made = hand_on(reached, out / BUNDLE, judged, held.truth, say)
-        say(f"better on held-out people: {made}; try it with `reid-stream models shadow {made} --store {folder}`")
+    limit_threads(threads)
+    log(f"{threads} CPU threads; --set run.threads=N for more or fewer")
+    if resume:
+        state = states.load(out)
+        states.must_match(state, store=folder, base=base, reviewed=reviewed, rounds=rounds, out=out)
+        site = read_site(folder, names=state.tracks)
+        log(f"resumed after {len(state.done)} of {rounds} rounds and {state.seconds / 60:.1f} minutes")
     else:
-        say("no better on held-out people: the base stays")
-    outcome = Outcome(
-        gate=gate,
-        rounds=told,
-        best=str(reached if gate.is_open else base),
-        bundle=str(made) if made else None,
-        reviewed=len(reviewed),
-        minutes=(time.monotonic() - began) / 60,
-    )
+        site = read_site(folder, MOST_TRACKS)
+        state = _first_state(site, base, reviewed, rounds, settings.run.seed, log)
+        states.save(state, out)
+    spent_before = state.seconds
+
+    def spent() -> float:
+        return spent_before + time.monotonic() - started
+
+    reached = _weights(out, len(state.done)) or base
+    while len(state.done) < rounds:
+        if state.pending is None:
+            left = None if minutes is None else _TRAINING_SHARE * minutes - spent() / 60
+            if left is not None and minutes is not None and state.done and left < _LEAST_SHARE * minutes:
+                log(f"the time budget was used up after {len(state.done)} of {rounds} rounds")
+                break
+            budget = None if left is None or minutes is None else max(left, _LEAST_SHARE * minutes)
+            pending = _label(settings, site, state, load_branch(reached), out, budget and budget / _left(state), log)
+            state = msgspec.structs.replace(state, pending=pending, seconds=spent())
+            states.save(state, out)
+        done = _train(settings, state, reached, out)
+        state = msgspec.structs.replace(state, done=[*state.done, done], pending=None, seconds=spent())
+        states.save(state, out)
+        reached = _weights(out, len(state.done)) or base
+    outcome = _judge(site, state, base, reached, out, threads, log)
+    outcome = msgspec.structs.replace(outcome, minutes=spent() / 60)
     (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=2) + b"\n")
     return outcome
 
 
-def idle_cores() -> int:
-    """Return how many CPU cores this process may use and others leave idle, by the load of the last minute; at least 1.
+def _first_state(
+    site: SiteTracks, base: Path, reviewed: frozenset[str], rounds: int, seed: int, log: Callable[[str], None]
+) -> SiteState:
+    """Choose who is held out, and measure the base on them."""
+    loaded = load_branch(base)
+    held = hold_out(site, loaded, reviewed, seed, log)
+    log(
+        f"{len(site.names)} tracks of {len(set(site.cameras.tolist()))} cameras; held out: {len(held.people)} people, "
+        f"{held.truth}, and {len(held.strangers)} strangers' tracks"
+    )
+    return SiteState(
+        store=str(site.folder.resolve()),
+        base=str(base.resolve()),
+        reviewed=sorted(reviewed),
+        rounds=rounds,
+        tracks=list(site.names),
+        held=held,
+        before=measure(loaded, read_judged(site, held, loaded)),
+    )
 
-    A site trains beside its daemon: more threads than idle cores wait for each other at every operation.
-    """
-    return max(1, len(os.sched_getaffinity(0)) - round(os.getloadavg()[0]))
+
+def _label(
+    settings: TrainSettings,
+    site: SiteTracks,
+    state: SiteState,
+    loaded: LoadedBranch,
+    out: Path,
+    minutes: float | None,
+    log: Callable[[str], None],
+) -> PendingRound:
+    """Cluster the free tracks with the network so far and write the labels of the next round."""
+    held, number = state.held, len(state.done) + 1
+    free = sorted(set(range(len(site.names))) - held.rows)
+    place = {row: index for index, row in enumerate(free)}
+    apart = [(place[first], place[second]) for first, second in site.apart if first in place and second in place]
+    found = cluster(
+        track_vectors(site, loaded, free, log),
+        site.cameras[free],
+        site.spans[free],
+        apart,
+        {place[row]: name for row, name in held.labels.items()},
+    )
+    named = {free[index]: f"cluster-{label}" for index, label in enumerate(found.tolist()) if label != UNLINKED}
+    count = len(set(named.values()))
+    log(f"round {number}: {count} people in {len(named)} of {len(free)} tracks")
+    if count < settings.sampler.persons:
+        raise TrainerError(
+            f"a round needs at least sampler.persons ({settings.sampler.persons}) people to learn from, the "
+            f"{len(free)} tracks of {site.folder} make {count}; collect more, or lower sampler.persons"
+        )
+    person_of = named | {row: name for name, rows in held.people.items() for row in rows}
+    labels_file(_labels(out, number), site, person_of, sorted(held.people))
+    return PendingRound(people=count, tracks=len(named), minutes=minutes)
+
+
+def _train(settings: TrainSettings, state: SiteState, start: Path, out: Path) -> Round:
+    """Train the pending round, or what is left of it."""
+    number, pending = len(state.done) + 1, state.pending
+    assert pending is not None
+    folder = out / f"round-{number}"
+    data = settings.data.model_copy(
+        update={"sets": (f"labelled:{_labels(out, number)}",), "validation_ids": len(state.held.people)}
+    )
+    report = train(
+        settings.model_copy(
+            update={
+                "data": data,
+                "model": settings.model.model_copy(update={"weights": start}),
+                "optimiser": settings.optimiser.model_copy(update={"budget_minutes": pending.minutes}),
+            }
+        ),
+        folder,
+        resume=(folder / "last.pt").exists(),
+    )
+    return Round(
+        people=pending.people,
+        tracks=pending.tracks,
+        images=int(report["images"]),
+        minutes=float(report["training_seconds"]) / 60,
+    )
+
+
+def _judge(
+    site: SiteTracks,
+    state: SiteState,
+    base: Path,
+    reached: Path,
+    out: Path,
+    threads: int,
+    log: Callable[[str], None],
+) -> Outcome:
+    """Compare the network with the base on held-out people; export it if it is better."""
+    loaded = load_branch(reached)
+    judged = read_judged(site, state.held, loaded)
+    before, after = state.before, measure(loaded, judged)
+    held = state.held
+    gate = Gate(held.truth, len(held.people), len(held.strangers), len(judged.images), before, after)
+    for name, value in after.items():
+        log(f"{name} on held-out people: {before[name]:.3f} -> {value:.3f}")
+    made = None
+    if gate.is_open:
+        from trainer.site.bundle import export_calibrated
+
+        made = export_calibrated(reached, out / BUNDLE, judged, held.truth, threads, log)
+        log(f"better on held-out people: {made}; compare: `reid-stream models shadow {made} --store {site.folder}`")
+    else:
+        log("no better on held-out people: the base stays")
+    return Outcome(
+        gate=gate,
+        rounds=state.done,
+        best=str(reached if gate.is_open else base),
+        bundle=str(made) if made else None,
+        reviewed=len(state.reviewed),
+        minutes=0.0,
+    )
+
+
+def _left(state: SiteState) -> int:
+    return state.rounds - len(state.done)
+
+
+def _labels(out: Path, number: int) -> Path:
+    return out / f"round-{number}.labels.json"
+
+
+def _weights(out: Path, rounds: int) -> Path | None:
+    """Return the last weights of the rounds done; not the best ones: the gate must not have chosen them."""
+    return out / f"round-{rounds}" / "last.pt" if rounds else None
 
 
 def recipe_settings(base: Path, changes: tuple[str, ...] = ()) -> TrainSettings:
@@ -185,7 +275,3 @@ def read_reviewed(file: Path) -> frozenset[str]:
         raise DataError(f"--reviewed must name global IDs, one a line, {file} names none")
     return names
 
-
-def _settings(settings: TrainSettings, labels: Path, start: Path, held: int) -> TrainSettings:
-    data = settings.data.model_copy(update={"sets": (f"labelled:{labels}",), "validation_ids": held})
-    return settings.model_copy(update={"data": data, "model": settings.model.model_copy(update={"weights": start})})

@@ -1,8 +1,8 @@
-"""Tables of trainings that differ in one thing: the two of Cao & Lee, and what each recipe owes to its ingredients.
+"""Ablation tables: the two of Cao & Lee, and each recipe without its parts.
 
-    a table's variants x seeds ─▶ runs OUT/VARIANT-sSEED ─▶ trainer/comparison.py
+    a table's variants x seeds ─▶ runs OUT/VARIANT-sSEED ─▶ trainer/evaluate/comparison.py
 
-Runs that have ended are left alone and those that were killed go on, so a table can be made bit by bit. The first seed
+Runs that have ended are skipped and killed ones are resumed, so a table can be made bit by bit. The first seed
 of all variants comes before the second, so that half the time gives a whole table.
 
 Source: Cao & Lee (arXiv 1910.04061), tables 2 and 3.
@@ -89,7 +89,7 @@ def ablate(
     budget: float,
     seeds: tuple[int, ...],
     changes: tuple[str, ...],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Path]:
     """Train every row with every seed and return the folders; `changes` are common to all rows, whose own come last."""
     folders: list[Path] = []
@@ -99,10 +99,10 @@ def ablate(
             folder = out / f"{row.name}-s{seed}"
             folders.append(folder)
             if (folder / "report.json").exists():
-                say(f"{folder} has ended, left alone")
+                log(f"{folder} has ended, skipped")
                 continue
             settings = recipe(row.recipe, (*changes, *row.changes, f"run.seed={seed}"), budget)
-            say(f"{folder}: {row.recipe} {' '.join(row.changes)}")
+            log(f"{folder}: {row.recipe} {' '.join(row.changes)}")
             train(settings, folder, data, (folder / "last.pt").exists(), _images(settings, data, loaded))
     return folders
 

@@ -1,6 +1,6 @@
-"""The state of a run on disk: written whole or not at all, so that a kill or a full disk costs no earlier checkpoint.
+"""Checkpoints: written whole or not at all, so that a kill or a full disk costs no earlier one.
 
-`last.pt` holds everything that training needs to go on; `best.pt` only the averaged weights that validated best. Both
+`last.pt` holds everything that a resumed run needs; `best.pt` only the averaged weights that validated best. Both
 hold `settings`, `facts` (step, seconds, persons, validation curve) and `averaged`, which `siamese.load_branch` reads.
 """
 
@@ -43,7 +43,13 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"--resume needs a checkpoint, {path}: {error.strerror or error}; without one start without --resume"
         ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:  # any bytes are possible
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        pickle.UnpicklingError,
+    ) as error:  # a damaged file can raise any of these
         raise CheckpointError(f"{path} must be a whole checkpoint: {error}") from error
     if not isinstance(state, dict) or not {"settings", "facts", "model", "averaged", "optimiser"} <= set(state):
         raise CheckpointError(f"{path} must be a last.pt of reid-train fit, it holds something else")

@@ -1,7 +1,7 @@
-"""What learns: the siamese network, its optimiser, its averaged twin, and one step of them all.
+"""The learner: siamese network, optimiser and averaged weights, and one training step.
 
-Batches, augmentation and pairs are drawn from (seed, step) and not from a stream of chance, so the step after a
-restored checkpoint is the step that the undisturbed run would have taken.
+Batches, augmentation and pairs are drawn from (seed, step), not from a running generator, so the step after a restored
+checkpoint is the step that an undisturbed run would have taken.
 """
 
 import math
@@ -40,7 +40,7 @@ class Learner:
         self.regions = regions
         self.sampler = build_sampler(images, settings)
         self._mined = torch.empty((0, 3), dtype=torch.long)
-        """Triplets for this and the next changes of the weights, trainer/sequential.py."""
+        """Triplets for this and the next changes of the weights, trainer/train/sequential.py."""
         self.fabric = Fabric(
             accelerator=settings.run.accelerator,
             devices=1,
@@ -65,7 +65,7 @@ class Learner:
         self._std = torch.tensor(spec.std).view(1, 3, 1, 1)
 
     def _extend(self, siamese: Siamese) -> None:
-        """Add modules that learn beside the network and are not deployed; here none."""
+        """Add modules that are trained beside the network and not deployed; here none."""
 
     def _loss(self, step: int, progress: float, chance: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of batch `step` and its terms."""
@@ -128,7 +128,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state; the network must have the same shape."""
+        """Restore a state; the network must have the same shape."""
         twin = {f"module.{name}": value for name, value in state["averaged"].items()}
         try:
             self.siamese.load_state_dict(state["model"])
@@ -140,7 +140,7 @@ class Learner:
             raise CheckpointError(f"--resume needs a last.pt of the same network and persons: {error}") from error
 
     def _one_after_another(self, step: int, progress: float, chance: torch.Generator) -> tuple[float, dict[str, float]]:
-        """Leave the gradients of one step; return the loss and its only term."""
+        """Accumulate the gradients of one step; return the loss and its only term."""
         ranking, loss = self.settings.ranking, self.settings.loss
         if progress < ranking.start:
 

@@ -1,8 +1,7 @@
 """Training, read from top to bottom: data, network, loop, validation, checkpoint, report.
 
 A run is a folder: settings.yaml, last.pt, best.pt, losses.jsonl, tensorboard/, report.json and report.md. A killed run
-that goes on with `resume` sees the losses of an undisturbed one, unless `optimiser.budget_minutes` ties its schedule to
-the clock.
+that is resumed sees the losses of an undisturbed one, unless `optimiser.budget_minutes` ties its schedule to the clock.
 """
 
 import math
@@ -23,6 +22,7 @@ from trainer.model.regions import region_labels
 from trainer.model.siamese import input_spec
 from trainer.provenance import origin, recorded_command
 from trainer.site.data import read_labels
+from trainer.threads import limit_threads
 from trainer.train import checkpoint, report
 from trainer.train.learner import Learner
 from trainer.train.progress import Recorder, bare_seconds_per_image
@@ -44,7 +44,7 @@ def train(
     """
     started = time.time()
     if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
+        limit_threads(settings.run.threads)
     torch.manual_seed(settings.run.seed)
     saved = _open_folder(out, settings, resume)
     try:
@@ -62,7 +62,7 @@ def train(
             state = _loop(_Run(settings, out, learner, held, development, recorder), state)
             if learner.shipped.dim > LARGEST and (out / "best.pt").exists():
                 kept = add_reduction(out / "best.pt", training)
-                recorder.say(
+                recorder.log(
                     f"vectors of {learner.shipped.dim} numbers are projected to {LARGEST}: length kept {kept:.4f}"
                 )
         own, bare = recorder.seconds_per_image, bare_seconds_per_image(learner)
@@ -120,7 +120,7 @@ def _loop(run: _Run, state: RunState) -> RunState:
             run.save("last.pt", state, learner.state())
     if not state.curve or state.curve[-1]["step"] != state.step:
         state = _validated(run, state)
-    run.recorder.say(f"ended at step {state.step}: {state.stopped or 'all steps are done'}")
+    run.recorder.log(f"ended at step {state.step}: {state.stopped or 'all steps are done'}")
     run.save("last.pt", state, learner.state())
     return state
 
@@ -149,7 +149,7 @@ def _validated(run: _Run, state: RunState) -> RunState:
 
 
 def in_steps(settings: TrainSettings, images: int) -> OptimiserSettings:
-    """Return the plan with its epochs told in steps, for so many training images."""
+    """Return the plan with its epochs converted to steps, for a number of training images."""
     plan = settings.optimiser
     if plan.epochs is None:
         return plan
@@ -210,7 +210,7 @@ def load_images(settings: TrainSettings, folder: Path | None) -> tuple[Images, I
 
 
 def _open_folder(out: Path, settings: TrainSettings, resume: bool) -> dict[str, Any] | None:
-    """Return the state to go on from, if any, and keep a copy of the settings."""
+    """Return the checkpoint to resume from, if any, and write a copy of the settings."""
     last = out / "last.pt"
     if not resume and last.exists():
         raise TrainerError(f"--out must be a new folder or --resume be given, {last} exists")
@@ -226,7 +226,7 @@ def _open_folder(out: Path, settings: TrainSettings, resume: bool) -> dict[str, 
 
 
 def _must_match(saved: TrainSettings, asked: TrainSettings, last: Path) -> None:
-    """Raise where a run would go on with other data, another network or another seed: its losses would mean nothing."""
+    """Raise CheckpointError where a run would be resumed with other data, another network or another seed."""
     old, new = saved.model_dump(mode="json"), asked.model_dump(mode="json")
     changed = [
         f"{section}.{key} {old[section][key]} -> {value}"
@@ -256,14 +256,14 @@ def _first_state(settings: TrainSettings, training: Images, held: Images) -> Run
 
 def _introduce(recorder: Recorder, learner: Learner, held: Images) -> None:
     images, alone = learner.images, learner.sampler.alone
-    recorder.say(
+    recorder.log(
         f"{len(images)} images of {len(images.person_names)} persons, {', '.join(images.domain_names)}; "
         f"validation {len(held)} images of {len(held.person_names)} persons"
     )
     if learner.settings.model.weights:
-        recorder.say(f"starts from {learner.settings.model.weights}, afresh: {', '.join(learner.fresh) or 'nothing'}")
+        recorder.log(f"starts from {learner.settings.model.weights}, random: {', '.join(learner.fresh) or 'nothing'}")
     if alone:
-        recorder.say(f"{len(alone)} persons are seen by one camera only, {alone[0]} among them")
+        recorder.log(f"{len(alone)} persons are seen by one camera only, {alone[0]} among them")
 
 
 def _kept(out: Path) -> str:

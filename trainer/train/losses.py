@@ -1,4 +1,4 @@
-"""What training minimises: 0.5 + 0.5 identification, 1.0 verification, and a metric loss before the neck.
+"""Training losses: 0.5 + 0.5 identification, 1.0 verification, and a metric loss before the neck.
 
 Sources: Cao & Lee (arXiv 1910.04061), section 3, for the three terms and their weights; Luo et al., CVPRW 2019, for
 label smoothing and the metric loss before the neck; pytorch-metric-learning for batch-hard triplet (Hermans et al.,
@@ -24,7 +24,7 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 
 
 class Criterion:
-    """The weighted sum of all terms, with each term's value for the record."""
+    """The weighted sum of all terms, and the value of each term."""
 
     def __init__(self, settings: LossSettings, persons_per_domain: tuple[int, ...]) -> None:
         self.settings = settings
@@ -55,7 +55,7 @@ class Criterion:
         return torch.stack(list(terms.values())).sum(), terms
 
     def identification(self, model: Siamese, vectors: Tensor, persons: Tensor) -> Tensor:
-        """Return the cross-entropy (b,) of each image, over all persons or over those of its own domain."""
+        """Return the cross-entropy (b,) of each image, over all persons or over those of its domain."""
         smoothing, vectors = self.settings.label_smoothing, model.dropout(vectors)
         if len(model.heads) == 1:
             return F.cross_entropy(model.heads[0](vectors), persons, label_smoothing=smoothing, reduction="none")

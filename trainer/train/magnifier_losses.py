@@ -1,4 +1,4 @@
-"""What MagnifierNet learns by, beside the losses that every network has.
+"""Losses of MagnifierNet beside those that every network has.
 
 | term | of | weight |
 | --- | --- | --- |
@@ -11,8 +11,8 @@
 
 With stripes in place of regions `sab` and `sfb` are called `sab_stripes` and `sfb_stripes`, and nothing is segmented.
 
-Source: Lan et al. (arXiv 2002.10979), after the code named in trainer/magnifier.py: `loss.py`, `layers/seg_loss.py`,
-`layers/div_loss.py`; weights of its configuration for CUHK03-L and Market-1501.
+Source: Lan et al. (arXiv 2002.10979), after the code that `trainer.model.magnifier` names: `loss.py`,
+`layers/seg_loss.py`, `layers/div_loss.py`; weights of its configuration for CUHK03-L and Market-1501.
 
 Letters: b images, n persons, r regions, c channels, h and w of a map.
 """
@@ -128,7 +128,7 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def semantic_diversity(parts: Tensor, present: Tensor) -> Tensor:
-    """Return max(0, mean over pairs of regions of their mean cosine over images): regions shall tell different things.
+    """Return max(0, mean over pairs of regions of their mean cosine over images): regions should differ.
 
     `parts` are (b, r, c); a pair counts in images that have both (`present`, (b, r)), and not at all if none has.
     """

@@ -1,4 +1,4 @@
-"""How weights move: parameter groups, the learning rate over the run, the moving average.
+"""Optimiser: parameter groups, learning rate schedule, moving average of the weights.
 
 Sources: epochs: Cao & Lee (arXiv 1910.04061), sections 3.2 and 3.3; cosine: Loshchilov & Hutter (arXiv
 1608.03983); decoupled decay: the same authors (arXiv 1711.05101).

@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, plain lines in a pipe, TensorBoard, and every loss in losses.jsonl."""
+"""Progress of a run: a bar on a terminal, plain lines in a pipe, TensorBoard, and every loss in losses.jsonl."""
 
 import json
 import time
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Recorder:
-    """Shows and stores the course of a run; a context manager."""
+    """Show and store the course of a run; a context manager."""
 
     def __init__(self, out: Path, steps: int, start: int, resume: bool) -> None:
         self.console = Console(soft_wrap=True)
@@ -36,7 +36,7 @@ class Recorder:
         self._losses: list[float] = []
         """Since the last line that was shown."""
         self._seconds: list[Floats] = []
-        """(wall, processor) of every step, without pauses."""
+        """(wall, CPU) of every step, without pauses."""
         self._images = 0
         self._since = clocks()
 
@@ -58,24 +58,24 @@ class Recorder:
 
     @property
     def seconds_per_image(self) -> Floats:
-        """Wall and processor seconds (2,) of the median step; validation and checkpoints are left out."""
+        """Wall and CPU seconds (2,) per image of the median step; validation and checkpoints are left out."""
         return np.median(self._seconds, axis=0) / self._images if self._seconds else np.full(2, np.inf)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Leave what happens inside out of the speed."""
-        began = clocks()
+        """Exclude the time spent inside from the speed."""
+        started = clocks()
         try:
             yield
         finally:
-            self._since = self._since + clocks() - began
+            self._since = self._since + clocks() - started
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show one line."""
         self.console.print(text, markup=False, highlight=False)
 
     def step(self, step: int, loss: float, terms: dict[str, float], lr: float, images: int, every: int) -> None:
-        """Record one step of so many `images`; show a line `every` so many steps."""
+        """Record one step on a number of `images`; print a line every `every` steps."""
         now = clocks()
         self._seconds.append(now - self._since)
         self._since, self._images = now, images
@@ -88,35 +88,35 @@ class Recorder:
         mean, speed = sum(self._losses) / count, images * count / float(np.sum(self._seconds[-count:], axis=0)[0])
         self._losses = []
         parts = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        self.say(f"step {step}  loss {mean:.3f}  {parts}  lr {lr:.2e}  {speed:.0f} images/s")
+        self.log(f"step {step}  loss {mean:.3f}  {parts}  lr {lr:.2e}  {speed:.0f} images/s")
         for name, value in {"loss": mean, **terms, "lr": lr, "images_per_second": speed}.items():
             self._board.add_scalar(f"train/{name}", value, step)
 
     def validation(self, step: int, score: dict[str, float]) -> None:
         """Record one validation."""
-        self.say(f"step {step}  validation " + "  ".join(f"{name} {value:.3f}" for name, value in score.items()))
+        self.log(f"step {step}  validation " + "  ".join(f"{name} {value:.3f}" for name, value in score.items()))
         for name, value in score.items():
             self._board.add_scalar(f"validation/{name}", value, step)
 
 
 def clocks() -> Floats:
-    """Return wall and processor seconds (2,): on a shared machine only the latter compare."""
+    """Return wall and CPU seconds (2,); on a shared machine only CPU seconds are comparable."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def bare_seconds_per_image(learner: Learner, steps: int = 10) -> Floats:
-    """Return wall and processor seconds (2,) of the median forward and backward alone, on one unchanging batch."""
+    """Return wall and CPU seconds (2,) per image of the median forward and backward alone, on one unchanging batch."""
     data, count = learner.settings.data, learner.settings.batch_size
     images = torch.randn(count, 3, data.height, data.width).contiguous(memory_format=torch.channels_last)
     images = learner.fabric.to_device(images)
     seconds: list[Floats] = []
     for _ in range(steps):
-        began = clocks()
+        started = clocks()
         loss = learner.forward(images)[1].square().mean()
         learner.fabric.backward(loss)
         learner.model.zero_grad(set_to_none=True)
         float(loss.detach())
         if images.is_cuda:
             torch.cuda.synchronize()
-        seconds.append(clocks() - began)
+        seconds.append(clocks() - started)
     return np.median(seconds[steps // 3 :], axis=0) / count  # the first ones warm up

@@ -1,11 +1,12 @@
-"""Recipes by name, and what a budget makes of them.
+"""Recipes by name, and runs scaled down by a budget.
 
-    trainer/recipes/NAME.yaml -> settings -> `--set` changes -> `--budget` -> settings of the run, which say so
+    trainer/train/recipes/NAME.yaml -> settings -> `--set` changes -> `--budget` -> settings of the run
 
 A budget F is a share of the recipe's full work. Epochs, steps and the pool of mined triplets are multiplied by it;
 below 0.5 the sides of the images are halved, below 0.0005 quartered; the schedule keeps its shape, over fewer steps.
 """
 
+import re
 from pathlib import Path
 
 from trainer.config import TrainSettings, load
@@ -14,12 +15,14 @@ from trainer.errors import TrainerError
 FOLDER = Path(__file__).parent / "recipes"
 _HALF, _QUARTER = 0.5, 0.0005
 _LEAST_POOL = 128
-# What a run does now and then is done so often at least, however short it is.
+_BUDGET = re.compile(r"(\d*\.?\d+)\s*(s|m|min|h)?")
+_MINUTES = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0}
+# Least number of validations, checkpoints and log lines of a run, however short.
 _VALIDATIONS, _CHECKPOINTS, _LINES = 2, 4, 10
 
 
 def names() -> list[str]:
-    """Return the recipes there are, but `site`, which learns in rounds; see trainer/site.py."""
+    """Return the recipes there are, but `site`, which learns in rounds; see trainer/site/loop.py."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml") if file.stem != "site")
 
 
@@ -44,6 +47,22 @@ def recipe(name: str, changes: tuple[str, ...] = (), budget: float = 1.0) -> Tra
     return load(file, (*kept, f"run.recipe={name}", f"run.budget={budget}", *changes))
 
 
+def parse_budget(text: str) -> tuple[float, float | None]:
+    """Read `--budget`: return the share of the full length, and the minutes where it is a time.
+
+    >>> parse_budget("0.01"), parse_budget("90s"), parse_budget("2h")
+    ((0.01, None), (1.0, 1.5), (1.0, 120.0))
+
+    Raises:
+        TrainerError: it is neither, or not above 0.
+    """
+    match = _BUDGET.fullmatch(text.strip())
+    number = float(match[1]) if match else 0.0
+    if match is None or number <= 0 or (not match[2] and number > 1):
+        raise TrainerError(f"--budget must be a share in (0, 1] or a time such as 90s, 20m or 2h, got {text!r}")
+    return (1.0, number * _MINUTES[match[2]]) if match[2] else (number, None)
+
+
 def scaled(full: TrainSettings, budget: float) -> TrainSettings:
     """Return settings of a run at a share of the full length.
 
@@ -58,7 +77,7 @@ def scaled(full: TrainSettings, budget: float) -> TrainSettings:
     plan, data, run, ranking = full.optimiser, full.data, full.run, full.ranking
     steps = max(1, round(plan.steps * budget))
     epochs = plan.epochs * budget if plan.epochs else None
-    known = steps if epochs is None else 10**9  # how many steps an epoch has, the data will tell
+    known = steps if epochs is None else 10**9  # the number of steps per epoch is known once the data is read
     return full.model_copy(
         update={
             "data": data.model_copy(update={"height": data.height // shrink, "width": data.width // shrink}),
@@ -90,7 +109,7 @@ def _differences(full: TrainSettings, small: TrainSettings) -> dict[str, object]
 
 
 def run_length(settings: TrainSettings) -> str:
-    """Say how far a run was to go, for tables and cards."""
+    """Return the planned length of a run in words, for tables and cards."""
     plan, data = settings.optimiser, settings.data
     length = (
         f"{plan.epochs:g} of {plan.nominal_epochs or plan.epochs:g} epochs" if plan.epochs else f"{plan.steps} steps"

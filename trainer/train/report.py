@@ -1,4 +1,4 @@
-"""The report of a run: report.json for programs, report.md for people."""
+"""Write the report of a run: report.json and report.md."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ from trainer.train.run_state import RunState
 
 
 def device() -> str:
-    """Return the name of what computes."""
+    """Return the name of the computing device."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
 
 

@@ -1,4 +1,4 @@
-"""Images through the network one after another, gradients added up; identification first, then mined triplets.
+"""Training on one image after another with accumulated gradients: identification, then mined triplets.
 
     identification:  batch ─▶ images of one size at a time ─▶ loss / b ─▶ backward … ─▶ one change of the weights
     ranking:         pool of N images ─▶ vectors ─▶ hard triplets for k changes ─▶ the same, normalisation frozen
@@ -29,7 +29,7 @@ _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def by_size(rows: Ints, images: Images, most: int) -> Iterator[Ints]:
-    """Yield places in `rows`, at most so many at a time, of images that share a size."""
+    """Yield places in `rows`, at most `most` at a time, of images that share a size."""
     if images.sizes is None:
         groups = [np.arange(len(rows))]
     else:
@@ -113,7 +113,7 @@ def mine(vectors: Floats, pool: Ints, images: Images, count: int, hardest: int, 
 
 
 def freeze_normalisation(model: nn.Module) -> None:
-    """Let normalisation use what it has learned, as in service; its scale and shift still learn."""
+    """Let normalisation use what it has learned, as when served; its scale and shift still learn."""
     for module in model.modules():
         if isinstance(module, _NORMALISATIONS):
             module.eval()

@@ -13,7 +13,7 @@ from trainer.evaluate.retrieval import RetrievalLabels, score, squared_distances
 
 
 def validate(branch: nn.Module, held: Images, spec: InputSpec) -> dict[str, float]:
-    """Let one image per person and camera ask, all others answer; the Market-1501 rule drops same-camera matches."""
+    """Query with one image per person and camera among all others; the Market-1501 rule drops same-camera matches."""
     vectors = embed_images(branch, held, spec, flip=False)  # (n, d)
     keys = held.persons * (held.cameras.max() + 1) + held.cameras
     query = np.unique(keys, return_index=True)[1]
