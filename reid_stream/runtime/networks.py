@@ -43,25 +43,35 @@ def load_networks(settings: Settings) -> Networks:
     Raises:
         ModelError: a bundle is missing, broken or of the wrong kind, or its network gives other outputs here.
     """
-    from reid_stream.detect.yolo import Detector as Yolo
-    from reid_stream.detect.yolo import spec_of as detector_spec
-    from reid_stream.detect.zones import zones_of
-    from reid_stream.engines.load import load_engine
-
-    folder, detector = catalog.detector(settings.models.detector)
-    yolo = detector_spec(detector)
-    finds = _checked(
-        detector, load_engine(network_file(folder), settings.models, pixels=yolo.pixels, bundle=detector), folder
-    )
+    detector, detect, finds = load_detector(settings)
     embedder, embed, embeds = load_embedder(settings.models, settings.embed)
     return Networks(
-        detect=Yolo(finds, yolo, settings.detect, zones_of(settings.cameras)),
+        detect=detect,
         embed=embed,
         detector=detector,
         embedder=embedder,
         detector_engine=finds,
         embedder_engine=embeds,
     )
+
+
+def load_detector(settings: Settings) -> tuple[DetectorBundle, Detect, PixelEngine]:
+    """Load the detector's bundle, build its engine and make sure that it computes what it should.
+
+    Raises:
+        ModelError: see `load_networks`.
+    """
+    from reid_stream.detect.yolo import Detector as Yolo
+    from reid_stream.detect.yolo import spec_of as detector_spec
+    from reid_stream.detect.zones import zones_of
+    from reid_stream.engines.load import load_engine
+
+    folder, bundle = catalog.detector(settings.models.detector)
+    yolo = detector_spec(bundle)
+    engine = _checked(
+        bundle, load_engine(network_file(folder), settings.models, pixels=yolo.pixels, bundle=bundle), folder
+    )
+    return bundle, Yolo(engine, yolo, settings.detect, zones_of(settings.cameras)), engine
 
 
 def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBundle, Embed, PixelEngine]:

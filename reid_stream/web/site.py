@@ -1,5 +1,6 @@
 """The parts of the console of one site, opened together."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from reid_stream.operators.listing import list_identities
 from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
+from reid_stream.pipeline import Detect
 from reid_stream.records import Box, CameraId, Floats, Frame
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
@@ -121,15 +123,20 @@ def load_networks(settings: Settings) -> Loaded:
     """
     from reid_stream.runtime import networks as runtime
 
-    modest = settings.model_copy(update={"models": settings.models.model_copy(update={"threads": 1})})
-    loaded = runtime.load_networks(modest)
+    modest = settings.models.model_copy(update={"threads": 1})
+    bundle, embedder, _ = runtime.load_embedder(modest, settings.embed)
+
+    @functools.cache
+    def detector() -> Detect:
+        # Few pictures show more than one person.
+        return runtime.load_detector(settings.model_copy(update={"models": modest}))[1]
 
     def embed(image: UInt8) -> Floats:
-        return np.asarray(loaded.embed([image])[0], dtype=np.float32)
+        return np.asarray(embedder([image])[0], dtype=np.float32)
 
     def find(image: UInt8) -> list[Box]:
-        found = loaded.detect([Frame(CameraId("upload"), 0, 0.0, "file", image)])[0]
+        found = detector()([Frame(CameraId("upload"), 0, 0.0, "file", image)])[0]
         wanted = found.boxes[found.scores >= settings.embed.min_score]
         return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in wanted]
 
-    return Loaded(loaded.embedder, embed, find)
+    return Loaded(bundle, embed, find)

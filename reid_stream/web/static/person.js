@@ -24,7 +24,7 @@ document.querySelector("#rename form")?.addEventListener("submit", (event) => {
 document.querySelector("#merge form")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const into = field("#into");
-  busy(event.target, { do: "merge", gone: person, into, why: field("#merge-why") }, () => location.assign(`/people/${encodeURIComponent(into)}`));
+  busy(event.target, { do: "merge", gone: person, into, why: field("#merge-why"), duplicates: document.querySelector("#duplicates").checked }, () => location.assign(`/people/${encodeURIComponent(into)}`));
 });
 document.querySelector("#erase form")?.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,0 +1,109 @@
+"""The console in a real Chromium: it fits a phone, obeys its own policy, updates itself, and works by keyboard."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reid_stream.events import IdentityNamed
+from reid_stream.records import GlobalId
+from tests.web.site import RUN, T0, Shop, shop, visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PAGES = (
+    "/people", "/people/shop-1", "/cameras", "/search", f"/search?camera=till&run={RUN}&track=3", "/review", "/events",
+    "/topology", "/corrections", "/system", "/people/shop-99",
+)  # fmt: skip
+AXE = os.environ.get("REID_STREAM_AXE")
+"""Path of axe-core's axe.min.js, which is not part of this repository; without it accessibility is not looked at."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="extra: Chromium (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    api = pytest.importorskip("playwright.sync_api", reason="extra: playwright")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Shop]:
+    with shop(tmp_path) as made:
+        yield made
+
+
+def open_page(browser: "Browser", width: int = 1280, scheme: Any = "light") -> tuple["Page", list[str]]:
+    """Return a page and what goes wrong on it."""
+    page = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme).new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
+    page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
+    return page, faults
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_and_breaks_no_rule(web: Shop, browser: "Browser", width: int, scheme: str) -> None:
+    page, faults = open_page(browser, width, scheme)
+    for path in PAGES:
+        page.goto(web.url + path, wait_until="load")
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        if AXE is not None:
+            page.evaluate(Path(AXE).read_text())
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert not [(path, one["id"]) for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    page.context.close()
+    # The page of somebody unknown is a 404, which the browser notes.
+    assert not [fault for fault in faults if "404" not in fault]
+
+
+def test_a_journey_is_one_click_away_and_a_lookalike_two(web: Shop, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(web.url)
+    page.get_by_role("link", name="shop-1").first.click()
+    assert page.locator(".lanes a").count() == 2
+    page.get_by_role("link", name="who looks like this?").first.click()
+    assert "shop-1" in page.locator("#results li").first.inner_text()
+    page.context.close()
+    assert not faults
+
+
+def test_people_who_come_appear_without_a_reload_and_names_run_no_code(own: Shop, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(own.url + "/people")
+    page.wait_for_selector("#live.good")
+    attack = "<img src=x onerror=alert(1)>"
+    own.publish([IdentityNamed(person=GlobalId("shop-2"), revision=2, label=attack, by="x", named_at=T0 + 50)])
+    own.publish(visit("shop-9", "door", 40, T0 + 60)[:1])
+    page.wait_for_selector("text=shop-9", timeout=15_000)
+    page.get_by_text(attack).first.wait_for(timeout=15_000)
+    page.goto(own.url + "/events")
+    page.get_by_text("identity.named").first.wait_for()
+    page.context.close()
+    assert not faults
+
+
+def test_a_pair_is_reviewed_and_taken_back_by_keys(own: Shop, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(own.url + "/review")
+    page.locator(".pair").wait_for()
+    page.keyboard.press("u")
+    page.get_by_text("1 reviewed").wait_for()
+    page.keyboard.press("z")
+    page.get_by_text("0 reviewed").wait_for()
+    page.context.close()
+    assert not faults
