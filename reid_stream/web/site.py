@@ -12,10 +12,10 @@ from reid_stream.config.settings import Redis, Settings
 from reid_stream.images import UInt8
 from reid_stream.operators.client import InstructionClient
 from reid_stream.operators.listing import list_identities
+from reid_stream.pipeline import Detect
 from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
-from reid_stream.pipeline import Detect
 from reid_stream.records import Box, CameraId, Floats, Frame
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
