@@ -274,4 +274,3 @@ def read_reviewed(file: Path) -> frozenset[str]:
     if not names:
         raise DataError(f"--reviewed must name global IDs, one a line, {file} names none")
     return names
-

@@ -114,7 +114,7 @@ def _forbidden(count: int, apart: Sequence[tuple[int, int]], named: Mapping[int,
 
 
 def _likeness(vectors: Floats, cameras: Ints, spans: Doubles, forbidden: Bools) -> Floats:
-    """Return the similarity of tracks (t, t): cosine plus a weight of the times between them, learned from the links."""
+    """Return the similarity of tracks (t, t): cosine plus a learned weight of the times between them."""
     level = centred(vectors, cameras)
     looks = np.where(forbidden, np.float32(_NEVER), level @ level.T)
     passed = np.searchsorted(_GAPS[1:-1], _gaps(spans), side="right")
