@@ -19,7 +19,6 @@ from reid_stream.errors import ReidStreamError, StuckError
 _SOURCES = "--cameras"
 _EXTRAS = {
     "av": "gpu",
-    "faiss": "faiss",
     "matplotlib": "eval",
     "nncf": "int8",
     "onnx": "train",

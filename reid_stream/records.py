@@ -11,7 +11,6 @@ are in [0, 1]. Letters in shapes: n boxes, d dimensions, h and w pixels.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NewType
 
@@ -384,15 +383,3 @@ class Answer:
 
 Decision = Sighting | Confirmation | Merge | Split | Retirement | Naming | Erasing | Erasure | Answer
 """What the matcher says, in the order in which it holds."""
-
-
-def by_camera(frames: Sequence[Frame]) -> dict[CameraId, Frame]:
-    """Index a batch by camera.
-
-    Raises:
-        ValueError: two frames of one camera in one batch.
-    """
-    indexed = {frame.camera: frame for frame in frames}
-    if len(indexed) != len(frames):
-        raise ValueError(f"a batch holds at most one frame per camera, got {[f.camera for f in frames]}")
-    return indexed

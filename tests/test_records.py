@@ -14,7 +14,6 @@ from reid_stream.records import (
     TrackEnded,
     TrackId,
     Tracks,
-    by_camera,
     decode,
     encode,
     pack_vector,
@@ -96,9 +95,3 @@ def test_records_name_the_shape_that_must_hold_and_the_one_found() -> None:
         )
     with pytest.raises(ValueError, match="uint8"):
         Frame(CameraId("a"), 0, 0.0, "file", np.zeros((2, 2, 3), np.float32))
-
-
-def test_a_batch_holds_one_frame_per_camera() -> None:
-    frame = Frame(CameraId("a"), 0, 0.0, "file", np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match="one frame per camera"):
-        by_camera([frame, frame])

@@ -1,6 +1,6 @@
 """Measure the matcher against its floor: one product of each new vector with one vector per person.
 
-    stored identities -> update: p50, p95, p99, worst | raw matmul with all of them | FAISS, where it is installed
+    stored identities -> update: p50, p95, p99, worst | raw matmul with all of them | FAISS, if faiss-cpu is installed
 
 Every size has a process of its own, so that memory is its own, too. The gallery is full, so each stranger who comes
 costs somebody the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored

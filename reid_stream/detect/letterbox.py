@@ -50,10 +50,6 @@ class Letterbox:
         """Bring boxes (n, 4) from the network's pixels to the picture's, unclipped."""
         return np.asarray((boxes - self._offset()) / self._factor(), dtype=np.float32)
 
-    def to_network(self, boxes: Floats) -> Floats:
-        """Bring boxes (n, 4) from the picture's pixels to the network's."""
-        return np.asarray(boxes * self._factor() + self._offset(), dtype=np.float32)
-
     def _factor(self) -> Floats:
         across, down = self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
         return np.array([across, down, across, down], dtype=np.float32)

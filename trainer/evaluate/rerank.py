@@ -32,12 +32,6 @@ def rerank(query: Floats, gallery: Floats, k1: int = 20, k2: int = 6, weight: fl
     return np.asarray(mixed[:, len(query) :], dtype=np.float32)
 
 
-def jaccard_distances(vectors: Floats, k1: int = 30, k2: int = 6) -> Floats:
-    """Return how few k-reciprocal neighbours two vectors share (n, n), from 0 to 1: what tracks are clustered by."""
-    _, encoding = _encoded(vectors, k1, k2)
-    return np.asarray(np.clip(_jaccard(encoding, len(vectors)), 0, 1), dtype=np.float32)
-
-
 def _encoded(vectors: Floats, k1: int, k2: int) -> tuple[Floats, sparse.csr_array]:
     """Return distances (n, n), each row over its largest, and the averaged encoding (n, n) of vectors (n, d)."""
     distances = np.concatenate(list(squared_distances(vectors, vectors)))  # (n, n)
