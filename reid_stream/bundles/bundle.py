@@ -1,12 +1,12 @@
 """Schema, loading and verification of model bundles: a folder with `bundle.json` and a network.
 
-    folder -> load -> Embedder | Detector -> (an engine runs the network) -> check_probe
+    folder -> load -> EmbedderBundle | DetectorBundle -> (an engine runs the network) -> check_probe
 
 The network is `model.onnx`, or an OpenVINO IR, see `network_file`.
 
-A bundle is never half-read: the schema, every field, the model file's size and the hash are checked before anything is
-run, and one probe input with its expected output is checked after the engine is built. Every stored vector names the
-hash of the bundle that made it, so a change of anything that changes vectors or their meaning changes the hash.
+Schema, fields, size of the model file and hash are checked before anything is run, and one probe input with its
+expected output is checked after the engine is built. Every stored vector names the hash of its bundle; the hash
+therefore covers everything that changes vectors or their meaning.
 
 Letters: d embedding dimensions, h and w pixels.
 """
@@ -41,22 +41,23 @@ SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = ONNX_FILE
 MAX_DIM = 512
-# Descriptive fields, which change neither vectors nor decisions.
 _NOT_SERVED = ("name", "hash", "created", "licence", "data", "metrics", "source")
+"""Descriptive fields, which change neither vectors nor decisions and are not hashed."""
 _PROBE_BLOCK_PX = 8
+"""Side of the uniform blocks of a probe image."""
 
 
 class EmbedderInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a re-ID network expects of a crop; the fields of `embed.preprocess.InputSpec`."""
+    """Input of a re-ID network; the fields of `embed.preprocess.InputSpec`."""
 
     height: Pixels
     """Pixels."""
     width: Pixels
     """Pixels."""
     mean: Channels = (0.485, 0.456, 0.406)
-    """Subtracted per channel, in [0, 1], in `colour` order."""
+    """Subtracted per channel from values in [0, 1], in `colour` order; default: ImageNet's."""
     std: Channels = (0.229, 0.224, 0.225)
-    """Divides each channel afterwards."""
+    """Divisor per channel, applied after `mean`."""
     colour: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the network."""
 
@@ -73,26 +74,26 @@ class Verifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a margin becomes P(same); see reid_stream/calibration.py."""
+    """Map from margin to P(same person); see bundles/calibration.py."""
 
     kind: Literal["platt", "isotonic", "none"]
     """`platt`: slope, intercept; `isotonic`: margin, probability (rising); `none`: the margin is the log odds."""
     parameters: dict[str, float | list[float]]
-    """Of that kind."""
+    """Parameters of that kind."""
     prior: Inside = 0.5
-    """Share of same-person pairs it was fitted on; serving corrects it to its own."""
+    """Share of same-person pairs in the data it was fitted on; serving corrects for it."""
     at_precision: Literal["f32", "f16", "bf16", "int8"] = "f32"
     """Arithmetic of the engine whose vectors it was fitted on."""
     fitted_on: str = ""
     """Data, persons and pairs, in words."""
     stranger_rates: list[Inside] = []
-    """False-match rates, falling, at which `stranger_log_odds` was measured on strangers; none for no curve."""
+    """False-match rates, falling, at which `stranger_log_odds` was measured; empty without a curve."""
     stranger_log_odds: list[float] = []
-    """Log likelihood ratio, rising, that pairs of strangers exceed with each rate."""
+    """Log likelihood ratio, rising, that pairs of different persons exceed with each rate."""
 
 
 class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a frame becomes the network's input: letterboxed, padded, scaled."""
+    """Input of a detector: letterboxed, padded, scaled."""
 
     height: Pixels
     """Pixels of the letterbox."""
@@ -101,80 +102,81 @@ class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     colour: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the network."""
     scale: Literal[1, 255] = 1
-    """Pixel values run from 0 to this."""
+    """Largest pixel value."""
     pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
-    """Grey value around the picture, out of 255."""
+    """Grey value of the padding, out of 255."""
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One input, made from a seed, and what the network must answer."""
+    """One input, generated from a seed, and the expected output of the network."""
 
     seed: Annotated[int, msgspec.Meta(ge=0)]
-    """Of `probe_input`."""
+    """Seed of `probe_input`."""
     shape: list[int]
-    """Of the whole output, for a batch of one."""
+    """Shape of the whole output for a batch of one."""
     output: list[float]
-    """Values at evenly spaced places of the flattened output; an embedder's whole vector at unit length."""
+    """Evenly spaced values of the flattened output; the whole vector at unit length for an embedder."""
     tolerance: Annotated[float, msgspec.Meta(gt=0)]
-    """Largest |found - expected| / |expected|; wide enough for bf16."""
+    """Largest accepted |found - expected| / |expected|; covers bf16."""
 
 
 class _Bundle(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What both kinds share."""
+    """Fields of both kinds of bundles."""
 
     schema: int = SCHEMA
-    """Of bundle.json."""
+    """Version of the format of bundle.json."""
     name: str
-    """For people."""
+    """Display name."""
     hash: str = ""
     """sha256 of the network and of everything that serving depends on; set by `save`."""
     created: str
     """UTC, ISO 8601."""
     licence: str
-    """Of the weights, not of this code."""
+    """Licence of the weights, not of this code."""
     data: list[str]
-    """What it learned from."""
+    """Training data."""
     metrics: dict[str, float] = {}
-    """Measured when it was made."""
+    """Measured when the bundle was made."""
     source: str
-    """Command, repository or file that it came from."""
+    """Command, repository or file it was made from."""
     model_bytes: int = 0
-    """Size of the network; tells a truncated file from an altered one. Set by `save`."""
+    """Size of the network; distinguishes a truncated file from an altered one. Set by `save`."""
     probe: Probe
-    """Tells a network that runs from one that runs rightly."""
+    """Checks that an engine computes the right output."""
 
 
 class EmbedderBundle(_Bundle, tag="embedder", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Crops -> vectors, and what a difference of two vectors means."""
+    """Bundle of a re-ID network: crops -> vectors, with the verification head and its calibration."""
 
     kind: ClassVar[str] = "embedder"
     input: EmbedderInput
     dim: Annotated[int, msgspec.Meta(ge=1, le=MAX_DIM)]
-    """Length of a vector."""
+    """Length d of a vector."""
     verifier: Verifier
     calibration: Calibration
 
     @property
     def calibrated(self) -> Calibration | None:
-        """The calibration, none where the bundle has none."""
+        """The calibration; None for kind `none`."""
         return None if self.calibration.kind == "none" else self.calibration
 
 
 class DetectorBundle(_Bundle, tag="detector", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Frames -> boxes of persons."""
+    """Bundle of a detector: frames -> boxes of persons."""
 
     kind: ClassVar[str] = "detector"
     input: DetectorInput
     decoder: Literal["yolo", "yolo_end2end", "yolox"]
-    """(4 + classes, n) centre boxes; (n, 6) corner boxes, score, class, after NMS; (n, 5 + classes) per grid cell."""
+    """Layout of the output: `yolo` (4 + classes, n) centre boxes; `yolo_end2end` (n, 6) corner boxes, score and class
+    after NMS; `yolox` (n, 5 + classes) per grid cell."""
     classes: list[str]
-    """Names in the order of the network's output."""
+    """Class names in the order of the output."""
     person: Annotated[int, msgspec.Meta(ge=0)]
-    """Which of them is a person."""
+    """Index of the class person."""
     score_threshold: Share | msgspec.UnsetType = msgspec.UNSET
-    """Not used; read, and kept in the hash, where an older bundle has it. See `detect.score` in cams.yaml."""
+    """Unused; accepted and hashed for older bundles. See `detect.score` in cams.yaml."""
     iou_threshold: Share = 0.7
-    """Of two boxes that overlap more, the lower score is dropped."""
+    """Overlap of two boxes (IoU) above which the one of lower score is dropped."""
 
 
 Bundle = EmbedderBundle | DetectorBundle
@@ -185,7 +187,7 @@ def load(folder: Path) -> Bundle:
     """Read and check a bundle; the network itself is not run (see `check_probe`).
 
     Raises:
-        ModelError: a file is missing, empty, half-copied or altered, or a field is wrong.
+        ModelError: a file is missing, empty, truncated or altered, or a field is invalid.
     """
     text = _read(folder / BUNDLE_FILE, "a bundle is a folder with bundle.json and model.onnx")
     bundle = _parse(text, folder / BUNDLE_FILE)
@@ -194,11 +196,11 @@ def load(folder: Path) -> Bundle:
     if len(model) != bundle.model_bytes:
         raise ModelError(
             f"{file} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
-            "it was not copied whole: copy the bundle again"
+            "it is truncated: copy the bundle again"
         )
     if outside := external_files(model):
         raise ModelError(
-            f"{file} must hold all its weights, found them in {', '.join(outside)}, which the hash does "
+            f"{file} must contain all weights, found some in {', '.join(outside)}, which the hash does "
             "not cover; make the bundle again with `reid-stream models wrap`"
         )
     found = fingerprint(bundle, model)
@@ -221,15 +223,15 @@ def load_detector(folder: Path) -> DetectorBundle:
 
 
 def save(bundle: _B, model: bytes, folder: Path, weights: bytes | None = None) -> _B:
-    """Write the files and return the bundle with its hash and size; an older bundle there is replaced.
+    """Write the files, replacing an older bundle, and return the bundle with its hash and size.
 
     `model` is an ONNX file, or with `weights` the text of an OpenVINO IR.
 
     Raises:
-        ModelError: a field is wrong, the network has weights in other files, or the folder cannot be written.
+        ModelError: a field is invalid, the network has weights in other files, or the folder cannot be written.
     """
     if outside := external_files(model):
-        raise ModelError(f"a bundle's network must hold all its weights, found them in {', '.join(outside)}")
+        raise ModelError(f"a bundle's network must contain all weights, found some in {', '.join(outside)}")
     content = model + (weights or b"")
     sized = msgspec.structs.replace(bundle, model_bytes=len(content))
     complete = _parse(msgspec.json.encode(sized), folder / BUNDLE_FILE)  # numbers as they will be read: 2 becomes 2.0
@@ -258,7 +260,7 @@ def update(bundle: _B, folder: Path) -> _B:
 
 
 def fingerprint(bundle: Bundle, model: bytes) -> str:
-    """Return the sha256 (hex) of a model file and of the fields that serving depends on."""
+    """Return the sha256 (hex) of a model file and of all fields but `_NOT_SERVED`."""
     fields: dict[str, Any] = msgspec.to_builtins(bundle)
     served = {name: value for name, value in fields.items() if name not in _NOT_SERVED}
     digest = hashlib.sha256(model)
@@ -267,9 +269,9 @@ def fingerprint(bundle: Bundle, model: bytes) -> str:
 
 
 def probe_input(bundle: Bundle, seed: int | None = None) -> Floats:
-    """Make the probe's network input (1, 3, h, w) float32 from its seed.
+    """Return the network input (1, 3, h, w) float32 of a probe, generated from its seed or another one.
 
-    Blocks of colour, not white noise: low precision agrees on them about as well as on crops.
+    It consists of uniform blocks, not white noise, so that low precision deviates about as much as on real crops.
     """
     height, width = bundle.input.height, bundle.input.width
     rows, columns = -(-height // _PROBE_BLOCK_PX), -(-width // _PROBE_BLOCK_PX)
@@ -285,7 +287,7 @@ def probe_input(bundle: Bundle, seed: int | None = None) -> Floats:
 
 
 def probe_of(bundle: Bundle, output: Floats, values: int = 512) -> list[float]:
-    """Reduce a network's output for the probe to the numbers that are kept and compared."""
+    """Return up to `values` evenly spaced numbers of a probe's output, the ones stored and compared."""
     flat = np.asarray(output, dtype=np.float64).ravel()
     if isinstance(bundle, EmbedderBundle):
         flat /= max(float(np.linalg.norm(flat)), 1e-12)
@@ -294,10 +296,10 @@ def probe_of(bundle: Bundle, output: Floats, values: int = 512) -> list[float]:
 
 
 def check_probe(bundle: Bundle, output: Floats) -> float:
-    """Return how far the network's answer to `probe_input` lies from the expected one, relative to its size.
+    """Compare the output for `probe_input` with the expected one; return |found - expected| / |expected|.
 
     Raises:
-        ModelError: wrong shape, not finite, or further than the probe's tolerance.
+        ModelError: the shape is wrong, or the error is not finite or above the tolerance.
     """
     expected = np.asarray(bundle.probe.output)
     if list(output.shape) != bundle.probe.shape:
@@ -307,10 +309,11 @@ def check_probe(bundle: Bundle, output: Floats) -> float:
         )
     found = np.asarray(probe_of(bundle, output, len(expected)))
     error = float(np.linalg.norm(found - expected) / max(float(np.linalg.norm(expected)), 1e-12))
-    if not error <= bundle.probe.tolerance:  # also when it is not a number
+    if not error <= bundle.probe.tolerance:  # also true for NaN
         raise ModelError(
-            f"bundle {bundle.name}: the probe's answer must lie within {bundle.probe.tolerance:g} of the expected one, "
-            f"got {error:.3g}; this engine or precision computes something else: choose another engine, or export again"
+            f"bundle {bundle.name}: the output for the probe must lie within {bundle.probe.tolerance:g} of the "
+            f"expected one, got {error:.3g}; this engine or precision computes something else: choose another "
+            "engine, or export again"
         )
     return error
 
@@ -343,7 +346,7 @@ def _parse(text: bytes, path: Path) -> Bundle:
 
 
 def _check_fields(bundle: Bundle, path: Path) -> None:
-    """Check what single fields cannot know."""
+    """Check constraints that involve several fields."""
     faults = _embedder_faults(bundle) if isinstance(bundle, EmbedderBundle) else _detector_faults(bundle)
     if faults:
         raise ModelError(f"{path}: {'; '.join(faults)}; export the bundle again")

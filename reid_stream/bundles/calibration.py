@@ -14,15 +14,16 @@ import numpy.typing as npt
 from reid_stream.bundles.bundle import Calibration
 
 Doubles = npt.NDArray[np.float64]
-# Odds beyond are a guess when some thousand pairs were fitted, and a guess must not outvote all other evidence.
 _MAX_LOG_ODDS = 16.0
+"""Bound of log odds: greater ones are extrapolation from some thousand pairs and must not outweigh all other
+evidence."""
 
 
 def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | None = None) -> Doubles:
     """Return the log odds of "same person" of margins of any shape.
 
     Args:
-        calibration: of the bundle that made the vectors.
+        calibration: calibration of the bundle that made the vectors.
         margins: b - |d f1 - d f2|^2.
         prior: expected share of same-person pairs among those asked about; default: that of the calibration.
     """
@@ -59,18 +60,22 @@ def probability(calibration: Calibration, margins: npt.ArrayLike, prior: float |
 
 
 def prior_shift(fitted: float, serving: float) -> float:
-    """Return what is added to log odds when the share of same-person pairs changes from `fitted` to `serving`."""
+    """Return the change of log odds when the share of same-person pairs changes from `fitted` to `serving`.
+
+    Raises:
+        ValueError: a share is not in (0, 1).
+    """
     if not (0 < fitted < 1 and 0 < serving < 1):
         raise ValueError(f"priors must lie between 0 and 1, got {fitted} and {serving}")
     return float(np.log(serving / (1 - serving)) - np.log(fitted / (1 - fitted)))
 
 
 def logit(probabilities: npt.ArrayLike) -> Doubles:
-    """Return log odds of probabilities."""
+    """Return the log odds of probabilities, which are clipped to [1e-12, 1 - 1e-12]."""
     values = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1 - 1e-12)
     return np.asarray(np.log(values / (1 - values)), dtype=np.float64)
 
 
 def sigmoid(odds: npt.ArrayLike) -> Doubles:
-    """Return probabilities of log odds, without overflow."""
+    """Return the probabilities of log odds, without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(odds, dtype=np.float64))), dtype=np.float64)

@@ -36,7 +36,7 @@ def find(name: str, kind: Kind) -> Path:
     one of its kind, or `permissive`: a downloaded network whose licence allows commercial use.
 
     Raises:
-        ModelError: there is none, or it is not clear which one is meant.
+        ModelError: there is none, or `default` is ambiguous.
     """
     if name == "default":
         return _default(kind)
@@ -48,19 +48,17 @@ def find(name: str, kind: Kind) -> Path:
         if (folder / name / BUNDLE_FILE).is_file():
             return folder / name
     known = ", ".join(sorted({path.name for path in bundles()})) or "none"
-    raise ModelError(
-        f"models.{kind} must be a bundle's folder or a name on the shelf, found {name!r}; on the shelf: {known}"
-    )
+    raise ModelError(f"models.{kind} must be the folder of a bundle or one of the bundles {known}, found {name!r}")
 
 
 def bundles() -> Iterator[Path]:
-    """Yield every bundle folder on the shelf, the user's own first."""
+    """Yield every bundle folder in the search folders, those of the user first."""
     for folder in _folders():
         yield from sorted(path.parent for path in folder.glob(f"*/{BUNDLE_FILE}"))
 
 
 def kind_of(folder: Path) -> str | None:
-    """Return the kind that a bundle says it is, unchecked; None where that cannot be read."""
+    """Return the kind stated by a bundle, unverified; None if bundle.json cannot be read."""
     try:
         found = msgspec.json.decode((folder / BUNDLE_FILE).read_bytes(), type=dict[str, object])
     except (OSError, msgspec.DecodeError, msgspec.ValidationError):
@@ -122,7 +120,7 @@ def _default(kind: Kind) -> Path:
             return fitting[0]
         if fitting:
             names = ", ".join(path.name for path in fitting)
-            raise ModelError(f"models.{kind}: default must be clear, found several in {folder}: {names}; name one")
+            raise ModelError(f"models.{kind}: default is ambiguous, found several in {folder}: {names}; name one")
     raise ModelError(
         f"no {kind} bundle was found: ${VARIABLE} is {os.environ.get(VARIABLE) or 'not set'}, the package ships none; "
         f"make one from an ONNX file with `reid-stream models wrap MODEL.onnx FOLDER/{kind} --kind {kind}` and set "

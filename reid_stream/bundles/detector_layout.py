@@ -1,4 +1,4 @@
-"""Find the layout of a detector's output from its shape, its classes and, where several fit, a picture (pure).
+"""Find the layout of a detector's output from its shape, its classes and, if several match, an image (pure).
 
     yolo             (1, 4 + classes, n)  centre boxes in pixels, class scores              YOLOv8, YOLO11
     yolo_transposed  (1, n, 4 + classes)  the same, transposed
@@ -29,22 +29,29 @@ _MOST_QUERIES = 1000
 """RT-DETR has 300 (Zhao et al., 2024); grids of usual inputs have more cells."""
 _COCO_CLASSES = 80
 _PLAIN_SCORE = 0.4
-"""A person in a picture of people is found with at least this score."""
+"""Least score of a clearly visible person."""
 _SLACK = 0.1
-"""Share of the picture by which a right box may stick out."""
+"""Share of the image by which a valid box may extend beyond it."""
 _LEAST_PX = 4.0
+"""Least width of a valid box."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutMatch:
-    """A layout that a shape fits, and the number of classes it then has; None where the shape does not say."""
+    """A layout that matches a shape, and its number of classes; None where the shape leaves it open."""
 
     layout: Layout
     classes: int | None
 
 
 def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | None = None) -> list[LayoutMatch]:
-    """Return the layouts that an output can have, for one picture of `size` (h, w); `classes` where it is known."""
+    """Return the layouts that match an output.
+
+    Args:
+        shape: of the output for one image.
+        size: (h, w) of the input in pixels.
+        classes: number of classes, where it is known.
+    """
     if len(shape) != 3 or shape[0] != 1:
         return []
     _, rows, columns = shape
@@ -66,12 +73,12 @@ def candidates(shape: tuple[int, ...], size: tuple[int, int], classes: int | Non
     found = [each for each in found if each.classes is None or each.classes >= 1]
     if classes is not None:
         return [each for each in found if each.classes in (None, classes)]
-    # Without names, one class or COCO's eighty are meant where they fit.
+    # Without names, prefer one class or the eighty of COCO.
     return [each for each in found if each.classes in (None, 1, _COCO_CLASSES)] or found
 
 
 def choose(found: Sequence[LayoutMatch], shape: tuple[int, ...], size: tuple[int, int]) -> LayoutMatch:
-    """Return the only layout that an output can have.
+    """Return the only layout in `found`.
 
     Raises:
         ModelError: there is none, or there are several.
@@ -81,12 +88,12 @@ def choose(found: Sequence[LayoutMatch], shape: tuple[int, ...], size: tuple[int
     if found:
         several = ", ".join(f"{each.layout} ({_count(each.classes)})" for each in found)
         raise ModelError(
-            f"the layout of a detector's output must be clear, {shape} for one picture of {size[0]} x {size[1]} can be "
-            f"{several}; give --decoder, or --picture with a picture in which people are seen whole"
+            f"the layout of a detector's output must be unambiguous, {shape} for one image of {size[0]} x {size[1]} "
+            f"can be {several}; give --decoder, or --picture with an image that shows whole people"
         )
     raise ModelError(
         f"a detector must give (1, 4 + classes, n), (1, n, 4 + classes), (1, n, 5 + classes) or (1, n, 6) for one "
-        f"picture of {size[0]} x {size[1]}, got {shape}; export it without post-processing, name the right size with "
+        f"image of {size[0]} x {size[1]}, got {shape}; export it without post-processing, give the input size with "
         "--height and --width, or the classes with --classes"
     )
 
@@ -94,13 +101,13 @@ def choose(found: Sequence[LayoutMatch], shape: tuple[int, ...], size: tuple[int
 def by_picture(
     found: Sequence[LayoutMatch], output: Floats, size: tuple[int, int], person: int = 0
 ) -> list[LayoutMatch]:
-    """Return those layouts under which the output for a picture of people shows people.
+    """Return the layouts by which the output for an image of people decodes to the most person-like boxes.
 
     Args:
-        found: layouts that the shape fits.
-        output: (rows, columns) for one letterboxed picture in which people are seen.
+        found: layouts that match the shape.
+        output: (rows, columns) for one letterboxed image that shows people.
         size: (h, w) of the input in pixels.
-        person: index of the class.
+        person: index of the class person.
     """
     counts = {each: _people(each.layout, output, size, person) for each in found}
     most = max(counts.values(), default=0)
@@ -108,7 +115,7 @@ def by_picture(
 
 
 def _people(layout: Layout, output: Floats, size: tuple[int, int], person: int) -> int:
-    """Count the boxes that can be people: scored like one, within the picture, taller than wide."""
+    """Count the boxes that may be people: scored like one, within the image, taller than wide."""
     boxes, scores = _decoded(layout, output, size, person)
     if not np.isfinite(output).all() or scores.size == 0 or scores.max() > 1.01 or scores.min() < -0.01:
         return 0
@@ -118,7 +125,7 @@ def _people(layout: Layout, output: Floats, size: tuple[int, int], person: int) 
     inside &= (x2 < (1 + _SLACK) * width) & (y2 < (1 + _SLACK) * height)
     tall = (x2 - x1 >= _LEAST_PX) & (y2 - y1 >= x2 - x1)
     right = int((inside & tall).sum())
-    return right if 2 * right > len(x1) else 0  # most of what is scored high must look like people
+    return right if 2 * right > len(x1) else 0  # most boxes of high score must look like people
 
 
 def _decoded(layout: Layout, output: Floats, size: tuple[int, int], person: int) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Inspect and normalize ONNX files: weights inside, one output, float32 at both ends, a layout that is served.
+"""Inspect and normalise ONNX files: weights inside, one output, float32 input and output, a supported layout.
 
 Reading needs no library: `external_files` walks the protobuf wire format. Rewriting needs the package `onnx`.
 
@@ -30,7 +30,7 @@ _MOST_DEPTH = 32
 
 
 def external_files(content: bytes) -> list[str]:
-    """Return the names of the files in which weights lie outside of an ONNX file, in order; none for most (pure).
+    """Return the names of the external weight files of an ONNX file, in order (pure).
 
     Content that is not protobuf has none; the library that reads the network reports that.
     """
@@ -41,7 +41,7 @@ def external_files(content: bytes) -> list[str]:
 
 
 def read_whole(model: Path, content: bytes) -> bytes:
-    """Return an ONNX file with the weights of its external files inside.
+    """Return an ONNX file with its external weights included.
 
     Raises:
         ModelError: an external file is missing or outside of the folder, or the package `onnx` is missing.
@@ -53,10 +53,10 @@ def read_whole(model: Path, content: bytes) -> bytes:
     for name in names:
         file = folder / name
         if not file.resolve().is_relative_to(folder):
-            raise ModelError(f"weights of {model} must lie in its folder, they lie in {name!r}; export one file")
+            raise ModelError(f"weights of {model} must be in its folder, found {name!r}; export one file")
         if not name or not file.is_file():
-            raise ModelError(f"weights of {model} lie in {name!r}, which is not in {folder}; copy it there too")
-    onnx = _onnx(f"weights of {model} lie in {', '.join(names)}; to take them in")
+            raise ModelError(f"weights of {model} are in {name!r}, which is not in {folder}; copy it there too")
+    onnx = _onnx(f"weights of {model} are in {', '.join(names)}; to include them")
     try:
         return bytes(onnx.load(str(model)).SerializeToString())
     except Exception as error:  # protobuf and onnx each have their own
@@ -66,7 +66,7 @@ def read_whole(model: Path, content: bytes) -> bytes:
 
 
 def with_output(content: bytes, index: int) -> bytes:
-    """Return the network with one of its outputs alone."""
+    """Return the network with only one of its outputs, given by index."""
     model = _onnx("to choose an output").load_from_string(content)
     kept = model.graph.output[index]
     for port in [port for port in model.graph.output if port.name != kept.name]:
@@ -75,7 +75,7 @@ def with_output(content: bytes, index: int) -> bytes:
 
 
 def with_float32_ports(content: bytes) -> bytes:
-    """Return a network of 16 bit input or output (float16, bfloat16) with casts, so that both are float32."""
+    """Return the network with casts, so that float16 and bfloat16 inputs and outputs become float32."""
     onnx = _onnx("to cast a float16 network's input and output to float32")
     model = onnx.load_from_string(content)
     graph, small = model.graph, (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -97,13 +97,16 @@ def with_float32_ports(content: bytes) -> bytes:
 
 
 def as_yolo(content: bytes, layout: str, size: tuple[int, int], classes: int) -> bytes:
-    """Return a detector whose output is brought to the layout `yolo`, (b, 4 + classes, n).
+    """Return a detector whose output is converted to the layout `yolo`, (b, 4 + classes, n).
 
     Args:
         content: an ONNX network with one float32 output (b, n, columns).
         layout: `yolo_transposed`, `yolov5` or `rtdetr`; see `bundles.detector_layout`.
         size: (height, width) of the input in pixels.
         classes: number of classes.
+
+    Raises:
+        ModelError: the opset is below 13, or the package `onnx` is missing.
     """
     onnx = _onnx(f"to serve a detector of layout {layout}")
     model = onnx.load_from_string(content)
@@ -168,7 +171,7 @@ def _onnx(purpose: str) -> Any:
 
 
 def _external(data: memoryview, message: str, depth: int) -> Iterator[str]:
-    """Yield the location of every tensor in a message whose data lies in another file."""
+    """Yield the location of every tensor in a message whose data is in another file."""
     if depth > _MOST_DEPTH:
         raise ValueError("nested too deep")
     location, is_external = "", False

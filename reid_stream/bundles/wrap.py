@@ -1,10 +1,10 @@
-"""Make a bundle from any ONNX network: read what its file states, ask for what it does not.
+"""Make a bundle from any ONNX network; what its file leaves open must be given.
 
     wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts; embedders from MODEL.xml, too
 
-The network is run in float32 to record the probe. Use this for networks made elsewhere; networks of `reid-train` are
-exported with their own verifier and calibration. The file is normalized where need be: external weights are taken in,
-float16 ends are cast to float32, one output is kept, unusual layouts become `yolo` (see `onnx_file`).
+The network is run in float32 to record the probe. For networks made elsewhere: those of `reid-train` are exported with
+their own verifier and calibration. The file is normalised as needed: external weights are included, float16 inputs and
+outputs are cast to float32, one output is kept, unusual layouts are converted to `yolo` (see `onnx_file`).
 
 Letters: d embedding dimensions, h and w pixels.
 """
@@ -38,18 +38,19 @@ from reid_stream.bundles.openvino_ir import first_line, outputs_of, read_ir
 from reid_stream.errors import ModelError
 
 PROBE_SEED = 7
-# bf16 moves an embedding by up to |f1 - f2| = 0.14 (cosine 0.99) and a box by under a hundredth of the picture.
 EMBEDDER_TOLERANCE = 0.15
+"""Tolerance of the probe: bf16 moves a vector by up to |f1 - f2| = 0.14 (cosine 0.99)."""
 DETECTOR_TOLERANCE = 0.05
+"""Tolerance of the probe: bf16 moves a box by less than a hundredth of the image."""
 _PERSONS = frozenset({"person", "pedestrian", "people", "human"})
 _MOST_METADATA = 100_000
 _B = TypeVar("_B", EmbedderBundle, DetectorBundle)
-# Without a trained head all dimensions weigh the same: margin = 10 (2 cos - 1), even odds at a cosine of one half.
 _UNIFORM_WEIGHT = 10.0
+"""Squared factor of all dimensions without a trained head: margin = 10 (2 cos - 1), zero at a cosine of one half."""
 
 
 def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> EmbedderBundle | DetectorBundle:
-    """Wrap a network of either kind; see `wrap_embedder` and `wrap_detector` for the options."""
+    """Wrap a network of either kind; see `wrap_embedder` and `wrap_detector` for options and errors."""
     if kind == "embedder":
         return wrap_embedder(model, out, **options)
     if kind == "detector":
@@ -73,7 +74,7 @@ def wrap_embedder(
     data: Sequence[str] = (),
     source: str | None = None,
 ) -> EmbedderBundle:
-    """Wrap a re-ID network; its vectors are compared by cosine until `reid-train calibrate` has seen site data.
+    """Wrap a re-ID network; its vectors are compared by cosine until `reid-train calibrate` has calibrated it.
 
     Height and width come from the network where it fixes them, else 256 x 128. ONNX networks take RGB, mean and
     standard deviation of ImageNet; OpenVINO IRs, which OpenVINO alone serves, BGR from 0 to 255, as in Open Model Zoo.
@@ -88,7 +89,7 @@ def wrap_embedder(
         scale: pixel values run to 1 or 255; default: 255 where a mean or std is above 1, else 1.
 
     Raises:
-        ModelError: the file is no network of one image input and one vector output; or it has several outputs, and
+        ModelError: the file is not a network of one image input and one vector output; or it has several outputs, and
             `output` names none of them.
     """
     weights = None
@@ -147,33 +148,33 @@ def wrap_detector(
     data: Sequence[str] = (),
     source: str | None = None,
 ) -> DetectorBundle:
-    """Wrap a detection network; what is not given is found from its shapes and metadata.
+    """Wrap a detection network; options not given are derived from its shapes and metadata.
 
-    YOLOX takes BGR from 0 to 255, all others RGB from 0 to 1. Class names come from the metadata `names` that
-    ultralytics writes; without it one class is a person, eighty are COCO's. Layouts that are not served as they are
-    (see `detector_layout`) are brought to `yolo`.
+    YOLOX takes BGR from 0 to 255, all others RGB from 0 to 1. Class names come from the metadata `names` written by
+    ultralytics; without it, one class is taken for person, eighty for COCO's. Other layouts (see `detector_layout`) are
+    converted to `yolo`.
 
     Args:
         model: the ONNX file.
         out: folder of the bundle.
-        name: for people; default: the file's.
-        height: pixels of the input, where the network takes any.
-        width: pixels of the input, where the network takes any.
-        output: which output to use, where there are several.
+        name: display name; default: that of the file.
+        height: of the input in pixels, where the network accepts any.
+        width: of the input in pixels, where the network accepts any.
+        output: name of the output to use, where there are several.
         decoder: layout of the output, one of `detector_layout.LAYOUTS`.
-        classes: names in the network's order.
-        person: index of the class that is a person.
-        picture: an image in which people are seen whole; decides between layouts of one shape.
+        classes: class names in the network's order.
+        person: index of the class person.
+        picture: image that shows whole people; decides between layouts of one shape.
         colour: `rgb` or `bgr`.
-        scale: pixel values run to 1 or 255.
-        pad: grey of the bars, out of 255.
-        iou_threshold: of two boxes that overlap more, the lower score is dropped.
+        scale: largest pixel value, 1 or 255.
+        pad: grey value of the padding, out of 255.
+        iou_threshold: overlap of two boxes (IoU) above which the one of lower score is dropped.
         licence: of the weights.
-        data: what it was trained on.
-        source: where it came from.
+        data: training data.
+        source: origin of the network.
 
     Raises:
-        ModelError: the layout, the classes, the person's class or the output cannot be found and must be given.
+        ModelError: layout, classes, person class or output are ambiguous and must be given.
     """
     if model.suffix == ".xml":
         raise ModelError(f"a detector must be ONNX, got {model}; OpenVINO networks are served as embedders only")
@@ -223,7 +224,7 @@ def wrap_detector(
 def _layout(
     decoder: str | None, shape: tuple[int, ...], size: tuple[int, int], names: Sequence[str]
 ) -> LayoutMatch | list[LayoutMatch]:
-    """Return the layout that was asked for or is the only one; else all that the shape fits."""
+    """Return the layout given or the only one that matches the shape; else all that match."""
     count = len(names) or None
     if decoder is None:
         found = candidates(shape, size, count)
@@ -249,7 +250,9 @@ def _layout_by_picture(
     picture: Path | None,
     person: int,
 ) -> LayoutMatch:
-    """Choose between layouts by what the network finds in a picture, tried in each layout's own colours and scale."""
+    """Choose between layouts by the people found in an image, given to the network in each layout's colours and
+    scale.
+    """
     if picture is None or not found:
         return choose(found, shape, size)
     import cv2
@@ -279,7 +282,7 @@ def _layout_by_picture(
 
 
 def _customary_names(layout: LayoutMatch, model: Path) -> Sequence[str]:
-    """Return the names of a network that states none: one class is a person, eighty are COCO's."""
+    """Return the default class names of a network that states none: person for one class, COCO's for eighty."""
     if layout.classes == 1:
         return ("person",)
     if layout.classes in (None, len(COCO)):
@@ -290,7 +293,7 @@ def _customary_names(layout: LayoutMatch, model: Path) -> Sequence[str]:
 
 
 def _metadata_names(network: Any) -> list[str]:
-    """Return the class names in the file's metadata, as ultralytics writes them: `{0: 'person', 1: 'bicycle'}`."""
+    """Return the class names in the metadata as written by ultralytics: `{0: 'person', 1: 'bicycle'}`."""
     if not network.has_rt_info(["framework", "names"]):
         return []
     try:
@@ -315,13 +318,13 @@ def _person_index(names: Sequence[str], asked: int | None, model: Path) -> int:
 
 
 def with_probe(bundle: _B, output: Floats) -> _B:
-    """Return the bundle with `output` as the expected answer to its probe."""
+    """Return the bundle with `output` as the expected output of its probe."""
     probe = msgspec.structs.replace(bundle.probe, shape=list(output.shape), output=probe_of(bundle, output))
     return msgspec.structs.replace(bundle, probe=probe)
 
 
 def now() -> str:
-    """Return the time for `created`, UTC to the second."""
+    """Return the current time for `created`, UTC to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -337,7 +340,7 @@ def run_once(network: Any, batch: Floats, model: Path) -> Floats:
 
 
 def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
-    """Return a model file with all its weights, one output and float32 at both ends, and the network in it."""
+    """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
     try:
         content = model.read_bytes()
     except OSError as error:
@@ -377,7 +380,7 @@ def _parse(content: bytes, model: Path) -> Any:
 
 
 def _image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
-    """Return the input's height and width, None where the network takes any."""
+    """Return height and width of the input, None where the network accepts any."""
     inputs = network.inputs
     shape = inputs[0].partial_shape if len(inputs) == 1 else None
     if (

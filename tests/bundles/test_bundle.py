@@ -92,7 +92,7 @@ def test_an_empty_file_is_refused(folder: Path, name: str) -> None:
 def test_a_half_copied_network_is_refused(folder: Path) -> None:
     model = folder / "model.onnx"
     model.write_bytes(model.read_bytes()[:100])
-    with pytest.raises(ModelError, match="found 100; it was not copied whole"):
+    with pytest.raises(ModelError, match="found 100; it is truncated"):
         load(folder)
 
 

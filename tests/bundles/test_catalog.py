@@ -47,7 +47,7 @@ def test_a_path_is_taken_as_it_is(own: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_what_there_is(own: Path) -> None:
     folder(own, "osnet", "embedder")
-    with pytest.raises(ModelError, match="found 'osnext'; on the shelf: .*osnet"):
+    with pytest.raises(ModelError, match="must be the folder of a bundle or one of .*osnet.*, found 'osnext'"):
         catalog.find("osnext", "embedder")
 
 

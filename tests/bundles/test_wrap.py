@@ -237,7 +237,7 @@ def test_weights_outside_of_the_networks_folder_are_not_read(tmp_path: Path, loc
         tensor.ClearField("raw_data")
     (tmp_path / "secret.bin").write_bytes(bytes(4096))
     (tmp_path / "in" / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="must lie in its folder"):
+    with pytest.raises(ModelError, match="must be in its folder"):
         wrap_embedder(tmp_path / "in" / "m.onnx", tmp_path / "out")
 
 

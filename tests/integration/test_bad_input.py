@@ -240,4 +240,4 @@ def test_a_model_that_is_nowhere_is_told_with_what_there_is(tmp_path: Path, mode
     cams = write_cams(tmp_path, {"a": clip}, more="observe: {port: null}\nmodels: {embedder: nowhere}")
     ended = call("--cameras", cams, models=models, home=tmp_path)
     assert ended.code == 3, ended.err
-    assert "found 'nowhere'; on the shelf: " in ended.err
+    assert "must be the folder of a bundle or one of the bundles " in ended.err

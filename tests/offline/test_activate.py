@@ -262,5 +262,5 @@ def test_a_best_few_views_stand_for_somebody_seen_often() -> None:
 def test_an_embedder_must_be_there_to_be_activated(tmp_path: Path) -> None:
     cams, _ = site(tmp_path)
     shutil.rmtree(tmp_path / "nothing", ignore_errors=True)
-    with pytest.raises(Exception, match="on the shelf"):
+    with pytest.raises(Exception, match="must be the folder of a bundle"):
         call("activate", "nothing", "--cameras", str(cams))
