@@ -1,9 +1,9 @@
 """Grad-CAM of any ONNX embedder for one dimension of its vector, without a training library.
 
-The network is cut behind its last maps: trunk, images -> maps;  head, maps -> vector. Grad-CAM weighs channel c of a
-map by the mean gradient over its pixels, w_c = 1/(hw) sum_ij df/dA_cij, and that is the derivative of f along a uniform
-shift of the channel. So one central difference through the head, which is a pooling and a product, gives w_c of all
-dimensions at once, and nothing has to be differentiated backwards. A network with several last maps is cut behind each.
+The network is split behind its last feature maps: trunk, images -> maps; head, maps -> vector. Grad-CAM weights channel
+c of a map by the mean gradient over its pixels, w_c = 1/(hw) sum_ij df/dA_cij, which is the derivative of f along a
+uniform shift of the channel. One central difference through the head, a pooling and a product, therefore gives w_c for
+all dimensions at once, without backpropagation. A network with several last maps is split behind each.
 
 Source: Selvaraju et al., "Grad-CAM", ICCV 2017 (arXiv 1610.02391), eq. 1 and 2; of an embedding's dimensions: Almazan
 et al., "Re-ID done right" (arXiv 1801.05339).
@@ -26,29 +26,30 @@ from reid_stream.explain.cutting import split_network
 
 Floats = npt.NDArray[np.float32]
 
-# Of a channel's largest value; powers up to 6 are then right within 0.1 %, and float32 still has 4 digits.
 _STEP = 0.01
+"""Step as a share of a channel's largest value: exact within 0.1 % for powers up to 6, and 4 digits remain in
+float32."""
 _CHANNELS_AT_ONCE = 64
 _IMAGES = 2
-"""A pair."""
+"""Images per call of the trunk: a pair."""
 
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """What a network made of n images."""
+    """Vectors, last feature maps and gradients of n images."""
 
     vectors: Floats
-    """(n, d), as the network gives them: not of unit length."""
+    """(n, d) output of the network, not normalised."""
     maps: tuple[Floats, ...]
-    """m of (n, c, h, w): the last maps of the network."""
+    """m arrays (n, c, h, w): the last maps of the network."""
     weights: tuple[Floats, ...]
-    """m of (n, c, d): mean gradient of each dimension over a channel's pixels; 0 where all of these are 0."""
+    """m arrays (n, c, d): mean gradient of each dimension over the pixels of a channel; 0 for a channel of zeros."""
 
     def heat(self, image: int, dimension: int, size: tuple[int, int]) -> Floats:
-        """Return where `image` makes `dimension` large, by its own sign: (height, width), 0 to 1.
+        """Return the Grad-CAM map (height, width) of a dimension in an image, scaled to [0, 1]; all 0 without any heat.
 
-        All 0 where nothing does. A negative value adds to a similarity as much as a positive one, so it is asked what
-        makes it more negative.
+        The map shows what increases the magnitude of the dimension: a negative value contributes to a similarity as
+        much as a positive one.
         """
         sign = -1.0 if self.vectors[image, dimension] < 0 else 1.0
         total = np.zeros(size, np.float32)
@@ -60,13 +61,13 @@ class Activations:
 
 
 class Attention:
-    """A network cut behind its last maps; masks that these are multiplied by are held, not looked at."""
+    """A network split behind its last maps; masks multiplied with them are held constant."""
 
     def __init__(self, model: Path, height: int, width: int, threads: int | None = None) -> None:
         """Read an ONNX file of one input (b, 3, height, width) and one output (b, d).
 
         Raises:
-            ModelError: it is none, or has no map to look at.
+            ModelError: the file is no such network, or its vector is not pooled from feature maps.
         """
         core = ov.Core()
         try:
@@ -77,15 +78,15 @@ class Attention:
         try:
             parts = split_network(network, 2 * _CHANNELS_AT_ONCE)
             if parts is None:
-                raise ModelError(f"{model} must end in a pooling of maps for its vector to be explained, it has none")
+                raise ModelError(f"{model} must end in a pooling of feature maps to be explained, found none")
             self._trunk = core.compile_model(parts.trunk, "CPU", _options(threads))
             self._head = core.compile_model(parts.head, "CPU", _options(threads))
         except RuntimeError as error:
-            raise ModelError(f"{model} must take any number of images to be explained: {error}") from error
+            raise ModelError(f"{model} must accept any number of images to be explained: {error}") from error
         self._looked_at, self.map_names = parts.looked_at, parts.names
 
     def __call__(self, images: Floats) -> Activations:
-        """Look at two network inputs (2, 3, h, w)."""
+        """Return the activations of two network inputs (2, 3, h, w)."""
         found = self._trunk(images)
         vectors, *maps = (np.array(found[index], np.float32) for index in range(len(found)))
         of_images = [[one[min(image, len(one) - 1)] for one in maps] for image in range(len(images))]
@@ -96,13 +97,13 @@ class Attention:
         return Activations(vectors, tuple(maps[index] for index in self._looked_at), weights)
 
     def _weights(self, maps: list[Floats], moved: int, dim: int) -> Floats:
-        """Return the mean gradient (c, d) over the pixels of one of an image's maps, the others held."""
+        """Return the mean gradient (c, d) over the pixels of one of an image's maps, the others held constant."""
         own = maps[moved]
         pixels = own.shape[1] * own.shape[2]
         highest = np.abs(own).max(axis=(1, 2))  # (c,)
         steps = _STEP * np.maximum(highest, 0.1 * highest.mean())
         inputs = [np.repeat(one[None], 2 * _CHANNELS_AT_ONCE, axis=0) for one in maps]
-        alive = np.flatnonzero(highest > 0)  # the others add no heat, whatever their weight
+        alive = np.flatnonzero(highest > 0)  # channels of zeros add no heat
         gradients = np.zeros((len(own), dim), np.float32)
         for start in range(0, len(alive), _CHANNELS_AT_ONCE):
             channels = alive[start : start + _CHANNELS_AT_ONCE]
@@ -117,14 +118,14 @@ class Attention:
         return gradients
 
     def vectors(self, images: Floats) -> Floats:
-        """Return what the network gives for any number of inputs (n, 3, h, w), without looking: (n, d)."""
+        """Return the vectors (n, d) of any number of inputs (n, 3, h, w), without activations."""
         pairs = np.concatenate([images, images[: len(images) % _IMAGES]])
         rows = [np.array(self._trunk(pairs[at : at + _IMAGES])[0]) for at in range(0, len(pairs), _IMAGES)]
         return np.concatenate(rows)[: len(images)]
 
 
 def _options(threads: int | None) -> dict[Any, Any]:
-    # bf16 has three digits, fewer than a difference needs.
+    # bf16 has too few digits for a difference.
     options: dict[Any, Any] = {hint.inference_precision: ov.Type.f32, hint.enable_cpu_pinning: False}
     if threads:
         options[properties.inference_num_threads] = threads

@@ -1,8 +1,8 @@
 """Split a network in two behind its last feature maps: trunk, images -> vector and maps; head, maps -> vector.
 
-The last maps are those of rank 4, with pixels, that the vector is made of when one walks back from it: a gate inside
-the network is not reached, a second branch is. What pooling does before it sums (powers, masks of regions, int8 and
-back) is left in the head, so that what is cut off is what a layer made.
+The last maps are the first outputs of rank 4 with more than one pixel that a walk back from the vector reaches: those
+of a second branch as well, those of a gate inside the network not. Elementwise operations of the pooling before its sum
+(powers, region masks, int8 conversion) stay in the head, so that the maps are the outputs of layers.
 """
 
 from typing import Any, NamedTuple
@@ -11,24 +11,24 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-# What generalised mean pooling does before it sums, and int8 to a map on its way: the one before is looked at.
 _OF_POOLING = {"Power", "Maximum", "Minimum", "Clamp", "Convert", "Subtract", "FakeQuantize"}
+"""Elementwise operations of generalised mean pooling and of int8 networks; the map before them is taken."""
 
 
 class SplitNetwork(NamedTuple):
-    """Both parts; the head takes `batch` of each of the trunk's maps."""
+    """Trunk and head; the head takes a batch of `batch` of each of the trunk's maps."""
 
     trunk: ov.Model
     """images -> vector, then the maps in the order of the head's inputs."""
     head: ov.Model
     looked_at: tuple[int, ...]
-    """Which of the maps say what is there; the others are masks, which say where."""
+    """Indices of the maps that are features; the others are masks."""
     names: tuple[str, ...]
-    """Of those, in the file."""
+    """Names of those in the file."""
 
 
 def split_network(network: ov.Model, batch: int) -> SplitNetwork | None:
-    """Cut a network of fixed shape, which is used up; none where it has no map to look at."""
+    """Split a network of fixed shape; None where it has no feature map. The network itself is consumed."""
     cuts = _last_maps(network)
     if not cuts:
         return None
@@ -39,7 +39,7 @@ def split_network(network: ov.Model, batch: int) -> SplitNetwork | None:
 
 
 def _last_maps(network: ov.Model) -> list[Any]:
-    """Return the outputs of rank 4 with pixels that the vector is made of, nearest to it first."""
+    """Return the outputs of rank 4 with more than one pixel that the vector depends on, nearest to it first."""
     waiting, seen = [network.outputs[0].get_node().input_value(0)], set[tuple[str, int]]()
     cuts: list[Any] = []
     while waiting:
@@ -61,9 +61,9 @@ def _last_maps(network: ov.Model) -> list[Any]:
 
 
 def _before_pooling(port: Any) -> list[Any]:
-    """Return the map that a part of the pooling made this one of, with its masks; nothing where a layer made it.
+    """Return the input map of an operation of the pooling, with its masks; empty for the output of a layer.
 
-    A map multiplied by one mask after another, each of one channel, is pooled region by region.
+    A map multiplied by several masks of one channel each is pooled per region.
     """
     node = port.get_node()
     before = _maps_into(node)
@@ -75,7 +75,7 @@ def _before_pooling(port: Any) -> list[Any]:
 
 
 def _is_scaled(node: Any) -> bool:
-    """Whether a map is multiplied by one number: how int8 becomes real again."""
+    """Return whether a map is multiplied by a scalar: dequantisation of int8."""
     return any(node.input(index).get_partial_shape().is_static and _count(node, index) == 1 for index in (0, 1))
 
 
@@ -84,7 +84,7 @@ def _count(node: Any, index: int) -> int:
 
 
 def _is_mask(port: Any) -> bool:
-    """Whether a map says where, not what: of one channel, the same for all images, or made of comparisons."""
+    """Return whether a map is a mask: of one channel, the same for all images, or the result of a comparison."""
     shape, node = port.get_shape(), port.get_node()
     is_hard = node.get_type_name() == "Convert" and node.input_value(0).get_element_type() == ov.Type.boolean
     return bool(shape[0] == 1 or shape[1] == 1 or is_hard)
@@ -117,7 +117,7 @@ def _depends_on_image(port: Any) -> bool:
 
 
 def _head(network: ov.Model, cuts: list[Any], batch: int) -> ov.Model:
-    """Return maps -> vector; the network itself is used up."""
+    """Return the part maps -> vector; the network itself is consumed."""
     inputs = []
     for cut in cuts:
         entry = ops.parameter(cut.get_shape(), cut.get_element_type())
@@ -132,9 +132,9 @@ def _head(network: ov.Model, cuts: list[Any], batch: int) -> ov.Model:
 
 
 def _unround(head: ov.Model) -> None:
-    """Leave the rounding of an int8 network out: a step's slope is 0 nearly everywhere, that of the stairs is not.
+    """Remove the rounding of an int8 network, whose gradient is 0 almost everywhere.
 
-    What is rounded becomes int8 and real again: FakeQuantize, Convert, Convert, Subtract, Multiply.
+    A rounded value passes FakeQuantize, Convert, Convert, Subtract, Multiply.
     """
     for node in [one for one in head.get_ordered_ops() if one.get_type_name() == "FakeQuantize"]:
         end = node.output(0)

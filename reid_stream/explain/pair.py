@@ -2,8 +2,8 @@
 
 Two exact sums over the d dimensions of unit vectors f1 and f2, of which the largest terms are shown:
 
-    cosine = sum_k f1_k f2_k                              what is alike
-    margin = b - sum_k D_k^2 (f1_k - f2_k)^2              what the verification head holds against the pair
+    cosine = sum_k f1_k f2_k                              similarity
+    margin = b - sum_k D_k^2 (f1_k - f2_k)^2              differences as weighted by the verification head
 
 Source: the five dimensions with the largest products, Almazan et al., "Re-ID done right" (arXiv 1801.05339).
 
@@ -33,43 +33,43 @@ class Dimension:
     index: int
     """From 0."""
     values: tuple[float, float]
-    """In either unit vector."""
+    """Its value in either unit vector."""
     term: float
-    """What it adds to its sum."""
+    """Its term of the cosine or of the margin."""
     heats: tuple[Floats, Floats]
-    """(h, w) of either crop's size, 0 to 1: where the crop makes the dimension large."""
+    """(h, w) of either crop's size, 0 to 1: see `Activations.heat`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why two crops match, or do not."""
+    """Decomposition of the similarity of two crops."""
 
     crops: tuple[UInt8, UInt8]
     """(h, w, 3) RGB of any size."""
     cosine: float
-    """Of the unit vectors."""
+    """Cosine of the unit vectors."""
     margin: float
-    """Of the verification head: log odds before calibration."""
+    """Margin of the verification head: log odds before calibration."""
     same: float
-    """P(same person) of the bundle's calibration, at its own prior."""
+    """P(same person) by the bundle's calibration, at its own prior."""
     dim: int
     """Length of the vectors."""
     alike: tuple[Dimension, ...]
-    """Those that add most to the cosine, the largest first."""
+    """Dimensions that add most to the cosine, the largest first."""
     unlike: tuple[Dimension, ...]
-    """Those that take most from the margin, the largest first."""
+    """Dimensions that reduce the margin most, the largest first."""
     bundle: str
-    """Name and hash."""
+    """Name and hash of the bundle."""
 
 
 class Explainer:
-    """A bundle, opened to be asked why."""
+    """Explains pairs of crops by one bundle."""
 
     def __init__(self, bundle: Path, threads: int | None = None) -> None:
         """Open a bundle's folder.
 
         Raises:
-            ModelError: it is no embedder, or its network has no maps to look at.
+            ModelError: it is no embedder, or its vector is not pooled from feature maps.
         """
         self.bundle: EmbedderBundle = load_embedder(bundle)
         found = self.bundle.input
@@ -80,7 +80,7 @@ class Explainer:
         """Explain RGB crops (h, w, 3) of any size by `count` dimensions for and `count` against.
 
         Raises:
-            ModelError: the network gives a vector that is no direction.
+            ModelError: the network gives a vector that is zero or not finite.
         """
         looked = self.attention(prepare([first, second], self.spec))
         units = self._unit(looked.vectors)
@@ -113,7 +113,7 @@ class Explainer:
 
 
 def terms(first: Doubles, second: Doubles, verifier: Verifier) -> tuple[Doubles, Doubles]:
-    """Return what each dimension of unit vectors (d,) adds to the cosine, and to the margin: (d,) and (d,), at most 0.
+    """Return the terms of the cosine (d,) and of the margin (d,), the latter at most 0, of unit vectors (d,).
 
     >>> head = Verifier(d=[1.0, 2.0], b=1.0, train_prior=0.5)
     >>> products, costs = terms(np.array([0.6, 0.8]), np.array([0.0, 1.0]), head)
@@ -127,7 +127,7 @@ def terms(first: Doubles, second: Doubles, verifier: Verifier) -> tuple[Doubles,
 def _chosen(
     dimensions: npt.NDArray[np.intp], values: Doubles, units: Doubles, looked: Activations, crops: tuple[UInt8, UInt8]
 ) -> tuple[Dimension, ...]:
-    """Return `dimensions` with their terms, of `values` (d,), and where either crop shows them."""
+    """Return `dimensions` with their terms, taken from `values` (d,), and their maps in either crop."""
     first, second = ((crop.shape[0], crop.shape[1]) for crop in crops)
     return tuple(
         Dimension(

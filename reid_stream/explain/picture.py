@@ -1,6 +1,6 @@
 """Draw an explanation as one page: both crops, a row of similarities, a row of differences (matplotlib).
 
-Every cell is one dimension, looked up in both crops: the greyer a place, the less it has to do with that dimension.
+Every cell shows one dimension in both crops; a region is the greyer, the less it affects that dimension.
 """
 
 from pathlib import Path
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 
 _INK, _FAINT, _BAR = "#1d2329", "#6f7984", "#e9edf0"
 _WARM, _COOL = ((255, 190, 40), (226, 48, 6)), ((90, 200, 255), (28, 40, 190))
-"""RGB of little and of much heat: for what is alike, and for what is not."""
+"""RGB of low and high heat, for similarities and for differences."""
 _WIDTH_IN, _HEIGHT_IN, _DPI = 15.0, 6.25, 130
 _LEFT_IN, _RIGHT_IN = 0.35, 4.35
-"""Where the crops and the rows begin."""
+"""Left edges of the crops and of the rows."""
 _CROP_IN, _CELL_TALL_IN, _ROW_IN = (1.78, 3.75), 1.92, 2.83
-"""A crop's place; the height of a cell's; from row to row."""
+"""Width and height of a crop; height of a crop in a cell; distance of rows."""
 _TALL = 384
-"""Pixels of a crop's height before it is drawn."""
+"""Height in pixels to which crops are scaled."""
 Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 def draw(explanation: Explanation, names: tuple[str, str] = ("A", "B"), truth: str = "") -> "Figure":
-    """Return the page of a pair; `truth`, if known, is told below the verdict.
+    """Return the page of a pair.
+
+    Args:
+        explanation: of the pair.
+        names: titles of the crops.
+        truth: line below the verdict, such as who they truly are; empty for none.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -67,7 +72,7 @@ def draw(explanation: Explanation, names: tuple[str, str] = ("A", "B"), truth: s
 
 
 def write(figure: "Figure", path: Path) -> None:
-    """Write a page as PNG, in a folder made if it is missing.
+    """Write a page as PNG; a missing folder is created.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -76,13 +81,12 @@ def write(figure: "Figure", path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=_DPI, format="png")
     except OSError as error:
-        raise ConfigError(f"a picture must be writable, {path}: {error.strerror or error}") from error
+        raise ConfigError(f"an image must be writable, {path}: {error.strerror or error}") from error
 
 
 def overlay(crop: UInt8, heat: Floats, colours: Colours) -> UInt8:
-    """Return an RGB crop (h, w, 3) in pale grey, but for where heat (h, w), 0 to 1, brings its own colour back.
-
-    A half of the greatest heat is outlined.
+    """Return an RGB crop (h, w, 3) in pale grey, coloured where heat (h, w) in [0, 1] is high, outlined at half of
+    it.
     """
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
     pale = 255 - (255 - grey) * np.float32(0.5)
@@ -141,12 +145,12 @@ def _row(
 
 
 def _text(figure: "Figure", x: float, y: float, words: str, **style: Any) -> None:
-    """Write at inches from the page's left and top."""
+    """Write text at a position in inches from the left and top of the page."""
     figure.text(x / _WIDTH_IN, 1 - y / _HEIGHT_IN, words, **style)
 
 
 def _place(x: float, y: float, wide: float, tall: float) -> tuple[float, float, float, float]:
-    """Return shares of the page for inches from its left and top."""
+    """Convert inches from the left and top of the page into matplotlib's figure coordinates."""
     return x / _WIDTH_IN, 1 - (y + tall) / _HEIGHT_IN, wide / _WIDTH_IN, tall / _HEIGHT_IN
 
 

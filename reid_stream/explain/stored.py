@@ -1,6 +1,6 @@
-"""Explain from a tracklet store why two tracks were linked or two people kept apart.
+"""Explain from a tracklet store why two tracks were linked or two identities kept apart.
 
-persons -> their tracks, the best crop of each -> the pair of tracks that is least (one person) or most (two) alike
+identities -> best crop of each of their tracks -> the least similar pair (one identity) or the most similar pair (two)
 """
 
 from datetime import UTC, datetime
@@ -17,14 +17,14 @@ from reid_stream.explain.picture import draw, write
 from reid_stream.store import read, tracks
 
 _MOST = 64
-"""Tracks of a person that are looked at, the latest."""
+"""Latest tracks of an identity that are considered."""
 
 
 class TrackCrop(NamedTuple):
-    """A crop of the store."""
+    """Best crop of one stored track."""
 
     name: str
-    """camera/day/track/file."""
+    """camera/day/track/file within the store."""
     camera: str
     at: float
     """UTC seconds."""
@@ -33,20 +33,20 @@ class TrackCrop(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Camera and time, for people."""
+        """Camera and UTC time, for display."""
         return f"{self.camera}, {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def explain_stored(
     explainer: Explainer, store: Path, person: str, other: str | None = None
 ) -> tuple[Explanation, tuple[TrackCrop, TrackCrop]]:
-    """Explain the doubtful pair of stored crops, and return it with the crops.
+    """Explain the most doubtful pair of stored crops; return the explanation with both crops.
 
-    Of one person, the two tracks that are least alike, of two cameras where there are two: why these were linked. Of
-    two people, the two that are most alike: why they might be one.
+    For one identity, these are its two least similar tracks, on different cameras if there are several; for two
+    identities, their two most similar tracks.
 
     Raises:
-        ModelError: the store has not two tracks to compare, or their crops cannot be read.
+        ModelError: the store lacks two tracks to compare, or their crops cannot be read.
     """
     first = best_crops(store, person)
     second = best_crops(store, other) if other is not None else first
@@ -72,7 +72,7 @@ def explain_stored(
 
 
 def best_crops(store: Path, person: str) -> list[TrackCrop]:
-    """Return the crop of highest quality of each of a person's stored tracks, at most the latest 64, oldest first.
+    """Return the crop of highest quality of each stored track of an identity: the latest 64, oldest first.
 
     Raises:
         ModelError: a track or a crop is broken.
@@ -100,7 +100,7 @@ def _pixels(file: Path) -> UInt8:
 
 
 def page(bundle: Path, store: Path, person: str, other: str | None, out: Path) -> str:
-    """Draw the doubtful pair of one or two people to a PNG file, and say what it shows.
+    """Draw the most doubtful pair of one or two identities to a PNG file; return a line that describes it.
 
     Raises:
         ModelError: see `explain_stored`, or the bundle cannot be opened.

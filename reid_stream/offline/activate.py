@@ -1,12 +1,12 @@
-"""Go over to another embedder: the people that a site knows go on under their numbers, known by the new vectors.
+"""Switch a site to another embedder; known identities keep their global IDs.
 
-    the last daemon's state ─┐
-    crops of the store ──────┴▶ reembed ─▶ a snapshot under the new bundle's name ─▶ cams.yaml names the bundle
-                                                                                  ─▶ the old bundle's state is deleted
+    state of the last daemon ─┐
+    crops of the store ───────┴▶ reembed ─▶ snapshot under the new bundle's keys ─▶ cams.yaml names the bundle
+                                                                                 ─▶ state of the old bundle is deleted
 
-No daemon may run meanwhile; the next one begins from that snapshot. Vectors of the old bundle are not left on Redis,
-where nobody would erase them any more; going back is the same command. Without a store, or without a state that is
-kept, people get new IDs, which is said before anything is changed.
+No daemon may run meanwhile; the next one restores that snapshot. Vectors of the old bundle are deleted from Redis, as
+later erasures would not reach them; to go back, activate the old bundle. Without a store or a kept state identities
+start from nothing, which is reported before anything is changed.
 """
 
 import re
@@ -35,20 +35,21 @@ if TYPE_CHECKING:
     from reid_stream.journal.snapshot_store import SnapshotStore
 
 _SEND_S = 10.0
-"""The last daemon's events have so long to get to Redis."""
+"""Time for the last daemon's events to reach Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What was done."""
+    """Result of `activate`."""
 
     carried: ReembeddedIdentity | None
-    """Who goes on; none where identities start anew."""
+    """Identities carried over; None where identities start from nothing."""
     why_anew: str
-    """Why they do; empty where they do not."""
+    """Why they start from nothing; empty where they do not."""
     embedded: int
-    """Crops."""
+    """Number of crops that were embedded."""
     seconds: float
+    """Duration."""
 
 
 def activate(
@@ -57,13 +58,13 @@ def activate(
     other: tuple[EmbedderBundle, Embed],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Activation:
-    """Let the people of a site be known by another bundle's vectors.
+    """Write the state of a site for another bundle, from the crops of the store.
 
     Args:
         settings: of the site.
         present: the bundle in use.
-        other: the one that follows, and its network.
-        on_progress: told (tracks read, tracks in all).
+        other: the new bundle and its network.
+        on_progress: called with (tracks read, tracks in all).
 
     Raises:
         ConfigError: a daemon runs, or the store is broken.
@@ -72,7 +73,7 @@ def activate(
     began = time.perf_counter()
     if why := why_anew(settings):
         return Activation(None, why, 0, time.perf_counter() - began)
-    assert settings.store.folder is not None, "why_anew asks for it"
+    assert settings.store.folder is not None, "checked by why_anew"
     earlier = _left(settings, present)
     bundle, embed = other
     read = read_store(settings.store.folder, bundle, embed, on_progress)
@@ -82,18 +83,18 @@ def activate(
 
 
 def why_anew(settings: Settings) -> str:
-    """Say why the people of a site cannot go on under another bundle; empty where they can."""
+    """Return why the identities of a site cannot be carried over to another bundle; empty where they can."""
     if not settings.state.enabled:
-        return "state.enabled is false: no people are remembered over a restart"
+        return "state.enabled is false: identities are not kept over a restart"
     if settings.store.folder is None:
-        return "store.folder is not set: there are no crops to embed anew"
+        return "store.folder is not set: there are no crops to embed again"
     if not settings.store.folder.is_dir():
-        return f"there is no store at {settings.store.folder}: there are no crops to embed anew"
+        return f"there is no store at {settings.store.folder}: there are no crops to embed again"
     return ""
 
 
 def forget(settings: Settings, bundle: EmbedderBundle) -> None:
-    """Delete what daemons of a bundle left on Redis: its snapshots and its journal.
+    """Delete the snapshots and the journal of a bundle from Redis.
 
     Raises:
         ConfigError: a daemon runs.
@@ -106,7 +107,7 @@ def forget(settings: Settings, bundle: EmbedderBundle) -> None:
 
 
 def name_in(cameras: Path, bundle: str) -> str | None:
-    """Write `models.embedder` into cams.yaml, whose comments stay; return what stood there.
+    """Set `models.embedder` in cams.yaml, keeping its comments; return the earlier value.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -116,10 +117,10 @@ def name_in(cameras: Path, bundle: str) -> str | None:
 
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 10_000  # lines stay as long as they are
+    yaml.width = 10_000  # do not wrap lines
     text = cameras.read_text(encoding="utf-8")
     if re.search(r"^ +- ", text, re.MULTILINE):
-        yaml.indent(mapping=2, sequence=4, offset=2)  # lists stay as far in as they are
+        yaml.indent(mapping=2, sequence=4, offset=2)  # keep the indentation of lists
     document = yaml.load(text)
     models = document.setdefault("models", CommentedMap())
     before = models.get("embedder")
@@ -139,7 +140,7 @@ def name_in(cameras: Path, bundle: str) -> str | None:
 
 
 def _left(settings: Settings, present: EmbedderBundle) -> MatcherState | None:
-    """Return what the last daemon knew, its visits ended and told; none where it knew nobody."""
+    """Return the state of the last daemon, its visits ended and published; None without any identity."""
     run = time.strftime("activate-%Y%m%dT%H%M%S", time.gmtime())
     with open_state(settings, EmbedderInfo.of(present), run=run) as opened:
         last = identification(settings, opened, run)
@@ -151,7 +152,7 @@ def _left(settings: Settings, present: EmbedderBundle) -> MatcherState | None:
 
 
 def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> None:
-    """Make a state the only snapshot of a bundle; what an earlier daemon of that bundle left is gone."""
+    """Write a state as the only snapshot of a bundle, replacing earlier state of that bundle."""
     from reid_stream.journal.snapshot import MatcherSettings
     from reid_stream.journal.snapshot import SnapshotHeader as Snapshot
     from reid_stream.publish.stream_ids import NOWHERE
@@ -179,7 +180,7 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> N
 
 @contextmanager
 def _slots(settings: Settings, bundle: EmbedderBundle) -> "Iterator[tuple[redis.Redis, SnapshotStore, StateKeys]]":
-    """Open what a bundle's state is kept in, while no daemon has the site."""
+    """Open the snapshot store of a bundle, holding the lease of the site."""
     from reid_stream.assembly.resources import redis_url
     from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.lease import Lease

@@ -25,25 +25,25 @@ from reid_stream.offline.rematch import Rematch, agreement, reidentify
 from reid_stream.pipeline import Embed
 
 _SHOWN = 10
-"""Changes that are named, those of most tracks first."""
+"""Changes listed, those of most tracks first."""
 _CLEAR = 0.01
-"""Least difference of IDF1 that counts: below it, another day's tracks may turn it round."""
+"""Least difference of IDF1 for a verdict; a smaller one may be reversed on another day."""
 _ALIKE = 0.995
-"""Share of joined pairs that both join from which the two embedders link alike."""
+"""Share of common pairs from which the two embedders count as alike."""
 _FRAMES_PER_S = 25.0
 """Crops of one camera closer in time than this are one frame of the score."""
 
 
 class Correctness(msgspec.Struct, frozen=True):
-    """Against the truth; all in [0, 1]."""
+    """Scores against ground truth, all in [0, 1]."""
 
     idf1: float
-    """Over the crops; of `trackers.eval`, like HOTA."""
+    """Over the crops; by `trackers.eval`, like HOTA."""
     hota: float
     precision: float
-    """Of the pairs of tracks that are one person now, those that truly are."""
+    """Share of the pairs of tracks with one identity that are one person."""
     recall: float
-    """Of the pairs of tracks that truly are one person, those that are now."""
+    """Share of the pairs of tracks of one person that have one identity."""
 
 
 class MatchedTracks(msgspec.Struct, frozen=True):
@@ -52,28 +52,28 @@ class MatchedTracks(msgspec.Struct, frozen=True):
     name: str
     hash: str
     people: int
-    """Identities."""
+    """Number of identities."""
     links: int
     """Tracks linked with a known identity, beyond the first of each."""
     probability: float | None
-    """Median P(same) of these; none without a calibrated head."""
+    """Median probability of these links; None without a calibration."""
     sure: float | None
-    """Share of these with P(same) of 0.9 and more."""
+    """Share of these links with a probability of at least 0.9."""
     crops_per_s: float | None
-    """Read and embedded; none where all vectors were in the store."""
+    """Crops read and embedded per second; None where all vectors were in the store."""
     times_real: float
-    """How much faster than real time."""
+    """Speed relative to real time."""
     right: Correctness | None
 
 
 class AssignmentChange(msgspec.Struct, frozen=True):
-    """Identities that would merge, or one that would be split."""
+    """Identities that would be merged, or one that would be split."""
 
     people: list[str]
-    """Global IDs of the site, as the store has them; the folder of a track that has none there."""
+    """Global IDs in the store; the folder of a track without one."""
     tracks: int
     parts: list[int] = []
-    """Of a split: tracks of each part, the largest first."""
+    """For a split: number of tracks of each part, the largest first."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class EmbedderComparison(msgspec.Struct, frozen=True):
-    """What would change."""
+    """Result of comparing two embedders on one store."""
 
     store: str
     tracks: int
@@ -92,13 +92,13 @@ class EmbedderComparison(msgspec.Struct, frozen=True):
     present: MatchedTracks
     other: MatchedTracks
     stay: int
-    """Identities with the very same tracks under both."""
+    """Identities with the same tracks under both."""
     merged: int
-    """Identities of the other bundle that hold tracks of several present ones."""
+    """Identities of the other bundle with tracks of several present ones."""
     split: int
-    """Present identities whose tracks would be several people's."""
+    """Present identities whose tracks would have several identities."""
     same_pairs: float
-    """Of the pairs of tracks that are one person under either, those that are under both."""
+    """Pairs of tracks joined by both bundles, as a share of those joined by either."""
     merges: list[AssignmentChange]
     splits: list[AssignmentChange]
     verdict: Verdict
@@ -116,11 +116,11 @@ def shadow(
     """Match a store twice and compare.
 
     Args:
-        folder: of the store; it is only read.
+        folder: of the store; it is not changed.
         settings: of matching, the same for both.
         present: the bundle in use, and its network.
-        other: the candidate.
-        truth: folder of each track -> person; tracks that it does not name are left out of the score.
+        other: the candidate, and its network.
+        truth: folder of each track -> person; other tracks are not scored.
         on_progress: called with (tracks read, tracks in all), twice over.
         topology: constraints of the cameras; none for none.
 
@@ -153,14 +153,14 @@ def shadow(
 
 
 def judge(present: Correctness | None, other: Correctness | None, same_pairs: float) -> Verdict:
-    """Return the verdict on the other embedder; without ground truth only whether it links otherwise."""
+    """Return the verdict on the other embedder; without ground truth only whether it links differently."""
     if present is None or other is None:
         if same_pairs >= _ALIKE:
-            return Verdict("alike", "both link the same tracks; nothing speaks for the switch but speed or licence")
+            return Verdict("alike", "both link the same tracks; only speed or licence can justify a switch")
         return Verdict(
             "unknown",
-            "they link differently, and nothing here says which is right: look at the changes above (`reid-stream "
-            "identity show ID --explain FILE.png`), or give ground truth with --truth",
+            "they link differently, and without ground truth it is open which is right: inspect the changes "
+            "(`reid-stream identity show ID --explain FILE.png`), or give ground truth with --truth",
         )
     by = other.idf1 - present.idf1
     figures = f"IDF1 {present.idf1:.3f} -> {other.idf1:.3f}, HOTA {present.hota:.3f} -> {other.hota:.3f}"

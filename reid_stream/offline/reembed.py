@@ -1,10 +1,10 @@
-"""People known by one network's vectors -> the same people known by another's, by way of their stored crops (pure).
+"""Convert the state of a matcher to the vectors of another network, by means of stored crops (pure).
 
-    earlier state, tracks of the store with the other network's vectors -> state: same numbers, new vectors
+    earlier state, tracks of the store with vectors of the other network -> state: same numbers, new vectors
 
-Vectors of two networks are never compared: whatever hangs on the old ones is made anew from crops, or left out. How
-people walk, who was seen beside whom, names and what people said go on as they are. Somebody of whom no crop is left
-cannot be recognised and is let go; the number is not given again.
+Vectors of two networks are never compared: everything that depends on the old ones is recomputed from crops or dropped.
+Topology, side-by-side facts, labels and operators' instructions are kept. An identity without stored crops is dropped,
+since it could not be recognised; its number is not reused.
 """
 
 from collections import defaultdict
@@ -27,36 +27,36 @@ from reid_stream.store.replay import StoredReplay
 _LEARN_VECTORS = 5
 """Vectors of one track that count for its camera's mean, as in the matcher."""
 _STAYS = 32
-"""Remembered of a person, as in the matcher."""
+"""Stays kept of an identity, as in the matcher."""
 
 
 class ReembeddedIdentity(msgspec.Struct, frozen=True):
-    """Who goes on, and who does not."""
+    """Identities carried over and dropped."""
 
     people: int
-    """Known by the new vectors."""
+    """Number of identities carried over."""
     views: int
-    """Tracks that they are known by."""
+    """Number of their views."""
     lost: list[int]
-    """Numbers of people of whom the store has no crop: should they come back, they are somebody new."""
+    """Numbers of identities dropped for want of stored crops; if they return, they get new numbers."""
 
 
 def reembed(
     earlier: MatcherState | None, tracks: Sequence[StoredReplay], bundle: EmbedderBundle, settings: Match, site: str
 ) -> MatcherState:
-    """Return what a matcher of `bundle` would know of the same people.
+    """Return the state of a matcher of `bundle` with the same identities.
 
     Args:
-        earlier: of the present matcher; none where nothing of it is left: then the store alone says who there is.
+        earlier: state of the present matcher; None takes the identities from the store alone.
         tracks: of the store, with vectors of `bundle`.
-        bundle: the embedder that follows.
+        bundle: the new embedder.
         settings: of matching.
         site: prefix of global IDs.
     """
     serials = _serials(earlier, tracks)
     known = {p.number: p for p in earlier.people} if earlier is not None else _people(tracks, serials, settings, site)
     owner = {_key(one): number for one in tracks if (number := _number(one, site)) in known}
-    # A correction may not have reached the store: the matcher's own word comes first.
+    # The matcher takes precedence: a correction may not have reached the store.
     owner |= {stay.key: person.number for person in known.values() for stay in person.stays}
     shifts = _shifts(tracks)
     redundancy = _redundancy(tracks, shifts)
@@ -91,7 +91,7 @@ def reembed(
 
 
 def carried(earlier: MatcherState | None, state: MatcherState) -> ReembeddedIdentity:
-    """Say who goes on from one state to the next."""
+    """Return the identities carried over from one state to the next, and those dropped."""
     before = {person.number for person in earlier.people} if earlier is not None else set[int]()
     after = {person.number for person in state.people}
     return ReembeddedIdentity(len(after), sum(len(views) for views in state.exemplars.values()), sorted(before - after))
@@ -100,7 +100,7 @@ def carried(earlier: MatcherState | None, state: MatcherState) -> ReembeddedIden
 def _people(
     tracks: Sequence[StoredReplay], serials: Mapping[Key, int], settings: Match, site: str
 ) -> dict[int, Person]:
-    """Return the people that the store names, those seen last if there are too many."""
+    """Return the identities in the store, the latest seen if there are more than `match.max_identities`."""
     found: dict[int, Person] = {}
     for one in sorted(tracks, key=lambda one: one.track.times[0]):
         number = _number(one, site)
@@ -117,7 +117,7 @@ def _people(
 
 
 def _serials(earlier: MatcherState | None, tracks: Sequence[StoredReplay]) -> dict[Key, int]:
-    """Return a number for each track: that of the stay it is, or one never used before."""
+    """Return a serial for each track: that of its stay, or one never used before."""
     serials = {stay.key: stay.serial for person in (earlier.people if earlier else ()) for stay in person.stays}
     after = earlier.next_serial if earlier is not None else 1
     for one in sorted(tracks, key=lambda one: one.track.times[0]):
@@ -155,7 +155,7 @@ def _shares(one: StoredReplay) -> Floats:
 
 
 def _resting(person: Person, kept: Collection[int]) -> Person:
-    """Return somebody of whom no track is open, and who is apart from those only who go on, too."""
+    """Return an identity without open tracks, apart from kept identities only."""
     return msgspec.structs.replace(
         person,
         tracks=set(),

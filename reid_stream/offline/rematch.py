@@ -1,6 +1,6 @@
-"""A tracklet store, matched again: with another model, other settings, or simply with hindsight.
+"""Match the tracks of a tracklet store again, with another embedder or other settings.
 
-STORE ─▶ crops ─▶ embed (or the stored vectors, if the same bundle made them) ─▶ match ─▶ who each track was
+STORE ─▶ crops ─▶ embed (or the stored vectors of the same bundle) ─▶ match ─▶ identity of each track
 """
 
 import time
@@ -26,28 +26,28 @@ from reid_stream.store.labels import Key
 from reid_stream.store.replay import StoredReplay, batches
 
 _BATCH = 64
-"""Crops read and embedded at once."""
+"""Crops per call of the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rematch:
-    """What became of a store."""
+    """Result of matching a store again."""
 
     people: dict[str, tuple[str | None, int]]
-    """Folder of a track within the store -> who it is now, and the revision of that identity."""
+    """Folder of a track within the store -> its identity now, and the revision of that identity."""
     before: dict[str, str | None]
-    """Who it was."""
+    """Folder of a track -> its identity in the store."""
     probabilities: dict[str, float | None]
-    """How sure the matcher was when it linked a track with somebody known; none for somebody new."""
+    """Folder of a track -> probability of its link with a known identity; None for a new one."""
     crops: int
     embedded: int
-    """Crops that went through the network; the others had vectors of this very bundle."""
+    """Crops that went through the network; the others had vectors of this bundle."""
     span_s: float
-    """Time that the tracks cover, from the first crop to the last."""
+    """Time from the first crop to the last."""
     seconds: float
-    """It took."""
+    """Duration of the job."""
     embed_s: float
-    """Of these, reading and embedding crops."""
+    """Part of it spent reading and embedding crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ def reidentify(
     Args:
         folder: of the store.
         settings: of matching.
-        bundle: whose vectors are wanted.
+        bundle: the embedder.
         embed: its network.
-        on_progress: told (tracks read, tracks in all).
-        topology: what is stated of the cameras; none states nothing.
+        on_progress: called with (tracks read, tracks in all).
+        topology: stated facts about cameras; None states nothing.
 
     Raises:
         ConfigError: there is no track, or one is broken.
@@ -104,7 +104,7 @@ def reidentify(
 def read_store(
     folder: Path, bundle: EmbedderBundle, embed: Embed, on_progress: Callable[[int, int], None] | None = None
 ) -> StoredTracks:
-    """Read the tracks of a store; those whose vectors are another bundle's, or were not kept, are embedded anew.
+    """Read the tracks of a store; crops are embedded again where vectors are missing or of another bundle.
 
     Raises:
         ConfigError: there is no track, or one is broken.
@@ -136,9 +136,9 @@ def read_store(
 
 
 def agreement(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> tuple[float, float]:
-    """Return (precision, recall) over pairs of tracks: of those that are one person now, and that were one person.
+    """Return (precision, recall) of `after` over pairs of tracks with one identity, with `before` as the reference.
 
-    Tracks without a name count as somebody of their own.
+    A track without an identity counts as an identity of its own.
     """
     names = sorted(set(before) & set(after))
     old = [before[name] or f"?{name}" for name in names]
@@ -149,7 +149,7 @@ def agreement(before: Mapping[str, str | None], after: Mapping[str, str | None])
 
 
 def write_back(folder: Path, found: Rematch) -> int:
-    """Let the store's tracks be who they were found to be; return how many changed."""
+    """Write the new identities into the store; return the number of tracks that changed."""
     changed = 0
     for name, (person, revision) in found.people.items():
         track, _ = store.read(folder / name)
@@ -174,14 +174,14 @@ def _embedded(crops: Sequence[Path], embed: Embed) -> Floats:
 def _picture(path: Path) -> UInt8:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ConfigError(f"a stored crop must be a picture, {path} is none; remove its folder")
+        raise ConfigError(f"a stored crop must be an image, {path} is none; remove its folder")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _matched(
     tracks: Sequence[StoredReplay], settings: Match, bundle: EmbedderBundle, topology: TopologySettings | None
 ) -> tuple[dict[Key, tuple[str | None, int]], dict[Key, float | None]]:
-    """Return who each track is in the end, and how sure the matcher was when it said so last."""
+    """Return the final identity of each track, and the probability in its latest sighting."""
     site, first = _numbering(tracks)
     matcher = matcher_for(settings, EmbedderInfo.of(bundle), site, topology=topology, first_number=first)
     people: dict[Key, tuple[str | None, int]] = {}
@@ -212,7 +212,7 @@ def _apply(decisions: Sequence[Decision], people: dict[Key, tuple[str | None, in
 
 
 def _numbering(tracks: Sequence[StoredReplay]) -> tuple[str, int]:
-    """Return the site's name and a number beyond every one that the store knows, so that no ID comes twice."""
+    """Return the site's name and a number above all those in the store, so that no ID is used twice."""
     site, highest = "store", 0
     for one in tracks:
         name, _, number = (one.track.global_id or "").rpartition("-")

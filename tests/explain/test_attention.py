@@ -130,7 +130,7 @@ def test_a_network_of_one_image_at_a_time_is_explained_too(tmp_path: Path) -> No
 def test_a_network_without_maps_and_a_file_that_is_none_are_named(tmp_path: Path) -> None:
     nodes = [helper.make_node("Flatten", ["images"], ["flat"]), helper.make_node("Gemm", ["flat", "w"], ["vectors"])]
     file = write(tmp_path / "n.onnx", nodes, {"w": np.ones((24, 5))}, 5, None)
-    with pytest.raises(ModelError, match="must end in a pooling of maps for its vector to be explained, it has none"):
+    with pytest.raises(ModelError, match="must end in a pooling of feature maps to be explained, found none"):
         Attention(file, 4, 2)
     (tmp_path / "no.onnx").write_text("nothing")
     with pytest.raises(ModelError, match=r"no\.onnx must be an ONNX network of images \(b, 3, 4, 2\)"):

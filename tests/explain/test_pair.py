@@ -87,7 +87,7 @@ def test_the_page_is_a_picture_of_both_rows(explainer: Explainer, tmp_path: Path
     blue = (abs(hues[..., 0].astype(int) - 118) < 8) & (hues[..., 1] > 200)
     assert orange[:half, 700:].sum() > 10 * orange[half:, 700:].sum()
     assert blue[half:].sum() > 1000
-    with pytest.raises(ConfigError, match="a picture must be writable"):
+    with pytest.raises(ConfigError, match="an image must be writable"):
         write(draw(found), tmp_path / "a" / "b.png" / "c.png")
 
 
