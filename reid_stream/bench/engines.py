@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_stream.bundles.bundle import MODEL_FILE, Bundle, EmbedderBundle
+from reid_stream.bundles.bundle import Bundle, EmbedderBundle
+from reid_stream.bundles.network_file import is_openvino_only, network_file
 from reid_stream.config.settings import Models
 from reid_stream.engines.accuracy_check import Kind, compare
 from reid_stream.engines.load import load_engine
@@ -42,7 +43,7 @@ class EngineSpeed:
 
 def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngine]:
     """Yield what can run a bundle here, float32 on the CPU first; what cannot is left out."""
-    model, pixels = folder / MODEL_FILE, pixels_of(bundle)
+    model, pixels = network_file(folder), pixels_of(bundle)
     wanted = [("openvino", "f32"), ("openvino", "bf16"), ("onnx", "f32"), ("torch", "auto")]
     for engine, precision in wanted:
         try:
@@ -52,7 +53,7 @@ def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngi
             if (engine, precision) == wanted[0]:
                 raise
     arch = gpu_arch()
-    if arch is None:
+    if arch is None or is_openvino_only(folder):
         return
     from reid_stream.engines.build import get_plan, key_of
     from reid_stream.engines.plan_cache import PlanCache

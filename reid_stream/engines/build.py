@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from reid_stream.bundles.bundle import MODEL_FILE, Bundle
+from reid_stream.bundles.network_file import is_openvino_only
 from reid_stream.engines.build_worker import BuildFailure, BuildJob, BuildMessage, BuildProgress, BuildSuccess
 from reid_stream.engines.plan_cache import OptimizationProfile, PlanCache, PlanKey
 from reid_stream.engines.tensorrt_library import Precision, TensorRtLibrary
@@ -42,6 +43,8 @@ def key_of(bundle: Bundle, folder: Path, library: TensorRtLibrary, arch: str, pr
     Raises:
         ModelError: the network cannot be read.
     """
+    if is_openvino_only(folder):
+        raise ModelError(f"TensorRT must be given an ONNX network, {folder} holds an OpenVINO one; OpenVINO serves it")
     try:
         model = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
     except OSError as error:

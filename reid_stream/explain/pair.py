@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, Verifier, load_embedder
+from reid_stream.bundles.bundle import EmbedderBundle, Verifier, load_embedder
 from reid_stream.bundles.calibration import probability
+from reid_stream.bundles.network_file import network_file
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, prepare
 from reid_stream.errors import ModelError
 from reid_stream.explain.attention import Activations, Attention
@@ -74,7 +75,7 @@ class Explainer:
         self.bundle: EmbedderBundle = load_embedder(bundle)
         found = self.bundle.input
         self.spec = InputSpec(found.height, found.width, found.mean, found.std, found.colour)
-        self.attention = Attention(bundle / MODEL_FILE, found.height, found.width, threads)
+        self.attention = Attention(network_file(bundle), found.height, found.width, threads)
 
     def __call__(self, first: UInt8, second: UInt8, count: int = 5) -> Explanation:
         """Explain RGB crops (h, w, 3) of any size by `count` dimensions for and `count` against.

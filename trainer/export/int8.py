@@ -24,6 +24,7 @@ from reid_stream.bundles.bundle import (
     probe_input,
     save,
 )
+from reid_stream.bundles.network_file import is_openvino_only
 from reid_stream.bundles.wrap import now, with_probe
 from reid_stream.config.settings import Detect, Models
 from reid_stream.detect.yolo import Detector as Yolo
@@ -110,6 +111,8 @@ def make(
         TrainerError: it is refused (nothing is written then), or something cannot be read.
     """
     bundle = load(folder)
+    if is_openvino_only(folder):
+        raise TrainerError(f"only ONNX networks are quantised, {folder} holds an OpenVINO one")
     content = (folder / MODEL_FILE).read_bytes()
     started = time.monotonic()
     inputs = _inputs(bundle, folder, sources, data, pictures)
