@@ -58,6 +58,7 @@ worlds: $(DEV)/.ready
 drill: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks drill redis $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill crash $(ARGS)
+	$(DEV)/bin/python -m benchmarks drill state $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill cameras $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill overload $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill metrics $(ARGS)

@@ -275,7 +275,11 @@ class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
 
 
 class DaemonDropped(_Daemon, frozen=True, kw_only=True):
-    """Events were dropped because the spool was full while Redis was away; counts since the last such event."""
+    """Events are lost; counts since the last such event of the same reason.
+
+    Reasons: the spool or the disk is full, the spool's file was damaged, Redis came back without them, another daemon
+    took over the site before they were sent.
+    """
 
     type = "daemon.dropped.v1"
     priority: ClassVar[Priority] = "identity"

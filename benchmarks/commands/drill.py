@@ -143,6 +143,26 @@ def overload(
 
 
 @app.command()
+def state(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(help="far-id, takeover, emptied, restored, numbers; all of them by default."),
+    ] = None,
+    people: Annotated[int | None, typer.Option(min=4, help="Made-up people. Default: 60, 12 if short.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """IDs far ahead of the clock, takeovers, and a Redis that comes back empty or old: is anything lost or repeated?"""
+    from benchmarks.faults.state import CASES, run
+    from reid_stream.config.settings import Observe
+    from reid_stream.observe import logs
+
+    logs.configure(Observe(log_level="critical"))
+    chosen = tuple(name or CASES)
+    _end(run(chosen, people=people or (12 if short else 60), say=lambda text: typer.echo(text, err=True)), json)
+
+
+@app.command()
 def metrics(
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of a minute.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reid_stream.publish.spool import RANKS, rank_of
+from reid_stream.publish.spool_row import RANKS, rank_of
 
 _OF_THE_DAY = {"daemon.started.v1", "daemon.stopped.v1"}
 """They tell when the daemon ran."""

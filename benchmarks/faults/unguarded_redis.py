@@ -15,13 +15,16 @@ _TRIES = 3
 class UnguardedRedis:
     """A running redis-server on a TCP port of 127.0.0.1, without a password; every write is on disk when answered."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, *, is_durable: bool = True) -> None:
         """Start it from a thread that lives as long as it shall; port 0 takes a free one.
+
+        `is_durable`: False for one that begins with `dump.rdb` and keeps nothing.
 
         Raises:
             BrokerError: it does not start.
         """
         self.directory = directory
+        self._durable = "yes" if is_durable else "no"
         self._lock = FolderLock(directory, wait_s=3.0)
         try:
             self.port, self._process = self._start(port)
@@ -59,7 +62,7 @@ class UnguardedRedis:
                 ("bind", "127.0.0.1"),
                 ("port", chosen),
                 ("dir", self.directory),
-                ("appendonly", "yes"),
+                ("appendonly", self._durable),
                 ("appendfsync", "always"),
                 ("save", ""),
             ]

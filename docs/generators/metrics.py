@@ -51,7 +51,7 @@ def _scrape(monitoring: Monitoring) -> SiteCollector:
     for one in stats.values():
         one.skew_s, one.limit_fps = 0.0, 1.0
     sending = SimpleNamespace(
-        counters=SimpleNamespace(found=0, resent=0, moved=0, faults={}, dropped={}),
+        counters=SimpleNamespace(found=0, resent=0, moved=0, faults={}, dropped={}, lost={}),
         backlog=0,
         away=None,
         in_memory_only=0,

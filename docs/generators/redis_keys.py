@@ -60,6 +60,11 @@ def page() -> str:
             "string",
             "Highest number given to a global ID; the next daemon continues after it.",
         ),
+        (
+            live_keys.sent_key(site),
+            "string",
+            "Position of the last transaction. An older one, or none, shows the daemon that Redis lost data.",
+        ),
         (live_keys.answered_key(site), "string", "Stream position of the last instruction that was answered."),
         (latest_value.topology_key(site), "string", "Learned camera topology, JSON; shown by `reid-stream topology`."),
         (review.reviews_key(site), "stream", "Answers that people gave to pairs in the console's review."),
@@ -75,6 +80,7 @@ def page() -> str:
         value = getattr(names, field.name)
         for key in value if isinstance(value, tuple) else (value,):
             private.append((key, "", meanings.get(field.name, docs.get(field.name, ""))))
+    private.append((f"{names.lease}:epochs", "", "The latest holdings of the lease, by their tokens."))
     columns = ("key", "type", "meaning")
     return (
         head("Redis keys", _TEXT)

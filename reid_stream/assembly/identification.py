@@ -6,7 +6,7 @@ lease ─▶ spool and sink ─▶ snapshot and journal ─▶ matcher, presence
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,6 +26,7 @@ from reid_stream.records import CameraId
 from reid_stream.runtime.interfaces import Sink
 
 if TYPE_CHECKING:
+    from reid_stream.journal.lease import Lease
     from reid_stream.journal.recorder import JournalPosition, JournalRecorder
     from reid_stream.journal.recovery import Make
     from reid_stream.journal.snapshot_writer import SnapshotWriter
@@ -64,6 +65,8 @@ class SiteState:
     """Address of Redis without secrets."""
     embedded_url: str | None
     """URL of the embedded Redis, with secrets; None for another Redis."""
+    check: Callable[[], None] = lambda: None
+    """Raises where another daemon has taken over the site."""
 
 
 @contextmanager
@@ -109,11 +112,30 @@ def open_state(
 
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
+        # A fast replay without a name belongs to no site.
+        lease = None if fast else opened.enter_context(_lease(settings, embedder, url))
         redis = opened.enter_context(
-            redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, shift_s=shift_s)
+            redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, fence=lease, shift_s=shift_s)
         )
         matcher = make(settings.match, settings.topology, None, 1 if fast else redis.highest_number() + 1)
-        yield _state(settings, matcher, Presence(settings.publish), redis, server, None)
+        state = _state(settings, matcher, Presence(settings.publish), redis, server, None)
+        yield state if lease is None else replace(state, check=lease.check)
+
+
+@contextmanager
+def _lease(settings: Settings, embedder: EmbedderInfo, url: str, replay: str | None = None) -> "Iterator[Lease]":
+    """Hold the lease on the site, or on a replay of it, while the block runs."""
+    from reid_stream.journal.entry import StateKeys
+    from reid_stream.journal.lease import Lease
+    from reid_stream.publish.redis_client import connect
+
+    key = StateKeys.of(settings.site, embedder.model, replay=replay).lease
+    lease = Lease(connect(settings.redis, url=url), key, lasts_s=settings.state.lease_s, where=url)
+    try:
+        lease.take()
+        yield lease
+    finally:
+        lease.give_back()
 
 
 def unrecorded_state(settings: Settings, embedder: EmbedderInfo, sink: Sink) -> SiteState:
@@ -143,7 +165,12 @@ def identification(
     """
     steps = Identification(state.matcher, state.presence, listeners=listeners, stage=stage)
     if state.journal is None:
-        return DirectIdentification(steps, state.sink, instructions=instructions)
+
+        def checked_instructions() -> Sequence[Instruction]:
+            state.check()
+            return instructions()
+
+        return DirectIdentification(steps, state.sink, instructions=checked_instructions)
     return recorder(settings, steps, state.journal, run, instructions)
 
 
@@ -210,7 +237,6 @@ def _recorded_state(
 ) -> Iterator[SiteState]:
     from reid_stream.assembly.resources import embedded_redis, redis_sink
     from reid_stream.journal.entry import StateKeys
-    from reid_stream.journal.lease import Lease
     from reid_stream.journal.recovery import recover
     from reid_stream.journal.snapshot_store import SnapshotStore
     from reid_stream.journal.snapshot_writer import SnapshotWriter
@@ -221,9 +247,7 @@ def _recorded_state(
     with ExitStack() as opened:
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
-        lease = Lease(connect(settings.redis, url=url), keys.lease, lasts_s=settings.state.lease_s, where=url)
-        lease.take()
-        opened.callback(lease.give_back)
+        lease = opened.enter_context(_lease(settings, embedder, url, replay=run if fast else None))
         client = connect(settings.redis, url=url)
         opened.callback(client.close)
         redis = opened.enter_context(
@@ -257,6 +281,8 @@ def _recorded_state(
             )
         redis.recover(found.missing, found.presence.present())
         writer = SnapshotWriter(store, keys.snapshots, found.heads)
+        redis.when_lost(writer.write_again)
+        redis.when_lost(lambda: _put_model(settings, url, keys.current, embedder.model))
         if fast:
             opened.callback(store.expire, _REPLAY_KEPT_S)
         journal = OpenJournal(redis, writer, found.position, lease.check)
@@ -301,9 +327,13 @@ def _state(
 def _warn_of_other_model(client: Any, key: str, model: str) -> None:
     """Log where the last daemon's identities are known by vectors of another model, which cannot be compared."""
     found = client.getset(key, model)
-    if found is not None and found.decode() != model:
-        _log.warning(
-            "identities_reset_other_model",
-            was=found.decode()[:12],
-            now=model[:12],
-        )
+    if found is not None and (was := found.decode(errors="replace")) != model:
+        _log.warning("identities_reset_other_model", was=was[:12], now=model[:12])
+
+
+def _put_model(settings: Settings, url: str, key: str, model: str) -> None:
+    """Write again which model's state was written last."""
+    from reid_stream.publish.redis_client import connect
+
+    with connect(settings.redis, url=url) as client:
+        client.set(key, model)

@@ -137,6 +137,7 @@ def assemble(
         operators = topology = None
         if state.redis is not None:
             topology = opened.enter_context(topology_publisher(settings, state.matcher.topology, state.embedded_url))
+            state.redis.when_lost(topology.put_again)
             operators = opened.enter_context(operator_instructions(settings, state, state.redis, store, shift_s))
         steps = identification(
             settings,

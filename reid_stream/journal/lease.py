@@ -3,6 +3,9 @@
 The key outlives its owner by a few seconds. Another daemon waits until the key is gone, unless the owner was a process
 on this machine that has ended: then it takes the key at once. Writes are fenced: a transaction succeeds only while the
 key is the sender's (`holds`), so that a daemon that was frozen and wakes up writes nothing after another took over.
+
+A second key, `<key>:epochs`, lists the latest holdings of the lease by their tokens and does not expire. A holding that
+another daemon's holding has followed is over, even if nobody has the lease now.
 """
 
 import os
@@ -17,6 +20,7 @@ import structlog
 
 from reid_stream.errors import BrokerError, InUseError
 from reid_stream.publish.redis_client import cause, translated
+from reid_stream.publish.spool_row import Epoch
 
 if TYPE_CHECKING:
     import redis
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 _RENEWALS = 4
 """Renewals within the duration of a lease."""
 _LOOK_S = 0.1
+_EPOCHS = 100
+"""Number of holdings that are listed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -62,6 +68,11 @@ class Lease:
         self._lasts_ms = max(int(lasts_s * 1000), 1)
         owner = Owner(uuid.uuid4().hex, os.uname().nodename, _boot(), os.getpid(), _born(os.getpid()))
         self._value = msgspec.json.encode(owner)
+        self._epochs = f"{key}:epochs"
+        self.epoch = Epoch(key, owner.token, ())
+        """This holding, and those that were listed when it began."""
+        self._asked = threading.Event()
+        """Set to renew the lease now."""
         self._ending = threading.Event()
         self._renewing = threading.Thread(target=self._renew_all, name="lease", daemon=True)
 
@@ -75,7 +86,7 @@ class Lease:
         with translated(self._where):
             deadline = time.monotonic() + 2 * self._lasts_ms / 1000
             before: int | None = None
-            while not self._client.set(self.key, self._value, nx=True, px=self._lasts_ms):
+            while not self._acquire(is_first=True):
                 found = self._client.get(self.key)
                 owner = _read(found)
                 if owner is not None and owner.is_gone():
@@ -100,9 +111,11 @@ class Lease:
             LeaseLostError: another daemon has it.
             BrokerError: it has expired; it is acquired again soon unless another daemon does.
         """
+        self.check()
         if value == self._value:
             return
         if value is None:
+            self._asked.set()
             raise BrokerError("the lease has expired and is being acquired again")
         self._lose(value)
         raise LeaseLostError(self.lost_message())
@@ -123,6 +136,7 @@ class Lease:
     def give_back(self) -> None:
         """Release the lease, so that the next daemon need not wait; a second call does nothing."""
         self._ending.set()
+        self._asked.set()
         if self._renewing.is_alive():
             self._renewing.join(1.0)
         try:
@@ -131,6 +145,34 @@ class Lease:
         except Exception as error:  # noqa: BLE001 (the lease expires by itself)
             _log.debug("lease_not_released", reason=cause(error))
         self._client.close()
+
+    def _acquire(self, *, is_first: bool) -> bool:
+        """Acquire a lease that nobody has; False if somebody has it.
+
+        Raises:
+            LeaseLostError: another daemon has had it since this one.
+        """
+        import redis
+
+        with self._client.pipeline(transaction=True) as pipeline:
+            try:
+                pipeline.watch(self.key, self._epochs)
+                if pipeline.get(self.key) is not None:
+                    return False
+                listed = _read_epochs(pipeline.get(self._epochs), self._epochs)
+                if is_first:
+                    self.epoch = self.epoch._replace(seen=listed)
+                elif listed and listed[-1] not in (*self.epoch.seen, self.epoch.token):
+                    self._lose(None)
+                    raise LeaseLostError(self.lost_message())
+                pipeline.multi()
+                pipeline.set(self.key, self._value, px=self._lasts_ms)
+                tokens = [*self.epoch.seen, self.epoch.token][-_EPOCHS:]
+                pipeline.set(self._epochs, msgspec.json.encode(tokens))
+                pipeline.execute()
+            except redis.exceptions.WatchError:
+                return False
+        return True
 
     def _take_from(self, found: bytes) -> None:
         """Delete the key of a process that has ended, unless another daemon was faster."""
@@ -147,20 +189,26 @@ class Lease:
             pass
 
     def _renew_all(self) -> None:
-        while not self._ending.wait(self._lasts_ms / 1000 / _RENEWALS):
+        while True:
+            self._asked.wait(self._lasts_ms / 1000 / _RENEWALS)
+            self._asked.clear()
+            if self._ending.is_set():
+                return
             try:
                 found = self._client.get(self.key)
                 if found is None:
-                    self._client.set(self.key, self._value, nx=True, px=self._lasts_ms)
+                    self._acquire(is_first=False)
                 elif found == self._value:
                     self._client.pexpire(self.key, self._lasts_ms)
                 else:
                     self._lose(found)
                     return
+            except LeaseLostError:
+                return
             except Exception as error:  # noqa: BLE001 (Redis is down, so nobody else can acquire the lease meanwhile either)
                 _log.debug("lease_not_renewed", reason=cause(error))
 
-    def _lose(self, value: bytes) -> None:
+    def _lose(self, value: bytes | None) -> None:
         owner = _read(value)
         if self.lost is None:
             self.lost = _name(owner)
@@ -174,8 +222,16 @@ def _name(owner: Owner | None) -> str:
 def _read(value: bytes | None) -> Owner | None:
     try:
         return msgspec.json.decode(value or b"", type=Owner)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _read_epochs(value: bytes | None, key: str) -> tuple[str, ...]:
+    try:
+        return tuple(msgspec.json.decode(value, type=list[str])) if value is not None else ()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.error("state_key_invalid", key=key, reason=str(error))
+        return ()
 
 
 def _boot() -> str:

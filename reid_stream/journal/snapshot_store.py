@@ -67,8 +67,7 @@ class SnapshotStore:
 
     def trim(self, position: str) -> None:
         """Delete the journal up to a position."""
-        place = Position.parse(position)
-        self._client.xtrim(self._keys.journal, minid=f"{place.ms}-{place.n + 1}", approximate=False)
+        self._client.xtrim(self._keys.journal, minid=str(Position.parse(position).after()), approximate=False)
 
     def drop_others(self) -> int:
         """Delete the states of all other models; return the number of deleted keys."""

@@ -7,7 +7,7 @@ journal grows on disk instead, and the next snapshot tries again.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -30,7 +30,7 @@ class _Job(NamedTuple):
     head: SnapshotHeader
     capture: MatcherSnapshot
     sent: Callable[[], Position]
-    purged: Callable[[bool], None] | None
+    purged: Sequence[Callable[[bool], None]]
     """Called when this snapshot is the only one left, with whether that worked; None for an ordinary snapshot."""
 
 
@@ -51,7 +51,7 @@ class SnapshotWriter:
         self._known = dict(known)
         self._changed = threading.Condition()
         self._job: _Job | None = None
-        self._purged: Callable[[bool], None] | None = None
+        self._purged: list[Callable[[bool], None]] = []
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="snapshots", daemon=True)
         self._thread.start()
@@ -64,7 +64,7 @@ class SnapshotWriter:
     @property
     def has_purge(self) -> bool:
         """Whether a purge waits for the next snapshot."""
-        return self._purged is not None
+        return bool(self._purged)
 
     def purge(self, done: Callable[[bool], None]) -> None:
         """Make the next snapshot the only one and the start of the journal, so that erased identities are gone.
@@ -72,7 +72,16 @@ class SnapshotWriter:
         `done` is called by the writer's thread with whether that worked; where not, ask again.
         """
         with self._changed:
-            self._purged = done
+            self._purged.append(done)
+
+    def write_again(self) -> None:
+        """Write a snapshot at the next step, as the only one: Redis has lost the last one, or has an older one."""
+
+        def done(is_written: bool) -> None:
+            if not is_written:
+                self.write_again()
+
+        self.purge(done)
 
     def offer(self, head: SnapshotHeader, capture: MatcherSnapshot, sent: Callable[[], Position]) -> bool:
         """Write a snapshot soon; False if one is in progress.
@@ -85,7 +94,7 @@ class SnapshotWriter:
         with self._changed:
             if self._job is not None or self._closing:
                 return False
-            purged, self._purged = self._purged, None
+            purged, self._purged = tuple(self._purged), []
             self._job = _Job(head, capture, sent, purged)
             self._changed.notify_all()
             return True
@@ -121,8 +130,8 @@ class SnapshotWriter:
             with self._changed:
                 self._job = None
                 self._changed.notify_all()
-            if job.purged is not None:
-                job.purged(is_written)
+            for tell in job.purged:
+                tell(is_written)
 
     def _is_sent(self, job: _Job) -> bool:
         position = Position.parse(job.head.position)
@@ -137,7 +146,7 @@ class SnapshotWriter:
         begun = time.monotonic()
         key = min(self._keys, key=lambda name: self._known[name].place if name in self._known else -2)
         other = next(name for name in self._keys if name != key)
-        is_only = job.purged is not None
+        is_only = bool(job.purged)
         self._known.pop(key, None)
         self.size_bytes = self._store.write(key, job.head, job.capture.parts())
         self._known[key] = job.head

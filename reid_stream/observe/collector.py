@@ -15,7 +15,7 @@ from reid_stream.records import CameraId
 if TYPE_CHECKING:
     from reid_stream.engines.protocol import PixelEngine
     from reid_stream.ingest.stats import CameraStats
-    from reid_stream.publish.redis_sink import SinkCounters
+    from reid_stream.publish.sink_counters import SinkCounters
     from reid_stream.publish.spool import Spool
 
 
@@ -192,6 +192,11 @@ class SiteCollector(Collector):
         )
         yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
         yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+        yield _by_cause(
+            "events_lost",
+            "Events lost otherwise: stale after another daemon's takeover, in a damaged spool, or by Redis.",
+            counters.lost,
+        )
 
     def _of_keeping(self) -> Iterator[Metric]:
         if self._keeping is None:

@@ -1,20 +1,24 @@
-"""Where a run of the daemon that bears an earlier one's name goes on counting."""
+"""Numbers that an earlier daemon gave: of the events of a run, and of global IDs."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
-from reid_stream.publish.live_keys import stream_key
+from reid_stream.publish.live_keys import MOST_NUMBER, identity_key, number_of, numbers_key, stream_key
 from reid_stream.publish.redis_client import translated
 from reid_stream.publish.spool import Spool
 from reid_stream.publish.stream_ids import NOWHERE, Position
+from reid_stream.records import GlobalId
 
 if TYPE_CHECKING:
     import redis
 
 _AT_ONCE = 5000
 """Entries per request, a few megabytes."""
+_log = structlog.get_logger(__name__)
 
 
 class _Numbered(msgspec.Struct):
@@ -63,3 +67,34 @@ def _numbers(bodies: Iterable[bytes], run: str) -> Iterable[int]:
             continue
         if read.runid == run and read.sequence.isdecimal():
             yield int(read.sequence)
+
+
+def highest_given(client: "redis.Redis", site: str) -> int:
+    """Return the highest number that Redis knows a global ID of the site was made of; 0 where it knows none.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    key = numbers_key(site)
+    found = _number(client, key)
+    if found is None:
+        people: Any = client.scan_iter(match=identity_key(site, GlobalId("*")), count=_AT_ONCE)
+        found = max((number_of(name.decode(errors="replace")) for name in people), default=0)
+        _log.error("state_key_invalid", key=key, reason="no number", taken=found)
+    return found
+
+
+def _number(client: "redis.Redis", key: str) -> int | None:
+    """Read a number of ours; 0 where there is none, None where it makes no sense."""
+    import redis
+
+    try:
+        found: Any = client.get(key)
+    except redis.exceptions.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            return None
+        raise
+    if found is None:
+        return 0
+    number = int(found) if re.fullmatch(rb"[0-9]{1,18}", found) else MOST_NUMBER
+    return number if number < MOST_NUMBER else None

@@ -84,6 +84,10 @@ class Teller:
         if version != self._told and not 0 <= now - self._told_at < EVERY_S:
             self.tell(now)
 
+    def put_again(self) -> None:
+        """Put the value at the next look: Redis has lost it. Any thread may call."""
+        self._told, self._told_at = -1, float("-inf")
+
     def tell(self, now: float) -> None:
         """Put the value."""
         self._told, self._told_at = self._version(), now

@@ -5,13 +5,14 @@
     reid:<site>:identity:<gid>      hash: state, revision, label, camera, track, first_seen_at, seen_at, clock, box,
                                     model
     reid:<site>:state:instructions  place of the last instruction that was answered; private
+    reid:<site>:state:sent          position of the last transaction; private
 
 A batch of events becomes as few commands as leave the same keys; they go in the transaction that adds the events, so
 that a reader never sees the one without the other.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from reid_stream.events import (
@@ -30,12 +31,12 @@ from reid_stream.events import (
     InstructionAnswered,
     NewsEvent,
 )
+from reid_stream.publish.live_mirror import Command, LiveMirror
 from reid_stream.records import CameraId, GlobalId
 
 _NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
-Command = tuple[str | float | bytes, ...]
-"""A Redis command and its arguments."""
-
+MOST_NUMBER = 10**15
+"""No site gives so many; a larger number in a key is not ours."""
 MERGED_KEPT_S = 86_400
 """The hash of a merged identity points to its successor for so long: a day, as long as identities are kept by
 default."""
@@ -71,13 +72,35 @@ def answered_key(site: str) -> str:
     return f"reid:{site}:state:instructions"
 
 
+def sent_key(site: str) -> str:
+    """Name of the position of the last transaction: Redis that has an older one, or none, has lost data."""
+    return f"reid:{site}:state:sent"
+
+
+def highest_number(events: Iterable[Event]) -> int:
+    """Return the highest number of a global ID that events give somebody; 0 where they give none."""
+    people = [event.person for event in events if isinstance(event, IdentityEntered | IdentitySeen)]
+    people += [event.into for event in events if isinstance(event, IdentitySplit)]
+    return max((number_of(person) for person in people), default=0)
+
+
+def number_of(person: str) -> int:
+    """Return the number that a global ID is made of; 0 where it is none of ours."""
+    found = _NUMBER.search(person)
+    number = int(found[1]) if found is not None else 0
+    return number if number < MOST_NUMBER else 0
+
+
 class LiveState:
     """Turns events into commands; remembers who is where, to move people that are merged."""
 
     def __init__(self, site: str, *, keeps_numbers: bool = True) -> None:
         """`keeps_numbers`: note the highest number of a global ID, so that none is given twice."""
+        self.mirror = LiveMirror()
+        """The live keys as they are on Redis, to write them again."""
         self._site = site
         self._highest = 0 if keeps_numbers else None
+        self._commands: list[Command] = []
         self._present: dict[CameraId, set[GlobalId]] = {}
         self._staying: dict[CameraId, tuple[GlobalId, ...]] = {}
         self._next, self._next_highest = self._present, self._highest
@@ -97,7 +120,8 @@ class LiveState:
         for event in events:
             self._apply(event, batch)
         answered = [("SET", answered_key(self._site), batch.answered)] if batch.answered is not None else []
-        return [*batch.commands(self._site), *self._numbers(batch), *answered]
+        self._commands = [*batch.commands(self._site), *self._numbers(batch), *answered]
+        return self._commands
 
     def follow(self, events: Sequence[Event]) -> None:
         """Note events whose commands were carried out, though the answer that said so got lost."""
@@ -106,16 +130,24 @@ class LiveState:
 
     def done(self) -> None:
         """Note that the commands given last have been carried out."""
+        self.mirror.apply(self._commands)
+        self._commands = []
         self._present, self._highest = self._next, self._next_highest
 
     def _numbers(self, batch: "_Batch") -> list[Command]:
         if self._highest is None:
             return []
-        given = [int(found[1]) for person in batch.named if (found := _NUMBER.search(person))]
-        if max(given, default=0) <= self._highest:
+        given = max(map(number_of, batch.named), default=0)
+        if given <= self._highest:
             return []
-        self._next_highest = max(given)
-        return [("SET", numbers_key(self._site), max(given))]
+        self._next_highest = given
+        return [("SET", numbers_key(self._site), given)]
+
+    def know_highest(self, number: int) -> None:
+        """Note the highest number given so far; it is written again where Redis loses it."""
+        if self._highest is not None and number > self._highest:
+            self._highest = self._next_highest = number
+            self.mirror.apply([("SET", numbers_key(self._site), number)])
 
     def _apply(self, event: Event, batch: "_Batch") -> None:  # noqa: C901 (one case per kind of event)
         if isinstance(event, NewsEvent):

@@ -3,65 +3,52 @@
     publish(): event ─▶ envelope, position ─▶ spool ─▶ memory      the caller's thread; never waits for Redis
     sender:    memory or spool ─▶ MULTI: XADD, PUBLISH, live keys ─▶ mark as delivered
 
-A batch is one transaction, so a lost answer leaves all of it or nothing. Before each batch the sender looks where the
-stream ends: behind the batch's first position, and it leaves out what is stored already; before the last event
-delivered, and Redis came back without it, so it goes again. Thus every event is on the stream once and in order; on
-the Pub/Sub channel at most once while Redis keeps its data.
+A batch is one transaction, so a lost reply leaves all of it or nothing. Before each batch, and every second, the sender
+checks how far Redis has what was sent: behind the batch's first position, it leaves out what is stored already; before
+the last transaction, Redis has lost data (it came back empty, or with an old copy). Then what the spool still has goes
+again, what is gone is reported by `daemon.dropped`, the live keys are written again, and the owners of other keys
+(`when_lost`) write theirs. Thus every event is on the stream once and in order; on the Pub/Sub channel at most once
+while Redis keeps its data.
 """
 
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from reid_stream.events import DaemonDropped, DaemonStopped, Event
-from reid_stream.publish.cloudevents import encode
-from reid_stream.publish.live_keys import numbers_key
-from reid_stream.publish.redis_client import cause, check, translated
-from reid_stream.publish.redis_stream import EventStream, Fence
+from reid_stream.events import DaemonStopped, Event
+from reid_stream.publish.event_numbers import highest_given
+from reid_stream.publish.event_rows import EventRows
+from reid_stream.publish.live_keys import highest_number
+from reid_stream.publish.loss_report import LossReport
+from reid_stream.publish.outage import Outage
+from reid_stream.publish.redis_client import check, translated
+from reid_stream.publish.redis_stream import EventStream, Fence, Look, StreamEndError
 from reid_stream.publish.send_queue import Backlog, Item
-from reid_stream.publish.site_time import in_utc
-from reid_stream.publish.spool import RANKS, Row, Spool, rank_of
-from reid_stream.publish.stream_ids import NOWHERE, Position, Positions
+from reid_stream.publish.sink_counters import SinkCounters
+from reid_stream.publish.spool import Spool
+from reid_stream.publish.spool_row import RANKS
+from reid_stream.publish.stream_ids import NOWHERE, Position
 from reid_stream.records import CameraId, GlobalId
 
 if TYPE_CHECKING:
     import redis
 
 _NUMBERS_S = 5.0
+_LOOK_S = 1.0
+"""Between looks at Redis while there is nothing to send."""
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 2.0
-_ANNOUNCE_S = 10.0
-"""`daemon.dropped` is told at most so often while events are being given up."""
+_QUIET_S = 60.0
+"""Another writer on the stream is logged again after so long without."""
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class SinkCounters:
-    """What became of the events so far."""
-
-    accepted: int = 0
-    """Handed to `publish`, and what an earlier run had left in the spool."""
-    published: int = 0
-    """On the stream."""
-    found: int = 0
-    """Of these, already there when tried again."""
-    resent: int = 0
-    """Delivered again because Redis came back without them."""
-    moved: int = 0
-    """Given a new position, since another writer had passed the first one."""
-    faults: Counter[str] = field(default_factory=Counter)
-    """Attempts that failed, by cause."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Lost for want of room, by rank (spool.py)."""
-
-
 class RedisSink:
-    """The daemon's sink. `publish` may be called from any thread; one thread of its own sends."""
+    """The way of events to Redis. `publish` may be called from any thread; one thread of its own sends."""
 
     def __init__(
         self,
@@ -83,14 +70,18 @@ class RedisSink:
         """Check that Redis serves, then start to send; what an earlier run left in the spool goes first.
 
         Args:
+            client: Redis; closed with the sink.
             where: the address, for messages.
+            site: prefix of the keys.
             run: names this run in every event.
+            spool: keeps events until they are sent; closed with the sink.
             max_events: length that the stream is trimmed to, approximately.
-            keeps_numbers: note the highest number of a global ID beside the events.
-            keep_s: delivered events stay in the spool for so long, for a Redis that comes back without its latest data.
-            first_sequence: not 0 where a run with the same name goes on.
+            keeps_numbers: note the highest number of a global ID, on Redis and in the spool.
+            keep_s: seconds that delivered events stay in the spool, for a Redis that comes back without them.
+            first_sequence: not 0 where a run of the same name continues.
             journal: key of the stream for the entries that `publish` may be given.
-            fence: what must hold for anything to be sent.
+            fence: what must hold for anything to be sent; rows of the spool that another daemon's holding made stale
+                are dropped.
             clock: the system's, UTC seconds.
             shift_s: UTC less site time now, seconds; identity events come in site time.
 
@@ -99,31 +90,40 @@ class RedisSink:
         """
         self.counters = SinkCounters()
         self.spool = spool
+        self._owners: list[Callable[[], None]] = []
         self._client = client
-        self._where = where
-        self._site = site
-        self._run = run
-        self._sequence = first_sequence
-        self._keep_s = keep_s
-        self._clock, self._shift_s = clock, shift_s
-        self._journal = journal
+        self._where, self._site, self._run = where, site, run
+        self._max_events, self._keeps_numbers, self._keep_s, self._clock = max_events, keeps_numbers, keep_s, clock
+        self._rows = EventRows(site, run, journal=journal, first_sequence=first_sequence, clock=clock, shift_s=shift_s)
         self._stream = EventStream(
             client, site, max_events=max_events, keeps_numbers=keeps_numbers, journal=journal, fence=fence
         )
         self._changed = threading.Condition()
         self._waiting = Backlog(spool)
-        self._untold: Counter[str] = Counter()
-        """Given up, by rank, since `daemon.dropped` last said so."""
-        self._announced_at = float("-inf")
+        self._report = LossReport()
+        self.counters.lost = self._report.lost
         self._closing = False
-        self._sent = spool.delivered
         self._history: deque[tuple[float, Position]] = deque()
-        self._away: str | None = None
+        self._outage = Outage(self.counters.faults)
+        self._other_writer_at = float("-inf")
+        self._is_restoring = self._has_lost = False
         check(client, where)
+        if fence is not None:
+            spool.begin_epoch(fence.epoch)
+        self._sent = spool.delivered
+        if spool.log.last > NOWHERE:
+            self._stream.marked = spool.delivered
+        if keeps_numbers:
+            self._stream.live.know_highest(spool.number(site))
+        self._rows.positions.stay_above(spool.last())
         with translated(where):
-            stored = self._stream.end()
-        self._positions = Positions(max(spool.last(), stored))
+            self._stream.load_live()
+            try:
+                self._rows.positions.stay_above(self._stream.look().end)
+            except StreamEndError as error:
+                self._note_fault(error)
         self.counters.accepted = spool.waiting()
+        self._note_lost()
         self._thread = threading.Thread(target=self._send_all, name="publish", daemon=True)
         self._thread.start()
 
@@ -133,9 +133,14 @@ class RedisSink:
         return max(self.counters.accepted - self.counters.published - sum(self.counters.dropped.values()), 0)
 
     @property
+    def is_sending(self) -> bool:
+        """The sending thread runs; after `close` it may for a moment."""
+        return self._thread.is_alive()
+
+    @property
     def away(self) -> str | None:
         """Why Redis does not serve at the moment; none while it does."""
-        return self._away
+        return self._outage.reason
 
     @property
     def is_on_disk(self) -> bool:
@@ -149,32 +154,45 @@ class RedisSink:
 
     def ready(self) -> tuple[bool, str]:
         """Is there room for events somewhere, and where."""
-        if self._away is None:
+        if self._outage.reason is None:
             return True, "redis"
         if self.is_on_disk:
-            return True, f"on disk, since {self._away}"
-        return False, f"neither redis ({self._away}) nor the spool takes events"
+            return True, f"on disk, since {self._outage.reason}"
+        return False, f"neither redis ({self._outage.reason}) nor the spool takes events"
+
+    def when_lost(self, write_again: Callable[[], None]) -> None:
+        """Call `write_again` whenever Redis has lost data, for what others keep there; at once if it has already.
+
+        Called by the sending thread; again where it raises.
+        """
+        with self._changed:
+            self._owners.append(write_again)
+            self._is_restoring |= self._has_lost
 
     def highest_number(self) -> int:
         """Return the highest number that a global ID of this site was ever made of, 0 for a new site.
+
+        The spool knows it, too, should Redis have lost it.
 
         Raises:
             BrokerError: Redis does not answer.
         """
         self.flush(_NUMBERS_S)  # what an earlier run left in the spool may have newer ones
+        known = self.spool.number(self._site)
         with translated(self._where):
-            found: Any = self._client.get(numbers_key(self._site))
-        return int(found or 0)
+            highest = max(highest_given(self._client, self._site), known)
+        self._stream.live.know_highest(highest)
+        return highest
 
     @property
     def sequence(self) -> int:
         """Number of the next event of this run."""
-        return self._sequence
+        return self._rows.sequence
 
     @property
     def position(self) -> Position:
         """The last position given to an event or an entry."""
-        return self._positions.last
+        return self._rows.positions.last
 
     @property
     def sent(self) -> Position:
@@ -188,14 +206,7 @@ class RedisSink:
         """
         with self._changed:
             self._stream.live.begin(present)
-            now = self._clock()
-            taken: list[Item] = []
-            for run, sequence, event in told:
-                body = encode(event, site=self._site, run=run, sequence=sequence)
-                taken.append((Row(self._positions.next(now), rank_of(event.type), event.type, body), event))
-                if run == self._run:
-                    self._sequence = max(self._sequence, sequence + 1)
-            self._take(taken)
+            self._take(self._rows.recovered(told))
             self._changed.notify_all()
 
     def publish(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:
@@ -207,10 +218,11 @@ class RedisSink:
         if not events and entry is None:
             return
         with self._changed:
-            # Nobody listens any more after the news that the daemon has stopped.
+            # Subscribers may stop listening at the event that the daemon has stopped.
             is_last = bool(events) and isinstance(events[-1], DaemonStopped)
-            if self._untold and (is_last or time.monotonic() - self._announced_at >= _ANNOUNCE_S):
+            if self._report.is_due or (is_last and self._report.is_open):
                 self._announce()
+            self._report.look(is_sent=False)
             self._keep(events, entry)
             self._changed.notify_all()
 
@@ -222,7 +234,7 @@ class RedisSink:
     def close(self, timeout_s: float) -> bool:
         """Send what is left and stop; False if some had to stay in the spool, for the next start."""
         with self._changed:
-            if self._untold:
+            if self._report.is_open:
                 self._announce()
         is_done = self.flush(timeout_s)
         with self._changed:
@@ -239,50 +251,42 @@ class RedisSink:
         return is_done
 
     def _keep(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:
-        now = self._clock()
-        taken: list[Item] = []
-        if entry is not None and self._journal is not None:
-            taken.append((Row.entry(self._positions.next(now), self._journal, entry(self._sequence)), None))
-        for decided in events:
-            event = in_utc(decided, self._shift_s())
-            body = encode(event, site=self._site, run=self._run, sequence=self._sequence)
-            taken.append((Row(self._positions.next(now), rank_of(event.type), event.type, body), event))
-            self._sequence += 1
-        self._take(taken)
+        self._take(self._rows.decided(events, entry))
 
     def _take(self, taken: list[Item]) -> None:
         self.counters.accepted += len(taken)
-        gone = self._waiting.keep(taken)
-        if gone:
-            if not self._untold:
-                _log.error("spool_full", **gone)
-            self.counters.dropped += gone
-            self._untold += gone
+        highest = highest_number(event for _, event in taken if event is not None) if self._keeps_numbers else 0
+        gone = self._waiting.keep(taken, {self._site: highest} if highest > self.spool.number(self._site) else None)
+        self.counters.dropped += gone
+        self._report.add_dropped(gone, is_on_disk=self._waiting.is_on_disk)
+        self._note_lost()
+
+    def _note_lost(self) -> None:
+        """Take over what the spool has lost."""
+        for why, counts in self.spool.take_lost().items():
+            self._report.add_lost(why, counts)
+            if why == "damaged":
+                self.counters.accepted -= min(counts.total(), self.backlog)
 
     def _announce(self) -> None:
-        """Tell subscribers what was given up, as an event among the others."""
-        gone, self._untold = self._untold, Counter()
-        self._announced_at = time.monotonic()
-        reason = "the spool is full" if self._waiting.is_on_disk else "the disk is full"
-        ranks = {name: gone[name] for name in RANKS}
-        self._keep([DaemonDropped(run=self._run, told_at=self._clock(), reason=reason, **ranks)])
+        """Report what was lost to subscribers, as events among the others."""
+        self._keep(self._report.events(self._run, self._clock()))
 
     def _send_all(self) -> None:
         delay = _RETRY_FIRST_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
+                self._changed.wait_for(lambda: self._waiting or self._closing, _LOOK_S)
                 if self._closing and self.backlog <= 0:
                     return
             batch: list[Item] = []
             try:
-                stored = self._stream.end()
-                if stored < self._sent:
-                    self._go_back_to(stored)
+                look = self._look()
                 with self._changed:
                     batch = self._waiting.take(self._sent)
+                    self._note_lost()
                 if batch:
-                    self._deliver(batch, stored)
+                    self._deliver(batch, look)
             except Exception as error:  # noqa: BLE001 (whatever it is, events wait on disk and the sender tries again)
                 self._note_fault(error)
                 with self._changed:
@@ -292,63 +296,89 @@ class RedisSink:
                 delay = min(delay * 2, _RETRY_MAX_S)
                 continue
             delay = _RETRY_FIRST_S
-            if self._away is not None:
-                _log.info("redis_back", waiting=self.backlog)
-                self._away = None
-                with self._changed:
-                    if self._untold:
-                        self._announce()
+            self._note_service()
 
-    def _deliver(self, batch: list[Item], stored: Position) -> None:
-        known = self._stream.stored([row for row, _ in batch]) if batch[0][0].position <= stored else frozenset()
+    def _look(self) -> Look:
+        """Check how far Redis has what was sent; begin to send again what it has lost."""
+        look = self._stream.look()
+        behind = self._stream.lost_behind(look, self._sent)
+        if behind is not None:
+            self._go_back_to(behind, look)
+        if self._is_restoring:
+            self._restore()
+        return look
+
+    def _go_back_to(self, stored: Position, look: Look) -> None:
+        """Send again, as far as the spool remembers, what Redis came back without, and report what is gone."""
+        with self._changed:
+            rows = [row for row in self.spool.after(stored, -1) if row.position <= self._sent]
+            since = Counter(dict(zip(RANKS, self.spool.log.since(stored, self._max_events), strict=True)))
+            since.subtract(RANKS[row.rank] for row in rows)
+            del since["journal"]  # a fresh snapshot takes the place of its entries
+            gone = +since
+            _log.error("redis_lost_events", resent=len(rows), gone=gone.total(), stream=self._stream.key)
+            self._report.add_lost("redis", gone)
+            if self._report.is_open:
+                self._announce()
+            self.counters.resent += len(rows)
+            self.counters.published = max(self.counters.published - len(rows), 0)
+            self._sent = min(self._sent, stored)
+            self._stream.begin_again(look)
+            self.spool.take_back(self._sent, rows)
+            self._waiting.put_back((), self._sent)
+            self._is_restoring = self._has_lost = True
+
+    def _restore(self) -> None:
+        """Write the live keys again, and have others write theirs."""
+        self._is_restoring = False
+        try:
+            count = self._stream.restore_live(self._sent)
+            for write_again in tuple(self._owners):
+                write_again()
+        except BaseException:
+            self._is_restoring = True
+            raise
+        _log.info("live_keys_restored", keys=count)
+
+    def _deliver(self, batch: list[Item], look: Look) -> None:
+        is_behind = any(row.position <= look.ends[self._stream.key_of(row)] for row, _ in batch)
+        known = self._stream.stored([row for row, _ in batch]) if is_behind else frozenset()
         self._stream.follow([item for item in batch if item[0].position in known])
         new = [(row, event) for row, event in batch if row.position not in known]
         found, refused = len(known), new
-        if new and new[0][0].position > stored:
+        if new and all(row.position > look.ends[self._stream.key_of(row)] for row, _ in new):
             refused, again = self._stream.add(new)
             found += again
-        end = self._stream.end() if refused else stored
+        end = self._stream.look().end if refused else NOWHERE
         with self._changed:
             self.counters.found += found
             self.counters.published += len(batch) - len(refused)
             self._sent = batch[-1][0].position
+            left = {row.position for row, _ in refused}
+            done = [item for item in batch if item[0].position not in left]
+            self._waiting.settle(done)
             if refused:
-                left = {row.position for row, _ in refused}
-                self._waiting.settle([item for item in batch if item[0].position not in left])
                 self._move(refused, end)
-            else:
-                self._waiting.settle(batch)
-            self._forget()
+            self._forget(Counter(row.rank for row, _ in done))
             self._changed.notify_all()
 
     def _move(self, refused: list[Item], end: Position) -> None:
         """Give refused events, and all behind them, new positions above the stream's end."""
-        self._positions.stay_above(end)
+        self._rows.positions.stay_above(end)
         rows = [row for row, _ in refused] + self._waiting.waiting_behind(self._sent)
         now = self._clock()
-        moves = [(row.position, self._positions.next(now)) for row in rows]
+        moves = [(row.position, self._rows.positions.next(now)) for row in rows]
         self._waiting.put_back(refused, self._sent)
         self._waiting.move(moves)
         self.counters.moved += len(refused)
-        self._sent = max(NOWHERE, Position.from_key(moves[0][1].key - 1))
-        _log.warning("stream_other_writer", stream=self._stream.key, count=len(rows))
+        if time.monotonic() - self._other_writer_at > _QUIET_S:
+            _log.warning("stream_other_writer", stream=self._stream.key, count=len(rows), end=str(end))
+        self._other_writer_at = time.monotonic()
 
-    def _go_back_to(self, stored: Position) -> None:
-        """Send again, as far as the spool remembers, what Redis came back without."""
-        with self._changed:
-            lost = [row for row in self.spool.after(stored, -1) if row.position <= self._sent]
-            if lost:
-                self.counters.resent += len(lost)
-                self.counters.published = max(self.counters.published - len(lost), 0)
-                self._sent = Position.from_key(lost[0].position.key - 1)
-                self.spool.note(self._sent)
-                self._waiting.put_back((), self._sent)
-                _log.warning("redis_lost_events", count=len(lost))
-
-    def _forget(self) -> None:
-        """Mark what is delivered; delete what was delivered long enough ago."""
+    def _forget(self, delivered: Counter[int]) -> None:
+        """Note what is delivered; delete what was delivered long enough ago."""
         now = time.monotonic()
-        self.spool.note(self._sent)
+        self.spool.note(self._sent, [delivered[rank] for rank in range(len(RANKS))])
         if not self._history or now - self._history[-1][0] >= 1.0:
             self._history.append((now, self._sent))
             forget = NOWHERE
@@ -356,11 +386,14 @@ class RedisSink:
                 forget = self._history.popleft()[1]
             self.spool.mark(self._sent, forget=forget)
 
+    def _note_service(self) -> None:
+        with self._changed:
+            self._outage.end(waiting=self.backlog)
+            if self._report.is_open and self.backlog <= 0:
+                self._announce()
+            self._report.look(is_sent=self.backlog <= 0)
+
     def _note_fault(self, error: BaseException) -> None:
-        reason = cause(error)
-        # What stands in brackets are details, too many for a label.
-        self.counters.faults[reason.partition(" (")[0]] += 1
-        self._client.connection_pool.disconnect()
-        if self._away != reason:
-            _log.warning("redis_away", reason=reason, waiting=self.backlog)
-        self._away = reason
+        self._outage.add_fault(error, waiting=self.backlog)
+        # Not those in use: `highest_number` may be asking in another thread.
+        self._client.connection_pool.disconnect(inuse_connections=False)

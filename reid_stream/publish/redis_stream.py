@@ -1,38 +1,66 @@
 """The stream of a site: batches added in one transaction with the channel and the live keys, each event once."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
+from reid_stream.errors import BrokerError
 from reid_stream.events import Event
 from reid_stream.publish.cloudevents import UnknownEvent, decode
-from reid_stream.publish.live_keys import Command, LiveState, stream_key
+from reid_stream.publish.live_keys import LiveState, identity_key, present_key, sent_key, stream_key
+from reid_stream.publish.live_mirror import Command
 from reid_stream.publish.send_queue import Item
-from reid_stream.publish.spool import Row
+from reid_stream.publish.spool_row import Epoch, Row
 from reid_stream.publish.stream_ids import NOWHERE, Position
+from reid_stream.records import CameraId, GlobalId
 
 if TYPE_CHECKING:
     import redis
 
 _TRIES = 3
 """Of a transaction that a renewal of the lease crossed."""
+_AT_ONCE = 1000
+"""Keys or commands per request when live keys are read or written again."""
 _log = structlog.get_logger(__name__)
 
 
 class Fence(Protocol):
-    """What must hold at the very moment of a transaction: that the site is ours."""
+    """What must hold at the moment of a transaction: that the site is ours."""
 
     key: str
     """Nobody may have changed it between `holds` and the transaction."""
 
+    @property
+    def epoch(self) -> Epoch:
+        """The holding of the lease that rows are decided under."""
+        ...
+
     def holds(self, value: bytes | None) -> None:
-        """Look at the key's value.
+        """Check the key's value.
 
         Raises:
             Exception: nothing may be sent.
         """
         ...
+
+
+class StreamEndError(BrokerError):
+    """The stream ends at an ID that nothing can follow."""
+
+
+class Look(NamedTuple):
+    """How far Redis has what was sent."""
+
+    ends: Mapping[str, Position]
+    """Highest ID that each stream ever had, trimmed and deleted entries included."""
+    sent: Position | None
+    """Position of the last transaction; none where Redis does not know it."""
+
+    @property
+    def end(self) -> Position:
+        """The highest of all."""
+        return max(self.ends.values())
 
 
 class EventStream:
@@ -51,45 +79,94 @@ class EventStream:
         """`journal`: key of the stream that entries go to, beside the events."""
         self.key = stream_key(site)
         self.live = LiveState(site, keeps_numbers=keeps_numbers)
+        self.marked = NOWHERE
+        """Redis must know a transaction at or behind this position."""
+        self._last: dict[str, Position] = {}
+        """Position of the last row that each stream was given here."""
+        self._suspect: Position | None = None
+        """Redis has lost what came behind this."""
         self._client = client
+        self._site = site
+        self._sent_key = sent_key(site)
         self._max_events = max_events
         self._keys = (self.key,) if journal is None else (self.key, journal)
         self._fence = fence
 
-    def end(self) -> Position:
-        """Give the highest position the stream or the journal ever had, trimmed entries included."""
+    def look(self) -> Look:
+        """Read how far Redis has what was sent.
+
+        Raises:
+            StreamEndError: another writer has added an entry that nothing can follow.
+        """
         import redis
 
         pipeline = self._client.pipeline(transaction=False)
         for key in self._keys:
             pipeline.xinfo_stream(key)
-        ends = [NOWHERE]
-        for answer in pipeline.execute(raise_on_error=False):
+        pipeline.get(self._sent_key)
+        *streams, sent = pipeline.execute(raise_on_error=False)
+        ends = {}
+        for key, answer in zip(self._keys, streams, strict=True):
             if not isinstance(answer, Exception):
-                ends.append(Position.parse(answer["last-generated-id"].decode()))
-            elif not isinstance(answer, redis.exceptions.ResponseError) or "no such key" not in str(answer):
+                ends[key] = Position.parse(answer["last-generated-id"].decode())
+            elif isinstance(answer, redis.exceptions.ResponseError) and "no such key" in str(answer):
+                ends[key] = NOWHERE
+            elif isinstance(answer, redis.exceptions.ResponseError) and "WRONGTYPE" in str(answer):
+                raise BrokerError(f"a key of ours is of another type ({key} must be a stream; rename or delete it)")
+            else:
                 raise answer
-        return max(ends)
+            if ends[key].is_last:
+                raise StreamEndError(
+                    f"the last ID of a stream leaves no room for more ({key} ends at {ends[key]}, which another writer "
+                    f"added; mend it with `redis-cli RENAME {key} {key}:old`; events wait on disk until then)"
+                )
+        if isinstance(sent, redis.exceptions.ResponseError) and "WRONGTYPE" in str(sent):
+            sent = b"another type"
+        if isinstance(sent, Exception):
+            raise sent
+        return Look(ends, _position(sent, self._sent_key))
+
+    def lost_behind(self, look: Look, sent: Position) -> Position | None:
+        """Return the position behind which Redis has lost what was sent, up to `sent`; none where it has all."""
+        known: list[Position] = []
+        if self.marked > NOWHERE and (look.sent is None or look.sent < self.marked):
+            known = [look.sent or NOWHERE]
+        elif self._last:
+            # One of the streams was deleted.
+            known = [end for key, end in look.ends.items() if end < self._last.get(key, NOWHERE)]
+        elif look.end < sent:
+            known = [look.end]
+        if self._suspect is not None:
+            known.append(self._suspect)
+        return min(known) if known else None
+
+    def begin_again(self, look: Look) -> None:
+        """Note that what Redis has lost is known, and sent again from here on."""
+        self.marked, self._suspect = NOWHERE, None
+        self._last = {key: min(end, look.ends[key]) for key, end in self._last.items()}
+
+    def key_of(self, row: Row) -> str:
+        """Return the stream that a row goes to."""
+        return row.journal or self.key
 
     def stored(self, rows: Sequence[Row]) -> frozenset[Position]:
-        """Look which of the rows the stream has, with the same body."""
+        """Return which of the rows the stream has, with the same body."""
         if not rows:
             return frozenset()
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for row in rows:
+            pipeline.execute_command("XRANGE", self.key_of(row), str(row.position), str(row.position))
         stored = set()
-        for key in dict.fromkeys(row.journal or self.key for row in rows):
-            bodies = {str(row.position).encode(): row for row in rows if (row.journal or self.key) == key}
-            found = self._client.execute_command(  # type: ignore[no-untyped-call]
-                "XRANGE", key, str(rows[0].position), str(rows[-1].position), "COUNT", len(rows) * 4
-            )
-            for place, fields in found or ():
-                row = bodies.get(place)
-                if row is not None and _field(fields, b"event" if row.journal is None else b"entry") == row.body:
-                    stored.add(row.position)
+        for row, found in zip(rows, pipeline.execute(), strict=True):
+            name = b"event" if row.journal is None else b"entry"
+            if any(_field(fields, name) == row.body for _, fields in found or ()):
+                stored.add(row.position)
         return frozenset(stored)
 
     def follow(self, batch: Sequence[Item]) -> None:
         """Note a batch that is stored already: its transaction had the channel and the live keys, too."""
         self.live.follow(_events(batch))
+        self._note([row for row, _ in batch])
 
     def add(self, batch: Sequence[Item]) -> tuple[list[Item], int]:
         """Send one transaction; return what Redis refused because another writer has passed it.
@@ -110,35 +187,91 @@ class EventStream:
             raise faults[0]
         self.live.done()
         stored = self.stored([row for row, _ in refused])
-        return [item for item in refused if item[0].position not in stored], len(stored)
+        left = [item for item in refused if item[0].position not in stored]
+        gone = {item[0].position for item in left}
+        self._note([row for row, _ in batch if row.position not in gone])
+        before = _position(answers[-1], self._sent_key)
+        if self.marked > NOWHERE and (before is None or before < self.marked):
+            # Redis lost data between the look and the transaction.
+            self._suspect = before or NOWHERE
+        self.marked = batch[-1][0].position
+        return left, len(stored)
+
+    def load_live(self) -> None:
+        """Read the hashes of people that an earlier daemon wrote, to be able to write them again."""
+        import redis
+
+        found: dict[str, dict[str | float | bytes, str | float | bytes]] = {}
+        try:
+            for keys in _parts(self._scan(identity_key(self._site, GlobalId("*")))):
+                pipeline = self._client.pipeline(transaction=False)
+                for key in keys:
+                    pipeline.hgetall(key)
+                answers = zip(keys, pipeline.execute(raise_on_error=False), strict=True)
+                found |= {key: fields for key, fields in answers if isinstance(fields, dict)}
+        except redis.exceptions.NoPermissionError as error:
+            _log.info("live_keys_unreadable", reason=str(error))
+        self.live.mirror.load(found)
+
+    def restore_live(self, sent: Position) -> int:
+        """Write the live keys again and delete those of people who are no more; return how many keys there are.
+
+        `sent`: position of the last transaction.
+        """
+        import redis
+
+        known = self.live.mirror.keys()
+        try:
+            there = [
+                key
+                for pattern in (identity_key(self._site, GlobalId("*")), present_key(self._site, CameraId("*")))
+                for key in self._scan(pattern)
+            ]
+        except redis.exceptions.NoPermissionError:
+            there = []
+        commands: list[Command] = [("DEL", key) for key in there if key not in known]
+        for some in _parts([*commands, *self.live.mirror.commands(), ("SET", self._sent_key, str(sent))]):
+            self._transact(some)
+        return len(known)
+
+    def _scan(self, pattern: str) -> list[str]:
+        return [key.decode() for key in self._client.scan_iter(match=pattern, count=_AT_ONCE)]
+
+    def _note(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            key = self.key_of(row)
+            self._last[key] = max(row.position, self._last.get(key, NOWHERE))
 
     def _execute(self, batch: Sequence[Item]) -> list[Any]:
+        commands: list[Command] = [self._addition(row) for row, _ in batch]
+        commands += [("PUBLISH", self.key, row.body) for row, _ in batch if row.journal is None]
+        commands += self.live.commands(_events(batch))
+        return self._transact([*commands, ("SET", self._sent_key, str(batch[-1][0].position), "GET")])
+
+    def _transact(self, commands: Sequence[Command]) -> list[Any]:
         """Run one transaction, whole or not at all; return Redis' answers, faults of single commands among them."""
         import redis
 
-        tries = _TRIES
-        while True:
-            pipeline: Any = self._client.pipeline(transaction=True)
-            if self._fence is not None:
-                pipeline.watch(self._fence.key)
-                self._fence.holds(pipeline.get(self._fence.key))
-                pipeline.multi()
-            for row, _ in batch:
-                pipeline.execute_command(*self._addition(row))
-            for row, _ in batch:
-                if row.journal is None:
-                    pipeline.execute_command("PUBLISH", self.key, row.body)
-            for command in self.live.commands(_events(batch)):
-                pipeline.execute_command(*command)
-            try:
-                answers: list[Any] = pipeline.execute(raise_on_error=False)
-            except redis.exceptions.WatchError:
-                # The lease was renewed, or taken by somebody: the next look tells which.
-                tries -= 1
-                if tries == 0:
-                    raise
-            else:
-                return answers
+        for attempt in range(_TRIES):
+            pipeline: Any
+            with self._client.pipeline(transaction=True) as pipeline:
+                if self._fence is not None:
+                    pipeline.watch(self._fence.key)
+                    self._fence.holds(pipeline.get(self._fence.key))
+                    pipeline.multi()
+                for command in commands:
+                    # The library needs to know that the answer is a value.
+                    named = {"get": True} if command[0] == "SET" and command[-1] == "GET" else {}
+                    pipeline.execute_command(*command, **named)
+                try:
+                    answers: list[Any] = pipeline.execute(raise_on_error=False)
+                except redis.exceptions.WatchError:
+                    # The lease was renewed, or taken by another daemon: the next attempt finds out.
+                    if attempt == _TRIES - 1:
+                        raise
+                else:
+                    return answers
+        raise AssertionError("unreachable")
 
     def _addition(self, row: Row) -> Command:
         if row.journal is not None:
@@ -147,12 +280,20 @@ class EventStream:
         return "XADD", self.key, *limit, str(row.position), "type", row.type, "event", row.body
 
 
+_T = TypeVar("_T")
+
+
+def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for begin in range(0, len(items), _AT_ONCE):
+        yield items[begin : begin + _AT_ONCE]
+
+
 def _events(batch: Sequence[Item]) -> list[Event]:
     return [event for item in batch if item[0].journal is None and (event := _event(*item)) is not None]
 
 
 def _event(row: Row, event: Event | None) -> Event | None:
-    """Read what the live keys follow; none for a row that another version wrote, or that the disk spoilt."""
+    """Read what the live keys follow; none for a row that another version wrote."""
     if event is not None:
         return event
     try:
@@ -166,3 +307,14 @@ def _event(row: Row, event: Event | None) -> Event | None:
 def _field(fields: Any, name: bytes) -> bytes | None:
     pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
     return next((value for key, value in pairs if key == name), None)
+
+
+def _position(value: bytes | str | None, key: str) -> Position | None:
+    """Read a position from a key of ours; one that makes no sense counts as none."""
+    if value is None:
+        return None
+    try:
+        return Position.parse(value.decode() if isinstance(value, bytes) else value)
+    except (ValueError, UnicodeDecodeError, AttributeError) as error:
+        _log.error("state_key_invalid", key=key, reason=str(error))
+        return None

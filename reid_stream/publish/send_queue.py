@@ -1,30 +1,31 @@
 """Events between `publish` and Redis: on the disk, and in memory as far as the sender keeps up.
 
 An event that finds no room on the disk is `loose`: it waits in memory only, and goes to the disk as soon as there is
-room again. Memory is bounded as the spool is, with the same order of what is given up first.
+room again. Memory is bounded as the spool is, and drops events in the same order.
 
-Concurrency: none of its own; the sink's lock is held around every call.
+Concurrency: not thread-safe; the sink's lock is held around every call.
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import structlog
 
 from reid_stream.events import Event
-from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError
+from reid_stream.publish.spool import Spool, SpoolFullError
+from reid_stream.publish.spool_row import RANKS, Row
 from reid_stream.publish.stream_ids import Position
 
 BATCH = 500
-"""Events per transaction: Redis serves nobody else meanwhile (about 5 ms)."""
+"""Events per transaction: Redis serves no other client meanwhile (about 5 ms)."""
 _MEMORY = 20_000
 """Events kept in memory for the sender; beyond that it reads the disk."""
 _MEMORY_BYTES = 64 * 2**20
-"""Events and entries that find no room on the disk take so much memory at most."""
+"""Largest memory of events and entries that find no room on the disk."""
 _RETRY_S = 1.0
-"""A disk that took nothing is tried again after so long, with everything that waits for it."""
+"""Between attempts to write to a disk that took nothing, with everything that waits for it."""
 _log = structlog.get_logger(__name__)
 
 Item = tuple[Row, Event | None]
@@ -40,11 +41,13 @@ class Backlog:
         self._retry_s = retry_s
         self._failed_at = float("-inf")
         self._memory: deque[Item] = deque()
+        self._taken: Sequence[Item] = ()
+        """The batch that is being sent."""
         self._is_behind = True
         """The spool has rows that are neither in memory nor sent."""
         self._loose: set[Position] = set()
         self._loose_bytes = 0
-        """Of these, at most: counted anew when it is too much."""
+        """Upper bound of their size; counted again when it is too much."""
 
     def __bool__(self) -> bool:
         return bool(self._memory) or self._is_behind
@@ -56,16 +59,19 @@ class Backlog:
 
     @property
     def in_memory_only(self) -> int:
-        """How many would not."""
+        """Events that would not."""
         return len(self._loose)
 
-    def keep(self, taken: list[Item]) -> Counter[str]:
-        """Take events in; return how many of what rank were given up for them."""
+    def keep(self, taken: list[Item], numbers: Mapping[str, int] | None = None) -> Counter[str]:
+        """Take events in; return how many of each rank were dropped for them.
+
+        `numbers`: see `Spool.append`.
+        """
         if self._loose and time.monotonic() - self._failed_at < self._retry_s:
             return self._keep_in_memory(taken)
         loose = [item for item in self._memory if item[0].position in self._loose]
         try:
-            self.spool.append([row for row, _ in (*loose, *taken)])
+            self.spool.append([row for row, _ in (*loose, *taken)], numbers)
         except SpoolFullError as error:
             if not self._loose:
                 _log.error("spool_unwritable", reason=str(error))
@@ -74,6 +80,7 @@ class Backlog:
         if loose:
             self._loose.difference_update(row.position for row, _ in loose)
             _log.info("spool_writable", events=len(loose))
+        self._refill()
         gone = Counter({name: count for name, count in self.spool.dropped.items() if count})
         self.spool.dropped = dict.fromkeys(RANKS, 0)
         if gone:
@@ -86,7 +93,7 @@ class Backlog:
         return gone
 
     def take(self, sent: Position) -> list[Item]:
-        """Return the next events behind `sent`, up to a batch; they are not given up until `put_back` or `settle`."""
+        """Return the next events behind `sent`, up to a batch; they are not dropped until `put_back` or `settle`."""
         if not self._is_behind:
             taken = [self._memory.popleft() for _ in range(min(BATCH, len(self._memory)))]
         else:
@@ -99,16 +106,20 @@ class Backlog:
             self._is_behind = len(rows) == BATCH or len(merged) > BATCH
         if taken:
             self.spool.hold(taken[-1][0].position)
+        self._taken = taken
         return taken
 
     def put_back(self, batch: Sequence[Item], sent: Position) -> None:
         """Take up a failed batch again later: from the disk, but for what is in memory only."""
         self._memory.extendleft(reversed(batch))
+        self._taken = ()
+        self._refill()
         self._read_the_disk()
         self.spool.hold(sent)
 
     def settle(self, batch: Sequence[Item]) -> None:
         """Forget the memory of a batch that is delivered."""
+        self._taken = ()
         if self._loose:
             self._loose.difference_update(row.position for row, _ in batch)
 
@@ -130,12 +141,18 @@ class Backlog:
         rows |= {row.position: row for row, _ in self._memory if row.position > sent}
         return [rows[position] for position in sorted(rows)]
 
+    def _refill(self) -> None:
+        """Put what is in memory back on the disk where a damaged database was replaced."""
+        if self.spool.was_replaced:
+            rows = [row for row, _ in (*self._taken, *self._memory) if row.position not in self._loose]
+            self.spool.refill(rows)
+
     def _read_the_disk(self) -> None:
         self._memory = deque(item for item in self._memory if item[0].position in self._loose)
         self._is_behind = True
 
     def _keep_in_memory(self, taken: list[Item]) -> Counter[str]:
-        """Take events that find no room on the disk; return how many of what rank were given up for them."""
+        """Take events that find no room on the disk; return how many of each rank were dropped for them."""
         self._loose.update(row.position for row, _ in taken)
         self._memory.extend(taken)
         self._loose_bytes += sum(len(row.body) for row, _ in taken)
@@ -143,7 +160,7 @@ class Backlog:
         if len(self._loose) <= self._max_memory and self._loose_bytes <= _MEMORY_BYTES:
             return gone
         loose = [row for row, _ in self._memory if row.position in self._loose]
-        # A tenth more than needed, so that this is done now and then and not at each event.
+        # A tenth more than needed, so that this is not done at each event.
         excess = len(self._loose) - self._max_memory + self._max_memory // 10
         too_much = sum(len(row.body) for row in loose) - _MEMORY_BYTES * 9 // 10
         oldest: list[Row] = []

@@ -1,7 +1,7 @@
-"""Where an event stands on the stream: `<milliseconds>-<n>`, never decreasing, fixed before it is sent (pure).
+"""Positions of events on the stream: `<milliseconds>-<n>`, never decreasing, fixed before an event is sent (pure).
 
 A position that is fixed beforehand makes a retry harmless: Redis refuses to add an entry at or below its last one, so
-an event whose answer got lost is found already stored instead of being stored twice.
+an event whose reply got lost is found already stored instead of being stored twice.
 """
 
 import re
@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
-_LAST_N = 2**64 - 1
-_ENTRY = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
-# Milliseconds since 1970 need 41 bits until 2039 and 43 bits for two centuries more; a signed 64-bit key has room for
-# 2^20.
-_N_BITS = 20
+_LAST = 2**64 - 1
+"""Largest value of either half of an ID in Redis."""
+_ENTRY = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 
 class Position(NamedTuple):
-    """A Redis stream entry ID; compares as Redis compares."""
+    """A Redis stream entry ID: two unsigned 64-bit numbers; compares as Redis compares."""
 
     ms: int
-    """Milliseconds, UTC, of when the event was handed over; not of its capture."""
+    """Milliseconds since 1970, UTC, at which the event was handed over; not its capture time."""
     n: int
     """Counts the entries of one millisecond, from 0."""
 
@@ -28,25 +26,35 @@ class Position(NamedTuple):
         return f"{self.ms}-{self.n}"
 
     @property
-    def key(self) -> int:
-        """The same as one integer with the same order, for the spool."""
-        return self.ms << _N_BITS | self.n
+    def key(self) -> str:
+        """Fixed-width text with the same order, for the spool's index."""
+        return f"{self.ms:020d}-{self.n:020d}"
 
-    @classmethod
-    def from_key(cls, key: int) -> Self:
-        """Undo `key`."""
-        return cls(key >> _N_BITS, key & ((1 << _N_BITS) - 1))
+    @property
+    def is_last(self) -> bool:
+        """Too close to the largest ID: Redis accepts next to nothing behind it."""
+        return self.ms == _LAST and self.n > _LAST - 2**32
+
+    def after(self) -> Self:
+        """Return the next position."""
+        return type(self)(self.ms, self.n + 1) if self.n < _LAST else type(self)(self.ms + 1, 0)
+
+    def before(self) -> Self:
+        """Return the previous position; that of `NOWHERE` is itself."""
+        if self.n:
+            return type(self)(self.ms, self.n - 1)
+        return type(self)(self.ms - 1, _LAST) if self.ms else self
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `<ms>-<n>` or `<ms>`.
+        """Read `<ms>-<n>` or `<ms>`, zeros in front or not.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: it is neither, or a number does not fit into 64 bits.
         """
         found = _ENTRY.fullmatch(text)
-        if found is None:
-            raise ValueError(f"a stream position must be '<milliseconds>-<n>', got {text!r}")
+        if found is None or max(int(found[1]), int(found[2] or 0)) > _LAST:
+            raise ValueError(f"a stream position must be '<milliseconds>-<n>' of 64 bits each, got {text!r:.60}")
         return cls(int(found[1]), int(found[2] or 0))
 
 
@@ -61,24 +69,21 @@ class Positions:
     last: Position = NOWHERE
 
     def next(self, now: float) -> Position:
-        """Fix the position of one more event; `now` is UTC seconds."""
-        ms = max(int(now * 1000), self.last.ms)
-        n = self.last.n + 1 if ms == self.last.ms else 0
-        if n >> _N_BITS:
-            ms, n = ms + 1, 0
-        self.last = Position(ms, n)
+        """Return the position of the next event; `now` is UTC seconds."""
+        ms = max(int(now * 1000), 0)
+        self.last = Position(ms, 0) if ms > self.last.ms else self.last.after()
         return self.last
 
     def stay_above(self, taken: Position) -> None:
-        """Give out nothing at or below `taken` any more."""
-        # An ID of another writer may count further within its millisecond than a key has room for.
-        self.last = max(self.last, taken if not taken.n >> _N_BITS else Position(taken.ms + 1, 0))
+        """Give out nothing at or below `taken` from now on; one that nothing can follow is left alone."""
+        if not taken.is_last:
+            self.last = max(self.last, taken)
 
 
 def start_of(text: str) -> Position:
-    """Read where to start: `0`, a position, or a time in ISO 8601 (UTC where it names no zone).
+    """Read a start: `0`, a position, or a time in ISO 8601 (UTC where it names no zone).
 
-    Reading goes on *after* the position returned, so a time is turned into the last position before it.
+    Reading continues *after* the position returned, so a time is turned into the last position before it.
 
     Raises:
         ValueError: it is none of these.
@@ -94,4 +99,4 @@ def start_of(text: str) -> Position:
             f"a start must be 0, $, a stream position such as 1700000000000-0 or an ISO time, got {text!r}"
         ) from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return Position(max(int(at.timestamp() * 1000) - 1, 0), _LAST_N)
+    return Position(max(int(at.timestamp() * 1000) - 1, 0), _LAST)

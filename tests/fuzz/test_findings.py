@@ -12,7 +12,8 @@ from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
 from reid_stream.publish.cloudevents import decode, encode
 from reid_stream.publish.live_keys import LiveState
-from reid_stream.publish.spool import Row, Spool
+from reid_stream.publish.spool import Spool
+from reid_stream.publish.spool_row import Row
 from reid_stream.publish.stream_ids import Position
 from reid_stream.records import decode as decode_record
 from tests.fuzz.__main__ import by_chance, spoil, targets

@@ -119,6 +119,7 @@ def test_a_renewal_amid_a_transaction_costs_nothing(server: EmbeddedRedis, raw: 
 
     class Renewed:
         key = KEY
+        epoch = one.epoch
 
         def holds(self, value: bytes | None) -> None:
             one.holds(value)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_stream.events import DaemonStarted, DaemonStopped, Event, IdentityMerged, IdentityRetired
-from reid_stream.publish.live_keys import Command, LiveState, numbers_key
+from reid_stream.publish.live_keys import LiveState, numbers_key
+from reid_stream.publish.live_mirror import Command
 from reid_stream.records import CameraId, GlobalId
 from tests.publish.shop import entered, left, seen
 

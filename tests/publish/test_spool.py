@@ -15,7 +15,8 @@ from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.send_queue import Backlog, Item
-from reid_stream.publish.spool import RANKS, Row, Spool, SpoolFullError, rank_of
+from reid_stream.publish.spool import Spool, SpoolFullError
+from reid_stream.publish.spool_row import RANKS, Row, rank_of
 from reid_stream.publish.stream_ids import NOWHERE, Position
 from tests.publish.shop import entered, seen, visit
 
@@ -95,8 +96,9 @@ class Unwritable:
         self.is_full = True
         self.dropped = dict.fromkeys(spool.dropped, 0)
         self.hold, self.after, self.move = spool.hold, spool.after, spool.move
+        self.was_replaced = False
 
-    def append(self, rows: list[Row]) -> None:
+    def append(self, rows: list[Row], _numbers: object = None) -> None:
         if self.is_full:
             raise SpoolFullError("no room")
         self.spool.append(rows)

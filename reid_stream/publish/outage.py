@@ -1,0 +1,37 @@
+"""Whether Redis serves, logged once per change of state and cause."""
+
+from collections import Counter
+
+import structlog
+
+from reid_stream.publish.redis_client import cause
+
+_log = structlog.get_logger(__name__)
+
+
+class Outage:
+    """The present outage of Redis, if there is one."""
+
+    def __init__(self, faults: Counter[str]) -> None:
+        """`faults`: counts attempts that failed, by cause."""
+        self.reason: str | None = None
+        """Why Redis does not serve; none while it does."""
+        self._faults = faults
+        self._logged: set[str] = set()
+
+    def add_fault(self, error: BaseException, *, waiting: int) -> None:
+        """Note an attempt that failed while so many events waited."""
+        self.reason = cause(error)
+        # Details in brackets are too many for a label.
+        short = self.reason.partition(" (")[0]
+        self._faults[short] += 1
+        if short not in self._logged:
+            _log.warning("redis_away", reason=self.reason, waiting=waiting)
+        self._logged.add(short)
+
+    def end(self, *, waiting: int) -> None:
+        """Note that Redis serves."""
+        if self.reason is not None:
+            _log.info("redis_back", waiting=waiting)
+        self.reason = None
+        self._logged.clear()
