@@ -20,7 +20,7 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Whatever environment is active is left alone.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test test-all check fix bench peers worlds simulate score setup requirements docs clean
+.PHONY: demo test test-all check fix bench peers worlds simulate score setup requirements sbom docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.commands.demo
@@ -75,7 +75,7 @@ simulate: $(DEV)/.ready
 
 # Spoilt input for MINUTES in all, steered by coverage; atheris is installed beside the tests' environment.
 fuzz: $(DEV)/.ready
-	@test -d .venv-fuzz || $(UV) pip install --quiet --python $(DEV)/bin/python --target .venv-fuzz atheris==3.0.0 \
+	@test -d .venv-fuzz || $(UV) pip install --quiet --require-hashes --python $(DEV)/bin/python --target .venv-fuzz -r requirements/fuzz.txt \
 		|| echo "fuzz: no atheris for this Python; input is spoilt at random"
 	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
@@ -90,56 +90,68 @@ docs: $(DEV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/python -m mkdocs build --strict --quiet
 	@echo "docs: open site/index.html"
 
-# New pins, for every Python and machine; no index host is written into them.
+# The runtime's components with versions, hashes and licences (CycloneDX), and a table of the licences; offline.
+sbom: $(DEV)/.ready
+	$(DEV)/bin/python deploy/sbom.py --out build/sbom
+
+# New pins with hashes, for every Python and machine; no index host is written into them. PINS=keep adds what is missing only.
+COMPILE = $(UV) pip compile --universal --generate-hashes --quiet --no-header --no-annotate $(if $(filter keep,$(PINS)),,--upgrade)
 requirements: $(UV)
-	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate \
-		--extra headless -o requirements/base.txt >/dev/null
-	$(UV) pip compile pyproject.toml --universal --upgrade --quiet --no-header --no-annotate -c requirements/base.txt \
-		--extra headless --extra dev --extra docs --extra train --extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
-	$(UV) pip compile requirements/peers.in --universal --upgrade --quiet --no-header --no-annotate \
-		-o requirements/peers.txt >/dev/null
+	$(COMPILE) requirements/build.in -o requirements/build.txt >/dev/null
+	$(COMPILE) pyproject.toml --extra headless -o requirements/base.txt >/dev/null
+	$(COMPILE) pyproject.toml -c requirements/base.txt --extra headless --extra dev --extra docs --extra train \
+		--extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
+	$(COMPILE) requirements/peers.in -o requirements/peers.txt >/dev/null
+	$(COMPILE) requirements/fuzz.in -o requirements/fuzz.txt >/dev/null
 
 clean:
 	rm -rf .demo site $(BASE) $(DEV) $(PEERS) .venv-uv
 
-$(UV):
+$(UV): requirements/build.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
 		f"Python 3.11 or newer is needed, {v[0]}.{v[1]} was found; name another: make PYTHON=python3.12 ...")'
 	@echo "setup: the installer (uv)"
 	@$(PYTHON) -m venv .venv-uv || { echo "setup: 'python3 -m venv' does not work; install it (Debian: apt-get install python3-venv)"; exit 1; }
-	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	@touch $@
+
+# Every file is checked against its hash in requirements/, the build tools included.
+SYNC = $(UV) pip sync --require-hashes
+INSTALL = $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt
 
 $(BASE)/.ready: requirements/base.txt pyproject.toml | $(UV)
 	@echo "setup: the daemon, about 740 MB below $(BASE)"
 	@test -x $(BASE)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(BASE)
-	$(UV) pip sync --python $(BASE)/bin/python requirements/base.txt
-	@$(UV) pip install --quiet --python $(BASE)/bin/python --no-deps --editable .
+	$(SYNC) --python $(BASE)/bin/python requirements/base.txt
+	@$(INSTALL) --python $(BASE)/bin/python --editable .
 	@touch $@
 
-# Without an NVIDIA GPU torch comes as its CPU build (about 2 GB in all). Where its index cannot be reached, the build of
-# the package registry has to do, with CUDA libraries (5.5 GB) but without triton, which only GPUs use.
+# Without an NVIDIA GPU torch comes as its CPU build (about 2 GB in all), from an index of its own whose files have no hash
+# here. Where that cannot be reached, the build of the package registry has to do, with CUDA libraries (5.5 GB) but without
+# triton, which only GPUs use.
 NVIDIA := $(shell command -v nvidia-smi 2>/dev/null)
+without = awk '/^[A-Za-z]/ { kept = !/^($(1))/ } kept' requirements/dev.txt
 ifeq ($(NVIDIA),)
 define SYNC_DEV
-grep -vE '^(nvidia-|cuda-|triton)' requirements/dev.txt > $(DEV)/cpu.txt; grep -v '^triton' requirements/dev.txt > $(DEV)/no-gpu.txt; \
+{ $(call without,torch|torchvision|nvidia-|cuda-|triton); sed -nE 's/^(torch|torchvision)(==[^ ;]+).*/\1\2/p' requirements/dev.txt; } \
+> $(DEV)/cpu.txt; $(call without,triton) > $(DEV)/no-gpu.txt; \
 UV_HTTP_TIMEOUT=20 $(UV) pip sync --quiet --torch-backend cpu --python $(DEV)/bin/python $(DEV)/cpu.txt 2>/dev/null || { \
 echo "setup: torch's CPU build cannot be reached, its CUDA build is taken (5.5 GB)"; \
-$(UV) pip sync --python $(DEV)/bin/python $(DEV)/no-gpu.txt; }
+$(SYNC) --python $(DEV)/bin/python $(DEV)/no-gpu.txt; }
 endef
 else
-SYNC_DEV = $(UV) pip sync --python $(DEV)/bin/python requirements/dev.txt
+SYNC_DEV = $(SYNC) --python $(DEV)/bin/python requirements/dev.txt
 endif
 
 $(DEV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 	@echo "setup: tests and training below $(DEV)"
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(DEV)
 	@$(SYNC_DEV)
-	@$(UV) pip install --quiet --python $(DEV)/bin/python --no-deps --editable .
+	@$(INSTALL) --python $(DEV)/bin/python --editable .
 	@touch $@
 
 $(PEERS)/.ready: requirements/peers.txt | $(UV)
 	@echo "setup: ultralytics and BoxMOT, about 6 GB below $(PEERS)"
 	@test -x $(PEERS)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(PEERS)
-	$(UV) pip sync --python $(PEERS)/bin/python requirements/peers.txt
+	$(SYNC) --python $(PEERS)/bin/python requirements/peers.txt
 	@touch $@

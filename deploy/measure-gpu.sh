@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What an NVIDIA GPU is worth here: correctness first, then every engine beside its floor, then cameras held live.
+# Measure an NVIDIA GPU: correctness first, then each engine, then the number of live cameras it holds.
 #
 #   deploy/measure-gpu.sh OUT CLIP      OUT: folder for the figures; CLIP: H.264 or H.265 video of people
 #
-# Needs reid-stream[gpu]; from a clone also its tests. What has ended is left alone when run again, so that a short loan of
-# a machine may be used in parts. STEP_S bounds each step. Ends with 1 if any step failed.
+# Needs reid-stream[gpu], and from a checkout also its tests. Finished steps are skipped when run again, so that the work can
+# be done in parts. STEP_S bounds each step, in seconds. Ends with 1 if any step failed.
 set -uo pipefail
 out=${1:?usage: measure-gpu.sh OUT CLIP}
 clip=${2:?usage: measure-gpu.sh OUT CLIP}
@@ -33,7 +33,7 @@ for way in host gpu-frames; do
   [ "$way" = gpu-frames ] && stays=(--gpu-frames)
   step "pipeline-$way" reid-stream bench pipeline --clip "$clip" --cameras 16 "${stays[@]}" --json "$out/pipeline-$way.json"
   for fps in 30 10; do
-    # Some eight loads of half a minute each.
+    # About eight loads of half a minute each.
     step "live-$fps-$way" reid-stream bench pipeline --clip "$clip" --find-max --max-fps "$fps" --cameras 32 --seconds 8 \
       "${stays[@]}" --json "$out/live-$fps-$way.json"
   done

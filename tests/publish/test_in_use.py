@@ -45,6 +45,9 @@ def test_the_unit_starts_again_while_another_daemon_has_the_site() -> None:
     assert InUseError.exit_code not in final
     assert unit["Service"]["Restart"] == "on-failure"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    # Without end, but not in a tight loop.
+    assert int(unit["Service"]["RestartSec"]) < int(unit["Service"]["RestartMaxDelaySec"]) <= 60
+    assert int(unit["Service"]["RestartSteps"]) > 0
 
 
 def test_the_unit_outlives_a_child_that_the_kernel_ends_for_its_memory() -> None:
