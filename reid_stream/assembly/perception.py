@@ -107,10 +107,10 @@ def open_perception(
     """
     with ExitStack() as opened:
         if loaded.networks is None:
+            from reid_stream.ingest.scratch_folder import scratch_folder
             from reid_stream.runtime.workers.pool import WorkerPool
 
-            # A temporary directory is private to our user.
-            folder = Path(opened.enter_context(TemporaryDirectory(prefix="reid-stream-")))
+            folder = Path(opened.enter_context(TemporaryDirectory(prefix="workers-", dir=scratch_folder())))
             pool = WorkerPool(
                 settings,
                 run=run,

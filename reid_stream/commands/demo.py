@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from reid_stream.bundles import catalog
+from reid_stream.config.environment import child_environment
 from reid_stream.errors import ConfigError, ModelError, ReidStreamError
 from reid_stream.images import UInt8
 
@@ -26,6 +27,7 @@ SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"
 URL = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data/vtest.avi"
 PACKAGE = "opencv-doc"
 FOLDER = Path(".demo")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 # The second camera: most of the picture's width and height, so that both see the same people; larger, warmer, flatter.
 _CROP = (0.12, 0.10, 0.94, 1.00)
@@ -161,7 +163,9 @@ def _from_debian(_environ: Mapping[str, str], say: Say) -> Path:
 
 
 def _call(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    # apt-get may need a proxy, whose URL may hold a password.
+    environ = child_environment(os.environ, _PROXIES)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300, env=environ)
 
 
 def _cache() -> Path:

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import structlog
+
+from reid_stream.config.environment import child_environment, referenced
 
 if TYPE_CHECKING:
     from reid_stream.config.settings import Web
@@ -31,7 +34,7 @@ class WebProcess:
 
     def __init__(self, cameras: Path, settings: "Web") -> None:
         self._command = [sys.executable, "-m", "reid_stream", "web", "--cameras", str(cameras)]
-        self._settings = settings
+        self._cameras, self._settings = cameras, settings
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep, name="web", daemon=True)
@@ -53,9 +56,7 @@ class WebProcess:
         wait_s = _FIRST_S
         while not self._closing.is_set():
             began = time.monotonic()
-            self._process = subprocess.Popen(
-                self._command, env={**os.environ, PARENT: str(os.getpid())}, stdin=subprocess.DEVNULL
-            )
+            self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)
             code = self._wait(self._process)
             if self._closing.is_set():
                 return
@@ -65,6 +66,13 @@ class WebProcess:
             wait_s = _FIRST_S if time.monotonic() - began > _STEADY_S else min(2 * wait_s, _MOST_S)
             _log.warning("web_ended", code=code, again_in_s=wait_s)
             self._closing.wait(wait_s)
+
+    def _environment(self) -> dict[str, str]:
+        """Return what libraries need, and the variables that cams.yaml names: the console reads all of it."""
+        with suppress(OSError, UnicodeDecodeError):
+            named = referenced(self._cameras.read_text(encoding="utf-8"))
+            return {**child_environment(os.environ, named), PARENT: str(os.getpid())}
+        return {**child_environment(os.environ), PARENT: str(os.getpid())}
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         while True:

@@ -16,6 +16,7 @@ import msgspec
 
 from reid_stream.bundles.bundle import MODEL_FILE, Bundle
 from reid_stream.bundles.network_file import is_openvino_only
+from reid_stream.config.environment import child_environment
 from reid_stream.engines.build_worker import BuildFailure, BuildJob, BuildMessage, BuildProgress, BuildSuccess
 from reid_stream.engines.plan_cache import OptimizationProfile, PlanCache, PlanKey
 from reid_stream.engines.tensorrt_library import Precision, TensorRtLibrary
@@ -128,7 +129,7 @@ def run_builder(
     try:
         process = subprocess.Popen(
             [*command, str(memory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            pass_fds=(memory,), start_new_session=True,
+            pass_fds=(memory,), start_new_session=True, env=child_environment(os.environ),
         )  # fmt: skip
         end = _follow(process, job, progress, stop)
         if isinstance(end, BuildFailure):

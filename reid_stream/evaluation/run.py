@@ -24,6 +24,7 @@ from reid_stream.evaluation.recording import EVERY_FRAME, Recording, replay, tim
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.summary import Summary, summarize_stream
 from reid_stream.events import Event
+from reid_stream.ingest.scratch_folder import scratch_folder
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.subscribe import subscribe
 from reid_stream.records import Detections, Frame, Perceived
@@ -81,7 +82,7 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
     check_files(cameras)
     true = truth_for(settings, truth)
     used = UsedFrames(timelines(cameras, settings))
-    with tempfile.TemporaryDirectory(prefix="reid-stream-eval-") as folder:
+    with tempfile.TemporaryDirectory(prefix="eval-", dir=scratch_folder()) as folder:
         replayed = settings.model_copy(
             update={
                 "redis": Redis(url=SecretStr("embedded"), directory=Path(folder)),

