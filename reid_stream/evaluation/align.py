@@ -2,8 +2,10 @@
 
     {camera: Boxes} true, {camera: Boxes} predicted -> Alignment -> score (HOTA, IDF1), matched (pairs of boxes)
 
-A time step is one frame of one camera. Everything is kept in flat arrays, sorted by time step, so that a set of many
-cameras costs a few operations on whole arrays and not some per frame.
+A time step is one frame of one camera. All data are flat arrays sorted by time step, so that the cost is a few array
+operations per set, not per frame.
+
+Letters: n true boxes, m predicted boxes, t time steps, p pairs of a true and a predicted box of one time step.
 """
 
 from collections.abc import Hashable, Mapping
@@ -17,18 +19,18 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MATCH_IOU = 0.5
-"""Least intersection over union at which a predicted box is a person's; that of CLEAR (Bernardin & Stiefelhagen, 2008)
-and IDF1 (Ristani et al., 2016)."""
+"""Least intersection over union of a match, as in CLEAR (Bernardin & Stiefelhagen, 2008) and IDF1 (Ristani et al.,
+"Performance measures and a data set for multi-target, multi-camera tracking", 2016)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
-    """The people of one camera, over time."""
+    """Boxes of people on one camera, over time."""
 
     frames: Ints
     """(n,) frame numbers."""
     people: tuple[Hashable, ...]
-    """(n,) who: numbers or global IDs, one space over all cameras."""
+    """(n,) person numbers or global IDs, shared by all cameras."""
     boxes: Doubles
     """(n, 4) x1, y1, x2, y2 in pixels."""
     ignored_frames: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -51,19 +53,19 @@ class Boxes:
         return len(self.frames)
 
     def only(self, frames: Ints) -> "Boxes":
-        """Return what is in these frames."""
+        """Return the boxes in the given frames."""
         kept, ignored = np.isin(self.frames, frames), np.isin(self.ignored_frames, frames)
         return replace(self.at(kept), ignored_frames=self.ignored_frames[ignored], ignored=self.ignored[ignored])
 
     def at(self, kept: npt.NDArray[np.bool_]) -> "Boxes":
-        """Return the people of a mask (n,); what is ignored stays."""
+        """Return the boxes selected by a mask (n,), with all ignored boxes."""
         people = tuple(person for person, keep in zip(self.people, kept, strict=True) if keep)
         return replace(self, frames=self.frames[kept], people=people, boxes=self.boxes[kept])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedBoxes:
-    """All boxes of all cameras, of the truth or of the prediction, sorted by camera, then frame."""
+    """True or predicted boxes of all cameras, sorted by camera, then frame."""
 
     cameras: Ints
     """(n,) rows of `Alignment.cameras`."""
@@ -74,7 +76,7 @@ class AlignedBoxes:
     boxes: Doubles
     """(n, 4)."""
     names: tuple[Hashable, ...]
-    """Everybody, in order of first appearance."""
+    """All names, in order of first appearance."""
     starts: Ints
     """(t + 1,) the boxes of time step i are `starts[i]:starts[i + 1]`."""
 
@@ -84,7 +86,7 @@ class AlignedBoxes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """Both sides over the same time steps."""
+    """Truth and prediction over the same time steps."""
 
     cameras: tuple[str, ...]
     steps: Ints
@@ -97,23 +99,23 @@ class Alignment:
     """(t + 1,) the table of time step i is `overlaps[starts[i]:starts[i + 1]]`, true boxes by predicted ones."""
 
     def table(self, step: int) -> Doubles:
-        """Overlaps (n, m) of one time step: n true boxes, m predicted ones."""
+        """Return the overlaps of one time step: true boxes by predicted ones."""
         told = int(self.told.starts[step + 1] - self.told.starts[step])
         return self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, told) if told else np.empty((0, 0))
 
 
 def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
-    """Lay truth and prediction side by side.
+    """Align truth and prediction.
 
-    Frames without truth are time steps too. Cameras without a prediction have no predicted boxes. Predicted boxes of
-    what the truth ignores are left out first, see `without_ignored`.
+    Frames without truth are time steps as well. Cameras without a prediction have no predicted boxes. Predicted boxes
+    that match ignored ones are left out first, see `without_ignored`.
 
     Raises:
         ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
     """
     unknown = sorted(set(told) - set(truth))
     if unknown:
-        raise ValueError(f"every camera needs its truth, got {unknown} beside {sorted(truth)}")
+        raise ValueError(f"every predicted camera must have truth, got {unknown} with truth for {sorted(truth)}")
     cameras = tuple(truth)
     told = {camera: without_ignored(truth[camera], boxes) for camera, boxes in told.items()}
     keys = [
@@ -134,12 +136,12 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
 
 
 def without_ignored(truth: Boxes, predicted: Boxes, least: float = MATCH_IOU) -> Boxes:
-    """Return the predicted boxes of one camera without those that show what the truth ignores.
+    """Return the predicted boxes of one camera without those that match ignored true boxes.
 
     Within each frame predicted boxes are paired one to one with counted and ignored true boxes, for the greatest sum of
     overlaps of at least `least`; of equal ones counted boxes come first. Those paired with an ignored box are dropped.
 
-    Source: the MOTChallenge protocol (Milan et al., "MOT16", arXiv 1603.00831, section 4.1), as TrackEval has it.
+    Source: the MOTChallenge protocol (Milan et al., "MOT16", arXiv 1603.00831, section 4.1), as in TrackEval.
     """
     kept = np.ones(len(predicted), dtype=bool)
     ignored_rows = rows_by_frame(truth.ignored_frames)
@@ -175,7 +177,7 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
     """
     near = np.flatnonzero(aligned.overlaps >= least)
     rows, columns = _pairs(aligned.true.starts, aligned.told.starts, aligned.starts, near)
-    # Nearly all pairs are alone in their row and column; only where people overlap is there something to decide.
+    # Nearly all pairs are alone in their row and column; only overlapping people need an assignment.
     is_alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1) if len(near) else near > 0
     found_rows, found_columns = [rows[is_alone]], [columns[is_alone]]
     crowded = near[~is_alone]
@@ -185,14 +187,14 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
         good = table[a, b] >= least
         found_rows.append(a[good] + aligned.true.starts[step])
         found_columns.append(b[good] + aligned.told.starts[step])
-    # A pair that is alone in a crowded step comes out of both.
+    # A pair that is alone in a crowded step is found twice.
     pairs = np.unique(np.stack([np.concatenate(found_rows), np.concatenate(found_columns)], axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 
 _NO_ROWS = np.empty(0, np.int64)
 _FRAME_BITS = 40
-"""Camera and frame in one number, so that time steps sort and compare as one array."""
+"""Bits of the frame number in the key of a time step; the camera number is above them."""
 
 
 def _key(camera: int, frames: Ints) -> Ints:
@@ -215,7 +217,7 @@ def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> 
         row = twice[same[0]]
         camera, frame = cameras[keys[row] >> _FRAME_BITS], keys[row] & ((1 << _FRAME_BITS) - 1)
         person = list(numbers)[people[row]]
-        raise ValueError(f"a person must appear once a frame, got {person!r} twice (camera {camera}, frame {frame})")
+        raise ValueError(f"a person must be in a frame once, got {person!r} twice (camera {camera}, frame {frame})")
     return AlignedBoxes(
         cameras=keys >> _FRAME_BITS,
         frames=keys & ((1 << _FRAME_BITS) - 1),
@@ -227,7 +229,7 @@ def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> 
 
 
 def _pairs(true: Ints, told: Ints, starts: Ints, at: Ints | None = None) -> tuple[Ints, Ints]:
-    """Rows of both sides for each pair of the flat tables, or for those `at` some places of it."""
+    """Return the rows of both sides for each pair of the flat tables, or for the pairs at the indices `at`."""
     at = np.arange(starts[-1]) if at is None else at
     step = np.searchsorted(starts, at, side="right") - 1
     width = (told[1:] - told[:-1])[step]
@@ -236,7 +238,7 @@ def _pairs(true: Ints, told: Ints, starts: Ints, at: Ints | None = None) -> tupl
 
 
 def _iou(a: Doubles, b: Doubles) -> Doubles:
-    """Overlap (p,) of boxes (p, 4) with boxes (p, 4), pair by pair."""
+    """Return the intersection over union (p,) of boxes (p, 4) and boxes (p, 4), pair by pair."""
     sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
     inner = sides[:, 0] * sides[:, 1]
     union = np.prod(a[:, 2:] - a[:, :2], axis=1) + np.prod(b[:, 2:] - b[:, :2], axis=1) - inner

@@ -1,11 +1,10 @@
-"""Error budget: what each pipeline stage costs, by replacing it with the ground truth.
+"""Error budget: the loss of each pipeline stage, measured by replacing it with the ground truth.
 
-    cameras + truth -> the same frames through four perceive halves at once -> matched, scored -> one table
+    cameras + truth -> the same frames through four perception pipelines at once -> matched, scored -> one table
 
-Perfect is what the truth says, put in the place of a stage while all others stay ours: true boxes for the detector's,
-true tracks for the tracker's (over our boxes or over true ones), true links for the matcher's. What is then still
-missing is what the event stream reports late or not at all: people too small to be embedded, and the time until a
-track's first vector. So the next point is visible before it is worked for.
+One stage at a time is replaced while all others stay: true boxes for the detector, true tracks for the tracker (over
+detected or true boxes), true links for the matcher. With all of them replaced, the rest is what the event stream
+reports late or not at all: people too small to be embedded, and the time until the first vector of a track.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -31,13 +30,13 @@ from reid_stream.runtime.networks import Networks, make_perception
 
 @dataclass(frozen=True, slots=True)
 class BudgetRecordings:
-    """The same footage, recorded with stages made perfect."""
+    """Recordings of the same footage with stages replaced by the truth."""
 
     ours: Recording
     true_boxes: Recording
     """True boxes through our tracker."""
     true_tracks: Recording
-    """Our boxes, those that cover a person, on true tracks."""
+    """Detected boxes that cover a person, on true tracks."""
     true_both: Recording
     """True boxes on true tracks."""
 
@@ -57,7 +56,7 @@ class BudgetLine:
 
 @dataclass(frozen=True, slots=True)
 class StageLoss:
-    """What one perfect stage would bring, all others staying as they are."""
+    """Gain of a perfect stage, with all others unchanged."""
 
     stage: str
     idf1: float
@@ -66,7 +65,7 @@ class StageLoss:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """All lines, and what they say about the stages, the largest loss of IDF1 first."""
+    """All lines, and the losses of the stages, the largest loss of IDF1 first."""
 
     lines: tuple[BudgetLine, ...]
     losses: tuple[StageLoss, ...]
@@ -86,7 +85,7 @@ def record_all(
 
     def wire(settings: Settings, networks: Networks, run: str) -> Perception:
         ours = make_perception(settings, networks, run)
-        found: list[Detections] = []  # of the frames at hand, for the half that tracks them by the truth
+        found: list[Detections] = []  # of the current frames, for the pipeline with true tracks
 
         def half(*, boxes: bool, tracks: bool) -> _Side:
             other = make_perception(settings, networks, run)
@@ -113,7 +112,7 @@ def record_all(
 
 
 class _Side:
-    """A perceive half that goes along with ours."""
+    """A perception pipeline that runs on the same frames."""
 
     def __init__(self, first_half: Perception) -> None:
         self._step = first_half.step
@@ -126,16 +125,16 @@ class _Side:
 
 
 def save(takes: BudgetRecordings, file: Path) -> None:
-    """Write all takes: ours to `file`, the others beside it."""
+    """Write all recordings: `ours` to `file`, the others beside it."""
     for name, place in _places(file).items():
         recording.save(getattr(takes, name), place)
 
 
 def load(file: Path) -> BudgetRecordings:
-    """Read takes that `save` wrote.
+    """Read the recordings written by `save`.
 
     Raises:
-        ConfigError: one of them is missing or no recording.
+        ConfigError: one of them is missing or not a recording.
     """
     places = _places(file)
     if missing := [place.name for place in places.values() if not place.is_file()]:
@@ -146,7 +145,7 @@ def load(file: Path) -> BudgetRecordings:
 
 
 def _places(file: Path) -> dict[str, Path]:
-    """Where each take is kept, as in `site.rec`, `site.true-boxes.rec`."""
+    """Return the file of each recording: `site.rec`, `site.true-boxes.rec`, ..."""
     others = {
         field.name: file.with_suffix(f".{field.name.replace('_', '-')}.rec") for field in fields(BudgetRecordings)
     }
@@ -154,7 +153,7 @@ def _places(file: Path) -> dict[str, Path]:
 
 
 def budget(takes: BudgetRecordings, match: Match | None = None, topology: TopologySettings | None = None) -> Budget:
-    """Match and score every take."""
+    """Match and score all recordings."""
     truth = takes.ours.true_boxes()
     ours, true_boxes, true_tracks, true_both = (
         boxes_of(replay(take, match, topology=topology), take.cameras)
@@ -178,7 +177,7 @@ def budget(takes: BudgetRecordings, match: Match | None = None, topology: Topolo
 
 
 def linked(truth: Mapping[str, Boxes], told: StreamBoxes) -> dict[str, Boxes]:
-    """Name each predicted track after the person it covers most often; one that covers no one keeps its own name."""
+    """Name each predicted track after the person it covers most often; a track that covers none keeps its name."""
     aligned = align(truth, told.by_track)
     rows, columns = matched(aligned)
     counts = np.zeros((len(aligned.told.names), len(aligned.true.names)), dtype=np.int64)
@@ -191,7 +190,7 @@ def linked(truth: Mapping[str, Boxes], told: StreamBoxes) -> dict[str, Boxes]:
 
 
 def _once(boxes: Boxes, names: Sequence[Hashable]) -> Boxes:
-    """Rename boxes; of two with one name in one frame the first stays."""
+    """Rename boxes; of two with one name in one frame the first is kept."""
     rows: dict[tuple[int, Hashable], int] = {}
     for row, (frame, name) in enumerate(zip(boxes.frames.tolist(), names, strict=True)):
         rows.setdefault((frame, name), row)

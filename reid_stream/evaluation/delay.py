@@ -1,11 +1,11 @@
-"""Delay until subscribers know who a person is, and latency from frame to event (pure).
+"""Delay until subscribers have the right global ID of a person, and latency from frame to event (pure).
 
-    events in order, who was truly there -> seconds from the beginning of each visit to the right global ID
+    events in order, truth -> seconds from the start of each visit to the right global ID
 
-The right ID of a person is the one that a one-to-one assignment of people and identities gives after all corrections
-(that of IDF1: most matched boxes in all). A visit counts as right from the first moment at which the stream, followed
-with its corrections, shows that ID for it: by an `entered` or `seen`, or by a `merged` or `split` that renames an
-earlier one. Time is that of the stream itself, the latest capture time of any event so far.
+The right ID of a person follows from the one-to-one assignment of people and identities with the most matched boxes
+after all corrections, as in IDF1 (Ristani et al., 2016). A visit is right from the first moment at which the stream,
+with its corrections applied, gives that ID: by an `entered` or `seen`, or by a `merged` or `split` that renames an
+earlier one. Time is the latest capture time of all events so far.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,17 +23,17 @@ from reid_stream.records import CameraId
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """From a true visit's first frame; percentiles are over the visits that got there."""
+    """Delays from the first frame of true visits; percentiles are over the visits that reached the state."""
 
     told_p50_s: float | None
-    """Until the stream shows any ID for the visit."""
+    """Median until the stream gives any ID for the visit."""
     right_p50_s: float | None
-    """Until it shows the right one."""
+    """Median until it gives the right one."""
     right_p95_s: float | None
     right_at_first: int
     """Visits whose first ID was the right one."""
     right: int
-    """Visits that showed the right ID at some time."""
+    """Visits that were given the right ID at some time."""
     never_right: int
     """Visits published, but never under the right ID."""
     untold: int
@@ -66,7 +66,7 @@ class FrameLatency:
 def delays(
     events: Iterable[Event], cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Alignment, visits: Visits
 ) -> Delay:
-    """Measure how long the right ID took.
+    """Measure the delay until the right ID.
 
     Args:
         events: of one run, in the order of the stream.
@@ -85,7 +85,7 @@ def delays(
     right_at_first: set[int] = set()
 
     def look(visit: int) -> bool:
-        """Note the first moment at which a visit shows the right name."""
+        """Record the first moment at which a visit has the right name; return whether it has it."""
         is_right = names.of(*shown[visit]) == right.get(int(visits.people[visit]))
         if is_right:
             right_at.setdefault(visit, clock)
@@ -134,7 +134,7 @@ def right_names(aligned: Alignment) -> dict[int, str]:
 
 
 def _visit_of(at_once: Alignment, visits: Visits) -> dict[tuple[str, int, str], int]:
-    """(camera, frame, published name) -> visit."""
+    """Return the visit by (camera, frame, published name)."""
     rows, columns = matched(at_once)
     told = at_once.told
     return {

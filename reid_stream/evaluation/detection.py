@@ -1,4 +1,4 @@
-"""Average precision of a detector on a clip with ground truth (COCO's rules, by `supervision`).
+"""Average precision of a detector on a clip with ground truth (COCO's definition, computed by `supervision`).
 
     python -m reid_stream.evaluation.detection DETECTOR CLIP TRUTH [--every 5] [--precision f32]
 
@@ -24,12 +24,12 @@ from reid_stream.records import CameraId, Detections, Floats, Frame
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTruth:
-    """Who is truly in one frame."""
+    """True boxes of one frame."""
 
     boxes: Floats
     """(n, 4) x1, y1, x2, y2 in pixels."""
     is_ignored: npt.NDArray[np.bool_]
-    """(n,) neither to be found nor to be missed."""
+    """(n,) boxes that count neither as found nor as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class AveragePrecision:
     """Average precision of one class, in [0, 1]."""
 
     ap50: float
-    """A box counts from an intersection over union of 0.5."""
+    """At a least intersection over union of 0.5."""
     ap: float
-    """Mean over 0.5, 0.55 … 0.95."""
+    """Mean over least intersections over union of 0.5, 0.55 … 0.95."""
 
 
 def read_truth(path: Path) -> dict[int, FrameTruth]:
-    """Read MOT text into the people of each frame, counted from 1.
+    """Read MOT text; return the true boxes by frame number, from 1.
 
     Raises:
         ValueError: a line is not of the form, see `truth.read_rows`.
@@ -74,7 +74,7 @@ def average_precision(found: Sequence[Detections], truth: Sequence[FrameTruth]) 
 
 
 def read_frames(clip: Path, every: int = 1) -> Iterator[tuple[int, Frame]]:
-    """Give every n-th frame of a video with its number, counted from 1."""
+    """Yield every n-th frame of a video with its number, from 1."""
     import av
 
     with av.open(str(clip)) as container:
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     spec = spec_of(load_detector(chosen.detector))
     engine = load_engine(chosen.detector / MODEL_FILE, Models(precision=chosen.precision), pixels=spec.pixels)
-    # COCO's curve needs the weak boxes, too; the daemon's own thresholds would cut it off.
+    # COCO's precision-recall curve needs boxes of low score, which the daemon's thresholds would drop.
     detector = Detector(engine, spec, Detect(score=0.01, min_height_px=0))
     truth, found, people = read_truth(chosen.truth), [], []
     nobody = FrameTruth(np.empty((0, 4), np.float32), np.empty(0, np.bool_))

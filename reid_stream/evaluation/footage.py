@@ -1,4 +1,4 @@
-"""File cameras with ground truth: check that they fit, and select the frames that can be scored."""
+"""File cameras with ground truth: check that they belong together, select the frames that can be scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,13 +24,13 @@ from reid_stream.runtime.networks import Networks, make_perception
 
 @dataclass(slots=True)
 class UsedFrames:
-    """Which frames the detector was given; below a camera's own rate, the others are not to be scored."""
+    """Frames that the detector was given; with `max_fps` below the video's rate, only these are scored."""
 
     cameras: Mapping[str, Timeline]
     frames: dict[str, list[int]] = field(default_factory=dict)
 
     def note(self, frames: Sequence[Frame]) -> None:
-        """Remember that these were used."""
+        """Record frames as used."""
         for frame in frames:
             number = self.cameras[frame.camera].frame(frame.captured_at)
             self.frames.setdefault(frame.camera, []).append(number)
@@ -89,7 +89,7 @@ def recorded(
 
 
 def with_truth(recording: Recording, truth: Mapping[str, Boxes]) -> Recording:
-    """Put truth into a recording, of the frames that it used.
+    """Return a recording with the truth of the frames that it used.
 
     Raises:
         ConfigError: the truth continues after the end of the recording.
@@ -99,7 +99,7 @@ def with_truth(recording: Recording, truth: Mapping[str, Boxes]) -> Recording:
 
 
 def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]:
-    """Read the truth of file cameras, as they see it: at the size of `resize`, without those whom zones leave out.
+    """Read the truth of file cameras, scaled to `resize` and without people outside of their zones.
 
     Raises:
         ConfigError: a camera loops, has no truth, or a truth file cannot be one.
@@ -116,16 +116,16 @@ def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """What a file says of itself."""
+    """Properties stated by a video file."""
 
     frames: int | None
-    """None where its format does not say."""
+    """Number of frames; None where the format does not state it."""
     size: tuple[int, int]
     """(width, height) in pixels."""
 
 
 def _announced(camera: Camera) -> _Announced | None:
-    """None where it cannot be opened: the replay will say why."""
+    """Return the properties of a camera's file; None if it cannot be opened, which the replay reports."""
     import av
 
     where = address(camera)
@@ -138,7 +138,7 @@ def _announced(camera: Camera) -> _Announced | None:
 
 
 def _as_seen(boxes: Boxes, camera: Camera, about: _Announced | None) -> Boxes:
-    """Bring truth to the camera's own scale, and leave out whom its region and masks leave out."""
+    """Scale truth to the camera's size, and drop boxes outside of its region or inside its masks."""
     if about is None:
         return boxes
     size = camera.resize or about.size

@@ -1,10 +1,9 @@
 """Count identity errors: purity, fragmentation, wrong merges, missed links (pure).
 
-HOTA and IDF1 count boxes; an operator counts people. Here a *visit* is one true person on one camera without a gap
-(`visits`), and an identity *holds* a person when it was given to at least a quarter of the matched boxes of one of the
-person's visits. A share, so that frame rates do not matter; of a visit, so that one short visit under a wrong name is
-seen beside long right ones; a quarter, so that a swap for a few frames while two people cross is not taken for a belief
-about who is who.
+HOTA and IDF1 count boxes; an operator counts people. A *visit* is one true person on one camera without a gap
+(`visits`). An identity *holds* a person if it has at least a quarter of the matched boxes of one of the person's
+visits: a share, to be independent of frame rates; of one visit, so that a short wrong visit counts beside long right
+ones; a quarter, so that a swap for a few frames while two people cross does not count.
 """
 
 from collections import defaultdict
@@ -21,51 +20,51 @@ HOLDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class IdentityErrors:
-    """What became of the people of a set."""
+    """Counts of identity errors of a set."""
 
     people: int
-    """Of the truth."""
+    """True people."""
     found: int
-    """People of whom at least one box was matched."""
+    """People with at least one matched box."""
     identities: int
-    """Published."""
+    """Published identities."""
     ghosts: int
-    """Identities none of whose boxes is anybody's."""
+    """Identities without any matched box."""
     visits: int
-    """Of the truth."""
+    """True visits."""
     visits_unseen: int
-    """Of which no box was matched."""
+    """Visits without any matched box."""
     purity: float
-    """Share of matched boxes that belong to the person that their identity mostly is, as in clustering; 1 if no one was
-    ever taken for another. [0, 1]."""
+    """Share of matched boxes whose person is the most frequent one of their identity, in [0, 1] (cluster purity:
+    Manning, Raghavan & Schütze, "Introduction to Information Retrieval", 2008, section 16.3)."""
     fragmentation: float
     """Identities that hold a person, mean over the people found; 1 is ideal."""
     wrong_merges: int
     """Identities that hold two people or more."""
     wrong_pairs: int
-    """Pairs of people that some identity holds both of."""
+    """Pairs of people held by one identity."""
     links: int
-    """Links to be made: for each person the visits found, less one."""
+    """Links to be made: visits found less one, summed over people."""
     missed_links: int
-    """Links not made: for each person the different identities that the visits found have (each its most frequent
-    one), less one; so many merges would put everything right."""
+    """Links not made: different identities of a person's visits (the most frequent one of each) less one, summed over
+    people; the number of merges that would correct them."""
     switches: int
-    """Changes of identity between one matched box and the next of a visit."""
+    """Changes of identity between successive matched boxes of a visit."""
     mixed: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The wrong merges: identity -> the people it holds, as the truth names them; those of most people first."""
+    """Wrong merges: identity -> the people it holds, by their names in the truth; those of most people first."""
 
 
 def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
-    """Count what went wrong with whom."""
+    """Count the identity errors of an alignment; `visits` are of its truth."""
     rows, columns = matched(aligned)
     person, identity, visit = aligned.true.people[rows], aligned.told.people[columns], visits.of[rows]
-    # A table of visits by identities would be large and empty; what is in it is listed instead.
+    # Sparse: a table of visits by identities would be large and mostly empty.
     cells, counts = _count(visit, identity)
     share = counts / np.bincount(visit, minlength=len(visits))[cells[:, 0]] if len(cells) else np.empty(0)
     holders: dict[int, set[int]] = defaultdict(set)
-    """Person -> identities."""
+    """Person -> identities that hold it."""
     held: dict[int, set[int]] = defaultdict(set)
-    """Identity -> people."""
+    """Identity -> people that it holds."""
     for (number, name), part in zip(cells.tolist(), share.tolist(), strict=True):
         if part >= HOLDS:
             holders[int(visits.people[number])].add(name)
@@ -98,13 +97,13 @@ def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
 
 
 def _count(a: Ints, b: Ints) -> tuple[Ints, Ints]:
-    """Distinct pairs (c, 2) and how often each is there (c,)."""
+    """Return the distinct pairs (c, 2) of two columns and their counts (c,)."""
     cells, counts = np.unique(np.stack([a, b], axis=1), axis=0, return_counts=True)
     return cells, counts
 
 
 def _main(cells: Ints, counts: Ints) -> dict[int, int]:
-    """Return the most frequent second number of each first one; of equals, the lowest."""
+    """Return the most frequent second number of each first one; the lowest of equally frequent ones."""
     order = np.lexsort((cells[:, 1], -counts))
     main: dict[int, int] = {}
     for first, second in cells[order].tolist():

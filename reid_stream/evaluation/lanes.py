@@ -1,7 +1,7 @@
 """Swim lanes of a run: per camera over time, true people above and predicted identities below (pure).
 
-Every true visit is a bar in the first free lane of its camera; below it lie the stretches of time for which one
-identity was told of it. `plots` draws them.
+Every true visit is a bar in the first free lane of its camera; below it are the stretches of time under one published
+identity. `plots` draws them.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.visits import Visits
 
 BRIDGE_S = 1.0
-"""A stretch goes on over frames without a box for so long."""
+"""Longest gap without a box within a stretch."""
 _APART_S = 1.0
-"""Least distance of two bars in a lane, so that they are seen as two."""
+"""Least distance of two bars in a lane, so that they are visibly separate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Stretch:
     """One identity over some time."""
 
     start_s: float
-    """From the beginning of the footage."""
+    """From the start of the footage."""
     end_s: float
     name: str
-    """The global ID."""
+    """Global ID."""
     person: int | None
-    """Whom this identity stands for (rows of `Lanes.people`); none for an ID too many."""
+    """Person assigned to this identity (row of `Lanes.people`); None for a surplus identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Bar:
     person: int
     """Row of `Lanes.people`."""
     in_the_end: tuple[Stretch, ...]
-    """What was told of it, after all corrections, in order of time."""
+    """Published identities after all corrections, in order of time."""
     at_once: tuple[Stretch, ...]
-    """The same with the IDs first given."""
+    """Identities as first published."""
     switches_s: tuple[float, ...]
-    """When one ID followed another, after all corrections."""
+    """Times at which the identity changes, after all corrections."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,7 @@ class Panel:
     lanes: int
     bars: tuple[Bar, ...]
     nobody: Doubles
-    """(seconds,) how many boxes a frame were told where nobody is, by second of the footage."""
+    """(seconds,) mean number of false boxes per frame, by second of the footage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ class Lanes:
 
     panels: tuple[Panel, ...]
     people: tuple[str, ...]
-    """Of the truth, in order of their first appearance."""
+    """True people, in order of first appearance."""
     length_s: float
 
 
 def lanes(cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Alignment, visits: Visits) -> Lanes:
-    """Lay out what happened; both prediction sides are of the same truth, `visits` are of it."""
+    """Lay out the swim lanes; both alignments and `visits` are of the same truth."""
     origin = min(line.first_at for line in cameras.values())
     starts = [
         cameras[at_once.cameras[c]].at(int(f)) - origin for c, f in zip(visits.cameras, visits.first, strict=True)
@@ -133,7 +133,7 @@ def _stretches(
 
 
 def _nobody(aligned: Alignment, camera: int, line: Timeline, origin: float, length_s: float) -> Doubles:
-    """Count the boxes of nobody, mean per frame, in each second."""
+    """Return the mean number of false boxes per frame, in each second."""
     is_free = aligned.told.cameras == camera
     is_free[matched(aligned)[1]] = False
     frames: Ints = aligned.told.frames[is_free]

@@ -1,7 +1,7 @@
-"""Perception stages that answer with the ground truth, to measure what the real ones cost (pure).
+"""Perception stages that return the ground truth, to measure the loss of the real ones (pure).
 
-TrueDetector: frames -> the true boxes            in the place of the detector
-TrueTracker: boxes -> the tracks they truly are   in the place of the tracker, over true or found boxes
+TrueDetector: frames -> true boxes            replaces the detector
+TrueTracker: boxes -> their true tracks       replaces the tracker, on true or detected boxes
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ from reid_stream.records import CameraId, Detections, Floats, Frame, TrackId, Tr
 
 
 class TrueDetector:
-    """Find everybody who is truly there, cut to the picture as a detector's boxes are, with full score."""
+    """Detector that returns the true boxes, clipped to the image, with a score of 1."""
 
     def __init__(self, scene: "Scene") -> None:
         self._scene = scene
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Frames of several cameras in, true people of each out."""
+        """Return the true boxes of each frame."""
         found = []
         for frame in frames:
             boxes = box_maths.clip(self._scene.at(frame.camera, frame.captured_at)[0], frame.size)
@@ -35,17 +35,17 @@ class TrueDetector:
 
 @dataclass(slots=True)
 class TrueTracker:
-    """Give each box the track of the true person it covers; boxes of nobody are left out.
+    """Tracker that gives each box the track of the true person it covers; boxes that cover none are dropped.
 
     A track is a person on a camera without a gap of `lost_s`, as for the real tracker.
     """
 
     scene: "Scene"
     _open: dict[int, int] = field(default_factory=dict)
-    """Track -> its last frame."""
+    """Open track -> its last frame."""
 
     def update(self, camera: CameraId, seen_at: float, detections: Detections) -> Tracks:
-        """One camera's boxes in, the same with true track numbers out; called with rising times."""
+        """Return the boxes of one camera with true track numbers; called with rising times."""
         true, tracks, lasts, now = self.scene.at(camera, seen_at)
         table = box_maths.iou(true, detections.boxes)
         rows, columns = linear_sum_assignment(np.where(table >= MATCH_IOU, table, 0), maximize=True)
@@ -67,7 +67,7 @@ class TrueTracker:
 
 
 class Scene:
-    """Who truly is where, by camera and time."""
+    """True boxes and tracks by camera and time."""
 
     def __init__(self, truth: Mapping[str, Boxes], cameras: Mapping[str, Timeline], lost_s: float = 2.0) -> None:
         self._cameras = cameras
@@ -81,7 +81,7 @@ class Scene:
             self._frames[key] = (true.boxes[here].astype(np.float32), found.of[here] + 1, found.last[found.of[here]])
 
     def at(self, camera: CameraId, seen_at: float) -> tuple[Floats, Ints, Ints, int]:
-        """Boxes (n, 4), tracks (n,), the last frame of each track (n,), and the frame that this is."""
+        """Return boxes (n, 4), tracks (n,), the last frame of each track (n,) and the number of the frame."""
         frame = self._cameras[camera].frame(seen_at)
         boxes, tracks, lasts = self._frames.get((camera, frame), _NOBODY)
         return boxes, tracks, lasts, frame

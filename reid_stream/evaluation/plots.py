@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 _INK, _FAINT, _TOO_MANY, _SWITCH = "#22262b", "#8a929b", "#b9bfc6", "#d4002a"
 _LANE_IN, _PANEL_IN, _WIDTH_IN = 0.29, 0.40, 16.0
 """Inches: a lane, what a panel needs besides, the page."""
-# Within a lane of height 1, from the top: truth, ours, what was told at once.
 _TRUE, _OURS, _ONCE = (0.52, 0.42), (0.15, 0.34), (0.05, 0.075)
-"""(bottom, height)."""
+"""(bottom, height) within a lane of height 1: truth, identities after corrections, identities as first published."""
 _MOST_COLOURS = 120
-"""More cannot be told apart; they begin anew."""
+"""Distinguishable colours; further people reuse them."""
 Colour = tuple[float, float, float]
 
 
 @functools.cache
 def _colours() -> tuple[Colour, ...]:
-    """Colours as far apart as can be, the farthest first: each is the one farthest from all before it.
+    """Return maximally distinct colours: each one is the farthest from all before it.
 
-    Distances are those of OKLab (Ottosson, 2020), in which equal ones look equal; greys, which mean something else
-    here, and what is too light or too dark for a bar are left out. Greedy as in Glasbey et al., 2007.
+    Greedy (Glasbey et al., "Colour displays for categorical images", 2007), with distances in OKLab (Ottosson, 2020),
+    which is perceptually uniform. Greys, which have another meaning here, and colours too light or dark for a bar are
+    left out.
     """
     levels = np.linspace(0, 1, 17)
     shown = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -63,7 +63,7 @@ _LAB = (
 
 
 def colour(person: int) -> Colour:
-    """Return a person's colour."""
+    """Return the colour of a person."""
     return _colours()[person % _MOST_COLOURS]
 
 
@@ -135,7 +135,7 @@ def _draw_bar(axes: "Axes", bar: Bar, low: float, lanes: Lanes) -> None:
 
 
 def _draw_nobody(axes: "Axes", panel: Panel, foot: float) -> None:
-    """Shade the seconds in which boxes were told where nobody is."""
+    """Shade the seconds with false boxes."""
     shade = np.clip(panel.nobody / 2.0, 0, 1)
     for second in np.flatnonzero(shade > 0.02).tolist():
         axes.add_artist(_rectangle(second, -foot, 1.0, foot - 0.3, color=_INK, alpha=0.12 + 0.5 * shade[second]))
@@ -163,7 +163,7 @@ def _paint(stretch: Stretch) -> str | Colour:
 
 
 def _on(paint: str | Colour) -> str:
-    """Ink that can be read on a colour."""
+    """Return a text colour legible on a colour."""
     if isinstance(paint, str):
         return _INK
     red, green, blue = paint
@@ -171,7 +171,7 @@ def _on(paint: str | Colour) -> str:
 
 
 def draw_sweep(setting: str, points: Sequence[Point], path: Path, title: str = "") -> None:
-    """Draw what a setting trades for what: AssPr against AssRe, and the figures over its values.
+    """Draw the trade-off of a setting: AssPr against AssRe, and the scores over its values.
 
     Raises:
         ConfigError: matplotlib is not installed, or the file cannot be written.
@@ -194,7 +194,7 @@ def draw_sweep(setting: str, points: Sequence[Point], path: Path, title: str = "
     for name, values, style in (
         ("IDF1", [end.across.idf1 for end in ends], {"color": "#1f6fd6", "lw": 2.4}),
         (
-            "IDF1 as told at once",
+            "IDF1 as first published",
             [point.figures.at_once.across.idf1 for point in points],
             {"color": "#1f6fd6", "ls": "--"},
         ),
@@ -224,7 +224,9 @@ def draw_sweep(setting: str, points: Sequence[Point], path: Path, title: str = "
 
 
 def _axis_of(values: Sequence[str]) -> tuple[list[float], list[str] | None]:
-    """Place values on an axis: as numbers on a logarithmic one where they are spread so, else evenly by name."""
+    """Return places on an axis, and tick labels: None for numbers spread over a factor of 10 (logarithmic), else
+    even.
+    """
     try:
         numbers = [float(value) for value in values]
     except ValueError:
@@ -242,12 +244,12 @@ def _head(figure: "Figure", title: str, height: float) -> None:
     one = colour(0)
     handles = [
         Patch(
-            facecolor=one, label="above: truth, a colour a person; below: ours, in the colour of whom we said it was"
+            facecolor=one, label="above: truth, one colour per person; below: identity, coloured by its assigned person"
         ),
-        Patch(facecolor=_TOO_MANY, label="an ID too many"),
-        Line2D([], [], marker="v", ls="", color=_SWITCH, markersize=5, label="the ID changes"),
-        Line2D([], [], color=one, lw=2, label="as told at once, before corrections"),
-        Patch(facecolor=_INK, alpha=0.35, label="boxes where nobody is"),
+        Patch(facecolor=_TOO_MANY, label="surplus ID"),
+        Line2D([], [], marker="v", ls="", color=_SWITCH, markersize=5, label="ID switch"),
+        Line2D([], [], color=one, lw=2, label="as first published, before corrections"),
+        Patch(facecolor=_INK, alpha=0.35, label="false boxes"),
     ]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.065, 1 - 0.5 / height), ncols=len(handles), fontsize=8.5,
@@ -256,10 +258,10 @@ def _head(figure: "Figure", title: str, height: float) -> None:
 
 
 def check(path: Path) -> None:
-    """Make sure, before hours of work, that something can be drawn there.
+    """Check before a long run that a plot can be written.
 
     Raises:
-        ConfigError: matplotlib is not installed, or the file's ending is none that it draws.
+        ConfigError: matplotlib is not installed, or it cannot write files with this suffix.
     """
     endings = figure_type()().canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".") not in endings:

@@ -1,4 +1,4 @@
-"""Common setup and saving of plots; matplotlib (extra `eval`) without a display and without pyplot's state."""
+"""Set up and save plots with matplotlib (extra `eval`), without a display and without pyplot's global state."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +14,10 @@ GRID = "#e6eaee"
 
 
 def figure_type() -> "type[Figure]":
-    """Return matplotlib's figure.
+    """Return matplotlib's Figure.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def figure_type() -> "type[Figure]":
 
 
 def stack() -> "tuple[Figure, tuple[Axes, Axes, Axes]]":
-    """Return a page with three axes above one another over the same time.
+    """Return a figure with three stacked axes that share the time axis.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -38,14 +38,14 @@ def stack() -> "tuple[Figure, tuple[Axes, Axes, Axes]]":
 
 
 def plain(axes: "Iterable[Axes]") -> None:
-    """Draw a faint grid and leave the frame open."""
+    """Draw a faint grid and remove the top and right spines."""
     for axis in axes:
         axis.grid(visible=True, color=GRID, lw=0.8)
         axis.spines[["top", "right"]].set_visible(False)
 
 
 def finish(figure: "Figure", title: str, file: Path, colour: str = "black") -> None:
-    """Put a title at the left and write the file, in a folder made if it is missing."""
+    """Set a title at the left and write the file; a missing folder is created."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=colour)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)

@@ -37,7 +37,7 @@ EVERY_FRAME = Publish(seen_interval_s=1e-3)
 """`identity.seen` for every frame: truth has boxes in every frame."""
 
 Wire = Callable[[Settings, Networks, str], Perception]
-"""How the first half is put together; another than the daemon's swaps a stage, as by one that knows the truth."""
+"""Constructs perception; a variant replaces a stage, as by one that returns the truth."""
 
 
 class RecordedBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -46,16 +46,16 @@ class RecordedBatch(msgspec.Struct, frozen=True, array_like=True):
     now: float
     """UTC seconds."""
     records: list[Perceived]
-    """In the order in which perceive gave them."""
+    """In the order in which perception returned them."""
 
 
 class TrueBoxes(msgspec.Struct, frozen=True):
-    """Who truly was on one camera; the lists go box by box."""
+    """True boxes of one camera, as parallel lists."""
 
     frames: list[int]
     """From 1."""
     people: list[int]
-    """One numbering over all cameras."""
+    """Person numbers, shared by all cameras."""
     boxes: list[Box]
     """x1, y1, x2, y2 in pixels."""
     ignored_frames: list[int] = []
@@ -65,36 +65,36 @@ class TrueBoxes(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that matching a set of cameras needs, and what it should have found."""
+    """Perception's output for a set of cameras, with ground truth if there is any."""
 
     schema: int = SCHEMA
     name: str
-    """Of the set, for tables."""
+    """Name of the set, for tables."""
     run: str
-    """Of the records."""
+    """Run of the records."""
     model: str
     """Hash of the embedder's bundle."""
     dim: int
-    """Of the vectors."""
+    """Length of the vectors."""
     verifier: Verifier | None
-    """That bundle's head."""
+    """Verification head of that bundle."""
     calibration: Calibration | None
-    """Of that head; none where the bundle has none."""
+    """Calibration of that head; None where the bundle has none."""
     detector: str
     """Hash of the detector's bundle."""
     stages: dict[str, dict[str, object]]
-    """Settings of `detect`, `track` and `embed` that it was made with, for readers."""
+    """Settings of `detect`, `track` and `embed` that it was made with."""
     cameras: dict[str, Timeline]
-    """When each camera's frames were taken."""
+    """Capture times of each camera's frames."""
     batches: list[RecordedBatch]
     truth: dict[str, TrueBoxes] = {}
-    """By camera; empty where nobody knows."""
+    """By camera; empty without ground truth."""
     used: dict[str, list[int]] = {}
-    """Numbers of the frames that went through perceive, by camera; empty where that was not noted."""
+    """Numbers of the frames that were perceived, by camera; empty where that was not recorded."""
     frames: int
-    """That went through perceive, of all cameras."""
+    """Number of frames perceived, of all cameras."""
     seconds: float
-    """That they took, decoding included."""
+    """Duration of recording, including decoding."""
 
     @property
     def embedder(self) -> EmbedderInfo:
@@ -102,7 +102,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return EmbedderInfo(self.model, self.verifier, self.calibration, self.dim)
 
     def true_boxes(self) -> dict[str, Boxes]:
-        """Return the truth by camera, to be scored against."""
+        """Return the truth by camera."""
         return {
             camera: Boxes(
                 np.asarray(true.frames, dtype=np.int64),
@@ -124,15 +124,15 @@ def record(
     networks: Networks | None = None,
     wire: Wire = make_perception,
 ) -> Recording:
-    """Run the first half of the pipeline over file cameras and keep what it says.
+    """Run perception over file cameras and record its output.
 
     Args:
-        settings: cameras and stages; `match` and `publish` play no part.
+        settings: cameras and stages; `match` and `publish` have no effect.
         truth: by camera.
         name: of the set.
         run: of the records.
-        networks: loaded ones, where several sets are recorded; none loads those of the settings.
-        wire: how the first half is put together.
+        networks: loaded networks, to record several sets; None loads those of the settings.
+        wire: constructs perception.
 
     Raises:
         ConfigError: a camera's file is missing.
@@ -148,7 +148,7 @@ def record(
     with FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN) as frames:
         for batch in frames:
             records = first_half.step(batch)
-            if records:  # as the daemon does: what nobody is in never reaches the matcher
+            if records:  # as in the daemon: batches without records do not reach the matcher
                 batches.append(RecordedBatch(max(record.seen_at for record in records), records))
     head = networks.embedder
     return Recording(
@@ -169,9 +169,9 @@ def record(
 
 
 def is_of(recording: Recording, settings: Settings, networks: Networks) -> bool:
-    """Say whether recording with these settings would use the same bundles, cameras and stages.
+    """Return whether recording with these settings would use the same bundles, cameras and stages.
 
-    What the code of the stages did at the time, and what is in the files, is not looked at.
+    The version of the code and the content of the video files are not compared.
     """
     return (
         recording.model == networks.embedder.hash
@@ -182,7 +182,7 @@ def is_of(recording: Recording, settings: Settings, networks: Networks) -> bool:
 
 
 def timelines(cameras: Iterable[Camera], settings: Settings) -> dict[str, Timeline]:
-    """Return when the frames of file cameras are taken in a fast replay.
+    """Return the capture times of the frames of file cameras in a fast replay.
 
     Raises:
         StreamError: a camera is no readable file.

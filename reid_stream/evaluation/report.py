@@ -16,12 +16,12 @@ from reid_stream.evaluation.sweep import Point
 _SCORES = ("hota", "det_a", "ass_a", "ass_pr", "ass_re", "idf1")
 _HEADS = ("HOTA", "DetA", "AssA", "AssPr", "AssRe", "IDF1")
 _MOST_MIXED = 8
-# Tables fit 80 columns, which is what a log or a pipe has.
+# Tables fit 80 columns, the width of a log or a pipe.
 
 
 def show(figures: EvalResult, console: Console) -> None:
     """Print scores across and within cameras, identity errors, and the delay until the right ID."""
-    views = (("as told at once", figures.at_once), ("after corrections", figures.in_the_end))
+    views = (("as first published", figures.at_once), ("after corrections", figures.in_the_end))
     show_accounts(views, console)
     _show_delay(figures.delay, figures.in_the_end, console)
     rate = figures.frames / figures.seconds if figures.seconds else 0.0
@@ -35,7 +35,7 @@ def show(figures: EvalResult, console: Console) -> None:
 
 
 def show_accounts(views: Sequence[tuple[str, Summary]], console: Console) -> None:
-    """Print scores and counts of people, one line a view."""
+    """Print scores and identity errors, one line per view."""
     table = _table("", *_HEADS)
     for where in ("across", "single"):
         one = views[0][1]
@@ -99,7 +99,7 @@ def _show_delay(delay: Delay, account: Summary, console: Console) -> None:
 
 
 def show_budget(budget: Budget, console: Console) -> None:
-    """Print what each stage costs."""
+    """Print the scores with each stage replaced by the truth, and the loss of each stage."""
     table = _table("error budget", "HOTA", "DetA", "AssPr", "AssRe", "IDF1", "IDF1 in a camera")
     for line in budget.lines:
         across = line.across
@@ -118,7 +118,7 @@ def show_budget(budget: Budget, console: Console) -> None:
 
 
 def show_sweep(setting: str, points: Sequence[Point], console: Console) -> None:
-    """Print one line for each value, the best IDF1 in bold."""
+    """Print one line per value, the best IDF1 in bold."""
     console.print(f"{setting}:", style="bold", highlight=False)
     table = _table("", "HOTA", "AssPr", "AssRe", "IDF1", "at once", "IDs", "merged", "unlinked", "right")
     best = max(points, key=lambda point: point.figures.in_the_end.across.idf1)

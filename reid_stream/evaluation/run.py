@@ -33,7 +33,7 @@ from reid_stream.runtime.interfaces import PerceptionStages
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """What a replay scored."""
+    """Scores of a replay."""
 
     at_once: Summary
     """The view of a subscriber that ignores corrections."""
@@ -42,9 +42,9 @@ class EvalResult:
     delay: Delay
     events: int
     frames: int
-    """Of all cameras together."""
+    """Number of frames of all cameras."""
     seconds: float
-    """Of the replay, once the networks are loaded."""
+    """Duration of the replay, without loading the networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def evaluate_run(watched: ReplayedRun) -> EvalResult:
         ConfigError: the truth has no people.
     """
     if not any(len(boxes) for boxes in watched.truth.values()):
-        raise ConfigError("there must be truth to score against, nobody is in it in any frame that was used")
+        raise ConfigError("the truth must have people in the frames that were used, found none")
     stream = summarize_stream(watched.truth, watched.events, watched.cameras)
     return EvalResult(
         at_once=stream.at_once,
@@ -127,7 +127,7 @@ def evaluate_run(watched: ReplayedRun) -> EvalResult:
 
 @dataclass(frozen=True, slots=True)
 class _Noting:
-    """Perception that notes which frames it was given."""
+    """Perception that records which frames it was given."""
 
     perception: PerceptionStages
     used: UsedFrames

@@ -1,9 +1,10 @@
 """Tracking scores HOTA, AssPr, AssRe and IDF1, over all cameras of a set and per camera (pure).
 
-All cameras share one identity space and count as extra time steps of one sequence, as in MTMC evaluation (DukeMTMC; AI
-City Challenge): a person who changes camera and number is a missed link (AssRe), two people with one number are a wrong
-merge (AssPr). A camera alone is judged the same way, its own time steps only. The formulas are those of `trackers.eval`
-(HOTA: Luiten et al., IJCV 2021; IDF1: Ristani et al., 2016).
+All cameras share one identity space and count as extra time steps of one sequence, as in multi-camera evaluation
+(DukeMTMC; AI City Challenge): a person with different numbers on two cameras lowers AssRe, two people with one number
+lower AssPr. A single camera is scored on its own time steps. Computed by `trackers.eval`, after Luiten et al., "HOTA: A
+higher order metric for evaluating multi-object tracking", IJCV 129, 2021, and for IDF1, IDP and IDR Ristani et al.,
+"Performance measures and a data set for multi-target, multi-camera tracking", ECCV workshops 2016.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,29 +17,28 @@ from reid_stream.evaluation.align import Alignment, Boxes, Ints, align
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """All in [0, 1]."""
+    """Tracking scores, all in [0, 1]."""
 
     hota: float
     det_a: float
     det_pr: float
-    """Low: boxes where nobody is."""
+    """Low with false boxes."""
     det_re: float
-    """Low: people nobody told of."""
+    """Low with missed people."""
     ass_a: float
     ass_pr: float
-    """Low: people were taken for one another."""
+    """Low if different people share a number."""
     ass_re: float
-    """Low: one person has many numbers."""
+    """Low if one person has several numbers."""
     idf1: float
     idp: float
     idr: float
 
 
 def score(truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes]) -> Score:
-    """Compare what was predicted with the truth, over all cameras at once.
+    """Score a prediction against the truth, over all cameras together.
 
-    Frames without truth count too: a box there is a false one. Cameras of the truth without a prediction count as seen
-    by nobody.
+    Frames without truth count as well: a box there is false. A camera without a prediction has no predicted boxes.
 
     Raises:
         ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
@@ -47,7 +47,7 @@ def score(truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes]) -> Score:
 
 
 def score_cameras(aligned: Alignment) -> dict[str, Score]:
-    """Score each camera by itself: links between cameras play no part. Cameras nobody truly passes are left out."""
+    """Score each camera by itself, without links between cameras; cameras without true boxes are left out."""
     present = set(np.unique(aligned.true.cameras).tolist())
     return {
         camera: score_aligned(aligned, np.flatnonzero(aligned.steps == n))
@@ -57,12 +57,12 @@ def score_cameras(aligned: Alignment) -> dict[str, Score]:
 
 
 def mean(scores: Sequence[Score]) -> Score:
-    """Return the mean of each figure, all scores weighing the same."""
+    """Return the unweighted mean of each score."""
     return Score(**{item.name: float(np.mean([getattr(each, item.name) for each in scores])) for item in fields(Score)})
 
 
 def score_aligned(aligned: Alignment, steps: Ints | None = None) -> Score:
-    """Score time steps, all of them where none are named."""
+    """Score the given time steps, by default all."""
     from trackers.eval import compute_hota_metrics, compute_identity_metrics
 
     chosen = range(len(aligned.steps)) if steps is None else steps.tolist()

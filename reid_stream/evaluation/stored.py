@@ -1,8 +1,8 @@
 """Read the boxes of a tracklet store, frame by frame, for scoring against ground truth.
 
-A store keeps a crop of a track now and then, truth has boxes in every frame. Between two crops of a track no farther
-apart than `BRIDGE_S` the box is taken to move straight: at the second or so between crops, walking people stay well
-within the overlap that counts.
+A store has a crop of a track every second or so, truth has boxes in every frame. Between two crops of a track no
+farther apart than `BRIDGE_S` the box is interpolated linearly, which keeps walking people well above the overlap of a
+match.
 """
 
 from collections.abc import Hashable, Mapping
@@ -17,15 +17,15 @@ from reid_stream.evaluation.align import Boxes, Doubles, Ints
 from reid_stream.evaluation.stream import Timeline
 
 BRIDGE_S = 3.0
-"""As `visits.GAP_S`: after longer the person was perhaps gone."""
+"""Longest gap that is interpolated, as `visits.GAP_S`."""
 
 
 def read_store(folder: Path, cameras: Mapping[str, Timeline]) -> dict[str, Boxes]:
-    """Read the tracks of cameras; a track without a global ID is somebody of its own.
+    """Read the boxes of cameras; a track without a global ID counts as an identity of its own.
 
     Args:
         folder: of the store.
-        cameras: those wanted, with the times of their truth's frames.
+        cameras: cameras to read, with the capture times of their truth's frames.
 
     Raises:
         ConfigError: there is no store, a camera has no tracks in it, or a track is broken.
@@ -59,10 +59,10 @@ def read_store(folder: Path, cameras: Mapping[str, Timeline]) -> dict[str, Boxes
 
 
 def parse_timeline(text: str) -> tuple[str, Timeline]:
-    """Read `CAMERA=BEGIN@FPS`: when frame 1 of the truth was taken, and how many frames a second it has.
+    """Parse `CAMERA=TIME@FPS`: capture time of frame 1 of the truth, and its frame rate.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not of this form.
     """
     camera, separator, rest = text.partition("=")
     begin, at, fps = rest.rpartition("@")
@@ -87,7 +87,7 @@ def _utc(text: str) -> float:
 
 
 def _between(times: Doubles, corners: Doubles, line: Timeline) -> tuple[Ints, Doubles]:
-    """Fill in the frames (f,) and boxes (f, 4) between crops at times (n,) with boxes (n, 4)."""
+    """Return frames (f,) and boxes (f, 4) interpolated between crops at times (n,) with boxes (n, 4)."""
     at = np.round((times - line.first_at) * line.fps).astype(np.int64) + 1
     frames = np.arange(at[0], at[-1] + 1)
     next_crop = np.clip(np.searchsorted(at, frames), 1, max(1, len(at) - 1))

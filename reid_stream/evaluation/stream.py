@@ -16,7 +16,7 @@ Seen = IdentityEntered | IdentitySeen
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When a camera's frames were taken."""
+    """Capture times of a camera's frames."""
 
     first_at: float
     """UTC seconds of frame 1."""
@@ -27,7 +27,7 @@ class Timeline:
         return round((at - self.first_at) * self.fps) + 1
 
     def at(self, frame: int) -> float:
-        """Return when a frame was taken, UTC seconds."""
+        """Return the capture time of a frame in UTC seconds."""
         return self.first_at + (frame - 1) / self.fps
 
 
@@ -46,26 +46,26 @@ class StreamBoxes:
 class CurrentNames:
     """Current global IDs, for a subscriber that applies corrections.
 
-    The sightings of one track under one global ID, without a correction in between, is a *stretch*: corrections rename
-    stretches, in the order in which they come, so that what is split off and merged again ends where it should. A
-    correction of a part of a track makes two stretches, or three, of one.
+    The sightings of one track under one global ID, without a correction in between, are a *stretch*. Corrections rename
+    stretches in the order in which they arrive, so that successive splits and merges compose. A correction of a part of
+    a track divides its stretch into two or three.
     """
 
     def __init__(self) -> None:
         self.now: list[str] = []
-        """The global ID of each stretch, by now."""
+        """Current global ID of each stretch."""
         self._times: list[tuple[float, float]] = []
-        """[since, until) that each stretch is of its track."""
+        """Span [since, until) of each stretch within its track."""
         self._parts: list[list[int]] = []
-        """The stretches that were made of each."""
+        """Stretches into which each was divided."""
         self._latest: dict[tuple[CameraId, TrackId, str], int] = {}
         self._of: dict[str, set[int]] = defaultdict(set)
-        """Global ID -> the stretches that bear it now."""
+        """Global ID -> stretches that have it now."""
         self._on: dict[tuple[CameraId, TrackId], set[int]] = defaultdict(set)
         """Track -> its stretches."""
 
     def see(self, event: Seen) -> int:
-        """Take in a sighting and return its stretch."""
+        """Add a sighting and return its stretch."""
         key = (event.camera, event.track, str(event.person))
         stretch = self._latest.get(key)
         if stretch is None or self.now[stretch] != event.person or self._parts[stretch]:
@@ -73,7 +73,7 @@ class CurrentNames:
         return stretch
 
     def of(self, stretch: int, at: float) -> str:
-        """Return the global ID by now of what was told in a stretch of `at`."""
+        """Return the current global ID of the sighting at time `at` in a stretch."""
         for part in self._parts[stretch]:
             since, until = self._times[part]
             if since <= at < until:
@@ -125,7 +125,7 @@ class CurrentNames:
 def boxes_of(events: Iterable[Event], cameras: Mapping[str, Timeline]) -> StreamBoxes:
     """Collect the boxes of `identity.entered` and `identity.seen`, one per person, camera and frame.
 
-    Where a correction tells the same frame of a track again under another name, the first is what was told at once.
+    If a correction repeats a frame of a track under another name, the first one counts as published at once.
     """
     names = CurrentNames()
     seen: dict[tuple[CameraId, int, TrackId], tuple[Seen, int]] = {}

@@ -27,12 +27,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class StreamSummary:
-    """An event stream against the truth."""
+    """Scores of an event stream."""
 
     at_once: Summary
-    """With the global ID that each event gave: a subscriber who never looks back."""
+    """With the global ID of each event: the view of a subscriber that ignores corrections."""
     in_the_end: Summary
-    """After all merges and splits: a subscriber who follows corrections, and the final state."""
+    """After all merges and splits: the view of a subscriber that applies corrections, and the final state."""
     delay: Delay
 
 
@@ -48,7 +48,7 @@ def summarize(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mappin
 def summarize_stream(
     truth: Mapping[str, Boxes], events: Sequence[Event], cameras: Mapping[str, Timeline]
 ) -> StreamSummary:
-    """Measure an event stream with a sighting for every frame (`publish.seen_interval_s` below the frame interval).
+    """Score an event stream that has a sighting for every frame (`publish.seen_interval_s` below the frame interval).
 
     Raises:
         ValueError: see `align`.

@@ -2,8 +2,8 @@
 
     match.false_match_rate=0.0003,0.001,0.003 + recording -> replayed and scored for each value, in seconds
 
-What is decided after perceive (`match`) replays from one recording; what is decided before (`detect`, `track`, `embed`)
-has to be recorded anew for each value.
+Settings of matching (`match`) are replayed from one recording; those of perception (`detect`, `track`, `embed`) need a
+new recording per value.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,46 +17,46 @@ from reid_stream.evaluation.recording import Recording
 from reid_stream.evaluation.run import EvalResult, evaluate_run, rewatch
 
 REPLAYED = "match"
-"""The section that a recording leaves open."""
+"""Section that can be changed with one recording."""
 PERCEIVED = ("detect", "track", "embed")
-"""Sections that a recording has settled."""
+"""Sections that need a new recording per value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What to try."""
+    """A setting and its values to evaluate."""
 
     section: str
     key: str
     values: tuple[str, ...]
-    """As they were written."""
+    """As given on the command line."""
 
     @property
     def setting(self) -> str:
-        """As in `match.false_match_rate`."""
+        """Full name, such as `match.false_match_rate`."""
         return f"{self.section}.{self.key}"
 
     @property
     def is_replayed(self) -> bool:
-        """One recording serves all values."""
+        """Whether one recording serves all values."""
         return self.section == REPLAYED
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value and what it led to."""
+    """One value and its result."""
 
     value: str
     is_default: bool
-    """It is what the settings at hand say anyway."""
+    """Whether it is the value in the settings."""
     figures: EvalResult
 
 
 def parse(text: str) -> Sweep:
-    """Read `section.key=value,value,...`.
+    """Parse `section.key=value,value,...`.
 
     Raises:
-        ConfigError: it is no setting that can be swept.
+        ConfigError: the text is not of this form, or the setting cannot be swept.
     """
     setting, separator, values = text.partition("=")
     section, dot, key = setting.strip().partition(".")
@@ -75,10 +75,10 @@ def parse(text: str) -> Sweep:
 
 
 def changed(settings: Settings, sweep: Sweep, value: str) -> Settings:
-    """Return settings with one value in the place of what was there.
+    """Return settings with one value replaced.
 
     Raises:
-        ConfigError: the setting cannot have this value.
+        ConfigError: the value is not valid for the setting.
     """
     section: dict[str, object] = getattr(settings, sweep.section).model_dump()
     section[sweep.key] = None if value.lower() in {"none", "null"} else value
@@ -92,15 +92,15 @@ def changed(settings: Settings, sweep: Sweep, value: str) -> Settings:
 
 
 def points(sweep: Sweep, settings: Settings, recording: Callable[[Settings], Recording]) -> Iterator[Point]:
-    """Score each value, one after the other.
+    """Evaluate the values one after the other.
 
     Args:
-        sweep: what to try.
-        settings: everything else.
-        recording: gives the recording for settings; called once for what is replayed, else once a value.
+        sweep: the setting and its values.
+        settings: all other settings.
+        recording: returns the recording for settings; called once if `sweep.is_replayed`, else once per value.
 
     Raises:
-        ConfigError: a value is not allowed; all are checked before the first is tried.
+        ConfigError: a value is not valid; all are checked before the first is evaluated.
     """
     tried = [(value, changed(settings, sweep, value)) for value in sweep.values]
     kept = recording(settings) if sweep.is_replayed else None

@@ -1,4 +1,4 @@
-"""Read ground-truth files, or report everything that is wrong with them.
+"""Read ground-truth files and report all their faults.
 
 MOT text per camera (frame, id, left, top, width, height, flag, class, visibility; ids shared by all cameras) -> Boxes
 """
@@ -14,20 +14,20 @@ from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes, Doubles, Ints, align
 
 TWIN_IOU = 0.95
-"""Two people whose boxes overlap more than this in half of the frames that hold both are one person drawn twice. In one
-frame two people may well do so: where one walks past the other, cut off by the picture's edge."""
+"""Two people whose boxes overlap by more than this in half of the frames with both are one person annotated twice. In a
+single frame it is possible: one passes the other, both cut off by the edge of the image."""
 _MOST = 2.0**31
-"""Frames, people and pixels; more is a slip of the hand (two years of footage at 30 frames a second)."""
+"""Largest frame, person and pixel number; a greater one is a typing error (two years of footage at 30 frames/s)."""
 _MOST_FAULTS = 8
-"""Reported per file; more would only repeat them."""
+"""Faults reported per file."""
 _PEDESTRIAN = 1.0
 _MOST_CLASS = 99
-"""MOT16 has classes 1 to 13; whole numbers beyond 99 are coordinates."""
+"""Largest class: MOT16 has 1 to 13; greater whole numbers are coordinates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotRows:
-    """The rows of a MOT text, in its order."""
+    """Rows of a MOT text, in file order."""
 
     frames: Ints
     """(n,) from 1."""
@@ -36,7 +36,7 @@ class MotRows:
     boxes: Doubles
     """(n, 4) x1, y1, x2, y2 in pixels."""
     is_ignored: npt.NDArray[np.bool_]
-    """(n,) flag 0, or a class other than pedestrian: neither to be found nor to be missed."""
+    """(n,) flag 0, or a class other than pedestrian: counts neither as found nor as missed."""
 
 
 def read_rows(path: Path) -> MotRows:
@@ -118,15 +118,15 @@ def read_mot(path: Path) -> Boxes:
 
 
 def read_truth(files: Mapping[str, Path], frames: Mapping[str, int] | None = None) -> dict[str, Boxes]:
-    """Read the truth of all cameras and make sure that it can be one.
+    """Read and check the truth of all cameras.
 
     Args:
         files: by camera.
-        frames: how many each camera's video has, where that is known.
+        frames: number of frames of each camera's video, where known.
 
     Raises:
-        ConfigError: a file cannot be read or is not MOT text, nobody is in any, one id or one box is twice in a frame,
-            or a file goes on after its video; the message lists every fault found.
+        ConfigError: a file cannot be read or is not MOT text, no file has a person, an id or a box is twice in a frame,
+            or a file continues after its video; the message lists all faults found.
     """
     truth: dict[str, Boxes] = {}
     faults: list[str] = []
@@ -147,10 +147,10 @@ def read_truth(files: Mapping[str, Path], frames: Mapping[str, int] | None = Non
 
 
 def check_cameras(named: Sequence[str], known: Sequence[str]) -> None:
-    """Make sure that truth and cameras have the same names.
+    """Check that truth and cameras have the same names.
 
     Raises:
-        ConfigError: a name has no camera, or a camera no truth.
+        ConfigError: a name has no camera, or a camera has no truth.
     """
     unknown, missing = sorted(set(named) - set(known)), sorted(set(known) - set(named))
     faults = [f"truth must be of a camera of {', '.join(sorted(known))}, got {name!r}" for name in unknown]
@@ -185,9 +185,9 @@ def _twins(path: Path, boxes: Boxes) -> list[str]:
     aligned = align({"": boxes}, {"": boxes})
     side = aligned.true
     together: dict[tuple[int, int], int] = {}
-    """How many frames hold both."""
+    """Pair -> number of frames with both."""
     as_one: dict[tuple[int, int], list[tuple[int, float]]] = {}
-    """In which of them they are at one place, with the overlap."""
+    """Pair -> frames in which their boxes coincide, with the overlap."""
     for step in range(len(aligned.steps)):
         begin = int(side.starts[step])
         table, here = aligned.table(step), side.people[begin:]

@@ -8,36 +8,36 @@ import numpy as np
 from reid_stream.evaluation.align import Alignment, Ints
 
 GAP_S = 3.0
-"""A person unseen on a camera for longer has left it: the default of `publish.left_after_s`, so that a true visit is
-what a faultless daemon tells as one `entered` and one `left`."""
+"""Gap after which a person has left a camera: the default of `publish.left_after_s`, so that an ideal daemon publishes
+one `entered` and one `left` per visit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Visits:
-    """All visits, by person, then camera, then time."""
+    """All visits, sorted by person, then camera, then time."""
 
     of: Ints
-    """(n,) the visit of each true box: rows of what follows."""
+    """(n,) visit of each true box: row of the arrays below."""
     people: Ints
     """(v,) rows of `Alignment.true.names`."""
     cameras: Ints
     """(v,) rows of `Alignment.cameras`."""
     first: Ints
-    """(v,) frame it begins with."""
+    """(v,) first frame."""
     last: Ints
-    """(v,) frame it ends with."""
+    """(v,) last frame."""
 
     def __len__(self) -> int:
         return len(self.people)
 
 
 def visits(aligned: Alignment, fps: Mapping[str, float], gap_s: float = GAP_S) -> Visits:
-    """Cut what is true into visits.
+    """Split the true boxes into visits.
 
     Args:
         aligned: n true boxes.
         fps: frames per second of each camera's truth.
-        gap_s: a longer gap ends a visit.
+        gap_s: a longer gap in seconds ends a visit.
     """
     true = aligned.true
     order = np.lexsort((true.frames, true.cameras, true.people))

@@ -224,7 +224,7 @@ def test_external_weights_are_taken_into_the_bundle(tmp_path: Path) -> None:
 def test_missing_external_weights_are_named(tmp_path: Path) -> None:
     model = external(tmp_path / "in")
     (tmp_path / "in" / "weights.bin").unlink()
-    with pytest.raises(ModelError, match=r"lie in 'weights\.bin', which is not in"):
+    with pytest.raises(ModelError, match=r"are in 'weights\.bin', which is not in"):
         wrap_embedder(model, tmp_path / "out")
 
 
@@ -245,7 +245,7 @@ def test_a_bundle_with_external_weights_is_neither_saved_nor_loaded(tmp_path: Pa
     """Its hash covers model.onnx alone, so that others' weights could be put in unseen."""
     model = external(tmp_path / "in")
     made = wrap_embedder(model, tmp_path / "out", height=24, width=16)
-    with pytest.raises(ModelError, match=r"hold all its weights, found them in weights\.bin"):
+    with pytest.raises(ModelError, match=r"contain all weights, found some in weights\.bin"):
         save(made, model.read_bytes(), tmp_path / "second")
     content = model.read_bytes()
     (tmp_path / "out" / "model.onnx").write_bytes(content)
