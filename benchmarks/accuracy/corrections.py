@@ -104,7 +104,7 @@ def _truly(
     """Return who is truly in each box that was told of: (camera, frame, track) -> person."""
     aligned = align(truth, boxes_of(events, cameras).by_track)
     rows, columns = matched(aligned)
-    told = aligned.told
+    told = aligned.predicted
     tracks = [int(told.names[name][1]) for name in told.people[columns]]
     where = [str(aligned.cameras[camera]) for camera in told.cameras[columns]]
     frames = np.asarray(told.frames[columns]).tolist()

@@ -131,17 +131,17 @@ class Links:
         names = np.arange(len(tracks))
         aligned = align(truth, tracks.told(names))
         self.people = aligned.true.names
-        # Rows of `tracks` in the order of `aligned.told`: by camera as in the truth, then frame.
+        # Rows of `tracks` in the order of `aligned.predicted`: by camera as in the truth, then frame.
         place = {camera: n for n, camera in enumerate(aligned.cameras)}
         where = np.asarray([place[camera] for camera in tracks.cameras], dtype=np.int64)[tracks.of]
         rows = tracks.kept(names)
         rows = rows[np.lexsort((tracks.frames[rows], where[rows]))]
         steps = np.repeat(np.arange(len(aligned.steps)), np.diff(aligned.starts))
         inner = np.arange(aligned.starts[-1]) - aligned.starts[steps]
-        width = np.diff(aligned.told.starts)[steps]
+        width = np.diff(aligned.predicted.starts)[steps]
         near = np.flatnonzero(aligned.overlaps >= MATCH_IOU)
         self._person = aligned.true.people[(aligned.true.starts[:-1][steps] + inner // np.maximum(width, 1))[near]]
-        self._box = rows[(aligned.told.starts[:-1][steps] + inner % np.maximum(width, 1))[near]]
+        self._box = rows[(aligned.predicted.starts[:-1][steps] + inner % np.maximum(width, 1))[near]]
         true_rows, told_rows = matched(aligned)
         self.counts = np.zeros((len(tracks), len(self.people)), dtype=np.int64)
         """(n, p) in how many frames each track is on each person."""

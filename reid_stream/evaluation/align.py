@@ -92,7 +92,7 @@ class Alignment:
     steps: Ints
     """(t,) the camera of each time step: rows of `cameras`."""
     true: AlignedBoxes
-    told: AlignedBoxes
+    predicted: AlignedBoxes
     overlaps: Doubles
     """(p,) intersection over union of every pair within a time step, row by row of each step's table."""
     starts: Ints = field(repr=False)
@@ -100,11 +100,15 @@ class Alignment:
 
     def table(self, step: int) -> Doubles:
         """Return the overlaps of one time step: true boxes by predicted ones."""
-        told = int(self.told.starts[step + 1] - self.told.starts[step])
-        return self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, told) if told else np.empty((0, 0))
+        predicted = int(self.predicted.starts[step + 1] - self.predicted.starts[step])
+        return (
+            self.overlaps[self.starts[step] : self.starts[step + 1]].reshape(-1, predicted)
+            if predicted
+            else np.empty((0, 0))
+        )
 
 
-def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
+def align(truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes]) -> Alignment:
     """Align truth and prediction.
 
     Frames without truth are time steps as well. Cameras without a prediction have no predicted boxes. Predicted boxes
@@ -113,24 +117,27 @@ def align(truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> Alignment:
     Raises:
         ValueError: a predicted camera has no truth, or a person appears twice in one frame of a camera.
     """
-    unknown = sorted(set(told) - set(truth))
+    unknown = sorted(set(predicted) - set(truth))
     if unknown:
         raise ValueError(f"every predicted camera must have truth, got {unknown} with truth for {sorted(truth)}")
     cameras = tuple(truth)
-    told = {camera: without_ignored(truth[camera], boxes) for camera, boxes in told.items()}
+    predicted = {camera: without_ignored(truth[camera], boxes) for camera, boxes in predicted.items()}
     keys = [
-        _key(n, boxes[camera].frames) for boxes in (truth, told) for n, camera in enumerate(cameras) if camera in boxes
+        _key(n, boxes[camera].frames)
+        for boxes in (truth, predicted)
+        for n, camera in enumerate(cameras)
+        if camera in boxes
     ]
     steps = np.unique(np.concatenate([np.empty(0, np.int64), *keys]))
-    true, said = _side(cameras, truth, steps), _side(cameras, told, steps)
-    starts = np.concatenate([[0], np.cumsum(np.diff(true.starts) * np.diff(said.starts))])
-    rows, columns = _pairs(true.starts, said.starts, starts)
+    true, ours = _side(cameras, truth, steps), _side(cameras, predicted, steps)
+    starts = np.concatenate([[0], np.cumsum(np.diff(true.starts) * np.diff(ours.starts))])
+    rows, columns = _pairs(true.starts, ours.starts, starts)
     return Alignment(
         cameras=cameras,
         steps=steps >> _FRAME_BITS,
         true=true,
-        told=said,
-        overlaps=_iou(true.boxes[rows], said.boxes[columns]),
+        predicted=ours,
+        overlaps=_iou(true.boxes[rows], ours.boxes[columns]),
         starts=starts,
     )
 
@@ -176,7 +183,7 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
         Rows of the true side and rows of the predicted side, (m,) each, in order of time steps.
     """
     near = np.flatnonzero(aligned.overlaps >= least)
-    rows, columns = _pairs(aligned.true.starts, aligned.told.starts, aligned.starts, near)
+    rows, columns = _pairs(aligned.true.starts, aligned.predicted.starts, aligned.starts, near)
     # Nearly all pairs are alone in their row and column; only overlapping people need an assignment.
     is_alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1) if len(near) else near > 0
     found_rows, found_columns = [rows[is_alone]], [columns[is_alone]]
@@ -186,7 +193,7 @@ def matched(aligned: Alignment, least: float = MATCH_IOU) -> tuple[Ints, Ints]:
         a, b = linear_sum_assignment(np.where(table >= least, table, 0), maximize=True)
         good = table[a, b] >= least
         found_rows.append(a[good] + aligned.true.starts[step])
-        found_columns.append(b[good] + aligned.told.starts[step])
+        found_columns.append(b[good] + aligned.predicted.starts[step])
     # A pair that is alone in a crowded step is found twice.
     pairs = np.unique(np.stack([np.concatenate(found_rows), np.concatenate(found_columns)], axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]
@@ -228,13 +235,13 @@ def _side(cameras: tuple[str, ...], boxes: Mapping[str, Boxes], steps: Ints) -> 
     )
 
 
-def _pairs(true: Ints, told: Ints, starts: Ints, at: Ints | None = None) -> tuple[Ints, Ints]:
+def _pairs(true: Ints, predicted: Ints, starts: Ints, at: Ints | None = None) -> tuple[Ints, Ints]:
     """Return the rows of both sides for each pair of the flat tables, or for the pairs at the indices `at`."""
     at = np.arange(starts[-1]) if at is None else at
     step = np.searchsorted(starts, at, side="right") - 1
-    width = (told[1:] - told[:-1])[step]
+    width = (predicted[1:] - predicted[:-1])[step]
     inner = at - starts[step]
-    return true[step] + inner // width, told[step] + inner % width
+    return true[step] + inner // width, predicted[step] + inner % width
 
 
 def _iou(a: Doubles, b: Doubles) -> Doubles:

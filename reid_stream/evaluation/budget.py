@@ -165,28 +165,30 @@ def budget(takes: BudgetRecordings, match: Match | None = None, topology: Topolo
         _line("true tracks", "ours", "true", "ours", truth, true_tracks.in_the_end),
         _line("true boxes", "true", "ours", "ours", truth, true_boxes.in_the_end),
         _line("true boxes and tracks", "true", "true", "ours", truth, true_both.in_the_end),
-        _line("all true, as told", "true", "true", "true", truth, linked(truth, true_both)),
+        _line("all true, as published", "true", "true", "true", truth, linked(truth, true_both)),
     )
-    base, links, tracks, boxes, _, told = (line.across for line in lines)
+    base, links, tracks, boxes, _, published = (line.across for line in lines)
     losses = [
         StageLoss(stage, better.idf1 - base.idf1, better.hota - base.hota)
         for stage, better in (("links", links), ("tracks", tracks), ("boxes", boxes))
     ]
-    losses.append(StageLoss("telling", 1 - told.idf1, 1 - told.hota))
+    losses.append(StageLoss("publication", 1 - published.idf1, 1 - published.hota))
     return Budget(lines, tuple(sorted(losses, key=lambda loss: -loss.idf1)))
 
 
-def linked(truth: Mapping[str, Boxes], told: StreamBoxes) -> dict[str, Boxes]:
+def linked(truth: Mapping[str, Boxes], published: StreamBoxes) -> dict[str, Boxes]:
     """Name each predicted track after the person it covers most often; a track that covers none keeps its name."""
-    aligned = align(truth, told.by_track)
+    aligned = align(truth, published.by_track)
     rows, columns = matched(aligned)
-    counts = np.zeros((len(aligned.told.names), len(aligned.true.names)), dtype=np.int64)
-    np.add.at(counts, (aligned.told.people[columns], aligned.true.people[rows]), 1)
+    counts = np.zeros((len(aligned.predicted.names), len(aligned.true.names)), dtype=np.int64)
+    np.add.at(counts, (aligned.predicted.people[columns], aligned.true.people[rows]), 1)
     names: dict[Hashable, Hashable] = {
         track: aligned.true.names[int(counts[row].argmax())] if counts[row].any() else track
-        for row, track in enumerate(aligned.told.names)
+        for row, track in enumerate(aligned.predicted.names)
     }
-    return {camera: _once(boxes, [names[track] for track in boxes.people]) for camera, boxes in told.by_track.items()}
+    return {
+        camera: _once(boxes, [names[track] for track in boxes.people]) for camera, boxes in published.by_track.items()
+    }
 
 
 def _once(boxes: Boxes, names: Sequence[Hashable]) -> Boxes:
@@ -199,7 +201,7 @@ def _once(boxes: Boxes, names: Sequence[Hashable]) -> Boxes:
 
 
 def _line(
-    what: str, boxes: str, tracks: str, links: str, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]
+    what: str, boxes: str, tracks: str, links: str, truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes]
 ) -> BudgetLine:
-    aligned = align(truth, told)
+    aligned = align(truth, predicted)
     return BudgetLine(what, boxes, tracks, links, score_aligned(aligned), mean(list(score_cameras(aligned).values())))

@@ -123,11 +123,11 @@ def delays(
 def right_names(aligned: Alignment) -> dict[int, str]:
     """Return the global ID that stands for each person, one to one: rows of the true names -> predicted names."""
     rows, columns = matched(aligned)
-    counts = np.zeros((len(aligned.true.names), len(aligned.told.names)))
-    np.add.at(counts, (aligned.true.people[rows], aligned.told.people[columns]), 1)
+    counts = np.zeros((len(aligned.true.names), len(aligned.predicted.names)))
+    np.add.at(counts, (aligned.true.people[rows], aligned.predicted.people[columns]), 1)
     people, identities = linear_sum_assignment(counts, maximize=True)
     return {
-        int(person): str(aligned.told.names[identity])
+        int(person): str(aligned.predicted.names[identity])
         for person, identity in zip(people, identities, strict=True)
         if counts[person, identity] > 0
     }
@@ -136,11 +136,13 @@ def right_names(aligned: Alignment) -> dict[int, str]:
 def _visit_of(at_once: Alignment, visits: Visits) -> dict[tuple[str, int, str], int]:
     """Return the visit by (camera, frame, published name)."""
     rows, columns = matched(at_once)
-    told = at_once.told
+    predicted = at_once.predicted
     return {
-        (at_once.cameras[told.cameras[column]], int(told.frames[column]), str(told.names[told.people[column]])): int(
-            visit
-        )
+        (
+            at_once.cameras[predicted.cameras[column]],
+            int(predicted.frames[column]),
+            str(predicted.names[predicted.people[column]]),
+        ): int(visit)
         for column, visit in zip(columns.tolist(), visits.of[rows].tolist(), strict=True)
     }
 

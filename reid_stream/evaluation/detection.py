@@ -102,10 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # COCO's precision-recall curve needs boxes of low score, which the daemon's thresholds would drop.
     detector = Detector(engine, spec, Detect(score=0.01, min_height_px=0))
     truth, found, people = read_truth(chosen.truth), [], []
-    nobody = FrameTruth(np.empty((0, 4), np.float32), np.empty(0, np.bool_))
+    empty = FrameTruth(np.empty((0, 4), np.float32), np.empty(0, np.bool_))
     for number, frame in read_frames(chosen.clip, chosen.every):
         found += detector([frame])
-        people.append(truth.get(number, nobody))
+        people.append(truth.get(number, empty))
     result = average_precision(found, people)
     sys.stdout.write(f"{engine.name}: AP50 {result.ap50:.3f}, AP {result.ap:.3f} over {len(found)} frames\n")
 

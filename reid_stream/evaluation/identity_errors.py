@@ -57,7 +57,7 @@ class IdentityErrors:
 def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
     """Count the identity errors of an alignment; `visits` are of its truth."""
     rows, columns = matched(aligned)
-    person, identity, visit = aligned.true.people[rows], aligned.told.people[columns], visits.of[rows]
+    person, identity, visit = aligned.true.people[rows], aligned.predicted.people[columns], visits.of[rows]
     # Sparse: a table of visits by identities would be large and mostly empty.
     cells, counts = _count(visit, identity)
     share = counts / np.bincount(visit, minlength=len(visits))[cells[:, 0]] if len(cells) else np.empty(0)
@@ -77,8 +77,8 @@ def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
     return IdentityErrors(
         people=len(aligned.true.names),
         found=len(np.unique(person)),
-        identities=len(aligned.told.names),
-        ghosts=len(aligned.told.names) - len(np.unique(identity)),
+        identities=len(aligned.predicted.names),
+        ghosts=len(aligned.predicted.names) - len(np.unique(identity)),
         visits=len(visits),
         visits_unseen=len(visits) - len(main),
         purity=_purity(person, identity),
@@ -89,7 +89,7 @@ def count_identity_errors(aligned: Alignment, visits: Visits) -> IdentityErrors:
         missed_links=sum(len(set(each)) - 1 for each in mains.values()),
         switches=_switches(visit, identity, aligned.true.frames[rows]),
         mixed={
-            str(aligned.told.names[name]): tuple(str(aligned.true.names[each]) for each in sorted(together))
+            str(aligned.predicted.names[name]): tuple(str(aligned.true.names[each]) for each in sorted(together))
             for name, together in sorted(held.items(), key=lambda item: (-len(item[1]), item[0]))
             if len(together) > 1
         },

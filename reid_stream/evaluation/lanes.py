@@ -58,7 +58,7 @@ class Panel:
     camera: str
     lanes: int
     bars: tuple[Bar, ...]
-    nobody: Doubles
+    false_boxes: Doubles
     """(seconds,) mean number of false boxes per frame, by second of the footage."""
 
 
@@ -84,7 +84,7 @@ def lanes(cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Align
     order = np.argsort(starts, kind="stable")
     place = {int(person): n for n, person in enumerate(dict.fromkeys(visits.people[order].tolist()))}
     stands_for = {name: place[person] for person, name in right_names(in_the_end).items()}
-    told = [_stretches(aligned, visits, cameras, origin, stands_for) for aligned in (at_once, in_the_end)]
+    published = [_stretches(aligned, visits, cameras, origin, stands_for) for aligned in (at_once, in_the_end)]
     panels = []
     length_s = max(ends, default=0.0)
     for number, camera in enumerate(at_once.cameras):
@@ -94,7 +94,7 @@ def lanes(cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Align
             lane = int(fits[0]) if len(fits) else len(free)
             free = np.append(free, 0.0) if lane == len(free) else free
             free[lane] = ends[visit] + _APART_S
-            final = told[1].get(visit, ())
+            final = published[1].get(visit, ())
             bars.append(
                 Bar(
                     lane=lane,
@@ -102,12 +102,12 @@ def lanes(cameras: Mapping[str, Timeline], at_once: Alignment, in_the_end: Align
                     end_s=ends[visit],
                     person=place[int(visits.people[visit])],
                     in_the_end=final,
-                    at_once=told[0].get(visit, ()),
+                    at_once=published[0].get(visit, ()),
                     switches_s=tuple(b.start_s for a, b in pairwise(final) if a.name != b.name),
                 )
             )
         panels.append(
-            Panel(camera, len(free), tuple(bars), _nobody(in_the_end, number, cameras[camera], origin, length_s))
+            Panel(camera, len(free), tuple(bars), _false_boxes(in_the_end, number, cameras[camera], origin, length_s))
         )
     return Lanes(tuple(panels), tuple(str(at_once.true.names[person]) for person in place), length_s)
 
@@ -116,7 +116,7 @@ def _stretches(
     aligned: Alignment, visits: Visits, cameras: Mapping[str, Timeline], origin: float, stands_for: Mapping[str, int]
 ) -> dict[int, tuple[Stretch, ...]]:
     rows, columns = matched(aligned)
-    visit, identity, frames = visits.of[rows], aligned.told.people[columns], aligned.true.frames[rows]
+    visit, identity, frames = visits.of[rows], aligned.predicted.people[columns], aligned.true.frames[rows]
     order = np.lexsort((frames, visit))
     visit, identity, frames = visit[order], identity[order], frames[order]
     fps = np.asarray([cameras[camera].fps for camera in aligned.cameras])[visits.cameras[visit]]
@@ -126,16 +126,16 @@ def _stretches(
     found: dict[int, list[Stretch]] = {}
     for first, last in zip(edges[:-1].tolist(), (edges[1:] - 1).tolist(), strict=True):
         line = cameras[aligned.cameras[visits.cameras[visit[first]]]]
-        name = str(aligned.told.names[identity[first]])
+        name = str(aligned.predicted.names[identity[first]])
         start_s, end_s = line.at(int(frames[first])) - origin, line.at(int(frames[last]) + 1) - origin
         found.setdefault(int(visit[first]), []).append(Stretch(start_s, end_s, name, stands_for.get(name)))
     return {number: tuple(stretches) for number, stretches in found.items()}
 
 
-def _nobody(aligned: Alignment, camera: int, line: Timeline, origin: float, length_s: float) -> Doubles:
+def _false_boxes(aligned: Alignment, camera: int, line: Timeline, origin: float, length_s: float) -> Doubles:
     """Return the mean number of false boxes per frame, in each second."""
-    is_free = aligned.told.cameras == camera
+    is_free = aligned.predicted.cameras == camera
     is_free[matched(aligned)[1]] = False
-    frames: Ints = aligned.told.frames[is_free]
+    frames: Ints = aligned.predicted.frames[is_free]
     seconds = np.clip(line.first_at - origin + (frames - 1) / line.fps, 0, None).astype(np.int64)
     return np.bincount(seconds, minlength=int(np.ceil(length_s)) + 1) / line.fps

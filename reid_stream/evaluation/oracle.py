@@ -83,8 +83,8 @@ class Scene:
     def at(self, camera: CameraId, seen_at: float) -> tuple[Floats, Ints, Ints, int]:
         """Return boxes (n, 4), tracks (n,), the last frame of each track (n,) and the number of the frame."""
         frame = self._cameras[camera].frame(seen_at)
-        boxes, tracks, lasts = self._frames.get((camera, frame), _NOBODY)
+        boxes, tracks, lasts = self._frames.get((camera, frame), _EMPTY)
         return boxes, tracks, lasts, frame
 
 
-_NOBODY = (np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+_EMPTY = (np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))

@@ -136,7 +136,7 @@ def _draw_bar(axes: "Axes", bar: Bar, low: float, lanes: Lanes) -> None:
 
 def _draw_nobody(axes: "Axes", panel: Panel, foot: float) -> None:
     """Shade the seconds with false boxes."""
-    shade = np.clip(panel.nobody / 2.0, 0, 1)
+    shade = np.clip(panel.false_boxes / 2.0, 0, 1)
     for second in np.flatnonzero(shade > 0.02).tolist():
         axes.add_artist(_rectangle(second, -foot, 1.0, foot - 0.3, color=_INK, alpha=0.12 + 0.5 * shade[second]))
 
@@ -188,7 +188,7 @@ def draw_sweep(setting: str, points: Sequence[Point], path: Path, title: str = "
         place = (8, 8 if n % 2 == 0 else -13)
         left.annotate(point.value, (recall[n], precision[n]), place, textcoords="offset points", fontsize=9, color=_INK)
     left.margins(0.14)
-    left.set(xlabel="AssRe: people keep their ID →", ylabel="AssPr: nobody gets another's ID →")
+    left.set(xlabel="AssRe: people keep their ID →", ylabel="AssPr: people do not share IDs →")
     figure.colorbar(shade, ax=left, label="IDF1", fraction=0.04, pad=0.02)
     places, names = _axis_of([point.value for point in points])
     for name, values, style in (

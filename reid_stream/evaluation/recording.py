@@ -202,9 +202,9 @@ def replay(
     site: str = "site",
     topology: TopologySettings | None = None,
 ) -> list[Event]:
-    """Match what was perceived and tell it: the identity events of the daemon, its own life and the cameras' aside.
+    """Return the identity events that the daemon would publish for a recording, without camera and daemon events.
 
-    Another head, or none, is a changed recording: `msgspec.structs.replace(recording, calibration=None)`.
+    To try another head or none, change the recording: `msgspec.structs.replace(recording, calibration=None)`.
     """
     matcher = matcher_for(
         match or Match(), recording.embedder, site, topology=topology, cameras=list(recording.cameras)

@@ -92,7 +92,7 @@ def _show_delay(delay: Delay, account: Summary, console: Console) -> None:
     console.print(
         f"of {visits} visits: an ID {shown}, the right one {right}; "
         f"{delay.right_at_first} right with the first ID, {delay.right - delay.right_at_first} later, "
-        f"{delay.never_right} never, {delay.untold} not told of",
+        f"{delay.never_right} never, {delay.untold} not published",
         highlight=False,
         soft_wrap=True,
     )

@@ -93,8 +93,8 @@ def watch(settings: Settings, truth: Mapping[str, Path]) -> ReplayedRun:
             began = time.perf_counter()
             site.daemon.run(threading.Event())
             seconds = time.perf_counter() - began
-            told = subscribe(site.redis_url, site=settings.site, start="0", block_s=0)
-            events = [cast(Event, item.data) for item in told]
+            received = subscribe(site.redis_url, site=settings.site, start="0", block_s=0)
+            events = [cast(Event, item.data) for item in received]
             frames = sum(site.daemon.progress.frames.values())
     return ReplayedRun(used.only(true), events, used.cameras, frames, seconds)
 

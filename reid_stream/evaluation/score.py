@@ -68,7 +68,7 @@ def score_aligned(aligned: Alignment, steps: Ints | None = None) -> Score:
     chosen = range(len(aligned.steps)) if steps is None else steps.tolist()
     true_ids, told_ids = (
         [side.people[side.starts[step] : side.starts[step + 1]] for step in chosen]
-        for side in (aligned.true, aligned.told)
+        for side in (aligned.true, aligned.predicted)
     )
     overlaps = [aligned.table(step) for step in chosen]
     hota = compute_hota_metrics(true_ids, told_ids, overlaps)

@@ -36,13 +36,13 @@ class StreamSummary:
     delay: Delay
 
 
-def summarize(truth: Mapping[str, Boxes], told: Mapping[str, Boxes], fps: Mapping[str, float]) -> Summary:
+def summarize(truth: Mapping[str, Boxes], predicted: Mapping[str, Boxes], fps: Mapping[str, float]) -> Summary:
     """Score boxes under one set of names.
 
     Raises:
         ValueError: see `align`.
     """
-    return summarize_aligned(align(truth, told), fps)
+    return summarize_aligned(align(truth, predicted), fps)
 
 
 def summarize_stream(
@@ -53,9 +53,9 @@ def summarize_stream(
     Raises:
         ValueError: see `align`.
     """
-    told = boxes_of(events, cameras)
+    published = boxes_of(events, cameras)
     fps = {camera: line.fps for camera, line in cameras.items()}
-    at_once, in_the_end = align(truth, told.at_once), align(truth, told.in_the_end)
+    at_once, in_the_end = align(truth, published.at_once), align(truth, published.in_the_end)
     return StreamSummary(
         at_once=summarize_aligned(at_once, fps),
         in_the_end=summarize_aligned(in_the_end, fps),

@@ -56,8 +56,8 @@ def draw(explanation: Explanation, names: tuple[str, str] = ("A", "B"), truth: s
     against_it = (
         f"these {len(explanation.unlike)} take {-unlike:.2f} off the margin, which is {explanation.margin:+.2f} in all"
     )
-    told = (("ALIKE", for_it, explanation.alike, _WARM), ("UNLIKE", against_it, explanation.unlike, _COOL))
-    for row, (word, words, dimensions, colours) in enumerate(told):
+    rows = (("ALIKE", for_it, explanation.alike, _WARM), ("UNLIKE", against_it, explanation.unlike, _COOL))
+    for row, (word, words, dimensions, colours) in enumerate(rows):
         _row(figure, explanation.crops, dimensions, (word, words), colours, 0.30 + row * _ROW_IN)
     _text(
         figure,

@@ -58,6 +58,6 @@ def _named(threshold: MatchThreshold, settings: Match) -> str:
     if rule == "match.false_match_rate":
         rule = f"{rule} {settings.false_match_rate:g}"
     if threshold.cosine > 1:
-        return f"more than equal vectors give ({rule}): nobody is matched by appearance alone"
+        return f"more than equal vectors give ({rule}): no match by appearance alone"
     probability = "" if threshold.probability is None else f", P {threshold.probability:.3f} at even odds"
     return f"cosine {threshold.cosine:.2f}{probability} ({rule})"

@@ -39,8 +39,8 @@ class ViewSimilarities:
 
     def fits(self) -> list[float]:
         """Return the mean squared distance (m,) of each view to all others; needs two views or more."""
-        everybody = range(len(self.sources))
-        return [self.apart([i], [j for j in everybody if j != i]) for i in everybody]
+        places = range(len(self.sources))
+        return [self.apart([i], [j for j in places if j != i]) for i in places]
 
     def halves(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
         """Split views, given by index, into two groups by average-linkage clustering; needs two views or more."""

@@ -25,7 +25,7 @@ def test_of_two_near_boxes_the_sum_decides_and_not_the_greatest() -> None:
         boxes([("door", 1, 1, 1, 0), ("door", 2, 1, 1, 8)]), boxes([("door", "l", 1, 1, 7), ("door", "r", 1, 1, 15)])
     )
     rows, columns = matched(aligned)
-    names = [(aligned.true.names[aligned.true.people[a]], aligned.told.names[aligned.told.people[b]])
+    names = [(aligned.true.names[aligned.true.people[a]], aligned.predicted.names[aligned.predicted.people[b]])
              for a, b in zip(rows, columns, strict=True)]  # fmt: skip
     assert names == [(1, "l"), (2, "r")]
 
@@ -50,5 +50,5 @@ def test_pairs_are_those_of_an_assignment_frame_by_frame(places: list[list[int]]
         table = np.where(aligned.table(step) >= MATCH_IOU, aligned.table(step), 0)
         best += table[linear_sum_assignment(table, maximize=True)].sum()
         here = (rows >= aligned.true.starts[step]) & (rows < aligned.true.starts[step + 1])
-        reached += table[rows[here] - aligned.true.starts[step], columns[here] - aligned.told.starts[step]].sum()
+        reached += table[rows[here] - aligned.true.starts[step], columns[here] - aligned.predicted.starts[step]].sum()
     assert reached == pytest.approx(best)

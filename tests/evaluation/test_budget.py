@@ -59,7 +59,7 @@ def test_where_vectors_say_little_links_are_the_largest_loss() -> None:
     found = budget(BudgetRecordings(made, made, made, made), Match(similarity=0.6))
     assert (found.losses[0].stage, found.losses[0].idf1 > 0.3) == ("links", True)
     lines = {line.what: line.across for line in found.lines}
-    assert lines["true links"] == lines["all true, as told"]
+    assert lines["true links"] == lines["all true, as published"]
     assert lines["true links"].ass_pr == pytest.approx(1.0)
     # Boxes and tracks were perfect all along, so making them perfect brings nothing.
     assert {loss.stage: (loss.idf1, loss.hota) for loss in found.losses}["boxes"] == (0, 0)

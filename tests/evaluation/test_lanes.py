@@ -55,8 +55,8 @@ def test_a_bar_says_what_was_told_of_it_and_when_that_changed() -> None:
 
 def test_boxes_of_nobody_are_counted_by_the_second() -> None:
     found = laid()
-    assert found.panels[1].nobody[:2].tolist() == [1.0, 0.0]
-    assert not found.panels[0].nobody.any()
+    assert found.panels[1].false_boxes[:2].tolist() == [1.0, 0.0]
+    assert not found.panels[0].false_boxes.any()
 
 
 def test_colours_of_a_crowd_differ() -> None:

@@ -116,4 +116,4 @@ def test_without_a_calibration_the_cosine_alone_decides() -> None:
 
 def test_a_threshold_that_no_pair_reaches_is_called_so() -> None:
     info = EmbedderInfo("bundle-a", HEAD, FLAT, DIM)
-    assert "nobody is matched by appearance alone" in describe_thresholds(Match(false_match_rate=1e-8), info)
+    assert "no match by appearance alone" in describe_thresholds(Match(false_match_rate=1e-8), info)
