@@ -1,7 +1,7 @@
 """The hot path: frames in, events out, in two steps with one seam (pure).
 
-    Perception.step:     frames ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
-    Identification.step:                                       └──────────▶ match ─▶ presence ─▶ events
+    Perception.step:     frames ─▶ (gate) ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
+    Identification.step:                                                 └──────────▶ match ─▶ presence ─▶ events
 
 `Perception` shares nothing between cameras, so it can run in several processes; `Identification` runs once per site.
 """
@@ -9,6 +9,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, Protocol, TypeVar
+
+import numpy as np
 
 from reid_stream.events import Event
 from reid_stream.images import Picture, host
@@ -37,6 +39,8 @@ R = TypeVar("R")
 
 Detect = Callable[[Sequence[Frame]], list[Detections]]
 """Frames of several cameras to the people in each."""
+Gate = Callable[[Sequence[Frame], Mapping[CameraId, int]], list[bool]]
+"""A batch and the number of open tracks by camera to whether people are to be detected in each frame."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's detections to tracks; called with increasing times (UTC seconds)."""
 Embed = Callable[[Sequence[Picture]], Floats]
@@ -52,15 +56,18 @@ class PerceiveCounts:
     """Work of perception so far."""
 
     frames: int = 0
+    gated: int = 0
+    """Frames among them that the gate kept from the detector."""
     detections: int = 0
     unassigned: int = 0
     crops: int = 0
     records: int = 0
 
-    def add(self, found: Sequence[Detections], tracked: Sequence[Tracks], crops: int, records: int) -> None:
+    def add(self, found: Sequence[Detections | None], tracked: Sequence[Tracks], crops: int, records: int) -> None:
         """Count one step."""
         self.frames += len(found)
-        self.detections += sum(len(boxes) for boxes in found)
+        self.gated += sum(boxes is None for boxes in found)
+        self.detections += sum(len(boxes) for boxes in found if boxes is not None)
         self.unassigned += sum(tracks.unassigned for tracks in tracked)
         self.crops += crops
         self.records += records
@@ -88,19 +95,38 @@ class Perception:
     embed: Embed
     keep: Keep | None = None
     """Stores crops; None where they are not stored."""
+    gate: Gate | None = None
+    """Chooses the frames to detect people in; None for all."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     _sequence: dict[CameraId, int] = field(default_factory=dict)
+    _open: dict[CameraId, set[TrackId]] = field(default_factory=dict)
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
         """Process one batch: at most one frame per camera, times increasing within each camera."""
-        return self.finish(frames, self.detect(frames))
+        due = self.choose(frames)
+        looked_at = [frame for frame, is_due in zip(frames, due, strict=True) if is_due]
+        found = iter(self.detect(looked_at) if looked_at else ())
+        return self.finish(frames, [next(found) if is_due else None for is_due in due])
 
-    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
-        """Track and embed a detected batch; batches in order, while another thread may detect in the next one."""
+    def choose(self, frames: Sequence[Frame]) -> list[bool]:
+        """Return of each frame of a batch whether to detect people in it; batches in order."""
+        if self.gate is None:
+            return [True] * len(frames)
+        return self.gate(frames, {camera: len(tracks) for camera, tracks in self._open.items()})
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
+        """Track and embed a detected batch; batches in order, while another thread may detect in the next one.
+
+        Args:
+            frames: of the batch.
+            found: people of each frame; None where the gate kept the frame from the detector.
+        """
         tracked = [
-            self.follow[frame.camera](frame.camera, frame.captured_at, boxes)
+            self.follow[frame.camera](frame.camera, frame.captured_at, NO_ONE if boxes is None else boxes)
             for frame, boxes in zip(frames, found, strict=True)
         ]
+        for frame, tracks in zip(frames, tracked, strict=True):
+            self._count_open(frame.camera, tracks)
         picks = [self.select(frame, tracks) for frame, tracks in zip(frames, tracked, strict=True)]
         crops = [pick.crop for chosen in picks for pick in chosen]
         vectors = iter(self.embed(crops) if crops else ())
@@ -150,10 +176,18 @@ class Perception:
         )
         return records
 
+    def _count_open(self, camera: CameraId, tracks: Tracks) -> None:
+        open_tracks = self._open.setdefault(camera, set())
+        open_tracks.update(TrackId(int(number)) for number in tracks.ids)
+        open_tracks.difference_update(tracks.ended)
+
     def _next(self, camera: CameraId) -> int:
         sequence = self._sequence.get(camera, 0)
         self._sequence[camera] = sequence + 1
         return sequence
+
+
+NO_ONE = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
 def _crop(pick: Pick, seen: Perceived) -> Crop:

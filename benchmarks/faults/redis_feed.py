@@ -158,11 +158,15 @@ class _Memory:
         empty = np.zeros((1, 1, 3), np.uint8)
         return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
 
+    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+        """Detect people in none: what was recorded is given."""
+        return [False for _ in frames]
+
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         """Nobody is looked for."""
         return [_NOBODY for _ in frames]
 
-    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:  # noqa: ARG002
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:  # noqa: ARG002
         """Say what was seen then; frames are numbered by their batch, from 1."""
         self.counts.frames += len(frames)
         return self._feed.batches[frames[0].sequence - 1]

@@ -186,6 +186,10 @@ class Detect(SettingsSection):
     """Smaller people are not seen."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 8
     """Frames per call of the network at most."""
+    gate: Literal["auto", "off"] = "auto"
+    """auto: detect only in frames of cameras where something moves or a person is followed; off: in every frame."""
+    full_every_s: Seconds = 2.0
+    """Under `gate: auto`, detect in a frame of each camera at least so often."""
 
 
 class Track(SettingsSection):

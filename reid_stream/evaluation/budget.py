@@ -85,10 +85,12 @@ def record_all(
 
     def wire(settings: Settings, networks: Networks, run: str) -> Perception:
         ours = make_perception(settings, networks, run)
+        ours.gate = None  # the sides need all boxes of all frames
         found: list[Detections] = []  # of the current frames, for the pipeline with true tracks
 
         def half(*, boxes: bool, tracks: bool) -> _Side:
             other = make_perception(settings, networks, run)
+            other.gate = None
             other.detect = TrueDetector(scene) if boxes else lambda _: found
             if tracks:
                 other.follow = {CameraId(camera): TrueTracker(scene).update for camera in cameras}

@@ -18,13 +18,13 @@ from reid_stream.evaluation.stream import Timeline
 from reid_stream.evaluation.truth import check_cameras, read_truth
 from reid_stream.ingest.url import address
 from reid_stream.pipeline import Perception
-from reid_stream.records import Detections, Frame
+from reid_stream.records import CameraId, Frame
 from reid_stream.runtime.networks import Networks, make_perception
 
 
 @dataclass(slots=True)
 class UsedFrames:
-    """Frames that the detector was given; with `max_fps` below the video's rate, only these are scored."""
+    """Frames that went through perception; with `max_fps` below the video's rate, only these are scored."""
 
     cameras: Mapping[str, Timeline]
     frames: dict[str, list[int]] = field(default_factory=dict)
@@ -75,13 +75,13 @@ def recorded(
 
     def noting(settings: Settings, networks: Networks, run: str) -> Perception:
         first_half = wire(settings, networks, run)
-        detect = first_half.detect
+        gate = first_half.gate
 
-        def detects(frames: Sequence[Frame]) -> list[Detections]:
+        def noting_gate(frames: Sequence[Frame], open_tracks: Mapping[CameraId, int]) -> list[bool]:
             used.note(frames)
-            return detect(frames)
+            return [True] * len(frames) if gate is None else gate(frames, open_tracks)
 
-        first_half.detect = detects
+        first_half.gate = noting_gate
         return first_half
 
     made = record(settings, truth, name=name, networks=networks, wire=noting)

@@ -140,9 +140,12 @@ class _Noting:
     def counts(self) -> PerceiveCounts:
         return self.perception.counts
 
+    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+        return self.perception.choose(frames)
+
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         return self.perception.detect(frames)
 
-    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
         self.used.note(frames)
         return self.perception.finish(frames, found)

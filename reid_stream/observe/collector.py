@@ -165,6 +165,7 @@ class SiteCollector(Collector):
             yield from families
 
     def _of_perceive(self) -> Iterator[Metric]:
+        yield _count("frames_gated", "Quiet frames, kept from the detector.", self._counts.gated)
         yield _count("detections", "People found in frames.", self._counts.detections)
         yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)

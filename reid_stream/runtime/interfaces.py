@@ -28,11 +28,15 @@ class PerceptionStages(Protocol):
         """Work so far."""
         ...
 
-    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
-        """Detect people in one batch; may run while `finish` works on the batch before."""
+    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+        """Return of each frame of a batch whether to detect people in it; called before `detect`, batch by batch."""
         ...
 
-    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+    def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
+        """Detect people in the chosen frames of one batch; may run while `finish` works on the batch before."""
+        ...
+
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
         """Track and embed one batch."""
         ...
 

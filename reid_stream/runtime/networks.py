@@ -108,10 +108,11 @@ def make_perception(
         settings: of the site.
         networks: detector and embedder.
         run: of its tracks.
-        stage: wraps the stages "detect", "track", "select" and "embed".
+        stage: wraps the stages "detect", "gate", "track", "select" and "embed".
         counts: continued; None to start from 0.
         keep: stores crops; None where they are not stored.
     """
+    from reid_stream.detect.gate import MotionGate
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
@@ -123,6 +124,7 @@ def make_perception(
         select=stage("select", Selector(settings.embed)),
         embed=stage("embed", networks.embed),
         keep=keep,
+        gate=stage("gate", MotionGate(settings.detect.full_every_s)) if settings.detect.gate == "auto" else None,
         counts=counts or PerceiveCounts(),
     )
 

@@ -44,6 +44,8 @@ class _Job:
     """A batch in detection."""
 
     frames: list[Frame]
+    due: list[bool]
+    """Of each frame, whether the detector is to see it."""
     begun_at: float
     ended: threading.Event = field(default_factory=threading.Event)
     answer: list[Detections] | BaseException | None = None
@@ -67,7 +69,7 @@ class DetectionPrefetch:
         self._stages, self._pulse, self._lanes, self._is_eager = stages, pulse, lanes, is_eager
         self._asked: SimpleQueue[_Job | None] = SimpleQueue()
         self._under_way: deque[_Job] = deque()
-        self._in_hand: tuple[list[Frame], list[Detections]] | None = None
+        self._in_hand: tuple[list[Frame], list[Detections | None]] | None = None
         self._is_over = False
         self._image_s = 0.0
         self._last_end = 0.0
@@ -113,10 +115,10 @@ class DetectionPrefetch:
         if lanes == 1 or self._is_eager or len(self._under_way) != 1:
             return False
         job = self._under_way[0]
-        if len(job.frames) == 1:  # a single image uses all cores
+        if sum(job.due) <= 1:  # a single image uses all cores
             return False
         begun_at = max(job.begun_at, self._last_end)
-        lead_at = begun_at + (len(job.frames) - lanes) * self._image_s
+        lead_at = begun_at + (sum(job.due) - lanes) * self._image_s
         while (left_s := lead_at - time.monotonic()) > 0 and not self._pulse.is_abandoned:
             if job.ended.wait(min(left_s, _LOOK_S)):
                 return False
@@ -126,7 +128,7 @@ class DetectionPrefetch:
         frames = None if self._is_over else take(wait_s)
         self._is_over = frames is None
         if frames:
-            job = _Job(frames, time.monotonic())
+            job = _Job(frames, self._stages.choose(frames), time.monotonic())
             self._under_way.append(job)
             self._asked.put(job)
 
@@ -139,10 +141,12 @@ class DetectionPrefetch:
             self._under_way.popleft()
             if isinstance(job.answer, BaseException):
                 raise job.answer
-            took_s = (job.ended_at - max(job.begun_at, self._last_end)) / len(job.frames)
-            self._image_s += (took_s - self._image_s) * (_EASE if self._image_s else 1.0)
+            if looks := sum(job.due):
+                took_s = (job.ended_at - max(job.begun_at, self._last_end)) / looks
+                self._image_s += (took_s - self._image_s) * (_EASE if self._image_s else 1.0)
             self._last_end = job.ended_at
-            self._in_hand = job.frames, job.answer or []
+            found = iter(job.answer or ())
+            self._in_hand = job.frames, [next(found) if is_due else None for is_due in job.due]
             return
 
     def _finish(self) -> Prefetched:
@@ -161,7 +165,8 @@ class DetectionPrefetch:
         while (job := self._asked.get()) is not None:
             try:
                 with self._pulse.busy("perceive"):
-                    job.answer = self._stages.detect(job.frames)
+                    due = [frame for frame, is_due in zip(job.frames, job.due, strict=True) if is_due]
+                    job.answer = self._stages.detect(due) if due else []
             except BaseException as error:  # noqa: BLE001 (raised on the caller's thread)
                 job.answer = error
             job.ended_at = time.monotonic()

@@ -25,8 +25,13 @@ class Half:
     gate: threading.Event | None = None
     detected: threading.Event = field(default_factory=threading.Event)
     fails_at: float | None = None
+    quiet: frozenset[float] = frozenset()
+    """Times of frames that the detector need not see."""
     model: str = "model"
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
+
+    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+        return [frame.captured_at not in self.quiet for frame in frames]
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         at = frames[0].captured_at
@@ -36,7 +41,7 @@ class Half:
         self.detected.set()
         return [NOBODY for _ in frames]
 
-    def finish(self, frames: Sequence[Frame], found: Sequence[Detections]) -> list[Perceived]:
+    def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
         assert len(found) == len(frames)
         if self.gate is not None:
             assert self.gate.wait(10)
@@ -252,3 +257,18 @@ def test_what_waits_behind_a_batch_that_hangs_is_told_as_lost_with_it() -> None:
     assert stuck.cameras == ("cam0", "cam1") * 2
     half.through[1].set()
     ahead.close()
+
+
+def test_a_quiet_frame_is_finished_in_its_turn_without_a_call_of_the_detector() -> None:
+    half = Half(quiet=frozenset({2.0, 3.0}))
+    ahead = DetectionPrefetch(half, Pulse())
+    queue = Queue(1.0, 2.0, 3.0, 4.0, ends=True)
+    records = []
+    while not (done := ahead.advance(queue, 0.1)).is_over:
+        records += done.records
+    records += done.records
+    while ahead.in_hand:
+        records += ahead.finish().records
+    ahead.close()
+    assert [record.seen_at for record in records] == [1.0, 2.0, 3.0, 4.0]
+    assert [line for line in half.log if line.startswith("detect")] == ["detect 1", "detect 4"]

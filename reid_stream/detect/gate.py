@@ -1,0 +1,54 @@
+"""Which frames are worth a call of the detector: those of cameras where something moves or a person is followed (pure).
+
+A frame is looked at where its image moves or did so within `HOLD_S`, where its camera has open tracks (who stands still
+stays), and every `detect.full_every_s` in any case (a person who was there from the start, a model that was wrong).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from reid_stream.detect.motion import MotionDetector
+from reid_stream.records import CameraId, Frame
+
+HOLD_S = 1.0
+"""Seconds a camera is still looked at after the last motion: a person who pauses at the edge has no track yet."""
+
+
+class Gate(Protocol):
+    """Chooses frames for the detector; called once per batch, in order."""
+
+    def __call__(self, frames: Sequence[Frame], open_tracks: Mapping[CameraId, int], /) -> list[bool]:
+        """Return of each frame whether to detect people in it."""
+        ...
+
+
+class MotionGate:
+    """The gate of all cameras of a perception; their frames come in order of time."""
+
+    def __init__(self, full_every_s: float) -> None:
+        """Look at each camera at least every `full_every_s` seconds of its own time."""
+        self._full_every_s = full_every_s
+        self._motion: dict[CameraId, MotionDetector] = {}
+        self._moved_at: dict[CameraId, float] = {}
+        self._looked_at: dict[CameraId, float] = {}
+
+    def __call__(self, frames: Sequence[Frame], open_tracks: Mapping[CameraId, int]) -> list[bool]:
+        """Return of each frame whether to detect people in it."""
+        return [self._is_due(frame, open_tracks.get(frame.camera, 0)) for frame in frames]
+
+    def _is_due(self, frame: Frame, open_tracks: int) -> bool:
+        camera, now = frame.camera, frame.captured_at
+        if not isinstance(frame.image, np.ndarray):  # on a GPU, where looking costs less than fetching the image
+            return True
+        if self._motion.setdefault(camera, MotionDetector()).moves(frame.image):
+            self._moved_at[camera] = now
+        is_due = (
+            open_tracks > 0
+            or not 0 <= now - self._moved_at.get(camera, -np.inf) > HOLD_S
+            or not 0 <= now - self._looked_at.get(camera, -np.inf) < self._full_every_s
+        )
+        if is_due:
+            self._looked_at[camera] = now
+        return is_due
