@@ -9,7 +9,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from reid_stream.config.settings import Fraction, Seconds, SettingsSection
+from reid_stream.config.field_types import Fraction, Seconds
+from reid_stream.config.settings import SettingsSection
 from reid_stream.errors import ConfigError
 
 Rate = Annotated[float, Field(ge=0)]

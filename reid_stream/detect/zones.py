@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream import boxes as box_maths
-from reid_stream.config.settings import Camera, Polygon
+from reid_stream.config.field_types import Polygon
+from reid_stream.config.settings import Camera
 from reid_stream.records import CameraId, Floats
 
 
