@@ -1,12 +1,17 @@
 """Motion is what people do, not light, noise, rain or a camera that switches to infrared."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from reid_stream.config.settings import Track
 from reid_stream.detect.gate import HOLD_S, MotionGate
 from reid_stream.detect.motion import WARM_UP, MotionDetector
 from reid_stream.images import UInt8
-from reid_stream.records import CameraId, Frame
+from reid_stream.pipeline import Perception
+from reid_stream.records import CameraId, Detections, Frame, Observation
+from reid_stream.track.tracker import Tracker
 
 HEIGHT, WIDTH = 360, 640
 SCENE = np.kron(np.random.default_rng(1).integers(40, 200, (9, 16, 3)), np.ones((40, 40, 1))).astype(np.float32)
@@ -130,3 +135,37 @@ def test_a_clock_that_is_put_back_never_closes_the_gate() -> None:
     for number in range(100):
         gate([frame("door", 1000 + number / 10, image(seed=number))], {})
     assert gate([frame("door", 500.0, image(seed=1))], {}) == [True]
+
+
+def test_perception_follows_a_person_who_stands_still_and_leaves_an_empty_room_alone() -> None:
+    seen: list[float] = []
+
+    def detect(frames: Sequence[Frame]) -> list[Detections]:
+        seen.extend(frame.captured_at for frame in frames)
+        dark = [bool((frame.pixels[185:235, 200:220] < 70).all()) for frame in frames]
+        box, score = np.array([[200, 180, 224, 240]], np.float32), np.array([0.9], np.float32)
+        return [Detections(box[: int(is_there)], score[: int(is_there)]) for is_there in dark]
+
+    door = CameraId("door")
+    perception = Perception(
+        run="r",
+        model="m",
+        detect=detect,
+        follow={door: Tracker(Track()).update},
+        select=lambda _frame, _tracks: [],
+        embed=lambda _crops: np.empty((0, 8), np.float32),
+        gate=MotionGate(full_every_s=2.0),
+    )
+    person = [with_person(200, seed=number) for number in range(7)]
+    records = []
+    for number in range(1200):
+        there = 400 <= number < 800  # from 40 s to 80 s, at 10 frames/s
+        picture = person[number % 7] if there else image(seed=number)
+        records += perception.step([frame("door", number / 10, picture)])
+
+    observed = [record.seen_at for record in records if isinstance(record, Observation)]
+    assert (min(observed), max(observed)) == (pytest.approx(40.0, abs=0.11), pytest.approx(79.9))
+    assert len(observed) >= 398
+    assert len({record.track for record in records if isinstance(record, Observation)}) == 1
+    assert len([at for at in seen if 5 < at < 40]) < 20
+    assert perception.counts.gated == 1200 - len(seen) > 550
