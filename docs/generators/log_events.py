@@ -54,6 +54,7 @@ _MEANING = {
     "redis_back": "Redis serves again.",
     "redis_lost_events": "Redis lost events: those in the spool go again (`resent`), others are `gone`.",
     "spool_damaged": "The spool's file is damaged and set aside (`kept_as`); readable events are kept.",
+    "redis_evicted_keys": "Redis has deleted keys for want of memory; the daemon's are written again.",
     "redis_may_evict": "Redis deletes keys by itself when memory is short; set `maxmemory-policy noeviction`.",
     "redis_tls_unverified": "`redis.tls: unverified`: any certificate is accepted.",
     "snapshot_failed": "A snapshot was not written; the journal continues.",

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from reid_stream.publish.live_keys import MOST_NUMBER, identity_key, number_of, numbers_key, stream_key
-from reid_stream.publish.redis_client import translated
+from reid_stream.publish.redis_client import eviction_policy, translated
 from reid_stream.publish.spool import Spool
 from reid_stream.publish.stream_ids import NOWHERE, Position
 from reid_stream.records import GlobalId
@@ -72,16 +72,26 @@ def _numbers(bodies: Iterable[bytes], run: str) -> Iterable[int]:
 def highest_given(client: "redis.Redis", site: str) -> int:
     """Return the highest number that Redis knows a global ID of the site was made of; 0 where it knows none.
 
+    Where the key is damaged, or missing on a server that evicts keys, the people's keys and the latest events are read.
+
     Raises:
         redis.RedisError: Redis does not answer.
     """
     key = numbers_key(site)
     found = _number(client, key)
-    if found is None:
-        people: Any = client.scan_iter(match=identity_key(site, GlobalId("*")), count=_AT_ONCE)
-        found = max((number_of(name.decode(errors="replace")) for name in people), default=0)
-        _log.error("state_key_invalid", key=key, reason="no number", taken=found)
-    return found
+    if found or (found == 0 and eviction_policy(client) is None):
+        return found
+    people: Any = client.scan_iter(match=identity_key(site, GlobalId("*")), count=_AT_ONCE)
+    numbers = [number_of(name.decode(errors="replace")) for name in people]
+    pattern = re.compile(rb'"' + re.escape(site.encode()) + rb'-([0-9]{1,18})"')
+    events: Any = client.xrevrange(stream_key(site), count=_AT_ONCE)
+    for _, fields in events:
+        numbers += [int(number) for number in pattern.findall(fields.get(b"event", b""))]
+    taken = max((number for number in numbers if number < MOST_NUMBER), default=0)
+    if found is None or taken:
+        reason = "no number" if found is None else "missing"
+        _log.error("state_key_invalid", key=key, reason=reason, taken=taken)
+    return taken
 
 
 def _number(client: "redis.Redis", key: str) -> int | None:

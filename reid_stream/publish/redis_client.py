@@ -177,18 +177,27 @@ def _identify(client: "redis.Redis") -> dict[str, str]:
 
 
 def eviction(client: "redis.Redis", where: str) -> str | None:
-    """Return `maxmemory-policy` where it lets Redis delete keys by itself; None where not, or where it is unknown.
+    """Return `eviction_policy`.
 
     Raises:
         BrokerError: Redis does not answer.
     """
+    with translated(where):
+        return eviction_policy(client)
+
+
+def eviction_policy(client: "redis.Redis") -> str | None:
+    """Return `maxmemory-policy` where it lets Redis delete keys by itself; None where not, or where it is unknown.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
     import redis
 
-    with translated(where):
-        try:
-            info: Any = client.info("memory")
-        except redis.exceptions.ResponseError:
-            return None
+    try:
+        info: Any = client.info("memory")
+    except redis.exceptions.ResponseError:
+        return None
     policy = str(info.get("maxmemory_policy", "noeviction"))
     return None if policy == "noeviction" else policy
 

@@ -22,6 +22,7 @@ import structlog
 from reid_stream.events import DaemonStopped, Event
 from reid_stream.publish.event_numbers import highest_given
 from reid_stream.publish.event_rows import EventRows
+from reid_stream.publish.evictions import EvictionWatch
 from reid_stream.publish.live_keys import highest_number
 from reid_stream.publish.loss_report import LossReport
 from reid_stream.publish.outage import Outage
@@ -102,11 +103,11 @@ class RedisSink:
         self._waiting = Backlog(spool)
         self._report = LossReport()
         self.counters.lost = self._report.lost
-        self._closing = False
-        self._history: deque[tuple[float, Position]] = deque()
+        self._closing, self._history = False, deque[tuple[float, Position]]()
         self._outage = Outage(self.counters.faults)
         self._other_writer_at = float("-inf")
         self._is_restoring = self._has_lost = False
+        self._evictions = EvictionWatch(client)
         check(client, where)
         if fence is not None:
             spool.begin_epoch(fence.epoch)
@@ -304,7 +305,7 @@ class RedisSink:
         behind = self._stream.lost_behind(look, self._sent)
         if behind is not None:
             self._go_back_to(behind, look)
-        if self._is_restoring:
+        if self._evictions.has_evicted() or self._is_restoring:
             self._restore()
         return look
 
