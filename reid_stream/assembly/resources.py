@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reid_stream.assembly.spool_place import adopt_former_spool, spool_folder
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ConfigError
 
@@ -118,6 +119,7 @@ def redis_sink(
     from reid_stream.publish.spool import Spool
 
     client = connect(settings.redis, url=url)
+    adopt_former_spool(settings)
     spool = Spool(spool_folder(settings), max_bytes=round(settings.spool.max_mb * 2**20))
     try:
         sink = RedisSink(
@@ -250,14 +252,3 @@ def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
         yield writer
     finally:
         writer.close()
-
-
-def spool_folder(settings: Settings) -> Path:
-    """Return the folder where events wait for Redis."""
-    import platformdirs
-
-    if settings.spool.directory is not None:
-        return settings.spool.directory
-    if settings.redis.directory is not None:
-        return settings.redis.directory / "spool"
-    return platformdirs.user_data_path("reid-stream") / "spool" / settings.site

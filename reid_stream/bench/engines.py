@@ -1,7 +1,7 @@
 """Measure every installed engine on the same images: images per second and difference from float32.
 
-Turn about, so that all meet the same load; a rate is of the median call. Pictures go in as bytes and answers come out
-in main memory, as the daemon has them.
+Engines are called in rotation, so that all meet the same load; a rate is that of the median call. Images go in as bytes
+and answers come out in main memory, as in the daemon.
 """
 
 import time
@@ -36,13 +36,13 @@ class EngineSpeed:
     batch: int
     pictures_per_s: float
     share: float
-    """Of the fastest engine with this batch."""
+    """Of the rate of the fastest engine with this batch."""
     difference: float
-    """Largest |found - float32| / |float32| of a picture."""
+    """Largest |found - float32| / |float32| of an image."""
 
 
 def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngine]:
-    """Yield what can run a bundle here, float32 on the CPU first; what cannot is left out."""
+    """Yield the engines that run a bundle here, float32 on the CPU first."""
     model, pixels = network_file(folder), pixels_of(bundle)
     wanted = [("openvino", "f32"), ("openvino", "bf16"), ("onnx", "f32"), ("torch", "auto")]
     for engine, precision in wanted:
@@ -73,7 +73,7 @@ def measure(
     """Measure a bundle's engines, `seconds` for each batch size of all of them.
 
     Raises:
-        ModelError: not even float32 on the CPU runs.
+        ModelError: float32 on the CPU does not run.
     """
     engines = list(engines_of(bundle, folder, threads))
     kind: Kind = "embedder" if isinstance(bundle, EmbedderBundle) else "detector"
@@ -91,7 +91,7 @@ def measure(
 
 
 def _times(engines: Sequence[PixelEngine], pictures: UInt8, seconds: float) -> list[float]:
-    """Return each engine's median seconds a call."""
+    """Return the median seconds per call of each engine."""
     taken: list[list[float]] = [[] for _ in engines]
     for _ in range(_WARM_UP):
         for engine in engines:
@@ -106,7 +106,7 @@ def _times(engines: Sequence[PixelEngine], pictures: UInt8, seconds: float) -> l
 
 
 def _pictures(bundle: Bundle, count: int, fixed: tuple[int | None, ...]) -> UInt8:
-    """Return blocks of colour at the size that the network meets most: crops, or wide frames where it takes any."""
+    """Return blocks of colour at the usual size of the network: crops, or wide frames where it takes any size."""
     height, width = bundle.input.height, bundle.input.width
     if not isinstance(bundle, EmbedderBundle) and fixed[0] is None:
         height = min(height, -(-width * 9 // 16 // 32) * 32)

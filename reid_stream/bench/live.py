@@ -1,7 +1,7 @@
 """Measure how many cameras this machine holds, with file cameras paced like live ones.
 
 A load is held where nearly every frame that is due is used and events follow the frame closely: the two things
-that overload costs. The events go to a list; what Redis takes is its own machine's.
+that overload costs. Events are counted and not sent: Redis may run on another machine.
 """
 
 import os
@@ -25,16 +25,16 @@ from reid_stream.events import Event
 from reid_stream.observe.logs import quiet
 
 LEAST_USED = 0.99
-"""Of the frames that are due."""
+"""Least share of the due frames that are used."""
 MOST_P95_S = 0.5
-"""From a frame to its event."""
+"""Largest 95th percentile from a frame to its event, seconds."""
 _START_S = 60.0
 _SETTLE_S = 3.0
-"""Left out after all cameras are up."""
+"""Time after all cameras are up that is not measured, seconds."""
 
 
 class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """One number of cameras, held or not."""
+    """Result for one number of cameras."""
 
     cameras: int
     fps: float
@@ -47,7 +47,7 @@ class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
     cores: float
     """CPU time over wall time, of all processes."""
     memory_mb: float
-    """Of all processes, what they share once."""
+    """Of all processes, shared pages counted once."""
     is_held: bool
 
 
@@ -82,7 +82,7 @@ def hold(
     embedder: str,
     ingest: Ingest | None = None,
 ) -> LiveLoad:
-    """Run so many cameras at this rate for so long.
+    """Run `cameras` cameras at `fps` for `seconds` and measure.
 
     Raises:
         ReidStreamError: they did not come up.
@@ -148,12 +148,12 @@ def hold(
 
 
 def find_max(holds: Callable[[int], LiveLoad], first: int = 4, most: int = 256) -> list[LiveLoad]:
-    """Return all loads that were tried to find the most cameras that are held: doubled, then halved between.
+    """Search for the largest number of cameras that is held, by doubling and bisection; return all trials.
 
     Args:
         holds: tries a number of cameras.
-        first: to begin with.
-        most: to end with.
+        first: number to start with.
+        most: upper bound.
     """
     tried: dict[int, LiveLoad] = {}
 

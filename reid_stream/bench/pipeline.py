@@ -2,11 +2,10 @@
 
     ceiling = 1 / (t_decode + t_detect + crops per frame x t_embed)
 
-Each t is measured alone, with all cores, in this very run: decode by replaying the same files into nothing, the
-detector by its raw engine on letterboxed frames in batches of the pipeline's size, the embedder by its raw engine on
-as many crops per call as the pipeline had. With a number of people given, the detector works as always, but so many
-people walk about in every picture instead of those that it found. The ceiling assumes that the parts do not overlap,
-which is right where all cores are busy.
+Each t is measured alone, with all cores, in the same run: decoding by replaying the same files, the detector by its raw
+engine on letterboxed frames in batches of the pipeline's size, the embedder by its raw engine on as many crops per call
+as the pipeline had. With `people` given, the detector runs as usual, and its boxes are replaced by those of that many
+simulated people. The ceiling assumes that the parts do not overlap, which holds where all cores are busy.
 """
 
 import threading
@@ -30,7 +29,7 @@ from reid_stream.runtime.networks import Networks, take_over
 
 
 class PipelineFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured; times in seconds, rates per second over all cameras."""
+    """Results; times in seconds, rates per second over all cameras."""
 
     cameras: int
     frames: int
@@ -50,11 +49,11 @@ class PipelineFigures(msgspec.Struct, frozen=True, kw_only=True):
     first_event_s: float
     rss_mb: float
     stages_ms: dict[str, float]
-    """Per frame, as timed inside the pipeline."""
+    """Milliseconds per frame inside the pipeline, by stage."""
 
 
 class _Counting:
-    """A sink that only counts, so that Redis is not what is measured."""
+    """A sink that only counts, so that Redis is not measured."""
 
     def __init__(self) -> None:
         self.people: set[str] = set()
@@ -71,7 +70,7 @@ class _Counting:
 
 
 class _Crowd:
-    """A detector whose answers are replaced: so many people, each of whom walks a line of its own."""
+    """A detector whose boxes are replaced by those of simulated people, who walk on straight lines."""
 
     def __init__(self, detect: Detect, people: int) -> None:
         self._detect = detect
@@ -86,7 +85,7 @@ class _Crowd:
         width, height = frame.size
         tall = height * (0.15 + 0.15 * self._height)
         wide = tall / 2.5
-        # To and fro, a fifth to a half of the picture's width in ten seconds.
+        # Back and forth, a fifth to a half of the width of the image in ten seconds.
         phase = (self._at + frame.captured_at % 3600 * (0.01 + 0.015 * self._speed)) % 1
         left = (width - wide) * np.abs(2 * phase - 1)
         top = (height - tall) * self._row
@@ -95,10 +94,10 @@ class _Crowd:
 
 
 def check_hardware(cameras: Iterable[CameraStats]) -> None:
-    """Make sure that it was a GPU that decoded.
+    """Check that a GPU decoded.
 
     Raises:
-        ReidStreamError: it was not, so that figures would be of something else.
+        ReidStreamError: the CPU did.
     """
     for stats in cameras:
         if not stats.hardware:

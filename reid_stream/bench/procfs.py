@@ -7,7 +7,7 @@ _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that come from it, itself first."""
+    """Return a process and all its descendants, itself first."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -40,5 +40,5 @@ def _stat(pid: int) -> list[str]:
     """Fields of /proc/PID/stat behind the name, from the state on (proc_pid_stat(5))."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:  # ended meanwhile
+    except OSError:  # it has ended
         return []

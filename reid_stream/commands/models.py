@@ -69,7 +69,11 @@ def show(
 @app.command()
 def wrap(
     model: Annotated[
-        Path, typer.Argument(help="An ONNX file; of an embedder also the .xml of an OpenVINO network, beside its .bin.")
+        Path,
+        typer.Argument(
+            help="ONNX file or ultralytics .pt; of an embedder also an OpenVINO .xml or its folder; of a detector an "
+            "OpenVINO folder with its .onnx or .pt beside it."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
     kind: Annotated[Kind, typer.Option(help="What the network does.")],
@@ -105,9 +109,15 @@ def wrap(
         str | None, typer.Option(help="Embedder: divides each channel afterwards, such as 0.229,0.224,0.225.")
     ] = None,
     person: Annotated[int | None, typer.Option(help="Detector: number of the class `person`.")] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Run whatever code a .pt file contains; only for files you trust.")
+    ] = False,
 ) -> None:
-    """Make a bundle from an ONNX detector or embedder, or from an OpenVINO embedder."""
+    """Make a bundle from a detector or embedder."""
+    import tempfile
+
     from reid_stream.bundles.bundle import EmbedderBundle
+    from reid_stream.bundles.checkpoint import wrappable
     from reid_stream.bundles.network_file import is_openvino_only
     from reid_stream.bundles.wrap import wrap as make
     from reid_stream.console.output import Output
@@ -124,7 +134,11 @@ def wrap(
     given = {**common, **of_detectors, **of_embedders}
     options = {name: value for name, value in given.items() if value is not None}
     shown = Output()
-    made = make(model, out, kind=kind.value, name=name or out.name, licence=licence, **options)
+    size = (height, width) if height is not None and width is not None else None
+    with tempfile.TemporaryDirectory() as folder:
+        network = wrappable(model, Path(folder), kind=kind.value, size=size, trust_pickle=trust_pickle)
+        source = {} if network == model else {"source": model.name}
+        made = make(network, out, kind=kind.value, name=name or out.name, licence=licence, **source, **options)
     shown.say(f"{out}: {made.kind} {made.hash[:12]}")
     if is_openvino_only(out):
         shown.say("served by OpenVINO alone: `models.engine` must be auto or openvino")
@@ -138,10 +152,10 @@ def add_network(
     name: Annotated[str, typer.Argument(help="retail-0287, retail-0277, osnet or yolox.")],
     url: Annotated[
         str | None,
-        typer.Option(envvar="REID_STREAM_MODELS_URL", help="Folder of the files; default: the publisher's own."),
+        typer.Option(envvar="REID_STREAM_MODELS_URL", help="Folder of the files. Default: the publisher's own."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="Folder of bundles to add it to; default: the user's data folder.")
+        Path | None, typer.Option(help="Folder of bundles to add it to. Default: the user's data folder.")
     ] = None,
 ) -> None:
     """Download a known network, check its checksum, show its licence, and wrap it."""

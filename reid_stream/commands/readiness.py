@@ -126,7 +126,7 @@ def _models(settings: "Settings") -> _Found:
 
 def check_folders(settings: "Settings") -> _Found:
     """Check the folders of spool and tracklet store."""
-    from reid_stream.assembly.resources import spool_folder
+    from reid_stream.assembly.spool_place import spool_folder
 
     yield _folder("spool", spool_folder(settings), settings.spool.max_mb * 2**20)
     if settings.store.folder is not None:
@@ -187,7 +187,7 @@ def _owner(folder: Path) -> str | None:
 
 def check_metrics_port(settings: "Settings") -> _Found:
     """Check that the address of /metrics is free."""
-    from reid_stream.assembly.resources import spool_folder
+    from reid_stream.assembly.spool_place import spool_folder
 
     host, port = settings.observe.host, settings.observe.port
     if port is None:

@@ -1,4 +1,4 @@
-"""Where the login of a camera's URL ends, though passwords may hold any character (pure)."""
+"""Split the login off a camera's URL, though passwords may hold any character (pure)."""
 
 import re
 
@@ -6,7 +6,7 @@ _SECRET_KEY = re.compile(r"pass|pwd|passwd|token|key|secret|auth|^pw$|^p$", re.I
 
 
 class AmbiguousLoginError(ValueError):
-    """A URL that can be read in two ways; the text says what to do, without showing it."""
+    """A URL with two readings; the text gives advice without showing the URL."""
 
 
 def is_secret_key(key: str) -> bool:

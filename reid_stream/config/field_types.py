@@ -1,4 +1,4 @@
-"""Types of settings with the checks that pydantic runs on them (pure)."""
+"""Types of settings with their pydantic validators (pure)."""
 
 from typing import Annotated, Literal
 
@@ -21,12 +21,12 @@ def _two(pair: tuple[str, str]) -> tuple[str, str]:
 
 def _rising(times: tuple[float, float, float]) -> tuple[float, float, float]:
     if not times[0] <= times[1] <= times[2] or times[0] == times[2]:
-        raise ValueError(f"times must be [least, typical, most], rising, found {list(times)}")
+        raise ValueError(f"times must be [minimum, typical, maximum], rising, found {list(times)}")
     return times
 
 
 def _workers(value: object) -> object:
-    """Ask once, so that a wrong value is one fault and not one for each kind of right ones."""
+    """Check before pydantic does, which would report one fault for each allowed type."""
     if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 64):
         raise ValueError(f"must be auto or a whole number from 1 to 64, found {value!r}")
     return value
@@ -42,4 +42,4 @@ Pair = Annotated[tuple[Name, Name], AfterValidator(_two)]
 Passage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}->[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 """`from->to`, two cameras."""
 Transit = Annotated[tuple[float, float, float], AfterValidator(_rising)]
-"""Seconds: least, typical, most; negative where the views overlap."""
+"""Seconds: minimum, typical, maximum; negative where the views overlap."""

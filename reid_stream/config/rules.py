@@ -1,6 +1,6 @@
-"""What must hold in cams.yaml beyond the type of each value: URLs, shapes, and values that exclude each other (pure).
+"""Check what must hold in cams.yaml beyond the type of each value: URLs, polygons, mutually exclusive keys (pure).
 
-Works on the plain values, valid or not, so that these faults are told together with those of type.
+Works on the plain values, valid or not, so that these faults are reported together with those of type.
 """
 
 import re
@@ -18,18 +18,18 @@ _CAMERA_TLS_KEYS = ("tls", "ca_file", "fingerprint")
 _TLS_KEYS = ("ca_file", "cert_file", "key_file")
 _SENTINEL_KEYS = ("sentinel_username", "sentinel_password")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(?=//)|^(file):")
-# Less than a millionth of the picture: a line, not an area.
+# Less than a millionth of the image: a line, not an area.
 _LEAST_AREA = 1e-6
 _MOST_CORNERS = 200
 
 
 def is_workers(value: object) -> bool:
-    """Whether this may stand at `workers`."""
+    """Whether this is a value of `workers`."""
     return value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64)
 
 
 def check(tree: YamlTree) -> None:
-    """Note every fault of this kind."""
+    """Add every fault of this kind to the tree."""
     top = tree.value
     if not isinstance(top, dict):
         return
@@ -52,7 +52,7 @@ def check(tree: YamlTree) -> None:
 
 
 def _topology(tree: YamlTree, topology: dict[str, Value], cameras: set[str]) -> None:
-    """Look for cameras that are none, pairs that are one camera, and times in disorder."""
+    """Check that names are cameras, pairs are two cameras, and times rise."""
     named: list[tuple[Keys, str]] = []
     for key in ("overlaps", "never"):
         pairs = topology.get(key)
@@ -71,7 +71,7 @@ def _topology(tree: YamlTree, topology: dict[str, Value], cameras: set[str]) -> 
                 if not least <= typical <= most or least == most:
                     tree.add(
                         ("topology", "transit_s", passage),
-                        f"must be [least, typical, most], rising, found [{least}, {typical}, {most}]",
+                        f"must be [minimum, typical, maximum], rising, found [{least}, {typical}, {most}]",
                     )
     for keys, name in named:
         if name not in cameras:
@@ -144,7 +144,7 @@ def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
         tree.add(where, f"must be a kind of source that can be read, found {scheme}://; allowed: {allowed}")
         return
     if scheme in STREAM_SCHEMES:
-        with suppress(AmbiguousLoginError):  # noted with the login
+        with suppress(AmbiguousLoginError):  # reported with the login
             _host(tree, f"{scheme}://{split_login(url.partition('//')[2])[1]}", where)
     for key in _CAMERA_TLS_KEYS:
         if camera.get(key) not in (None, "verified") and scheme not in ("rtsps", "https"):
@@ -152,7 +152,7 @@ def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     if camera.get("fingerprint") is not None and (
         camera.get("ca_file") is not None or camera.get("tls") == "unverified"
     ):
-        tree.add((*keys, "fingerprint"), "fingerprint stands in for all other checks; leave out ca_file and tls")
+        tree.add((*keys, "fingerprint"), "fingerprint replaces all other checks; leave out ca_file and tls")
     is_file = scheme in (None, "file") and not url.startswith("/dev/")
     for key in ("loop", "start_after_s"):
         if not is_file and camera.get(key):
@@ -179,7 +179,7 @@ def _redis(tree: YamlTree, redis: dict[str, Value]) -> None:
 
 
 def _needless(tree: YamlTree, redis: dict[str, Value], scheme: str) -> None:
-    """Keys that do nothing with this kind of URL, or lack the one they belong to."""
+    """Check for keys that have no effect with this kind of URL, or lack the one they belong to."""
     for key in ("port", "directory"):
         if redis.get(key):
             tree.add(("redis", key), f"{key} is for the embedded Redis only, found a url, too; leave one out")
@@ -201,7 +201,7 @@ def _needless(tree: YamlTree, redis: dict[str, Value], scheme: str) -> None:
 
 
 def _host(tree: YamlTree, url: str, where: Keys) -> None:
-    # Only the part after the last @ is looked at: before it is a password, in which anything may stand.
+    # Only the part after the last @ is checked: before it is a password, which may hold anything.
     rest = url.partition("//")[2].rpartition("@")[2]
     try:
         parts = urlsplit(f"//{rest}")
@@ -236,7 +236,7 @@ def _polygon(tree: YamlTree, value: Value, keys: Keys) -> None:
             case [int() | float() as x, int() | float() as y]:
                 corners.append((x, y))
             case _:
-                return  # the type of it is another fault
+                return  # reported as a fault of type
         if not (0 <= x <= 1 and 0 <= y <= 1):
             tree.add((*keys, index), f"corners must be fractions in 0..1, found [{x}, {y}]; divide pixels by the size")
             return

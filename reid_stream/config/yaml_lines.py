@@ -1,7 +1,7 @@
-"""YAML text -> plain values that remember their lines; `${ENV}` expanded; every fault collected, none raised early.
+"""Read YAML into plain values with their line numbers; expand `${ENV}` and collect every fault.
 
-Only the safe part of YAML 1.2 is read: mappings with text keys, lists, and scalars. Values are never quoted in a fault
-here, since they may be passwords.
+Only the safe part of YAML 1.2 is read: mappings with text keys, lists, and scalars. Faults never quote values, which
+may be passwords.
 """
 
 import math
@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from reid_stream.errors import ConfigError
 
 Keys = tuple[str | int, ...]
-"""Where a value stands, from the top: `("cameras", 1, "max_fps")`."""
+"""Path of a value from the top: `("cameras", 1, "max_fps")`."""
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 
 _MAX_BYTES = 1 << 20
@@ -30,13 +30,13 @@ _SCALARS = ("null", "bool", "int", "float", "str", "timestamp")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One thing that is wrong in a file."""
+    """One fault in a file."""
 
     line: int
     """From 1; 0 for values that come from no file."""
     keys: Keys = field(compare=False)
     text: str
-    """What must hold, what was found, what is allowed."""
+    """What must hold, what was found, which values are allowed."""
 
     def __str__(self) -> str:
         line = f"line {self.line}" if self.line else ""
@@ -45,30 +45,30 @@ class Fault:
 
 @dataclass(slots=True)
 class YamlTree:
-    """The values of a file and where they stand in it."""
+    """The values of a file with their lines."""
 
     value: Value = None
     lines: dict[Keys, int] = field(default_factory=dict)
     """Line of each key or list item, from 1."""
     written: dict[Keys, str] = field(default_factory=dict)
-    """Text before expansion, of the values that held a `${ENV}`."""
+    """Text before expansion of the values that held a `${ENV}`."""
     faults: list[Fault] = field(default_factory=list)
     is_file: bool = True
     """False for values that come from no file and have no lines."""
 
     def line(self, keys: Keys) -> int:
-        """Line of a value, or of the nearest one around it that was written."""
+        """Return the line of a value, or of the nearest enclosing one in the file."""
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return self.lines.get(keys, 1 if self.is_file else 0)
 
     def add(self, keys: Keys, text: str) -> None:
-        """Note a fault."""
+        """Add a fault."""
         self.faults.append(Fault(self.line(keys), keys, text))
 
 
 def dotted(keys: Keys) -> str:
-    """Write keys as people do: `cameras[1].max_fps`."""
+    """Return keys in the usual notation: `cameras[1].max_fps`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{redacted(key)}" for key in keys)
     return text.removeprefix(".")
 
@@ -77,7 +77,7 @@ _ANNOUNCED = re.compile(r"(pass\w*|pwd|secret|token)([\s:=]).*", re.IGNORECASE |
 
 
 def redacted(text: str) -> str:
-    """Hide what may be a secret: of a URL all before the last `@`, and the query; what follows `password:`."""
+    """Mask what may be a secret: in a URL all before the last `@` and the query; what follows `password:`."""
     text = _ANNOUNCED.sub(r"\1\2***", text)
     text = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
     return re.sub(r"(://[^?]*)\?.*", r"\1?***", text, flags=re.DOTALL)
@@ -112,7 +112,7 @@ class _NoYamlError(Exception):
 
 
 def parse(text: str, environ: Mapping[str, str]) -> YamlTree:
-    """Turn text into a tree; `${NAME}` is taken from `environ`."""
+    """Parse text into a tree; `${NAME}` is looked up in `environ`."""
     # Errors are not chained: those of ruamel quote the file, perhaps a password.
     yaml = YAML(typ="safe", pure=True)
     tree = YamlTree()

@@ -7,6 +7,8 @@ from reid_stream.events import DaemonOverloaded, DaemonRecovered
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId
 
+WARM_UP_S = 15.0
+"""Longest wait for the first frame to be used: networks are slow at their first images."""
 WINDOW_S = 2.5
 """Rates are counted over so long."""
 SHORT = 0.9
@@ -39,6 +41,7 @@ class OverloadAlarm:
         """Frames per second that a camera gave when nothing held it back."""
         self._short = self._enough = 0
         self._since: float | None = None
+        self._started: float | None = None
         self.share = 1.0
         """Used of wanted frames, of all cameras, in the last window."""
 
@@ -73,6 +76,10 @@ class OverloadAlarm:
             if stats[camera].state == "up" and not is_silent:
                 done[camera] = max(0, one.used - first.used) / passed_s
                 wanted[camera] = self._wanted(stats[camera], max(0, one.offered - first.offered) / passed_s)
+        if self._started is None:
+            self._started = now
+        if not any(used.values()) and now - self._started < WARM_UP_S:
+            return None
         # Where all cameras are silent, nothing is wanted, so nothing is short.
         total = sum(wanted.values())
         self.share = sum(done.values()) / total if total > 0 else 1.0

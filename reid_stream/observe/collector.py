@@ -1,4 +1,4 @@
-"""Figures that others count anyway, read when Prometheus asks: cameras, perceive, the matcher, the way to Redis."""
+"""Prometheus collector for counters owned by other components: cameras, perception, matcher, sink, store, journal."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -20,98 +20,98 @@ if TYPE_CHECKING:
 
 
 class CameraCounters(Protocol):
-    """What a source tells of its cameras; `daemon.Source` says more."""
+    """Counters of a camera source."""
 
     @property
     def stats(self) -> "Mapping[CameraId, CameraStats]":
-        """Of each camera, now."""
+        """Current state and counters of each camera."""
         ...
 
     @property
     def replaced(self) -> Mapping[CameraId, int]:
-        """Frames that a newer one replaced, per camera."""
+        """Frames replaced by a newer one, by camera."""
         ...
 
 
 class SinkCountersView(Protocol):
-    """What the way to Redis tells of itself."""
+    """Counters of the Redis sink."""
 
     @property
     def backlog(self) -> int:
-        """Events taken and not yet on the stream."""
+        """Events accepted and not yet on the stream."""
         ...
 
     @property
     def counters(self) -> "SinkCounters":
-        """What became of the events so far."""
+        """Events by outcome."""
         ...
 
     @property
     def away(self) -> str | None:
-        """Why Redis does not serve; none while it does."""
+        """Why Redis is unavailable; none while it serves."""
         ...
 
     @property
     def in_memory_only(self) -> int:
-        """Events that found no room on the disk."""
+        """Events that did not fit on the disk."""
         ...
 
     @property
     def spool(self) -> "Spool":
-        """Where events wait."""
+        """The spool."""
         ...
 
 
 class StoreCounters(Protocol):
-    """What the tracklet store tells of itself."""
+    """Counters of the tracklet store."""
 
     @property
     def written(self) -> int:
-        """Crops put on disk."""
+        """Crops written."""
         ...
 
     @property
     def lost(self) -> Mapping[str, int]:
-        """Crops that could not be kept, by cause."""
+        """Crops that could not be written, by cause."""
         ...
 
     @property
     def removed(self) -> int:
-        """Tracks that had to go."""
+        """Tracks deleted."""
         ...
 
     @property
     def used_bytes(self) -> int:
-        """Size of all tracks."""
+        """Size of all tracks, bytes."""
         ...
 
 
 class JournalCounters(Protocol):
-    """What the memory of identities tells of itself."""
+    """Counters of the journal."""
 
     entries: int
-    """Steps put into the journal."""
+    """Steps written to the journal."""
     stalled_s: float
-    """Longest that a snapshot held a step up."""
+    """Longest delay of a step by a snapshot, seconds."""
 
     @property
     def snapshots(self) -> Mapping[str, int]:
-        """Snapshots by what became of them."""
+        """Snapshots by outcome."""
         ...
 
     @property
     def snapshot_bytes(self) -> int:
-        """Size of the last one."""
+        """Size of the last snapshot, bytes."""
         ...
 
     @property
     def snapshot_s(self) -> float:
-        """What the last one took in the background."""
+        """Time to write the last snapshot in the background, seconds."""
         ...
 
 
 class SiteCollector(Collector):
-    """Registered once a daemon; every call of `collect` looks anew."""
+    """Collector of one daemon; reads the counters at each call of `collect`."""
 
     def __init__(
         self,
@@ -127,17 +127,17 @@ class SiteCollector(Collector):
         engines: "Mapping[str, PixelEngine] | None" = None,
         monitoring: Monitoring | None = None,
     ) -> None:
-        """Look at these.
+        """Keep references to the counters.
 
         Args:
-            cameras: the source of frames.
-            counts: of perceive.
-            rejected: of the matcher, by cause.
-            sending: none where events do not go to Redis.
-            storing: none where no crops are kept.
-            keeping: none where nothing outlives the daemon.
-            engines: what runs each network, none where that is in processes of their own.
-            monitoring: takes faults of reading; none for one of its own.
+            cameras: counters of the cameras.
+            counts: counters of perception.
+            rejected: observations the matcher rejected, by cause.
+            sending: the Redis sink; none without Redis.
+            storing: the tracklet store; none without one.
+            keeping: the journal; none without state.
+            engines: engine of each network; none where workers run them.
+            monitoring: notes faults; none for a new one.
         """
         self._cameras = cameras
         self._counts = counts
@@ -149,7 +149,7 @@ class SiteCollector(Collector):
         self._monitoring = monitoring or Monitoring()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure as it is now; a group that cannot be read is left out, logged and counted."""
+        """Yield all metrics; a group that cannot be read is left out, logged and counted."""
         groups = {
             "cameras": self._of_cameras,
             "engines": self._of_engines,
@@ -167,23 +167,23 @@ class SiteCollector(Collector):
     def _of_perceive(self) -> Iterator[Metric]:
         yield _count("frames_gated", "Quiet frames, kept from the detector.", self._counts.gated)
         yield _count("detections", "People found in frames.", self._counts.detections)
-        yield _count("unassigned_boxes", "Boxes the tracker gave no track.", self._counts.unassigned)
+        yield _count("unassigned_boxes", "Boxes without a track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)
-        yield _by_cause("observations_rejected", "Observations the matcher could not use.", self._rejected())
-        yield _by_cause("observations_odd", "Observations used though their time or camera is odd.", self._odd())
-        yield _count("observations_unnamed", "Observations of tracks that never got a vector.", self._unnamed())
+        yield _by_cause("observations_rejected", "Observations rejected by the matcher.", self._rejected())
+        yield _by_cause("observations_odd", "Observations accepted with an odd time or camera.", self._odd())
+        yield _count("observations_unnamed", "Observations of tracks without a vector.", self._unnamed())
 
     def _of_sending(self) -> Iterator[Metric]:
         if self._sending is None:
             return
         counters = self._sending.counters
-        yield _gauge("events_spooled", "Events that wait for Redis.", self._sending.backlog)
-        yield _gauge("redis_up", "1 while Redis takes events.", self._sending.away is None)
-        yield _gauge("spool_bytes", "Room that events take on disk.", self._sending.spool.size_bytes)
-        yield _gauge("spool_bytes_max", "Room that they may take.", self._sending.spool.max_bytes)
+        yield _gauge("events_spooled", "Events waiting for Redis.", self._sending.backlog)
+        yield _gauge("redis_up", "1 while Redis accepts events.", self._sending.away is None)
+        yield _gauge("spool_bytes", "Size of the events on disk.", self._sending.spool.size_bytes)
+        yield _gauge("spool_bytes_max", "Maximum size of the events on disk.", self._sending.spool.max_bytes)
         yield _gauge(
             "events_in_memory_only",
-            "Events a full disk did not take: a crash loses them.",
+            "Events that a full disk could not take; a crash loses them.",
             self._sending.in_memory_only,
         )
         yield _by_cause(
@@ -192,7 +192,7 @@ class SiteCollector(Collector):
             {"found": counters.found, "lost": counters.resent, "moved": counters.moved},
         )
         yield _by_cause("redis_faults", "Attempts to send events that failed.", counters.faults)
-        yield _by_cause("events_dropped", "Events lost for want of room, by rank.", counters.dropped)
+        yield _by_cause("events_dropped", "Events dropped for lack of space, by priority.", counters.dropped)
         yield _by_cause(
             "events_lost",
             "Events lost otherwise: stale after another daemon's takeover, in a damaged spool, or by Redis.",
@@ -202,26 +202,28 @@ class SiteCollector(Collector):
     def _of_keeping(self) -> Iterator[Metric]:
         if self._keeping is None:
             return
-        yield _count("journal_entries", "Steps of identify put into the journal.", self._keeping.entries)
-        yield _by_cause("snapshots", "Snapshots of all identities, written or failed.", self._keeping.snapshots)
+        yield _count("journal_entries", "Steps of identification written to the journal.", self._keeping.entries)
+        yield _by_cause("snapshots", "Snapshots of all identities, by outcome.", self._keeping.snapshots)
         yield _gauge("snapshot_bytes", "Size of the last snapshot.", self._keeping.snapshot_bytes)
-        yield _gauge("snapshot_seconds", "What it took in the background.", self._keeping.snapshot_s)
-        yield _gauge("snapshot_stall_seconds", "Longest that a snapshot held identify up.", self._keeping.stalled_s)
+        yield _gauge("snapshot_seconds", "Time to write the last snapshot in the background.", self._keeping.snapshot_s)
+        yield _gauge(
+            "snapshot_stall_seconds", "Longest delay of identification by a snapshot.", self._keeping.stalled_s
+        )
 
     def _of_storing(self) -> Iterator[Metric]:
         if self._storing is None:
             return
-        yield _count("store_crops", "Crops put into the tracklet store.", self._storing.written)
-        yield _by_cause("store_crops_lost", "Crops the tracklet store could not keep.", self._storing.lost)
-        yield _count("store_tracks_removed", "Tracks deleted to keep within age and room.", self._storing.removed)
+        yield _count("store_crops", "Crops written to the tracklet store.", self._storing.written)
+        yield _by_cause("store_crops_lost", "Crops that the tracklet store lost, by cause.", self._storing.lost)
+        yield _count("store_tracks_removed", "Tracks deleted by age or size.", self._storing.removed)
         yield _gauge("store_bytes", "Size of the store.", self._storing.used_bytes)
 
     def _of_engines(self) -> Iterator[Metric]:
         serving = GaugeMetricFamily(
-            "reid_stream_engine_serving", "1 for the engine that runs a network now.", labels=["network", "engine"]
+            "reid_stream_engine_serving", "1 for the engine that runs a network.", labels=["network", "engine"]
         )
         share = GaugeMetricFamily(
-            "reid_stream_engine_built", "Share that is built of the engine that comes next.", labels=["network"]
+            "reid_stream_engine_built", "Share of the next engine that is built.", labels=["network"]
         )
         for network, engine in self._engines.items():
             serving.add_metric([network, engine.name], 1)
@@ -234,35 +236,37 @@ class SiteCollector(Collector):
         read = CounterMetricFamily("reid_stream_frames_read", "Frames decoded.", labels=["camera"])
         dropped = CounterMetricFamily(
             "reid_stream_frames_dropped",
-            "Frames left out: over the rate cap, a file's played too late, corrupt, lost on the way, or replaced.",
+            "Frames dropped: over the rate cap, too late for a file, corrupt, lost in transit, or replaced.",
             labels=["camera", "cause"],
         )
-        back = CounterMetricFamily("reid_stream_camera_reconnects", "Times a camera came back.", labels=["camera"])
+        back = CounterMetricFamily("reid_stream_camera_reconnects", "Reconnections of a camera.", labels=["camera"])
         skew = GaugeMetricFamily(
-            "reid_stream_camera_skew_seconds", "A camera's own clock less ours, where it tells.", labels=["camera"]
+            "reid_stream_camera_skew_seconds",
+            "Clock of a camera minus that of the daemon, where the camera sends it.",
+            labels=["camera"],
         )
         failures = CounterMetricFamily(
             "reid_stream_camera_failures",
-            "Attempts that failed and connections that broke, by cause.",
+            "Failed attempts and broken connections, by cause.",
             labels=["camera", "cause"],
         )
         repaired = CounterMetricFamily(
-            "reid_stream_frames_repaired", "Frames that show a part of an earlier one's damage.", labels=["camera"]
+            "reid_stream_frames_repaired", "Frames that show damage of an earlier one.", labels=["camera"]
         )
         fallbacks = CounterMetricFamily(
-            "reid_stream_hardware_fallbacks", "Times hardware decoding was wanted and not had.", labels=["camera"]
+            "reid_stream_hardware_fallbacks",
+            "Times hardware decoding was requested and unavailable.",
+            labels=["camera"],
         )
-        steps = CounterMetricFamily(
-            "reid_stream_clock_steps", "Times our own clock was put forward or back.", labels=["camera"]
-        )
+        steps = CounterMetricFamily("reid_stream_clock_steps", "Steps of the system clock.", labels=["camera"])
         limit = GaugeMetricFamily(
             "reid_stream_camera_limit_fps",
-            "What the machine can bear of a camera now, where that is less than it should give.",
+            "Frames per second that overload limits a camera to.",
             labels=["camera"],
         )
         replaced = self._cameras.replaced
-        told = self._cameras.stats
-        for camera, stats in told.items():
+        states = self._cameras.stats
+        for camera, stats in states.items():
             if stats.limit_fps is not None:
                 limit.add_metric([camera], stats.limit_fps)
             repaired.add_metric([camera], stats.repaired)
@@ -277,11 +281,11 @@ class SiteCollector(Collector):
             if stats.skew_s is not None:
                 skew.add_metric([camera], stats.skew_s)
         yield from (read, dropped, limit, back, skew, failures, repaired, fallbacks, steps)
-        apart = clock_spread({camera: stats.skew_s for camera, stats in told.items()})
+        apart = clock_spread({camera: stats.skew_s for camera, stats in states.items()})
         if apart is not None:
             yield GaugeMetricFamily(
                 "reid_stream_camera_skew_between_seconds",
-                "Between the two cameras whose own clocks differ most.",
+                "Largest difference between the clocks of two cameras.",
                 value=apart.by_s,
             )
 
@@ -296,7 +300,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 def _by_cause(name: str, text: str, counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(f"reid_stream_{name}", text, labels=["cause"])
-    # A copy: the other thread may meet a new cause meanwhile.
+    # A copy, since another thread may add a cause meanwhile.
     for cause, count in dict(counts).items():
         family.add_metric([cause], count)
     return family

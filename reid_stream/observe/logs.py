@@ -1,7 +1,7 @@
-"""What the daemon says about itself: one line per change of state on the standard error output, never a password.
+"""Structured log on the standard error output: one line per change of state, without passwords.
 
-Text is logfmt (`key=value`), JSON is one object a line. Whatever a line, a message or a traceback was made of, the
-passwords of cams.yaml and everything between `://` and `@` are taken out of it last.
+Text is logfmt (`key=value`), JSON is one object per line. The last step of every line, message and traceback masks the
+passwords of cams.yaml and everything between `://` and `@`, and escapes control characters.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ _PARAMETER = re.compile(
 """A password among the parameters of a URL, or in its path (`/user=admin_password=...`)."""
 _IN_PATH = re.compile(r"[/_&;]\w*?(?:pass|pwd|token|secret)[a-z]*=([^/&;]+?)(?=_[a-z]+=|[/&;]|$)", re.IGNORECASE)
 _LEAST_LETTERS = 4
-"""A shorter password would take harmless words apart; URLs lose it all the same."""
+"""Shorter passwords are masked in URLs only: elsewhere they would mask parts of harmless words."""
 _hidden: list[str] = []
 
 
 def configure(settings: Observe) -> None:
-    """Send log lines to the standard error output in the settings' form, from the settings' level on."""
+    """Write log lines to the standard error output in the format and from the level of the settings."""
     last: Any = _json if settings.log == "json" else _text()
     structlog.configure(
         processors=[
@@ -50,44 +50,44 @@ def configure(settings: Observe) -> None:
 
 
 def hide(settings: Settings) -> None:
-    """Take the passwords of these settings out of all that is said from now on."""
+    """Mask the passwords of these settings in all output from now on."""
     given = [settings.redis.password, settings.redis.sentinel_password, settings.web.token]
     given += [camera.password for camera in settings.cameras]
     found = {secret.get_secret_value() for secret in given if secret is not None}
     for url in (settings.redis.url, *(camera.url for camera in settings.cameras)):
         found.update(_passwords(url.get_secret_value()))
     if settings.redis.password_file is not None:
-        # Whether it can be read is told where it is needed.
+        # Where it is needed, an unreadable file is an error.
         with contextlib.suppress(OSError, ValueError, IndexError):
             found.add(settings.redis.password_file.read_text(encoding="utf-8").splitlines()[0].strip())
     forms = {form for word in found for form in (word, quote(word, safe=""), quote(word))}
     known = {*_hidden, *(form for form in forms if len(form) >= _LEAST_LETTERS)}
-    # The longest first: one may be a part of another.
+    # The longest first, since one may be part of another.
     _hidden[:] = sorted(known, key=len, reverse=True)
 
 
 def scrub(text: str) -> str:
-    """Take out what may be a password."""
+    """Mask what may be a password."""
     for secret in _hidden:
         text = text.replace(secret, "***")
     return _PARAMETER.sub(r"\1***", _LOGIN.sub("://***@", text))
 
 
 def catch() -> None:
-    """Let an error that nobody caught be told without passwords, on whichever thread it was."""
+    """Print the traceback of an uncaught error on any thread without passwords."""
 
-    def tell(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    def report(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             lines = traceback.format_exception(kind, error, trace)
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(printable_lines(scrub("".join(lines))))
 
-    sys.excepthook = tell
-    threading.excepthook = lambda told: tell(told.exc_type, told.exc_value, told.exc_traceback)
+    sys.excepthook = report
+    threading.excepthook = lambda args: report(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _json(_logger: Any, _name: str, line: structlog.typing.EventDict) -> str:
-    """Write one object; whatever is no JSON becomes text."""
+    """Return one JSON object; other types become text."""
     return json.dumps(line, default=str, ensure_ascii=False)
 
 
@@ -100,25 +100,25 @@ def _scrubbed(_logger: Any, _name: str, line: Any) -> str:
 
 
 def _passwords(url: str) -> Iterable[str]:
-    """Give what is secret in a URL, as it stands there and as it is meant."""
+    """Yield the secrets of a URL, escaped as in the URL and unescaped."""
     login = url.partition("://")[2].rpartition("@")[0]
     password = login.partition(":")[2]
     try:
         query = urlsplit(url).query
     except ValueError:
         query = ""
-    # Cameras that want it in the query: ?user=admin&password=...
+    # Some cameras take it in the query: ?user=admin&password=...
     values = [part.partition("=")[2] for part in query.split("&") if _IN_QUERY.match(part)]
-    # ... or in the path: /user=admin_password=..._channel=1.sdp
+    # Others in the path: /user=admin_password=..._channel=1.sdp
     values += [match[1] for match in _IN_PATH.finditer(url.partition("?")[0])]
     return [word for value in (password, *values) for word in (value, unquote(value)) if word]
 
 
 class _Stderr:
-    """Looks for the stream at each line: the live table puts another one there."""
+    """A logger that looks up `sys.stderr` at each line, since the live table replaces it."""
 
     def msg(self, message: str) -> None:
-        # A reader that is gone (EPIPE), a full disk or a closed stream costs the line, never its writer.
+        # A closed pipe (EPIPE), a full disk or a closed stream loses the line, and never ends its writer.
         with contextlib.suppress(OSError, ValueError):
             print(message, file=sys.stderr, flush=True)  # noqa: T201 (this is where log lines end)
 
@@ -127,7 +127,7 @@ class _Stderr:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the daemon's log lines out of a drill's or a benchmark's table."""
+    """Suppress log lines while the block runs, for benchmarks and drills."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:

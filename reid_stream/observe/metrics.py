@@ -1,7 +1,7 @@
-"""Numbers about the running daemon, in Prometheus' format; every loss is counted here, by cause.
+"""Prometheus metrics of a daemon and the HTTP server of /metrics, /healthz and /readyz.
 
-One `Metrics` a daemon, with its own registry, so that two daemons in one process (tests) never mix. Thread-safe. What
-other parts count anyway is read from them by `scrape`, not counted twice. `Monitoring` keeps a fault in any of this
+Each daemon has one `Metrics` with its own registry, so that two daemons in one process (tests) never mix. Thread-safe.
+Counters owned by other components are read by `collector`, not counted twice. `Monitoring` keeps faults in any of this
 from ending the daemon.
 """
 
@@ -27,22 +27,22 @@ _LATENCY_S = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 3
 _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 MOST_CONNECTIONS = 64
-"""Held open at once by the server of /metrics."""
+"""Most connections open at once."""
 READ_S = 5.0
-"""Longest wait for a client to send or take something ..."""
+"""Time limit for one read from or write to a client, seconds."""
 CONNECTION_S = 10.0
-"""... and for all that it does, in drips, too."""
+"""Time limit for a whole connection, seconds."""
 _log = structlog.get_logger(__name__)
 
 
 class Monitoring:
-    """Keeps faults of code that looks, counts or reports from ending what it looks at; thread-safe.
+    """Contain faults of monitoring code, so that they never end what is monitored; thread-safe.
 
-    Each fault is counted by part and logged once per kind: part, type of error and line of code.
+    Each fault is counted by part and logged once per part, type of error and line of code.
     """
 
     def __init__(self, count: Callable[[str], None] | None = None) -> None:
-        """`count`: called with the part of each fault; none keeps counts for `take`."""
+        """`count`: called with the part of each fault; without it, `take` returns the counts."""
         self._count = count
         self._lock = Lock()
         self._known: set[tuple[str, type[Exception], int]] = set()
@@ -52,10 +52,10 @@ class Monitoring:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Run a block of monitoring code; a fault ends the block alone."""
+        """Run a block of monitoring code; a fault ends only the block."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 (whatever it is, it must not spread)
+        except Exception as error:  # noqa: BLE001 (no fault may spread)
             self.note(name, error)
 
     def note(self, part: str, error: Exception) -> None:
@@ -78,7 +78,7 @@ class Monitoring:
                 _log.error("monitoring_failed", part=part, exc_info=error)
 
     def take(self) -> dict[str, int]:
-        """Faults by part since the last call, where no `count` was given."""
+        """Return the faults by part since the last call, where no `count` was given."""
         with self._lock:
             faults, self._faults = self._faults, Counts()
         return dict(faults)
@@ -92,18 +92,18 @@ class Metrics:
         self.monitoring_faults = self._counter("monitoring_faults", "Faults of monitoring code, by part.", "part")
         self.monitoring = Monitoring(lambda part: self.monitoring_faults.labels(part).inc())
         self.frames_used = self._counter("frames_used", "Frames that went through the detector.", "camera")
-        self.frames_stuck = self._counter("frames_stuck", "Frames lost with a stage that hung.", "camera")
+        self.frames_stuck = self._counter("frames_stuck", "Frames lost in a stage that hung.", "camera")
         self.stage_stuck = self._counter(
-            "stage_stuck", "Stages that hung: started anew, or the end of the daemon.", "stage", "action"
+            "stage_stuck", "Stages that hung, by action: restarted, or the daemon ended.", "stage", "action"
         )
         self.overloaded = Gauge(
-            "reid_stream_overloaded", "1 while there is more to do than the machine can bear.", registry=self.registry
+            "reid_stream_overloaded", "1 while fewer frames are used than are due.", registry=self.registry
         )
-        self.worker_up = self._gauge("worker_up", "1 while a perceive process runs.", "worker")
-        self.worker_load = self._gauge("worker_load", "Share of its time that a worker is at work.", "worker")
-        self.workers_lost = self._counter("workers_lost", "Workers lost and started again.", "worker", "cause")
+        self.worker_up = self._gauge("worker_up", "1 while a perception process runs.", "worker")
+        self.worker_load = self._gauge("worker_load", "Share of its time that a worker is busy.", "worker")
+        self.workers_lost = self._counter("workers_lost", "Workers lost and restarted, by cause.", "worker", "cause")
         self.cameras_moved = Counter(
-            "reid_stream_cameras_moved", "Cameras given to another worker.", registry=self.registry
+            "reid_stream_cameras_moved", "Cameras moved to another worker.", registry=self.registry
         )
         self.camera_up = self._gauge("camera_up", "1 while a camera delivers frames.", "camera")
         self.observations = self._counter("observations", "Observations handed to the matcher.")
@@ -131,7 +131,7 @@ class Metrics:
         return Gauge(f"reid_stream_{name}", text, labels, registry=self.registry)
 
     def timed(self, stage: str, call: Callable[P, R]) -> Callable[P, R]:
-        """Wrap a stage so that each call's duration is recorded; the stage itself stays free of clocks."""
+        """Wrap a stage so that the duration of each call is recorded."""
         observe = self.stage.labels(stage).observe
 
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -147,7 +147,7 @@ class Metrics:
 
 
 class _Server(ThreadingTCPServer):
-    """A thread per connection, so that an idle one holds up no other; never more than `MOST_CONNECTIONS` of them."""
+    """An HTTP server with a thread per connection, at most `MOST_CONNECTIONS`: an idle client delays no other."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -159,7 +159,7 @@ class _Server(ThreadingTCPServer):
         """`page`: from a path to (HTTP status, content type, body)."""
         self.page, self._monitoring = page, monitoring
         self._open: dict[socket.socket, float] = {}
-        """Connections, the oldest first, and when each was accepted (monotonic seconds)."""
+        """Monotonic time at which each connection was accepted, seconds, the oldest first."""
         self._changing = Lock()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -167,7 +167,7 @@ class _Server(ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changing:
-            # The oldest gives way: who connects now is served, however many others sit there and say nothing.
+            # The oldest is closed: a new client is served however many idle ones there are.
             for old in list(self._open)[: max(0, len(self._open) + 1 - MOST_CONNECTIONS)]:
                 self._cut(old)
             self._open[request] = time.monotonic()
@@ -179,7 +179,7 @@ class _Server(ThreadingTCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Cut those that take too long; called twice a second."""
+        """Close connections over the time limit; called twice a second."""
         latest = time.monotonic() - CONNECTION_S
         with self._changing:
             for old in [one for one, began in self._open.items() if began < latest]:
@@ -192,13 +192,13 @@ class _Server(ThreadingTCPServer):
                 self._cut(old)
 
     def _cut(self, connection: socket.socket) -> None:
-        """End a connection; its thread notices at once, ends and closes it."""
+        """Shut a connection down; its thread then closes it."""
         self._open.pop(connection, None)
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base class's)
-        """Clients that hang up or stall are no news; anything else is a fault of ours."""
+        """Note errors other than those of clients that hang up or stall."""
         error = sys.exception()
         if isinstance(error, Exception) and not isinstance(error, OSError):
             self._monitoring.note("http", error)
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Answer with a page."""
+        """Send the page of the path."""
         status, kind, body = self.server.page(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -221,11 +221,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 (the base class's scheme)
 
     def version_string(self) -> str:
-        """Name no versions."""
+        """Hide the versions of Python and the library."""
         return "reid-stream"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
-        """Say nothing: a scrape every few seconds is no news."""
+        """Log nothing: scrapes come every few seconds."""
 
 
 @contextmanager
@@ -236,33 +236,38 @@ def serve(
     healthy: Callable[[], tuple[bool, str]],
     ready: Callable[[], tuple[bool, str]] | None = None,
 ) -> Iterator[int]:
-    """Serve /metrics, /healthz and /readyz on threads while the block runs; gives the port.
+    """Serve /metrics, /healthz and /readyz on threads while the block runs; yields the port.
 
-    `healthy` answers /healthz, `ready` /readyz (none: the same): (fine, text), 200 or 503.
+    Args:
+        metrics: of the daemon.
+        host: address to listen on.
+        port: TCP port; 0 for a free one.
+        healthy: (is healthy, text) for /healthz, 200 or 503.
+        ready: the same for /readyz; none for `healthy`.
 
     Raises:
-        OSError: the address is taken or not ours.
+        OSError: the address is in use, or not one of this machine.
     """
     checks = {"/healthz": healthy, "/readyz": ready or healthy}
     collecting = Lock()
     plain = "text/plain; charset=utf-8"
 
     def page(path: str) -> tuple[int, str, bytes]:
-        status, kind, body = 500, plain, b"this cannot be told, the log says why\n"
+        status, kind, body = 500, plain, b"internal error, see the log\n"
         with metrics.monitoring.part("http"):
             if path in checks:
                 fine, text = checks[path]()
                 status, body = 200 if fine else 503, f"{text}\n".encode()
             elif path != "/metrics":
-                status, body = 404, b"/metrics, /healthz and /readyz are here\n"
-            # One at a time: many scrapes at once would take the processor from the pipeline.
+                status, body = 404, b"not found: /metrics, /healthz and /readyz are served here\n"
+            # One at a time: parallel scrapes would take CPU time from the pipeline.
             elif collecting.acquire(timeout=READ_S):
                 try:
                     status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
                 finally:
                     collecting.release()
             else:
-                status, body = 503, b"another scrape has not ended\n"
+                status, body = 503, b"another scrape is in progress\n"
         return status, kind, body
 
     with _Server((host, port), page, metrics.monitoring) as server:

@@ -38,7 +38,8 @@ from tests.publish.shop import visit
 pytestmark = pytest.mark.timeout(180)
 
 TITLE = "\x1b]0;owned\x07"
-HOSTILE = f"[/][bold]:smile:{TITLE}\x1b[2J\x9b31m\u202eevil\u2066\r\n\tEND"
+MARKUP = "[/][bold]:smile:"
+HOSTILE = f"{MARKUP}{TITLE}\x1b[2J\x9b31m\u202eevil\u2066\r\n\tEND"
 """Rich markup, a title, a cleared screen, an 8-bit control sequence, text direction, line breaks."""
 _OURS = re.compile(rb"\x1b\[[0-9;]*m|\x1b\[\?25[hl]|\x1b\[\d*[AK]|\x1b\[2K|\r|\n")
 """What rich itself sends: colours, the cursor, lines of the progress bar."""
@@ -75,7 +76,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnguardedRedis]
         ]  # fmt: skip
         sink.publish(events)
         sink.close(5)
-        name = NamePerson(at=5.0, who=HOSTILE, why=HOSTILE, person=person, label="x")
+        # Instructions with control characters are refused before anyone prints them.
+        name = NamePerson(at=5.0, who=MARKUP, why=MARKUP, person=person, label="x")
         client.xadd(instructions_key("shop"), {"do": "name", "instruction": encode(name)})
         client.hset(identity_key("shop", person), mapping={"label": HOSTILE, "state": HOSTILE, "camera": HOSTILE})
         client.sadd(present_key("shop", camera), person)

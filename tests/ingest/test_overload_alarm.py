@@ -43,6 +43,16 @@ class World:
                 self.told.append(told)
 
 
+def test_slow_first_images_are_no_overload_but_a_pipeline_that_never_begins_is() -> None:
+    world = World()
+    world.live(12, dict.fromkeys(CAMERAS, 0.0))
+    world.live(20, {})
+    assert world.told == []
+    stuck = World()
+    stuck.live(40, dict.fromkeys(CAMERAS, 0.0))
+    assert len(stuck.told) == 1
+
+
 def test_overload_is_told_once_with_who_suffers_most_and_its_end_once() -> None:
     world = World()
     world.live(20, {})
