@@ -20,14 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.bundles.network_file import (
-    IR_FILE,
-    ONNX_FILE,
-    is_openvino_only,
-    network_file,
-    read_network,
-    write_network,
-)
+from reid_stream.bundles import network_file
 from reid_stream.bundles.onnx_file import external_files
 from reid_stream.errors import ModelError
 
@@ -39,7 +32,7 @@ Channels = tuple[float, float, float]
 
 SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
-MODEL_FILE = ONNX_FILE
+MODEL_FILE = network_file.ONNX_FILE
 MAX_DIM = 512
 _NOT_SERVED = ("name", "hash", "created", "licence", "data", "metrics", "source")
 """Descriptive fields, which change neither vectors nor decisions and are not hashed."""
@@ -192,7 +185,7 @@ def load(folder: Path) -> Bundle:
     text = _read(folder / BUNDLE_FILE, "a bundle is a folder with bundle.json and model.onnx")
     bundle = _parse(text, folder / BUNDLE_FILE)
     _check_fields(bundle, folder / BUNDLE_FILE)
-    model, file = read_network(folder), network_file(folder)
+    model, file = network_file.read_network(folder), network_file.network_file(folder)
     if len(model) != bundle.model_bytes:
         raise ModelError(
             f"{file} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
@@ -239,7 +232,7 @@ def save(bundle: _B, model: bytes, folder: Path, weights: bytes | None = None) -
     _check_fields(complete, folder / BUNDLE_FILE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_network(folder, model, weights)
+        network_file.write_network(folder, model, weights)
         (folder / BUNDLE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
     except OSError as error:
         raise ModelError(f"a bundle must be writable, {folder}: {error.strerror or error}") from error
@@ -252,9 +245,9 @@ def update(bundle: _B, folder: Path) -> _B:
     Raises:
         ModelError: as `save` does.
     """
-    content = read_network(folder)
-    if is_openvino_only(folder):
-        size = (folder / IR_FILE).stat().st_size
+    content = network_file.read_network(folder)
+    if network_file.is_openvino_only(folder):
+        size = (folder / network_file.IR_FILE).stat().st_size
         return save(bundle, content[:size], folder, content[size:])
     return save(bundle, content, folder)
 

@@ -2,9 +2,8 @@
 
     wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts; embedders from MODEL.xml, too
 
-The network is run in float32 to record the probe. For networks made elsewhere: those of `reid-train` are exported with
-their own verifier and calibration. The file is normalised as needed: external weights are included, float16 inputs and
-outputs are cast to float32, one output is kept, unusual layouts are converted to `yolo` (see `onnx_file`).
+The network is run in float32 to record the probe. The file is normalised as needed: external weights are included,
+float16 inputs and outputs are cast to float32, one output is kept, unusual layouts become `yolo` (see `onnx_file`).
 
 Letters: d embedding dimensions, h and w pixels.
 """

@@ -33,11 +33,11 @@ def test_a_recipe_is_trained_at_a_budget_and_its_report_says_so(tmp_path: Path) 
     ("asked", "message"),
     [
         (["--recipe", "papre"], "--recipe must be one of"),
-        (["--recipe", "paper", "--budget", "2"], "--budget must be above 0"),
+        (["--recipe", "paper", "--budget", "2"], "--budget must be a share in (0, 1] or a time"),
         (["--recipe", "paper", "--config", "x.yaml"], "either --config FILE, or --recipe NAME"),
-        (["--config", "x.yaml", "--budget", "0.5"], "which may have a --budget"),
+        (["--config", "x.yaml", "--budget", "0.5"], "whose --budget may be a share"),
         (["--recipe", "paper", "--store", "s"], "belong to --recipe site"),
-        (["--recipe", "site", "--budget", "0.5", "--store", "s", "--bundle", "b"], "takes no --budget"),
+        (["--recipe", "site", "--budget", "0.5", "--store", "s", "--bundle", "b"], "its --budget is a time"),
         ([], "fit needs either"),
     ],
 )
