@@ -165,12 +165,7 @@ def identification(
     """
     steps = Identification(state.matcher, state.presence, listeners=listeners, stage=stage)
     if state.journal is None:
-
-        def checked_instructions() -> Sequence[Instruction]:
-            state.check()
-            return instructions()
-
-        return DirectIdentification(steps, state.sink, instructions=checked_instructions)
+        return DirectIdentification(steps, state.sink, instructions=instructions, check=state.check)
     return recorder(settings, steps, state.journal, run, instructions)
 
 

@@ -30,12 +30,26 @@ class DirectIdentification:
         sink: EventSink,
         *,
         instructions: Callable[[], Sequence[Instruction]] = tuple,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`instructions` returns the operator instructions since its last call; called once per step."""
-        self._identification, self._sink, self._instructions = identification, sink, instructions
+        """Publish nothing yet.
+
+        Args:
+            identification: the steps.
+            sink: takes the events.
+            instructions: returns the operator instructions since its last call; called once per step.
+            check: raises where another daemon has taken over the site; called once per step.
+        """
+        self._identification, self._sink = identification, sink
+        self._instructions, self._check = instructions, check
 
     def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
-        """Advance to `now` (UTC seconds) by one batch of records, which may be empty; return events to `commit`."""
+        """Advance to `now` (UTC seconds) by one batch of records, which may be empty; return events to `commit`.
+
+        Raises:
+            LeaseLostError: another daemon has taken over the site.
+        """
+        self._check()
         return self._identification.step(records, now, self._instructions())
 
     def finish(self) -> list[Event]:

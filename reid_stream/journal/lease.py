@@ -5,7 +5,7 @@ on this machine that has ended: then it takes the key at once. Writes are fenced
 key is the sender's (`holds`), so that a daemon that was frozen and wakes up writes nothing after another took over.
 
 A second key, `<key>:epochs`, lists the latest holdings of the lease by their tokens and does not expire. A holding that
-another daemon's holding has followed is over, even if nobody has the lease now.
+another daemon's holding has followed is over, even if the lease is free now.
 """
 
 import os
@@ -70,7 +70,7 @@ class Lease:
         self._value = msgspec.json.encode(owner)
         self._epochs = f"{key}:epochs"
         self.epoch = Epoch(key, owner.token, ())
-        """This holding, and those that were listed when it began."""
+        """This holding, and those that were listed at its start."""
         self._asked = threading.Event()
         """Set to renew the lease now."""
         self._ending = threading.Event()
@@ -147,7 +147,7 @@ class Lease:
         self._client.close()
 
     def _acquire(self, *, is_first: bool) -> bool:
-        """Acquire a lease that nobody has; False if somebody has it.
+        """Acquire the lease if it is free; False if another daemon has it.
 
         Raises:
             LeaseLostError: another daemon has had it since this one.
@@ -205,7 +205,7 @@ class Lease:
                     return
             except LeaseLostError:
                 return
-            except Exception as error:  # noqa: BLE001 (Redis is down, so nobody else can acquire the lease meanwhile either)
+            except Exception as error:  # noqa: BLE001 (Redis is down, so no other daemon can acquire the lease meanwhile either)
                 _log.debug("lease_not_renewed", reason=cause(error))
 
     def _lose(self, value: bytes | None) -> None:

@@ -105,14 +105,14 @@ class JournalRecorder(DirectIdentification):
             check: raises where another daemon has taken over the site.
             clock: seconds, for the time between snapshots.
         """
-        super().__init__(identification, sink, instructions=instructions)
+        super().__init__(identification, sink, instructions=instructions, check=check)
         self.stalled_s = 0.0
-        """Longest time that taking a snapshot held up a step, seconds."""
+        """Longest delay of a step by taking a snapshot, seconds."""
         self.entries = 0
         """Entries written to the journal."""
         self._writer = writer
         self._run, self._position, self._settings = run, position, settings
-        self._every_s, self._check, self._clock = every_s, check, clock
+        self._every_s, self._clock = every_s, clock
         self._snapshot_at = -float("inf")
         self._uncommitted: JournalEntry | None = None
         """Entry of the last step, until `commit` writes it with the step's events."""
@@ -196,7 +196,7 @@ class JournalRecorder(DirectIdentification):
             self._take_snapshot()
 
     def _take_snapshot(self) -> None:
-        begun = self._clock()
+        start = self._clock()
         head = SnapshotHeader(
             place=self._position.index - 1,
             position=str(self._sink.position),
@@ -210,7 +210,7 @@ class JournalRecorder(DirectIdentification):
         )
         self._writer.offer(head, self._identification.matcher.capture(), lambda: self._sink.sent)
         self._snapshot_at = self._clock()
-        self.stalled_s = max(self.stalled_s, self._snapshot_at - begun)
+        self.stalled_s = max(self.stalled_s, self._snapshot_at - start)
 
     def _entry(
         self,

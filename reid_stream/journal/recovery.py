@@ -83,7 +83,7 @@ def recover(
         known: returns the number of a run's first unpublished event.
         run: current run; tracks of other runs have ended.
     """
-    begun_at = time.monotonic()
+    start_at = time.monotonic()
     notes: list[str] = []
     journal = _Journal(notes)
     journal.read(spooled)
@@ -101,7 +101,7 @@ def recover(
                 "the last daemon wrote settings of another version; its last steps are repeated under the current ones"
             )
     replay = _Replay(make, then, head, state, first_number, known)
-    restored_s = time.monotonic() - begun_at
+    restored_s = time.monotonic() - start_at
     replay.repeat(journal.after(head.place if head is not None else -1), notes)
     matcher, presence = replay.identification.matcher, replay.identification.presence
     if then != (match, publish, topology):
@@ -117,7 +117,7 @@ def recover(
         entries=replay.entries,
         diverged=replay.diverged,
         notes=notes,
-        took_s=time.monotonic() - begun_at,
+        took_s=time.monotonic() - start_at,
         restored_s=restored_s,
     )
     if found.diverged:
@@ -169,7 +169,7 @@ class _Journal:
 
 
 class _OpenTracks:
-    """Tracks that have begun and not ended, with the time each was last seen."""
+    """Open tracks, with the time each was last seen."""
 
     def __init__(self, state: MatcherState | None) -> None:
         self._open: dict[tuple[str, CameraId, TrackId], float] = {

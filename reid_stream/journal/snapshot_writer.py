@@ -130,8 +130,8 @@ class SnapshotWriter:
             with self._changed:
                 self._job = None
                 self._changed.notify_all()
-            for tell in job.purged:
-                tell(is_written)
+            for done in job.purged:
+                done(is_written)
 
     def _is_sent(self, job: _Job) -> bool:
         position = Position.parse(job.head.position)
@@ -143,7 +143,7 @@ class SnapshotWriter:
         return True
 
     def _write(self, job: _Job) -> bool:
-        begun = time.monotonic()
+        start = time.monotonic()
         key = min(self._keys, key=lambda name: self._known[name].place if name in self._known else -2)
         other = next(name for name in self._keys if name != key)
         is_only = bool(job.purged)
@@ -158,5 +158,5 @@ class SnapshotWriter:
         if is_only:
             self._store.compact()
             self._store.drop_others()
-        self.took_s = time.monotonic() - begun
+        self.took_s = time.monotonic() - start
         return True

@@ -1,6 +1,6 @@
-"""A link within one process: a bounded queue that keeps batches whole.
+"""A link within one process: a bounded queue of batches.
 
-A batch comes out as it went in, so a replay gives the same decisions whatever the threads do.
+Batches are not split or joined, so that a replay gives the same decisions whatever the timing of threads.
 """
 
 import threading
@@ -12,10 +12,10 @@ from reid_stream.records import Perceived
 
 
 class InprocLink:
-    """Both ends in one; any number of threads may send."""
+    """Both ends; any number of threads may send."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
-        """`max_waiting` is in records; a batch is let in whole as soon as there is any room."""
+        """`max_waiting` counts records; a batch is taken whole once there is any room."""
         self._max_waiting = max_waiting
         self._batches: deque[list[Perceived]] = deque()
         self._waiting = 0
@@ -23,7 +23,7 @@ class InprocLink:
         self._is_closed = False
 
     def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over records; waits while the link is full.
+        """Send records; waits while the link is full.
 
         Raises:
             LinkClosedError: the link is closed.
@@ -38,7 +38,7 @@ class InprocLink:
             self._changed.notify_all()
 
     def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take the next batch, whole; empty after `timeout_s`, or at once when closed and empty."""
+        """Return the next batch, whole; empty after `timeout_s`, or at once when closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._batches, timeout_s)
             taken = self._batches.popleft() if self._batches else []
@@ -47,10 +47,10 @@ class InprocLink:
             return taken
 
     def acknowledge(self) -> None:
-        """Do nothing: a crash takes both ends along."""
+        """Do nothing: a crash ends both sides."""
 
     def close(self) -> None:
-        """End; what was sent can still be received."""
+        """Close; what was sent can still be received."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""What every link does: carry records from perceive to identify, in order, without loss.
+"""Interface of all links: they carry records from perception to identification, in order and without loss.
 
-A full link makes `send` wait, so perceive slows down and the door of ingest lets older frames go: losses happen there,
-where they are counted, and nowhere else. A sender or a receiver belongs to one thread; `close` may come from another.
+A full link makes `send` wait, which slows perception down, so that the inbox replaces older frames by newer ones: only
+there are frames lost, and counted. A sender or receiver is used by one thread; any thread may call `close`.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from typing import Protocol
 from reid_stream.records import Perceived
 
 MAX_WAITING = 10_000
-"""Records on the way before a sender waits: 200 cameras with 10 people at 5 frames/s, for a second."""
+"""Records in the link from which on a sender waits: one second of 200 cameras with 10 people at 5 frames/s."""
 
 
 class LinkClosedError(Exception):
-    """The link was closed while, or before, something was sent."""
+    """The link was closed before or during a send."""
 
 
 class Sender(Protocol):
-    """Perceive's end."""
+    """Perception's end."""
 
     def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over records; waits while the link is full.
+        """Send records; waits while the link is full.
 
         Raises:
             LinkClosedError: the link is closed.
@@ -29,21 +29,21 @@ class Sender(Protocol):
         ...
 
     def close(self) -> None:
-        """Let what was sent go its way, then end."""
+        """Close; what was sent is still delivered."""
         ...
 
 
 class Receiver(Protocol):
-    """Identify's end."""
+    """Identification's end."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take what has come, in each camera's order; empty after `timeout_s` or when closed."""
+        """Return the records that have come, in each camera's order; empty after `timeout_s` or when closed."""
         ...
 
     def acknowledge(self) -> None:
-        """Say that all that was received is dealt with and need not come again after a crash."""
+        """Mark all received records as processed, so that they do not come again after a crash."""
         ...
 
     def close(self) -> None:
-        """End; what was not received or acknowledged stays on the link where it can."""
+        """Close; records not received or acknowledged stay on a link that can keep them."""
         ...

@@ -1,8 +1,8 @@
-"""A link between hosts: one Redis Stream per site, `reid:<site>:observations`, with a consumer group.
+"""A link between hosts: one Redis stream per site, `reid:<site>:observations`, with a consumer group.
 
-One entry per record. The receiver deletes what it has acknowledged, so the stream holds only what is on the way, and
-the senders wait while it is long. A sender that got no answer sends again; the receiver knows a record by (run, camera,
-sequence) and takes it once. After a crash of the receiver, what it had not acknowledged comes again, in order.
+One entry per record. The receiver deletes entries when it acknowledges them, so the stream holds only records in
+transit; senders wait while it is long. A sender without an answer sends again; the receiver identifies a record by
+(run, camera, sequence) and drops duplicates. After a crash of the receiver, unacknowledged records come again in order.
 """
 
 import threading
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 _GROUP = "identify"
 _CONSUMER = "identify"
-"""The same after a restart: one receiver per site, and it finds its own unfinished entries again."""
+"""The same after a restart, so that the receiver gets its unacknowledged entries again."""
 _PAGE = 500
 _WAIT_S = 0.02
 _RETRY_S = 0.5
 _STALE_RUNS = 100
-"""Runs whose last sequence numbers are remembered, for all cameras each."""
+"""Runs whose last sequence numbers are remembered, by camera."""
 
 
 def stream_key(site: str) -> str:
-    """Name of the stream."""
+    """Return the key of the stream."""
     return f"reid:{site}:observations"
 
 
 class RedisSender:
-    """Perceive's end. The client must not repeat commands by itself (`publish.connection.connect` makes such ones)."""
+    """Perception's end. The client must not retry commands, as those of `publish.redis_client.connect` do not."""
 
     def __init__(self, client: "redis.Redis", site: str, max_waiting: int = MAX_WAITING) -> None:
         self.faults = 0
-        """Attempts that failed."""
+        """Failed requests."""
         self._client = client
         self._key = stream_key(site)
         self._max_waiting = max_waiting
         self._closing = threading.Event()
 
     def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over records; waits while the link is full or Redis is away.
+        """Send records; waits while the link is full or Redis is down.
 
         Raises:
             LinkClosedError: the link is closed.
@@ -69,20 +69,20 @@ class RedisSender:
         raise LinkClosedError("the link is closed")
 
     def close(self) -> None:
-        """End; what was sent stays on the stream."""
+        """Close; what was sent stays on the stream."""
         self._closing.set()
 
 
 class RedisReceiver:
-    """Identify's end; one per site."""
+    """Identification's end; one per site."""
 
     def __init__(self, client: "redis.Redis", site: str) -> None:
         self.faults = 0
-        """Attempts that failed."""
+        """Failed requests."""
         self.duplicates = 0
-        """Records that came twice, and were taken once."""
+        """Records received more than once and dropped."""
         self.malformed = 0
-        """Entries that are no records; thrown away."""
+        """Entries that are no records, dropped."""
         self._client = client
         self._key = stream_key(site)
         self._is_closed = threading.Event()
@@ -92,7 +92,7 @@ class RedisReceiver:
         self._last: dict[str, dict[CameraId, int]] = {}
 
     def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take up to a page of what has come; empty after `timeout_s`, when closed, or while Redis is away."""
+        """Return up to a page of records; empty after `timeout_s`, when closed, or while Redis is down."""
         import redis
 
         deadline = time.monotonic() + timeout_s
@@ -103,7 +103,7 @@ class RedisReceiver:
             except (redis.exceptions.RedisError, OSError) as error:
                 self.faults += 1
                 self._has_group = False
-                # Entries that were on their way to us count as delivered: ask for the unfinished ones again.
+                # Entries of a lost answer count as delivered: ask again for all that are not acknowledged.
                 self._resume = b"0"
                 if not isinstance(error, redis.exceptions.ResponseError):
                     self._client.connection_pool.disconnect()
@@ -114,7 +114,7 @@ class RedisReceiver:
         return []
 
     def acknowledge(self) -> None:
-        """Take all that was received off the stream; while Redis is away it stays, and is taken off later."""
+        """Delete all received entries from the stream; while Redis is down they stay, and are deleted later."""
         import redis
 
         if not self._open:
@@ -130,7 +130,7 @@ class RedisReceiver:
         self._open.clear()
 
     def close(self) -> None:
-        """End; what was not acknowledged comes to the next receiver."""
+        """Close; unacknowledged records go to the next receiver."""
         self._is_closed.set()
 
     def _read(self, wait_s: float) -> list[Perceived]:

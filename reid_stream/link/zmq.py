@@ -1,8 +1,8 @@
 """A link between processes of one host: ZeroMQ PUSH to PULL over a Unix socket.
 
-One receiver binds, many senders connect, in any order of starting. A batch is one message, a record one part of it.
-Marks on both sides bound what is on the way; a full link makes `send` wait. What lies in the marks dies with a
-receiver that is killed: the gaps in `sequence` show it, and the Redis link is for those who cannot have that.
+One receiver binds and many senders connect, in any order. A batch is one message with one part per record. High-water
+marks on both sides limit the records in transit; a full link makes `send` wait. Records in the queues are lost when the
+receiver is killed, which shows as gaps in `sequence`; the Redis link keeps them.
 """
 
 import threading
@@ -16,17 +16,17 @@ from reid_stream.link.protocol import LinkClosedError
 from reid_stream.records import Perceived, decode, encode
 
 MAX_BATCHES = 100
-"""On the way on each side, in batches."""
+"""High-water mark on each side, in batches."""
 _LINGER_MS = 5000
 _POLL_MS = 100
 _FINISHED = b""
-"""A message that is no batch: the sender's last."""
+"""Last message of a sender."""
 # sizeof(sockaddr_un.sun_path) less the final zero, Linux unix(7).
 _MAX_PATH = 107
 
 
 class ZmqSender:
-    """Perceive's end."""
+    """Perception's end."""
 
     def __init__(self, path: Path, max_batches: int = MAX_BATCHES) -> None:
         """Connect to the socket at `path`; the receiver may come later.
@@ -39,7 +39,7 @@ class ZmqSender:
         self._closing = threading.Event()
 
     def send(self, batch: Sequence[Perceived]) -> None:
-        """Hand over records; waits while the link is full or nobody receives.
+        """Send records; waits while the link is full or there is no receiver.
 
         Raises:
             LinkClosedError: the link is closed.
@@ -48,7 +48,7 @@ class ZmqSender:
             return
         parts = [encode(record) for record in batch]
         with self._lock:
-            # Not a blocking send: close() from another thread must get through.
+            # No blocking send, so that another thread can close the link.
             while not self._closing.is_set():
                 if self._socket.poll(_POLL_MS, zmq.POLLOUT):
                     self._socket.send_multipart(parts, flags=zmq.NOBLOCK)
@@ -56,7 +56,7 @@ class ZmqSender:
         raise LinkClosedError("the link is closed")
 
     def finish(self, timeout_s: float) -> bool:
-        """Say that nothing will follow; False if the link was full for so long."""
+        """Announce the end of this sender; False if the link was full for `timeout_s`."""
         with self._lock:
             if not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
                 return False
@@ -64,14 +64,14 @@ class ZmqSender:
         return True
 
     def close(self) -> None:
-        """Let what was sent go its way for a few seconds, then end."""
+        """Close, after up to 5 s for what was sent to be delivered."""
         self._closing.set()
         with self._lock:
             self._socket.close(linger=_LINGER_MS)
 
 
 class ZmqReceiver:
-    """Identify's end."""
+    """Identification's end."""
 
     def __init__(self, path: Path, max_batches: int = MAX_BATCHES) -> None:
         """Bind the socket at `path`.
@@ -83,10 +83,10 @@ class ZmqReceiver:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self.finished = 0
-        """Senders that said that nothing will follow; all they sent has been received."""
+        """Senders that have finished; all their records were received."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
-        """Take one batch and all others that are there; empty after `timeout_s` or when closed."""
+        """Wait for one batch, then return all that have come; empty after `timeout_s` or when closed."""
         records: list[Perceived] = []
         with self._lock:
             if self._closing.is_set() or not self._socket.poll(int(timeout_s * 1000)):
@@ -106,14 +106,14 @@ class ZmqReceiver:
         """Do nothing: a socket keeps no copy."""
 
     def close(self) -> None:
-        """End."""
+        """Close."""
         self._closing.set()
         with self._lock:
             self._socket.close(linger=0)
 
 
 def connect(path: Path, mark: int) -> "zmq.Socket[bytes]":
-    """Return a socket that pushes to the one at `path`, which may come later; `mark` messages may wait.
+    """Return a socket that pushes to the one at `path`, which may be bound later; at most `mark` messages wait.
 
     Raises:
         ConfigError: the path is too long for a Unix socket.
@@ -125,7 +125,7 @@ def connect(path: Path, mark: int) -> "zmq.Socket[bytes]":
 
 
 def bind(path: Path, mark: int) -> "zmq.Socket[bytes]":
-    """Return a socket at `path` that pulls from many; `mark` messages of each may wait.
+    """Return a socket bound at `path` that pulls from many senders; at most `mark` messages of each wait.
 
     Raises:
         ConfigError: the path is too long for a Unix socket, or cannot be bound.
@@ -136,14 +136,14 @@ def bind(path: Path, mark: int) -> "zmq.Socket[bytes]":
         socket.bind(address)
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise ConfigError(f"{path} must be a place for a socket: {error}") from error
+        raise ConfigError(f"{path} must be a path where a socket can be bound: {error}") from error
     return socket
 
 
 def _socket(kind: int, mark: int) -> "zmq.Socket[bytes]":
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.set_hwm(mark)
-    # Without it, messages pile up for a receiver that is not there yet.
+    # Without it, messages are queued before the receiver is there.
     socket.setsockopt(zmq.IMMEDIATE, 1)
     return socket
 

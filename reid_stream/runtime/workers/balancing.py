@@ -16,7 +16,7 @@ class _Measured:
     """A worker over one window."""
 
     def __init__(self, now: float) -> None:
-        self.begin = now
+        self.start_at = now
         self.busy_s = 0.0
         self.frames = 0
         self.offered: dict[CameraId, int] = {}
@@ -46,7 +46,7 @@ class WorkerLoads:
             first = window.first.setdefault(stats.camera, offered)
             window.offered[stats.camera] = offered - first
         self._in_view.update({camera: count > 0 for camera, count in report.in_view.items()})
-        passed_s = now - window.begin
+        passed_s = now - window.start_at
         if passed_s >= WINDOW_S:
             self.busy[worker] = window.busy_s / passed_s
             price_s = window.busy_s / max(1, window.frames)

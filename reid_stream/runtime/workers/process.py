@@ -109,11 +109,11 @@ class StageTimes:
         """Wrap a stage."""
 
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             try:
                 return call(*args, **kwargs)
             finally:
-                passed = time.perf_counter() - begin
+                passed = time.perf_counter() - start
                 with self._lock:
                     self._times.setdefault(stage, []).append(passed)
 
@@ -218,12 +218,12 @@ class _Process:
                 continue
             if not frames:
                 continue
-            began = time.monotonic()
+            start = time.monotonic()
             with self._pulse.busy("perceive", [frame.camera for frame in frames]):
                 records = perception.step(frames)
             people = Counter(record.camera for record in records if isinstance(record, Observation))
             with self._counting:
-                self._busy_s += time.monotonic() - began
+                self._busy_s += time.monotonic() - start
                 self._frames.update(frame.camera for frame in frames)
                 self._in_view.update({frame.camera: people[frame.camera] for frame in frames})
             self._link.send(records)
