@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
 from reid_stream.commands.compile import compile_engines
+from reid_stream.config.home import ensure_home
 from reid_stream.errors import ReidStreamError, StuckError
 
 _SOURCES = "--cameras"
@@ -133,6 +134,7 @@ app.add_typer(web.app, name="web")
 def main() -> None:
     """Run a command; an error that the user can fix is one message and an exit code, never a traceback."""
     _mask_arguments()
+    ensure_home()
     try:
         app(prog_name="reid-stream")
     except ReidStreamError as error:

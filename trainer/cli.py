@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from reid_stream.config.home import ensure_home
 from reid_stream.errors import ReidStreamError
 from trainer import commands
 from trainer.errors import TrainerError
@@ -92,6 +93,7 @@ _register_commands()
 
 def main() -> None:
     """Run the command line; an error that the user can fix is one line and exit status 1."""
+    ensure_home()
     try:
         app()
     except (TrainerError, ReidStreamError) as error:

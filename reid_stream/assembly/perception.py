@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Camera, Settings
+from reid_stream.engines.cpus import cpu_count
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.metrics import Metrics
@@ -64,8 +65,7 @@ def load_perception(settings: Settings, *, fast: bool, frames: int | None) -> Lo
     from reid_stream.ingest.child_processes import prepare
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
-    cores = len(os.sched_getaffinity(0))
-    workers = 1 if fast or frames is not None else worker_count(settings.workers, cores, len(cameras))
+    workers = 1 if fast or frames is not None else worker_count(settings.workers, cpu_count(), len(cameras))
     if workers > 1:
         # Two thirds of a worker's start are imports: loaded once, so that a lost worker is back sooner.
         prepare("reid_stream.runtime.workers.process", "trackers")

@@ -109,7 +109,7 @@ class Models(SettingsSection):
     precision: Literal["auto", "f32", "bf16"] = "auto"
     """auto: bf16 where the CPU has it (about twice as fast), else f32; on a GPU f16, or more if f16 is off."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """CPU threads of the networks, of all workers together; 0 for all cores."""
+    """CPU threads for the networks, of all workers together; 0 for all CPUs that affinity and cgroup quota allow."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from reid_stream.config.settings import Models
+from reid_stream.engines.cpus import threads_for
 from reid_stream.engines.onnx_io import EngineBase, Shape, check_batch, check_network, first_line
 from reid_stream.engines.protocol import Floats, Pixels, to_numbers
 from reid_stream.errors import ModelError
@@ -25,7 +26,7 @@ class OnnxEngine(EngineBase):
             raise ModelError("models.precision must be auto or f32 with the engine onnx, got bf16")
         self._path, self._pixels = model, pixels
         options = ort.SessionOptions()
-        options.intra_op_num_threads = settings.threads
+        options.intra_op_num_threads = threads_for(settings.threads)
         options.log_severity_level = 3  # its warnings concern the graph and cannot be acted on here
         try:
             self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

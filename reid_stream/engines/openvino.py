@@ -25,6 +25,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from openvino.properties import hint
 
 from reid_stream.config.settings import Models
+from reid_stream.engines.cpus import threads_for
 from reid_stream.engines.onnx_io import EngineBase, Shape, check_batch, check_network, first_line
 from reid_stream.engines.protocol import Floats, Pixels
 from reid_stream.errors import ModelError
@@ -73,7 +74,7 @@ class OpenVinoEngine(EngineBase):
         Raises:
             ModelError: the file is no network of one image input, or OpenVINO cannot run it.
         """
-        self._path, self._threads, self._pixels = model, settings.threads, pixels
+        self._path, self._threads, self._pixels = model, threads_for(settings.threads), pixels
         self._core = ov.Core()
         _use_cache(self._core, model)
         self._is_bf16 = _is_bf16(self._core, settings.precision)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from reid_stream.config.settings import Models
+from reid_stream.engines.cpus import threads_for
 from reid_stream.engines.onnx_io import check_batch, check_network
 from reid_stream.engines.protocol import Floats, Pixels, to_numbers
 from reid_stream.engines.tensorrt_library import Precision
@@ -67,8 +68,9 @@ class TorchEngine(TorchBase):
         self._is_gpu = self._device.type == "cuda"
         small: Precision = "f16" if self._is_gpu else "f32"
         self._precision: Precision = small if settings.precision == "auto" else settings.precision
-        if settings.threads and not self._is_gpu:
-            torch.set_num_threads(settings.threads)
+        threads = threads_for(settings.threads)
+        if threads and not self._is_gpu:
+            torch.set_num_threads(threads)
         try:
             self._network = TorchGraph(strongly_typed(model.read_bytes(), self._precision), str(self._device))
         except OSError as error:

@@ -22,7 +22,10 @@ class FolderLock:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.fileno = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise ConfigError(f"{folder} must be a folder that we can write: {error.strerror}") from error
+            raise ConfigError(
+                f"{folder} must be a folder that we can write: {error.strerror}; "
+                "name another in cams.yaml (redis.directory, spool.directory, store.folder), or set HOME"
+            ) from error
         deadline = time.monotonic() + wait_s
         while True:
             try:

@@ -22,6 +22,7 @@ import structlog
 
 from reid_stream import errors
 from reid_stream.config.settings import Settings
+from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown, WorkerDown, WorkerUp
 from reid_stream.ingest.camera import ResumePoint
@@ -97,7 +98,7 @@ class WorkerPool:
         wanted = {CameraId(camera.id): wanted_fps(camera) for camera in settings.cameras if camera.enabled}
         split = split_cores(cores, workers)
         threads = settings.models.threads
-        each = max(1, threads // workers) if threads else max(1, min(len(split[0]), len(cores) // workers))
+        each = max(1, threads // workers) if threads else max(1, min(len(split[0]), cpu_count() // workers))
         self._settings = settings.model_copy(
             update={"models": settings.models.model_copy(update={"threads": each}), "workers": 1}
         )

@@ -1,0 +1,94 @@
+"""CPUs that this process may use: its affinity and the CPU quota of its control groups.
+
+Sources: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cpu.cfs_quota_us);
+proc(5), cgroups(7).
+"""
+
+import math
+import os
+from pathlib import Path, PurePosixPath
+
+_ROOT = Path("/")
+
+
+def cpu_count(root: Path = _ROOT) -> int:
+    """Return how many CPUs this process may use, a part of one counted whole; at least 1.
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    count = len(os.sched_getaffinity(0))
+    quota = cpu_quota(root)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = _ROOT) -> float | None:
+    """Return the CPU time per second that the control groups allow, the least of all levels; None for no limit."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    quotas: list[float] = []
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        is_v2 = not controllers
+        if not is_v2 and "cpu" not in controllers.split(","):
+            continue
+        for top, folder in _folders(mounts, path, is_v2=is_v2, root=root):
+            # A limit holds for all groups below it.
+            for level in (folder, *folder.parents):
+                quota = _read_v2(level) if is_v2 else _read_v1(level)
+                quotas += [] if quota is None else [quota]
+                if level == top:
+                    break
+    return min(quotas, default=None)
+
+
+def threads_for(threads: int) -> int:
+    """Return the number of threads for networks: as set; else the quota if that is below all CPUs; else 0 for all."""
+    if threads:
+        return threads
+    count = cpu_count()
+    return count if count < len(os.sched_getaffinity(0)) else 0
+
+
+def _folders(mounts: list[str], path: str, *, is_v2: bool, root: Path) -> list[tuple[Path, Path]]:
+    """Return (mount point, folder of the group) in each mount of the hierarchy that shows the group."""
+    found = []
+    for mount in mounts:
+        left, _, right = mount.partition(" - ")
+        _, _, _, shown, point, *_ = left.split(" ")
+        kind, _, options = right.split(" ", 2)
+        if kind != ("cgroup2" if is_v2 else "cgroup") or (not is_v2 and "cpu" not in options.split(",")):
+            continue
+        top = root / point.lstrip("/")
+        group = PurePosixPath(path)
+        # In a container the mount may show a part of the hierarchy alone, whose path is that of the host.
+        inside = group.relative_to(shown) if group.is_relative_to(shown) else group.relative_to("/")
+        folder = top / inside
+        found.append((top, folder if ".." not in inside.parts and folder.is_dir() else top))
+    return found
+
+
+def _read_v2(folder: Path) -> float | None:
+    words = _words(folder / "cpu.max")
+    return _share(words[0], words[1]) if len(words) == 2 else None
+
+
+def _read_v1(folder: Path) -> float | None:
+    quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+    return _share(quota[0], period[0]) if quota and period else None
+
+
+def _share(quota: str, period: str) -> float | None:
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0 or int(quota) == 0:
+        return None  # `max`, or -1: no limit
+    return int(quota) / int(period)
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return []
