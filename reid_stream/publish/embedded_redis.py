@@ -1,10 +1,10 @@
-"""A Redis of our own beside the daemon, for the daemon's user alone, so that a first try needs no server.
+"""Embedded Redis: a redis-server that the daemon starts and supervises, for the daemon's user alone.
 
-It listens on a Unix socket (mode 0600) in its folder (mode 0700), or, where the settings name a port, on 127.0.0.1 with
-a password from a file (mode 0600) in that folder. No client may configure, script or extend it: what it needs is set
-when it starts. Every write is on disk before it is answered (`appendfsync always`).
+It listens on a Unix socket (mode 0600) in its folder (mode 0700) or, where the settings name a port, on 127.0.0.1 with
+a password from a file (mode 0600) in that folder. No client may configure, script or extend it. Every write is on disk
+before it is answered (`appendfsync always`).
 
-Files of the folder besides Redis' own: `redis.url` (where it serves, while it runs), `redis.password` (with a port
+Files of the folder besides those of Redis: `redis.url` (the address, while it runs), `redis.password` (with a port
 only), `redis.version` (of the server that wrote the data), `redis.log`, `lock`.
 """
 
@@ -32,13 +32,13 @@ from reid_stream.publish.redis_supervisor import HUNG_S, RedisSupervisor
 _HANDOVER_S = 3.0
 _URL, _PASSWORD, _VERSION, _SOCKET = "redis.url", "redis.password", "redis.version", "redis.sock"
 _MULTI_PART = (7, 0)
-"""From this version on the append-only file is a folder, which older servers pass over: they would start empty."""
+"""First version whose append-only file is a folder; older servers do not read it and would start empty."""
 _RIGHTS = (
     *("~*", "&*", "+@all"),
-    # All that reads and writes data; nothing that runs code, names files or other servers, or gives rights. The
-    # categories hold EVAL, FUNCTION, SHUTDOWN, REPLICAOF, MIGRATE, SAVE, FLUSHALL and their like of every version.
+    # Commands that read and write data, but none that runs code, names files or other servers, or grants rights: the
+    # categories contain EVAL, FUNCTION, SHUTDOWN, REPLICAOF, MIGRATE, SAVE, FLUSHALL and the like in every version.
     *("-@admin", "-@dangerous", "-@scripting", "-acl", "-config", "-debug", "-module", "-script"),
-    # Erasure has the files written anew (where they are is fixed); the rest only tells.
+    # Erasure needs the files rewritten (their place is fixed); the others only return information.
     *("+bgrewriteaof", "+bgsave", "+info", "+keys", "+client|setname", "+client|getname", "+client|id"),
 )
 
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 def default_directory(site: str) -> Path:
-    """Where a site's embedded Redis keeps its data unless the settings say otherwise."""
+    """Return the default folder of a site's embedded Redis."""
     import platformdirs
 
     return platformdirs.user_data_path("reid-stream") / "redis" / site
@@ -56,7 +56,7 @@ def running_url(directory: Path) -> str:
     """Return the URL, password included, of the embedded Redis that runs on this folder.
 
     Raises:
-        BrokerError: none runs, or its folder is another user's.
+        BrokerError: none runs, or the folder belongs to another user.
     """
     try:
         return (directory / _URL).read_text(encoding="utf-8").strip()
@@ -67,12 +67,12 @@ def running_url(directory: Path) -> str:
         ) from None
     except OSError as error:
         raise BrokerError(
-            f"the embedded Redis in {directory} serves the user of its daemon alone: {error.strerror}; run as that user"
+            f"the embedded Redis in {directory} serves only the user of its daemon: {error.strerror}; run as that user"
         ) from None
 
 
 class EmbeddedRedis:
-    """A redis-server that is started again when it ends; use as a context manager, or call `stop`."""
+    """A supervised redis-server; use as a context manager, or call `stop`."""
 
     def __init__(self, directory: Path, port: int = 0, *, hung_s: float = HUNG_S) -> None:
         """Start the server and wait until it serves.
@@ -88,7 +88,7 @@ class EmbeddedRedis:
         """
         self.directory = directory = directory.absolute()
         self.port = port
-        # A server whose daemon was killed a moment ago still needs to write its last data.
+        # The server of a daemon that was just killed may still be writing.
         self._lock = FolderLock(directory, wait_s=_HANDOVER_S)
         try:
             _make_private(directory)
@@ -106,7 +106,7 @@ class EmbeddedRedis:
 
     @property
     def fault(self) -> str | None:
-        """Why the server does not serve now; None while it does."""
+        """Reason why the server does not serve now; None while it does."""
         return self._supervisor.fault
 
     def stop(self) -> None:
@@ -166,10 +166,10 @@ class EmbeddedRedis:
 
 
 def _by_socket(directory: Path) -> tuple[str, list[tuple[object, ...]]]:
-    """Give URL and options for a Unix socket in the folder, or, where it cannot be there, in a runtime folder.
+    """Return URL and options for a Unix socket in the folder or, where that is impossible, in a runtime folder.
 
     Raises:
-        ConfigError: it can be in neither.
+        ConfigError: it is impossible in all of them.
     """
     faults = []
     for folder in _socket_folders(directory):
@@ -177,10 +177,10 @@ def _by_socket(directory: Path) -> tuple[str, list[tuple[object, ...]]]:
         try:
             if folder != directory:
                 folder.mkdir(mode=0o700, exist_ok=True)
-                # Its name can be guessed: another user may have been there before us.
+                # Its name can be guessed, so another user may have created it.
                 found = folder.lstat()
                 if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                    raise ConfigError(f"must be a folder of our own, found one of user {found.st_uid}")
+                    raise ConfigError(f"must belong to the daemon's user, found a folder of user {found.st_uid}")
                 _make_private(folder)
             path.unlink(missing_ok=True)
             # A path may be too long (107 bytes on Linux), and some file systems have no sockets.
@@ -191,7 +191,7 @@ def _by_socket(directory: Path) -> tuple[str, list[tuple[object, ...]]]:
             faults.append(f"{path}: {error}")
             continue
         rules = ("user", "default", "on", "nopass", *_RIGHTS)
-        # `quote`: redis-py takes an @, ? or # of the path for a part of the URL.
+        # In a URL an @, ? or # would end the path.
         return f"unix://{quote(os.fsencode(path))}", [("port", 0), ("unixsocket", path), ("unixsocketperm", 600), rules]
     raise ConfigError(
         "the embedded Redis needs a place for its Unix socket, found none; give redis.directory a shorter path or "
@@ -201,7 +201,7 @@ def _by_socket(directory: Path) -> tuple[str, list[tuple[object, ...]]]:
 
 def _socket_folders(directory: Path) -> Iterator[Path]:
     yield directory
-    # The same at every start, so that the URL stays; `redis.url` tells it to those who have another XDG_RUNTIME_DIR.
+    # The same at every start, so that the URL stays; clients with another XDG_RUNTIME_DIR find it in `redis.url`.
     name = f"reid-stream-{os.geteuid()}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime) / name
@@ -209,7 +209,7 @@ def _socket_folders(directory: Path) -> Iterator[Path]:
 
 
 def _by_port(directory: Path, port: int) -> tuple[str, list[tuple[object, ...]]]:
-    """Give URL and options for a TCP port of 127.0.0.1 with the folder's password, generated at the first start."""
+    """Return URL and options for a TCP port of 127.0.0.1 with the folder's password, generated at the first start."""
     path = directory / _PASSWORD
     try:
         if path.exists():
@@ -218,20 +218,20 @@ def _by_port(directory: Path, port: int) -> tuple[str, list[tuple[object, ...]]]
             _write_private(path, secrets.token_urlsafe(32))
         password = (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} must hold the embedded Redis' password: {error}") from None
+        raise ConfigError(f"{path} must contain the embedded Redis' password: {error}") from None
     if not password:
         raise ConfigError(
-            f"{path} must hold the embedded Redis' password, found an empty line; delete it for a new one"
+            f"{path} must contain the embedded Redis' password, found an empty line; delete it to get a new one"
         )
     rules = ("user", "default", "on", f"#{hashlib.sha256(password.encode()).hexdigest()}", *_RIGHTS)
     return f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0", [("bind", "127.0.0.1"), ("port", port), rules]
 
 
 def _binary_for(directory: Path) -> Binary:
-    """Choose the server: the newest, which must not be older than the one that wrote the folder.
+    """Return the newest server.
 
     Raises:
-        BrokerError: it is; it could not read the data, and would start without.
+        BrokerError: it is older than the one that wrote the folder, so that it would start without the data.
     """
     binary = newest_binary()
     try:
@@ -244,34 +244,34 @@ def _binary_for(directory: Path) -> Binary:
     if binary.version[:2] < written:
         raise BrokerError(
             f"the embedded Redis must be {'.'.join(map(str, written))} or newer to read its data in {directory}, found "
-            f"{binary}; install redis-server again, or give redis.directory a new folder (IDs then begin anew)"
+            f"{binary}; install redis-server again, or set redis.directory to a new folder (IDs then start at 1)"
         )
     return binary
 
 
 def _make_private(folder: Path) -> None:
-    """Take a folder from all users but ours.
+    """Deny all other users access to a folder.
 
     Raises:
-        ConfigError: it is another user's, or shared as /tmp is.
+        ConfigError: it belongs to another user, or is shared as /tmp is.
     """
     found = folder.stat()
     if found.st_mode & stat.S_ISVTX:
-        raise ConfigError(f"{folder} must be a folder of the daemon's own, found one that users share (sticky bit)")
+        raise ConfigError(f"{folder} must belong to the daemon alone, found a folder that users share (sticky bit)")
     if not found.st_mode & 0o077:
         return
     try:
         folder.chmod(0o700)
     except OSError as error:
         raise ConfigError(
-            f"{folder} must be for the daemon's user alone (mode 0700), found {stat.filemode(found.st_mode)}, "
+            f"{folder} must be accessible to the daemon's user only (mode 0700), found {stat.filemode(found.st_mode)}, "
             f"and cannot be changed: {error.strerror}"
         ) from None
     _log.warning("folder_made_private", folder=str(folder), was=stat.filemode(found.st_mode))
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a line into a file of mode 0600, at once."""
+    """Replace a file by one of mode 0600 with one line, atomically."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

