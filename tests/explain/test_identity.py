@@ -73,7 +73,9 @@ def test_the_store_and_the_models_are_those_of_cams_yaml(url: str, store: Path, 
 
 
 def test_what_is_missing_for_a_page_is_named(url: str, store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--explain needs the crops: give --cameras with store.folder set, or --store"):
+    with pytest.raises(
+        ConfigError, match="--explain needs the crops: give --cameras with store.folder set, or --store"
+    ):
         show(url, "site-1", "--explain", tmp_path / "one.png")
     with pytest.raises(ModelError, match="must hold two tracks of site-2 to compare, found 1"):
         show(url, "site-2", "--store", store, "--explain", tmp_path / "one.png")
