@@ -4,7 +4,7 @@ MINUTES ?= 10
 PYTHON ?= python3
 ARGS ?=
 
-# The demo's environment is the base install; tests have their own with the training and development tools on top.
+# The demo runs in the base environment; tests have their own, with the training and development tools.
 BASE := .venv-base
 DEV := .venv
 UV := .venv-uv/bin/uv
@@ -13,11 +13,11 @@ DATA := $(wildcard ../shared/data)
 ifneq ($(DATA),)
 export REID_STREAM_DATA ?= $(abspath $(DATA))
 endif
-# ultralytics would otherwise install packages on its own.
+# Keeps ultralytics from installing packages.
 export YOLO_AUTOINSTALL := false
-# Copies where the cache is on another disk, without a warning.
+# Copies files where the cache is on another disk, without a warning.
 export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
-# Whatever environment is active is left alone.
+# Ignores an active environment.
 unexport VIRTUAL_ENV
 
 .PHONY: demo test test-all check fix bench peers worlds simulate score setup requirements sbom docs clean
@@ -46,7 +46,7 @@ fix: $(DEV)/.ready
 bench: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks speed all --readme docs/benchmarks/speed.md $(ARGS)
 
-# Others' programs on the same clips; their environment, about 6 GB, is their own.
+# Other projects on the same clips, in an environment of about 6 GB.
 PEERS := .venv-peers
 peers: $(DEV)/.ready $(PEERS)/.ready
 	$(DEV)/bin/python -m benchmarks peers --python $(PEERS)/bin/python $(ARGS)
@@ -54,7 +54,7 @@ peers: $(DEV)/.ready $(PEERS)/.ready
 worlds: $(DEV)/.ready
 	$(DEV)/bin/python -m trainer.data.worlds $(ARGS)
 
-# Cameras and Redis broken on purpose; ARGS=--short takes a minute.
+# Fault injection on cameras and Redis; ARGS=--short takes a minute.
 drill: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks drill redis $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill crash $(ARGS)
@@ -64,7 +64,7 @@ drill: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks drill metrics $(ARGS)
 	$(DEV)/bin/python -m benchmarks drill embedded $(ARGS)
 
-# Simulated people against the real matcher: JSON and plots in OUT. Minutes to an hour, by the machine.
+# Simulated people and the real matcher: JSON and plots in OUT. Takes minutes to an hour.
 OUT ?= runs/simulate
 simulate: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks simulate dial --calm --json $(OUT)/dial-calm.json --plot $(OUT)/dial-calm.png $(ARGS)
@@ -73,10 +73,10 @@ simulate: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks speed matcher --json $(OUT)/matcher.json
 	$(DEV)/bin/python -m benchmarks speed day --json $(OUT)/day.json --plot $(OUT)/day.png
 
-# Spoilt input for MINUTES in all, steered by coverage; atheris is installed beside the tests' environment.
+# Coverage-guided fuzzing for MINUTES in all; atheris is installed beside the test environment.
 fuzz: $(DEV)/.ready
 	@test -d .venv-fuzz || $(UV) pip install --quiet --require-hashes --python $(DEV)/bin/python --target .venv-fuzz -r requirements/fuzz.txt \
-		|| echo "fuzz: no atheris for this Python; input is spoilt at random"
+		|| echo "fuzz: no atheris for this Python; input is mutated at random"
 	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 score: $(DEV)/.ready
@@ -84,7 +84,7 @@ score: $(DEV)/.ready
 
 setup: $(BASE)/.ready $(DEV)/.ready
 
-# The reference pages from the code, then the site in site/; --strict ends with an error where a link or an anchor is wrong.
+# Generates the reference pages, then the site in site/; --strict fails on wrong links and anchors.
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m docs.generators
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/python -m mkdocs build --strict --quiet

@@ -1,1 +1,1 @@
-"""What `reid-stream` can be told to do: one file a command, imported when it is called."""
+"""The commands of `reid-stream`, one module each; heavy imports happen when a command is called."""

@@ -1,9 +1,9 @@
-"""Prepare the demo: one street clip seen by two cameras, so that the same people come back and keep their global ID.
+"""Prepare the demo: one street clip as two cameras, so that people reappear and keep their global IDs.
 
-    footage -> street.avi -> plaza.mp4 (another crop, scale, colour, some seconds later) -> cams.yaml
+    footage -> street.avi -> plaza.mp4 (other crop, scale and colour, seconds later) -> cams.yaml
 
-`python -m reid_stream.commands.demo` does it below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. A second
-run finds all of it done. Needs no camera, no GPU, no Redis, no ffmpeg.
+`python -m reid_stream.commands.demo` writes below `.demo/`; then `reid-stream --cameras .demo/cams.yaml`. What exists
+is kept. Needs no camera, GPU, Redis or ffmpeg.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from reid_stream.images import UInt8
 
 NAME = "vtest.avi"
 SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"
-"""Of OpenCV's sample; PETS 2009, S2.L1, view 1: 795 frames of 768x576 at 10 per second."""
+"""Checksum of OpenCV's sample: PETS 2009, S2.L1, view 1, 795 frames of 768x576 at 10 fps."""
 URL = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data/vtest.avi"
 PACKAGE = "opencv-doc"
 FOLDER = Path(".demo")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-# The second camera: most of the picture's width and height, so that both see the same people; larger, warmer, flatter.
+# The second camera sees most of the image, so that both see the same people; larger, warmer, less contrast.
 _CROP = (0.12, 0.10, 0.94, 1.00)
 _SIZE = (800, 656)
 _GAIN = (1.08, 0.97, 0.82)
@@ -40,11 +40,11 @@ Say = Callable[[str], None]
 
 
 def prepare(folder: Path, environ: Mapping[str, str], say: Say) -> Path:
-    """Make footage, models and cams.yaml where they are missing; returns the path of cams.yaml.
+    """Make footage, models and cams.yaml where they are missing; return the path of cams.yaml.
 
     Raises:
-        ConfigError: no footage can be had.
-        ModelError: no models can be had.
+        ConfigError: no footage was found.
+        ModelError: no models were found.
     """
     folder.mkdir(parents=True, exist_ok=True)
     models = _models(folder, environ, say)
@@ -61,10 +61,10 @@ def prepare(folder: Path, environ: Mapping[str, str], say: Say) -> Path:
 
 
 def footage(environ: Mapping[str, str], say: Say) -> Path:
-    """Find the clip: a folder named by a variable, a download, or Debian's package; checked by its sha256.
+    """Find the clip in a folder named by a variable, by download, or in Debian's package; its SHA-256 is checked.
 
     Raises:
-        ConfigError: none of these works; says why for each.
+        ConfigError: none of these works; the message has the reason for each.
     """
     tried: list[str] = []
     for find in (_from_folders, _from_download, _from_debian):
@@ -84,7 +84,7 @@ def footage(environ: Mapping[str, str], say: Say) -> Path:
 
 
 def second_view(source: Path, out: Path, say: Say) -> None:
-    """Write the same footage as another camera would see it: cropped, scaled, in other colours."""
+    """Write the footage as another camera would see it: cropped, scaled, in other colours."""
     import av  # heavy
     import numpy as np
 
@@ -98,7 +98,7 @@ def second_view(source: Path, out: Path, say: Say) -> None:
         stream = writer.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast"})
         stream.width, stream.height = _SIZE
         stream.pix_fmt = "yuv420p"
-        # A key frame each second, so that a player can begin anywhere.
+        # A key frame each second, so that a player can start anywhere.
         stream.gop_size = round(float(rate))
         total = video.frames or 0
         for number, frame in enumerate(reader.decode(video)):
@@ -188,7 +188,7 @@ def _is_sample(path: Path) -> bool:
 
 
 def _models(folder: Path, environ: Mapping[str, str], say: Say) -> dict[str, str]:
-    """Name the two bundles: those on the shelf, else wrapped from the networks in $REID_STREAM_DATA."""
+    """Return the two bundles: the default ones, else wrapped from the networks in $REID_STREAM_DATA."""
     try:
         return {kind: str(catalog.find("default", kind).resolve()) for kind in ("detector", "embedder")}
     except ModelError:

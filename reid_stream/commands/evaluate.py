@@ -1,4 +1,4 @@
-"""`reid-stream eval`: score cameras, a recording or a tracklet store against truth: who was followed how well."""
+"""`reid-stream eval`: score cameras, a recording or a tracklet store against ground truth."""
 
 import os
 from collections.abc import Mapping
@@ -21,32 +21,39 @@ if TYPE_CHECKING:
 
 def evaluate(
     cameras: Annotated[
-        Path | None, typer.Option(help="cams.yaml with file cameras: replayed through the daemon.")
+        Path | None, typer.Option(help="cams.yaml with file cameras, which are replayed through the daemon.")
     ] = None,
     truth: Annotated[
-        list[str] | None, typer.Option(help="CAMERA=FILE: MOT text, ids shared by all cameras; once a camera.")
+        list[str] | None,
+        typer.Option(help="CAMERA=FILE: ground truth in MOT format, IDs shared by all cameras (once per camera)."),
     ] = None,
     recording: Annotated[
         Path | None,
-        typer.Option(help="What --keep wrote, matched again with the settings of --cameras or the defaults."),
+        typer.Option(help="Recording of --keep, matched again with the settings of --cameras or the defaults."),
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="A tracklet store, as it is; needs --begin.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A tracklet store, scored as it is; needs --begin.")] = None,
     begin: Annotated[
         list[str] | None,
-        typer.Option(help="CAMERA=TIME@FPS: when the truth's first frame was, UTC, and its rate; once a camera."),
+        typer.Option(
+            help="CAMERA=TIME@FPS: UTC time of the first frame of the ground truth, and its rate (once per camera)."
+        ),
     ] = None,
-    keep: Annotated[Path | None, typer.Option(help="Write what was perceived there, to match it again later.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Write the observations to this file, to match them again later.")
+    ] = None,
     budget: Annotated[
-        bool, typer.Option("--budget", help="Make boxes, tracks and links perfect in turn: what does each cost?")
+        bool, typer.Option("--budget", help="Error budget: make boxes, tracks and links perfect one after the other.")
     ] = False,
-    lanes: Annotated[Path | None, typer.Option(help="Draw who was where and whom we said it was (.png, .svg).")] = None,
-    sweep: Annotated[
-        str | None, typer.Option(help="SETTING=VALUE,VALUE,...: score each; match.* takes seconds a value.")
+    lanes: Annotated[
+        Path | None, typer.Option(help="Draw true and found identities over time to this file (.png, .svg).")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the trade-off of --sweep there (.png, .svg).")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="SETTING=VALUE,VALUE,...: score each value; match.* takes seconds per value.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the trade-off of --sweep to this file (.png, .svg).")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Score who was followed how well, across cameras and within each, as told at once and after corrections."""
+    """Score identities against ground truth, across cameras and within each, when first sent and after corrections."""
     import msgspec
 
     from reid_stream.console.output import Output
@@ -55,33 +62,33 @@ def evaluate(
     if (sum(given is not None for given in (cameras, store)) != 1 and recording is None) or (recording and store):
         raise ConfigError("eval must be given one of --cameras, --recording or --store")
     if plot is not None and sweep is None:
-        raise ConfigError("--plot draws the trade-off of --sweep, which is missing")
+        raise ConfigError("--plot needs --sweep, found none")
     _check_outputs([file for file in (keep, lanes, plot, json) if file is not None], [lanes, plot])
     named = _files(truth or [])
     console = Output()
     if store is not None:
         if keep or sweep or budget:
-            raise ConfigError("--keep, --sweep and --budget match again: they go with --cameras or --recording")
-        told = _store(store, named, begin or [], lanes, console)
+            raise ConfigError("--keep, --sweep and --budget need --cameras or --recording, found --store")
+        figures = _store(store, named, begin or [], lanes, console)
     else:
         from reid_stream.evaluation.sweep import parse
 
         if begin:
-            raise ConfigError("--begin is for --store: file cameras have their own times")
+            raise ConfigError("--begin needs --store, found none; file cameras have their own times")
         chosen = parse(sweep) if sweep is not None else None
         if recording is not None and chosen is not None and not chosen.is_replayed:
             raise ConfigError(
-                f"a recording has settled {chosen.section}, so {chosen.setting} cannot be swept over it; sweep match.*"
-                " or give --cameras alone"
+                f"{chosen.setting} cannot be swept over a recording, in which {chosen.section} is fixed; sweep match.* "
+                "or give --cameras alone"
             )
-        told = _footage(_Wanted(cameras, recording, named, keep, budget, lanes, chosen, plot), console)
+        figures = _footage(_Wanted(cameras, recording, named, keep, budget, lanes, chosen, plot), console)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is to be looked at, and what for."""
+    """The options of the command."""
 
     cameras: Path | None
     recording: Path | None
@@ -95,43 +102,43 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Footage:
-    """What there is to look at."""
+    """The footage to score."""
 
     name: str
     settings: "Settings"
     kept: "Recording | None"
-    """None where the daemon itself is to look at the cameras."""
+    """None where the daemon replays the cameras."""
     takes: "BudgetRecordings | None"
-    """The same with stages made perfect, where a budget is wanted."""
+    """The recordings with perfect stages, for an error budget."""
 
 
 def _footage(wanted: _Wanted, console: "Output") -> dict[str, object]:
-    """Score file cameras or a recording of them; return what is written as JSON."""
+    """Score file cameras or a recording of them; return the JSON value."""
     from reid_stream.evaluation import budget, report
     from reid_stream.evaluation.run import evaluate_run, rewatch, watch
 
-    with console.status("looking at the cameras" if wanted.recording is None else "reading the recording"):
+    with console.status("replaying the cameras" if wanted.recording is None else "reading the recording"):
         footage = _look(wanted)
-    told: dict[str, object] = {}
+    figures: dict[str, object] = {}
     kept, match, topology = footage.kept, footage.settings.match, footage.settings.topology
     if footage.takes is not None:
-        with console.status("matching with one stage after the other made perfect"):
-            told["budget"] = costs = budget.budget(footage.takes, match, topology)
+        with console.status("matching with perfect stages"):
+            figures["budget"] = costs = budget.budget(footage.takes, match, topology)
         report.show_budget(costs, console)
-    with console.status("the daemon is looking at the cameras" if kept is None else "matching"):
+    with console.status("the daemon replays the cameras" if kept is None else "matching"):
         watched = watch(footage.settings, wanted.truth) if kept is None else rewatch(kept, match, topology)
     scored = evaluate_run(watched)
-    told |= {field.name: getattr(scored, field.name) for field in fields(scored)}
+    figures |= {field.name: getattr(scored, field.name) for field in fields(scored)}
     report.show(scored, console)
     if wanted.lanes is not None:
         _draw(watched, wanted.lanes, footage.name)
     if wanted.sweep is not None:
-        told["sweep"] = _sweep(wanted, wanted.sweep, footage, console)
-    return told
+        figures["sweep"] = _sweep(wanted, wanted.sweep, footage, console)
+    return figures
 
 
 def _look(wanted: _Wanted) -> _Footage:
-    """Get hold of what was or will be perceived."""
+    """Load or make the recording, where one is needed."""
     from reid_stream.evaluation import budget, recording
     from reid_stream.evaluation.footage import truth_for
 
@@ -160,7 +167,7 @@ def _recorded(settings: "Settings", wanted: _Wanted) -> "Recording":
 
 
 def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Output") -> object:
-    """Try the values of a setting; return what is written as JSON."""
+    """Score the values of a setting; return the JSON value."""
     from reid_stream.evaluation import report
     from reid_stream.evaluation.sweep import points
 
@@ -182,7 +189,7 @@ def _sweep(wanted: _Wanted, sweep: "Sweep", footage: _Footage, console: "Output"
 
 
 def _settings(cameras: Path | None) -> "Settings":
-    """Settings of cams.yaml, or the defaults for a recording, which has its cameras inside."""
+    """Return the settings of cams.yaml, or the defaults for a recording, which holds its cameras."""
     from pydantic import SecretStr
 
     from reid_stream.config import cams_yaml
@@ -191,7 +198,7 @@ def _settings(cameras: Path | None) -> "Settings":
 
     if cameras is not None:
         settings = cams_yaml.load(cameras)
-        # The daemon is started to be scored: that its files begin and end is no news here.
+        # Start and end of the files are expected here.
         logs.configure(settings.observe.model_copy(update={"log_level": "error"}))
         logs.hide(settings)
         return settings
@@ -199,7 +206,7 @@ def _settings(cameras: Path | None) -> "Settings":
 
 
 def _with_truth(kept: "Recording", truth: Mapping[str, Path]) -> "Recording":
-    """Put other truth in the place of a recording's own, where it is given."""
+    """Replace the ground truth of a recording, where one is given."""
     from reid_stream.errors import ConfigError
     from reid_stream.evaluation.footage import with_truth
     from reid_stream.evaluation.truth import check_cameras, read_truth
@@ -216,9 +223,9 @@ def _draw(watched: "ReplayedRun", path: Path, name: str) -> None:
     from reid_stream.evaluation.align import align
     from reid_stream.evaluation.stream import boxes_of
 
-    told = boxes_of(watched.events, watched.cameras)
+    boxes = boxes_of(watched.events, watched.cameras)
     _draw_aligned(
-        watched.cameras, align(watched.truth, told.at_once), align(watched.truth, told.in_the_end), path, name
+        watched.cameras, align(watched.truth, boxes.at_once), align(watched.truth, boxes.in_the_end), path, name
     )
 
 
@@ -236,7 +243,7 @@ def _draw_aligned(
 def _store(
     store: Path, truth: Mapping[str, Path], begin: list[str], drawn: Path | None, console: "Output"
 ) -> dict[str, object]:
-    """Score a tracklet store; return what is written as JSON."""
+    """Score a tracklet store; return the JSON value."""
     from reid_stream.errors import ConfigError
     from reid_stream.evaluation import report
     from reid_stream.evaluation.align import align
@@ -259,7 +266,7 @@ def _store(
 
 
 def _check_outputs(files: list[Path], plots: list[Path | None]) -> None:
-    """Make sure that what will be written can be, before minutes of work are lost."""
+    """Check that the output files can be written, before minutes of work are lost."""
     from reid_stream.errors import ConfigError
 
     for file in files:

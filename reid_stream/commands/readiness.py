@@ -171,7 +171,7 @@ def _why_not_writable(folder: Path) -> str | None:
 
 
 def _owner(folder: Path) -> str | None:
-    """Return the process that holds a folder's lock; none where nobody does."""
+    """Return the process that holds the lock of a folder; none if it is free."""
     import fcntl
 
     try:

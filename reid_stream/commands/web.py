@@ -16,7 +16,7 @@ from reid_stream.commands.web_process import PARENT
 app = typer.Typer(help="The web console and the HTTP API of a site.", no_args_is_help=False)
 _LOOK_S = 0.5
 _NICE = 5
-"""Beside a daemon the cameras come first."""
+"""Beside a daemon, cameras have priority."""
 
 
 class RoleName(StrEnum):
@@ -31,8 +31,8 @@ class RoleName(StrEnum):
 def web(
     context: typer.Context,
     cameras: Annotated[Path | None, typer.Option(help="cams.yaml: the site, Redis, the store, `web`.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: `web.host`.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; default: `web.port`.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: `web.host`.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port. Default: `web.port`.")] = None,
 ) -> None:
     """Serve the web console and the HTTP API until Ctrl-C or SIGTERM."""
     if context.invoked_subcommand is not None:
@@ -45,9 +45,9 @@ def web(
 
 @app.command()
 def user(
-    name: Annotated[str, typer.Argument(help="Letters, digits and _.@-; corrections bear it.")],
+    name: Annotated[str, typer.Argument(help="Name of letters, digits and _.@-; recorded with corrections.")],
     cameras: Annotated[Path | None, typer.Option(help="cams.yaml with `web.users_file`.")] = None,
-    file: Annotated[Path | None, typer.Option(help="The users file, instead of --cameras.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Users file, instead of --cameras.")] = None,
     role: Annotated[RoleName, typer.Option(help="viewer looks, operator corrects, admin erases.")] = RoleName.viewer,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the user; open sessions end.")] = False,
 ) -> None:
@@ -103,7 +103,7 @@ def serve(cameras: Path, host: str | None, port: int | None) -> None:
     _end_with_parent(stop)
     with open_site(settings) as site:
         server = WebServer(site, settings.web.host, settings.web.port)
-        # The daemon has said so itself, where it knows the port.
+        # The daemon prints it itself, where it knows the port.
         if PARENT not in os.environ or not settings.web.port:
             Output(error=True).say(f"web console on {server.url}", style="dim")
         server.run(stop)

@@ -1,4 +1,4 @@
-"""The web console as a child of the daemon: started again when it ends, ended with the daemon, never waited for."""
+"""The web console as a child of the daemon: restarted when it ends, ended with the daemon, never waited for."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from reid_stream.config.settings import Web
 
 PARENT = "REID_STREAM_WEB_PARENT"
-"""Variable that names the process whose end ends the console."""
+"""Environment variable with the process whose end ends the console."""
 _FIRST_S, _MOST_S = 1.0, 60.0
-"""Wait before the console is started again, doubling."""
+"""First and longest wait before the console is restarted, seconds; the wait doubles."""
 _STEADY_S = 60.0
-"""A console that ran for so long starts again at once."""
+"""A console that ran for this long is restarted at once."""
 _END_S = 5.0
 _USAGE = 2
-"""Exit code of a console that cannot start as it is configured."""
+"""Exit code of a console that cannot start with its configuration."""
 _log = structlog.get_logger(__name__)
 
 
@@ -89,7 +89,7 @@ class WebProcess:
 
 
 def address(settings: "Web") -> str:
-    """Return where a browser on this machine finds the console."""
+    """Return the URL of the console for a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"http{'s' if settings.cert_file is not None else ''}://{host}:{settings.port}/"

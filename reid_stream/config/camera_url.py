@@ -35,7 +35,7 @@ def split_login(rest: str) -> tuple[str, str, str]:
     """Split what follows `scheme://` into (login, host, path); login and path may be empty.
 
     Raises:
-        AmbiguousLoginError: a password with `/`, `?` or `#` cannot be told from a host and its path.
+        AmbiguousLoginError: a password with `/`, `?` or `#` could also be a host and its path.
     """
     end = re.search(r"[/?#]", rest)
     authority, behind = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
@@ -46,7 +46,7 @@ def split_login(rest: str) -> tuple[str, str, str]:
             raise AmbiguousLoginError(_ADVICE)
         return login, host, behind
     port = authority.partition("]")[2].lstrip(":") if authority.startswith("[") else authority.partition(":")[2]
-    # rtsp://user:a/b@host/x: no port is called a.
+    # rtsp://user:a/b@host/x: `a` is no port.
     if "@" in behind and port and not port.isdecimal():
         if behind[0] in "?#" and behind.partition("/")[0].count("@") == 1:
             rest_of_login, _, host = behind.partition("/")[0].partition("@")

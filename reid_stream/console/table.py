@@ -190,7 +190,7 @@ def _headline(snapshot: Snapshot, *, is_narrow: bool) -> Text:
 
 
 def _troubles(snapshot: Snapshot, most: int) -> list[Text]:
-    """Return a line for an overload and for each camera that is down, at most so many."""
+    """Return a line for an overload and one for each camera that is down, at most `most`."""
     lines = [Text(f" {snapshot.overload}", style="bold red")] if snapshot.overload else []
     for row in snapshot.cameras:
         if row.state == "down" and row.reason and len(lines) < max(1, most):
