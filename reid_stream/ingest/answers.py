@@ -1,4 +1,4 @@
-"""What cameras answer over RTSP and HTTP, as far as it decides what FFmpeg may see (pure).
+"""Filter the answers of cameras over RTSP and HTTP before FFmpeg sees them (pure).
 
 Sources: RFC 2326 (RTSP; 7 answers, 10.12 interleaved data, 12.39 Transport), RFC 9112 (HTTP), RFC 7616 (digest).
 """
@@ -20,15 +20,15 @@ _BOUNDARY = re.compile(r"boundary=\"?([^\";]+)\"?", re.IGNORECASE)
 
 
 class AnswerFilter(ABC):
-    """One connection: `asked` sees what FFmpeg sends, `answered` what the camera does."""
+    """Filter of one connection: `asked` takes what FFmpeg sends, `answered` what the camera sends."""
 
     def __init__(self) -> None:
         self.status: int | None = None
         """Of the newest answer."""
         self.redirect: str | None = None
-        """Where the camera sends us; the connection ends there."""
+        """Target of a redirect; the connection ends there."""
         self.refusal: str | None = None
-        """Why an answer was not passed on, as the end of a sentence about the camera."""
+        """Why an answer was not passed on, to follow the camera's name in a message."""
         self.content_type = ""
         """Of the newest answer, without parameters."""
         self.length: int | None = None
@@ -40,28 +40,28 @@ class AnswerFilter(ABC):
 
     @property
     def has_answered(self) -> bool:
-        """Something came that is to be told of."""
+        """Whether an answer arrived that messages can use."""
         return self.status is not None or self.refusal is not None
 
     @property
     def is_refused(self) -> bool:
-        """Nothing more is passed on."""
+        """Whether nothing more is passed on."""
         return self.redirect is not None or self.refusal is not None
 
     @abstractmethod
     def asked(self, said: bytes) -> bool:
-        """See what FFmpeg sends; False if the connection is to end."""
+        """Take what FFmpeg sends; return False to end the connection."""
 
     @abstractmethod
     def answered(self, told: bytes) -> bytes:
-        """See what the camera sends; return what FFmpeg gets of it."""
+        """Take what the camera sends; return the part to pass on to FFmpeg."""
 
     def ended(self) -> bytes:
         """Return what was held back when the camera closes the connection."""
         return b""
 
     def _read_header(self, header: bytes) -> dict[str, list[str]]:
-        """Take in the header of an answer; its fields by name in lower case."""
+        """Read the header of an answer; return its fields by lower-case name."""
         match = _STATUS.match(header)
         if match is None:
             self.refusal = "answers, but not with a video stream"
@@ -79,7 +79,7 @@ class AnswerFilter(ABC):
 
 
 class RtspAnswers(AnswerFilter):
-    """RTSP up to the answer to PLAY; then all is passed on."""
+    """Filter of RTSP up to the answer to PLAY; everything after it is passed on."""
 
     def __init__(self, host: str) -> None:
         """`host`: IP address of the camera, which answers of UDP must come with: FFmpeg knows the relay's alone."""
@@ -147,7 +147,7 @@ class RtspAnswers(AnswerFilter):
 
 
 class HttpAnswers(AnswerFilter):
-    """The header of one answer; then all is passed on."""
+    """Filter of the header of one HTTP answer; everything after it is passed on."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One camera, one thread: open, decode, stamp, cap the rate, scale, hand on; and again whenever it fails."""
+"""Read one camera on a thread: open, decode, stamp, cap the rate, scale, hand on; reconnect whenever it fails."""
 
 import random
 import threading
@@ -27,7 +27,7 @@ from reid_stream.records import CameraId, Frame
 
 
 class CameraRunner(ABC):
-    """A camera with a thread of its own."""
+    """A camera that is read on its own thread."""
 
     def __init__(self, name: str, stats: CameraStats) -> None:
         self._stop = threading.Event()
@@ -35,34 +35,34 @@ class CameraRunner(ABC):
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
         self.stats = stats
         self.limit_fps: float | None = None
-        """Frames per second it may give, below its `max_fps`; set by whoever takes them, any time."""
+        """Limit in frames per second below `max_fps`, set by the consumer at any time; None for no limit."""
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the thread and return."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end; returns at once. A camera that is being opened gives up within a fraction of a second."""
+        """Request the end and return; a connection attempt is interrupted within a fraction of a second."""
         self._stop.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for its end; False if it has not ended by then."""
+        """Wait for the thread to end; return False on timeout."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     @property
     def has_ended(self) -> bool:
-        """It will give no more frames: stopped, or a file at its end."""
+        """Whether it yields no more frames: stopped, or a file at its end."""
         return self.stats.state in ("ended", "stopped")
 
     @abstractmethod
     def _run(self) -> None:
-        """Live until `_stop` is set."""
+        """Run until `_stop` is set."""
 
 
 class FrameSink(Protocol):
-    """Where a camera's frames go: the inbox, or the way to the process that has it."""
+    """Consumer of a camera's frames: the inbox, or the connection to the daemon."""
 
     def put(self, frame: Frame) -> None:
         """Offer a frame; never blocks."""
@@ -71,14 +71,14 @@ class FrameSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where an earlier process of the same camera broke off, so that numbers and times go on rising."""
+    """State of an earlier process of the same camera, so that numbers and times continue to rise."""
 
     stats: CameraStats
     captured_at: float = float("-inf")
 
 
 class CameraThread(CameraRunner):
-    """A camera from `start` to `stop`. Nothing it meets ends its thread but `stop` and the end of a file."""
+    """A camera from `start` to `stop`; only `stop` and the end of a file end its thread."""
 
     def __init__(
         self,
@@ -92,8 +92,8 @@ class CameraThread(CameraRunner):
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, changes (size, codec, clock), or goes down.
 
-        Capture times are site time, by `site_clock`, or by one of its own. Without `resume` all counts are 0.
-        `take_over` leaves what a GPU decodes in its memory.
+        Capture times are site time by `site_clock`, by default a new one. Without `resume` all counts are 0.
+        `take_over` keeps images that a GPU decodes in its memory.
         """
         self._camera = camera
         self._settings = settings
@@ -109,7 +109,7 @@ class CameraThread(CameraRunner):
         self._sequence = self.stats.read
         self._format: FrameFormat | None = None
         """Of the newest frame."""
-        # Packets that were held up together come out in a burst; their stamps are then too close to tell any speed.
+        # Packets that were delayed together arrive in a burst; their timestamps are too close to measure a speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
 
@@ -139,7 +139,7 @@ class CameraThread(CameraRunner):
         self._change("stopped", "stopped")
 
     def _play(self) -> bool:
-        """Deliver until the stream ends or we are stopped; True if that was the end of a file."""
+        """Deliver frames until the stream ends or `_stop` is set; return True at the end of a file."""
         # Also for the name in messages, before anything can fail.
         self.stats.name = address(self._camera).name
         self._state("connecting")
@@ -239,7 +239,7 @@ class CameraThread(CameraRunner):
         self.stats.used_rate = self._used_rate.tick(time.monotonic())
 
     def _change(self, state: State, reason: str, failure: StreamError | None = None) -> None:
-        """Go down for a while or for good; told once per outage, or when the reason changes."""
+        """Change to a state other than up; emit an event once per outage, and when the reason changes."""
         is_news = self.stats.state == "up" or (state == "waiting" and self.stats.reason != reason)
         self._state(state, reason)
         self.stats.cause = failure.cause if failure is not None else None
@@ -247,7 +247,7 @@ class CameraThread(CameraRunner):
             self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason=reason))
 
     def _state(self, state: State, reason: str | None = None) -> None:
-        # Connecting keeps the reason of the last failure: the camera is still down for it.
+        # While connecting, the reason of the last failure still holds.
         if reason is not None or state == "up":
             self.stats.reason = reason or ""
         if state != "up":
@@ -260,7 +260,7 @@ class CameraThread(CameraRunner):
 
 
 class _Pace:
-    """Which frames of a connection are used, and which packets decoded."""
+    """Choose the frames of a connection to use and the packets to decode."""
 
     def __init__(self, max_fps: float | None) -> None:
         self._max_fps = max_fps

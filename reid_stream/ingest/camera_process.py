@@ -1,4 +1,4 @@
-"""A camera whose decoder runs in a process of its own: a crash inside FFmpeg or a driver costs this camera alone.
+"""A camera whose decoder runs in a separate process: a crash inside FFmpeg or a driver costs this camera alone.
 
     daemon                                   camera's process (`decoder`)
     CameraProcess ── pump thread ◀─ socket ── CameraThread: open, decode, stamp, cap the rate, scale
@@ -6,7 +6,7 @@
 
 The process is forked from multiprocessing's fork server, which has loaded FFmpeg and nothing else: a start takes some
 milliseconds, and all cameras share that memory. A process that crashes, or that hangs where FFmpeg cannot be
-interrupted, is ended, told (`crashed`, `stuck`) and started again after the same waits as a stream that failed.
+interrupted, is ended, reported (`crashed`, `stuck`) and replaced after the same waits as a stream that failed.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from reid_stream.ingest.url import address
 from reid_stream.records import CameraId
 
 STUCK_S = 10.0
-"""A camera's process is stuck when it is so late: with any word, or with an answer that its own timeouts owe us."""
+"""Delay after which a camera's process is stuck: without a message, or beyond its own timeouts."""
 _LOOK_S = 0.5
 _END_S = 2.0
-"""A process that has been told to stop has so long."""
+"""Time limit to end after a stop request."""
 
 
 class CameraProcess(CameraRunner):
@@ -68,7 +68,7 @@ class CameraProcess(CameraRunner):
         self._is_recorded = address(camera.model_copy(update={"username": None})).is_local
         self.captured_at = float("-inf") if resume is None else resume.captured_at
         self.process: ForkServerProcess | None = None
-        """The decoder's; none while it waits for the next attempt."""
+        """The decoder's process; None while waiting for the next attempt."""
 
     def _run(self) -> None:
         retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random)
@@ -91,7 +91,7 @@ class CameraProcess(CameraRunner):
                 self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason="stopped"))
 
     def _play(self) -> tuple[StreamCause, str]:
-        """Pump one process until it is over; gives how it ended, should it have ended by itself."""
+        """Run one process to its end; return the cause and text of the failure, should it have ended by itself."""
         near, far = frame_ipc.pair()
         resume = ResumePoint(replace(self.stats, state="connecting"), self.captured_at)
         # The fork server hands nothing else over; above all no password appears on a command line.
@@ -114,7 +114,7 @@ class CameraProcess(CameraRunner):
         return ("stuck", "hung in its decoder, which was ended") if is_stuck else ("crashed", _how(code))
 
     def _pump(self, near: socket.socket) -> bool:
-        """Take what the process says until it is gone or we are stopped; True if it is stuck."""
+        """Handle messages until the process is gone or `_stop` is set; return True if it is stuck."""
         near.settimeout(_LOOK_S)
         heard_at = time.monotonic()
         is_told = False
@@ -154,7 +154,7 @@ class CameraProcess(CameraRunner):
                 self._on_change(message.change.unpack())
 
     def _is_late(self) -> bool:
-        """Whether the camera's thread is past its own timeouts: it then hangs where FFmpeg cannot be interrupted."""
+        """Whether the camera's thread is past its own timeouts, so hangs where FFmpeg cannot be interrupted."""
         if self._is_recorded or self.stats.state not in ("connecting", "up"):
             return False
         limit_s = max(self._settings.open_timeout_s, self._settings.read_timeout_s) + STUCK_S
@@ -178,7 +178,7 @@ class CameraProcess(CameraRunner):
 
 
 def _end(process: ForkServerProcess, *, at_once: bool) -> int:
-    """Wait for a process that was told to end, or kill it; gives its exit code, 0 if it never began."""
+    """Wait for a process to end, or kill it; return its exit code, 0 if it never started."""
     if process.pid is None:
         return 0
     if at_once:

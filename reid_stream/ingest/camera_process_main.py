@@ -1,7 +1,8 @@
-"""A camera in a process of its own: what `isolated` starts.
+"""Main program of a camera's process, started by `camera_process`.
 
-The same `CameraThread` as in the daemon runs here; its inbox is the way back. The process ends when it is told to, when
-its file has ended, or when the daemon is gone. Ctrl-C, which a terminal sends to all processes, is left to the daemon.
+The same `CameraThread` as in the daemon runs here; its frame sink forwards to the daemon. The process ends on request,
+at the end of its file, or when the daemon is gone. Ctrl-C, which a terminal sends to all processes, is left to the
+daemon.
 """
 
 import os
@@ -20,26 +21,26 @@ from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.records import Frame
 
 TELL_S = 0.5
-"""Between two messages of a camera that has nothing else to say."""
+"""Interval of status messages in seconds."""
 NICE = 10
-"""Decoders give way to the pipeline: where a hundred of them would take all processor time, they fall behind instead,
-and leave out what lies before the next key frame."""
+"""Decoders give way to the pipeline: when a hundred of them would take all CPU time, they fall behind instead and skip
+to the next key frame."""
 MEMORY_BYTES = 1536 << 20
-"""Address space that a camera's process may take beyond what it begins with: 17 pictures of 8K in H.264 and some."""
+"""Address space that a camera's process may take beyond its start: 17 images of 8K in H.264 and some."""
 OOM_SCORE = 500
 _JOIN_S = 1.0
 _LIMIT = b"fps "
 
 
 def limit(fps: float | None) -> bytes:
-    """What to say to a camera's process that may give so many frames per second; none for all it has."""
+    """Return the message that limits a camera's frames per second; None for no limit."""
     return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
 
 
 def serve(
     end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
 ) -> None:
-    """Run the camera until it is over; never returns."""
+    """Run the camera to its end, then exit the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
     _bound_memory(has_gpu=settings.hardware_decode)
@@ -49,12 +50,12 @@ def serve(
         setproctitle(f"reid-stream: camera {camera.id}")
     with suppress(OSError):  # the daemon is gone
         _run(end, camera, settings, resume, base_s)
-    # Whatever hangs in FFmpeg ends here.
+    # Ends threads that hang in FFmpeg.
     os._exit(0)
 
 
 def _bound_memory(*, has_gpu: bool) -> None:
-    """Let a decoder that wants too much fail alone, and be what the kernel ends first where memory is short."""
+    """Limit the address space, and make this process the first that the kernel ends when memory is short."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
     if has_gpu:  # drivers map far more than they use
@@ -80,7 +81,7 @@ def _run(
             if not said:
                 return
             if not said.startswith(_LIMIT):
-                break  # told to stop
+                break  # a stop request
             thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
         except TimeoutError:
             way.tell()
@@ -90,7 +91,7 @@ def _run(
 
 
 class _WayBack:
-    """The inbox of a camera that is away from home."""
+    """Frame sink that forwards to the daemon."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end.dup()  # a timeout belongs to a socket object, and sending has none

@@ -1,6 +1,6 @@
-"""All live cameras behind one inbox: the daemon's source, unless files are replayed as fast as it goes.
+"""All live cameras behind one inbox: the daemon's source, unless files are replayed as fast as possible.
 
-Where the pipeline cannot take all that the cameras give, `governor` slows them, evenly or by their priority.
+When the pipeline cannot keep up, `throttle` slows the cameras, evenly or by their priority.
 """
 
 import threading
@@ -21,18 +21,18 @@ from reid_stream.ingest.throttle import Throttle
 from reid_stream.records import CameraId, Frame
 
 STOP_S = 5.0
-"""Longest wait for all camera threads together; they are daemon threads, so one that hangs ends with the process."""
+"""Longest wait for all camera threads together; they are daemon threads, so a hung one ends with the process."""
 UNCAPPED_FPS = 30.0
-"""What a camera without `max_fps` is taken to give."""
+"""Frames per second assumed of a camera without `max_fps`."""
 
 
 def wanted_fps(camera: config.Camera) -> float:
-    """Frames per second that a camera should give at most."""
+    """Return the most frames per second that a camera should yield."""
     return UNCAPPED_FPS if camera.max_fps is None else camera.max_fps
 
 
 class CameraSet:
-    """Cameras and files at their own pace. `take` belongs to one thread, all else to any."""
+    """Cameras and files at their own pace. `take_frames` belongs to one thread, all else to any."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class CameraSet:
         take_over: GpuConverter | None = None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
-        """Make the cameras that are enabled, or none yet, to `add` them later.
+        """Create the enabled cameras, or none yet, to `add` them later.
 
         `utc`: the system's clock, to start a time base with (cameras in processes compare with their own), or the
         time base itself.
-        `take_over` leaves what a GPU decodes in its memory, for cameras on threads.
+        `take_over` keeps images that a GPU decodes in its memory, for cameras on threads.
         `guard`: context manager around monitoring code, named by its part; by default its faults propagate.
         """
         self._settings, self._on_change, self._take_over = settings, on_change, take_over
@@ -72,21 +72,21 @@ class CameraSet:
 
     @property
     def threads(self) -> tuple[CameraThread | CameraProcess, ...]:
-        """Of the cameras that are read."""
+        """Runners of the cameras that are read."""
         return tuple(self._running.values())
 
     def start(self) -> None:
-        """Open the cameras; returns at once."""
+        """Open the cameras and return."""
         for thread in self.threads:
             thread.start()
 
     def add(self, camera: CameraId, resume: ResumePoint | None) -> None:
-        """Read one more of the cameras given at first; `resume`: where another process left it."""
+        """Read one more of the configured cameras; `resume`: state of its earlier process."""
         self._make(camera, resume).start()
         self._begin_anew()
 
     def remove(self, camera: CameraId) -> ResumePoint:
-        """Close a camera; tells where it was left."""
+        """Close a camera; return its state for another process."""
         with self._changing:
             thread = self._running[camera]
             self._running = {name: other for name, other in self._running.items() if name != camera}
@@ -96,7 +96,7 @@ class CameraSet:
         return ResumePoint(thread.stats, thread.captured_at)
 
     def take_frames(self, timeout_s: float) -> list[Frame] | None:
-        """The newest frames, at most one a camera; empty after `timeout_s`; None once all have ended for good."""
+        """Return the newest frames, at most one per camera; empty after `timeout_s`; None once all have ended."""
         asked_at = time.monotonic()
         have_ended = all(thread.has_ended for thread in self.threads)
         frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
@@ -117,7 +117,7 @@ class CameraSet:
 
     @property
     def stats(self) -> dict[CameraId, CameraStats]:
-        """What is known of each camera now."""
+        """Current stats by camera."""
         return {thread.stats.camera: thread.stats for thread in self.threads}
 
     @property
@@ -127,7 +127,7 @@ class CameraSet:
 
     @property
     def replaced(self) -> dict[CameraId, int]:
-        """Frames that a newer one replaced in the inbox, per camera."""
+        """Frames replaced by newer ones in the inbox, by camera."""
         return self.inbox.dropped
 
     def _make(self, camera: CameraId, resume: ResumePoint | None) -> CameraThread | CameraProcess:
@@ -149,7 +149,7 @@ class CameraSet:
         )
 
     def _look(self, asked_at: float, frames: int) -> None:
-        """Account for the time since the last frames were taken, and slow cameras where it is short."""
+        """Account for the time since the last frames were taken, and slow cameras if it is short."""
         now = time.monotonic()
         if self._taken_at is not None:
             replaced = sum(self.inbox.dropped.values())

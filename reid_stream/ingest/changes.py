@@ -17,7 +17,7 @@ CameraChange = CameraUp | CameraChanged | CameraDown
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """What subscribers are told of a camera's frames; a change of it is an event."""
+    """Properties of a camera's frames that events report; a change of them is an event."""
 
     size: tuple[int, int]
     """(width, height) in pixels."""

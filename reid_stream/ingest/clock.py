@@ -1,4 +1,4 @@
-"""Stream timestamps to UTC seconds (pure).
+"""Map stream timestamps to site time (pure).
 
 A frame's own timestamp (`stream_s`, seconds from an origin only the camera knows) is precise but not UTC; its arrival
 is UTC but late by whatever the network and the decoder's queue held it up. `StreamClock` learns the one number between:
@@ -21,7 +21,7 @@ from reid_stream.records import ClockQuality
 WINDOW_S = 30
 """Arrivals remembered. Crystals differ by up to 100 ppm: 3 ms over the window, far under a frame."""
 MAX_LAG_S = 10.0
-"""A packet this much later than the best one means that the camera's timestamps began anew, not that it waited."""
+"""A packet this much later than the best one means that the camera's timestamps restarted, not that it was delayed."""
 MAX_SKEW_S = 5.0
 """A camera whose wall clock is farther than this from ours is not synchronised: its time is shown, not used."""
 AGREE_S = 0.02
@@ -34,7 +34,7 @@ STEP_S = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class CaptureTime:
-    """A capture time and where it comes from."""
+    """A capture time and its source."""
 
     at: float
     """UTC seconds."""
@@ -42,7 +42,7 @@ class CaptureTime:
 
 
 class StreamClock:
-    """The mapping of one live camera, kept over reconnects so that its times go on rising."""
+    """Mapping of one live camera, kept over reconnects so that its times continue to rise."""
 
     def __init__(self, after: float = float("-inf")) -> None:
         """`after`: UTC seconds of the last frame of this camera, if there was one."""
@@ -54,13 +54,13 @@ class StreamClock:
         self._at = after
 
     def restart(self) -> None:
-        """Forget the mapping: a new connection counts its timestamps from elsewhere."""
+        """Forget the mapping: timestamps of a new connection have another origin."""
         self._least.clear()
         self._told_offset = self._camera_offset = None
         self._stream_s = None
 
     def observe(self, stream_s: float | None, arrived_at: float, camera_at: float | None) -> None:
-        """Learn from a packet: its timestamp, when it came (our UTC), the camera's wall clock for it if it said so."""
+        """Learn from a packet: timestamp, arrival in site time, the camera's wall clock if it sent one (RTCP)."""
         if stream_s is None:
             return
         if camera_at is not None:
@@ -90,7 +90,7 @@ class StreamClock:
         return None if known is None or self._camera_offset is None else self._camera_offset - known
 
     def stamp(self, stream_s: float | None, arrived_at: float) -> CaptureTime:
-        """Give a frame its capture time; later than every one given before."""
+        """Return a frame's capture time, later than all earlier ones."""
         clock: ClockQuality = "arrival"
         skew, known = self.skew_s, self._arrival_offset()
         if stream_s is None or known is None:
@@ -113,7 +113,7 @@ class StreamClock:
 
 
 class FileClock:
-    """The time of a recorded file that is played from `begins_at` on, over and over if it loops."""
+    """Time of a file that is played from `begins_at` on, repeatedly if it loops."""
 
     def __init__(self, begins_at: float, period_s: float) -> None:
         """`begins_at`: UTC of its first frame; `period_s`: time between frames, where the file does not say."""
@@ -123,7 +123,7 @@ class FileClock:
         self._at: float | None = None
 
     def stamp(self, stream_s: float | None) -> float:
-        """UTC seconds of the next frame; later than every one given before."""
+        """Return the time of the next frame, UTC seconds, later than all earlier ones."""
         if stream_s is not None and self._first_s is None:
             self._first_s = stream_s
         if self._at is None:
@@ -136,7 +136,7 @@ class FileClock:
         return self._at
 
     def again(self, no_sooner: float = float("-inf")) -> None:
-        """The file begins anew, one period after its last frame, but `no_sooner` (UTC), where an end was left out."""
+        """Restart the file one period after its last frame, not before `no_sooner` (UTC) if its end was skipped."""
         self._base = max(no_sooner, self._base if self._at is None else self._at + self._period_s)
         self._first_s = None
         self._at = None

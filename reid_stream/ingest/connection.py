@@ -80,7 +80,7 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         answers = opened.relay.answers
         if answers is not None and answers.has_odd_parts and opened.container.format.name == "mpjpeg":
             opened.close()
-            # Looks for pictures wherever they are; each is given when the next one begins.
+            # This reader searches for images; it returns each when the next one starts.
             return _open_as("mjpeg", where, camera, settings, take_over)
     return opened
 

@@ -1,8 +1,8 @@
-"""What passes between a camera's own process and the daemon: messages over a socket, pictures as shared memory.
+"""Messages from a camera's process to the daemon over a socket, with images in shared memory.
 
-A picture lies in a memory file of its own whose descriptor travels with the message: it is copied into that file and
-out of it, and since nothing has a name, a crash leaves nothing behind. The socket holds a few messages; a daemon that
-is busy for longer than that loses frames at the door, where the newest wins anyhow, and sees how many.
+Each image is copied into and out of an anonymous memory file whose descriptor is sent with the message, so a crash
+leaves nothing behind. The socket holds a few messages; while the daemon is busy for longer, frames are dropped and
+counted before the socket.
 """
 
 import array
@@ -23,7 +23,7 @@ _QUEUE_BYTES = 16 << 10
 
 
 class StatsMessage(msgspec.Struct, frozen=True, tag="told"):
-    """How it goes."""
+    """The camera's stats."""
 
     stats: CameraStats
 
@@ -36,7 +36,7 @@ class ChangeMessage(msgspec.Struct, frozen=True, tag="change"):
 
 
 class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
-    """A frame whose pixels lie in the memory file that comes along."""
+    """A frame; its pixels are in the memory file sent along."""
 
     stats: CameraStats
     sequence: int
@@ -52,14 +52,14 @@ _decode = msgspec.msgpack.Decoder(StatsMessage | ChangeMessage | FrameMessage).d
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """(the daemon's end, the camera's end) of a socket that keeps messages whole."""
+    """Return (the daemon's end, the camera's end) of a socket pair that preserves message boundaries."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE_BYTES)
     return near, far
 
 
 def send(end: socket.socket, message: Message) -> None:
-    """Say something; waits while the other side is behind.
+    """Send a message; waits while the other side is behind.
 
     Raises:
         OSError: the other side is gone.
@@ -68,7 +68,7 @@ def send(end: socket.socket, message: Message) -> None:
 
 
 def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
-    """Hand over a frame; False if the other side is too far behind.
+    """Send a frame; return False if the other side is too far behind.
 
     Raises:
         OSError: the other side is gone.
@@ -91,10 +91,10 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
 
 
 def receive(end: socket.socket) -> tuple[Message, UInt8 | None] | None:
-    """Wait for a message and the picture that came with it; None if the other side is gone.
+    """Wait for a message and its image; return None if the other side is gone.
 
     Raises:
-        TimeoutError: nothing came in the socket's own timeout.
+        TimeoutError: nothing arrived within the socket's timeout.
     """
     try:
         said, files, _, _ = socket.recv_fds(end, _MOST_BYTES, 1)
@@ -110,12 +110,12 @@ def receive(end: socket.socket) -> tuple[Message, UInt8 | None] | None:
 
 
 def frame_of(camera: CameraId, message: FrameMessage, image: UInt8) -> Frame:
-    """Put a frame together again."""
+    """Return the frame of a message and its image."""
     return Frame(camera, message.sequence, message.captured_at, message.clock, image)
 
 
 def _pixels(file: int, message: FrameMessage) -> UInt8:
-    """Read the pixels out: a mapping would be no cheaper, and keep a descriptor open as long as the frame lives."""
+    """Read the pixels; a mapping would be no cheaper, and keep a descriptor open as long as the frame exists."""
     image = np.empty((message.height, message.width, 3), np.uint8)
     try:
         os.preadv(file, [image.data], 0)

@@ -8,7 +8,7 @@ from reid_stream.records import CameraId, Frame
 
 
 class FrameSource(Protocol):
-    """A source of batches; `daemon.Source` says more of each."""
+    """A source of batches; see `runtime.interfaces`."""
 
     def start(self) -> None: ...
     def take_frames(self, timeout_s: float) -> list[Frame] | None: ...

@@ -1,4 +1,4 @@
-"""How many pictures of a live camera never came (pure).
+"""Count frames of a live camera that never arrived (pure).
 
 Neither RTP nor FFmpeg tells: a packet that is lost takes its picture along, or leaves one that the decoder drops. What
 tells is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
@@ -13,11 +13,11 @@ changes its rate."""
 LEAST_STEPS = 8
 """Before so many, the usual step is not known."""
 MOST_S = 10.0
-"""A longer gap is an outage, which is told as one."""
+"""A longer gap is an outage, reported as such."""
 
 
 class FrameGaps:
-    """The steps of one connection."""
+    """Timestamp steps of one connection."""
 
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=STEPS)
@@ -43,5 +43,5 @@ class FrameGaps:
         return max(0, gap - unusable)
 
     def forget(self) -> None:
-        """Pictures were left out on purpose: the next step says nothing."""
+        """Skip the next step, since frames were left out on purpose."""
         self._last_s = None

@@ -1,4 +1,4 @@
-"""Is there more to do than the machine can bear? Said once when it begins, once when it is over (pure)."""
+"""Detect the start and the end of an overload (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class OverloadAlarm:
     def look(
         self, now: float, utc: float, stats: Mapping[CameraId, CameraStats], used: Mapping[CameraId, int]
     ) -> DaemonOverloaded | DaemonRecovered | None:
-        """Give what is to be told.
+        """Return the event to publish, None for none.
 
         Args:
             now: seconds.

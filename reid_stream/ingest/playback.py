@@ -1,4 +1,4 @@
-"""The two ways in which frames come: live, when they come; from a file, at the file's own pace."""
+"""Pace of frames: live as they arrive; from a file at the file's own rate."""
 
 import threading
 import time
@@ -12,11 +12,11 @@ from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stream import DEFAULT_FPS, DecodedPacket, VideoSource
 
 LATE_S = 0.5
-"""A file's frame that comes this late is left out, so that a slow machine catches up."""
+"""Frames of a file that are this late are left out, so that a slow machine catches up."""
 
 
 class LivePlayback:
-    """A live stream: frames come when they come."""
+    """Pace of a live stream: frames are due on arrival."""
 
     def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
         self._clock, self._site = clock, site_clock
@@ -39,11 +39,11 @@ class LivePlayback:
         return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
 
     def late_s(self, stream_s: float | None) -> float:
-        """How much later a packet comes than it could."""
+        """Return how much later a packet arrives than the earliest ones, seconds."""
         return self._lateness.of(stream_s, time.monotonic())
 
     def hear(self, packet: DecodedPacket, steps: int) -> bool:
-        """Learn from a packet; True if the system's clock was set since the last one."""
+        """Learn from a packet; return True if the system's clock was set since the last one."""
         self._arrived_at = self._site.now()
         if steps != self._steps:
             self._steps = steps
@@ -58,8 +58,8 @@ class LivePlayback:
     def _in_site_time(self, camera_at: float | None) -> float | None:
         """Convert the camera's wall clock to site time.
 
-        Cameras that agreed with our clock before it was set wrong go on as they were; cameras that agree since it was
-        set right are converted by the shift.
+        Cameras that agreed with our clock before it was set wrong are kept as they were; cameras that agree since it
+        was set right are converted by the shift.
         """
         if camera_at is None:
             return None
@@ -68,13 +68,13 @@ class LivePlayback:
         return camera_at - self._camera_shift_s
 
     def missing(self, whole: Sequence[float | None], corrupt: int, *, is_skipped: bool) -> int:
-        """Pictures that never came, as the timestamps of the whole ones tell."""
+        """Return how many frames never arrived, judged by the timestamps of the whole ones."""
         if is_skipped:
             self._gaps.forget()
         self._unusable += corrupt
         count = 0
         for stream_s in whole:
-            if stream_s is None:  # it came, though nobody can tell when it was taken
+            if stream_s is None:  # it arrived, with an unusable timestamp
                 self._unusable += 1
                 continue
             count += self._gaps.missing(stream_s, self._unusable)
@@ -93,7 +93,7 @@ class LivePlayback:
         return stamp.at if self._last is None else self._last[0] + self._arrived_at - self._last[1]
 
     def wait(self, _at: float) -> bool:
-        """Live frames are due when they come."""
+        """Return True: live frames are due on arrival."""
         return True
 
     def again(self) -> None:
@@ -101,7 +101,7 @@ class LivePlayback:
 
 
 class FilePlayback:
-    """A file played at its own pace, as if it were live."""
+    """Pace of a file that is played as if it were live."""
 
     skew_s = None
     """A file has no wall clock."""
@@ -114,13 +114,13 @@ class FilePlayback:
         self._due_less_stream_s: float | None = None
 
     def late_s(self, stream_s: float | None) -> float:
-        """How late a packet is decoded that comes now."""
+        """Return how late a packet is that is decoded now, seconds."""
         if stream_s is None or self._due_less_stream_s is None:
             return 0.0
         return self._now() - (stream_s + self._due_less_stream_s)
 
     def hear(self, _packet: DecodedPacket, _steps: int) -> bool:
-        """Nothing to learn: a file says it all."""
+        """Return False: a file has no clock to learn."""
         return False
 
     def stamp(self, stream_s: float | None) -> CaptureTime:
@@ -134,13 +134,13 @@ class FilePlayback:
         return stamp.at
 
     def wait(self, at: float) -> bool:
-        """Wait until a frame is due; False if it is so late that it is to be left out."""
+        """Wait until a frame is due; return False if it is too late to be used."""
         early_s = at - self._now()
         if early_s > 0:
             self._stop.wait(early_s)
         return early_s > -LATE_S
 
     def again(self) -> None:
-        """The file begins again."""
+        """Restart the file."""
         self._due_less_stream_s = None
         self._clock.again(self._now())

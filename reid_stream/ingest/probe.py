@@ -1,4 +1,4 @@
-"""What a camera gives, or why it gives nothing: for `reid-stream check`."""
+"""Test a camera for `reid-stream check`."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ from reid_stream.ingest.stream import KEY_WAIT_S
 from reid_stream.records import CameraId, ClockQuality
 
 LOOK_S = 3.0
-"""How long to watch a live camera for its rate and for its clock, which it tells with the first RTCP report."""
+"""How long to watch a live camera for its rate and its clock, which the first RTCP report carries."""
 
 BURST_S = 0.3
-"""Pictures that come so soon after the first one say nothing of the rate."""
+"""Frames this soon after the first one do not count for the rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class CameraReport:
     """Seconds from the start of the attempt to the first decoded picture."""
     clock: ClockQuality
     skew_s: float | None
-    """The camera's wall clock less ours, where it told the time."""
+    """The camera's wall clock less ours, seconds; None if it sends none."""
     is_polled: bool
-    """It gives one picture a request, so it is asked again and again."""
+    """Each image is a request, so it is polled."""
     assumed_fps: float | None
     """Frames per second at which a file without timestamps is played; None for all others."""
     is_used: bool
@@ -49,7 +49,7 @@ class CameraReport:
 
 @dataclass(frozen=True, slots=True)
 class CameraFailure:
-    """A camera that does not."""
+    """A camera that does not work."""
 
     camera: CameraId
     reason: str

@@ -1,4 +1,4 @@
-"""Which frames to use, and which packets to decode at all (pure)."""
+"""Choose the frames to use and the packets to decode (pure)."""
 
 TOLERANCE = 0.25
 """Of the wanted interval: how early a frame may be. Covers jitter of timestamps; a 10 fps camera keeps all its frames
@@ -8,10 +8,10 @@ KEY_MARGIN = 1.1
 KEYFRAME_FPS = 1.0
 """At or below this rate key frames alone may do."""
 BEHIND_S = 2.0
-"""A decoder that is so late leaves out all packets up to a key frame that comes in time."""
+"""A decoder this late skips all packets up to a key frame in time."""
 _IN_TIME_S = 0.5
 _MOST_KEYS = 3
-"""So many key frames are left out in a row at most: a stream that is later for good must go on as it is."""
+"""Most key frames left out in a row: a stream that stays late is decoded as it is."""
 
 
 class RateCap:
@@ -24,7 +24,7 @@ class RateCap:
         self._due_s: float | None = None
 
     def change(self, max_fps: float | None) -> None:
-        """Go on at another rate."""
+        """Change the rate."""
         interval_s = 0.0 if max_fps is None else 1.0 / max_fps
         if self._due_s is not None and self._interval_s:
             self._due_s += interval_s - self._interval_s
@@ -36,7 +36,7 @@ class RateCap:
             self._due_s = None
             return True
         if self._due_s is None or stream_s < self._due_s - 2 * self._interval_s:
-            # The first frame, or the time has begun anew.
+            # The first frame, or the time has restarted.
             self._due_s = stream_s + self._phase * self._interval_s
         if stream_s < self._due_s - TOLERANCE * self._interval_s:
             return False
@@ -60,7 +60,7 @@ class KeyframePolicy:
         self.is_behind = False
 
     def change(self, max_fps: float | None) -> None:
-        """Go on at another wanted rate."""
+        """Change the wanted rate."""
         self._longest_s = _longest_s(max_fps)
 
     def wants(self, stream_s: float | None, is_key: bool, late_s: float = 0.0) -> bool:
@@ -91,7 +91,7 @@ def _longest_s(max_fps: float | None) -> float:
 
 
 class Lateness:
-    """How late packets of a live stream come, beside those that came soonest."""
+    """Lateness of a live stream's packets, relative to the earliest ones."""
 
     _RELAX = 1e-3
     """Seconds a second: clocks drift, and a way through a network may become longer for good."""
@@ -120,5 +120,5 @@ class Lateness:
         return offset - self._least
 
     def forget(self) -> None:
-        """Take what comes next as in time."""
+        """Take the next packet as in time."""
         self._least, self._at = None, 0.0

@@ -1,4 +1,4 @@
-"""A way on loopback from FFmpeg to one camera, which looks at the answers before FFmpeg acts on them.
+"""Loopback proxy between FFmpeg and one camera that filters the answers before FFmpeg acts on them.
 
     FFmpeg ─── rtsp://127.0.0.1 or http://127.0.0.1 ─── Relay ─── TCP, or TLS whose certificate was verified ─── camera
 
@@ -50,7 +50,7 @@ class Relay:
 
     @property
     def answers(self) -> AnswerFilter | None:
-        """What the camera has answered, on the newest connection that was answered at all."""
+        """Filter of the newest connection that the camera has answered."""
         return next((one for one in reversed(self._filters) if one.has_answered), None)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Relay:
                 if self._over.is_set():
                     return
                 camera, self._first = self._first, None
-                # FFmpeg sees the connection end, and says so.
+                # FFmpeg reports that the connection ended.
                 with (
                     suppress(OSError, StreamError),
                     camera or connect(self._where, self._name, self._limit_s) as camera,

@@ -1,4 +1,4 @@
-"""A URL that answers each request with one picture, polled so that it gives frames like a stream."""
+"""Poll a URL that answers each request with one image."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ _POLL_S = 0.1
 
 
 class SnapshotSource(VideoSource):
-    """Ask for a picture at a steady rate; each request is a connection of its own."""
+    """Source that requests images at a steady rate, one connection each."""
 
     is_polled = True
 
     def __init__(self, first: VideoSource, reopen: Callable[[], VideoSource], fps: float) -> None:
-        """Go on from the first answer.
+        """Continue from the first answer.
 
         Args:
             first: the first answer, open.
@@ -43,10 +43,10 @@ class SnapshotSource(VideoSource):
         return None
 
     def read(self, wanted: Wanted) -> Iterator[DecodedPacket]:
-        """Give one picture a request; packets have no timestamps of their own.
+        """Yield one image per request, without timestamps.
 
         Raises:
-            StreamError: a request failed, or its answer is no picture.
+            StreamError: a request failed, or its answer is not an image.
         """
         due = time.monotonic()
         while not is_stopped():

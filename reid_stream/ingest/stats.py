@@ -1,4 +1,4 @@
-"""What is known of a camera now: for the live table, the metrics and `check`."""
+"""Current state and counters of a camera, for the live table, the metrics and `check`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,17 +8,16 @@ from reid_stream.errors import StreamCause
 from reid_stream.records import CameraId, ClockQuality
 
 State = Literal["connecting", "up", "waiting", "ended", "stopped"]
-"""Waiting: failed, and will be tried again."""
+"""`waiting`: failed, will be retried."""
 
 CAUSES = ("rate", "late", "corrupt", "lost", "busy", "slowed", "behind")
-"""Of frames left out: over the rate cap, of a file that we cannot play fast enough, damaged, never come (lost on the
-way, as a gap in the timestamps tells), not taken from the camera's own process in time, over the rate that the machine
-can bear now, and not even decoded, since the decoder was late."""
+"""Causes of dropped frames: over the rate cap; too late for a file's pace; damaged; never arrived (a gap in the
+timestamps); not taken from the camera's process in time; over the limit under overload; skipped by a late decoder."""
 
 
 @dataclass(slots=True)
 class CameraStats:
-    """Written by the camera's own thread alone; read by anyone, any time."""
+    """Written by the camera's thread alone; read by any thread at any time."""
 
     camera: CameraId
     name: str
@@ -40,42 +39,42 @@ class CameraStats:
     """(width, height) of the frames given out."""
     clock: ClockQuality | None = None
     skew_s: float | None = None
-    """The camera's wall clock less ours, where it tells the time (RTCP)."""
+    """The camera's wall clock less ours, seconds; None without RTCP."""
     clock_steps: int = 0
-    """Times our own clock was put forward or back while the camera was read."""
+    """Times the system's clock was set while the camera was read."""
     rate: float = 0.0
     """Frames per second decoded, over the last seconds."""
     used_rate: float = 0.0
     """Frames per second handed on, over the last seconds."""
     limit_fps: float | None = None
-    """Frames per second that the machine can bear of it now; none where that is all it should give."""
+    """Limit in frames per second under overload; None for no limit."""
     read: int = 0
     """Frames decoded in this run."""
     used: int = 0
     """Frames handed to the inbox in this run."""
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
-    """Frames left out here, by cause. What a newer frame replaced is counted by the inbox."""
+    """Dropped frames by cause; those replaced by newer ones are counted by the inbox."""
     repaired: int = 0
-    """Frames decoded that are built upon a damaged one, and show a part of its damage until the next key frame."""
+    """Frames that build on a damaged one and show part of its damage until the next key frame."""
     failures: dict[str, int] = field(default_factory=dict)
     """Attempts that failed and connections that broke, by `StreamCause`."""
     connects: int = 0
-    """Times it came up."""
+    """Connections that delivered frames."""
     keys_only: bool = False
-    """Decodes key frames alone, since they come often enough."""
+    """Decodes key frames only, since they are frequent enough."""
     hardware: bool = False
     """Decodes on the GPU."""
     hardware_fallbacks: int = 0
-    """Times hardware decoding was wanted and not had."""
+    """Times hardware decoding was wanted but not available."""
 
     def fall_back(self) -> None:
-        """Note that the decoder has given up the GPU that it had."""
+        """Record that the decoder no longer uses the GPU."""
         self.hardware_fallbacks += self.hardware
         self.hardware = False
 
     @property
     def reconnects(self) -> int:
-        """Times it came back."""
+        """Connections after the first one."""
         return max(0, self.connects - 1)
 
 
@@ -90,7 +89,7 @@ class ClockSpread:
 
 
 def clock_spread(skews: Mapping[CameraId, float | None]) -> ClockSpread | None:
-    """Compare the clocks of cameras by their skews to ours; None where fewer than two tell theirs (pure)."""
+    """Return the largest difference between cameras' clocks by their skews; None for fewer than two (pure)."""
     told = sorted((skew, camera) for camera, skew in skews.items() if skew is not None)
     if len(told) < 2:
         return None
@@ -108,7 +107,7 @@ class RateMeter:
         self.rate = 0.0
 
     def tick(self, now: float) -> float:
-        """Count one, `now` on any steady clock; gives the rate."""
+        """Count one event, `now` on any steady clock; return the rate."""
         if self._begin is None:
             self._begin = now
             return self.rate

@@ -1,4 +1,4 @@
-"""Log what users should know of a camera's stream, once each time it begins."""
+"""Log conditions of a camera's stream that users should know, once each."""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class StatsLog:
         self._assumed: dict[CameraId, float] = {}
 
     def look(self, all_stats: Mapping[CameraId, CameraStats]) -> None:
-        """Log what is new."""
+        """Log the changes."""
         for camera, stats in all_stats.items():
             waited_s = time.time() - stats.since
             if stats.waits_for != "key frame":

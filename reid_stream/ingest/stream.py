@@ -61,7 +61,7 @@ class VideoSource:
     """An open stream; close it, or use it in a `with` block."""
 
     is_polled = False
-    """Each image is a request of its own."""
+    """Each image is a separate request."""
 
     def __init__(
         self, where: Address, container: "InputContainer", stream: "VideoStream", settings: Ingest, relay: Relay | None
@@ -143,7 +143,7 @@ class VideoSource:
             began = time.monotonic()
             failure: StreamError | None = None
             try:
-                # PyAV's own timeout starts anew with each packet of a stream that it leaves out.
+                # PyAV's timeout restarts with each packet of a stream that it leaves out.
                 with limited_to(None if self.is_recorded else limit_s):
                     packet = next(packets)
             except StopIteration:
@@ -161,7 +161,7 @@ class VideoSource:
             if self.is_recorded:
                 continue
             if now - began >= limit_s:
-                # FFmpeg gave up waiting, but returns the packet that its parser still held.
+                # FFmpeg's wait timed out, but it returns the packet that its parser still held.
                 raise StreamError(f"{self.name} has sent nothing for {limit_s:g} s", "silent")
             self._check_usable(now - usable_at, now - video_at)
 

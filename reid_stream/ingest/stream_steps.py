@@ -1,4 +1,4 @@
-"""Tell lasting steps of a stream's timestamps from single wrong ones (pure).
+"""Distinguish lasting steps of a stream's timestamps from single wrong ones (pure).
 
 A camera that was restarted behind a proxy, or whose clock was set, goes on with other timestamps: a step, after which
 all that was learned from the earlier ones is void. A single frame stamped hours off is only wrong. Neither is lateness,
@@ -14,7 +14,7 @@ CONFIRM = 3
 
 
 class StreamSteps:
-    """Looks at the packets of one connection in order."""
+    """Detector of steps for the packets of one connection."""
 
     def __init__(self) -> None:
         self._last_s: float | None = None

@@ -31,7 +31,7 @@ BATCH_S = 0.25
 
 
 class Throttle:
-    """Told how the pipeline's time was spent, it says at what rates cameras should give frames."""
+    """Controller of the cameras' frame rates by how the pipeline's time was spent."""
 
     def __init__(self, wanted: Mapping[CameraId, float], weights: Mapping[CameraId, float]) -> None:
         """`wanted`: frames per second of each camera where nothing is short; `weights`: shares where something is."""
@@ -46,7 +46,7 @@ class Throttle:
         """Frames per second; cameras that are not named are free."""
 
     def change(self, wanted: Mapping[CameraId, float], weights: Mapping[CameraId, float]) -> None:
-        """Go on with other cameras."""
+        """Change the cameras."""
         self._wanted, self._weights = dict(wanted), dict(weights)
         self._share()
 
@@ -99,7 +99,7 @@ class Throttle:
 
 
 def share(total: float, wanted: Mapping[CameraId, float], weights: Mapping[CameraId, float]) -> dict[CameraId, float]:
-    """Split `total` in proportion to the weights, nobody more than wanted: what one leaves, the others get (max-min).
+    """Split `total` in proportion to the weights, none above its demand; the rest goes to the others (max-min).
 
     Those who get all that they want are not named.
     """

@@ -27,7 +27,7 @@ class Tls:
     ca_file: Path | None = None
     """Certificates (PEM) that the camera's must come from; none for those of the system."""
     fingerprint: str | None = None
-    """SHA-256 of the camera's own certificate (DER), 64 hexadecimal digits; stands in for all other checks."""
+    """SHA-256 of the camera's own certificate (DER), 64 hexadecimal digits; replaces all other checks."""
 
 
 @dataclass(frozen=True, slots=True)

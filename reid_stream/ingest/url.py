@@ -1,6 +1,6 @@
-"""A camera's address: where to connect, with which login, and a name without secrets for people to read.
+"""A camera's address: host, login, and a name without secrets for messages.
 
-Only `Address.secret` and `Address.through` hold the password; they are handed to FFmpeg and shown to nobody.
+Only `Address.secret` and `Address.through` hold the password; they are passed to FFmpeg and never shown.
 """
 
 import re
@@ -18,7 +18,7 @@ Kind = Literal["rtsp", "http", "network", "device", "file"]
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _KINDS: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
 _TOKEN_PORTS = (7441, 7447)
-"""Of UniFi Protect, where the path alone lets in whoever knows it."""
+"""Ports of UniFi Protect, where the path is the credential."""
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -40,7 +40,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """A file: it has a beginning, an end and a pace of its own."""
+        """Whether it is a file, with an end and its own pace."""
         return self.kind == "file"
 
     def through(self, port: int) -> str:
@@ -54,7 +54,7 @@ class Address:
 
 
 def address(camera: Camera) -> Address:
-    """Put a camera's user and password into its URL.
+    """Return a camera's address, with user and password in the URL.
 
     Raises:
         StreamError: the password file cannot be read, or the URL holds a password that needs escaping.
@@ -83,7 +83,7 @@ def address(camera: Camera) -> Address:
 
 
 def redirected(camera: Camera, to: str) -> Camera | None:
-    """Return the camera at the place that it sends us to; None where that is another host, or no longer encrypted.
+    """Return the camera at the target of a redirect; None if that is another host, or no longer encrypted.
 
     A password is never sent to a host that the settings do not name.
     """
