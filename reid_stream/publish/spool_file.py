@@ -185,7 +185,7 @@ class SpoolFile:
         return bool(pages + 2 * (wanted_bytes // PAGE) + _SPARE_PAGES >= self._max_pages)
 
     def yield_reserve(self) -> bool:
-        """Give the reserve to the write-ahead log, once; the database then grows no more until there is room again."""
+        """Give the reserve to the database and its log, once; it then grows no further until there is room again."""
         if not self._reserve.exists():
             return False
         self._reserve.unlink(missing_ok=True)
@@ -193,7 +193,8 @@ class SpoolFile:
         self.checkpoint()
         with suppress(sqlite3.Error):
             (pages,) = self.db.execute("PRAGMA page_count").fetchone()
-            self.db.execute(f"PRAGMA max_page_count = {pages}")
+            # Half of it for the database, half for the log that is written into it.
+            self.db.execute(f"PRAGMA max_page_count = {min(pages + _RESERVE // PAGE // 2, self._max_pages)}")
         return True
 
     def checkpoint(self) -> None:

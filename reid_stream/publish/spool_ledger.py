@@ -136,10 +136,11 @@ class SpoolLedger:
 
     def count(self) -> None:
         """Count the rows that wait; fewer than should are lost."""
-        before, self._waiting = self._waiting, [0] * len(RANKS)
-        for rank, count in self._file.db.execute(
+        counts = self._file.db.execute(
             "SELECT rank, count(*) FROM rows WHERE position > ? GROUP BY rank", (self.delivered.key,)
-        ):
+        ).fetchall()
+        before, self._waiting = self._waiting, [0] * len(RANKS)
+        for rank, count in counts:
             self._waiting[rank_in_range(rank)] += count
         for rank, (wanted, found) in enumerate(zip(before, self._waiting, strict=True)):
             if wanted > found:
