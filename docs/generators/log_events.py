@@ -70,6 +70,7 @@ _MEANING = {
     "stored_track_broken": "A stored track cannot be read; left alone.",
     "stored_track_not_relabelled": "A stored track could not get its corrected ID.",
     "stream_other_writer": "Another writer is on the event stream; own events moved behind its entries.",
+    "stream_restarted": "Client: the stream was deleted or has lower IDs than before; it is read from its new start.",
     "system_clock_set": "The system's clock was set; visits and matching continue.",
     "feed_interrupted": "Console: events cannot be read now; tried again.",
     "search_unavailable": "Console: the networks of a search cannot be loaded.",

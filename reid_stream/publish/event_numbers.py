@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 5000
 """Entries per request, a few megabytes."""
+_MOST_EVENTS = 10**12
+"""No run has so many; `sequence` has twelve digits."""
+_JUMP = 1_000_000
 _log = structlog.get_logger(__name__)
 
 
@@ -39,17 +42,28 @@ def next_sequence(
     Raises:
         BrokerError: Redis does not answer or refuses us.
     """
-    last = max(_numbers(_spooled(spool), run), default=-1)
+    last = _last(_numbers(_spooled(spool), run))
+    last = -1 if last is None else last
     until: Any = "+"
     while until is not None:
         with translated(where):
             entries: Any = client.xrevrange(stream_key(site), max=until, min=str(since), count=_AT_ONCE)
         # The stream holds the events of a run in the order of their numbers.
-        found = max(_numbers((fields.get(b"event", b"") for _, fields in entries), run), default=None)
+        found = _last(_numbers((fields.get(b"event", b"") for _, fields in entries), run))
         if found is not None:
             return max(last, found) + 1
         until = f"({entries[-1][0].decode()}" if len(entries) == _AT_ONCE else None
     return last + 1
+
+
+def _last(numbers: Iterable[int]) -> int | None:
+    """Return the highest number, but for those that another writer may have made up: far beyond all others."""
+    last: int | None = None
+    for number in sorted(number for number in numbers if number < _MOST_EVENTS):
+        if last is not None and number - last > _JUMP:
+            break
+        last = number
+    return last
 
 
 def _spooled(spool: Spool) -> Iterator[bytes]:

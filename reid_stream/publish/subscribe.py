@@ -1,10 +1,12 @@
-"""The typed client: `for event in subscribe(url, site="shop"): ...`.
+"""Typed client: `for event in subscribe(url, site="shop"): ...`.
 
-Reads the stream of a site and yields each event once, in order; reconnects by itself and goes on where it was. Keep
-`event.position` and start there next time, and nothing is missed between two runs of your program.
+Reads the stream of a site and yields each event once, in order; reconnects and continues where it was. Keep
+`event.position` and start there next time, and nothing is missed between two runs of your program. A stream that was
+deleted, or comes back with lower IDs, is read from its new start (`restarts`).
 """
 
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +19,7 @@ from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import Envelope, UnknownEvent, decode
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, stream_entries, translated
+from reid_stream.publish.sequence_log import SequenceLog
 from reid_stream.publish.stream_ids import NOWHERE, Position, start_of
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
 
 _PAGE = 500
 _POLL_S = 2.0
-"""Longest time in one blocking read, so that a connection that died in silence is noticed."""
+"""Longest time in one blocking read, so that a dead connection is noticed, and a stream that was deleted."""
 _RETRY_S = 0.5
+_REMEMBERED = 4096
 _log = structlog.get_logger(__name__)
 
 
@@ -87,8 +91,8 @@ class Subscription:
         cameras: Collection[str],
         block_s: float | None,
     ) -> None:
-        self.missed = 0
-        """Events that the stream no longer had when we came to them, by the gaps in `sequence`."""
+        self.restarts = 0
+        """Times that the stream was deleted, or came back with lower IDs than it had."""
         self.malformed = 0
         """Entries that are no events; skipped."""
         self._client = client
@@ -97,14 +101,24 @@ class Subscription:
         self._cameras = frozenset(cameras)
         self._block_s = block_s
         self._page: Iterator[tuple[bytes, dict[bytes, bytes]]] = iter(())
-        self._sequences: dict[str, int] = {}
+        self._sequences = SequenceLog()
+        self._read_at: deque[tuple[Position, int]] = deque(maxlen=_REMEMBERED)
+        """Entries that were read last: position, hash of the body."""
+        self._is_away = False
+        # A time may be in the future; a position was an entry's.
+        self._was_there = start == "$" or _is_position(start)
         check(client, where)
         with translated(where):
             self._position = self._end() if start == "$" else _start(start)
 
     @property
+    def missed(self) -> int:
+        """Events that the stream no longer had when they were due, by the gaps in `sequence`."""
+        return self._sequences.missed
+
+    @property
     def position(self) -> str:
-        """Behind which entry the next one is looked for."""
+        """Position behind which the next entry is read."""
         return str(self._position)
 
     def __iter__(self) -> Self:
@@ -114,7 +128,8 @@ class Subscription:
         quiet_since = time.monotonic()
         while True:
             for entry, fields in self._page:
-                self._position = Position.parse(entry.decode())
+                self._position, self._was_there = Position.parse(entry.decode()), True
+                self._read_at.append((self._position, hash(fields.get(b"event"))))
                 event = self._read(fields)
                 if event is not None:
                     return event
@@ -123,6 +138,8 @@ class Subscription:
             page = self._next_page(left)
             if page:
                 self._page = iter(page)
+            elif self._has_restarted():
+                continue
             elif left is not None and left <= 0:
                 raise StopIteration
 
@@ -140,18 +157,52 @@ class Subscription:
         import redis
 
         wait_s = _POLL_S if left_s is None else min(left_s, _POLL_S)
-        # BLOCK 0 would mean for ever.
+        # BLOCK 0 would wait without end.
         block = {"block": max(int(wait_s * 1000), 1)} if wait_s > 0 else {}
         try:
             answer: Any = self._client.xread({self._key: self.position}, count=_PAGE, **block)
         except (redis.exceptions.RedisError, OSError) as error:
             if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
                 raise BrokerError(f"{self._key} must be a stream, found another type") from None
-            _log.warning("redis_away", reason=cause(error))
+            if not self._is_away:
+                _log.warning("redis_away", reason=cause(error))
+            self._is_away = True
             self._client.connection_pool.disconnect()
             time.sleep(_RETRY_S if left_s is None else max(min(left_s, _RETRY_S), 0))
             return []
+        if self._is_away:
+            _log.info("redis_back", waiting=0)
+            self._is_away = False
         return stream_entries(answer)
+
+    def _has_restarted(self) -> bool:
+        """Check whether the stream ends before the present position; continue from its new start if it does."""
+        import redis
+
+        if not self._was_there or self._is_away:
+            return False
+        try:
+            end = self._end()
+            if end >= self._position:
+                return False
+            before, self._position = self._position, self._last_common(end)
+        except redis.exceptions.NoPermissionError:
+            return False
+        except (redis.exceptions.RedisError, OSError):
+            return False  # the next read says so
+        self.restarts += 1
+        _log.warning("stream_restarted", stream=self._key, was=str(before), end=str(end), position=self.position)
+        return True
+
+    def _last_common(self, end: Position) -> Position:
+        """Return the last entry that was read and is there still, as after a fail-over; the first of all for none."""
+        for position, body in reversed(self._read_at):
+            if position <= end:
+                found = stream_entries([[b"", self._client.xrange(self._key, str(position), str(position))]])
+                if found and hash(found[0][1].get(b"event")) == body:
+                    return position
+                break
+        return NOWHERE
 
     def _read(self, fields: dict[bytes, bytes]) -> Received | None:
         try:
@@ -160,11 +211,8 @@ class Subscription:
             self.malformed += 1
             _log.warning("event_invalid", position=self.position, reason=str(error))
             return None
-        expected = self._sequences.get(event.run, event.sequence)
-        self.missed += max(event.sequence - expected, 0)
-        self._sequences[event.run] = max(event.sequence + 1, expected)
-        if event.sequence < expected:
-            # Delivered before: the daemon sent it again after an outage of Redis that took away an end of the stream.
+        if not self._sequences.is_new(event.run, event.sequence, fields[b"event"]):
+            # Delivered before: Redis lost an end of the stream, and the daemon sent it again.
             return None
         if self._types and not any(_is_of(event.type, wanted) for wanted in self._types):
             return None
@@ -183,6 +231,13 @@ class Subscription:
                 return NOWHERE
             raise
         return Position.parse(answer["last-generated-id"].decode())
+
+
+def _is_position(text: str) -> bool:
+    try:
+        return Position.parse(text) > NOWHERE
+    except ValueError:
+        return False
 
 
 def _start(text: str) -> Position:
