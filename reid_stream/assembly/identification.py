@@ -321,7 +321,15 @@ def _state(
 
 def _warn_of_other_model(client: Any, key: str, model: str) -> None:
     """Log where the last daemon's identities are known by vectors of another model, which cannot be compared."""
-    found = client.getset(key, model)
+    import redis
+
+    try:
+        found = client.getset(key, model)
+    except redis.exceptions.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        client.set(key, model)
+        found = b"another type"
     if found is not None and (was := found.decode(errors="replace")) != model:
         _log.warning("identities_reset_other_model", was=was[:12], now=model[:12])
 

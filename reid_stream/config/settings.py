@@ -273,7 +273,7 @@ class Store(SettingsSection):
     folder: Path | None = None
     """Folder, used by one daemon at a time; null stores no images of people."""
     max_gb: Annotated[float, Field(gt=0)] = 10
-    """Maximum size in GB; the oldest tracks are deleted first."""
+    """Maximum disk space, GB, counted in whole blocks of files; the oldest tracks are removed first."""
     retention_s: Seconds = 30 * 86_400
     """Age at which tracks are deleted, seconds."""
     crops_per_track: Annotated[int, Field(ge=1, le=1000)] = 24

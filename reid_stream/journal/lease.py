@@ -157,9 +157,9 @@ class Lease:
         with self._client.pipeline(transaction=True) as pipeline:
             try:
                 pipeline.watch(self.key, self._epochs)
-                if pipeline.get(self.key) is not None:
+                if _get(pipeline, self.key) is not None:
                     return False
-                listed = _read_epochs(pipeline.get(self._epochs), self._epochs)
+                listed = _read_epochs(_get(pipeline, self._epochs), self._epochs)
                 if is_first:
                     self.epoch = self.epoch._replace(seen=listed)
                 elif listed and listed[-1] not in (*self.epoch.seen, self.epoch.token):
@@ -224,6 +224,23 @@ def _read(value: bytes | None) -> Owner | None:
         return msgspec.json.decode(value or b"", type=Owner)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _get(client: Any, key: str) -> bytes | None:
+    """Read a string.
+
+    Raises:
+        BrokerError: it is of another type.
+    """
+    import redis
+
+    try:
+        found: bytes | None = client.get(key)
+    except redis.exceptions.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise BrokerError(f"{key} must be a string, found another type; delete it") from None
+        raise
+    return found
 
 
 def _read_epochs(value: bytes | None, key: str) -> tuple[str, ...]:

@@ -30,10 +30,18 @@ class SnapshotStore:
 
     def heads(self) -> tuple[dict[str, SnapshotHeader], dict[str, SnapshotError]]:
         """Return the valid headers by key, newest first, and the errors of the others."""
+        import redis
+
         sound: dict[str, SnapshotHeader] = {}
         broken: dict[str, SnapshotError] = {}
         for key in self._keys.snapshots:
-            body = self._client.hget(key, HEAD)
+            try:
+                body = self._client.hget(key, HEAD)
+            except redis.exceptions.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+                broken[key] = SnapshotError("it is of another type")
+                continue
             if body is None:
                 continue  # never written, or its writer died
             try:

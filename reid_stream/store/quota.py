@@ -1,4 +1,4 @@
-"""How much of a disk the store may use: the oldest tracks go first, by age and by size."""
+"""Bounds of a tracklet store in age and disk space: the oldest tracks are removed first."""
 
 import shutil
 from collections import OrderedDict
@@ -7,23 +7,26 @@ from pathlib import Path
 
 from reid_stream.store.layout import TRACK_FILE, tracks
 
+_BLOCK = 512
+"""Unit of `st_blocks`, whatever the file system's block size is (POSIX)."""
+
 
 @dataclass(slots=True)
 class StoreQuota:
-    """The tracks that lie in a store, oldest first, with their sizes; one process writes a store."""
+    """Tracks of a store, oldest first, with the disk space they take; one process writes a store."""
 
     store: Path
     max_bytes: int
     retention_s: float
     used: int = 0
-    """Bytes of all tracks."""
+    """Disk space of all tracks, bytes."""
     removed: int = 0
-    """Tracks that had to go, so far."""
+    """Tracks removed so far."""
     _tracks: OrderedDict[Path, tuple[float, int]] = field(default_factory=OrderedDict)
-    """Folder -> (when it was written, UTC seconds; bytes)."""
+    """Folder -> (time it was written, UTC seconds; disk space, bytes)."""
 
     def open(self) -> list[Path]:
-        """Take stock of what is there and return it, the oldest first."""
+        """Count the tracks on disk and return their folders, the oldest first."""
         found = sorted(((folder / TRACK_FILE).stat().st_mtime, folder) for folder in tracks(self.store))
         for at, folder in found:
             self.add(folder, at)
@@ -31,12 +34,12 @@ class StoreQuota:
 
     def add(self, folder: Path, at: float) -> None:
         """Count a track that was written at a time (UTC seconds), not before those already counted."""
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        size = disk_bytes(folder) + sum(map(disk_bytes, folder.iterdir()))
         self._tracks[folder] = (at, size)
         self.used += size
 
     def trim(self, now: float, spare: float = 0.0) -> list[Path]:
-        """Remove what is too old, and the oldest until the rest fits with a share `spare` of the room left over."""
+        """Remove tracks that are too old, then the oldest until the rest leaves a share `spare` of the space free."""
         limit = self.max_bytes * (1 - spare)
         gone = []
         while self._tracks:
@@ -49,7 +52,7 @@ class StoreQuota:
         return gone
 
     def give_way(self) -> list[Path]:
-        """Remove the oldest tenth of the tracks, at least one: the disk is full, whoever filled it."""
+        """Remove the oldest tenth of the tracks, at least one: the disk is full, by this store or something else."""
         gone = list(self._tracks)[: max(1, len(self._tracks) // 10)]
         for folder in gone:
             self.forget(folder)
@@ -57,12 +60,17 @@ class StoreQuota:
         return gone
 
     def forget(self, folder: Path) -> None:
-        """Remove one track from the disk and from the count."""
+        """Delete one track."""
         _, size = self._tracks.pop(folder, (0.0, 0))
         self.used -= size
         shutil.rmtree(folder, ignore_errors=True)
         for parent in (folder.parent, folder.parent.parent):
             try:
                 parent.rmdir()
-            except OSError:  # others still lie there
+            except OSError:  # not empty
                 return
+
+
+def disk_bytes(path: Path) -> int:
+    """Return the disk space of one file or folder: whole blocks, of which a small crop fills a part only."""
+    return path.stat().st_blocks * _BLOCK

@@ -160,12 +160,20 @@ def test_an_erased_person_has_no_crop_left_open_or_on_disk(tmp_path: Path) -> No
     assert people(tmp_path) == [(2, "site-2", 0), (3, "site-8", 0), (4, "site-2", 0)]
 
 
+def test_room_is_counted_in_blocks_of_the_disk(tmp_path: Path) -> None:
+    keep(tmp_path, tracks=3)
+    with opened(tmp_path) as writer:
+        files = [path for folder in store.tracks(tmp_path) for path in (folder, *folder.iterdir())]
+        assert writer.used_bytes == sum(path.stat().st_blocks * 512 for path in files)
+        assert writer.used_bytes > sum(path.stat().st_size for path in files if path.is_file())
+
+
 def test_the_oldest_tracks_make_room(tmp_path: Path) -> None:
-    with opened(tmp_path, max_gb=4e-6) as writer:  # 4 kB
+    with opened(tmp_path, max_gb=50e-6) as writer:  # 50 kB
         for track in range(1, 9):
             writer.take([crop(track)], [ended(track)])
             wait(partial(lambda track: writer.written == track, track))
-        wait(lambda: writer.used_bytes <= 4000)
+        wait(lambda: writer.used_bytes <= 50_000)
         assert writer.removed > 0
     left = [track for track, _, _ in people(tmp_path)]
     assert left == list(range(9 - len(left), 9))
