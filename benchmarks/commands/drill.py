@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from benchmarks.faults.report import Finding
+    from benchmarks.faults.report import DrillResult
 
 app = typer.Typer(
     help="Break cameras and Redis on purpose, on servers of its own; each figure beside its bound.",
@@ -184,7 +184,7 @@ def embedded(
     _end(run(is_short=short), json)
 
 
-def _end(findings: "list[Finding]", path: Path | None) -> None:
+def _end(findings: "list[DrillResult]", path: Path | None) -> None:
     """Show and write what was found; exit code 1 where a bound does not hold."""
     from benchmarks.faults.report import all_hold, save, show
 

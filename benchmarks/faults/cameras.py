@@ -12,11 +12,11 @@ from benchmarks.faults import (
     cameras_sick,
     cameras_udp,
 )
-from benchmarks.faults.report import Finding
+from benchmarks.faults.report import DrillResult
 from benchmarks.rtsp.clips import why_not
 from reid_stream.errors import ConfigError
 
-DRILLS: dict[str, Callable[..., list[Finding]]] = {
+DRILLS: dict[str, Callable[..., list[DrillResult]]] = {
     cameras_reconnect.NAME: cameras_reconnect.run,
     cameras_sick.NAME: cameras_sick.run,
     cameras_udp.NAME: cameras_udp.run,
@@ -29,7 +29,7 @@ DRILLS: dict[str, Callable[..., list[Finding]]] = {
 
 def run(
     names: Sequence[str], *, is_short: bool, people: Callable[[], Path], say: Callable[[str], None]
-) -> list[Finding]:
+) -> list[DrillResult]:
     """Run the named drills, all if none is named; `people` finds a clip of some.
 
     Raises:
@@ -41,7 +41,7 @@ def run(
     reason = why_not()
     if reason is not None:
         raise ConfigError(reason)
-    findings: list[Finding] = []
+    findings: list[DrillResult] = []
     for name in names or DRILLS:
         say(f"drill: {name}")
         findings += DRILLS[name](is_short=is_short, people=people)

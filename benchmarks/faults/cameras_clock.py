@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, ReceivedFrame, camera, watching
 from benchmarks.faults.cameras_own_clock import SettableClock
-from benchmarks.faults.report import Finding, at_least, within
+from benchmarks.faults.report import DrillResult, at_least, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.config.settings import Ingest
@@ -26,12 +26,12 @@ _REPORT_S = 20.0
 """Longest wait for a sender report: about every 5 s, drawn by chance (RFC 3550, 6.3)."""
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Measure with all clocks right, with `b` stepped forward (and back, if not short), and with ours stepped."""
     look_s = 1.5 if is_short else 10.0
     lives = dict.fromkeys("ab", f"320x240@{FPS}")
     ours = SettableClock()
-    findings: list[Finding] = []
+    findings: list[DrillResult] = []
     with serve_clips({}, lives=lives) as server, BadWire(server.port) as wire:
         cameras = [camera("a", server.url("a")), camera("b", wire.url("b"), transport="udp")]
         with watching(cameras, Ingest(isolate=False), ours) as site:
@@ -49,7 +49,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
                 ours.ahead_s += step_s
                 findings += _measure(site, f"our clock stepped by {step_s:+.0f} s", look_s, ahead_s=ahead_s)
             steps = sum(stats.clock_steps for stats in site.live.stats.values())
-            findings.append(Finding(NAME, "steps of our clock that were noticed", f"{steps}", "4", steps == 4))
+            findings.append(DrillResult(NAME, "steps of our clock that were noticed", f"{steps}", "4", steps == 4))
             seen = list(site.seen)
     for name in lives:
         times = [one.captured_at for one in seen if one.camera == name]
@@ -59,7 +59,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
     return findings
 
 
-def _measure(site: CameraWatch, when: str, look_s: float, *, ahead_s: float) -> list[Finding]:
+def _measure(site: CameraWatch, when: str, look_s: float, *, ahead_s: float) -> list[DrillResult]:
     """Watch for `look_s`; `ahead_s`: how far the clock of `b` is ahead of `a`'s in truth."""
     # After a step back the camera's time runs at half speed until the two agree.
     time.sleep(STEP_S / 0.5 if "-" in when else 0.3)
@@ -74,7 +74,7 @@ def _measure(site: CameraWatch, when: str, look_s: float, *, ahead_s: float) -> 
         ),
         within(NAME, "... b", _worst_ms(site.of("b", begin), ahead_s), FRAME_MS, "ms"),
         within(NAME, "... skew of b to a, error", abs(found_s - ahead_s) * 1e3, FRAME_MS, "ms"),
-        Finding(NAME, "... clocks", _clocks(site, begin), "rtcp", _clocks(site, begin) == "rtcp"),
+        DrillResult(NAME, "... clocks", _clocks(site, begin), "rtcp", _clocks(site, begin) == "rtcp"),
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, camera, watching
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.rtsp.clips import serve_clips
 from reid_stream.config.settings import Ingest
 from reid_stream.ingest import frame_ipc
@@ -28,11 +28,11 @@ BOUND_S = 2 * SETTINGS.backoff_max_s
 _GIVE_UP_S = 30.0
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Crash the decoder of one of three cameras 10 times (twice if short), and, if not short, hang it once."""
     crashes = 2 if is_short else 10
     lives = dict.fromkeys("abc", f"320x240@{FPS}")
-    stuck: list[Finding] = []
+    stuck: list[DrillResult] = []
     with serve_clips({}, lives=lives) as server:
         with watching([camera(name, server.url(name)) for name in lives], SETTINGS) as site:
             site.until(site.are_up, _GIVE_UP_S)
@@ -53,8 +53,8 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
         within(NAME, f"back after {crashes} crashes of its decoder, slowest", max(waits), BOUND_S, "s"),
         *stuck,
         told(NAME, "... as counted", ", ".join(f"{cause} {count}" for cause, count in failures.items())),
-        Finding(NAME, "... as told", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)),
-        Finding(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
+        DrillResult(NAME, "... as told", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)),
+        DrillResult(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
         within(NAME, "the other cameras: longest time without a frame", max(gaps) * 1e3, 2.5 * 1e3 / FPS, "ms", 0),
         within(NAME, "... times down", downs, 0, digits=0),
         told(NAME, "price: memory of a camera's process alone", f"{private_mb:.1f} MB"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.faults.daemon_run import Events, is_up, until, whole_daemon
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.rtsp.clips import serve_clips
 from reid_stream.assembly.site import Site
 from reid_stream.config.settings import Settings
@@ -22,9 +22,9 @@ SHORT_FREEZES_S = (11.5,)
 _BACK_S = 15.0
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Freeze three cameras ten times for 3 to 15 s (once for 11.5 s if short)."""
-    findings: list[Finding] = []
+    findings: list[DrillResult] = []
     overloads = 0
     with serve_clips({}, lives=dict.fromkeys(NAMES, "320x240@5")) as server:
         settings = Settings.model_validate(
@@ -48,11 +48,13 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
                 # What waits in the server comes in a burst once it goes on, which may well be too much for a moment.
                 overloads += sum(isinstance(event, DaemonOverloaded) for _, event in events.told[begin:])
                 server.thaw()
-                findings.append(Finding(NAME, f"{freeze_s:g} s: the daemon is", _state(is_alive), "alive", is_alive))
+                findings.append(
+                    DrillResult(NAME, f"{freeze_s:g} s: the daemon is", _state(is_alive), "alive", is_alive)
+                )
                 if freeze_s >= limit_s + 1:
                     downs_s = [at - frozen_at for at, event in events.told[begin:] if isinstance(event, CameraDown)]
                     findings += [
-                        Finding(
+                        DrillResult(
                             NAME,
                             "... cameras told to be down",
                             f"{len(downs_s)}",
@@ -66,7 +68,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
             faults = site.metrics.monitoring.total
     return [
         *findings,
-        Finding(NAME, "at the end the daemon is", _state(is_alive), "alive", is_alive),
+        DrillResult(NAME, "at the end the daemon is", _state(is_alive), "alive", is_alive),
         within(NAME, "silence told as overload", overloads, 0, digits=0),
         within(NAME, "faults of monitoring code", faults, 0, digits=0),
         told(NAME, "cameras", len(NAMES)),

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, camera, watching
 from benchmarks.faults.daemon_run import is_up, until, whole_daemon
-from benchmarks.faults.report import Finding, within
+from benchmarks.faults.report import DrillResult, within
 from benchmarks.rtsp.clips import serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.config.settings import Ingest, Settings
@@ -37,12 +37,12 @@ class SettableClock:
         return time.time() + self.ahead_s
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Set the clock by each step in turn and watch for 10 s (3 s if short)."""
     look_s = 3.0 if is_short else 10.0
     lives = dict.fromkeys("ab", f"320x240@{FPS}")
     system = SettableClock()
-    findings: list[Finding] = []
+    findings: list[DrillResult] = []
     with serve_clips({}, lives=lives) as server, BadWire(server.port, shift_s=_OFF_S) as wire:
         cameras = [
             camera("a", server.url("a"), max_fps=FPS),
@@ -58,18 +58,20 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
             downs = len(site.downs("a")) + len(site.downs("b"))
             times = {name: [one.captured_at for one in site.of(name)] for name in lives}
     findings.append(
-        Finding(NAME, "steps noticed by each camera", " ".join(map(str, steps)), "5 5", steps == [len(STEPS_S)] * 2)
+        DrillResult(NAME, "steps noticed by each camera", " ".join(map(str, steps)), "5 5", steps == [len(STEPS_S)] * 2)
     )
     findings.append(within(NAME, "times down", downs, 0, digits=0))
     findings += _visits(look_s)
     for name, captured in times.items():
         least_ms, most_ms = (float(step) * 1e3 for step in (np.diff(captured).min(), np.diff(captured).max()))
-        findings.append(Finding(NAME, f"{name}: least step of its times", f"{least_ms:.1f} ms", "> 0", least_ms > 0))
+        findings.append(
+            DrillResult(NAME, f"{name}: least step of its times", f"{least_ms:.1f} ms", "> 0", least_ms > 0)
+        )
         findings.append(within(NAME, "... longest", most_ms, 1000.0, "ms", 0))
     return findings
 
 
-def _visits(look_s: float) -> list[Finding]:
+def _visits(look_s: float) -> list[DrillResult]:
     """Let one person stand before two cameras of the whole daemon while its clock is set."""
     system = SettableClock()
     lives = dict.fromkeys("ab", f"320x240@{FPS}")
@@ -98,13 +100,15 @@ def _visits(look_s: float) -> list[Finding]:
     left = sum(isinstance(event, IdentityLeft) for event in told)
     return [
         within(NAME, "visits that ended by it", left, 0, digits=0),
-        Finding(NAME, "steps told by an event", f"{news}", f"{len(STEPS_S)}", news == len(STEPS_S)),
+        DrillResult(NAME, "steps told by an event", f"{news}", f"{len(STEPS_S)}", news == len(STEPS_S)),
         within(NAME, "numbers given to one person", len(people), 1, digits=0),
         within(NAME, "events' times less the system's, worst", max(off_s), 1.0, "s", 2),
     ]
 
 
-def _step(site: CameraWatch, clock: SiteClock, system: SettableClock, step_s: float, look_s: float) -> list[Finding]:
+def _step(
+    site: CameraWatch, clock: SiteClock, system: SettableClock, step_s: float, look_s: float
+) -> list[DrillResult]:
     begin = len(site.seen)
     system.ahead_s += step_s
     time.sleep(look_s)

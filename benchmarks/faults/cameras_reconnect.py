@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, Footprint, camera, footprint, watching
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.rtsp.clips import RtspServer, changing_clip, serve_clips
 from reid_stream.config.settings import Ingest
 
@@ -26,7 +26,7 @@ _LEAK_MB = 8.0
 """Allocators keep some of what a decoder gave back; a leak of one decoder a reconnect (1 MB at this size) is more."""
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa: ARG001 (as all drills)
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Kill 20 times (3 if short), freeze, change size and codec; 60 reconnects of 3 cameras in all (9 if short)."""
     kills = 3 if is_short else 20
     lives = dict.fromkeys("abc", "320x240@10")
@@ -53,12 +53,12 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:  # noqa
         within(NAME, "frozen (SIGSTOP): told after", frozen_s, SETTINGS.read_timeout_s + 1, "s"),
         within(NAME, "... back after SIGCONT", thawed_s, BOUND_S, "s"),
         within(NAME, "back as H.265 of another size", recoded_s, BOUND_S, "s"),
-        Finding(
+        DrillResult(
             NAME, "size changes within a connection", sizes, "320x240 480x272 320x240, never down", _is_right(sizes)
         ),
-        Finding(NAME, "codecs at the end", " ".join(sorted(names)), "h264 hevc", names == {"h264", "hevc"}),
+        DrillResult(NAME, "codecs at the end", " ".join(sorted(names)), "h264 hevc", names == {"h264", "hevc"}),
         *_flat(before, after, reconnects),
-        Finding(NAME, "threads of cameras that ended", "all" if has_ended else "not all", "all", has_ended),
+        DrillResult(NAME, "threads of cameras that ended", "all" if has_ended else "not all", "all", has_ended),
     ]
 
 
@@ -133,7 +133,7 @@ def _settled(site: CameraWatch) -> Footprint:
     )
 
 
-def _flat(before: Footprint, after: Footprint, reconnects: int) -> list[Finding]:
+def _flat(before: Footprint, after: Footprint, reconnects: int) -> list[DrillResult]:
     return [
         within(NAME, f"memory grown over {reconnects} reconnects", after.rss_mb - before.rss_mb, _LEAK_MB, "MB"),
         within(NAME, "... threads", after.threads - before.threads, 0, digits=0),

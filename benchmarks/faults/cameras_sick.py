@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_run import is_up, until, whole_daemon
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.rtsp.clips import RtspServer, draw_clip, loop_clip, serve_clips
 from reid_stream.assembly.site import Site
 from reid_stream.config.settings import Settings
@@ -41,7 +41,7 @@ class _Run:
     """Why each sick camera was down at the end."""
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
     """Alternate runs of 60 s without and with the sick cameras, twice (8 s, once, if short)."""
     seconds, rounds = (6.0, 1) if is_short else (60.0, 2)
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
@@ -67,7 +67,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
         told(NAME, "capture to event alone, p95", f"{p95_alone:.0f} ms"),
         within(NAME, "... beside the sick", p95_beside, most * p95_alone, "ms", 0),
         *(
-            Finding(NAME, f"camera {camera} was", why or "up", "down", bool(why))
+            DrillResult(NAME, f"camera {camera} was", why or "up", "down", bool(why))
             for camera, why in beside[-1].sick.items()
         ),
     ]

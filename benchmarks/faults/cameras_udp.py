@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.faults.daemon_run import is_up, until, whole_daemon
-from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, told, within
 from benchmarks.rtsp.clips import draw_clip, loop_clip, serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.assembly.site import Site
@@ -24,7 +24,7 @@ JITTER_S = 0.05
 FPS = 10
 
 
-def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
+def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
     """Watch for 120 s (8 s with stand-ins for the networks if short)."""
     seconds = 8.0 if is_short else 120.0
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
@@ -51,7 +51,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[Finding]:
     accounts = {cause: after[cause] - before[cause] for cause in after}
     expected = passed_s * FPS
     return [
-        Finding(NAME, "camera after all", "up" if is_running else "down", "up", is_running),
+        DrillResult(NAME, "camera after all", "up" if is_running else "down", "up", is_running),
         within(NAME, "... reconnects", reconnects, 0, digits=0),
         told(NAME, "packets sent, lost, overtaken", f"{counts.sent}, {counts.lost}, {counts.overtaken}"),
         told(NAME, "pictures", ", ".join(f"{cause} {count}" for cause, count in accounts.items())),
@@ -70,7 +70,7 @@ def _accounts(stats: CameraStats) -> dict[str, int]:
     return {"decoded whole": stats.read, "corrupt": stats.dropped["corrupt"], "lost": stats.dropped["lost"]}
 
 
-def _sane(events: Sequence[Event]) -> Finding:
+def _sane(events: Sequence[Event]) -> DrillResult:
     """Visits begin once and end once, times rise, boxes lie in the picture."""
     faults: list[str] = []
     inside: Counter[str] = Counter()
@@ -97,4 +97,4 @@ def _sane(events: Sequence[Event]) -> Finding:
         faults.append("a visit that never ended")
     if not sightings:
         faults.append("nobody was seen")
-    return Finding(NAME, f"faults in {len(events)} events", "; ".join(faults[:3]) or "none", "none", not faults)
+    return DrillResult(NAME, f"faults in {len(events)} events", "; ".join(faults[:3]) or "none", "none", not faults)

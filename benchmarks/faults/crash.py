@@ -23,7 +23,7 @@ import msgspec
 
 from benchmarks.faults.crash_feed import RUN, SITE
 from benchmarks.faults.crash_life import DaemonEnd, DaemonLife
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.errors import ReidStreamError
 from reid_stream.publish.live_keys import stream_key
@@ -206,7 +206,7 @@ def run(
     lasts_s: float,
     seed: int,
     say: Callable[[str], None],
-) -> list[Finding]:
+) -> list[DrillResult]:
     """Run cases by their names.
 
     Args:
@@ -246,7 +246,7 @@ def run(
 
 def _points(
     site: CrashSite, count: int, traces: int, chance: random.Random, wanted: PublishedEvents, say: Callable[[str], None]
-) -> list[Finding]:
+) -> list[DrillResult]:
     """Cut lives short at chance points: once, or a second time while the first cut is mended."""
     site.careless()
     killed = unlike = numbers = 0
@@ -270,7 +270,7 @@ def _points(
 
 def _again_and_again(
     name: str, site: CrashSite, kills: int, lasts_s: float, chance: random.Random, wanted: PublishedEvents
-) -> list[Finding]:
+) -> list[DrillResult]:
     """End daemons by the clock, all the way through the footage."""
     killed = spoilt = 0
     for number in range(kills):

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from pydantic import SecretStr
 
-from benchmarks.faults.redis_feed import RUN, Feed
+from benchmarks.faults.redis_feed import RUN, RecordedFeed
 from benchmarks.simulator.looks import drawn
 from benchmarks.simulator.recorded import recording
 from benchmarks.simulator.scenario import Scenario
@@ -40,15 +40,15 @@ def made_up(people: int, cameras: int = 3) -> Recording:
     return recording(simulate(scenario, looks), bundle, "made up")
 
 
-def feed(file: Path) -> Feed:
+def feed(file: Path) -> RecordedFeed:
     """Read the recording that all daemons of the drill live through."""
     kept = load(file)
     # The daemon's own run: it goes on with tracks of its name, and ends those of another's.
     batches = [[msgspec.structs.replace(record, run=RUN) for record in batch.records] for batch in kept.batches]
-    return Feed(tuple(CameraId(name) for name in kept.cameras), kept.embedder, batches)
+    return RecordedFeed(tuple(CameraId(name) for name in kept.cameras), kept.embedder, batches)
 
 
-def settings(fed: Feed, url: str, spool: Path, snapshot_s: float) -> Settings:
+def settings(fed: RecordedFeed, url: str, spool: Path, snapshot_s: float) -> Settings:
     """Return the settings of a daemon that lives through it."""
     return Settings(
         site=SITE,

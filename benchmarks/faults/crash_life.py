@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.faults.crash_feed import RUN, feed, settings
-from benchmarks.faults.redis_feed import Feed, daemon
+from benchmarks.faults.redis_feed import RecordedFeed, daemon
 from reid_stream.assembly.identification import open_state, recorder
 from reid_stream.pipeline import Identification
 
@@ -83,7 +83,7 @@ def main() -> None:
         out.flush()
 
 
-def _be(fed: Feed, job: DaemonLife, writing: int) -> None:
+def _be(fed: RecordedFeed, job: DaemonLife, writing: int) -> None:
     """Live, and never return."""
     code = 1
     try:
@@ -100,7 +100,7 @@ def _be(fed: Feed, job: DaemonLife, writing: int) -> None:
         os._exit(code)
 
 
-def live(fed: Feed, job: DaemonLife) -> None:
+def live(fed: RecordedFeed, job: DaemonLife) -> None:
     """Run the daemon from where the last one ended to the end of the footage, or until told to stop."""
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs

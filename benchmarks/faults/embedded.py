@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.faults.daemon_run import until
-from benchmarks.faults.report import Finding, told, within
+from benchmarks.faults.report import DrillResult, told, within
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
@@ -38,7 +38,7 @@ _RESET_S = 11.0
 _PORT = re.compile(r"metrics on http://127\.0\.0\.1:(\d+)/")
 
 
-def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[DrillResult]:
     """Kill the embedded Redis of a running daemon again and again, then read what is on it.
 
     Args:
@@ -75,8 +75,8 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         told(NAME, "kills while the daemon runs", len(back)),
         within(NAME, "a killed server answers and the daemon is ready after", max(back), BACK_S, "s"),
         within(NAME, "/readyz says so after", max(noticed), NOTICED_S, "s"),
-        Finding(NAME, "/healthz meanwhile", f"{alive:.0%} ok", "100% ok", alive == 1.0),
-        Finding(NAME, "exit code of a daemon stopped while its Redis is away", f"{code}", "0", code == 0),
+        DrillResult(NAME, "/healthz meanwhile", f"{alive:.0%} ok", "100% ok", alive == 1.0),
+        DrillResult(NAME, "exit code of a daemon stopped while its Redis is away", f"{code}", "0", code == 0),
         told(NAME, "events on the stream", sum(map(len, numbers.values()))),
         within(NAME, "events lost", sum(max(run) + 1 - len(set(run)) for run in numbers.values()), 0, digits=0),
         within(NAME, "events twice", sum(len(run) - len(set(run)) for run in numbers.values()), 0, digits=0),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_run import Events, until, whole_daemon
-from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, told, within
 from reid_stream.assembly.site import Site
 from reid_stream.bench.procfs import family, memory_mb
 from reid_stream.config.settings import Settings
@@ -46,7 +46,7 @@ def run(
     cameras: int | None = None,
     seconds: float | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Finding]:
+) -> list[DrillResult]:
     """Run it: 100 cameras for 10 minutes, or 24 for 8 s if short."""
     count = cameras or (24 if is_short else 100)
     lasts_s = seconds or (8.0 if is_short else 600.0)
@@ -135,7 +135,7 @@ def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, fl
     return [(at, seconds) for at, seconds in latency.samples if begun <= at <= ended]
 
 
-def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[Finding]:
+def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[DrillResult]:
     fps = sum(used.values()) / seconds
     findings = [told(NAME, f"{len(used)} cameras at {FPS} fps: overload", f"{FPS * len(used) / max(fps, 1e-9):.1f}x")]
     means = {}
@@ -157,7 +157,7 @@ def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: 
     return findings
 
 
-def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[Finding]:
+def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[DrillResult]:
     if not lates:
         return [within(NAME, "nobody was seen: frame to event", float("inf"), LATEST_S, "s")]
     p50, p95, p99 = (float(np.percentile([late for _, late in lates], q)) for q in (50, 95, 99))
@@ -173,7 +173,7 @@ def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> li
     ]
 
 
-def _memory(values: Sequence[float]) -> list[Finding]:
+def _memory(values: Sequence[float]) -> list[DrillResult]:
     quarter = max(1, len(values) // 4)
     before, after = float(np.median(values[quarter : 2 * quarter])), float(np.median(values[-quarter:]))
     return [

@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.faults import redis_faults as faults
 from benchmarks.faults import redis_subscriber as subscriber
 from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, ids, told_as_dropped
-from benchmarks.faults.redis_feed import RUN, Feed, TimingSink, daemon, watch
-from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.faults.redis_feed import RUN, RecordedFeed, TimingSink, daemon, watch
+from benchmarks.faults.report import DrillResult, at_least, told, within
 from reid_stream.assembly.identification import identification, unrecorded_state
 from reid_stream.config.settings import Camera, Publish, Settings
 from reid_stream.errors import ConfigError
@@ -101,7 +101,7 @@ def default_settings(clip: Path) -> Settings:
     )
 
 
-def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[str], None]) -> list[Finding]:
+def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[str], None]) -> list[DrillResult]:
     """Run cases by their names, and the undisturbed one beside them.
 
     Raises:
@@ -124,7 +124,7 @@ def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[s
     return [finding for name in chosen for finding in judge(name, done[name], undisturbed)]
 
 
-def judge(name: str, ours: Run, undisturbed: Run) -> list[Finding]:
+def judge(name: str, ours: Run, undisturbed: Run) -> list[DrillResult]:
     """Put what was found beside what must hold."""
     words, _ = CASES[name]
     wrong = sum(a != b for a, b in zip(ours.heard, ids(ours.left), strict=False))
@@ -150,15 +150,15 @@ def judge(name: str, ours: Run, undisturbed: Run) -> list[Finding]:
     ]
 
 
-def _none(name: str, what: str, count: int, examples: Sequence[str] = ()) -> Finding:
-    return Finding(name, what, f"{count}{''.join(f'; {text}' for text in examples[:3])}", "0", count == 0)
+def _none(name: str, what: str, count: int, examples: Sequence[str] = ()) -> DrillResult:
+    return DrillResult(name, what, f"{count}{''.join(f'; {text}' for text in examples[:3])}", "0", count == 0)
 
 
 def _reasons(ours: Run) -> str:
     return f"({', '.join(sorted(ours.faults))})" if ours.faults else ""
 
 
-def _live(feed: Feed, settings: Settings, name: str, folder: Path, pace: Pace) -> Run:
+def _live(feed: RecordedFeed, settings: Settings, name: str, folder: Path, pace: Pace) -> Run:
     """Live one case, from an empty Redis to the end of the footage."""
     server = faults.Server(folder / "redis", settings.site)
     heard = folder / "heard.txt"

@@ -37,7 +37,7 @@ RUN = "drill"
 
 
 @dataclass(frozen=True)
-class Feed:
+class RecordedFeed:
     """Records of perception for a piece of footage."""
 
     cameras: tuple[CameraId, ...]
@@ -45,7 +45,7 @@ class Feed:
     batches: list[list[Perceived]]
 
 
-def watch(settings: Settings, seconds: float) -> Feed:
+def watch(settings: Settings, seconds: float) -> RecordedFeed:
     """Run perception over the first seconds of file cameras.
 
     Raises:
@@ -63,10 +63,10 @@ def watch(settings: Settings, seconds: float) -> Feed:
             records = perception.step(batch)
             if records:
                 batches.append(records)
-    return Feed(tuple(CameraId(camera.id) for camera in cameras), EmbedderInfo.of(networks.embedder), batches)
+    return RecordedFeed(tuple(CameraId(camera.id) for camera in cameras), EmbedderInfo.of(networks.embedder), batches)
 
 
-def daemon(feed: Feed, steps: SiteIdentification, sink: Sink, lasts_s: float, begin: int = 0) -> Daemon:
+def daemon(feed: RecordedFeed, steps: SiteIdentification, sink: Sink, lasts_s: float, begin: int = 0) -> Daemon:
     """Make a daemon that processes the feed within `lasts_s`, whatever its length; up to batch `begin` at once."""
     memory, watchdog = _Memory(feed, lasts_s, begin), Watchdog()
     return Daemon(
@@ -119,7 +119,7 @@ _NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.f
 class _Memory:
     """Source and perception in one: batches of empty frames, and the records once made of them."""
 
-    def __init__(self, feed: Feed, lasts_s: float, begin: int) -> None:
+    def __init__(self, feed: RecordedFeed, lasts_s: float, begin: int) -> None:
         self._feed = feed
         self._step_s = lasts_s / max(1, len(feed.batches))
         self._next = 0

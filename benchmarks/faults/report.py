@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 
-class Finding(msgspec.Struct, frozen=True):
+class DrillResult(msgspec.Struct, frozen=True):
     """One line of the table."""
 
     drill: str
@@ -20,29 +20,29 @@ class Finding(msgspec.Struct, frozen=True):
     holds: bool
 
 
-def within(drill: str, what: str, value: float, most: float, unit: str = "", digits: int = 1) -> Finding:
+def within(drill: str, what: str, value: float, most: float, unit: str = "", digits: int = 1) -> DrillResult:
     """Make a finding that holds while `value` is at most `most`."""
     space = f" {unit}" if unit else ""
-    return Finding(drill, what, f"{value:.{digits}f}{space}", f"<= {most:.{digits}f}{space}", value <= most)
+    return DrillResult(drill, what, f"{value:.{digits}f}{space}", f"<= {most:.{digits}f}{space}", value <= most)
 
 
-def at_least(drill: str, what: str, value: float, least: float, unit: str = "", digits: int = 1) -> Finding:
+def at_least(drill: str, what: str, value: float, least: float, unit: str = "", digits: int = 1) -> DrillResult:
     """Make a finding that holds while `value` is at least `least`."""
     space = f" {unit}" if unit else ""
-    return Finding(drill, what, f"{value:.{digits}f}{space}", f">= {least:.{digits}f}{space}", value >= least)
+    return DrillResult(drill, what, f"{value:.{digits}f}{space}", f">= {least:.{digits}f}{space}", value >= least)
 
 
-def told(drill: str, what: str, found: object) -> Finding:
+def told(drill: str, what: str, found: object) -> DrillResult:
     """Make a finding without a bound, for the reader."""
-    return Finding(drill, what, str(found), "", holds=True)
+    return DrillResult(drill, what, str(found), "", holds=True)
 
 
-def all_hold(findings: Sequence[Finding]) -> bool:
+def all_hold(findings: Sequence[DrillResult]) -> bool:
     """Whether every bound was kept; False where nothing was found at all."""
     return bool(findings) and all(finding.holds for finding in findings)
 
 
-def show(findings: Sequence[Finding]) -> None:
+def show(findings: Sequence[DrillResult]) -> None:
     """Print the table."""
     from rich.console import Console
     from rich.table import Table
@@ -57,6 +57,6 @@ def show(findings: Sequence[Finding]) -> None:
     Console().print(table)
 
 
-def save(findings: Sequence[Finding], path: Path) -> None:
+def save(findings: Sequence[DrillResult], path: Path) -> None:
     """Write them as JSON."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(findings), indent=2) + b"\n")

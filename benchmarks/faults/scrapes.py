@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_run import until
-from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, told, within
 from benchmarks.rtsp.clips import draw_clip
 
 NAME = "metrics"
@@ -34,7 +34,7 @@ _BEGINS_S = 120.0
 _PORT = re.compile(r"metrics on http://127\.0\.0\.1:(\d+)/")
 
 
-def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[DrillResult]:
     """Ask /healthz beside idle, broken and slow clients, then end the daemon beside idle ones.
 
     Args:
@@ -83,7 +83,7 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         told(NAME, "threads of the daemon then", threads),
         at_least(NAME, "/metrics then", scraped, 1000, "bytes", 0),
         within(NAME, "SIGTERM beside idle ones to the end", stop_s, STOP_S, "s"),
-        Finding(NAME, "exit code", f"{code}", "0", code == 0),
+        DrillResult(NAME, "exit code", f"{code}", "0", code == 0),
         within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
     ]
 

@@ -16,8 +16,8 @@ import msgspec
 from pydantic import SecretStr
 
 from benchmarks.faults.crash_feed import SITE, feed, made_up, settings
-from benchmarks.faults.redis_feed import Feed
-from benchmarks.faults.report import Finding, at_least, told, within
+from benchmarks.faults.redis_feed import RecordedFeed
+from benchmarks.faults.report import DrillResult, at_least, told, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.assembly.identification import SiteState, identification, open_state
 from reid_stream.config.settings import Redis, Settings, StateSettings
@@ -42,7 +42,7 @@ _KEEP_S = 1.0
 class StateSite:
     """A Redis, and daemons with spools of their own."""
 
-    def __init__(self, folder: Path, fed: Feed, *, state: bool = True) -> None:
+    def __init__(self, folder: Path, fed: RecordedFeed, *, state: bool = True) -> None:
         self.folder, self.fed, self._state = folder, fed, state
         self.server = UnguardedRedis(folder / "redis")
         self.raw = self._client()
@@ -157,7 +157,7 @@ class StateLife:
             self._steps.close(2)
 
 
-def run(names: tuple[str, ...], *, people: int, say: Callable[[str], None]) -> list[Finding]:
+def run(names: tuple[str, ...], *, people: int, say: Callable[[str], None]) -> list[DrillResult]:
     """Run cases by their names, with so many made-up people.
 
     Raises:
@@ -179,7 +179,7 @@ def run(names: tuple[str, ...], *, people: int, say: Callable[[str], None]) -> l
     return found
 
 
-def run_case(name: str, fed: Feed, folder: Path) -> list[Finding]:
+def run_case(name: str, fed: RecordedFeed, folder: Path) -> list[DrillResult]:
     """Run one case in an empty folder."""
     site = StateSite(folder, fed, state=name != "numbers")
     try:
@@ -188,7 +188,7 @@ def run_case(name: str, fed: Feed, folder: Path) -> list[Finding]:
         site.close()
 
 
-def _far_id(name: str, site: StateSite) -> list[Finding]:
+def _far_id(name: str, site: StateSite) -> list[DrillResult]:
     journal = ""
     with site.daemon("a", "one") as life:
         life.see(0.0, 0.3)
@@ -217,7 +217,7 @@ def _far_id(name: str, site: StateSite) -> list[Finding]:
     ]
 
 
-def _takeover(name: str, site: StateSite) -> list[Finding]:
+def _takeover(name: str, site: StateSite) -> list[DrillResult]:
     site.raw.execute_command("ACL", "SETUSER", _CUT_OFF, "on", ">secret", "~*", "&*", "+@all")
     with site.daemon("a", "one", user=_CUT_OFF) as first:
         first.see(0.0, 0.4)
@@ -254,7 +254,7 @@ def _takeover(name: str, site: StateSite) -> list[Finding]:
     ]
 
 
-def _emptied(name: str, site: StateSite) -> list[Finding]:
+def _emptied(name: str, site: StateSite) -> list[DrillResult]:
     copy = None
     with site.daemon("a", "one", is_killed=True) as life:
         life.see(0.0, 0.3)
@@ -299,7 +299,7 @@ def _emptied(name: str, site: StateSite) -> list[Finding]:
     ]
 
 
-def _numbers(name: str, site: StateSite) -> list[Finding]:
+def _numbers(name: str, site: StateSite) -> list[DrillResult]:
     with site.daemon("a", "one", is_killed=True) as life:
         life.see(0.0, 0.5)
         life.flush()
@@ -320,7 +320,7 @@ def _numbers(name: str, site: StateSite) -> list[Finding]:
     ]
 
 
-_RUNS: dict[str, Callable[[str, StateSite], list[Finding]]] = {
+_RUNS: dict[str, Callable[[str, StateSite], list[DrillResult]]] = {
     "far-id": _far_id,
     "takeover": _takeover,
     "emptied": _emptied,
@@ -345,8 +345,8 @@ def _gaps(site: StateSite, run: str) -> int:
     return sum(a != b for a, b in zip(numbers.values(), range(len(numbers)), strict=True))
 
 
-def _yes(name: str, what: str, holds: bool) -> Finding:
-    return Finding(name, what, "yes" if holds else "no", "yes", holds)
+def _yes(name: str, what: str, holds: bool) -> DrillResult:
+    return DrillResult(name, what, "yes" if holds else "no", "yes", holds)
 
 
 def _raises(work: Callable[[], object]) -> bool:

@@ -27,7 +27,7 @@ _RETURN_GIVE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Graph:
+class CameraGraph:
     """Where people can go."""
 
     targets: Ints
@@ -55,7 +55,7 @@ class SimulatedVisits:
         return len(self.person)
 
 
-def graph(scenario: Scenario, rng: np.random.Generator) -> Graph:
+def graph(scenario: Scenario, rng: np.random.Generator) -> CameraGraph:
     """Draw the paths between cameras; the next number is always among them, so every camera can be reached."""
     cameras = scenario.cameras
     k = max(1, min(scenario.neighbours, cameras - 1))
@@ -65,10 +65,10 @@ def graph(scenario: Scenario, rng: np.random.Generator) -> Graph:
         others = [other for other in range(cameras) if other not in (camera, following)]
         targets[camera] = [following, *rng.permutation(others)[: k - 1]]
     shares = rng.dirichlet(np.full(k, 3.0), cameras)
-    return Graph(targets, shares, rng.uniform(*scenario.transit_s, (cameras, k)))
+    return CameraGraph(targets, shares, rng.uniform(*scenario.transit_s, (cameras, k)))
 
 
-def visits(scenario: Scenario, paths: Graph, seen: Bools, rng: np.random.Generator) -> SimulatedVisits:
+def visits(scenario: Scenario, paths: CameraGraph, seen: Bools, rng: np.random.Generator) -> SimulatedVisits:
     """Let everybody walk.
 
     Args:
@@ -104,7 +104,7 @@ _ROW = np.dtype([("person", np.int64), ("camera", np.int64), ("enters_at", np.fl
 Rows = npt.NDArray[np.void]
 
 
-def _walk(scenario: Scenario, paths: Graph, person: Ints, begins: Doubles, rng: np.random.Generator) -> Rows:
+def _walk(scenario: Scenario, paths: CameraGraph, person: Ints, begins: Doubles, rng: np.random.Generator) -> Rows:
     """Take one step for all who still walk, again and again."""
     camera = rng.integers(0, scenario.cameras, len(person))
     at, steps = begins.copy(), []

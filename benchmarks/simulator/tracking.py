@@ -1,6 +1,6 @@
 """Simulate a tracker on visits: boxes per frame with gaps, breaks, identity swaps, duplicates (pure).
 
-    scenario, visits, chance -> Rows: one per person, camera and frame in which the tracker reports somebody
+    scenario, visits, chance -> TrackerRows: one per person, camera and frame in which the tracker reports somebody
 
 Truth goes along: `person` is who is really in the box, `track` what the tracker calls it.
 
@@ -24,7 +24,7 @@ _HEAD = 0.55
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class TrackerRows:
     """Tracked boxes."""
 
     person: Ints
@@ -45,9 +45,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.person)
 
-    def keep(self, chosen: Bools | Ints) -> "Rows":
+    def keep(self, chosen: Bools | Ints) -> "TrackerRows":
         """Return the chosen rows."""
-        return Rows(
+        return TrackerRows(
             self.person[chosen],
             self.camera[chosen],
             self.frame[chosen],
@@ -58,7 +58,7 @@ class Rows:
         )
 
 
-def follow(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> Rows:
+def follow(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> TrackerRows:
     """Track everybody, with the faults that the scenario asks for."""
     rows = _frames(scenario, visits, rng)
     rows, breaks = _occluded(scenario, visits, rows, rng)
@@ -66,14 +66,14 @@ def follow(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator
     rows = replace(rows, track=tracks.astype(np.int64))
     rows = replace(rows, track=_swapped(scenario, visits, rows, rng))
     second = _second_boxes(scenario, visits, rows, rng)
-    return Rows(*(np.concatenate(pair) for pair in zip(_columns(rows), _columns(second), strict=True)))
+    return TrackerRows(*(np.concatenate(pair) for pair in zip(_columns(rows), _columns(second), strict=True)))
 
 
-def _columns(rows: Rows) -> tuple[npt.NDArray[np.generic], ...]:
+def _columns(rows: TrackerRows) -> tuple[npt.NDArray[np.generic], ...]:
     return rows.person, rows.camera, rows.frame, rows.visit, rows.track, rows.box, rows.duplicate
 
 
-def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> Rows:
+def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> TrackerRows:
     """Give each visit a row per frame, and a box that crosses the picture; visit by visit, in time."""
     first = np.ceil(visits.enters_at * scenario.fps).astype(np.int64)
     count = np.maximum(1, np.ceil(visits.leaves_at * scenario.fps).astype(np.int64) - first)
@@ -85,7 +85,7 @@ def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generato
     share = step / np.maximum(1, count - 1)[visit]
     share = np.where(rng.random(len(visits))[visit] < 0.5, share, 1 - share)
     left = share * (width - 0.4 * tall)
-    return Rows(
+    return TrackerRows(
         person=visits.person[visit],
         camera=visits.camera[visit],
         frame=first[visit] + step,
@@ -96,7 +96,9 @@ def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generato
     )
 
 
-def _occluded(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Ints]:
+def _occluded(
+    scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator
+) -> tuple[TrackerRows, Ints]:
     """Take out what is out of sight; also return how often each remaining row's visit was broken before it (n,)."""
     lasts = visits.leaves_at - visits.enters_at
     events = np.repeat(np.arange(len(visits)), rng.poisson(scenario.occlusions_per_min * lasts / 60))
@@ -119,7 +121,7 @@ def _occluded(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.r
     return kept, np.asarray(total - total[np.searchsorted(kept.visit, kept.visit)], dtype=np.int64)
 
 
-def _swapped(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> Ints:
+def _swapped(scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator) -> Ints:
     """Exchange the tracks of some who are side by side, from a moment on."""
     track = rows.track.copy()
     a, b = _side_by_side(visits)
@@ -155,7 +157,9 @@ def _side_by_side(visits: SimulatedVisits) -> tuple[Ints, Ints]:
     return joined[0], joined[1]
 
 
-def _second_boxes(scenario: Scenario, visits: SimulatedVisits, rows: Rows, rng: np.random.Generator) -> Rows:
+def _second_boxes(
+    scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator
+) -> TrackerRows:
     """Return rows of second boxes: head and shoulders of somebody in view, under a number of their own."""
     lasts = visits.leaves_at - visits.enters_at
     chosen = np.flatnonzero(rng.poisson(scenario.duplicates_per_min * lasts / 60))

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.simulator import journeys, tracking
-from benchmarks.simulator.journeys import Bools, Doubles, Graph, SimulatedVisits
+from benchmarks.simulator.journeys import Bools, CameraGraph, Doubles, SimulatedVisits
 from benchmarks.simulator.looks import Looks, cast
 from benchmarks.simulator.scenario import Scenario
-from benchmarks.simulator.tracking import FRAME_SIZE, Rows
+from benchmarks.simulator.tracking import FRAME_SIZE, TrackerRows
 from reid_stream.records import CameraId, Ints, Observation, Perceived, TrackEnded, TrackId, pack_vector
 
 BEGINS_AT = 1_767_225_600.0
 """2026-01-01T00:00:00Z, when every world begins."""
 RUN = "simulated"
 _CHUNK = 20_000
-"""Rows turned into records at a time."""
+"""TrackerRows turned into records at a time."""
 _MOST_JITTER = 0.4
 """Of a frame's length: frames of one camera stay in order."""
 
@@ -36,9 +36,9 @@ class SimulatedWorld:
     scenario: Scenario
     looks: Looks
     """Of the people of this world, by number."""
-    paths: Graph
+    paths: CameraGraph
     visits: SimulatedVisits
-    rows: Rows
+    rows: TrackerRows
     """In order of arrival."""
     seen_at: Doubles
     """(n,) capture time by the camera's own clock, UTC seconds."""
@@ -178,7 +178,7 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     )
 
 
-def _times(scenario: Scenario, rows: Rows, rng: np.random.Generator) -> tuple[Doubles, Rows]:
+def _times(scenario: Scenario, rows: TrackerRows, rng: np.random.Generator) -> tuple[Doubles, TrackerRows]:
     """Return each row's capture time (n,), the same for all of one frame, and the rows of frames that arrived."""
     key = rows.frame * scenario.cameras + rows.camera
     frames, which = np.unique(key, return_inverse=True)
@@ -189,7 +189,7 @@ def _times(scenario: Scenario, rows: Rows, rng: np.random.Generator) -> tuple[Do
     return np.asarray(when[arrived], dtype=np.float64), rows.keep(arrived)
 
 
-def _vectors(scenario: Scenario, rows: Rows, people: Looks, view: Ints, rng: np.random.Generator) -> Ints:
+def _vectors(scenario: Scenario, rows: TrackerRows, people: Looks, view: Ints, rng: np.random.Generator) -> Ints:
     """Return which crop each row's vector is of (n,), -1 where the track is not due for one.
 
     A track goes through the crops that its camera has of the person, beginning anywhere.
@@ -210,7 +210,7 @@ def _vectors(scenario: Scenario, rows: Rows, people: Looks, view: Ints, rng: np.
 
 
 def _qualities(
-    scenario: Scenario, rows: Rows, vector: Ints, people: Looks, view: Ints, rng: np.random.Generator
+    scenario: Scenario, rows: TrackerRows, vector: Ints, people: Looks, view: Ints, rng: np.random.Generator
 ) -> tuple[Doubles, Ints]:
     """Return qualities (n,), 0 without a vector, and whose crop is in front (n,), -1 for nobody."""
     quality = np.clip(rng.beta(*scenario.quality, len(rows)), 0.01, 1.0)
@@ -223,12 +223,12 @@ def _qualities(
     return np.where(vector >= 0, quality, 0.0), np.where(mixed, front, -1)
 
 
-def _with_ends(scenario: Scenario, rows: Rows, when: Doubles) -> tuple[Rows, Ints, Doubles]:
+def _with_ends(scenario: Scenario, rows: TrackerRows, when: Doubles) -> tuple[TrackerRows, Ints, Doubles]:
     """Add a row for each track's end; also return `ends` and the times of all rows."""
     latest = np.lexsort((when, rows.track))
     final = latest[np.flatnonzero(np.diff(rows.track[latest], append=-1))]
     ended = rows.keep(final)
-    both = Rows(
+    both = TrackerRows(
         *(
             np.concatenate([getattr(rows, name), getattr(ended, name)])
             for name in ("person", "camera", "frame", "visit", "track", "box", "duplicate")
@@ -238,7 +238,7 @@ def _with_ends(scenario: Scenario, rows: Rows, when: Doubles) -> tuple[Rows, Int
     return both, ends, np.concatenate([when, when[final] + scenario.lost_s])
 
 
-def _arrivals(scenario: Scenario, rows: Rows, at: Doubles, rng: np.random.Generator) -> Doubles:
+def _arrivals(scenario: Scenario, rows: TrackerRows, at: Doubles, rng: np.random.Generator) -> Doubles:
     """Return when each row arrives (n,), seconds since the world began: late where its camera was held up."""
     arrives = at + scenario.latency_s
     lasts = float(at.max(initial=0.0))

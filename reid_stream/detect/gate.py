@@ -5,7 +5,6 @@ stays), and every `detect.full_every_s` in any case (a person who was there from
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -14,14 +13,6 @@ from reid_stream.records import CameraId, Frame
 
 HOLD_S = 1.0
 """Seconds a camera is still looked at after the last motion: a person who pauses at the edge has no track yet."""
-
-
-class Gate(Protocol):
-    """Chooses frames for the detector; called once per batch, in order."""
-
-    def __call__(self, frames: Sequence[Frame], open_tracks: Mapping[CameraId, int], /) -> list[bool]:
-        """Return of each frame whether to detect people in it."""
-        ...
 
 
 class MotionGate:

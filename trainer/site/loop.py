@@ -23,7 +23,7 @@ from trainer.site import state as states
 from trainer.site.data import SiteTracks, labels_file, read_site, track_vectors
 from trainer.site.gate import Gate, hold_out, measure, read_judged
 from trainer.site.pseudo_labels import UNLINKED, cluster
-from trainer.site.state import PendingRound, Round, SiteState
+from trainer.site.state import PendingRound, Round, SiteRunState
 from trainer.threads import idle_cores, limit_threads
 from trainer.train.loop import train
 
@@ -126,7 +126,7 @@ def fit_site(
 
 def _first_state(
     site: SiteTracks, base: Path, reviewed: frozenset[str], rounds: int, seed: int, log: Callable[[str], None]
-) -> SiteState:
+) -> SiteRunState:
     """Choose who is held out, and measure the base on them."""
     loaded = load_branch(base)
     held = hold_out(site, loaded, reviewed, seed, log)
@@ -134,7 +134,7 @@ def _first_state(
         f"{len(site.names)} tracks of {len(set(site.cameras.tolist()))} cameras; held out: {len(held.people)} people, "
         f"{held.truth}, and {len(held.strangers)} strangers' tracks"
     )
-    return SiteState(
+    return SiteRunState(
         store=str(site.folder.resolve()),
         base=str(base.resolve()),
         reviewed=sorted(reviewed),
@@ -148,7 +148,7 @@ def _first_state(
 def _label(
     settings: TrainSettings,
     site: SiteTracks,
-    state: SiteState,
+    state: SiteRunState,
     loaded: LoadedBranch,
     out: Path,
     minutes: float | None,
@@ -179,7 +179,7 @@ def _label(
     return PendingRound(people=count, tracks=len(named), minutes=minutes)
 
 
-def _train(settings: TrainSettings, state: SiteState, start: Path, out: Path) -> Round:
+def _train(settings: TrainSettings, state: SiteRunState, start: Path, out: Path) -> Round:
     """Train the pending round, or what is left of it."""
     number, pending = len(state.done) + 1, state.pending
     assert pending is not None
@@ -208,7 +208,7 @@ def _train(settings: TrainSettings, state: SiteState, start: Path, out: Path) ->
 
 def _judge(
     site: SiteTracks,
-    state: SiteState,
+    state: SiteRunState,
     base: Path,
     reached: Path,
     out: Path,
@@ -241,7 +241,7 @@ def _judge(
     )
 
 
-def _left(state: SiteState) -> int:
+def _left(state: SiteRunState) -> int:
     return state.rounds - len(state.done)
 
 

@@ -37,7 +37,7 @@ class PendingRound(msgspec.Struct, frozen=True):
     """Time budget of its training; none without one."""
 
 
-class SiteState(msgspec.Struct, frozen=True, kw_only=True):
+class SiteRunState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a resumed run must not decide again."""
 
     store: str
@@ -60,7 +60,7 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True):
     """Spent until this was written."""
 
 
-def save(state: SiteState, out: Path) -> None:
+def save(state: SiteRunState, out: Path) -> None:
     """Replace the state of a run's folder in one step.
 
     Raises:
@@ -75,14 +75,14 @@ def save(state: SiteState, out: Path) -> None:
         raise TrainerError(f"--out must be a folder that can be written, {out}: {error.strerror or error}") from error
 
 
-def load(out: Path) -> SiteState:
+def load(out: Path) -> SiteRunState:
     """Read the state of a run's folder.
 
     Raises:
         CheckpointError: there is none, or it is broken.
     """
     try:
-        return msgspec.json.decode((out / STATE).read_bytes(), type=SiteState)
+        return msgspec.json.decode((out / STATE).read_bytes(), type=SiteRunState)
     except OSError as error:
         raise CheckpointError(
             f"--resume needs a site's run, {out / STATE}: {error.strerror or error}; without one start without --resume"
@@ -91,7 +91,9 @@ def load(out: Path) -> SiteState:
         raise CheckpointError(f"{out / STATE} must be the state of a site's run: {error}; take a new --out") from error
 
 
-def must_match(saved: SiteState, *, store: Path, base: Path, reviewed: frozenset[str], rounds: int, out: Path) -> None:
+def must_match(
+    saved: SiteRunState, *, store: Path, base: Path, reviewed: frozenset[str], rounds: int, out: Path
+) -> None:
     """Raise CheckpointError where a run would be resumed with another store, base, reviewed people or rounds."""
     asked = {"--store": str(store.resolve()), "--bundle": str(base.resolve()), "--reviewed": sorted(reviewed)}
     found = {"--store": saved.store, "--bundle": saved.base, "--reviewed": saved.reviewed}

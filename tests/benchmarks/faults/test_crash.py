@@ -5,12 +5,12 @@ import pytest
 
 from benchmarks.faults.crash import CASES, PublishedEvents, _differences, _wrong_numbers, run
 from benchmarks.faults.crash_feed import made_up
-from benchmarks.faults.report import Finding
+from benchmarks.faults.report import DrillResult
 from reid_stream.evaluation.recording import save
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DrillResult]]:
     folder = tmp_path_factory.mktemp("crash")
     save(made_up(8), folder / "feed.rec")
     findings = run(folder / "feed.rec", folder, tuple(CASES), points=5, kills=2, lasts_s=1.0, seed=3, say=print)
@@ -19,7 +19,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_ends_a_daemon_nobody_changes_the_id(case: str, found: dict[str, list[Finding]]) -> None:
+def test_whatever_ends_a_daemon_nobody_changes_the_id(case: str, found: dict[str, list[DrillResult]]) -> None:
     assert len(found[case]) == 3
     assert all(finding.holds for finding in found[case]), found[case]
 

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from benchmarks.faults.crash_feed import feed, made_up
-from benchmarks.faults.redis_feed import Feed
+from benchmarks.faults.redis_feed import RecordedFeed
 from benchmarks.faults.state import CASES, run, run_case
 from reid_stream.config.settings import Observe
 from reid_stream.errors import ConfigError
@@ -15,14 +15,16 @@ from reid_stream.observe import logs
 
 
 @pytest.fixture(scope="module")
-def fed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
+def fed(tmp_path_factory: pytest.TempPathFactory) -> RecordedFeed:
     file = tmp_path_factory.mktemp("state") / "feed.rec"
     save(made_up(12), file)
     return feed(file)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(case: str, fed: Feed, tmp_path: Path) -> None:
+def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(
+    case: str, fed: RecordedFeed, tmp_path: Path
+) -> None:
     logs.configure(Observe(log_level="critical"))
     try:
         findings = run_case(case, fed, tmp_path)
