@@ -305,3 +305,39 @@ def test_a_user_with_the_rights_that_the_documentation_names_is_enough(
             life.snapshot()
     assert told(raw) == undisturbed
     raw.execute_command("ACL", "DELUSER", "daemon")
+
+
+def test_an_entry_is_on_redis_if_and_only_if_its_events_are_and_events_need_a_step(
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path
+) -> None:
+    with Life(settings(server, tmp_path)) as life:
+        for now, records in world[:20]:
+            events = life.recorder.step(records, now)
+            entries, before = raw.xlen(JOURNAL), raw.xlen("reid:site:events")
+            life.recorder.commit(events)
+            assert life.state.redis is not None
+            assert life.state.redis.flush(10)
+            assert raw.xlen(JOURNAL) == entries + 1
+            assert raw.xlen("reid:site:events") == before + len(events)
+        assert told(raw)
+        with pytest.raises(ValueError, match="right after their step; got 1 without one"):
+            life.recorder.commit(told(raw)[:1])
+
+
+def test_a_step_whose_events_were_never_committed_keeps_its_entry_and_its_events_stay_unpublished(
+    server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
+) -> None:
+    with Life(settings(server, tmp_path / "a")) as life:
+        for at, (now, records) in enumerate(world):
+            lost = life.recorder.step(records, now)
+            if lost:
+                break
+            life.recorder.commit(lost)
+        known = len(life.state.matcher)
+        life.see([(now + 0.01, [])])
+    assert told(raw) == []
+    with Life(settings(server, tmp_path / "b")) as life:
+        assert "steps caused other events" in life.notes
+        assert len(life.state.matcher) == known > 0
+        life.see(world[at + 1 :])
+    assert told(raw) == undisturbed[len(lost) :]
