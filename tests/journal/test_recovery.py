@@ -328,16 +328,17 @@ def test_a_step_whose_events_were_never_committed_keeps_its_entry_and_its_events
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     with Life(settings(server, tmp_path / "a")) as life:
-        for at, (now, records) in enumerate(world):
-            lost = life.recorder.step(records, now)
-            if lost:
-                break
+        place, lost = -1, list[Event]()
+        while not lost:
             life.recorder.commit(lost)
+            place += 1
+            now, records = world[place]
+            lost = life.recorder.step(records, now)
         known = len(life.state.matcher)
         life.see([(now + 0.01, [])])
     assert told(raw) == []
     with Life(settings(server, tmp_path / "b")) as life:
         assert "steps caused other events" in life.notes
         assert len(life.state.matcher) == known > 0
-        life.see(world[at + 1 :])
+        life.see(world[place + 1 :])
     assert told(raw) == undisturbed[len(lost) :]
