@@ -79,5 +79,5 @@ def test_what_is_missing_for_a_page_is_named(url: str, store: Path, tmp_path: Pa
         show(url, "site-1", "--explain", tmp_path / "one.png")
     with pytest.raises(ModelError, match="must hold two tracks of site-2 to compare, found 1"):
         show(url, "site-2", "--store", store, "--explain", tmp_path / "one.png")
-    with pytest.raises(ConfigError, match="--beside and --store belong to --explain"):
+    with pytest.raises(ConfigError, match="--beside and --store need --explain"):
         show(url, "site-2", "--store", store)
