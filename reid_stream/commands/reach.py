@@ -54,14 +54,21 @@ def reach(cameras: Path | None, url: str | None, site: str | None) -> SiteAddres
 
     Raises:
         ConfigError: cams.yaml is wrong, or several embedded Redis run and none is named.
-        BrokerError: the embedded Redis of cams.yaml does not run, or is another user's.
+        BrokerError: the embedded Redis of cams.yaml does not run or is another user's; or none is found.
     """
+    from reid_stream.errors import BrokerError
+
     if cameras is not None:
         return _of_settings(cameras)
     if url is None:
         found = _embedded(site)
         if found is not None:
             return SiteAddress(None, found[1], found[0], "" if site is None else f"--site {shlex.quote(site)}")
+        if not _listens():
+            raise BrokerError(
+                f"a Redis must be found, no embedded one runs for this user{f' with site {site}' if site else ''} and "
+                f"nothing listens at {_DEFAULT_URL}; start the daemon, or give --cameras or --url"
+            )
     options = []
     if url is not None and url != os.environ.get(_VARIABLE):
         # A password stays out of the terminal; the variable is the way to repeat it.
@@ -109,6 +116,17 @@ def _embedded(site: str | None) -> tuple[str, str] | None:
             "--cameras"
         )
     return running[0] if running else None
+
+
+def _listens() -> bool:
+    """Whether anything is at the default address; a password is asked for later."""
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", 6379), timeout=_PROBE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     first: Crop = None,
     second: Crop = None,
-    bundle: Annotated[Path | None, typer.Option(help="a bundle's folder; default: the shipped embedder")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="a bundle's folder, or `default`: the shipped embedder")] = None,
     out: Annotated[Path, typer.Option(help="PNG file; a folder, with --set")] = Path("explained.png"),
     test_set: Annotated[
         str | None, typer.Option("--set", help="instead of two images: see trainer/data/test_sets.py")
@@ -38,7 +38,7 @@ def explain(
     from trainer.errors import TrainerError
     from trainer.evaluate.explain import choose, read_crop
 
-    bundle = bundle or _SHIPPED
+    bundle = _SHIPPED if bundle is None or str(bundle) == "default" else bundle
     explainer = Explainer(bundle, threads)
     if test_set is None:
         if first is None or second is None:
