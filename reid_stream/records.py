@@ -38,7 +38,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded picture of one camera."""
+    """One decoded image of one camera."""
 
     camera: CameraId
     sequence: int

@@ -23,15 +23,15 @@ Found = tuple[Floats, Floats]
 # Ge et al., "YOLOX", 2021: one anchor per cell of three grids; the exports leave the grid to the reader.
 _YOLOX_STRIDES = (8, 16, 32)
 MAX_CANDIDATES = 1000
-"""A picture with more persons has none that could be followed; bounds the suppression's quadratic cost."""
+"""An image with more persons has none that could be followed; bounds the suppression's quadratic cost."""
 
 
 def decode(decoder: Decoder, output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
-    """Return the persons of one picture, before suppression.
+    """Return the persons of one image, before suppression.
 
     Args:
         decoder: the network's family.
-        output: (rows, columns) of one picture.
+        output: (rows, columns) of one image.
         person: index of the class.
         score: weaker ones are dropped.
         size: (width, height) of the network's input in pixels; YOLOX's grid follows from it.

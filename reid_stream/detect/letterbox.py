@@ -1,8 +1,8 @@
-"""Fit any picture in the network's input without changing its proportions, and bring boxes back (pure).
+"""Fit any image in the network's input without changing its proportions, and bring boxes back (pure).
 
-    picture (h, w) -> scaled to fit -> grey bars -> network;   boxes of the network -> boxes of the picture
+    image (h, w) -> scaled to fit -> grey bars -> network;   boxes of the network -> boxes of the image
 
-The picture is scaled to whole pixels, so the factor differs a little between the axes; the way back uses the factors
+The image is scaled to whole pixels, so the factor differs a little between the axes; the way back uses the factors
 that were really applied and is exact. Networks that take any size get bars only up to the next multiple of their
 stride: a 16:9 camera costs 640x384, not 640x640.
 """
@@ -19,21 +19,21 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where a picture lies in the network's input; all in pixels."""
+    """Where an image lies in the network's input; all in pixels."""
 
     source: tuple[int, int]
-    """(width, height) of the picture."""
+    """(width, height) of the image."""
     network: tuple[int, int]
     """(width, height) of the network's input."""
     scaled: tuple[int, int]
-    """(width, height) of the picture within it."""
+    """(width, height) of the image within it."""
     left: int
     """Bar on the left."""
     top: int
     """Bar above."""
 
     def draw(self, image: UInt8, canvas: UInt8, pad: int) -> None:
-        """Write a picture (h, w, 3) and its bars into `canvas`, of the network's size."""
+        """Write an image (h, w, 3) and its bars into `canvas`, of the network's size."""
         width, height = self.scaled
         right, bottom = self.left + width, self.top + height
         canvas[: self.top] = pad
@@ -47,7 +47,7 @@ class Letterbox:
             cv2.resize(image, self.scaled, dst=target, interpolation=cv2.INTER_LINEAR)
 
     def to_picture(self, boxes: Floats) -> Floats:
-        """Bring boxes (n, 4) from the network's pixels to the picture's, unclipped."""
+        """Bring boxes (n, 4) from the network's pixels to the image's, unclipped."""
         return np.asarray((boxes - self._offset()) / self._factor(), dtype=np.float32)
 
     def _factor(self) -> Floats:
@@ -61,10 +61,10 @@ class Letterbox:
 def fit(
     source: tuple[int, int], limit: tuple[int, int], *, stride: int | None = None, is_centred: bool = True
 ) -> Letterbox:
-    """Lay out a picture of `source` (width, height) in at most `limit` (width, height).
+    """Lay out an image of `source` (width, height) in at most `limit` (width, height).
 
     Args:
-        source: (width, height) of the picture.
+        source: (width, height) of the image.
         limit: (width, height) that it must fit in; multiples of `stride`.
         stride: bars end at the next multiple of it; none fills up to `limit`.
         is_centred: bars on both sides (Ultralytics), else on the right and below only (YOLOX).

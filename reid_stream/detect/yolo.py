@@ -1,4 +1,4 @@
-"""Frames of many cameras -> people in each: one batch through the network, then back to each picture's pixels."""
+"""Frames of many cameras -> people in each: one batch through the network, then back to each image's pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class DetectorSpec:
 
     @property
     def pixels(self) -> Pixels:
-        """What an engine should do to pictures; for `load_engine`."""
+        """What an engine should do to images; for `load_engine`."""
         scale = 255.0 / self.scale
         return Pixels(scale=(scale, scale, scale), colour=self.colour)
 
@@ -86,7 +86,7 @@ class Detector:
             )
         self._stride = _STRIDE if height is None and width is None else None
         self._canvases: dict[tuple[int, int], list[UInt8]] = {}
-        """Those that no call uses now, by picture size."""
+        """Those that no call uses now, by image size."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, best first, in pixels of the full frame.

@@ -20,7 +20,7 @@ class Zones:
     ignore: tuple[Polygon, ...] = ()
 
     def keep(self, boxes: Floats, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """Return which boxes (n, 4), in pixels of a picture of `size` (width, height), count."""
+        """Return which boxes (n, 4), in pixels of an image of `size` (width, height), count."""
         kept = np.ones(len(boxes), dtype=bool)
         if len(boxes) and (self.region or self.ignore):
             feet: Floats = (box_maths.feet(boxes) / np.asarray(size, dtype=np.float32)).astype(np.float32)

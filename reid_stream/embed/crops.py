@@ -1,4 +1,4 @@
-"""Cut people out of pictures (pure)."""
+"""Cut people out of images (pure)."""
 
 import math
 
@@ -9,10 +9,10 @@ from reid_stream.records import Floats
 
 
 def cut(image: Picture, box: Floats) -> Picture:
-    """Return the picture within a box (x1, y1, x2, y2), whole pixels, cut to the picture, at least 1x1.
+    """Return the image within a box (x1, y1, x2, y2), whole pixels, cut to the image, at least 1x1.
 
-    In main memory a copy, since a crop outlives its frame: a view would hold 6 MB of a 1080p picture for 30 kB of
-    person. On a device it stays a part of the picture until it is embedded.
+    In main memory a copy, since a crop outlives its frame: a view would hold 6 MB of a 1080p image for 30 kB of
+    person. On a device it stays a part of the image until it is embedded.
     """
     height, width = image.shape[:2]
     left, top = (min(max(math.floor(box[axis]), 0), side - 1) for axis, side in ((0, width), (1, height)))

@@ -2,9 +2,9 @@
 
 An embedder is judged by its vectors' cosines and by whom they rank first among real crops, a detector by the size of
 the difference; both must be finite. Low precision moves numbers a little everywhere; a broken kernel, an overflow or a
-wrong channel order moves some of them far, so the worst picture decides, not the mean.
+wrong channel order moves some of them far, so the worst image decides, not the mean.
 
-Letters: n pictures, d dimensions.
+Letters: n images, d dimensions.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ MIN_COSINE = 0.99
 MIN_RANKED = 0.95
 """Least share of crops whose nearest other crop is the same, or as near in float32."""
 MAX_DIFFERENCE = 0.05
-"""Largest |found - expected| / |expected| of one picture's answer, as a bundle's probe asks of a detector."""
+"""Largest |found - expected| / |expected| of one image's answer, as a bundle's probe asks of a detector."""
 _TIE = 0.002
 """Of cosines; what bf16 moves them by."""
 _FEW = 8
-"""With fewer crops than this a ranking says nothing."""
+"""A ranking of fewer crops is not compared."""
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +35,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pictures: int
     is_finite: bool
     difference: float
-    """Largest |found - expected| / |expected| of a picture; infinite values count as 1e9."""
+    """Largest |found - expected| / |expected| of an image; infinite values count as 1e9."""
     cosine: float | None = None
     """Least; embedders only."""
     ranked: float | None = None
@@ -70,9 +70,9 @@ def worst(found: Sequence[Parity]) -> Parity:
 
 
 def compare(kind: Kind, expected: Floats, found: Floats, *, is_ranked: bool = True) -> Parity:
-    """Compare answers (n, ...) of the same pictures, float32's first; n at least 1.
+    """Compare answers (n, ...) of the same images, float32's first; n at least 1.
 
-    `is_ranked`: the pictures are real crops, of which it matters who is nearest to whom.
+    `is_ranked`: the images are real crops, whose ranking by similarity is compared.
     """
     assert len(expected)
     if expected.shape != found.shape or not np.isfinite(found).all():

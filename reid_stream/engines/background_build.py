@@ -1,6 +1,6 @@
 """Build a TensorRT engine behind the serving one: get a plan, load and check it, else try the next precision.
 
-f16 -> (refused by the comparison) bf16 -> f32; `models.precision` says which, if it is not `auto`
+f16 -> (refused by the comparison) bf16 -> f32; `models.precision` names it, unless it is `auto`
 """
 
 import threading
@@ -27,7 +27,7 @@ from reid_stream.images import UInt8
 
 PRECISIONS: tuple[Precision, ...] = ("f16", "bf16", "f32")
 _SAMPLES_S = 60.0
-"""Longest wait for pictures to compare on: in an empty place the probe must do."""
+"""Longest wait for images to compare on; the probe alone is used in an empty place."""
 _ENOUGH = {"embedder": 32, "detector": 4}
 _TELL_S = 10.0
 
@@ -105,7 +105,7 @@ class TensorRtPreparation:
         return None
 
     def _is_enough(self, parity: Parity) -> bool:
-        """Tell whether a comparison decides: of an embedder, if it was one on real crops, or has failed anyway."""
+        """Whether a comparison decides: of an embedder, if it used real crops or failed."""
         return bool(parity.faults) or parity.ranked is not None or self.bundle.kind != "embedder"
 
     def _key(self, precision: Precision) -> PlanKey:
@@ -117,7 +117,7 @@ class TensorRtPreparation:
 
 
 class _Teller:
-    """Tells how far a build is, not too often."""
+    """Reports the progress of a build at intervals."""
 
     def __init__(self, swap: SwapEngine, label: str) -> None:
         self._swap, self._label, self._told_at = swap, label, 0.0

@@ -55,9 +55,9 @@ def key_of(bundle: Bundle, folder: Path, library: TensorRtLibrary, arch: str, pr
 
 
 def profile_of(kind: str, most: tuple[int, int]) -> OptimizationProfile:
-    """Return what a network is called with, given the largest picture (height, width) in pixels.
+    """Return the input shapes of a network, given the largest image (height, width) in pixels.
 
-    Crops have one size. Frames keep their shape within the largest picture, most of
+    Crops have one size. Frames keep their shape within the largest image, most of
     them 16:9, sides in multiples of 32.
     """
     if kind == "embedder":
@@ -119,7 +119,7 @@ def run_builder(
     stop: threading.Event | None = None,
     command: tuple[str, ...] = (sys.executable, "-m", "reid_stream.engines.build_worker"),
 ) -> bytes:
-    """Build a plan in a process of its own and return it.
+    """Build a plan in a separate process and return it.
 
     Raises:
         ModelError: the library refuses, the process crashed, took too long, or was stopped.

@@ -74,7 +74,7 @@ def build(job: BuildJob) -> bytes:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:
-            # Without a GPU every error is followed by one about the driver, which says nothing.
+            # Without a GPU every error is followed by an irrelevant one about the driver.
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR) and "Cuda Runtime" not in text:
                 complaints.append(text)
 

@@ -1,8 +1,9 @@
 """Serve with one engine at once and switch between batches to a better one when it is built and checked.
 
-The first pictures start the preparation, on a thread: whoever only loads and probes a network (`check`) builds nothing.
-The pictures that the first engine is given meanwhile are what the second is compared on. If the second ever fails,
-the first takes the batch and goes on.
+The first images start the preparation, on a thread: a command that only loads and probes a network (`check`) builds
+nothing.
+The images that the first engine is given meanwhile are what the second is compared on. If the second ever fails,
+the first runs the batch and all later ones.
 """
 
 import threading
@@ -19,12 +20,12 @@ from reid_stream.images import OnDevice, Picture, UInt8
 R = TypeVar("R")
 
 MOST_SAMPLES = 64
-"""Pictures kept to compare engines on, of all sizes; frames of 640 px take 1.2 MB each."""
+"""Images kept to compare engines on, of all sizes; frames of 640 px take 1.2 MB each."""
 _log = structlog.get_logger(__name__)
 
 
 class Preparation(Protocol):
-    """Makes the better engine; runs on a thread of its own."""
+    """Builder of the better engine; runs on a separate thread."""
 
     @property
     def label(self) -> str:
@@ -120,7 +121,7 @@ class SwapEngine:
         return _near(self._fallback).stretched(crops, size)
 
     def samples(self, at_least: int, limit_s: float) -> list[UInt8]:
-        """Return the pictures kept, RGB (n, h, w, 3) of one size per item; waits until there are some, or `limit_s`.
+        """Return the images kept, RGB (n, h, w, 3) of one size per item; waits until there are some, or `limit_s`.
 
         None are kept any more after that.
         """
@@ -170,7 +171,7 @@ class SwapEngine:
         _log.info("engine_swapped", network=self._network, before=before, serves=self.name)
 
     def _is_waiting(self) -> bool:
-        """Tell whether the first engine serves while the second is made; its making starts with the first pictures."""
+        """Whether the first engine serves while the second is made, which starts with the first images."""
         if self._current is not self._fallback or self._stop.is_set():
             return False
         if self._thread is None:

@@ -5,7 +5,7 @@ Both work in the device's primary context and on its default stream, so that the
 reading; the RGB is complete when the call returns, whichever stream reads it next.
 
 Sources: ITU-R BT.601-7 section 2.5, BT.709-6 section 3, BT.2020-2 table 4 (luma coefficients); FFmpeg's swscale takes
-BT.601 where a stream does not say. Its accurate mode gives the same pixels; its quick one, which serves pictures in
+BT.601 where unspecified. Its accurate mode gives the same pixels; its quick one, which serves images in
 main memory, is on average 1.5 grey values darker.
 """
 
@@ -29,7 +29,7 @@ _FULL_RANGE = 2
 
 
 class NvdecConverter:
-    """Takes pictures over; see `ingest.convert.GpuConverter`."""
+    """Converter of images in GPU memory; see `ingest.convert.GpuConverter`."""
 
     def prepare(self) -> None:
         """Make torch's context this thread's own, for the decoder that is opened on it next."""
@@ -37,7 +37,7 @@ class NvdecConverter:
             torch.zeros(1, device="cuda")
 
     def __call__(self, picture: "VideoFrame", size: tuple[int, int] | None) -> DevicePicture:
-        """Return a decoded picture as RGB on the device that decoded it, scaled to `size` (width, height) by area.
+        """Return a decoded image as RGB on the device that decoded it, scaled to `size` (width, height) by area.
 
         Raises:
             ModelError: its planes are not of a kind that decoders on GPUs give (NV12, P010, P016).

@@ -40,7 +40,7 @@ def _words(shape: Shape) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Shorten a library's error to the line that says something."""
+    """Shorten a library's error to its informative line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
     return (told or lines or [type(error).__name__])[0][:300]
@@ -56,7 +56,7 @@ class EngineBase:
 
     @property
     def input_shape(self) -> Shape:
-        """(b, c, h, w); any b is taken, whatever the file says."""
+        """(b, c, h, w); any b is accepted, whatever the file states."""
         return (None, *self._input[1:])
 
     @property

@@ -17,15 +17,15 @@ from reid_stream.engines.onnx_io import first_line
 from reid_stream.engines.tensorrt_library import Precision
 from reid_stream.errors import ModelError
 
-# In float32: generalised-mean pooling (41 to the power of 3 is beyond float16), statistics over a picture, softmax, and
-# what counts a detector's cells (2049 is no float16). `Cast` says itself what it gives.
+# In float32: generalised-mean pooling (41 to the power of 3 is beyond float16), statistics over an image, softmax, and
+# what counts a detector's cells (2049 is no float16). `Cast` names its own type.
 _EXACT = frozenset(
     {"Cast", "ConstantOfShape", "Constant", "Range", "Pow", "Reciprocal", "Sqrt", "Exp", "Log", "Softmax"}
     | {"ReduceMean", "ReduceSum", "ReduceL2", "InstanceNormalization", "LayerNormalization", "LpNormalization"}
     | {"NonMaxSuppression", "TopK", "DequantizeLinear", "QuantizeLinear", "Mod", "CumSum"}
 )
 _DATA_ONLY = frozenset({"Resize", "Upsample"})
-"""Only their first input is a picture; the others are factors, float32 by definition."""
+"""Only their first input is an image; the others are factors, float32 by definition."""
 
 
 def strongly_typed(content: bytes, precision: Precision) -> bytes:

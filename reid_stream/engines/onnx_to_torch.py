@@ -161,7 +161,7 @@ def _ints(value: Value | None) -> list[int]:
 
 
 def _padded(x: Value, attributes: dict[str, Any], fill: float) -> tuple[Value, list[int]]:
-    """Return the picture and the padding still to be done, the same on both sides; what is uneven is done here."""
+    """Return the image and the remaining padding, the same on both sides; uneven padding is done here."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise ModelError("auto_pad must be NOTSET or VALID for the engine torch; export the network again")
     spatial = x.ndim - 2

@@ -1,11 +1,11 @@
 """OpenVINO on the CPU.
 
-A batch is run image by image, side by side on as many streams as OpenVINO thinks best, each with cores of its own:
-so any batch size costs what its pictures cost, nothing is padded, and only a new image size has to be compiled.
+A batch is run image by image, side by side on as many streams as OpenVINO chooses, each with its own cores:
+so any batch size costs what its images cost, nothing is padded, and only a new image size has to be compiled.
 Measured on two cores against one batched call: YOLO11n 640x384, batch 4 and 8: 0.86 and 0.80 of the time; OSNet, batch
-4 to 16: 0.67 to 0.9. A single picture gets all cores.
+4 to 16: 0.67 to 0.9. A single image gets all cores.
 
-Two batches may be under way, each from a thread of its own: the images of the second begin where the first leaves a
+Two batches may run, each from its own thread: the images of the second start where the first leaves a
 stream idle at its end.
 """
 
@@ -139,7 +139,7 @@ class OpenVinoEngine(EngineBase):
                 raise ModelError(f"{self._path} could not run a batch of {batch.shape}: {first_line(error)}") from error
 
     def _roll(self, requests: Requests, batch: Floats | UInt8) -> Floats:
-        """Run image by image, each request taking the next picture as soon as its last answer is copied out."""
+        """Run image by image, each request taking the next image as soon as its last answer is copied out."""
         output: Floats | None = None
         width = len(requests)
         for index in range(len(batch) + width):
@@ -165,7 +165,7 @@ class OpenVinoEngine(EngineBase):
             compiled.give_back(requests)
 
     def _ready(self, key: _Key) -> _Compiled:
-        """Return the network compiled for a image size; the least used is forgotten."""
+        """Return the network compiled for an image size; the least used is forgotten."""
         with self._lock:
             if key in self._compiled:
                 self._compiled.move_to_end(key)

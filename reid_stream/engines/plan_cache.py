@@ -28,7 +28,7 @@ class OptimizationProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """What a plan must be able to take; where the network itself fixes a size, that holds."""
 
     batch: tuple[int, int, int]
-    """Least, usual and most pictures a call."""
+    """Least, usual and most images a call."""
     least: tuple[int, int]
     """(height, width) in pixels."""
     usual: tuple[int, int]
@@ -84,7 +84,7 @@ class PlanCache:
         )
 
     def path(self, key: PlanKey) -> Path:
-        """Return where the plan of a key lies, or would."""
+        """Return the path of a key's plan, existing or not."""
         return self.folder / f"{key.name}.plan"
 
     def kernels(self, key: PlanKey) -> Path:
@@ -148,7 +148,7 @@ class PlanCache:
     def lock(self, key: PlanKey, on_wait: Callable[[], None], limit_s: float) -> Iterator[bool]:
         """Be the only one who builds a key; gives False where the folder takes no lock, or after `limit_s`.
 
-        The lock is the kernel's: whoever dies lets go of it.
+        The lock is the kernel's, released when its owner ends.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

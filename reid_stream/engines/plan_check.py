@@ -1,6 +1,6 @@
 """Compare a compiled plan with float32 on its GPU before it serves.
 
-The reference is the same ONNX file run by the CPU engine in float32. Pictures are the bundle's probe with many seeds
+The reference is the same ONNX file run by the CPU engine in float32. Images are the bundle's probe with many seeds
 and, where there are any, real crops or frames: of the cameras themselves when a daemon swaps engines.
 """
 
@@ -22,7 +22,7 @@ _SEEDS = {"embedder": 16, "detector": 2}
 
 
 def pixels_of(bundle: Bundle) -> Pixels:
-    """Return how a bundle's network wants its pictures."""
+    """Return the pixel format that a bundle's network expects."""
     if isinstance(bundle, EmbedderBundle):
         mean, std = (tuple(255 * value for value in values) for values in (bundle.input.mean, bundle.input.std))
         return Pixels(mean=(mean[0], mean[1], mean[2]), scale=(std[0], std[1], std[2]), colour=bundle.input.colour)
@@ -31,10 +31,10 @@ def pixels_of(bundle: Bundle) -> Pixels:
 
 
 def compare_engines(bundle: Bundle, folder: Path, engine: Engine, pictures: Sequence[UInt8] = ()) -> Parity:
-    """Compare an engine with float32 on probes and on real pictures, RGB (n, h, w, 3) of one size per item.
+    """Compare an engine with float32 on probes and on real images, RGB (n, h, w, 3) of one size per item.
 
     Raises:
-        ModelError: an engine refuses a picture.
+        ModelError: an engine refuses an image.
     """
     reference = OpenVinoEngine(folder / MODEL_FILE, Models(engine="openvino", precision="f32"))
     pixels = pixels_of(bundle)

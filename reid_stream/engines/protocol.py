@@ -66,7 +66,7 @@ class PixelEngine(Engine, Protocol):
         ...
 
     def images(self, batch: UInt8) -> Floats:
-        """Run RGB pictures (b, h, w, 3) uint8; the answer is that of `__call__` on `(batch - mean) / scale`.
+        """Run RGB images (b, h, w, 3) uint8; the answer is that of `__call__` on `(batch - mean) / scale`.
 
         Raises:
             ModelError: as `__call__`, or the engine was built without `pixels`.
@@ -84,7 +84,7 @@ class ImagePlacement(Protocol):
 
     @property
     def scaled(self) -> tuple[int, int]:
-        """(width, height) of the picture within it."""
+        """(width, height) of the image within it."""
         ...
 
     @property
@@ -103,7 +103,7 @@ class DetectRequest:
     """Parameters of one detection call."""
 
     places: Sequence[ImagePlacement]
-    """Of each picture; all of one network size."""
+    """Of each image; all of one network size."""
     pad: int
     """Grey of the bars, out of 255."""
     family: Literal["yolo", "yolo_end2end", "yolox"]
@@ -117,7 +117,7 @@ class DetectRequest:
     iou: float
     """Of boxes that overlap more, the best is kept."""
     most: int
-    """Boxes of a picture that are looked at, the best ones."""
+    """Boxes of an image that are looked at, the best ones."""
     cells: Floats | None = None
     """Column, row and stride (n, 3) of each cell, for YOLOX."""
 
@@ -126,7 +126,7 @@ class DetectRequest:
 class DeviceEngine(Protocol):
     """An engine that also letterboxes and decodes on its device, a GPU.
 
-    Pictures go there once, if they are not there yet, and boxes and vectors come back.
+    Images go there once, if they are not there yet, and boxes and vectors come back.
     """
 
     @property
@@ -172,24 +172,24 @@ class MultiLaneEngine(Protocol):
 
     @property
     def lanes(self) -> int:
-        """Pictures that run side by side, each in a lane; with one there is nothing to gain."""
+        """Images that run side by side, each in a lane; with one there is nothing to gain."""
         ...
 
 
 def lanes_of(engine: Engine) -> int:
-    """Return how many pictures an engine runs side by side, 1 where only one thread may call it."""
+    """Return how many images an engine runs side by side, 1 where only one thread may call it."""
     return engine.lanes if isinstance(engine, MultiLaneEngine) else 1
 
 
 def to_numbers(batch: UInt8, pixels: Pixels) -> Floats:
-    """Turn RGB pictures (b, h, w, 3) into network input (b, 3, h, w) float32 (pure)."""
+    """Turn RGB images (b, h, w, 3) into network input (b, 3, h, w) float32 (pure)."""
     mean, scale = np.asarray(pixels.mean, np.float32), np.float32(1) / np.asarray(pixels.scale, np.float32)
     ordered = batch if pixels.colour == "rgb" else batch[..., ::-1]
     return np.ascontiguousarray(((ordered - mean) * scale).transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def run_images(engine: Engine, batch: UInt8, pixels: Pixels) -> Floats:
-    """Run RGB pictures (b, h, w, 3) uint8 on any engine, by its own short cut where it has this very one."""
+    """Run RGB images (b, h, w, 3) uint8 on any engine, directly if it takes pixels in this format."""
     if isinstance(engine, PixelEngine) and engine.pixels == pixels:
         return engine.images(batch)
     return engine(to_numbers(batch, pixels))

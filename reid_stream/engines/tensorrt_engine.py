@@ -1,6 +1,6 @@
 """TensorRT or TensorRT-RTX on an NVIDIA GPU, from a plan that `build.get_plan` returned.
 
-Pictures are copied to the GPU as bytes and become numbers there; answers come back in one copy a batch. Memory on the
+Images are copied to the GPU as bytes and become numbers there; answers come back in one copy a batch. Memory on the
 GPU is torch's, so that what is computed before and after on the GPU needs no copy.
 """
 

@@ -21,7 +21,7 @@ class TorchBase(EngineBase):
 
     _device: "torch.device"
     _turn: int
-    """Pictures that run at once; more are taken in turns."""
+    """Images that run at once; more are taken in turns."""
     _mean: "torch.Tensor"
     _factor: "torch.Tensor"
 
@@ -80,7 +80,7 @@ class TorchBase(EngineBase):
         )
 
     def _run(self, batch: Floats | UInt8) -> Floats:
-        """Run numbers (b, 3, h, w) or RGB pictures (b, h, w, 3) uint8, contiguous, in main memory."""
+        """Run numbers (b, 3, h, w) or RGB images (b, h, w, 3) uint8, contiguous, in main memory."""
         import torch
 
         if not len(batch):
@@ -93,7 +93,7 @@ class TorchBase(EngineBase):
         return self._at_work(work, len(batch))
 
     def _through(self, pictures: "torch.Tensor") -> "torch.Tensor":
-        """Run RGB pictures (b, h, w, 3) uint8, or numbers (b, 3, h, w), from either memory; the answer stays there."""
+        """Run RGB images (b, h, w, 3) uint8, or numbers (b, 3, h, w), from either memory; the answer stays there."""
         import torch
 
         parts = []

@@ -24,7 +24,7 @@ from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
 _MOST = 64
-"""Pictures at once; more are taken in turns."""
+"""Images at once; more are taken in turns."""
 _capturing = threading.Lock()
 """torch captures one CUDA graph at a time in a process; detector and embedder run on threads of their own."""
 _MAX_SIZES = 12

@@ -1,10 +1,10 @@
 """Letterbox, crop resize and detection decoding in torch, on the device of the network.
 
 The same steps as in `detect` and `embed`, in the same pixels: both round to whole grey values before the network, so
-that what was learned and calibrated on one side holds on the other. A batch crosses to the device once, if its pictures
+that what was learned and calibrated on one side holds on the other. A batch crosses to the device once, if its images
 are not there yet, and what comes back is a few boxes, or vectors.
 
-Every call ends with a copy to main memory, which waits for the device: pictures may be let go when it returns.
+Every call ends with a copy to main memory, which waits for the device: images may be let go when it returns.
 
 Sources: bilinear and area resampling as OpenCV's INTER_LINEAR and INTER_AREA; He et al., "Mask R-CNN", 2017, section 3
 (RoIAlign: as many samples as a target pixel covers, averaged).
@@ -27,7 +27,7 @@ Found = tuple[Floats, Floats]
 
 
 class DevicePicture:
-    """A picture, or a part of one, on a device; see `pictures.OnDevice`."""
+    """An image, or a part of one, on a device; see `pictures.OnDevice`."""
 
     def __init__(self, whole: torch.Tensor, part: tuple[int, int, int, int] | None = None) -> None:
         """Hold `whole` (h, w, 3) uint8; `part`: (left, top, right, bottom) in pixels, none for all of it."""
@@ -58,7 +58,7 @@ class DevicePicture:
 
 
 def letterbox(pictures: Sequence[Picture], asked: DetectRequest, device: torch.device) -> torch.Tensor:
-    """Fit pictures in the network's input: (b, h, w, 3) uint8 on the device."""
+    """Fit images in the network's input: (b, h, w, 3) uint8 on the device."""
     width, height = asked.places[0].network
     canvas = torch.full((len(pictures), height, width, 3), asked.pad, dtype=torch.uint8, device=device)
     sizes: dict[tuple[int, ...], list[int]] = {}
@@ -78,7 +78,7 @@ def letterbox(pictures: Sequence[Picture], asked: DetectRequest, device: torch.d
 
 
 def stretch(crops: Sequence[OnDevice], size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """Stretch crops to (height, width): (n, height, width, 3) uint8 on the device; one RoIAlign for each picture."""
+    """Stretch crops to (height, width): (n, height, width, 3) uint8 on the device; one RoIAlign for each image."""
     out = torch.empty((len(crops), *size, 3), dtype=torch.uint8, device=device)
     wholes: dict[int, tuple[torch.Tensor, list[int], list[tuple[int, int, int, int]]]] = {}
     for row, crop in enumerate(crops):
@@ -96,7 +96,7 @@ def stretch(crops: Sequence[OnDevice], size: tuple[int, int], device: torch.devi
 
 
 def people(answer: torch.Tensor, asked: DetectRequest) -> list[Found]:
-    """Read a detector's answer (b, rows, columns): the persons of each picture, suppressed, best first.
+    """Read a detector's answer (b, rows, columns): the persons of each image, suppressed, best first.
 
     Raises:
         ModelError: the answer is not of the promised family.

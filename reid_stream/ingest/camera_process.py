@@ -2,7 +2,7 @@
 
     daemon                                   camera's process (`decoder`)
     CameraProcess ── pump thread ◀─ socket ── CameraThread: open, decode, stamp, cap the rate, scale
-                        └─▶ inbox              pictures travel as shared memory (`seam`)
+                        └─▶ inbox              images travel as shared memory (`seam`)
 
 The process is forked from multiprocessing's fork server, which has loaded FFmpeg and nothing else: a start takes some
 milliseconds, and all cameras share that memory. A process that crashes, or that hangs where FFmpeg cannot be

@@ -1,4 +1,4 @@
-"""Open a camera or a file: relay, redirects, FFmpeg's options, the choice between a stream and a polled picture.
+"""Open a camera or a file: relay, redirects, FFmpeg's options, the choice between a stream and a polled image.
 
 Errors of FFmpeg name the URL with its password; none of them leaves this file, as text, cause or context.
 """
@@ -53,7 +53,7 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
 
 
 def _is_snapshot(source: VideoSource) -> bool:
-    """Whether the answer was one picture and not a stream; not all cameras name its type."""
+    """Whether the answer was one image and not a stream; not all cameras name its type."""
     answers = source.relay.answers if source.where.kind == "http" and source.relay is not None else None
     if answers is None or answers.content_type.startswith("multipart/"):
         return False

@@ -1,4 +1,4 @@
-"""Decoded pictures to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
+"""Decoded images to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class GpuConverter(Protocol):
-    """Makes RGB of pictures where the GPU that decoded them keeps them."""
+    """Makes RGB of images where the GPU that decoded them keeps them."""
 
     def prepare(self) -> None:
         """Get this thread ready; before a decoder is opened on it."""
@@ -21,13 +21,13 @@ class GpuConverter(Protocol):
         """Return RGB there, scaled to `size` (width, height).
 
         Raises:
-            ModelError: the picture is of a kind that cannot be taken over.
+            ModelError: the image is of a kind that cannot be taken over.
         """
         ...
 
 
 class Converter:
-    """Turns one camera's pictures into RGB; keeps FFmpeg's scaler between calls, which is dear to make."""
+    """Turns one camera's images into RGB; keeps FFmpeg's scaler between calls, which is dear to make."""
 
     def __init__(self, size: tuple[int, int] | None, take_over: GpuConverter | None = None) -> None:
         """Convert to one size.
@@ -40,7 +40,7 @@ class Converter:
 
         self._size, self._take_over = size, take_over
         self.fell_back = False
-        """A picture that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
+        """An image that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: "VideoFrame") -> Picture:
@@ -64,15 +64,15 @@ class Converter:
 
 
 def quarter_turns(picture: "VideoFrame") -> int:
-    """Return how often a picture must be turned by 90 degrees counterclockwise to be upright (0 to 3).
+    """Return how often an image must be turned by 90 degrees counterclockwise to be upright (0 to 3).
 
-    Phones and body cameras note it beside the picture (display matrix). Other angles are left as they are.
+    Phones and body cameras note it beside the image (display matrix). Other angles are left as they are.
     """
     angle = picture.rotation
     return angle // 90 % 4 if angle % 90 == 0 else 0
 
 
 def upright_size(picture: "VideoFrame") -> tuple[int, int]:
-    """Return (width, height) in pixels of the upright picture."""
+    """Return (width, height) in pixels of the upright image."""
     width, height = picture.width, picture.height
     return (height, width) if quarter_turns(picture) % 2 else (width, height)

@@ -1,10 +1,10 @@
-"""FFmpeg's options for each kind of address: what it may open, how long it looks, how large a picture may be (pure)."""
+"""FFmpeg's options for each kind of address: what it may open, how long it looks, how large an image may be (pure)."""
 
 from reid_stream.config.settings import Camera
 from reid_stream.ingest.url import Address
 
 MAX_PIXELS = 7680 * 4320
-"""Largest picture of a camera: 8K UHD. Beyond it a decoder takes hundreds of megabytes."""
+"""Largest image of a camera: 8K UHD. Beyond it a decoder takes hundreds of megabytes."""
 _MEDIA = (
     "mpjpeg,mjpeg,jpeg_pipe,png_pipe,mpegts,mpeg,mpegvideo,flv,mov,matroska,avi,asf,ogg,h264,hevc,av1,obu,ivf,m4v,"
     "mjpeg_2000,rawvideo,nut,dhav,mxf,gif,apng,webp_pipe,wtv,rm,nsv,dv,yuv4mpegpipe,live_flv"

@@ -1,6 +1,6 @@
 """Count frames of a live camera that never arrived (pure).
 
-Neither RTP nor FFmpeg tells: a packet that is lost takes its picture along, or leaves one that the decoder drops. What
+Neither RTP nor FFmpeg tells: a packet that is lost takes its image along, or leaves one that the decoder drops. What
 tells is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
 """
 
@@ -8,7 +8,7 @@ from collections import deque
 from statistics import median
 
 STEPS = 31
-"""Steps whose median is the usual one: robust to every second picture of a burst missing, quick to follow a camera that
+"""Steps whose median is the usual one: robust to every second image of a burst missing, quick to follow a camera that
 changes its rate."""
 LEAST_STEPS = 8
 """Before so many, the usual step is not known."""
@@ -24,11 +24,11 @@ class FrameGaps:
         self._last_s: float | None = None
 
     def missing(self, stream_s: float | None, unusable: int) -> int:
-        """Pictures that never came before the one of this timestamp (seconds).
+        """Images that never came before the one of this timestamp (seconds).
 
         Args:
-            stream_s: of a whole picture; none where the stream has no timestamps.
-            unusable: pictures since the last whole one that came damaged and are counted as such.
+            stream_s: of a whole image; none where the stream has no timestamps.
+            unusable: images since the last whole one that came damaged and are counted as such.
         """
         if stream_s is None:
             return 0

@@ -35,7 +35,7 @@ class CameraReport:
     rate: float
     """Frames per second, as measured; of a file, as announced."""
     first_frame_s: float
-    """Seconds from the start of the attempt to the first decoded picture."""
+    """Seconds from the start of the attempt to the first decoded image."""
     clock: ClockQuality
     skew_s: float | None
     """The camera's wall clock less ours, seconds; None if it sends none."""
@@ -114,7 +114,7 @@ def _look(
                 break
         if size is None:
             raise StreamError(f"{source.name} must be a video, no picture of it can be decoded")
-        # The first pictures come at once, since they waited while FFmpeg looked at the stream.
+        # The first images come at once, since they waited while FFmpeg looked at the stream.
         steady = [at for at in steady if at > first_s + BURST_S]
         rate = source.rate or 0.0
         if not source.is_recorded and len(steady) > 2:

@@ -225,7 +225,7 @@ class _File:
                 end = StreamError(f"{source.name} must be a video, no picture of it can be decoded")
         except StreamError as error:
             end = error
-        except ModelError as error:  # of a picture that cannot be taken over
+        except ModelError as error:  # of an image that cannot be taken over
             end = StreamError(f"{self.stats.name}: {error}", "unreadable")
         except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a file costs only its camera)
             end = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")

@@ -39,7 +39,7 @@ class SnapshotSource(VideoSource):
         return 1.0 / self._interval_s
 
     def seconds(self, picture: "VideoFrame") -> float | None:  # noqa: ARG002 (the base's)
-        """Return None: timestamps of single pictures mean nothing."""
+        """Return None: timestamps of single images mean nothing."""
         return None
 
     def read(self, wanted: Wanted) -> Iterator[DecodedPacket]:

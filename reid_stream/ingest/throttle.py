@@ -1,7 +1,7 @@
 """How many frames each camera may give, so that the machine just bears it (pure).
 
 Frames that will not be used should cost nothing: above what the pipeline can take, cameras are slowed before their
-pictures are scaled, copied and handed over, and below a frame a second they may decode key frames alone (`pace`). The
+images are scaled, copied and handed over, and below a frame a second they may decode key frames alone (`pace`). The
 pipeline is kept a little below its limit, for frames that need not wait are fresh: latency is then that of one batch.
 """
 
@@ -21,7 +21,7 @@ EASY = 0.82
 _LEAST_REPLACED = 0.05
 """Of the frames taken: below, the pipeline is busy but keeps up."""
 _PATIENCE = 2
-"""Looks in a row: a network that is compiled for a new picture size is no overload."""
+"""Looks in a row: a network that is compiled for a new image size is no overload."""
 _FASTER = 2.0
 """Rates rise at most by so much a look."""
 _LEAST_FPS = 0.05
