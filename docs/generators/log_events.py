@@ -48,6 +48,7 @@ _MEANING = {
     "overload_began": "More to do than the machine can handle; frame rates fall.",
     "overload_over": "All cameras get their frames again.",
     "perception_restarted": "A hung stage was replaced with a fresh set of networks.",
+    "previews_unavailable": "Live pictures for the console cannot be published; perception continues.",
     "publish_blocked": "Events cannot be handed over, since the disk hangs.",
     "redis_away": "Redis does not serve; events wait on disk.",
     "redis_away_at_stop": "The daemon ended while Redis was away; events wait on disk for the next start.",

@@ -17,6 +17,7 @@ from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Keep, PerceiveCounts, Perception
+from reid_stream.records import Frame, Tracks
 from reid_stream.runtime.interfaces import CameraSource, PerceptionRunner, PerceptionStages
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import PerceptionThread
@@ -127,9 +128,16 @@ def open_perception(
             return
         from reid_stream.link.inproc import InprocLink
 
+        show = None
+        if settings.web.enabled and not fast:
+            from reid_stream.runtime.previews import PreviewPublisher, previews_folder
+
+            publisher = PreviewPublisher(previews_folder(settings), run)
+            opened.callback(publisher.close)
+            show = publisher.show
         yield PerceptionThread(
             partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock),
-            _Maker(settings, loaded.networks, run, metrics, keep, wrap),
+            _Maker(settings, loaded.networks, run, metrics, keep, wrap, show),
             InprocLink(),
             watchdog=settings.watchdog,
             lanes=partial(lanes_of, loaded.networks.detector_engine),
@@ -170,7 +178,9 @@ class _Maker:
         metrics: Metrics,
         keep: Keep | None,
         wrap: WrapPerception | None,
+        show: Callable[[Frame, Tracks], None] | None = None,
     ) -> None:
+        self._show = show
         self._settings, self._networks, self._run, self._metrics = settings, networks, run, metrics
         self._keep, self._wrap = keep, wrap
         self._counts = PerceiveCounts()
@@ -183,5 +193,6 @@ class _Maker:
             WatchedStages(pulse, self._metrics),
             counts=self._counts,
             keep=self._keep,
+            show=self._show,
         )
         return made if self._wrap is None else self._wrap(made)

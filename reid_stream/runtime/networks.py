@@ -1,5 +1,6 @@
 """Load and check the two networks of a site, and make the perception that runs them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
-from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception, StageWrapper, unwrapped
-from reid_stream.records import CameraId
+from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception, Select, StageWrapper, unwrapped
+from reid_stream.records import CameraId, Frame, Pick, Tracks
 
 if TYPE_CHECKING:
     from reid_stream.ingest.convert import GpuConverter
@@ -101,6 +102,7 @@ def make_perception(
     *,
     counts: PerceiveCounts | None = None,
     keep: Keep | None = None,
+    show: Callable[[Frame, Tracks], None] | None = None,
 ) -> Perception:
     """Return perception that runs the networks.
 
@@ -111,6 +113,7 @@ def make_perception(
         stage: wraps the stages "detect", "gate", "track", "select" and "embed".
         counts: continued; None to start from 0.
         keep: stores crops; None where they are not stored.
+        show: takes every frame with its tracks, for previews; None for none.
     """
     from reid_stream.detect.gate import MotionGate
     from reid_stream.embed.selector import Selector
@@ -121,12 +124,24 @@ def make_perception(
         model=networks.embedder.hash,
         detect=stage("detect", networks.detect),
         follow={CameraId(camera.id): stage("track", Tracker(settings.track).update) for camera in settings.cameras},
-        select=stage("select", Selector(settings.embed)),
+        select=stage("select", _shown(Selector(settings.embed), show)),
         embed=stage("embed", networks.embed),
         keep=keep,
         gate=stage("gate", MotionGate(settings.detect.full_every_s)) if settings.detect.gate == "auto" else None,
         counts=counts or PerceiveCounts(),
     )
+
+
+def _shown(select: Select, show: Callable[[Frame, Tracks], None] | None) -> Select:
+    """Show each frame with its tracks before its crops are chosen."""
+    if show is None:
+        return select
+
+    def shown(frame: Frame, tracks: Tracks) -> list[Pick]:
+        show(frame, tracks)
+        return select(frame, tracks)
+
+    return shown
 
 
 def take_over(settings: Settings) -> "GpuConverter | None":

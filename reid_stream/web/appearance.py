@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.bundles.calibration import sigmoid
@@ -27,8 +28,14 @@ class Appearances:
     tracks: list[IndexedTrack]
     people: list[GlobalId]
     """Whose each track is."""
+    numbers: npt.NDArray[np.int64]
+    """(n,) of the people, from 0."""
+    weights: npt.NDArray[np.float64]
+    """(n,) how many independent vectors each track is worth."""
     templates: Floats
     """(n, d) unit vectors times the head."""
+    squares: Floats
+    """(n,) squared lengths of the templates."""
     bias: CameraBias
     scorer: Scorer
 
@@ -41,35 +48,32 @@ class Appearances:
 
     def evidence(self, template: Floats, others: Floats) -> Floats:
         """Return the log likelihood ratios (n,) of a template (d,) and others (n, d)."""
-        apart = others - template
-        squared = np.einsum("nd,nd->n", apart, apart).astype(np.float32)
+        # By products: no copy of all templates.
+        squares = self.squares if others is self.templates else np.einsum("nd,nd->n", others, others)
+        squared = np.maximum(squares + np.float32(template @ template) - 2 * (others @ template), 0).astype(np.float32)
         return np.asarray(self.scorer.llr(squared, self.bias.floor), dtype=np.float32)
 
-    def rank(self, template: Floats) -> list["Ranking"]:
-        """Return everybody, the most likely first, each with the most similar track."""
+    def rank(self, template: Floats, count: int | None = None) -> list["Ranking"]:
+        """Return everybody, or `count` people, the most likely first, each with the most similar track."""
         if not self.tracks:
             return []
-        llr = self.evidence(template, self.templates)
-        rows: dict[GlobalId, list[int]] = {}
-        for row, person in enumerate(self.people):
-            rows.setdefault(person, []).append(row)
-        weight = np.asarray([EvidenceDiscount().independent(len(track.times)) for track in self.tracks], np.float32)
+        llr = self.evidence(template, self.templates).astype(np.float64)
         # The margin of two people is the mean margin of their tracks; evidence is near linear in it.
-        totals = np.asarray([float(np.average(llr[own], weights=weight[own])) for own in rows.values()])
+        totals = np.bincount(self.numbers, llr * self.weights) / np.bincount(self.numbers, self.weights)
         shares = _posterior(totals) if self.scorer.is_calibrated else None
-        found = []
-        for place, (person, own) in enumerate(rows.items()):
-            best = own[int(np.argmax(llr[own]))]
-            found.append(
-                Ranking(
-                    person=person,
-                    track=self.tracks[best],
-                    similarity=self._cosine(template, self.templates[best]),
-                    probability=None if shares is None else float(shares[place]),
-                    evidence=float(totals[place]),
-                )
+        best = np.full(len(totals), -1)
+        rising = np.argsort(llr, kind="stable")
+        best[self.numbers[rising]] = rising  # the last one written is the most similar
+        return [
+            Ranking(
+                person=self.people[best[place]],
+                track=self.tracks[best[place]],
+                similarity=self._cosine(template, self.templates[best[place]]),
+                probability=None if shares is None else float(shares[place]),
+                evidence=float(totals[place]),
             )
-        return sorted(found, key=lambda one: one.evidence, reverse=True)
+            for place in np.argsort(-totals, kind="stable")[:count].tolist()
+        ]
 
     def same(self, template: Floats, others: Floats) -> Floats | None:
         """Return P(same person) (n,) of pairs, with even odds; None without a calibration."""
@@ -119,16 +123,22 @@ def collect(
     bias = shifts.bias()
     centred = [mean - bias.shifts[track.key[0]] for track, _, mean in rows]
     templates = [template.vector for template in scorer.fold(np.stack(centred))] if centred else []
+    order: dict[GlobalId, int] = {}
+    discount = EvidenceDiscount()
+    matrix = np.stack(templates) if templates else np.zeros((0, bundle.dim), np.float32)
     return Appearances(
         tracks=[track for track, _, _ in rows],
         people=[person for _, person, _ in rows],
-        templates=np.stack(templates) if templates else np.zeros((0, bundle.dim), np.float32),
+        numbers=np.asarray([order.setdefault(person, len(order)) for _, person, _ in rows], dtype=np.int64),
+        weights=np.asarray([discount.independent(len(track.times)) for track, _, _ in rows], dtype=np.float64),
+        templates=matrix,
+        squares=np.einsum("nd,nd->n", matrix, matrix).astype(np.float32),
         bias=bias,
         scorer=scorer,
     )
 
 
-def _posterior(llr: "np.typing.NDArray[np.float64]") -> "np.typing.NDArray[np.float64]":
+def _posterior(llr: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     most = max(float(llr.max()), 0.0)
     weights = np.exp(llr - most)
     return np.asarray(weights / (weights.sum() + len(llr) * np.exp(-most)))

@@ -130,6 +130,13 @@ class Directory:
             owner = self._feed.view.people.get(self._feed.view.owner(track.key) or GlobalId(""))
             return _track(track.key, owner.tracks.get(track.key) if owner is not None else None, track)
 
+    def name_of(self, key: Key) -> str:
+        """Return what a track's person is called, else the global ID; empty for nobody yet."""
+        with self._feed.lock:
+            person = self._feed.view.owner(key)
+            known = self._feed.view.people.get(person) if person is not None else None
+            return (known.label if known is not None else "") or person or ""
+
     def _here(self) -> dict[GlobalId, list[str]]:
         here: dict[GlobalId, list[str]] = defaultdict(list)
         for camera, people in sorted(self._feed.view.here().items()):

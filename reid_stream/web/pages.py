@@ -24,6 +24,7 @@ from reid_stream.web.site import WebSite
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 _EACH = 60
 _NAV = (
+    ("wall", "Wall"),
     ("people", "People"),
     ("cameras", "Cameras"),
     ("search", "Search"),
@@ -183,6 +184,13 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
         others=[one for one in web.directory.summaries() if one.person != found.person][:300],
         has_vectors=any(track.pictures for visit in found.journey for track in visit.tracks),
     )
+
+
+@router.get("/wall")
+def wall(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+    """Cameras, live."""
+    cameras = [one.id for one in web.settings.cameras if one.enabled]
+    return page(request, "wall.html", cameras=cameras, is_published=web.settings.web.enabled)
 
 
 @router.get("/cameras")

@@ -108,7 +108,7 @@ class Search:
         self, vector: Floats, camera: CameraId | None, count: int, began: float, box: Box | None
     ) -> SearchResult:
         known = self.appearances()
-        ranked = known.rank(known.template(vector, camera))[:count]
+        ranked = known.rank(known.template(vector, camera), count)
         candidates: list[Candidate] = []
         for found in ranked:
             summary = self._directory.summary(found.person)

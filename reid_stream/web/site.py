@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,13 @@ from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
 from reid_stream.records import Box, CameraId, Floats, Frame
+from reid_stream.runtime.previews import previews_folder
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
 from reid_stream.web.feed import Feed
 from reid_stream.web.limits import Limits
 from reid_stream.web.overview import Overview
+from reid_stream.web.previews import PreviewHub
 from reid_stream.web.review import Reviews
 from reid_stream.web.search import Loaded, Search
 from reid_stream.web.sessions import Sessions
@@ -45,6 +47,7 @@ class WebSite:
     instructions: InstructionClient
     sessions: Sessions
     limits: Limits
+    previews: PreviewHub
 
 
 @contextmanager
@@ -75,10 +78,14 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
         return {row.person: row.label for row in list_identities(client, site, url) if row.label}
 
     feed = Feed(follow, labels)
-    try:
+    with ExitStack() as opened:
+        opened.callback(client.close)
+        opened.callback(feed.close)
         index = TrackIndex(settings.store.folder)
         directory = Directory(feed, index)
         search = Search(index, directory, load or (lambda: load_networks(settings)), embedder, settings.match)
+        previews = PreviewHub(previews_folder(settings), directory.name_of, blur=settings.web.blur)
+        opened.callback(previews.close)
         yield WebSite(
             settings=settings,
             feed=feed,
@@ -97,10 +104,8 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
             instructions=InstructionClient(client, site, url),
             sessions=sessions,
             limits=Limits(),
+            previews=previews,
         )
-    finally:
-        feed.close()
-        client.close()
 
 
 def redis_url(settings: Settings) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = (
+    "/wall",
     "/people", "/people/shop-1", "/cameras", "/search", f"/search?camera=till&run={RUN}&track=3", "/review", "/events",
     "/topology", "/corrections", "/system", "/people/shop-99",
 )  # fmt: skip

@@ -32,6 +32,7 @@ from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
 from reid_stream.runtime.networks import load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
+from reid_stream.runtime.previews import PreviewPublisher, previews_folder
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, Worker
 from reid_stream.runtime.workers import messages
@@ -145,6 +146,7 @@ class _Process:
         self._times = StageTimes()
         self._link = ZmqSender(job.folder / RECORDS)
         self._crops = CropSender(job.folder / CROPS) if job.has_store else None
+        self._previews = PreviewPublisher(previews_folder(job.settings), job.run) if job.settings.web.enabled else None
         self._perception: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
@@ -177,6 +179,8 @@ class _Process:
         self._link.close()
         if self._crops is not None:
             self._crops.close()
+        if self._previews is not None:
+            self._previews.close()
         self._send()
         zmq.Context.instance().term()
 
@@ -209,6 +213,7 @@ class _Process:
                 self._job.run,
                 WatchedStages(self._pulse, self._times),
                 keep=self._crops.take if self._crops is not None else None,
+                show=self._previews.show if self._previews is not None else None,
             )
         self._outbox.put(WorkerReady())
         while not self._stop.is_set():

@@ -1,11 +1,19 @@
 """Cameras, topology and system."""
 
-from fastapi import APIRouter
+from http import HTTPStatus
+from typing import Annotated
 
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, HTTPException, Path, Query
+from starlette.responses import Response
+
+from reid_stream.records import CameraId
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
-from reid_stream.web.schemas import CameraRecord, SystemRecord, TopologyRecord
+from reid_stream.web.schemas import CameraName, CameraRecord, SystemRecord, TopologyRecord
 
 router = APIRouter(tags=["site"], responses=PROBLEMS)
+_WAIT_S, _LOOK_S = 3.0, 0.04
 
 
 @router.get("/cameras")
@@ -13,6 +21,31 @@ def list_cameras(web: SiteParts, _visitor: Viewer) -> list[CameraRecord]:
     """List cameras with their health."""
     web.feed.look()
     return web.overview.cameras()
+
+
+@router.get(
+    "/cameras/{camera}/preview",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, 204: {"description": "No frame yet."}},
+)
+async def show_preview(
+    web: SiteParts,
+    _visitor: Viewer,
+    camera: Annotated[CameraName, Path()],
+    after: Annotated[float, Query(description="Wait, up to 3 s, for a frame captured later, UTC seconds.")] = 0.0,
+) -> Response:
+    """Return the newest frame of a camera with boxes and names; `X-Captured-At` is its time. Needs `web.enabled`."""
+    name = CameraId(camera)
+    if name not in {one.id for one in web.settings.cameras if one.enabled}:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")
+    web.previews.look(name)
+    end = anyio.current_time() + _WAIT_S
+    while (at := web.previews.at(name)) is None or at <= after:
+        if anyio.current_time() > end:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        await anyio.sleep(_LOOK_S)
+    body = await anyio.to_thread.run_sync(web.previews.jpeg, name)
+    return Response(body, media_type="image/jpeg", headers={"X-Captured-At": repr(at), "Cache-Control": "no-store"})
 
 
 @router.get("/topology")
