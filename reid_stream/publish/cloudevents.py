@@ -18,7 +18,7 @@ from reid_stream.events import EVENT_TYPES, PREFIX, Event
 SCHEMA_URI = "urn:reid-stream:schema:"
 """`dataschema` is this and the event's short type, as is the `$id` of the file in configs/schemas/events."""
 _LAST_TIME = 253_402_300_799.0
-"""The last second of the year 9999, beyond which RFC 3339 has no words."""
+"""The last second of the year 9999, the last that RFC 3339 can express."""
 _SEQUENCE_DIGITS = 12
 _SEQUENCE = re.compile(r"[0-9]{0,18}")
 _TYPES: dict[str, type[Event]] = {PREFIX + event.type: event for event in EVENT_TYPES}
@@ -68,11 +68,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     """`io.reid-stream.` and the event's type and version."""
     time: datetime
-    """When it happened, UTC, to the microsecond; `data` has the same as epoch seconds."""
+    """Time of the event, UTC, to the microsecond; `data` has it as epoch seconds."""
     subject: str
-    """The global ID, camera or run that it is about."""
+    """Global ID, camera or run that the event is about."""
     run: str
-    """Which run of the daemon said so."""
+    """Run of the daemon that sent the event."""
     sequence: int
     """Counts the events of the run, from 0, without gaps."""
     data: Event | UnknownEvent
@@ -134,6 +134,6 @@ def decode(body: bytes | str) -> Envelope:
 
 
 def _rfc3339(at: float) -> str:
-    # A camera's clock may say anything; `data` has what it said.
+    # A camera's clock may give any time; `data` has it unchanged.
     at = min(max(at, 0.0), _LAST_TIME) if at == at else 0.0  # noqa: PLR0124 (not a number is unlike itself)
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

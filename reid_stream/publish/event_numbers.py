@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 5000
 """Entries per request, a few megabytes."""
 _MOST_EVENTS = 10**12
-"""No run has so many; `sequence` has twelve digits."""
+"""More events than a run can have; `sequence` has twelve digits."""
 _JUMP = 1_000_000
 _log = structlog.get_logger(__name__)
 

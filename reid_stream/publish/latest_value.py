@@ -1,6 +1,6 @@
-"""A value beside the events, such as what is known of the cameras: the latest wins, and a lost one is soon followed.
+"""Keys that are replaced whole, such as the learned topology: the latest value wins, a lost one is soon followed.
 
-`put` never waits: a thread of its own writes, and while Redis is away the newer value takes the older one's place. What
+`put` never waits: a separate thread writes, and while Redis is away a newer value replaces the older one. What
 must not be lost goes through the spool (redis_sink.py) instead.
 """
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     import redis
 
 EVERY_S = 5.0
-"""A value that changes all the time is written so often."""
+"""Seconds between writes of a value that changes constantly."""
 _WAIT_S = 1.0
 """Longest that `close` waits for the last value to be written."""
 
 
 def topology_key(site: str) -> str:
-    """Name of what the matcher knows of a site's cameras: JSON of `match.topology.TopologyState`."""
+    """Key of the learned topology: JSON of `match.topology.TopologyState`."""
     return f"reid:{site}:state:topology"
 
 
@@ -26,19 +26,19 @@ class SideValues:
     """Writes keys of a site that are replaced whole."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        """`client`: of its own, with timeouts; it is closed with this."""
+        """`client`: not shared, with timeouts; closed by `close`."""
         self._client = client
         self._changed = threading.Condition()
         self._values: dict[str, bytes] = {}
         self._closing = False
         self.written = 0
         self.failed = 0
-        """Values that Redis did not take; the next ones are tried all the same."""
+        """Values that Redis did not accept."""
         self._thread = threading.Thread(target=self._write_all, name="side", daemon=True)
         self._thread.start()
 
     def put(self, key: str, value: bytes) -> None:
-        """Set a key, soon."""
+        """Set a key soon."""
         with self._changed:
             self._values[key] = value
             self._changed.notify()

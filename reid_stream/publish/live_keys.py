@@ -1,7 +1,7 @@
-"""Events to the live keys of a site: who is where now, without reading the stream (pure).
+"""Events to the live keys of a site: who is where now, readable without the stream (pure).
 
     reid:<site>:present:<camera>    set of global IDs in view
-    reid:<site>:state:numbers       highest number given to anybody; private
+    reid:<site>:state:numbers       highest number given to a person; private
     reid:<site>:identity:<gid>      hash: state, revision, label, camera, track, first_seen_at, seen_at, clock, box,
                                     model
     reid:<site>:state:instructions  place of the last instruction that was answered; private
@@ -36,9 +36,9 @@ from reid_stream.records import CameraId, GlobalId
 
 _NUMBER = re.compile(r"-([0-9]{1,18})$", re.ASCII)
 MOST_NUMBER = 10**15
-"""No site gives so many; a larger number in a key is not ours."""
+"""More than a site can have; a larger number in a key is another writer's."""
 MERGED_KEPT_S = 86_400
-"""The hash of a merged identity points to its successor for so long: a day, as long as identities are kept by
+"""Seconds that the hash of a merged identity points to its successor: a day, as long as identities are kept by
 default."""
 
 
@@ -58,17 +58,17 @@ def identity_key(site: str, person: GlobalId) -> str:
 
 
 def numbers_key(site: str) -> str:
-    """Name of the highest number that a global ID was made of; the next daemon goes on behind it."""
+    """Name of the highest number that a global ID was made of; the next daemon continues behind it."""
     return f"reid:{site}:state:numbers"
 
 
 def instructions_key(site: str) -> str:
-    """Name of the stream of what people told the daemon."""
+    """Name of the stream of operator instructions."""
     return f"reid:{site}:instructions"
 
 
 def answered_key(site: str) -> str:
-    """Name of the place of the last instruction that was answered; the next daemon reads on behind it."""
+    """Name of the key of the last answered instruction's position; the next daemon reads on behind it."""
     return f"reid:{site}:state:instructions"
 
 
@@ -78,7 +78,7 @@ def sent_key(site: str) -> str:
 
 
 def highest_number(events: Iterable[Event]) -> int:
-    """Return the highest number of a global ID that events give somebody; 0 where they give none."""
+    """Return the highest number of a global ID in events that identify a person; 0 where there is none."""
     people = [event.person for event in events if isinstance(event, IdentityEntered | IdentitySeen)]
     people += [event.into for event in events if isinstance(event, IdentitySplit)]
     return max((number_of(person) for person in people), default=0)
@@ -92,7 +92,7 @@ def number_of(person: str) -> int:
 
 
 class LiveState:
-    """Turns events into commands; remembers who is where, to move people that are merged."""
+    """Convert events to commands; knows who is in view of which camera, to move merged people."""
 
     def __init__(self, site: str, *, keeps_numbers: bool = True) -> None:
         """`keeps_numbers`: note the highest number of a global ID, so that none is given twice."""
@@ -106,13 +106,13 @@ class LiveState:
         self._next, self._next_highest = self._present, self._highest
 
     def begin(self, present: Mapping[CameraId, Collection[GlobalId]]) -> None:
-        """Go on with the people who were in view when an earlier daemon ended, and did not leave meanwhile."""
+        """Continue with the people who were in view when an earlier daemon ended, and have not left since."""
         self._staying = {camera: tuple(sorted(people)) for camera, people in present.items()}
 
     def commands(self, events: Sequence[Event]) -> list[Command]:
         """Give the commands that bring the keys from before `events` to after them, however events are put together.
 
-        Until `done` says that they have been carried out, the next call begins from the same state as this one.
+        Until `done` says that they have been carried out, the next call starts from the same state as this one.
         """
         self._next = {camera: set(people) for camera, people in self._present.items()}
         self._next_highest = self._highest
@@ -222,7 +222,7 @@ class LiveState:
 
 
 class _Batch:
-    """What a run of events comes to."""
+    """Net effect of a batch of events."""
 
     def __init__(self) -> None:
         self.emptied: set[CameraId] = set()
@@ -232,11 +232,11 @@ class _Batch:
         self.begun: dict[GlobalId, dict[str, str | float]] = {}
         """Fields of each person's hash that are written unless they are there already."""
         self.revived: set[GlobalId] = set()
-        """Who may have been merged into somebody before, and is himself again."""
+        """People who may have been merged into others before and are separate again."""
         self.answered: str | None = None
         """Place of the last instruction that was answered."""
         self.named: set[GlobalId] = set()
-        """Everybody who came into view, gone again or not."""
+        """All people who came into view, whether they left again or not."""
         self.expiring: set[GlobalId] = set()
 
     def set(self, person: GlobalId, **fields: str | float) -> None:

@@ -37,12 +37,12 @@ class LossReport:
 
     @property
     def is_due(self) -> bool:
-        """Say whether there is something to report, and the last report was long enough ago."""
+        """Return whether there is something to report, and the last report was long enough ago."""
         return bool(self._unreported) and time.monotonic() - self._reported_at >= _ANNOUNCE_S
 
     @property
     def is_open(self) -> bool:
-        """Say whether there is something to report."""
+        """Return whether there is something to report."""
         return bool(self._unreported)
 
     def add_lost(self, cause: str, counts: Counter[str]) -> None:

@@ -20,7 +20,7 @@ class Outage:
         self._logged: set[str] = set()
 
     def add_fault(self, error: BaseException, *, waiting: int) -> None:
-        """Note an attempt that failed while so many events waited."""
+        """Note an attempt that failed while `waiting` events waited."""
         self.reason = cause(error)
         # Details in brackets are too many for a label.
         short = self.reason.partition(" (")[0]

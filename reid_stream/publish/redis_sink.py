@@ -49,7 +49,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisSink:
-    """The way of events to Redis. `publish` may be called from any thread; one thread of its own sends."""
+    """The daemon's sink to Redis. `publish` may be called from any thread; a separate thread sends."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class RedisSink:
     def recover(self, told: Sequence[tuple[str, int, Event]], present: Mapping[CameraId, Collection[GlobalId]]) -> None:
         """Take events (run, sequence, event) that an earlier daemon decided and did not get to Redis.
 
-        `present`: who was in view when it ended, and is so still as far as anybody knows; nothing was told before.
+        `present`: people in view when it ended, who have not left as far as is known; call this before `publish`.
         """
         with self._changed:
             self._stream.live.begin(present)

@@ -29,7 +29,7 @@ class Fence(Protocol):
     """What must hold at the moment of a transaction: that the site is ours."""
 
     key: str
-    """Nobody may have changed it between `holds` and the transaction."""
+    """A transaction fails if another client changes this key between `holds` and the transaction."""
 
     @property
     def epoch(self) -> Epoch:

@@ -64,7 +64,7 @@ Stored = tuple[str, int, str, bytes, int, int]
 
 
 class DamagedError(sqlite3.DatabaseError):
-    """The database is damaged, though SQLite does not say so by itself."""
+    """The database is damaged, found by a check rather than by an error of SQLite."""
 
 
 def checksum(position: str, rank: int, kind: str, body: bytes) -> int:
@@ -73,7 +73,7 @@ def checksum(position: str, rank: int, kind: str, body: bytes) -> int:
 
 
 def is_sound(row: Sequence[Any]) -> bool:
-    """Say whether a row is what was written."""
+    """Return whether a row is what was written."""
     position, rank, kind, body, _, crc = row
     try:
         return bool(checksum(position, rank, kind, body) == crc)
@@ -82,19 +82,19 @@ def is_sound(row: Sequence[Any]) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Say whether the file is damaged or no longer ours, rather than full or locked."""
+    """Return whether the file is damaged or no longer ours, rather than full or locked."""
     code = getattr(error, "sqlite_errorcode", 0)
     return isinstance(error, DamagedError) or code in _DAMAGE_EXTENDED or code & 0xFF in _DAMAGE
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Say whether the disk takes no more (ENOSPC, quota, or a limit on the file's size)."""
+    """Return whether the disk takes no more (ENOSPC, quota, or a limit on the file's size)."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE)
 
 
 class LastState(NamedTuple):
-    """What `spool.last` says."""
+    """Content of `spool.last`."""
 
     delivered: Position = NOWHERE
     waiting: tuple[int, ...] = ()
@@ -180,7 +180,7 @@ class SpoolFile:
         return int(pages - free) * PAGE
 
     def is_at_limit(self, wanted_bytes: int) -> bool:
-        """Say whether so much more makes the database larger than it may be; a full disk is another matter."""
+        """Return whether `wanted_bytes` more would exceed the limit of the database; a full disk is another matter."""
         (pages,) = self.db.execute("PRAGMA page_count").fetchone()
         return bool(pages + 2 * (wanted_bytes // PAGE) + _SPARE_PAGES >= self._max_pages)
 

@@ -37,7 +37,7 @@ class Received(Envelope, frozen=True, kw_only=True):
     """An event from the stream."""
 
     position: str
-    """Where it stands on the stream; give it as `start` to go on behind it."""
+    """Position on the stream; pass it as `start` to continue behind it."""
     body: str
     """The CloudEvents JSON as it came."""
 
@@ -56,10 +56,10 @@ def subscribe(
 
     Args:
         url: of the Redis that the daemon writes to.
-        start: `$` from now on, `0` all that is kept, a position to go on behind, or a time (ISO text or datetime).
+        start: `$` from now on, `0` all that is kept, a position to continue behind, or a time (ISO text or datetime).
         types: only these, such as `identity.entered`, `identity` (all of them) or `identity.entered.v1`; empty for all.
         cameras: only events that name one of these; empty for all.
-        block_s: end when nothing has come for so long; 0 reads what is there, none waits for ever.
+        block_s: seconds without an event after which the iterator ends; 0 reads what is there, None never ends.
         settings: user, password or password file where the URL has none.
 
     Raises:
@@ -189,7 +189,7 @@ class Subscription:
         except redis.exceptions.NoPermissionError:
             return False
         except (redis.exceptions.RedisError, OSError):
-            return False  # the next read says so
+            return False  # the next read reports it
         self.restarts += 1
         _log.warning("stream_restarted", stream=self._key, was=str(before), end=str(end), position=self.position)
         return True

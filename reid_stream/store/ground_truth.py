@@ -1,4 +1,4 @@
-"""Who is really who in a store, where somebody knows: `truth.json` beside the cameras' folders."""
+"""True identities of a store's tracks, where known: `truth.json` beside the cameras' folders."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""What a tracklet store looks like on disk: the daemon writes it, `reidentify` replays it, the trainer reads it.
+"""Layout of a tracklet store on disk: the daemon writes it, `reidentify` replays it, the trainer reads it.
 
     STORE/<camera>/<YYYYMMDD>/<run>-<track>/    000001.jpg ...  track.json  [vectors file]
 
 `YYYYMMDD` is the UTC day of the first crop. A track appears whole, by a rename; only its `track.json` is replaced
-later, when who it was is corrected.
+later, when its identity is corrected.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ SCHEMA = 1
 TRACK_FILE = "track.json"
 VECTORS_FILE = "vectors.npy"
 PART = ".part"
-"""Folder of what is not whole yet; emptied when the store is opened."""
+"""Folder of incomplete tracks; emptied when the store is opened."""
 
 
 class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """[0, 1]."""
     clock: ClockQuality
     global_id: GlobalId | None = None
-    """Who it was when written; none while unknown."""
+    """Identity when written; None while unknown."""
     revision: int = 0
     """Of that identity."""
     bundle: str
@@ -75,7 +75,7 @@ def read(folder: Path) -> tuple[StoredTrack, list[Path]]:
     """Read a track and where its crops are.
 
     Raises:
-        ValueError: track.json is missing or wrong, or the crops are not as many as it says.
+        ValueError: track.json is missing or wrong, or the number of crops differs from it.
     """
     track = read_track(folder / TRACK_FILE)
     crops = sorted(folder.glob("*.jpg"))

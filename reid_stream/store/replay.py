@@ -1,4 +1,4 @@
-"""Stored tracks -> what perceive once told of them, for the matcher to look at again (pure).
+"""Stored tracks to the records that perception made of them, for the matcher to process again (pure).
 
 A store keeps a crop now and then, but the matcher wants to know who was side by side. So at the time of every crop each
 other track that the camera then saw is told of, too: without a vector, its box on a straight line between its crops.
@@ -113,6 +113,6 @@ def _end(track: StoredTrack, sequence: int) -> TrackEnded:
 
 
 def _size(tracks: list[StoredReplay]) -> tuple[int, int]:
-    """Return a size that holds every box; the store does not say how large the pictures were."""
+    """Return a size that holds every box; the store does not keep the size of the images."""
     boxes = np.concatenate([np.asarray(replayed.track.boxes) for replayed in tracks])
     return max(1, int(np.ceil(boxes[:, 2].max()))), max(1, int(np.ceil(boxes[:, 3].max())))

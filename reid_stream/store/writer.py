@@ -1,8 +1,8 @@
-"""Write the crops of tracks into a store, on a thread of its own: the pipeline never waits for a disk.
+"""Write the crops of tracks into a store, on a separate thread: the pipeline never waits for a disk.
 
-    crops and ends of tracks (perceive), who is who (identify) ─▶ queue ─▶ open tracks ─▶ STORE/<camera>/<day>/…
+    crops and ends of tracks (perception), identities (identification) ─▶ queue ─▶ open tracks ─▶ STORE/<camera>/<day>/…
 
-A track is written some seconds after its end, when who it was is settled; later corrections replace its track.json.
+A track is written some seconds after its end, when its identity is settled; later corrections replace its track.json.
 What cannot be kept, because the queue or the disk is full, is counted by cause and costs nothing else.
 """
 
@@ -44,9 +44,9 @@ from reid_stream.store.quota import StoreQuota
 _QUEUE = 2048
 """Crops that wait for the disk; some seconds of a busy site."""
 _NAMES = 10_000
-"""Beyond so many the names of tracks without a crop, or already written, are dropped."""
+"""Number of names beyond which those of tracks without a crop, or already written, are dropped."""
 _IDLE_S = 60.0
-"""A track whose end was never told is written after so long."""
+"""Seconds after which a track without an end is written."""
 _LOOK_S = 1.0
 """Between looks at what is due."""
 _ERASE_LOOK_S = 0.02
@@ -71,14 +71,14 @@ class _Open:
     clock: ClockQuality
     model: str
     heard_at: float
-    """Monotonic seconds of the last word about it."""
+    """Monotonic seconds of its last record."""
     has_ended: bool = False
     crops: list[_Kept] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Forgotten:
-    """A person to erase, and the tracks that were his and not yet on disk."""
+    """A person to erase, with their tracks that are not yet on disk."""
 
     decision: Erasing
     keys: set[Key]
@@ -106,7 +106,7 @@ class StoreWriter:
         self._named: dict[Key, tuple[GlobalId, int]] = {}
         self._queue: queue.Queue[Crop | TrackEnded | None] = queue.Queue(queue_size)
         self._corrections: deque[Merge | Split | _Forgotten] = deque()
-        """Rare, never to be lost, and nobody waits to put one in."""
+        """Rare, must not be lost; appending never blocks."""
         self._erased: dict[str, int] = {}
         self._open: dict[Key, _Open] = {}
         self._is_failing = False
@@ -125,11 +125,11 @@ class StoreWriter:
 
     @property
     def removed(self) -> int:
-        """Tracks that had to go: too old, or the oldest of too many."""
+        """Tracks removed for their age, or for room."""
         return self._room.removed
 
     def take(self, crops: Sequence[Crop], ended: Sequence[TrackEnded]) -> None:
-        """Take in what one step of perceive cut out, in time order per track, and which tracks it ended."""
+        """Take in the crops of one step of perception, in time order per track, and the tracks that it ended."""
         for crop in crops:
             try:
                 self._queue.put_nowait(crop)
@@ -140,7 +140,7 @@ class StoreWriter:
                 self._queue.put_nowait(record)
 
     def decided(self, decisions: Sequence[Decision]) -> None:
-        """Take in who is who; corrections reach what lies on disk already."""
+        """Take in identities; corrections also reach tracks on disk."""
         for decision in decisions:
             match decision:
                 case Sighting():
@@ -162,11 +162,11 @@ class StoreWriter:
                     self._corrections.append(_Forgotten(decision, keys))
 
     def _keys(self, person: GlobalId) -> set[Key]:
-        """Return the tracks that are a person's and not yet on disk."""
+        """Return a person's tracks that are not yet on disk."""
         return {key for key, (name, _) in list(self._named.items()) if name == person}
 
     def erased(self, instruction: str, timeout_s: float) -> int | None:
-        """Wait until a person is erased; returns how many tracks that were, none if it takes longer."""
+        """Wait until a person is erased; return the number of tracks, None if it takes longer."""
         end = time.monotonic() + timeout_s
         while instruction not in self._erased and time.monotonic() < end:
             time.sleep(_ERASE_LOOK_S)
@@ -205,7 +205,7 @@ class StoreWriter:
                 continue
             is_closing = self._closing.is_set()
             if is_closing and not self._queue.empty():
-                continue  # it came before the end was told
+                continue  # it came before the store was closed
             self._correct()
             self._flush(np.inf if is_closing else now)
             if is_closing:
