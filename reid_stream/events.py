@@ -387,18 +387,11 @@ StateEvent = (
     | DaemonStopped
 )
 """Events that change the live keys or the projection; code that handles them ends in `assert_never`."""
+# fmt: off
 NewsEvent = (
-    CameraUp
-    | CameraChanged
-    | CameraDown
-    | DaemonHeartbeat
-    | DaemonDropped
-    | DaemonStalled
-    | DaemonOverloaded
-    | DaemonRecovered
-    | DaemonClockSet
-    | WorkerUp
-    | WorkerDown
+    CameraUp | CameraChanged | CameraDown | DaemonHeartbeat | DaemonDropped | DaemonStalled | DaemonOverloaded
+    | DaemonRecovered | DaemonClockSet | WorkerUp | WorkerDown
 )
+# fmt: on
 Event = StateEvent | NewsEvent
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
