@@ -1,4 +1,4 @@
-"""What flows between the stages: each record is frozen, validated where it is made, and never filled in later.
+"""Records that flow between the stages: frozen, validated on construction, never filled in later.
 
     Frame ─▶ Detections ─▶ Tracks ─▶ Observation | TrackEnded ─▶ Sighting ─▶ (events.py)
 
@@ -100,9 +100,9 @@ class Tracks:
     ids: Ints
     """(n,), unique; TrackIds."""
     unassigned: int
-    """How many boxes the tracker left without a number (a first sight, not yet believed)."""
+    """Boxes that the tracker left without a number, such as first detections that are not confirmed yet."""
     ended: tuple[TrackId, ...]
-    """Tracks that will never come back."""
+    """Tracks that ended for good."""
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -149,7 +149,7 @@ class Crop:
 
 
 class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kind"):
-    """One tracked person in one frame, perhaps with a fresh vector: what perceive tells identify."""
+    """One tracked person in one frame, with or without a new vector; sent from perception to identification."""
 
     run: str
     """Which run of the daemon made `track` and `sequence`."""
@@ -185,14 +185,14 @@ class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kin
 
 
 class TrackEnded(msgspec.Struct, frozen=True, tag="track-ended", tag_field="kind"):
-    """A track is over: nothing more will be said of it."""
+    """The end of a track; no observation of it follows."""
 
     run: str
     camera: CameraId
     track: TrackId
     sequence: int
     seen_at: float
-    """UTC seconds of the frame at which the tracker gave it up."""
+    """UTC seconds of the frame at which the tracker ended it."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -245,7 +245,7 @@ def unpack_vector(data: bytes) -> Floats:
 
 
 IdentityState = Literal["provisional", "confirmed"]
-"""Provisional until the evidence is in; what the matcher does not yet know, it says."""
+"""`provisional` until the evidence is sufficient, then `confirmed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +255,9 @@ class Sighting:
     person: GlobalId
     state: IdentityState
     similarity: float | None
-    """Cosine to the identity's best exemplar when it was matched; none for somebody new."""
+    """Cosine to the identity's best exemplar when it was matched; None for a new identity."""
     probability: float | None
-    """Calibrated P(same) behind the assignment; none for somebody new or where the bundle has no calibration."""
+    """Calibrated P(same) of the assignment; None for a new identity or a bundle without calibration."""
     revision: int
     """Of the identity; grows with each correction."""
     observation: Observation
@@ -285,14 +285,14 @@ class Merge:
     probability: float | None
     at: float
     by: str | None = None
-    """Who said so; none where the matcher did."""
+    """Operator; None for the matcher's own correction."""
     label: str = ""
     """What people called `gone`, where they call `into` so from now on; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Some tracks of `person` were somebody else, `into`, all along."""
+    """Some tracks of `person` show another person, `into`."""
 
     person: GlobalId
     into: GlobalId
@@ -302,7 +302,7 @@ class Split:
     """Of `person`, after the split."""
     at: float
     by: str | None = None
-    """Who said so; none where the matcher did."""
+    """Operator; None for the matcher's own correction."""
     into_revision: int = 1
     """Of `into`, after the split."""
     into_state: IdentityState = "provisional"
@@ -348,7 +348,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
-    """A person is forgotten by the matcher; the shell deletes what it keeps, and says so by an instruction `Erased`."""
+    """The matcher has removed a person; the shell deletes the rest and confirms by an instruction `Erased`."""
 
     person: GlobalId
     instruction: str
@@ -382,4 +382,4 @@ class Answer:
 
 
 Decision = Sighting | Confirmation | Merge | Split | Retirement | Naming | Erasing | Erasure | Answer
-"""What the matcher says, in the order in which it holds."""
+"""Output of the matcher; each holds after those before it."""

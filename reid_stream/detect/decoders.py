@@ -40,7 +40,7 @@ def decode(decoder: Decoder, output: Floats, person: int, score: float, size: tu
 
 
 def fits(decoder: Decoder, shape: tuple[int | None, ...], classes: int) -> bool:
-    """Tell whether a network's output (b, rows, columns) can be of this family; unknown sizes (None) can."""
+    """Return whether a network's output (b, rows, columns) can be of this family; unknown sizes (None) can."""
     if len(shape) != 3:
         return False
     _, rows, columns = shape

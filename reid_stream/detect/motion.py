@@ -51,7 +51,7 @@ class MotionDetector:
     def moves(self, image: UInt8) -> bool:
         """Learn an RGB image (h, w, 3) and return whether something moves in it; True while too little is known.
 
-        An image of another size than before begins a new background.
+        An image of another size than before starts a new background.
         """
         grey = small_grey(image)
         if self._mean is None or self._mean.shape != grey.shape:

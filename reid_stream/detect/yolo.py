@@ -23,7 +23,7 @@ _STRIDE = 32
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """What a detector network expects and says."""
+    """Input and output of a detector network."""
 
     height: int
     """Pixels; the most, where the network takes any size."""

@@ -1,7 +1,7 @@
 """Which tracked people deserve a fresh vector now (pure).
 
 A vector is dear and a track changes slowly, so: a new track at once, then after an interval, or earlier when the person
-is seen clearly better than ever before; and never a crop that would give another person's vector, or nobody's.
+is seen clearly better than ever before; and never a crop that would give another person's vector, or none.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class Selector:
         return now - memory.at >= self.settings.interval_s or worth >= memory.quality + self.settings.better_by
 
     def _fits(self, tracks: Tracks, covered: Floats, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """Tell which boxes are neither tiny, weak, cut off at a side or the top, nor hidden."""
+        """Return which boxes are not tiny, weak, cut off at a side or the top, or hidden."""
         settings, boxes = self.settings, tracks.boxes
         sides = boxes[:, 2:] - boxes[:, :2]
         fits = (sides[:, 0] >= settings.min_width_px) & (sides[:, 1] >= settings.min_height_px)
@@ -73,7 +73,7 @@ class Selector:
 def quality(boxes: Floats, scores: Floats, covered: Floats) -> Floats:
     """Return how much each crop can be trusted (n,), in [0, 1].
 
-    The product of the detector's score, the height over 128 px (at most 1), the share that nobody in front covers, and
+    The product of the detector's score, the height over 128 px (at most 1), the share that no one in front covers, and
     the aspect: 1 for a height of 1.5 to 4 widths, falling in proportion outside.
 
     Args:

@@ -47,7 +47,7 @@ class Tracker:
         """Advance to the frame of `seen_at` (UTC seconds).
 
         A frame that is not newer than the last is not used: all its boxes come back unassigned. A clock that jumps back
-        by more than `lost_s` ends all tracks and begins anew.
+        by more than `lost_s` ends all tracks and restarts.
 
         Raises:
             ValueError: `seen_at` is not finite.
@@ -98,7 +98,7 @@ class Tracker:
                     del boxes[age]
 
     def _reset(self) -> list[int]:
-        """Begin anew with fresh numbers; return the tracks that end by it."""
+        """Restart with new numbers; return the tracks that this ends."""
         ended = sorted(self._alive)
         self._inner, self._overlap = _build(self._settings)
         self._first_id = self._next_id
@@ -133,7 +133,7 @@ def _tracks(
 
 
 def _build(settings: TrackSettings) -> "tuple[BaseTracker, BIoU]":
-    """Return a tracker and the overlap measure it uses, whose widening is set anew for each frame."""
+    """Return a tracker and the overlap measure it uses, whose widening is set for each frame."""
     import trackers
     from trackers.utils.iou import BIoU
 
