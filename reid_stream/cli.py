@@ -136,7 +136,9 @@ def main() -> None:
     _mask_arguments()
     ensure_home()
     try:
-        app(prog_name="reid-stream")
+        command = typer.main.get_command(app)
+        hide_flag_types(command)
+        command(prog_name="reid-stream")
     except ReidStreamError as error:
         _print_error(str(error))
         if isinstance(error, StuckError):
@@ -153,6 +155,15 @@ def main() -> None:
 
         catch()
         raise
+
+
+def hide_flag_types(command: Any) -> None:
+    """Keep the help from printing `<bool>` beside options that take no value."""
+    for parameter in command.params:
+        if getattr(parameter, "is_bool_flag", False):
+            parameter.display_type_rich = lambda **_: None
+    for child in getattr(command, "commands", {}).values():
+        hide_flag_types(child)
 
 
 def missing_extra(error: Exception) -> str | None:
