@@ -76,8 +76,10 @@ def test_a_journey_is_one_click_away_and_a_lookalike_two(web: Shop, browser: "Br
     page, faults = open_page(browser)
     page.goto(web.url)
     page.get_by_role("link", name="shop-1").first.click()
+    page.locator(".lanes a").nth(1).wait_for()
     assert page.locator(".lanes a").count() == 2
     page.get_by_role("link", name="who looks like this?").first.click()
+    page.locator("#results li").first.wait_for()
     assert "shop-1" in page.locator("#results li").first.inner_text()
     page.context.close()
     assert not faults
