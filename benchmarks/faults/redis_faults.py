@@ -15,7 +15,7 @@ from reid_stream.publish.redis_client import connect
 
 USER, PASSWORD = "daemon", "a password, for the drill"
 _RIGHTS = (
-    "-@all +ping +info +xinfo +xadd +xrange +xread +publish +multi +exec +set +del +sadd +srem +hset "
+    "-@all +ping +info +xinfo +xadd +xrange +xread +publish +multi +exec +get +set +scan +hgetall +del +sadd +srem +hset "
     "+hsetnx +expire +client|setname"
 )
 _NOBODY = 1
