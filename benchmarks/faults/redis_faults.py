@@ -15,8 +15,8 @@ from reid_stream.publish.redis_client import connect
 
 USER, PASSWORD = "daemon", "a password, for the drill"
 _RIGHTS = (
-    "-@all +ping +info +xinfo +xadd +xrange +xread +publish +multi +exec +get +set +scan +hgetall +del +sadd +srem +hset "
-    "+hsetnx +expire +client|setname"
+    "-@all +ping +info +xinfo +xadd +xrange +xread +publish +multi +exec +get +set +scan +hgetall +del +sadd +srem "
+    "+hset +hsetnx +expire +client|setname"
 )
 _NOBODY = 1
 """A port on which nothing listens: the master of a replica that never finds it."""

@@ -71,6 +71,7 @@ class Lease:
         self._epochs = f"{key}:epochs"
         self.epoch = Epoch(key, owner.token, ())
         """This holding, and those that were listed at its start."""
+        self._is_listed = False
         self._asked = threading.Event()
         """Set to renew the lease now."""
         self._ending = threading.Event()
@@ -103,6 +104,30 @@ class Lease:
                 before = left_ms
                 time.sleep(_LOOK_S)
         self._renewing.start()
+
+    def begin(self) -> None:
+        """List this holding: from now on the spool knows it, so that a daemon killed here is followed without loss.
+
+        Raises:
+            LeaseLostError: another daemon has the lease.
+            BrokerError: the lease has expired, or Redis cannot be reached.
+        """
+        import redis
+
+        with translated(self._where), self._client.pipeline(transaction=True) as pipeline:
+            while not self._is_listed:
+                try:
+                    pipeline.watch(self.key)
+                    self.holds(pipeline.get(self.key))
+                    pipeline.multi()
+                    pipeline.set(self._epochs, self._tokens())
+                    pipeline.execute()
+                    self._is_listed = True
+                except redis.exceptions.WatchError:
+                    continue  # the lease was renewed
+
+    def _tokens(self) -> bytes:
+        return msgspec.json.encode([*self.epoch.seen, self.epoch.token][-_EPOCHS:])
 
     def holds(self, value: bytes | None) -> None:
         """Check that the lease is ours, given the key's value.
@@ -167,8 +192,8 @@ class Lease:
                     raise LeaseLostError(self.lost_message())
                 pipeline.multi()
                 pipeline.set(self.key, self._value, px=self._lasts_ms)
-                tokens = [*self.epoch.seen, self.epoch.token][-_EPOCHS:]
-                pipeline.set(self._epochs, msgspec.json.encode(tokens))
+                if self._is_listed:
+                    pipeline.set(self._epochs, self._tokens())
                 pipeline.execute()
             except redis.exceptions.WatchError:
                 return False

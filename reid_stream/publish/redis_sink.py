@@ -111,6 +111,7 @@ class RedisSink:
         check(client, where)
         if fence is not None:
             spool.begin_epoch(fence.epoch)
+            fence.begin()
         self._sent = spool.delivered
         if spool.log.last > NOWHERE:
             self._stream.marked = spool.delivered

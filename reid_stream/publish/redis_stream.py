@@ -36,6 +36,10 @@ class Fence(Protocol):
         """The holding of the lease that rows are decided under."""
         ...
 
+    def begin(self) -> None:
+        """Note that the spool knows the epoch; nothing is sent before."""
+        ...
+
     def holds(self, value: bytes | None) -> None:
         """Check the key's value.
 

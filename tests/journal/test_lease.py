@@ -18,6 +18,8 @@ from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
+from reid_stream.publish.spool_row import Row
+from reid_stream.publish.stream_ids import Position
 from tests.publish.shop import visit
 
 KEY = "reid:shop:state:lease"
@@ -120,6 +122,7 @@ def test_a_renewal_amid_a_transaction_costs_nothing(server: EmbeddedRedis, raw: 
     class Renewed:
         key = KEY
         epoch = one.epoch
+        begin = one.begin
 
         def holds(self, value: bytes | None) -> None:
             one.holds(value)
@@ -145,3 +148,26 @@ def test_without_redis_there_is_none(server: EmbeddedRedis) -> None:
     server.stop()
     with pytest.raises(BrokerError):
         one.take()
+
+
+def test_a_daemon_that_was_killed_before_its_spool_knew_the_lease_makes_nothing_stale(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    first = lease(server)
+    first.take()
+    spool = Spool(tmp_path / "spool")
+    spool.begin_epoch(first.epoch)
+    first.begin()
+    spool.append([Row(Position(1, 0), 3, "a", b"x")])
+    first.give_back()
+    killed = lease(server)
+    killed.take()  # and killed before it opened the spool
+    killed.give_back()
+    third = lease(server)
+    third.take()
+    spool.begin_epoch(third.epoch)
+    assert spool.waiting() == 1
+    assert not spool.take_lost()
+    third.begin()
+    third.give_back()
+    spool.close()
