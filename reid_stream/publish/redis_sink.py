@@ -106,7 +106,6 @@ class RedisSink:
         self._closing, self._history = False, deque[tuple[float, Position]]()
         self._outage = Outage(self.counters.faults)
         self._other_writer_at = float("-inf")
-        self._is_restoring = self._has_lost = False
         self._evictions = EvictionWatch(client)
         check(client, where)
         if fence is not None:
