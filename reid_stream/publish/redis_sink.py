@@ -103,9 +103,9 @@ class RedisSink:
         self._waiting = Backlog(spool)
         self._report = LossReport()
         self.counters.lost = self._report.lost
-        self._closing, self._history = False, deque[tuple[float, Position]]()
+        self._closing = self._is_restoring = self._has_lost = False
         self._outage = Outage(self.counters.faults)
-        self._other_writer_at = float("-inf")
+        self._other_writer_at, self._history = float("-inf"), deque[tuple[float, Position]]()
         self._evictions = EvictionWatch(client)
         check(client, where)
         if fence is not None:
