@@ -135,7 +135,7 @@ def topology_graph(record: TopologyRecord) -> Graph:
         angle = math.pi * (1 if count == 2 else 0.5) - 2 * math.pi * number / count
         x, y = size / 2 + radius * math.cos(angle), size / 2 - radius * math.sin(angle)
         nodes[camera] = Node(camera, round(x, 1), round(y, 1), max(34.0, 4.6 * len(camera) + 12))
-    most = max((one.people for one in record.passages), default=1.0)
+    most = max((one.people for one in record.passages), default=1.0) or 1.0
     edges = []
     for one in record.passages:
         if one.camera_from == one.camera_to:

@@ -28,6 +28,7 @@ from reid_stream.publish.projection import SiteView
 from reid_stream.publish.stream_ids import Position
 from reid_stream.publish.subscribe import Received, Subscription
 from reid_stream.records import CameraId
+from reid_stream.web.intake import check_event
 
 IDLE_S = 30.0
 _POLL_S = 0.25
@@ -93,6 +94,8 @@ class Feed:
         """All that Redis kept has been read once."""
         self.fault: str | None = "not read yet"
         """Why events cannot be read now."""
+        self.refused = 0
+        """Events that are not shown, as they cannot be right."""
         self._recent: deque[Received] = deque(maxlen=_KEPT)
         self._position = "0"
         self._looked_at = time.monotonic()
@@ -168,6 +171,10 @@ class Feed:
                 if self.fault is None:
                     _log.warning("feed_interrupted", reason=str(error))
                 self.fault, subscription = str(error), None
+            except Exception as error:  # noqa: BLE001 (a feed that ends would leave the console with old news for good)
+                if self.fault is None:
+                    _log.exception("feed_failed")
+                self.fault, subscription = f"{type(error).__name__}: {error}", None
             with self._arrived:
                 self._read_at = began
                 self._arrived.notify_all()
@@ -182,7 +189,15 @@ class Feed:
     def _read(self, subscription: Subscription) -> None:
         """Apply everything that has come."""
         page: list[Received] = []
-        for event in subscription:
+        while True:
+            try:
+                event = next(subscription)
+                check_event(event)
+            except StopIteration:
+                break
+            except ValueError as error:  # also of an entry whose bytes are no text
+                self._refuse(subscription.position, error)
+                continue
             page.append(event)
             if len(page) >= _AT_ONCE:
                 self._apply(page, subscription.position)
@@ -198,13 +213,23 @@ class Feed:
             return
         with self.lock:
             for event in page:
-                self.view.apply(event.data)
-                self._note(event)
+                try:
+                    self.view.apply(event.data)
+                    self._note(event)
+                except Exception as error:  # noqa: BLE001 (one event must not end the news of all others)
+                    self._refuse(event.position, error)
+                    continue
                 self.version += not isinstance(event.data, IdentitySeen | DaemonHeartbeat)
                 self._recent.append(event)
             self._position = page[-1].position
         for call in tuple(self._listeners):
             call()
+
+    def _refuse(self, position: str, error: Exception) -> None:
+        """Count an event that is not shown; only the first is logged, as whoever forges one may forge a million."""
+        self.refused += 1
+        if self.refused == 1:
+            _log.warning("event_refused", position=position, reason=f"{type(error).__name__}: {error}")
 
     def _note(self, event: Received) -> None:
         daemon, data = self.daemon, event.data

@@ -1,15 +1,17 @@
 """Cameras, topology and system as the API gives them."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from reid_stream.bundles.bundle import Bundle
 from reid_stream.config.settings import Settings, TopologySettings
 from reid_stream.match.topology import Topology, TopologyState
 from reid_stream.publish.latest_value import topology_key
-from reid_stream.publish.redis_client import public
+from reid_stream.publish.redis_client import public, translated
 from reid_stream.web.daemon_metrics import DaemonMetrics, Reading, quantile
 from reid_stream.web.feed import CameraNews, Feed
 from reid_stream.web.schemas import CameraRecord, ModelRecord, PassageRecord, SystemRecord, TopologyRecord
@@ -18,6 +20,7 @@ from reid_stream.web.track_index import TrackIndex
 if TYPE_CHECKING:
     import redis
 
+_log = structlog.get_logger(__name__)
 _SILENT = 3
 """A daemon counts as gone after so many heartbeats that did not come."""
 _COUNTERS = (
@@ -40,6 +43,7 @@ class Overview:
     ) -> None:
         self._settings, self._feed, self._index, self._metrics = settings, feed, index, metrics
         self._bundles, self._client = bundles, client
+        self._has_refused_topology = False
 
     def is_running(self) -> bool:
         """Whether the daemon was heard of lately."""
@@ -101,24 +105,16 @@ class Overview:
     def topology(self) -> TopologyRecord:
         """Return what has been learned of the cameras, from its key on Redis."""
         cameras = [camera.id for camera in self._settings.cameras if camera.enabled]
-        body = self._client.get(topology_key(self._settings.site))
-        known = Topology(TopologySettings())
+        with translated(topology_key(self._settings.site)):
+            body = self._client.get(topology_key(self._settings.site))
+        passages: list[PassageRecord] = []
         if isinstance(body, bytes):
             try:
-                known.restore(msgspec.json.decode(body, type=TopologyState))
-            except msgspec.DecodeError:
-                known = Topology(TopologySettings())
-        passages = [
-            PassageRecord(
-                camera_from=passage.a,
-                camera_to=passage.b,
-                people=passage.matches,
-                share=passage.share,
-                at_once=passage.at_once,
-                seconds=passage.times_s,
-            )
-            for passage in known.passages()
-        ]
+                passages = _passages(body)
+            except Exception as error:  # noqa: BLE001 (what counts of other shapes raise is a long list)
+                if not self._has_refused_topology:
+                    _log.warning("topology_refused", reason=f"{type(error).__name__}: {error}")
+                self._has_refused_topology = True
         others = {name for passage in passages for name in (passage.camera_from, passage.camera_to)} - set(cameras)
         return TopologyRecord(cameras=[*cameras, *sorted(others)], passages=passages)
 
@@ -175,6 +171,7 @@ class Overview:
                 "store.crops_per_track": settings.store.crops_per_track,
             },
             store_tracks=len(self._index.tracks()),
+            refused=self._feed.refused + self._index.refused,
             store_bytes=None if store_bytes is None else round(store_bytes),
             stages_ms=stages,
             latency_p50_s=None if reading is None else quantile(reading, "capture_to_event_seconds", 0.5),
@@ -183,6 +180,23 @@ class Overview:
             if reading is None
             else {name: value for name in _COUNTERS if (value := reading.one(name)) is not None},
         )
+
+
+def _passages(body: bytes) -> list[PassageRecord]:
+    known = Topology(TopologySettings())
+    known.restore(msgspec.json.decode(body, type=TopologyState))
+    return [
+        PassageRecord(
+            camera_from=passage.a,
+            camera_to=passage.b,
+            people=passage.matches,
+            share=passage.share,
+            at_once=passage.at_once,
+            seconds=passage.times_s,
+        )
+        for passage in known.passages()
+        if math.isfinite(passage.matches)
+    ]
 
 
 def _counts(found: dict[str, float]) -> dict[str, int]:

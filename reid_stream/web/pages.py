@@ -43,7 +43,10 @@ def _time(at: float | None) -> Markup:
     """Render a time: in the browser's zone once its script has run, in UTC without."""
     if not at or not math.isfinite(at):
         return Markup("{}").format(_NONE)
-    moment = datetime.fromtimestamp(at, UTC)
+    try:
+        moment = datetime.fromtimestamp(at, UTC)
+    except (OverflowError, ValueError, OSError):  # no year from 1 to 9999
+        return Markup("{}").format(_NONE)
     template = Markup('<time datetime="{}" data-at="{:.3f}">{}</time>')
     return template.format(moment.isoformat(), at, moment.strftime("%Y-%m-%d %H:%M:%SZ"))
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import structlog
 
 from reid_stream.instructions import Instruction, MergePeople, SplitTracks
 from reid_stream.publish.redis_client import translated
@@ -34,6 +35,18 @@ _LEAST = 0.30
 _TRACKS = 1500
 """The latest tracks, of which pairs are sought."""
 _NOTE = msgspec.json.Decoder(dict[str, Any])
+_log = structlog.get_logger(__name__)
+
+
+class _Note(msgspec.Struct):
+    """What every kept answer must have."""
+
+    pair: str
+    answer: Answer
+    people: tuple[str, str]
+
+
+_SHAPE = msgspec.json.Decoder(_Note)
 
 
 def reviews_key(site: str) -> str:
@@ -57,6 +70,7 @@ class Reviews:
         self._client: Any = client
         self._site, self._where = site, where
         self._feed, self._index, self._directory, self._search = feed, index, directory, search
+        self._has_refused = False
         self._found: tuple[tuple[int, int], list[tuple[Pair, Key, Key]]] = ((-1, -1), [])
 
     def pairs(self, count: int) -> tuple[list[Pair], int]:
@@ -109,14 +123,26 @@ class Reviews:
             if not found:
                 raise LookupError(review)
             self._client.xdel(reviews_key(self._site), review)
-        instruction = _NOTE.decode(found[0][1][b"review"]).get("instruction")
+        try:
+            instruction = _NOTE.decode(found[0][1][b"review"]).get("instruction")
+        except (KeyError, ValueError, RecursionError):
+            return None
         return None if instruction is None else str(instruction)
 
     def answers(self) -> list[tuple[str, dict[str, Any]]]:
         """Return all answers with their ids, oldest first."""
         with translated(self._where):
             entries = self._client.xrange(reviews_key(self._site))
-        return [(place.decode(), _NOTE.decode(fields[b"review"])) for place, fields in entries if b"review" in fields]
+        found: list[tuple[str, dict[str, Any]]] = []
+        for place, fields in entries:
+            try:
+                _SHAPE.decode(fields[b"review"])
+                found.append((place.decode(), _NOTE.decode(fields[b"review"])))
+            except (KeyError, ValueError, RecursionError) as error:
+                if not self._has_refused:
+                    _log.warning("review_refused", position=place.decode(), reason=f"{type(error).__name__}: {error}")
+                self._has_refused = True
+        return found
 
     def confirmed_ids(self) -> list[str]:
         """Return people of today who were called the same in a review and never another: `ids.txt` for training."""

@@ -10,9 +10,12 @@ from reid_stream.records import ClockQuality, IdentityState
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 """Rising: each may do what those before it may."""
-PersonId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$", max_length=64)]
-CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
+PERSON_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$"
+CAMERA_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+RUN_PATTERN = r"^[A-Za-z0-9_.-]{1,100}$"
+PersonId = Annotated[str, Field(pattern=PERSON_PATTERN, max_length=64)]
+CameraName = Annotated[str, Field(pattern=CAMERA_PATTERN)]
+RunName = Annotated[str, Field(pattern=RUN_PATTERN)]
 Place = Annotated[str, Field(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
 Text = Annotated[str, Field(max_length=200)]
 
@@ -217,6 +220,8 @@ class SystemRecord(Record):
     bounds: dict[str, float | int | str | None]
     """Settings that bound what is kept: seconds, bytes, counts, by their names in cams.yaml."""
     store_tracks: int
+    refused: int = 0
+    """Events and stored tracks that are not shown, as they cannot be right; the log has the first."""
     store_bytes: int | None
     stages_ms: dict[str, float]
     """Mean time of a call of each stage since the start."""

@@ -80,7 +80,11 @@ class Search:
         """Rank other people by a stored track; None where it has no vectors of this embedder."""
         began = time.monotonic()
         vector = self._index.mean(track) if track.bundle == self.bundle.hash else None
-        return None if vector is None else self._result(vector, track.key[0], count, began, None)
+        return (
+            None
+            if vector is None or len(vector) != self.bundle.dim
+            else self._result(vector, track.key[0], count, began, None)
+        )
 
     def drop_idle(self) -> None:
         """Free the networks if nobody has searched for long."""

@@ -16,20 +16,27 @@ from reid_stream.errors import ConfigError
 from reid_stream.web.app import make_app
 from reid_stream.web.site import WebSite
 
-HEAD_S = 10.0
+HEAD_S = 5.0
 """Longest for a request's head to arrive."""
 _KEEP_ALIVE_S = 15
 _UNREAD_MS = 30_000
 """A client that takes nothing for so long is cut off."""
 _CONNECTIONS = 200
+PER_ADDRESS = 64
+"""Connections of one address: a browser holds about six, and streams are bounded apart (see limits)."""
 _BACKLOG = 128
 _DROP_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that neither waits for ever for a request's head nor for a client to take its answer."""
+    """HTTP/1.1 that neither waits for ever for a request's head nor for a client to take its answer.
 
+    An address has at most `PER_ADDRESS` connections, so that one cannot use up those of all; a further one takes the
+    place of the oldest that waits for a request, else it is refused.
+    """
+
+    opened_at = 0.0
     _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,6 +45,8 @@ class _Protocol(H11Protocol):
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError, AttributeError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
+        self.opened_at = self.loop.time()
+        self._make_room()
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -51,6 +60,28 @@ class _Protocol(H11Protocol):
         self._stop_watching()
         super().connection_lost(exc)
 
+    def _make_room(self) -> None:
+        address = self.client[0] if self.client is not None else None
+        others = [
+            one
+            for one in self.connections
+            if isinstance(one, _Protocol) and one is not self and one.client is not None and one.client[0] == address
+        ]
+        if len(others) < PER_ADDRESS:
+            return
+        idle = [one for one in others if one.waits_for_request]
+        closed = min(idle, key=lambda one: one.opened_at, default=self)
+        # Counted no more from here on, though the loop ends the connection only later.
+        self.connections.discard(closed)
+        closed.transport.abort()
+
+    @property
+    def waits_for_request(self) -> bool:
+        """Whether no request is being read or answered."""
+        # Its annotation leaves out that there is no cycle before the first request.
+        cycle: Any = self.cycle
+        return self.conn.their_state is h11.IDLE and (cycle is None or cycle.response_complete)
+
     def _watch_head(self) -> None:
         self._head = self.loop.call_later(HEAD_S, self._too_slow)
 
@@ -61,9 +92,7 @@ class _Protocol(H11Protocol):
 
     def _too_slow(self) -> None:
         self._head = None
-        # Its annotation leaves out that there is no cycle before the first request.
-        cycle: Any = self.cycle
-        if self.conn.their_state is h11.IDLE and (cycle is None or cycle.response_complete):
+        if self.waits_for_request:
             self.transport.close()
 
 

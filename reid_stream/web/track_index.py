@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from reid_stream.records import Box, Floats, GlobalId
 from reid_stream.store.labels import Key
 from reid_stream.store.layout import TRACK_FILE, VECTORS_FILE, crop_name, read_track
 from reid_stream.web import pictures
+from reid_stream.web.intake import check_track
 
 _LOOK_S = 2.0
 """The store is listed no more often."""
 _SETTLED_NS = 1_000_000_000
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class TrackIndex:
         self._looked_at = float("-inf")
         self.version = 0
         """Rises whenever a track comes or goes."""
+        self.refused = 0
+        """Times that a stored track was left out as it cannot be right."""
 
     def tracks(self) -> dict[Key, IndexedTrack]:
         """Return all tracks; not to be changed."""
@@ -84,8 +89,10 @@ class TrackIndex:
         if track.key not in self._means:
             try:
                 vectors = np.load(track.folder / VECTORS_FILE, allow_pickle=False).astype(np.float32)
-                self._means[track.key] = vectors.mean(axis=0) if vectors.ndim == 2 and len(vectors) else None
-            except (OSError, ValueError, EOFError):
+                mean = vectors.mean(axis=0) if vectors.ndim == 2 and len(vectors) else None
+                # What is no number would spread to all that it is compared with.
+                self._means[track.key] = mean if mean is not None and np.isfinite(mean).all() else None
+            except (OSError, ValueError, TypeError, EOFError, MemoryError):
                 self._means[track.key] = None
         return self._means[track.key]
 
@@ -107,7 +114,7 @@ class TrackIndex:
                 continue
             known = {name: key for name, key in before[1].items() if name in names}
             for name in names - known.keys():
-                found = _read(day / name)
+                found = self._read(day / name)
                 if found is not None:
                     tracks[found.key] = found
                     known[name] = found.key
@@ -125,21 +132,27 @@ class TrackIndex:
             self.version += 1
         self._days = days
 
-
-def _read(folder: Path) -> IndexedTrack | None:
-    try:
-        track = read_track(folder / TRACK_FILE)
-    except ValueError:
-        return None
-    if not track.times:
-        return None
-    return IndexedTrack(
-        key=(track.camera, track.run, track.track),
-        folder=folder,
-        times=tuple(track.times),
-        boxes=tuple(track.boxes),
-        qualities=tuple(track.qualities),
-        bundle=track.bundle,
-        global_id=track.global_id,
-        has_vectors=track.vectors == VECTORS_FILE,
-    )
+    def _read(self, folder: Path) -> IndexedTrack | None:
+        try:
+            track = read_track(folder / TRACK_FILE)
+        except ValueError:
+            return None
+        try:
+            check_track(track)
+        except ValueError as error:
+            self.refused += 1
+            if self.refused == 1:
+                _log.warning("stored_track_refused", folder=str(folder), reason=str(error))
+            return None
+        if not track.times:
+            return None
+        return IndexedTrack(
+            key=(track.camera, track.run, track.track),
+            folder=folder,
+            times=tuple(track.times),
+            boxes=tuple(track.boxes),
+            qualities=tuple(track.qualities),
+            bundle=track.bundle,
+            global_id=track.global_id,
+            has_vectors=track.vectors == VECTORS_FILE,
+        )

@@ -15,6 +15,7 @@ from reid_stream.publish.stream_ids import start_of
 from reid_stream.publish.subscribe import Received, subscribe
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
 from reid_stream.web.guard import cookie_of
+from reid_stream.web.intake import check_event
 from reid_stream.web.site import WebSite, redis_url
 
 router = APIRouter(tags=["events"], responses=PROBLEMS)
@@ -96,7 +97,9 @@ async def _stream(
             for event in page:
                 position = event.position
                 if _is_wanted(event, types, cameras):
-                    yield f"id: {position}\ndata: {event.body}\n\n"
+                    # Line ends, which JSON may have between its parts, would end the data.
+                    body = event.body.replace("\r", " ").replace("\n", " ")
+                    yield f"id: {position}\ndata: {body}\n\n"
             if page:
                 continue
             try:
@@ -112,10 +115,15 @@ def _older(web: WebSite, position: str) -> list[Received]:
     with subscribe(
         redis_url(web.settings), site=web.settings.site, start=position, settings=web.settings.redis, block_s=0
     ) as subscription:
-        for event in subscription:
-            found.append(event)
-            if len(found) >= _PAGE:
+        while len(found) < _PAGE:
+            try:
+                event = next(subscription)
+                check_event(event)
+            except StopIteration:
                 break
+            except ValueError:  # the feed counts and logs them
+                continue
+            found.append(event)
     return found
 
 
