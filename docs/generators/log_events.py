@@ -42,6 +42,7 @@ _MEANING = {
     "lease_not_released": "The lease could not be given back; it expires by itself.",
     "lease_not_renewed": "The lease could not be renewed this time.",
     "lease_wait": "Another daemon holds the site; waiting for its lease to expire.",
+    "live_key_invalid": "A key like the live keys' is not UTF-8; it is left alone.",
     "live_keys_restored": "Redis had lost data; the live keys are written again.",
     "live_keys_unreadable": "The Redis user may not read the live keys (HGETALL).",
     "monitoring_failed": "Code that only counts or reports failed; the daemon continues.",

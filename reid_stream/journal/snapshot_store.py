@@ -84,7 +84,7 @@ class SnapshotStore:
         found = [
             key
             for key in self._client.scan_iter(match=f"{scope}*", count=_AT_ONCE)
-            if key not in own and _OF_MODEL.fullmatch(key.decode().removeprefix(scope))
+            if key not in own and _OF_MODEL.fullmatch(key.decode(errors="replace").removeprefix(scope))
         ]
         return int(self._client.unlink(*found)) if found else 0
 

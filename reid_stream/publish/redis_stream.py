@@ -239,7 +239,14 @@ class EventStream:
         return len(known)
 
     def _scan(self, pattern: str) -> list[str]:
-        return [key.decode() for key in self._client.scan_iter(match=pattern, count=_AT_ONCE)]
+        """Return the keys of a pattern; one that is not UTF-8 is of another program, and is left alone."""
+        found: list[str] = []
+        for key in self._client.scan_iter(match=pattern, count=_AT_ONCE):
+            try:
+                found.append(key.decode())
+            except UnicodeDecodeError:
+                _log.warning("live_key_invalid", key=key.decode(errors="backslashreplace"), reason="not UTF-8")
+        return found
 
     def _note(self, rows: Sequence[Row]) -> None:
         for row in rows:

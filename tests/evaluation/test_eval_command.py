@@ -156,17 +156,20 @@ def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
         (["--recording", "REC", "--lanes", "lanes.xyz"], "a plot must be a .png"),
         (["--recording", "REC", "--json", "REC/a.json"], "must be in a folder that can be made"),
         (["--recording", "REC", "--json", "."], "found a folder"),
-        (["--cameras", "CAMS", "--plot", "a.png"], "--plot draws the trade-off of --sweep"),
-        (["--cameras", "CAMS", "--begin", "east=0@10"], "--begin is for --store"),
+        (["--cameras", "CAMS", "--plot", "a.png"], "--plot needs --sweep"),
+        (["--cameras", "CAMS", "--begin", "east=0@10"], "--begin needs --store"),
         (["--recording", "REC", "--budget"], "an error budget needs a.true-boxes.rec"),
-        (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "a recording has settled track"),
+        (["--recording", "REC", "--sweep", "track.lost_s=1,2"], "track.lost_s cannot be swept over a recording"),
         (
             ["--recording", "KEPT", "--truth", "east=GT", "--truth", "west=LONG"],
             "last frame of camera west is 20, got frame 21",
         ),
         (["--recording", "BARE"], "has none; give --truth"),
         (["--store", ".", "--truth", "east=GT"], "--store needs --truth and --begin of the same cameras"),
-        (["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"], "match again: they go"),
+        (
+            ["--store", ".", "--truth", "east=GT", "--begin", "east=0@10", "--keep", "a"],
+            "--keep, --sweep and --budget need --cameras",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:

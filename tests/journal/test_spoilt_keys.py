@@ -76,3 +76,17 @@ def test_a_spoilt_key_is_said_or_mended(key: str, value: bytes | str, shared: Un
         raw.delete(key)
         life(shared, tmp_path, 2)
     raw.close()
+
+
+def test_a_key_that_is_not_utf8_belongs_to_another_program(shared: UnguardedRedis, tmp_path: Path) -> None:
+    raw: Any = redis.Redis.from_url(shared.url)
+    raw.flushall()
+    life(shared, tmp_path, 1)
+    strange = [b"reid:site:identity:\xff\xfe", b"reid:site:present:\xff", f"{STATE}:v1:".encode() + b"\xff:snapshot:a"]
+    for key in strange:
+        raw.hset(key, "state", "x")
+    life(shared, tmp_path, 2)
+    raw.delete(f"{STATE}:sent")  # so that the live keys are looked through
+    life(shared, tmp_path, 3)
+    assert raw.exists(strange[0])
+    raw.close()

@@ -89,7 +89,7 @@ def test_a_store_is_matched_again_by_the_shipped_embedder(tmp_path: Path) -> Non
     out = tmp_path / "who.json"
     told = RUNNER.invoke(app, ["reidentify", str(tmp_path / "store"), "--json", str(out), "--write"])
     assert told.exit_code == 0, told.output
-    assert "3 tracks, 9 crops (9 embedded anew" in told.output
+    assert "3 tracks, 9 crops (9 embedded by" in told.output
     found = json.loads(out.read_text())["people"]
     assert len(found) == 3
     read = [store.read(path)[0] for path in store.tracks(tmp_path / "store")]
@@ -130,4 +130,4 @@ def test_a_broken_track_is_named(tmp_path: Path) -> None:
     (place,) = store.tracks(tmp_path)
     (place / store.crop_name(2)).write_bytes(b"no picture")
     told = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
-    assert "must be a picture" in str(told.exception)
+    assert "must be an image" in str(told.exception)

@@ -13,9 +13,8 @@ from reid_stream.bundles import catalog
 def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
     said: list[str] = []
     found = measure(tmp_path / "store", catalog.embedder("default")[1], 120, 6, 600, said.append)
-    on_disk = sum(
-        file.stat().st_size for file in (tmp_path / "store").rglob("*") if file.suffix in (".jpg", ".npy", ".json")
-    )
+    tracks = {path.parent for path in (tmp_path / "store").rglob("track.json")}
+    on_disk = sum(path.stat().st_blocks * 512 for track in tracks for path in [track, *track.rglob("*")])
     assert (found.crops, found.tracks, found.lost) == (120, 20, 0)
     assert len(list((tmp_path / "store").rglob("*.jpg"))) == 120
     assert found.disk_mb * 1e6 == on_disk

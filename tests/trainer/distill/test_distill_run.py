@@ -81,7 +81,7 @@ def test_an_exported_student_names_teachers_data_hours_images_command_and_start(
     for part in (
         "teachers embedder (weight 1)", "images of 8 persons in synthetic:12",
         "8 steps of 16 images, 128 images seen",
-        " hours; ", "command `reid-train ", "started from random weights", "; with thanks",
+        " hours; ", "command `reid-train", "started from random weights", "; with thanks",
     ):  # fmt: skip
         assert part in bundle.source
     assert bundle.source in (tmp_path / "student" / "MODEL_CARD.md").read_text()
