@@ -31,7 +31,7 @@ test: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-all: $(DEV)/.ready
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(DEV)/.ready
 	$(DEV)/bin/ruff format --check .
