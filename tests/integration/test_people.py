@@ -91,7 +91,7 @@ def test_people_are_merged_named_and_taken_apart_again(site: Site, daemon: Runni
 
 
 def test_what_cannot_be_done_is_an_error_that_says_why(site: Site, daemon: Running) -> None:
-    with pytest.raises(ReidStreamError, match="lab-99 must be a global ID that was given at lab"):
+    with pytest.raises(ReidStreamError, match="lab-99 must be a global ID issued at lab"):
         site.says("merge", "lab-99", "lab-1")
     with pytest.raises(ReidStreamError, match="lab-99 must be known now"):
         site.says("show", "lab-99")

@@ -68,7 +68,7 @@ def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Pa
 def test_a_site_without_a_topology_is_told_what_is_missing(url: str) -> None:
     found = CliRunner().invoke(app, ["topology", "--url", url, "--site", "other"])
     assert isinstance(found.exception, ConfigError)
-    assert "reid:other:state:topology must be there, found nothing" in str(found.exception)
+    assert "reid:other:state:topology must exist, found nothing" in str(found.exception)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_site_without_a_topology_is_told_what_is_missing(url: str) -> None:
         ("never: [[q, a]]", "line 5: topology.never[0]: must name cameras, found 'q'; allowed: a, b"),
         ("never: [[a, a]]", "line 5: topology.never[0]: a pair must be two cameras, found 'a' twice"),
         ("transit_s: {a->z: [1, 2, 3]}", "line 5: topology.transit_s.a->z: must name cameras, found 'z'"),
-        ("transit_s: {a->b: [3, 2, 1]}", "must be [least, typical, most], rising, found [3, 2, 1]"),
+        ("transit_s: {a->b: [3, 2, 1]}", "must be [minimum, typical, maximum], rising, found [3, 2, 1]"),
         ("transit_s: {a-b: [1, 2, 3]}", "must name cameras, found 'a-b'"),
     ],
 )
