@@ -22,6 +22,7 @@ from reid_stream.evaluation.delay import FrameLatency
 from reid_stream.events import DaemonOverloaded, DaemonRecovered
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.records import CameraId
+from reid_stream.runtime.perception_thread import PerceptionThread
 
 NAME = "overload"
 FPS = 10
@@ -114,8 +115,10 @@ def _watch(site: Site, lasts_s: float, say: Callable[[str], None]) -> list[tuple
 
 def _take_away(site: Site, sink: Events, names: Sequence[CameraId]) -> float:
     """Seconds until the daemon says that it has recovered."""
-    assert isinstance(site.source, CameraSet)
-    for thread in site.source.threads:
+    perception = site.daemon.perception
+    assert isinstance(perception, PerceptionThread)
+    assert isinstance(perception.source, CameraSet)
+    for thread in perception.source.threads:
         if thread.stats.camera in names:
             thread.stop()
     began = time.monotonic()

@@ -87,6 +87,11 @@ class PerceptionThread:
         return self._stages.counts
 
     @property
+    def source(self) -> CameraSource:
+        """Where the frames come from."""
+        return self._source
+
+    @property
     def stats(self) -> "Mapping[CameraId, CameraStats]":
         """State of each camera."""
         return self._source.stats
