@@ -8,6 +8,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
@@ -103,10 +104,7 @@ class Perception:
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
         """Process one batch: at most one frame per camera, times increasing within each camera."""
-        due = self.choose(frames)
-        looked_at = [frame for frame, is_due in zip(frames, due, strict=True) if is_due]
-        found = iter(self.detect(looked_at) if looked_at else ())
-        return self.finish(frames, [next(found) if is_due else None for is_due in due])
+        return self.finish(frames, detect_chosen(self.detect, frames, self.choose(frames)))
 
     def choose(self, frames: Sequence[Frame]) -> list[bool]:
         """Return of each frame of a batch whether to detect people in it; batches in order."""
@@ -185,6 +183,13 @@ class Perception:
         sequence = self._sequence.get(camera, 0)
         self._sequence[camera] = sequence + 1
         return sequence
+
+
+def detect_chosen(detect: Detect, frames: Sequence[Frame], chosen: Sequence[bool]) -> list[Detections | None]:
+    """Return the people of the chosen frames of a batch, None for the others; no call of `detect` for none."""
+    due = list(compress(frames, chosen))
+    found = iter(detect(due) if due else ())
+    return [next(found) if is_due else None for is_due in chosen]
 
 
 NO_ONE = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))

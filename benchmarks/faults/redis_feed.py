@@ -22,7 +22,7 @@ from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.inproc import InprocLink
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import PerceiveCounts
+from reid_stream.pipeline import NO_ONE, PerceiveCounts
 from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Detections, Frame, Perceived
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
@@ -113,9 +113,6 @@ class TimingSink:
         return self._sink.close(timeout_s)
 
 
-_NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.float32))
-
-
 class _Memory:
     """Source and perception in one: batches of empty frames, and the records once made of them."""
 
@@ -163,8 +160,8 @@ class _Memory:
         return [False for _ in frames]
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
-        """Nobody is looked for."""
-        return [_NOBODY for _ in frames]
+        """Return no people for each frame; `finish` has what was recorded."""
+        return [NO_ONE for _ in frames]
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:  # noqa: ARG002
         """Say what was seen then; frames are numbered by their batch, from 1."""

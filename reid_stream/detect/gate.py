@@ -4,6 +4,7 @@ A frame is looked at where its image moves or did so within `HOLD_S`, where its 
 stays), and every `detect.full_every_s` in any case (a person who was there from the start, a model that was wrong).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ class MotionGate:
     def __init__(self, full_every_s: float) -> None:
         """Look at each camera at least every `full_every_s` seconds of its own time."""
         self._full_every_s = full_every_s
-        self._motion: dict[CameraId, MotionDetector] = {}
+        self._motion: defaultdict[CameraId, MotionDetector] = defaultdict(MotionDetector)
         self._moved_at: dict[CameraId, float] = {}
         self._looked_at: dict[CameraId, float] = {}
 
@@ -33,13 +34,11 @@ class MotionGate:
         camera, now = frame.camera, frame.captured_at
         if not isinstance(frame.image, np.ndarray):  # on a GPU, where looking costs less than fetching the image
             return True
-        if self._motion.setdefault(camera, MotionDetector()).moves(frame.image):
+        if self._motion[camera].moves(frame.image):
             self._moved_at[camera] = now
-        is_due = (
-            open_tracks > 0
-            or not 0 <= now - self._moved_at.get(camera, -np.inf) > HOLD_S
-            or not 0 <= now - self._looked_at.get(camera, -np.inf) < self._full_every_s
-        )
+        since_motion = now - self._moved_at.get(camera, -np.inf)
+        since_look = now - self._looked_at.get(camera, -np.inf)  # negative where the clock was put back
+        is_due = open_tracks > 0 or since_motion <= HOLD_S or not 0 <= since_look < self._full_every_s
         if is_due:
             self._looked_at[camera] = now
         return is_due

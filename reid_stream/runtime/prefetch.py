@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from reid_stream.pipeline import detect_chosen
 from reid_stream.records import Detections, Frame, Perceived
 from reid_stream.runtime.interfaces import PerceptionStages
 from reid_stream.runtime.watchdog import Pulse
@@ -48,7 +49,7 @@ class _Job:
     """Of each frame, whether the detector is to see it."""
     begun_at: float
     ended: threading.Event = field(default_factory=threading.Event)
-    answer: list[Detections] | BaseException | None = None
+    answer: list[Detections | None] | BaseException | None = None
     ended_at: float = 0.0
 
 
@@ -145,8 +146,7 @@ class DetectionPrefetch:
                 took_s = (job.ended_at - max(job.begun_at, self._last_end)) / looks
                 self._image_s += (took_s - self._image_s) * (_EASE if self._image_s else 1.0)
             self._last_end = job.ended_at
-            found = iter(job.answer or ())
-            self._in_hand = job.frames, [next(found) if is_due else None for is_due in job.due]
+            self._in_hand = job.frames, job.answer or []
             return
 
     def _finish(self) -> Prefetched:
@@ -165,8 +165,7 @@ class DetectionPrefetch:
         while (job := self._asked.get()) is not None:
             try:
                 with self._pulse.busy("perceive"):
-                    due = [frame for frame, is_due in zip(job.frames, job.due, strict=True) if is_due]
-                    job.answer = self._stages.detect(due) if due else []
+                    job.answer = detect_chosen(self._stages.detect, job.frames, job.due)
             except BaseException as error:  # noqa: BLE001 (raised on the caller's thread)
                 job.answer = error
             job.ended_at = time.monotonic()

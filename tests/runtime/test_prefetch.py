@@ -5,16 +5,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 
-from reid_stream.pipeline import PerceiveCounts
+from reid_stream.pipeline import NO_ONE, PerceiveCounts
 from reid_stream.records import CameraId, Detections, Frame, Perceived, TrackEnded, TrackId
 from reid_stream.runtime.prefetch import DetectionPrefetch
 from reid_stream.runtime.watchdog import Pulse
 from tests.builders import frame
-
-NOBODY = Detections(boxes=np.empty((0, 4), np.float32), scores=np.empty(0, np.float32))
 
 
 @dataclass
@@ -39,7 +36,7 @@ class Half:
             raise ValueError(f"no people at {at}")
         self.log.append(f"detect {at:g}")
         self.detected.set()
-        return [NOBODY for _ in frames]
+        return [NO_ONE for _ in frames]
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
         assert len(found) == len(frames)
@@ -155,7 +152,7 @@ class Gated(Half):
         self.begun[at].set()
         assert self.through[at].wait(10)
         self.log.append(f"end {at}")
-        return [NOBODY for _ in frames]
+        return [NO_ONE for _ in frames]
 
 
 class Batches:
