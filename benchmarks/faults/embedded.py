@@ -1,27 +1,23 @@
-"""The embedded Redis killed (-9) under the whole daemon: is it back, and is every event on it once?
+"""Kill the embedded Redis (-9) under the whole daemon; check its restart, and that every event is on it once.
 
 Seen from outside: /readyz and /healthz are polled all the while, and the stream is read after the daemon has ended.
 """
 
 import json
 import os
-import re
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.faults.daemon_process import daemon_process, write_site
 from benchmarks.faults.daemon_run import until
 from benchmarks.faults.report import DrillResult, told, within
-from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
@@ -35,7 +31,6 @@ _BEGINS_S = 120.0
 _BETWEEN_S = 2.0
 _RESET_S = 11.0
 """A server that has worked longer than 10 s is started again after the shortest wait."""
-_PORT = re.compile(r"metrics on http://127\.0\.0\.1:(\d+)/")
 
 
 def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[DrillResult]:
@@ -47,11 +42,10 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
     """
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
         folder = Path(name)
-        cams = _site(folder)
+        cams = write_site(folder, "publish: {heartbeat_s: 0.5, seen_interval_s: 0.2}\n")
         back, noticed = [], []
-        with _daemon(cams, folder / "err.txt", environment) as (process, log):
-            port = int(_PORT.search(log.read_text(encoding="utf-8"))[1])  # type: ignore[index]
-            with _Polls(port, "/healthz") as health, _Polls(port, "/readyz") as ready:
+        with daemon_process(cams, folder / "err.txt", environment) as daemon:
+            with _Polls(daemon.port, "/healthz") as health, _Polls(daemon.port, "/readyz") as ready:
                 until(lambda: ready.last == 200, _BEGINS_S)
                 for _ in range(2 if is_short else 5):
                     time.sleep(_BETWEEN_S if is_short else _RESET_S)
@@ -62,14 +56,14 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
             # Once more, and the daemon ends meanwhile: the spool keeps what Redis did not get.
             _kill(folder / "redis")
             time.sleep(0.2)
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
-            err = log.read_text(encoding="utf-8")
-        with _daemon(cams, folder / "err-2.txt", environment) as (process, log):
+            daemon.process.send_signal(signal.SIGTERM)
+            code = daemon.process.wait(60)
+            err = daemon.log.read_text(encoding="utf-8")
+        with daemon_process(cams, folder / "err-2.txt", environment) as daemon:
             time.sleep(_BETWEEN_S)
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-            err += log.read_text(encoding="utf-8")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.process.wait(60)
+            err += daemon.log.read_text(encoding="utf-8")
         numbers = _numbers(folder / "redis")
     return [
         told(NAME, "kills while the daemon runs", len(back)),
@@ -82,37 +76,6 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         within(NAME, "events twice", sum(len(run) - len(set(run)) for run in numbers.values()), 0, digits=0),
         within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
     ]
-
-
-def _site(folder: Path) -> Path:
-    clip = draw_clip(folder / "clip.mp4", seconds=5, fps=5)
-    cams = folder / "cams.yaml"
-    cams.write_text(
-        f"site: drill\nredis: {{url: embedded, directory: {folder / 'redis'}}}\n"
-        f"observe: {{host: 127.0.0.1, port: 0}}\npublish: {{heartbeat_s: 0.5, seen_interval_s: 0.2}}\n"
-        f"cameras: [{{id: a, url: '{clip}', loop: true}}]\n",
-        encoding="utf-8",
-    )
-    return cams
-
-
-@contextmanager
-def _daemon(cams: Path, log: Path, environment: Mapping[str, str]) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    with log.open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "reid_stream", "--cameras", str(cams), "--plain"],
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-            env={**environment, "COLUMNS": "200", "NO_COLOR": "1"},
-        )
-    try:
-        until(lambda: process.poll() is not None or "camera_up" in log.read_text(encoding="utf-8"), _BEGINS_S)
-        if process.poll() is not None:
-            raise RuntimeError(f"the daemon did not start: {log.read_text(encoding='utf-8')[-2000:]}")
-        yield process, log
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _kill(folder: Path) -> int:

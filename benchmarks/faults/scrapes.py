@@ -5,12 +5,10 @@ all the while, the log has no traceback, and SIGTERM ends the daemon in time.
 """
 
 import os
-import re
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -20,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.daemon_run import until
+from benchmarks.faults.daemon_process import daemon_process, write_site
 from benchmarks.faults.report import DrillResult, at_least, told, within
-from benchmarks.rtsp.clips import draw_clip
 
 NAME = "metrics"
 IDLE = 50
@@ -30,8 +27,6 @@ HEALTH_MS = 100.0
 FLOODED_MS = 500.0
 """Of those idle, most are cut by then."""
 STOP_S = 5.0
-_BEGINS_S = 120.0
-_PORT = re.compile(r"metrics on http://127\.0\.0\.1:(\d+)/")
 
 
 def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[DrillResult]:
@@ -44,22 +39,8 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
     look_s = 3.0 if is_short else 15.0
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name, ExitStack() as opened:
         folder = Path(name)
-        clip = draw_clip(folder / "clip.mp4", seconds=5, fps=5)
-        cams = folder / "cams.yaml"
-        cams.write_text(
-            f"site: drill\nredis: {{url: embedded, directory: {folder / 'redis'}}}\n"
-            f"observe: {{host: 127.0.0.1, port: 0}}\ncameras: [{{id: a, url: '{clip}', loop: true}}]\n",
-            encoding="utf-8",
-        )
-        log = folder / "err.txt"
-        process = _start(cams, log, environment)
-        opened.callback(process.wait)
-        opened.callback(process.kill)
-        until(lambda: process.poll() is not None or "camera_up" in log.read_text(encoding="utf-8"), _BEGINS_S)
-        found = _PORT.search(log.read_text(encoding="utf-8"))
-        if found is None or process.poll() is not None:
-            raise RuntimeError(f"the daemon did not begin: {log.read_text(encoding='utf-8')[-2000:]}")
-        port = int(found[1])
+        daemon = opened.enter_context(daemon_process(write_site(folder), folder / "err.txt", environment))
+        process, port, log = daemon.process, daemon.port, daemon.log
         alone_ms = _health_ms(port, look_s)
         idle = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(IDLE)]
         beside_ms = _health_ms(port, look_s)
@@ -86,16 +67,6 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         DrillResult(NAME, "exit code", f"{code}", "0", code == 0),
         within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
     ]
-
-
-def _start(cams: Path, log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    with log.open("wb") as err:
-        return subprocess.Popen(
-            [sys.executable, "-m", "reid_stream", "--cameras", str(cams), "--plain"],
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-            env={**environment, "COLUMNS": "200", "NO_COLOR": "1"},
-        )
 
 
 def _get(port: int, path: str) -> bytes:
