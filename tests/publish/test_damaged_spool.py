@@ -72,15 +72,19 @@ def check_life(folder: Path, count: int) -> str:
     return " ".join(said)
 
 
+def spoil(file: Path, place: int, places: int) -> None:
+    """Overwrite eight bytes in the `place`-th of so many parts of a file."""
+    body = bytearray(file.read_bytes())
+    at = place * len(body) // places + random.Random(place).randrange(len(body) // places)
+    body[at : at + 8] = b"\xff\x00spoilt"
+    file.write_bytes(body)
+
+
 @pytest.mark.parametrize("place", range(30))
 def test_spoilt_bytes_in_the_database(place: int, closed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     shutil.copytree(closed, folder)
-    file = folder / "spool.sqlite"
-    body = bytearray(file.read_bytes())
-    at = place * len(body) // 30 + random.Random(place).randrange(len(body) // 30)
-    body[at : at + 8] = b"\xff\x00spoilt"
-    file.write_bytes(body)
+    spoil(folder / "spool.sqlite", place, 30)
     check_life(folder, ROWS)
 
 
@@ -88,11 +92,7 @@ def test_spoilt_bytes_in_the_database(place: int, closed: Path, tmp_path: Path) 
 def test_spoilt_bytes_in_the_log(place: int, killed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     shutil.copytree(killed, folder)
-    file = folder / "spool.sqlite-wal"
-    body = bytearray(file.read_bytes())
-    at = place * len(body) // 15 + random.Random(place).randrange(len(body) // 15)
-    body[at : at + 8] = b"\xff\x00spoilt"
-    file.write_bytes(body)
+    spoil(folder / "spool.sqlite-wal", place, 15)
     check_life(folder, 2 * ROWS)
 
 

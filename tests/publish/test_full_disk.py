@@ -9,6 +9,7 @@ import pytest
 
 from reid_stream import subscribe
 from reid_stream.publish.embedded_redis import EmbeddedRedis
+from tests.publish.servers import free_port
 from tests.publish.shop import visit
 
 _SCRIPT = """
@@ -64,7 +65,7 @@ def _may_mount() -> bool:
 def test_a_disk_that_the_spool_fills_is_no_lasting_fault(size: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    first = EmbeddedRedis(tmp_path / "redis", port=_free_port())
+    first = EmbeddedRedis(tmp_path / "redis", port=free_port())
     daemon = subprocess.Popen(
         [
             *(
@@ -106,11 +107,3 @@ def test_a_disk_that_the_spool_fills_is_no_lasting_fault(size: str, tmp_path: Pa
             assert [event.data for event in told] == [event for n in range(int(count)) for event in visit(n)]
     daemon.stdin.close()
     daemon.stdout.close()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
