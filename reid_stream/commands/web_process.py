@@ -1,6 +1,7 @@
 """The web console as a child of the daemon: restarted when it ends, ended with the daemon, never waited for."""
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.environment import child_environment, referenced
 
 if TYPE_CHECKING:
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
 PARENT = "REID_STREAM_WEB_PARENT"
 """Environment variable with the process whose end ends the console."""
 _FIRST_S, _MOST_S = 1.0, 60.0
-"""First and longest wait before the console is restarted, seconds; the wait doubles."""
-_STEADY_S = 60.0
-"""A console that ran for this long is restarted at once."""
+"""First and longest wait before the console is restarted, seconds."""
 _END_S = 5.0
 _USAGE = 2
 """Exit code of a console that cannot start with its configuration."""
@@ -53,7 +53,7 @@ class WebProcess:
         self._thread.join(_END_S + 1)
 
     def _keep(self) -> None:
-        wait_s = _FIRST_S
+        retry = RetryPolicy(_FIRST_S, _MOST_S, random.random)
         while not self._closing.is_set():
             began = time.monotonic()
             self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)
@@ -63,8 +63,8 @@ class WebProcess:
             if code == _USAGE:
                 _log.error("web_not_started", address=address(self._settings))
                 return
-            wait_s = _FIRST_S if time.monotonic() - began > _STEADY_S else min(2 * wait_s, _MOST_S)
-            _log.warning("web_ended", code=code, again_in_s=wait_s)
+            wait_s = retry.next_wait_s(time.monotonic() - began)
+            _log.warning("web_ended", code=code, again_in_s=round(wait_s, 3))
             self._closing.wait(wait_s)
 
     def _environment(self) -> dict[str, str]:
