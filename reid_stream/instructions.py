@@ -90,7 +90,7 @@ class MergePeople(_Instruction, frozen=True, kw_only=True, tag="merge"):
 
 
 class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
-    """Some tracks of `person` are somebody else's, a new person's; the two are apart for good."""
+    """Some tracks of `person` are of another, new person; the two are apart for good."""
 
     person: GlobalId
     tracks: tuple[tuple[CameraId, str, TrackId], ...] = ()

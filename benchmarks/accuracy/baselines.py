@@ -43,7 +43,7 @@ def unlinked(tracks: TrackSet) -> Ints:
 
 
 def oracle(tracks: TrackSet, links: Links) -> Ints:
-    """Give every track the person that it is on most often; a name of its own where it is on nobody."""
+    """Give every track the person that it is on most often; a name of its own where it is on no person."""
     names = links.counts.argmax(axis=1) if links.counts.size else unlinked(tracks)
     on_nobody = links.counts.sum(axis=1) == 0
     names[on_nobody] = links.counts.shape[1] + np.flatnonzero(on_nobody)
@@ -55,7 +55,7 @@ def online(tracks: TrackSet, threshold: float, *, apart: bool = False) -> Ints:
 
     Args:
         tracks: in order of time.
-        threshold: least cosine to a known person; below, somebody new.
+        threshold: least cosine to a known person; below, a new one.
         apart: leave out people of whom a track was ever seen beside this one (this looks ahead, to the rival's good).
     """
     names = np.full(len(tracks), -1, dtype=np.int64)

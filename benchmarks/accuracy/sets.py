@@ -28,7 +28,7 @@ RETURNERS: Mapping[str, Mapping[int, int]] = {
 }
 """Who comes back under another number in a published truth -> the number before, told by eye from their crops.
 
-MOTChallenge names people anew when they come into the picture again; of the 19 on PETS09-S2L1 ten are different. To
+MOTChallenge names people again when they come back; of the 19 on PETS09-S2L1 ten are different. To
 give a person one ID for good is what is wanted here, so that people are judged with those numbers joined.
 """
 
@@ -75,7 +75,7 @@ class FootageSet:
         return {camera: self.joined(boxes) for camera, boxes in self.published().items()}
 
     def published(self) -> dict[str, Boxes]:
-        """Read the truth by camera as it was published: who comes back may be somebody new.
+        """Read the truth by camera as it was published: who comes back may have a new name.
 
         Raises:
             ConfigError: a file cannot be the truth.

@@ -152,7 +152,7 @@ def state(
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """IDs far ahead of the clock, takeovers, and a Redis that comes back empty or old: is anything lost or repeated?"""
+    """Send IDs far ahead of the clock, take sites over, empty or age Redis; count events lost or repeated."""
     from benchmarks.faults.state import CASES, run
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs
@@ -178,7 +178,7 @@ def embedded(
     short: Annotated[bool, typer.Option("--short", help="2 kills instead of 5.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """The embedded Redis killed (-9) under the daemon: is it started again, and is every event on it once?"""
+    """Kill the embedded Redis (-9) under the daemon; check its restart, and that every event is on it once."""
     from benchmarks.faults.embedded import run
 
     _end(run(is_short=short), json)

@@ -128,9 +128,7 @@ def store(
     world: World = None,
     changes: Set = None,
     seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
-    named: Annotated[bool, typer.Option("--named", help="Name all tracks truly, as if somebody had reviewed them.")] = (
-        False
-    ),
+    named: Annotated[bool, typer.Option("--named", help="Name all tracks truly, as if all were reviewed.")] = False,
 ) -> None:
     """Make the tracklet store that a site of two cameras would have left, with the truth beside it."""
     from benchmarks.simulator import crops as images

@@ -121,7 +121,7 @@ def recovery(
 def day(
     cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras.")] = 20,
     hours: Annotated[float, typer.Option(min=1, help="Length of the day.")] = 24.0,
-    people_per_hour: Annotated[float, typer.Option(min=1, help="Who come, everyone somebody else.")] = 200.0,
+    people_per_hour: Annotated[float, typer.Option(min=1, help="Who come, each another person.")] = 200.0,
     retention_s: Annotated[float, typer.Option(min=60, help="match.retention_s: settles how many are known.")] = 7200.0,
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,

@@ -143,7 +143,7 @@ def _p95_ms(runs: Sequence[_Run]) -> float:
 
 @contextmanager
 def _closed() -> Iterator[int]:
-    """Give a port on which nobody listens: it is bound, so nobody else will, either."""
+    """Give a port without a listener; it is bound, so it stays so."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]

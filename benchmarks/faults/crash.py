@@ -2,7 +2,7 @@
 
 Every case is the same footage, told to daemons that die and are started again, each going on where the last one ended;
 what is on the stream in the end is compared with that of a daemon that nothing happened to. People must have the same
-IDs, nobody another's, and every event must be there once: all events about people alike, in one order, and the numbers
+IDs, none another's, and every event must be there once: all events about people alike, in one order, and the numbers
 of all events without a gap.
 """
 
@@ -287,7 +287,7 @@ def _again_and_again(
     site.live()
     given = site.told()
     if name == "ended":
-        # Visits end with the daemon and begin anew with the next one; who is who does not.
+        # Visits end with the daemon and start again with the next one; identities do not.
         given, wanted = _but_visits(given), _but_visits(wanted)
     words = CASES[name] + (f" ({spoilt} times)" if name == "corrupt" else "")
     return [

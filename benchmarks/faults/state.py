@@ -231,7 +231,7 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
             second.flush()
         before = site.events()
         site.raw.execute_command("ACL", "SETUSER", _CUT_OFF, "on")
-        # The lease is nobody's now; the first daemon must not take it again.
+        # The lease is free now; the first daemon must not take it again.
         time.sleep(1.5)
         is_told = _raises(first.idle)
         sent_late = len(site.events()) - len(before)

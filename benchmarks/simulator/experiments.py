@@ -25,7 +25,7 @@ RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Thresholds tried for a matcher without a verification head."""
 _MOST_RATE = 0.003
-"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be taken for somebody."""
+"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be taken for known people."""
 Tell = Callable[[str], None]
 
 

@@ -61,13 +61,13 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     false_arrivals: float
     """False matches in the end, per newcomer."""
     known: int
-    """Later tracks: of somebody of whom something was known."""
+    """Later tracks: of people known already."""
     links_at_once: float
     """Share of them that were first told to be that very person."""
     links: float
-    """Share of them that are, in the end, the same as the person's first track, and nobody else."""
+    """Share of them that are, in the end, the same as the person's first track, and no one else's."""
     returned: float | None
-    """The same for tracks of people after more than an hour's absence; none where nobody came back."""
+    """The same for tracks of people after more than an hour's absence; none where none came back."""
     merges: int
     splits: int
     update_p50_ms: float

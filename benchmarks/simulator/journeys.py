@@ -40,7 +40,7 @@ class CameraGraph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedVisits:
-    """People in view of cameras, sorted by time; nobody is twice at once on one camera."""
+    """People in view of cameras, sorted by time; no one is twice at once on one camera."""
 
     person: Ints
     """(n,)."""

@@ -3,7 +3,7 @@
     crops -> the bundle's network, once -> Looks (kept on disk, named by bundle and crops) -> cast for a world
 
 Where a world needs more people than the crops show, others are made (`made`) whose persons and whose variation have the
-statistics of the real ones. Look-alikes have vectors moved towards somebody else's.
+statistics of the real ones. Look-alikes have vectors moved towards another person's.
 
 Letters: n crops, p persons, v cameras of the data set ("views"), d dimensions.
 """

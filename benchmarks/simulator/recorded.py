@@ -9,7 +9,7 @@ from reid_stream.evaluation.stream import Timeline
 
 
 def recording(world: SimulatedWorld, bundle: EmbedderBundle, name: str) -> Recording:
-    """Return a world with the head of the bundle that made its vectors; second boxes are nobody's in its truth."""
+    """Return a world with the head of the bundle that made its vectors; second boxes are of no person in its truth."""
     rows = world.rows
     true = (world.ends == 0) & ~rows.duplicate
     truth = {}

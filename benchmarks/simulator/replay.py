@@ -3,7 +3,7 @@
     World, Mind -> Told: an identity per row of the world, and what each decision about a new track was worth
 
 An identity belongs to the person for whom it was made. A track whose first answer is an identity that belongs to
-somebody else was matched falsely; one of a person who has an identity already and gets a new one is a missed link.
+another person was matched falsely; one of a person who has an identity already and gets a new one is a missed link.
 """
 
 import time
@@ -56,9 +56,9 @@ class Arrivals:
     is_bound: Bools
     """(t,) the answer was an identity that was there before."""
     is_wrong: Bools
-    """(t,) ... and it belonged to somebody else."""
+    """(t,) ... and it belonged to another person."""
     strangers: Ints
-    """(t,) identities that belonged to somebody else, each of which the track could have been taken for."""
+    """(t,) identities that belonged to another person, each of which the track could have been taken for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,7 +65,7 @@ class Scenario(SettingsSection):
     quality: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (6, 3)
     """Qualities of crops: the two parameters of a Beta distribution."""
     mixed_share: Fraction = 0.05
-    """Share of vectors that show somebody else in front, too; their quality is halved."""
+    """Share of vectors that show another person in front, too; their quality is halved."""
     mixed_weight: Fraction = 0.4
     """How much of such a vector is the other's."""
     occlusions_per_min: Rate = 2

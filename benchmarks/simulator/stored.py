@@ -2,7 +2,7 @@
 
     crops, scenario, seed ─▶ world ─▶ STORE/<camera>/<day>/<run>-<track>/…  and  STORE/truth.json
 
-Every picture is shown once: a track that would have to show one again is left out, so that nobody is recognised by the
+Every picture is shown once: a track that would have to show one again is left out, so that no one is recognised by the
 very same picture. Tracks hold no vectors; they are named only where that is asked for.
 """
 
@@ -53,7 +53,7 @@ def build(
         scenario: as `reid-stream simulate world` takes it, with `STILL` in it.
         seed: of the world.
         out: a new folder.
-        named: give each track the global ID of whom it truly shows, as if somebody had reviewed them all.
+        named: give each track the global ID of whom it truly shows, as if all were reviewed.
 
     Raises:
         ConfigError: the scenario asks for what pictures cannot show, there are too few people, or `out` is there.

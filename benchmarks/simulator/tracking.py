@@ -1,6 +1,6 @@
 """Simulate a tracker on visits: boxes per frame with gaps, breaks, identity swaps, duplicates (pure).
 
-    scenario, visits, chance -> TrackerRows: one per person, camera and frame in which the tracker reports somebody
+    scenario, visits, chance -> TrackerRows: one per person, camera and frame in which the tracker reports a person
 
 Truth goes along: `person` is who is really in the box, `track` what the tracker calls it.
 
@@ -40,7 +40,7 @@ class TrackerRows:
     box: Doubles
     """(n, 4) pixels."""
     duplicate: Bools
-    """(n,) a second box of somebody who has another one already."""
+    """(n,) a second box of a person who has another one already."""
 
     def __len__(self) -> int:
         return len(self.person)
@@ -160,7 +160,7 @@ def _side_by_side(visits: SimulatedVisits) -> tuple[Ints, Ints]:
 def _second_boxes(
     scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator
 ) -> TrackerRows:
-    """Return rows of second boxes: head and shoulders of somebody in view, under a number of their own."""
+    """Return rows of second boxes: head and shoulders of a person in view, under a number of their own."""
     lasts = visits.leaves_at - visits.enters_at
     chosen = np.flatnonzero(rng.poisson(scenario.duplicates_per_min * lasts / 60))
     begins = visits.enters_at[chosen] + rng.random(len(chosen)) * lasts[chosen]

@@ -47,7 +47,7 @@ class SimulatedWorld:
     vector: Ints
     """(n,) row of `looks`, -1 without one."""
     mixed_with: Ints
-    """(n,) row of `looks` that is in front, -1 if nobody is."""
+    """(n,) row of `looks` that is in front, -1 if none is."""
     quality: Doubles
     """(n,) in [0, 1]."""
     score: Doubles
@@ -139,7 +139,7 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     Args:
         scenario: the dials.
         looks: of everybody there is; who walks is drawn from them.
-        seed: every chance of this world; each part has its own, so that one more swap moves nobody.
+        seed: every chance of this world; each part has its own, so that one more swap moves no one.
     """
     chances = iter(np.random.default_rng([seed, part]) for part in range(9))
     people = cast(looks, scenario.people, scenario.look_alikes, scenario.likeness, next(chances))
@@ -212,7 +212,7 @@ def _vectors(scenario: Scenario, rows: TrackerRows, people: Looks, view: Ints, r
 def _qualities(
     scenario: Scenario, rows: TrackerRows, vector: Ints, people: Looks, view: Ints, rng: np.random.Generator
 ) -> tuple[Doubles, Ints]:
-    """Return qualities (n,), 0 without a vector, and whose crop is in front (n,), -1 for nobody."""
+    """Return qualities (n,), 0 without a vector, and whose crop is in front (n,), -1 for none."""
     quality = np.clip(rng.beta(*scenario.quality, len(rows)), 0.01, 1.0)
     other = rng.integers(0, len(people), len(rows))
     seen_by = view[rows.camera]

@@ -3,7 +3,7 @@
     stored identities -> update: p50, p95, p99, worst | raw matmul with all of them | FAISS, if faiss-cpu is installed
 
 Every size has a process of its own, so that memory is its own, too. The gallery is full, so each stranger who comes
-costs somebody the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
+costs another the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
 people), earlier ones go on, with a vector each, and the oldest end. The floor compares each new track once with each
 person. All times are CPU time, since others may use the machine, too; `wall` tells the difference.
 

@@ -1,7 +1,7 @@
 """Run looping cameras for hours: the daemon's memory, threads and open files must not grow.
 
 The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that
-it started, from outside. Of the daemon counts what it shares with nobody (USS), which nothing else on the machine
+it started, from outside. Of the daemon counts what it shares with no process (USS), which nothing else on the machine
 moves, of all together the proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least
 squares over the second half, when caches are filled and people known.
 """

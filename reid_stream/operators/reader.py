@@ -122,7 +122,7 @@ class InstructionReader:
         return bool(entries)
 
     def _trim(self) -> None:
-        # Only when everything is read: what nobody has read yet must not go, however much it is.
+        # Only when everything is read: unread entries must not go, however much it is.
         self._client.xtrim(instructions_key(self._site), maxlen=KEPT, approximate=True)
 
     def _put(self, place: str, fields: dict[bytes, bytes]) -> None:

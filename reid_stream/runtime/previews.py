@@ -1,4 +1,4 @@
-"""Publish scaled frames with their tracks for the web console's wall, only while somebody subscribes.
+"""Publish scaled frames with their tracks for the web console's wall, only while there are subscribers.
 
 One XPUB socket a process that runs perception, in a private folder on this host; a subscription is a camera's name. The
 perception thread leaves its newest frame of a wanted camera in a slot; scaling and sending are done on another thread.
@@ -63,7 +63,7 @@ def is_private(folder: Path) -> bool:
 
 
 class PreviewPublisher:
-    """Sends frames of the cameras that somebody looks at."""
+    """Sends frames of the cameras that are watched."""
 
     def __init__(self, folder: Path, run: str) -> None:
         """Bind a socket in `folder`; where that fails, nothing is published and the log says so."""
@@ -123,7 +123,7 @@ class PreviewPublisher:
             self._path.unlink(missing_ok=True)
 
     def _subscribe(self, message: bytes) -> None:
-        """Follow XPUB's messages: 1 and a name that is subscribed to, 0 and one that nobody wants any more."""
+        """Follow XPUB's messages: 1 and a name that is subscribed to, 0 and one that no longer is."""
         wanted = dict(self._wanted)
         if message[:1] == b"\x01":
             wanted[message[1:]] = 1

@@ -34,7 +34,7 @@ class Accounts:
         """Read the file.
 
         Raises:
-            ConfigError: it cannot be read, is no such file, or holds nobody.
+            ConfigError: it cannot be read, is no such file, or holds no user.
         """
         self._path = path
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class Accounts:
             raise ConfigError(f"web.users_file must hold a user, {path} is empty; add one with `reid-stream web user`")
 
     def find(self, name: str) -> User | None:
-        """Return a user as the file has it now; None for nobody."""
+        """Return a user as the file has it now; None if there is none."""
         self._refresh()
         return self._users.get(name)
 
@@ -74,7 +74,7 @@ class Accounts:
                         f"web.users_file must be a readable file, {self._path}: {error.strerror}; "
                         "make it with `reid-stream web user`"
                     ) from None
-                # It was there and is gone: nobody may sign in until it is back.
+                # It was there and is gone: no one may sign in until it is back.
                 self._users = {}
 
 

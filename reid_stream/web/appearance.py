@@ -1,7 +1,7 @@
 """Compare pictures and stored tracks as the matcher does: centred by camera, folded by the verification head.
 
 A person is the weighted mean of the tracks' templates (average linkage, see match.scoring). P(same) of a candidate is
-the posterior over all candidates and "nobody of these", which has even odds before anything is seen:
+the posterior over all candidates and "none of these", which has even odds before anything is seen:
 
     P(i) = exp(llr_i) / (n + sum_j exp(llr_j))        n candidates, llr: log likelihood ratio of the calibration
 """

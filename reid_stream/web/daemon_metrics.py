@@ -1,4 +1,4 @@
-"""The daemon's own figures, read from its /metrics when somebody looks; rates by two readings."""
+"""The daemon's own figures, read from its /metrics when it is asked for; rates by two readings."""
 
 import http.client
 import threading

@@ -48,13 +48,13 @@ class Directory:
             return self._owned
 
     def stored(self, person: GlobalId) -> list[IndexedTrack]:
-        """Return the stored tracks of a person, oldest first; none of somebody erased."""
+        """Return the stored tracks of a person, oldest first; none of an erased person."""
         owned = self.owned().get(person, [])
         with self._feed.lock:
             return [] if self._feed.view.gone.get(person) == "erased" else owned
 
     def owner(self, key: Key, track: IndexedTrack) -> GlobalId | None:
-        """Return whose a stored track is: by the events, else by its own file; None where nobody's."""
+        """Return whose a stored track is: by the events, else by its own file; None if no one's."""
         view = self._feed.view
         known = view.owner(key)
         if known is not None:
@@ -65,7 +65,7 @@ class Directory:
         return None if view.gone.get(person) == "erased" else person
 
     def is_erased(self, track: IndexedTrack) -> bool:
-        """Whether a stored track is of somebody erased, and will be gone in a moment."""
+        """Whether a stored track is of an erased person, and will be gone in a moment."""
         with self._feed.lock:
             return track.global_id is not None and self.owner(track.key, track) is None
 
@@ -80,7 +80,7 @@ class Directory:
         return sorted(found, key=lambda one: (bool(one.here), one.last_seen_at), reverse=True)
 
     def summary(self, person: GlobalId) -> PersonSummary | None:
-        """Return one person in short; None for nobody."""
+        """Return one person in short; None if there is none."""
         owned = self.stored(person)
         with self._feed.lock:
             known = self._feed.view.people.get(person)
@@ -89,7 +89,7 @@ class Directory:
         return _stored(person, owned) if owned else None
 
     def person(self, asked: str) -> Person | None:
-        """Return one person in full, under the ID of today; None for nobody."""
+        """Return one person in full, under the ID of today; None if there is none."""
         with self._feed.lock:
             person = self._feed.view.successor(GlobalId(asked))
             known = self._feed.view.people.get(person)
@@ -120,7 +120,7 @@ class Directory:
         return person not in view.people and view.gone.get(person) != "erased"
 
     def fate(self, person: str) -> str:
-        """Say what became of an ID that is nobody's: `erased`, `retired: ...`, or empty."""
+        """Say what became of an ID that is no person's: `erased`, `retired: ...`, or empty."""
         with self._feed.lock:
             return self._feed.view.gone.get(GlobalId(person), "")
 
@@ -131,7 +131,7 @@ class Directory:
             return _track(track.key, owner.tracks.get(track.key) if owner is not None else None, track)
 
     def name_of(self, key: Key) -> str:
-        """Return what a track's person is called, else the global ID; empty for nobody yet."""
+        """Return what a track's person is called, else the global ID; empty if not identified yet."""
         with self._feed.lock:
             person = self._feed.view.owner(key)
             known = self._feed.view.people.get(person) if person is not None else None

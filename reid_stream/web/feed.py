@@ -1,6 +1,6 @@
 """Follow a site's events on a thread: their projection, the latest of them, and the state of its cameras.
 
-While nobody looks, events are read every `IDLE_S` seconds; `look` makes up for it before it returns.
+While the console is not used, events are read every `IDLE_S` seconds; `look` makes up for it before it returns.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ from reid_stream.web.intake import check_event
 
 IDLE_S = 30.0
 _POLL_S = 0.25
-"""Between two reads while somebody looks."""
+"""Between two reads while the console is used."""
 _WATCHED_S = 60.0
-"""Somebody looks as long after the last request."""
+"""The console counts as used as long after the last request."""
 _KEPT = 5000
 """Events in memory; older ones are read from Redis again."""
 _AT_ONCE = 2000
@@ -107,7 +107,7 @@ class Feed:
         self._thread.start()
 
     def look(self, wait_s: float = 2.0) -> None:
-        """Note that somebody looks, and wait until what is known is fresh, but not for long."""
+        """Note a request, and wait until what is known is fresh, but not for long."""
         self._looked_at = time.monotonic()
         self._wanted.set()
         asked = self._looked_at

@@ -1,4 +1,4 @@
-"""Live pictures of cameras for the wall: subscribed to while somebody looks, drawn and encoded once for all viewers."""
+"""Live images of cameras for the wall: subscribed to while they are watched, drawn and encoded once for all viewers."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ class PreviewHub:
     """The newest frame of each camera that is looked at; thread-safe."""
 
     def __init__(self, folder: Path, name_of: Callable[[Key], str], *, blur: bool) -> None:
-        """`name_of`: what to write at a track's box; empty where it is nobody yet."""
+        """`name_of`: what to write at a track's box; empty if not identified yet."""
         self._folder, self._name_of, self._blur = folder, name_of, blur
         self._lock = threading.Lock()
         self._looked_at: dict[CameraId, float] = {}
@@ -49,7 +49,7 @@ class PreviewHub:
         self._closing = threading.Event()
 
     def look(self, camera: CameraId) -> None:
-        """Note that somebody looks at a camera."""
+        """Note that a camera is watched."""
         with self._lock:
             self._looked_at[camera] = time.monotonic()
             if self._thread is None and not self._closing.is_set():
@@ -78,7 +78,7 @@ class PreviewHub:
             self._thread.join(2)
 
     def _follow(self) -> None:
-        """Receive until nobody looks any more."""
+        """Receive until no camera is watched."""
         context = zmq.Context(io_threads=1)
         socket = context.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, 4)

@@ -240,7 +240,7 @@ class Candidate(Record):
     similarity: float
     """Cosine to the most similar track, what is common to each camera taken off."""
     probability: float | None
-    """That it is this person, over all candidates and nobody of them; null for a bundle without a calibration."""
+    """That it is this person, over all candidates and none of them; null for a bundle without a calibration."""
     track: TrackRecord
     """The most similar track."""
 

@@ -87,7 +87,7 @@ class Search:
         )
 
     def drop_idle(self) -> None:
-        """Free the networks if nobody has searched for long."""
+        """Free the networks after a long time without a search."""
         if self._loaded is not None and time.monotonic() - self._used_at > _IDLE_S:
             with self._lock:
                 self._loaded = None

@@ -74,7 +74,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def visitor(self, bearer: str | None, cookie: str | None) -> Visitor | None:
-        """Return who asks; None for somebody unknown."""
+        """Return who asks; None if unknown."""
         if bearer is not None:
             known = self._token is not None and hmac.compare_digest(bearer.encode(), self._token)
             return Visitor("token", self._token_role) if known else None

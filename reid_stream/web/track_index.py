@@ -1,4 +1,4 @@
-"""Know the tracks of a tracklet store without holding its pictures: listed anew where a folder's time has changed."""
+"""Know the tracks of a tracklet store without holding its pictures: listed again where a folder's time has changed."""
 
 import threading
 import time

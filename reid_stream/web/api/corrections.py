@@ -79,7 +79,7 @@ def list_instructions(
 
 @router.get("/review")
 def list_pairs(web: SiteParts, _visitor: Viewer, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Pairs:
-    """Return pairs of tracks of which the matcher is not sure and that nobody has reviewed."""
+    """Return pairs of tracks of which the matcher is not sure and that are not reviewed."""
     web.feed.look()
     pairs, reviewed = web.reviews.pairs(limit)
     return Pairs(pairs=pairs, reviewed=reviewed)

@@ -24,7 +24,7 @@ def site_of(request: Request) -> WebSite:
 
 
 def visitor_of(request: Request) -> Visitor | None:
-    """Return who asks; None for somebody unknown."""
+    """Return who asks; None if unknown."""
     visitor: Visitor | None = request.state.visitor
     return visitor
 

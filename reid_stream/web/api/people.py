@@ -73,7 +73,7 @@ def filtered(
 
 @router.get("/people/{person}")
 def show_person(web: SiteParts, _visitor: Viewer, person: Annotated[PersonId, Path()]) -> Person:
-    """Return a person with journey and history; the ID of somebody merged gives the successor."""
+    """Return a person with journey and history; a merged ID gives the successor."""
     web.feed.look()
     found = web.directory.person(person)
     if found is None:
