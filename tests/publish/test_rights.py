@@ -64,7 +64,7 @@ LIVE_READS = (f"XLEN {EVENTS}", f"SMEMBERS {PRESENT}", f"HGETALL {IDENTITY}", f"
 
 def rules() -> dict[str, list[str]]:
     """Return the users of the page with their rules."""
-    page = (Path(__file__).parents[2] / "docs/guide/redis.md").read_text().replace("\\\n", " ")
+    page = (Path(__file__).parents[2] / "docs/guide/redis.md").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.split() for line in page.splitlines() if line.startswith("ACL SETUSER ")]
     return {words[2]: [word.replace("PASSWORD", PASSWORD) for word in words[3:]] for words in lines}
 
