@@ -24,7 +24,7 @@ def test_iou_is_that_of_supervision(first: list[Row], second: list[Row]) -> None
 
 
 @given(many)
-def test_nobody_is_covered_by_who_stands_behind(rows: list[Row]) -> None:
+def test_no_box_is_covered_by_one_behind_it(rows: list[Row]) -> None:
     boxes = _boxes(rows)
     share = box_maths.covered(boxes)
     assert ((share >= 0) & (share <= 1)).all()
@@ -37,7 +37,7 @@ def test_covered_is_the_share_of_the_hidden_box() -> None:
 
 
 @given(many)
-def test_clipped_boxes_lie_in_the_picture(rows: list[Row]) -> None:
+def test_clipped_boxes_lie_in_the_image(rows: list[Row]) -> None:
     clipped = box_maths.clip(_boxes(rows), (320, 240))
     assert (clipped >= 0).all()
     assert (clipped[:, [0, 2]] <= 320).all()

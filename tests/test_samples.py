@@ -35,7 +35,7 @@ def test_the_trainer_reads_the_same_store() -> None:
     assert [(crop.person, crop.camera) for crop in crops] == [("shop-42", "door")] * 2
 
 
-def test_a_store_with_a_crop_too_few_says_so(tmp_path: Path) -> None:
+def test_a_store_with_a_crop_too_few_reports_it(tmp_path: Path) -> None:
     folder = shutil.copytree(TRACK, tmp_path / "track")
     (folder / store.crop_name(2)).unlink()
     with pytest.raises(ValueError, match="must have 2 crops .* found 1"):

@@ -26,7 +26,7 @@ def test_the_most_that_is_held_and_one_more_are_tried(most: int) -> None:
     assert len(numbers) == len(set(numbers)) <= 9
 
 
-def test_it_ends_where_it_was_told_to() -> None:
+def test_it_ends_at_the_limit_it_was_given() -> None:
     tried = find_max(lambda cameras: load(cameras, is_held=True), first=4, most=6)
     assert [one.cameras for one in tried] == [4, 5, 6]
 

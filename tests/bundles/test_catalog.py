@@ -51,7 +51,9 @@ def test_an_unknown_name_lists_what_there_is(own: Path) -> None:
         catalog.find("osnext", "embedder")
 
 
-def test_without_any_model_the_message_says_how_to_get_one(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_model_the_message_has_the_command_that_gets_one(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalog, "SHIPPED", own / "nothing")
     with pytest.raises(ModelError, match="reid-stream models wrap MODEL.onnx"):
         catalog.find("default", "detector")

@@ -76,7 +76,7 @@ def test_a_known_network_is_added_with_its_licence_and_found_by_name(alias: str,
 
 @needs_data
 @pytest.mark.timeout(240)
-def test_permissive_takes_what_was_added_and_says_what_to_add(server: str, own_shelf: Path) -> None:
+def test_permissive_takes_what_was_added_and_names_what_to_add(server: str, own_shelf: Path) -> None:
     settings = Settings.model_validate({"models": "permissive", "cameras": [{"id": "a", "url": "rtsp://h/a"}]})
     assert (settings.models.detector, settings.models.embedder) == ("permissive", "permissive")
     with pytest.raises(ModelError, match="permissive needs one of yolox_nano, .* models add yolox_nano"):

@@ -110,7 +110,7 @@ def test_a_detector_must_be_onnx(tmp_path: Path) -> None:
         wrap_detector(ir(tmp_path), tmp_path / "bundle")
 
 
-def test_the_command_takes_mean_and_std_and_says_what_serves(tmp_path: Path) -> None:
+def test_the_command_takes_mean_and_std_and_names_the_engine(tmp_path: Path) -> None:
     model = ir(tmp_path)
     options = [
         "--kind",

@@ -126,7 +126,7 @@ def test_the_usual_shapes_fit_some_layout(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("layout", ["yolox", "yolo_transposed", "yolo_end2end"])
-def test_one_shape_of_three_layouts_is_asked_for_or_decided_by_a_picture(tmp_path: Path, layout: str) -> None:
+def test_one_shape_of_three_layouts_is_asked_for_or_decided_by_an_image(tmp_path: Path, layout: str) -> None:
     output = rows_of(layout, {"yolox": 1, "yolo_transposed": 2, "yolo_end2end": 1}[layout], 0, CELLS)
     model = network(tmp_path / "m.onnx", output)
     names = ["person", "car"] if layout == "yolo_transposed" else None

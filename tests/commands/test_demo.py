@@ -54,7 +54,9 @@ def test_another_file_of_the_same_name_is_not_taken_for_the_sample(
     assert "no apt-get" in str(caught.value)
 
 
-def test_without_models_the_error_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_models_the_error_has_the_command_that_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REID_STREAM_MODELS", str(tmp_path))
     monkeypatch.setattr("reid_stream.bundles.catalog.SHIPPED", tmp_path / "none")
     with pytest.raises(ModelError, match="reid-stream models wrap"):

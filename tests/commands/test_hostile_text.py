@@ -148,7 +148,7 @@ def test_errors_and_log_lines_are_as_harmless(tmp_path: Path) -> None:
         assert b"Traceback" not in shown, (words, shown)
 
 
-def test_a_bundle_of_somebody_else_is_listed_and_shown(tmp_path: Path) -> None:
+def test_a_bundle_from_elsewhere_is_listed_and_shown(tmp_path: Path) -> None:
     models = tiny_models(tmp_path / "models")
     found = bundle.load_embedder(models / "embedder")
     network = (models / "embedder" / MODEL_FILE).read_bytes()
@@ -171,7 +171,7 @@ def test_printable_text_holds_nothing_that_a_terminal_obeys_and_stays_what_it_is
     assert printable_lines(text).count("\n") == text.count("\n")
 
 
-def test_json_that_was_made_printable_says_the_same() -> None:
+def test_json_that_was_made_printable_has_the_same_content() -> None:
     value = {"name": HOSTILE + "\U000e0001"}
     raw = json.dumps(value, ensure_ascii=False)
     assert json.loads(printable(raw)) == value

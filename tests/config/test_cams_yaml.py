@@ -248,14 +248,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "part"), [pytest.param(text, part, id=name) for name, text, part in WRONG])
-def test_a_wrong_file_gets_one_message_that_says_where_and_what(tmp_path: Path, text: str, part: str) -> None:
+def test_a_wrong_file_gets_one_message_with_place_and_cause(tmp_path: Path, text: str, part: str) -> None:
     message = said(tmp_path, text)
     assert part in message
     assert len(message.splitlines()) == 1, message
     assert "geheim" not in message
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     message = said(tmp_path, CAMERAS + "    max_fps: 0\n    colour: red\nmatch:\n  exemplars: 0\n  similarity: 2\n")
     lines = message.splitlines()
     assert "has 4 faults" in lines[0]
@@ -294,7 +294,7 @@ def test_default_yaml_has_every_key_and_the_defaults_of_the_settings() -> None:
             assert set(raw[name]) == set(field.annotation.model_fields), name  # type: ignore[union-attr]
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     text = (CONFIGS / "default.yaml").read_text().splitlines()
     for above, line in pairwise(text):
         if ":" in line and not line.lstrip().startswith("#"):

@@ -24,7 +24,7 @@ def drawn(snapshot: Snapshot, height: int = 40, width: int = 110) -> str:
     return capture.get()
 
 
-def test_the_table_says_who_is_where_since_when() -> None:
+def test_the_table_shows_who_is_where_since_when() -> None:
     row = next(line for line in drawn(NOW).splitlines() if "demo-3" in line)
     assert row.split()[:5] == ["demo-3", "street", "14:13:08", "00:12", "confirmed"]
     assert "0.81" in row
@@ -38,7 +38,7 @@ def test_a_person_on_two_cameras_comes_first_and_is_named_once() -> None:
     assert "demo-1" in lines[2]
 
 
-def test_a_name_stands_beside_the_global_id() -> None:
+def test_a_name_is_shown_beside_the_global_id() -> None:
     assert "demo-3 Mia" in drawn(replace(NOW, people=[replace(MIA, label="Mia")]))
 
 
@@ -108,7 +108,7 @@ def test_a_table_of_many_fits_the_terminal() -> None:
     assert "more" in text
 
 
-def test_an_empty_site_says_so() -> None:
+def test_an_empty_site_reports_it() -> None:
     assert "no people in view" in drawn(replace(NOW, people=[]))
 
 
@@ -131,7 +131,7 @@ def test_in_a_pipe_each_change_is_one_line_and_no_change_is_none() -> None:
     ]
 
 
-def test_the_summary_says_how_many_kept_their_id() -> None:
+def test_the_summary_shows_how_many_kept_their_id() -> None:
     assert summary(NOW).splitlines()[0] == "6 people kept one global ID over both cameras"
     assert summary(replace(NOW, people_on_two=1)).startswith("1 person kept one global ID over both cameras")
     assert "kept" not in summary(replace(NOW, cameras=[STREET]))

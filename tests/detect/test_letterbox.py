@@ -25,7 +25,7 @@ def test_boxes_come_back_where_they_were(
 
 
 @given(sides, sides, strides, st.booleans())
-def test_the_picture_lies_within_the_network_and_fills_one_side(
+def test_the_image_lies_within_the_network_and_fills_one_side(
     width: int, height: int, stride: int | None, is_centred: bool
 ) -> None:
     layout = fit((width, height), (640, 384), stride=stride, is_centred=is_centred)
@@ -58,6 +58,6 @@ def test_a_wide_camera_costs_no_square() -> None:
     assert (layout.left, layout.top) == (0, 12)
 
 
-def test_an_empty_picture_is_refused() -> None:
+def test_an_empty_image_is_refused() -> None:
     with pytest.raises(ValueError, match="sizes must be positive"):
         fit((0, 10), (640, 640))

@@ -95,7 +95,7 @@ def test_a_parked_car_becomes_background() -> None:
     assert not any(found[-50:])
 
 
-def test_an_image_of_another_size_begins_a_new_background() -> None:
+def test_an_image_of_another_size_starts_a_new_background() -> None:
     detector = warm(MotionDetector())
     assert detector.moves(np.ascontiguousarray(image()[:200]))
 

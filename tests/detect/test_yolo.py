@@ -50,7 +50,7 @@ def test_each_frame_of_a_mixed_batch_gets_its_own_boxes_in_its_own_order(tmp_pat
         np.testing.assert_allclose(people.boxes, [[24 * factor, 4 * factor, 40 * factor, 28 * factor]], rtol=1e-5)
 
 
-def test_boxes_end_at_the_picture(tmp_path: Path) -> None:
+def test_boxes_end_at_the_image(tmp_path: Path) -> None:
     (people,) = _detector(tmp_path, (0, 60, 40, 40, 0.9))([_blank("a", 64, 64)])
     np.testing.assert_allclose(people.boxes, [[0, 40, 20, 64]])
 

@@ -45,7 +45,7 @@ def test_every_decision_has_its_four_parts_and_is_listed() -> None:
         assert f"({path.name})" in index
 
 
-def test_pictures_ask_no_third_party_for_anything() -> None:
+def test_images_ask_no_third_party_for_anything() -> None:
     for path in (TOP / "docs/images").glob("*.svg"):
         text = path.read_text(encoding="utf-8")
         found = set(re.findall(r"https?://[^\"'\s)<]+", text)) - {

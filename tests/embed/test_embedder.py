@@ -74,7 +74,7 @@ def test_a_vector_without_length_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(-500, 500), min_size=4, max_size=4))
-def test_a_cut_is_never_empty_and_never_beyond_the_picture(box: list[float]) -> None:
+def test_a_cut_is_never_empty_and_never_beyond_the_image(box: list[float]) -> None:
     crop = cut(np.zeros((60, 80, 3), dtype=np.uint8), np.array(box, dtype=np.float32))
     assert 1 <= crop.shape[0] <= 60
     assert 1 <= crop.shape[1] <= 80

@@ -18,7 +18,7 @@ def test_rounding_passes() -> None:
     assert parity.cosine > 0.9999
 
 
-def test_one_bad_picture_of_many_is_enough() -> None:
+def test_one_bad_image_of_many_is_enough() -> None:
     vectors = _vectors()
     spoilt = vectors.copy()
     spoilt[7] = vectors[8]
@@ -33,7 +33,7 @@ def test_one_nan_is_enough() -> None:
     assert any("NaN" in fault for fault in compare("embedder", vectors, spoilt).faults)
 
 
-def test_vectors_that_rank_others_first_are_told() -> None:
+def test_vectors_that_change_the_ranking_are_reported() -> None:
     """A common direction hides from the cosine that the rest, by which people are told apart, is noise."""
     centre = np.zeros(64, np.float32)
     centre[0] = 75

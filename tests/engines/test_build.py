@@ -53,7 +53,7 @@ def test_the_shipped_networks_are_built_for_a_gpu_that_is_not_here(tmp_path: Pat
 
 
 @needs_rtx
-def test_a_truncated_engine_is_said_and_built_anew(tmp_path: Path) -> None:
+def test_a_truncated_engine_is_reported_and_built_again(tmp_path: Path) -> None:
     model, plans = channel_means(tmp_path / "m.onnx"), PlanCache(tmp_path / "cache")
     told: list[str] = []
     key = _key(model)
@@ -118,7 +118,7 @@ def test_a_builder_that_crashes_is_an_error_that_names_the_signal() -> None:
         )
 
 
-def test_a_builder_that_writes_less_than_it_says_is_an_error() -> None:
+def test_a_builder_that_writes_less_than_it_reports_is_an_error() -> None:
     code = 'import os, sys; os.write(int(sys.argv[1]), b\'12345\'); print(\'{"type":"built","bytes":6}\')'
     with pytest.raises(ModelError, match="must end with a plan"):
         run_builder(BuildJob(key=KEY, model="m.onnx"), lambda _step: None, command=_fake(code))
@@ -134,7 +134,7 @@ def test_a_builder_may_chatter() -> None:
     assert steps == [BuildProgress("x", 0.5)]
 
 
-def test_a_builder_that_hangs_ends_when_it_is_told_to() -> None:
+def test_a_builder_that_hangs_ends_when_it_is_stopped() -> None:
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
     began = time.monotonic()
@@ -157,7 +157,7 @@ def test_tensorrt_rtx_builds_for_every_rtx_card_and_no_other() -> None:
 
 
 @needs_rtx
-def test_an_architecture_that_nobody_builds_for_is_refused_with_those_there_are() -> None:
+def test_an_architecture_that_is_not_supported_is_refused_with_the_supported_ones() -> None:
     with pytest.raises(ModelError, match=r"sm_90 .* sm_86.*reid-stream\[gpu\]"):
         library_for("sm_90", None)
 

@@ -60,7 +60,7 @@ def test_what_cannot_be_kept_is_an_error(tiny: Path, tmp_path: Path) -> None:
     assert "name another folder with --out" in error
 
 
-def test_real_pictures_are_read_at_the_networks_size(tiny: Path, tmp_path: Path) -> None:
+def test_real_images_are_read_at_the_networks_size(tiny: Path, tmp_path: Path) -> None:
     import cv2
     import numpy as np
 

@@ -27,7 +27,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_a_batch_of_any_size_gives_what_its_pictures_give_alone(
+def test_a_batch_of_any_size_gives_what_its_images_give_alone(
     tmp_path: Path, name: Literal["openvino", "onnx"], count: int
 ) -> None:
     engine = load_engine(channel_means(tmp_path / "m.onnx"), Models(engine=name, precision="f32"))
@@ -39,7 +39,7 @@ def test_a_batch_of_any_size_gives_what_its_pictures_give_alone(
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("pixels", [Pixels(), IMAGENET])
-def test_pictures_and_numbers_give_the_same_answer(
+def test_images_and_numbers_give_the_same_answer(
     tmp_path: Path, name: Literal["openvino", "onnx"], pixels: Pixels
 ) -> None:
     path = channel_means(tmp_path / "m.onnx")
@@ -48,7 +48,7 @@ def test_pictures_and_numbers_give_the_same_answer(
     np.testing.assert_allclose(engine.images(pictures), engine(to_numbers(pictures, pixels)), atol=1e-4)
 
 
-def test_pictures_run_on_an_engine_that_was_built_for_other_pixels(tmp_path: Path) -> None:
+def test_images_run_on_an_engine_that_was_built_for_other_pixels(tmp_path: Path) -> None:
     engine = load_engine(channel_means(tmp_path / "m.onnx"), Models(precision="f32"), pixels=Pixels())
     pictures = _pictures(2)
     expected = engine(to_numbers(pictures, IMAGENET))
@@ -83,7 +83,7 @@ def test_an_answer_outlives_the_next_call(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, before)
 
 
-def test_many_picture_sizes_do_not_pile_up(tmp_path: Path) -> None:
+def test_many_image_sizes_do_not_pile_up(tmp_path: Path) -> None:
     from reid_stream.engines.openvino import _MAX_COMPILED, OpenVinoEngine
 
     engine = OpenVinoEngine(channel_means(tmp_path / "m.onnx"), Models())
@@ -117,7 +117,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_network_that_takes_no_colour_pictures_is_refused(tmp_path: Path, name: Literal["openvino", "onnx"]) -> None:
+def test_a_network_that_takes_no_colour_images_is_refused(tmp_path: Path, name: Literal["openvino", "onnx"]) -> None:
     import onnx
     from onnx import helper
 

@@ -55,7 +55,7 @@ def test_torch_on_the_gpu_gives_what_openvino_gives(kind: str) -> None:
         np.testing.assert_allclose(engine.images(pictures), expected, atol=2e-3 * np.abs(expected).max())
 
 
-def test_pictures_decoded_on_the_gpu_stay_there_and_show_the_same_people(tmp_path: Path) -> None:
+def test_images_decoded_on_the_gpu_stay_there_and_show_the_same_people(tmp_path: Path) -> None:
     folder = os.environ.get("REID_STREAM_DATA")
     if folder is None:
         pytest.skip("needs real footage: set REID_STREAM_DATA")

@@ -73,7 +73,7 @@ def _until(is_so: Callable[[], bool], limit_s: float = 30) -> None:
         time.sleep(0.01)
 
 
-def test_pictures_are_served_while_the_better_engine_is_made_and_then_by_it() -> None:
+def test_images_are_served_while_the_better_engine_is_made_and_then_by_it() -> None:
     go = threading.Event()
 
     def make(_swap: SwapEngine, _stop: threading.Event) -> PixelEngine:
@@ -89,7 +89,7 @@ def test_pictures_are_served_while_the_better_engine_is_made_and_then_by_it() ->
     assert swap.note == ""
 
 
-def test_the_metrics_say_what_serves_and_how_far_the_next_is() -> None:
+def test_the_metrics_show_which_engine_serves_and_how_far_the_next_is() -> None:
     from reid_stream.observe.collector import SiteCollector
     from reid_stream.pipeline import PerceiveCounts
 
@@ -145,7 +145,7 @@ class Near(Named):
         return _pictures(len(crops), side=size[0])
 
 
-def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as_well() -> None:
+def test_images_that_stay_where_the_networks_run_are_served_and_compared_on_as_well() -> None:
     asked = DetectRequest([], 114, "yolo", 0, 1, 0.5, 0.7, 10)
     kept: list[np.ndarray] = []
     go = threading.Event()
@@ -170,7 +170,7 @@ def test_pictures_that_stay_where_the_networks_run_are_served_and_compared_on_as
     assert swap.name == "first"
 
 
-def test_an_engine_whose_fallback_is_elsewhere_takes_pictures_from_main_memory() -> None:
+def test_an_engine_whose_fallback_is_elsewhere_takes_images_from_main_memory() -> None:
     swap = SwapEngine(Named("first", 1), Prepared(lambda swap, stop: Near("better", 2)), "detector")
     swap.images(_pictures())
     _until(lambda: swap.name == "better")
@@ -308,7 +308,7 @@ def test_an_engine_with_a_nan_is_refused_for_good_and_the_first_serves_on(
 
 
 @needs_rtx
-def test_a_plan_that_this_driver_does_not_take_is_said_and_built_anew(
+def test_a_plan_that_this_driver_does_not_take_is_reported_and_built_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = b"of another driver"
@@ -343,7 +343,7 @@ def test_a_first_start_on_a_gpu_serves_at_once(tmp_path: Path, monkeypatch: pyte
     assert engine.note == "tensorrt_rtx for sm_86 comes with the first pictures"
 
 
-def test_without_a_gpu_tensorrt_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_gpu_tensorrt_advises_what_to_do(tmp_path: Path) -> None:
     folder = SHIPPED / "embedder"
     with pytest.raises(ModelError, match=r"set models\.engine to auto"):
         load_engine(folder / "model.onnx", Models(engine="tensorrt"), bundle=bundle.load(folder))

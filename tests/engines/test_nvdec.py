@@ -46,7 +46,7 @@ def test_rgb_is_that_of_ffmpeg_when_it_takes_its_time(space: int, coloured: int,
 @pytest.mark.parametrize(("space", "coloured"), [(2, 5), (1, 1)], ids=["unsaid", "709"])
 @pytest.mark.parametrize("span", [1, 2], ids=["limited", "full"])
 @pytest.mark.parametrize("size", [None, (48, 32)])
-def test_rgb_is_near_that_of_pictures_in_main_memory(
+def test_rgb_is_near_that_of_images_in_main_memory(
     space: int, coloured: int, span: int, size: tuple[int, int] | None
 ) -> None:
     picture = _picture(colour=4).reformat(format="nv12", dst_colorspace=coloured, dst_color_range=span)
@@ -75,7 +75,7 @@ def test_ten_bits_are_eight_with_more_behind_the_point() -> None:
     assert np.abs(take_over(picture, None).host().astype(int) - take_over(deep, None).host()).max() <= 1
 
 
-def test_a_picture_of_odd_size_is_whole() -> None:
+def test_an_image_of_odd_size_is_whole() -> None:
     """FFmpeg tells of the whole chroma samples only: 3 by 2 of a picture 7 by 5."""
     picture = VideoFrame(7, 5, "nv12")
     for plane, value in zip(picture.planes, (235, 128), strict=True):
@@ -84,12 +84,12 @@ def test_a_picture_of_odd_size_is_whole() -> None:
     assert np.all(take_over(picture, None).host() == 255)
 
 
-def test_another_kind_of_picture_is_refused() -> None:
+def test_another_kind_of_image_is_refused() -> None:
     with pytest.raises(ModelError, match="must be nv12, p010le or p016le, got yuv420p; set ingest.gpu_frames off"):
         take_over(_picture().reformat(format="yuv420p"), None)
 
 
-def test_pictures_stay_only_where_an_nvidia_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_stay_only_where_an_nvidia_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reid_stream.ingest.hardware._device", lambda: "cuda")
     kept, sent = hardware(take_over), hardware()
     assert kept is not None
@@ -102,7 +102,7 @@ def test_pictures_stay_only_where_an_nvidia_gpu_decodes(monkeypatch: pytest.Monk
     assert asked == {"device_type": "vaapi", "allow_software_fallback": True}
 
 
-def test_without_a_gpu_pictures_come_the_other_way_and_that_is_counted(tmp_path: Path) -> None:
+def test_without_a_gpu_images_come_the_other_way_and_that_is_counted(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "a.mp4", seconds=1, fps=10)
     ingest = Ingest(gpu_frames=True, hardware_decode=True, isolate=False)
     camera = Camera.model_validate({"id": "a", "url": str(clip), "max_fps": None})
@@ -129,7 +129,9 @@ def test_a_decoder_that_gives_up_the_gpu_is_counted_once() -> None:
     assert (stats.hardware, stats.hardware_fallbacks) == (False, 1)
 
 
-def test_a_picture_that_cannot_be_taken_over_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_taken_over_is_reported_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise ModelError("a picture on the GPU must be nv12, got yuv444p; set ingest.gpu_frames off")
 

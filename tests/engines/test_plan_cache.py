@@ -62,7 +62,7 @@ def test_another_model_library_gpu_precision_or_profile_finds_nothing(
         (lambda content: content.replace(b"sm_86", b"sm_89"), "another network, library, GPU"),
     ],
 )
-def test_what_is_cut_off_altered_or_foreign_is_told_and_not_read(
+def test_what_is_cut_off_altered_or_foreign_is_reported_and_not_read(
     tmp_path: Path, spoil: Callable[[bytes], bytes], why: str
 ) -> None:
     plans = PlanCache(tmp_path)

@@ -55,7 +55,7 @@ def _asked(
 
 @pytest.mark.parametrize("is_centred", [True, False])
 @pytest.mark.parametrize("size", [(1920, 1080), (768, 576), (640, 384), (333, 777), (64, 48)])
-def test_the_network_sees_the_same_picture(size: tuple[int, int], *, is_centred: bool) -> None:
+def test_the_network_sees_the_same_image(size: tuple[int, int], *, is_centred: bool) -> None:
     asked = _asked([size, size], is_centred=is_centred)
     pictures = [_scene(*size, seed) for seed in (1, 2)]
     width, height = asked.places[0].network
@@ -66,7 +66,7 @@ def test_the_network_sees_the_same_picture(size: tuple[int, int], *, is_centred:
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-def test_pictures_of_several_sizes_go_in_one_batch() -> None:
+def test_images_of_several_sizes_go_in_one_batch() -> None:
     sizes = [(320, 180), (640, 360), (320, 180)]
     asked = _asked(sizes)
     pictures = [_scene(*size, seed) for seed, size in enumerate(sizes)]
@@ -218,7 +218,7 @@ def test_real_people_are_found_and_look_the_same_by_torch_tensorrt_and_here(
         assert (vectors[name] * vectors["here"]).sum(1).min() > 0.97
 
 
-def test_the_first_half_tells_the_same_of_pictures_on_a_device() -> None:
+def test_perception_gives_the_same_for_images_on_a_device() -> None:
     """Five seconds of a street, followed and embedded both ways: the same tracks, nearly the same vectors."""
     folder = os.environ.get("REID_STREAM_DATA")
     if folder is None:

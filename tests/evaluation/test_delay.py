@@ -25,14 +25,14 @@ def delay(events: list[Event], truth: list[Row] = TRUTH) -> Delay:
     return summarize_stream(boxes(truth), events, TIMELINES).delay
 
 
-def test_told_right_at_once_costs_what_the_first_event_waited() -> None:
+def test_a_right_first_event_costs_only_the_time_that_it_waited() -> None:
     found = delay([*told("s-1", "door", range(6, 21)), *told("s-1", "till", range(40, 51))])
     assert (found.right, found.never_right, found.untold, found.right_at_first) == (2, 0, 0, 2)
     assert found.right_p50_s == pytest.approx((0.5 + 0.9) / 2)
     assert found.told_p50_s == found.right_p50_s
 
 
-def test_a_merge_makes_right_what_was_told_before() -> None:
+def test_a_merge_corrects_earlier_events() -> None:
     merge = merged("s-2", "s-1")  # at 13.0, before anything here: the stream's own time goes on
     found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41)), merge,
                    *told("s-1", "till", range(41, 51))])  # fmt: skip
@@ -55,13 +55,13 @@ def test_a_split_makes_right_what_it_moves() -> None:
     assert found.right_p95_s == pytest.approx(0.95 * 1.5)
 
 
-def test_a_second_number_is_never_right_and_a_visit_may_be_untold() -> None:
+def test_a_second_identity_is_never_right_and_a_visit_may_have_no_event() -> None:
     truth: list[Row] = [*TRUTH, ("door", 2, 1, 20, 200)]
     found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41))], truth)
     assert (found.right, found.never_right, found.untold) == (1, 1, 1)
 
 
-def test_nothing_told_has_no_percentiles() -> None:
+def test_no_events_have_no_percentiles() -> None:
     assert delay([]) == Delay(None, None, None, right_at_first=0, right=0, never_right=0, untold=2)
 
 

@@ -16,7 +16,7 @@ def _people(*ignored: bool) -> FrameTruth:
     return FrameTruth(BOXES, np.array(ignored, dtype=bool))
 
 
-def test_whoever_finds_everyone_and_nobody_else_is_perfect() -> None:
+def test_finding_everyone_and_nothing_else_is_perfect() -> None:
     result = average_precision([Detections(BOXES, SCORES)], [_people(False, False)])
     assert result.ap50 == pytest.approx(1)
     assert result.ap == pytest.approx(1)

@@ -172,7 +172,7 @@ def test_truth_is_seen_as_the_camera_sees_it(scene: Scene) -> None:
         ),
     ],
 )
-def test_what_cannot_be_asked_for_is_told(scene: Scene, words: list[str], message: str) -> None:
+def test_options_that_contradict_are_refused(scene: Scene, words: list[str], message: str) -> None:
     files = {
         "CAMS": "cams.yaml",
         "REC": "a.rec",

@@ -74,11 +74,11 @@ def test_a_person_who_comes_back_after_the_gap_visits_twice() -> None:
     assert (found.visits, found.links, found.missed_links) == (2, 1, 1)
 
 
-def test_what_nobody_told_and_what_nobody_is_are_counted_apart() -> None:
+def test_missed_people_and_false_boxes_are_counted_apart() -> None:
     found = count([("door", "a", 1, 20, 0), ("door", "ghost", 1, 20, 400)])
     assert (found.people, found.found, found.visits_unseen, found.ghosts, found.links) == (2, 1, 3, 1, 0)
 
 
-def test_nobody_told_at_all_gives_zeros() -> None:
+def test_no_prediction_at_all_gives_zeros() -> None:
     found = count([])
     assert (found.purity, found.fragmentation, found.visits_unseen, found.missed_links) == (0, 0, 4, 0)

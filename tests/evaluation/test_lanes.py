@@ -44,7 +44,7 @@ def test_visits_share_a_lane_when_they_leave_room() -> None:
     assert (door.lanes, till.lanes) == (2, 1)
 
 
-def test_a_bar_says_what_was_told_of_it_and_when_that_changed() -> None:
+def test_a_bar_shows_the_published_identity_and_when_it_changed() -> None:
     found = laid()
     (bar,) = found.panels[1].bars
     assert found.people[bar.person] == "8"
@@ -53,7 +53,7 @@ def test_a_bar_says_what_was_told_of_it_and_when_that_changed() -> None:
     assert bar.switches_s == pytest.approx((13.0,))
 
 
-def test_boxes_of_nobody_are_counted_by_the_second() -> None:
+def test_false_boxes_are_counted_by_the_second() -> None:
     found = laid()
     assert found.panels[1].false_boxes[:2].tolist() == [1.0, 0.0]
     assert not found.panels[0].false_boxes.any()
@@ -75,7 +75,7 @@ def test_lanes_are_drawn(tmp_path: Path, name: str) -> None:
     assert len(drawn) > 10_000
 
 
-def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="the `eval` extra draws")
     check(tmp_path / "lanes.pdf")
     with pytest.raises(ConfigError, match=r"must be a \.png"):

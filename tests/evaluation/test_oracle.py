@@ -19,7 +19,7 @@ def found(*places: float) -> Detections:
     return Detections(corners, np.full(len(corners), 0.7, np.float32))
 
 
-def test_the_true_detector_finds_who_is_there_in_that_frame_cut_to_the_picture() -> None:
+def test_the_true_detector_finds_who_is_there_in_that_frame_cut_to_the_image() -> None:
     detect = TrueDetector(scene(("door", 1, 1, 3, -10), ("door", 2, 3, 3, 200), ("till", 3, 1, 3, 0)))
     first, later, nobody = (detect([frame("door", TIMELINES["door"].at(n), size=(230, 60))])[0] for n in (1, 3, 4))
     assert first.boxes.tolist() == [[0, 10, 30, 60]]

@@ -55,7 +55,7 @@ def about_people(events: list[Event]) -> list[Event]:
 
 
 @pytest.mark.parametrize("source", ["drawn", "real"])
-def test_a_replay_tells_what_the_daemon_told(tmp_path: Path, source: str) -> None:
+def test_a_replay_gives_the_events_that_the_daemon_published(tmp_path: Path, source: str) -> None:
     """Drawn pictures through tiny networks, and real ones through those that ship."""
     clip, models = tmp_path / "clip.avi", Models()
     if source == "real":
@@ -152,7 +152,7 @@ def test_a_replayed_recording_is_scored_by_its_own_timelines() -> None:
     assert all(boxes.frames.min() >= 1 for boxes in told.in_the_end.values())
 
 
-def test_a_file_that_is_no_recording_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "a.rec"
     with pytest.raises(ConfigError, match="must be a file that can be read"):
         recording.load(file)

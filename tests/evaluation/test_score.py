@@ -33,7 +33,7 @@ def test_a_wrong_merge_costs_precision_and_no_recall() -> None:
     assert (result.ass_pr, result.ass_re, result.idf1) == pytest.approx((0.5, 1.0, 0.5))
 
 
-def test_a_camera_nobody_predicted_counts_as_missed() -> None:
+def test_a_camera_without_predictions_counts_as_missed() -> None:
     assert score({"a": camera(1), "b": camera(1)}, {"a": camera("x")}).idr == pytest.approx(0.5)
 
 

@@ -54,7 +54,7 @@ def test_tracks_without_an_id_are_people_of_their_own(tmp_path: Path) -> None:
     assert found.across.ass_pr == pytest.approx(1.0)
 
 
-def test_what_is_no_store_of_these_cameras_is_told(tmp_path: Path) -> None:
+def test_what_is_no_store_of_these_cameras_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tracks of door, till, .* has no tracks at all"):
         read_store(tmp_path, TIMELINES)
     put(tmp_path, "door", 1, [1], "s-1")
@@ -71,6 +71,6 @@ def test_times_are_seconds_or_utc(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["door", "door=100", "door=100@0", "=100@10", "door=noon@10"])
-def test_what_is_no_time_is_told(text: str) -> None:
+def test_what_is_no_time_is_reported(text: str) -> None:
     with pytest.raises(ConfigError, match="must be CAMERA=TIME@FPS"):
         parse_timeline(text)

@@ -25,7 +25,7 @@ def test_merges_of_merges_lead_to_the_last_one() -> None:
     assert boxes_of(events, CAMERAS).in_the_end["till"].people == ("s-1",)
 
 
-def test_a_split_moves_its_tracks_and_nobody_elses() -> None:
+def test_a_split_moves_its_tracks_and_no_others() -> None:
     split = IdentitySplit(
         person=GlobalId("s-1"),
         revision=1,
@@ -58,7 +58,7 @@ def test_what_is_split_off_and_merged_back_ends_where_it_began() -> None:
     assert boxes_of(events, CAMERAS).in_the_end["door"].people == ("s-1", "s-1")
 
 
-def test_a_split_moves_all_that_was_told_of_a_track_however_often_it_changed_its_name() -> None:
+def test_a_split_moves_every_event_of_a_track_however_often_it_changed_its_identity() -> None:
     split = IdentitySplit(
         person=GlobalId("s-1"),
         revision=3,
@@ -77,7 +77,7 @@ def test_a_split_moves_all_that_was_told_of_a_track_however_often_it_changed_its
     assert (told["door"].people, told["till"].people) == (("s-9", "s-9", "s-9"), ("s-1",))
 
 
-def test_a_frame_told_again_under_a_corrected_name_is_told_once() -> None:
+def test_a_frame_published_again_under_a_corrected_identity_counts_once() -> None:
     told = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
     assert told.at_once["door"].people == ("s-2",)
     assert told.in_the_end["door"].people == ("s-1",)

@@ -29,7 +29,7 @@ def test_a_sweep_is_read() -> None:
         ("match.similar=0.1", "must name a key of match: similarity, .*, got 'similar'"),
     ],
 )
-def test_what_is_no_sweep_is_told(text: str, message: str) -> None:
+def test_what_is_no_sweep_is_reported(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(text)
 
@@ -59,7 +59,7 @@ def test_what_is_matched_is_recorded_once_and_what_is_tracked_once_a_value() -> 
     assert {settings.match for settings in asked} == {Match(similarity=0.6)}
 
 
-def test_a_wrong_value_is_told_before_anything_is_tried() -> None:
+def test_a_wrong_value_is_reported_before_anything_is_tried() -> None:
     with pytest.raises(ConfigError, match="greater than 0, got -1"):
         next(points(parse("match.false_match_rate=0.1,-1"), SETTINGS, lambda _: pytest.fail("nothing is recorded")))
 

@@ -68,14 +68,14 @@ def test_trailing_commas_empty_lines_and_ignored_boxes_without_an_area_are_skipp
         ("", "at least one counted person, got none"),
     ],
 )
-def test_what_is_wrong_is_said(truth: Path, text: str, message: str) -> None:
+def test_what_is_wrong_is_reported(truth: Path, text: str, message: str) -> None:
     truth.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_truth({"door": truth}, {"door": 8})
 
 
 @given(st.binary(max_size=200) | st.text(alphabet="0123456789.,-+einfa\n ", max_size=200).map(str.encode))
-def test_whatever_is_in_a_file_is_truth_or_a_fault_that_is_told(content: bytes) -> None:
+def test_any_content_of_a_file_is_truth_or_a_fault_that_is_reported(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "gt.txt"
         path.write_bytes(content)
@@ -87,13 +87,13 @@ def test_whatever_is_in_a_file_is_truth_or_a_fault_that_is_told(content: bytes) 
             assert len(boxes) > 0
 
 
-def test_text_that_is_none_is_told(truth: Path) -> None:
+def test_text_that_is_no_truth_is_reported(truth: Path) -> None:
     truth.write_bytes(b"1,7,10,20,30,40\n\xff\xfe")
     with pytest.raises(ConfigError, match="must be text, got bytes that are none .*byte 16"):
         read_truth({"door": truth})
 
 
-def test_all_files_are_looked_at_before_any_fault_is_told(truth: Path, tmp_path: Path) -> None:
+def test_all_files_are_read_before_any_fault_is_reported(truth: Path, tmp_path: Path) -> None:
     truth.write_text("nonsense")
     with pytest.raises(ConfigError) as caught:
         read_truth({"door": truth, "till": tmp_path / "missing.txt"})
@@ -101,7 +101,7 @@ def test_all_files_are_looked_at_before_any_fault_is_told(truth: Path, tmp_path:
     assert "missing.txt: No such file" in str(caught.value)
 
 
-def test_a_camera_that_nobody_passes_may_be_empty(truth: Path, tmp_path: Path) -> None:
+def test_a_camera_without_people_may_be_empty(truth: Path, tmp_path: Path) -> None:
     truth.write_text("1,7,10,20,30,40\n")
     (tmp_path / "empty.txt").touch()
     assert len(read_truth({"door": truth, "till": tmp_path / "empty.txt"})["till"]) == 0

@@ -41,7 +41,7 @@ def test_the_terms_are_the_cosine_and_the_margin_taken_apart() -> None:
     assert (costs <= 0).all()
 
 
-def test_the_largest_terms_are_told_first_with_where_they_look(explainer: Explainer) -> None:
+def test_the_largest_terms_are_listed_first_with_their_place(explainer: Explainer) -> None:
     found = explainer(person((200, 30, 40)), person((190, 40, 40), seed=1))
     for row, sign in ((found.alike, 1), (found.unlike, -1)):
         values = [one.term * sign for one in row]
@@ -75,7 +75,7 @@ def test_what_is_looked_at_moves_with_the_jacket(explainer: Explainer) -> None:
     assert turned > same
 
 
-def test_the_page_is_a_picture_of_both_rows(explainer: Explainer, tmp_path: Path) -> None:
+def test_the_page_is_an_image_of_both_rows(explainer: Explainer, tmp_path: Path) -> None:
     found = explainer(person((200, 30, 40)), np.repeat(person((20, 30, 200)), 2, axis=0))  # a crop of another size
     write(draw(found, ("here.jpg", "a/very/long/name/of/a/crop/there.jpg"), "truth: unknown"), tmp_path / "a" / "b.png")
     page = cv2.imread(str(tmp_path / "a" / "b.png"))

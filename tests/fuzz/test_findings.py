@@ -62,7 +62,7 @@ def test_an_event_too_deep_to_read_is_a_value_error() -> None:
 
 
 @pytest.mark.parametrize("at", [-1.0, 1e12, 1e300])
-def test_a_camera_with_a_mad_clock_does_not_end_the_telling(at: float) -> None:
+def test_a_camera_with_a_mad_clock_does_not_end_the_events(at: float) -> None:
     assert decode(encode(left("shop-1", at=at), site="shop", run="r", sequence=0)).type.endswith("left.v1")
 
 

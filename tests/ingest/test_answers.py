@@ -20,7 +20,7 @@ FIRST = b"--frame\r\n" + PART + b"\r\n--frame\r\n" + PART
         pytest.param(b"text before\r\n" + FIRST, id="preamble"),
     ],
 )
-def test_multipart_begins_with_a_boundary_wherever_the_network_cuts_it(body: bytes) -> None:
+def test_multipart_starts_with_a_boundary_wherever_the_network_cuts_it(body: bytes) -> None:
     whole = HEAD + body
     for cut in range(1, len(whole)):
         answers = HttpAnswers()
@@ -29,7 +29,7 @@ def test_multipart_begins_with_a_boundary_wherever_the_network_cuts_it(body: byt
         assert not answers.has_odd_parts
 
 
-def test_a_picture_without_a_header_gets_one_and_another_type_is_noted() -> None:
+def test_an_image_without_a_header_gets_one_and_another_type_is_noted() -> None:
     answers = HttpAnswers()
     passed = answers.answered(HEAD + JPEG + b"\r\n--frame\r\n" + PART)
     assert passed == HEAD + b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + JPEG + b"\r\n--frame\r\n" + PART

@@ -71,7 +71,7 @@ def signalled(run: Running, number: signal.Signals) -> int:
     return process.pid
 
 
-def test_a_file_gives_the_same_pictures_as_on_a_thread_and_ends(clip: Path) -> None:
+def test_a_file_gives_the_same_images_as_on_a_thread_and_ends(clip: Path) -> None:
     pictures = []
     for isolate in (True, False):
         changes: list[CameraChange] = []
@@ -90,7 +90,7 @@ def test_a_file_gives_the_same_pictures_as_on_a_thread_and_ends(clip: Path) -> N
     assert all((pictures[0][n] == pictures[1][n]).all() for n in shared)
 
 
-def test_a_crash_is_told_counted_and_got_over_and_numbers_and_times_go_on_rising(clip: Path) -> None:
+def test_a_crash_is_reported_counted_and_survived_and_numbers_and_times_keep_rising(clip: Path) -> None:
     run = Running(camera(clip, loop=True))
     before = signalled(run, signal.SIGSEGV)
     run.until(lambda: any(isinstance(change, CameraDown) for change in run.changes))
@@ -152,7 +152,7 @@ def test_a_process_ends_with_the_daemon_even_if_that_is_killed(clip: Path, tmp_p
         time.sleep(0.02)
 
 
-def test_a_stop_while_the_process_begins_or_waits_takes_a_moment(tmp_path: Path) -> None:
+def test_a_stop_while_the_process_starts_or_waits_takes_a_moment(tmp_path: Path) -> None:
     run = Running(camera(tmp_path / "missing.mp4"), Ingest(backoff_first_s=30, backoff_max_s=60))
     run.until(lambda: run.camera.stats.state == "waiting")
     run.stop()
@@ -194,7 +194,7 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     near.close()
 
 
-def test_a_daemon_that_is_busy_loses_frames_and_the_camera_goes_on() -> None:
+def test_a_daemon_that_is_busy_loses_frames_and_the_camera_continues() -> None:
     near, far = frame_ipc.pair()
     stats = CameraStats(CameraId("a"), "x")
     frame = Frame(CameraId("a"), 0, 1.0, "rtcp", np.zeros((4, 6, 3), np.uint8))

@@ -55,7 +55,7 @@ def test_jitter_of_the_network_does_not_reach_the_capture_times(late: list[float
 
 
 @given(st.floats(-4, 4), st.floats(0, 0.9))
-def test_the_cameras_clock_counts_once_it_is_told(skew_s: float, delay_s: float) -> None:
+def test_the_cameras_clock_counts_once_it_is_known(skew_s: float, delay_s: float) -> None:
     clock = StreamClock()
     assert play(clock, frames=15, delay_s=delay_s).clock == "arrival"
     stamp = play(clock, frames=100, begin=15, delay_s=delay_s, skew_s=skew_s)
@@ -101,7 +101,7 @@ def test_one_report_that_disagrees_with_its_neighbours_is_not_believed() -> None
     assert clock.stamp(2.0, NOW + 2.0).at == pytest.approx(NOW + 2.0, abs=1e-3)
 
 
-def test_timestamps_that_begin_anew_are_tied_to_arrivals_again() -> None:
+def test_timestamps_that_restart_are_tied_to_arrivals_again() -> None:
     clock = StreamClock()
     for n in range(100):
         clock.observe(5000 + n / 10, NOW + n / 10, None)
@@ -127,7 +127,7 @@ def test_buffered_packets_that_come_at_once_are_not_stamped_in_the_future() -> N
         assert clock.stamp(n / 10, NOW).at <= NOW + 0.03
 
 
-def test_a_file_begins_when_told_and_loops_one_frame_after_its_end() -> None:
+def test_a_file_starts_at_a_given_time_and_loops_one_frame_after_its_end() -> None:
     clock = FileClock(NOW, 0.1)
     assert [clock.stamp(second) for second in (7.0, 7.1, 7.2)] == pytest.approx([NOW, NOW + 0.1, NOW + 0.2])
     clock.again()
@@ -135,7 +135,7 @@ def test_a_file_begins_when_told_and_loops_one_frame_after_its_end() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-10, 10)), max_size=40))
-def test_a_files_times_rise_whatever_it_says(seconds: list[float | None]) -> None:
+def test_a_files_times_rise_whatever_its_timestamps_are(seconds: list[float | None]) -> None:
     clock = FileClock(NOW, 0.04)
     times = [clock.stamp(second) for second in seconds]
     assert all(earlier < later for earlier, later in itertools.pairwise(times))

@@ -79,14 +79,14 @@ def test_cameras_of_equal_rate_share_every_batch(clip: Path) -> None:
     assert {len(batch) for batch in replayed([camera(name, clip) for name in "abcd"])} == {4}
 
 
-def test_a_looping_file_begins_again_one_frame_after_its_end(clip: Path) -> None:
+def test_a_looping_file_starts_again_one_frame_after_its_end(clip: Path) -> None:
     with FastReplay([camera("a", clip, loop=True, max_fps=None)], Ingest(), origin=ORIGIN) as replay:
         frames = [replay.take_frames()[0] for _ in range(130)]  # type: ignore[index]
     assert [frame.captured_at for frame in frames] == pytest.approx([ORIGIN + n / 20 for n in range(130)])
     np.testing.assert_array_equal(frames[0].image, frames[60].image)
 
 
-def test_a_resized_camera_gives_frames_of_that_size_and_the_same_picture(clip: Path) -> None:
+def test_a_resized_camera_gives_frames_of_that_size_and_the_same_image(clip: Path) -> None:
     whole, small = replayed([camera("a", clip)]), replayed([camera("a", clip, resize=(160, 120))])
     assert small[0][0].size == (160, 120)
     blocks = whole[0][0].pixels.reshape(120, 2, 160, 2, 3).mean(axis=(1, 3))
@@ -205,7 +205,7 @@ def test_hardware_decoding_falls_back_where_there_is_none_and_that_is_counted(is
         assert stats.hardware_fallbacks == (not stats.hardware)
 
 
-def test_a_stream_that_changes_its_size_goes_on_and_says_so(tmp_path: Path) -> None:
+def test_a_stream_that_changes_its_size_continues_and_reports_it(tmp_path: Path) -> None:
     small, large = draw_clip(tmp_path / "s.h264", seconds=2), draw_clip(tmp_path / "l.h264", seconds=2, size=(640, 480))
     both = tmp_path / "both.h264"
     both.write_bytes(small.read_bytes() + large.read_bytes())

@@ -20,7 +20,7 @@ def count(stamps: list[float]) -> int:
 
 
 @given(st.floats(1, 60), st.integers(20, 200), st.integers(0, 1000))
-def test_every_picture_that_is_missing_from_a_steady_camera_is_counted(fps: float, frames: int, seed: int) -> None:
+def test_every_image_that_is_missing_from_a_steady_camera_is_counted(fps: float, frames: int, seed: int) -> None:
     chance = random.Random(seed)
     kept = [n for n in range(frames) if n <= LEAST_STEPS + 1 or chance.random() > 0.1]
     longest_s = max(later - earlier for earlier, later in itertools.pairwise(kept)) / fps
@@ -34,7 +34,7 @@ def test_jitter_is_no_loss(jitter: list[float]) -> None:
     assert count([n / 10 + late for n, late in enumerate(jitter)]) == 0
 
 
-def test_pictures_that_came_damaged_are_not_counted_twice() -> None:
+def test_images_that_came_damaged_are_not_counted_twice() -> None:
     gaps = FrameGaps()
     for n in range(20):
         gaps.missing(n / 10, 0)

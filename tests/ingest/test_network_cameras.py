@@ -113,7 +113,7 @@ def test_a_snapshot_url_is_polled_and_stays_up() -> None:
         assert report.rate == pytest.approx(2, abs=0.5)
 
 
-def test_parts_and_pictures_of_other_types_play() -> None:
+def test_parts_and_images_of_other_types_play() -> None:
     def parts() -> Iterator[bytes]:
         while True:
             yield b"--frame\r\nContent-Type: image/jpg\r\n\r\n" + jpeg() + b"\r\n"
@@ -230,7 +230,7 @@ def test_what_a_camera_answers_is_put_in_words(status: str, words: str) -> None:
         open_source(camera(server.url, username="u", password=SECRET), QUICK)
 
 
-def test_pictures_beyond_8k_are_refused() -> None:
+def test_images_beyond_8k_are_refused() -> None:
     with WebCamera({"/video": mjpeg(jpeg(16000, 2400), fps=5)}) as web:
         report = probe(camera(web.url("/video")), QUICK)
     assert isinstance(report, CameraFailure)

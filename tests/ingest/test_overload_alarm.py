@@ -43,7 +43,7 @@ class World:
                 self.told.append(told)
 
 
-def test_slow_first_images_are_no_overload_but_a_pipeline_that_never_begins_is() -> None:
+def test_slow_first_images_are_no_overload_but_a_pipeline_that_never_starts_is() -> None:
     world = World()
     world.live(12, dict.fromkeys(CAMERAS, 0.0))
     world.live(20, {})
@@ -53,7 +53,7 @@ def test_slow_first_images_are_no_overload_but_a_pipeline_that_never_begins_is()
     assert len(stuck.told) == 1
 
 
-def test_overload_is_told_once_with_who_suffers_most_and_its_end_once() -> None:
+def test_overload_is_reported_once_with_the_worst_camera_and_its_end_once() -> None:
     world = World()
     world.live(20, {})
     assert world.told == []
@@ -132,7 +132,7 @@ _look = st.tuples(
     start=st.sampled_from([0.0, 100.0]),
     looks=st.lists(_look, max_size=12),
 )
-def test_whatever_the_counts_are_a_look_never_fails_and_tells_sane_figures(
+def test_whatever_the_counts_are_a_look_never_fails_and_gives_sane_figures(
     wanted: dict[CameraId, float],
     start: float,
     looks: list[tuple[float, dict[CameraId, tuple[State, int, int, int, float | None, bool]], dict[CameraId, int]]],

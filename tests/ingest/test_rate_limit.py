@@ -33,7 +33,7 @@ def test_without_a_cap_every_frame_is_used() -> None:
     assert all(cap.wants(n / 1000) for n in range(100))
 
 
-def test_time_that_begins_anew_does_not_silence_a_camera() -> None:
+def test_time_that_restarts_does_not_silence_a_camera() -> None:
     cap = RateCap(10)
     assert cap.wants(5000.0)
     assert cap.wants(0.0)

@@ -42,13 +42,13 @@ def test_it_lets_go_by_itself() -> None:
     assert governor.limits == {}
 
 
-def test_a_pipeline_that_is_busy_but_keeps_up_slows_nobody() -> None:
+def test_a_pipeline_that_is_busy_but_keeps_up_slows_no_camera() -> None:
     governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     live(governor, 1 / 201, 30)
     assert governor.limits == {}
 
 
-def test_one_slow_second_slows_nobody() -> None:
+def test_one_slow_second_slows_no_camera() -> None:
     governor = Throttle(dict.fromkeys(CAMERAS, 10.0), {})
     live(governor, 2.0, 1)
     live(governor, 0.002, 5)
@@ -56,7 +56,7 @@ def test_one_slow_second_slows_nobody() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 60), st.integers(1, 10)), min_size=1, max_size=20), st.floats(0.05, 1))
-def test_shares_add_up_and_nobody_could_have_more_without_another_having_less(
+def test_shares_add_up_and_no_share_can_grow_unless_another_shrinks(
     cameras: list[tuple[float, int]], part: float
 ) -> None:
     wanted = {CameraId(str(n)): fps for n, (fps, _) in enumerate(cameras)}
@@ -88,7 +88,7 @@ def test_weights_as_far_apart_as_numbers_go_share_without_a_fault(
     wanted=st.dictionaries(st.sampled_from(CAMERAS), st.floats(0, 100)),
     spells=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 10**6), st.integers(0, 10**6))),
 )
-def test_whatever_was_spent_the_governor_goes_on(
+def test_whatever_was_spent_the_governor_continues(
     wanted: dict[CameraId, float], spells: list[tuple[float, float, int, int]]
 ) -> None:
     governor = Throttle(wanted, {})
@@ -155,7 +155,7 @@ def test_a_decoder_that_is_behind_leaves_out_all_up_to_a_key_frame_in_time() -> 
     assert not policy.is_behind
 
 
-def test_a_decoder_that_stays_behind_goes_on_after_three_key_frames() -> None:
+def test_a_decoder_that_stays_behind_continues_after_three_key_frames() -> None:
     policy = KeyframePolicy(10)
     assert [n for n in range(1, 100) if policy.wants(n / 10, n % 20 == 0, 3.0)] == [80]
 

@@ -37,7 +37,7 @@ def test_a_password_of_any_shape_ends_at_the_last_at_sign(url: str, login: str) 
     "url",
     ["rtsp://admin:hunt/hunter2@10.0.0.5/s", "rtsp://admin:hunter2/@10.0.0.5/s", "rtsp://admin:a@hunter2#@10.0.0.5/s"],
 )
-def test_a_password_that_cannot_be_told_from_the_host_is_refused_with_advice(url: str) -> None:
+def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advice(url: str) -> None:
     with pytest.raises(StreamError, match="put it into `username` and `password`") as refused:
         address(at(url))
     assert SECRET not in str(refused.value)

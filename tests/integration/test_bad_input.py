@@ -43,7 +43,7 @@ def locked(tmp_path: Path) -> Iterator[UnguardedRedis]:
         ("cameras:\n  - {id: a, url: rtsp://h/x, max_fps: fast}\nzite: x\n", ["cameras[0].max_fps", "zite", "site"]),
     ],
 )
-def test_a_cams_yaml_with_faults_is_told_with_their_lines(tmp_path: Path, text: str, said: list[str]) -> None:
+def test_a_cams_yaml_with_faults_is_reported_with_their_lines(tmp_path: Path, text: str, said: list[str]) -> None:
     file = tmp_path / "cams.yaml"
     file.write_text(text)
     ended = call("--cameras", file, models=None, home=tmp_path)
@@ -52,14 +52,14 @@ def test_a_cams_yaml_with_faults_is_told_with_their_lines(tmp_path: Path, text: 
     assert all(word in ended.err for word in [str(file), *said])
 
 
-def test_an_unknown_option_is_told_as_usage(tmp_path: Path) -> None:
+def test_an_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
     ended = call("--camera", "x", models=None, home=tmp_path)
     assert ended.code == 2
     assert ended.is_plain
     assert "No such option" in ended.err
 
 
-def test_a_folder_as_a_camera_and_a_missing_file_to_replay_are_told_before_anything_starts(
+def test_a_folder_as_a_camera_and_a_missing_file_to_replay_are_reported_before_anything_starts(
     tmp_path: Path, clip: Path
 ) -> None:
     cams = write_cams(tmp_path, {"a": clip, "b": tmp_path / "missing.mp4", "c": tmp_path})
@@ -124,7 +124,7 @@ def _another_network(models: Path) -> None:
         (_another_network, "detector"),
     ],
 )
-def test_a_model_that_cannot_be_used_is_told(
+def test_a_model_that_cannot_be_used_is_reported(
     tmp_path: Path, models: Path, clip: Path, harm: Callable[[Path], None], said: str
 ) -> None:
     own = shutil.copytree(models, tmp_path / "models")
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_used_is_told(
     assert len(ended.err.strip().splitlines()) <= 2
 
 
-def test_a_redis_that_is_not_there_is_told_by_every_command(tmp_path: Path, models: Path, clip: Path) -> None:
+def test_a_redis_that_is_not_there_is_reported_by_every_command(tmp_path: Path, models: Path, clip: Path) -> None:
     url = f"redis://me:{PASSWORD}@127.0.0.1:1/0"
     cams = write_cams(tmp_path, {"a": clip}, redis=url)
     for arguments in (("--cameras", cams), ("events", "--url", url)):
@@ -148,7 +148,7 @@ def test_a_redis_that_is_not_there_is_told_by_every_command(tmp_path: Path, mode
         assert PASSWORD not in ended.out + ended.err
 
 
-def test_a_redis_that_refuses_the_password_is_told_without_it(
+def test_a_redis_that_refuses_the_password_is_reported_without_it(
     tmp_path: Path, models: Path, clip: Path, locked: UnguardedRedis
 ) -> None:
     wrong = locked.url.replace("redis://", "redis://:wrong-secret@")
@@ -160,7 +160,7 @@ def test_a_redis_that_refuses_the_password_is_told_without_it(
     assert "wrong-secret" not in ended.out + ended.err
 
 
-def test_a_metrics_port_that_is_taken_is_told(tmp_path: Path, models: Path, clip: Path) -> None:
+def test_a_metrics_port_that_is_taken_is_reported(tmp_path: Path, models: Path, clip: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         cams = write_cams(tmp_path, {"a": clip}, more=f"observe: {{port: {port}}}")
@@ -207,7 +207,9 @@ def test_a_file_that_breaks_off_costs_only_its_camera(tmp_path: Path, models: Pa
     assert "1 global ID, " in ended.out
 
 
-def test_damaged_files_are_told_and_tried_again_beside_a_healthy_one(tmp_path: Path, models: Path, clip: Path) -> None:
+def test_damaged_files_are_reported_and_tried_again_beside_a_healthy_one(
+    tmp_path: Path, models: Path, clip: Path
+) -> None:
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     cut = tmp_path / "cut.mp4"
@@ -236,7 +238,7 @@ def test_check_shows_every_camera_and_fails_for_a_dead_one(tmp_path: Path, model
     assert PASSWORD not in ended.out + ended.err
 
 
-def test_a_model_that_is_nowhere_is_told_with_what_there_is(tmp_path: Path, models: Path, clip: Path) -> None:
+def test_a_model_that_is_not_found_is_reported_with_the_known_ones(tmp_path: Path, models: Path, clip: Path) -> None:
     cams = write_cams(tmp_path, {"a": clip}, more="observe: {port: null}\nmodels: {embedder: nowhere}")
     ended = call("--cameras", cams, models=models, home=tmp_path)
     assert ended.code == 3, ended.err

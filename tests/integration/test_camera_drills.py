@@ -24,7 +24,7 @@ def test_every_bound_holds(name: str) -> None:
     assert not [finding for finding in findings if not finding.holds]
 
 
-def test_a_drill_that_does_not_exist_is_told_with_those_that_do() -> None:
+def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match="must be one of reconnect, sick, udp, crash, clock, own-clock, freeze; found nonsense"
     ):

@@ -101,7 +101,7 @@ def test_four_cameras_give_frames_stamped_by_their_own_clocks(clip: Path) -> Non
         assert all(change.clock == "rtcp" for change in site.changes if isinstance(change, CameraChanged))
 
 
-def test_a_camera_whose_size_changes_while_it_is_up_says_so_and_stays_up(tmp_path: Path) -> None:
+def test_a_camera_whose_size_changes_while_it_is_up_reports_it_and_stays_up(tmp_path: Path) -> None:
     changing = changing_clip(tmp_path / "c.ts", [(320, 240), (480, 272)], seconds=6)
     with serve_clips({"a": changing}) as server, running([camera("a", server.url("a"))]) as site:
         site.until(lambda: site.stats("a").size == (480, 272))
@@ -137,7 +137,7 @@ def test_a_frozen_camera_goes_down_and_comes_back(clip: Path) -> None:
         site.until(lambda: site.stats("a").state == "up")
 
 
-def test_a_camera_that_returns_with_another_size_and_codec_goes_on(clip: Path, other_clip: Path) -> None:
+def test_a_camera_that_returns_with_another_size_and_codec_continues(clip: Path, other_clip: Path) -> None:
     with serve_clips({"a": clip}) as server, running([camera("a", server.url("a"))]) as site:
         site.until(lambda: bool(site.ups("a")))
         server.kill()
@@ -211,7 +211,7 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
             assert secret not in told
 
 
-def test_a_password_file_is_read_and_its_faults_are_told(clip: Path, tmp_path: Path) -> None:
+def test_a_password_file_is_read_and_its_faults_are_reported(clip: Path, tmp_path: Path) -> None:
     right, empty = tmp_path / "right", tmp_path / "empty"
     right.write_text(PASSWORD + "\n")
     empty.write_text("")

@@ -109,7 +109,7 @@ def test_a_second_daemon_is_refused_while_the_first_one_lives(server: EmbeddedRe
         assert daemon.process.poll() is None
 
 
-def test_another_model_begins_with_nobody_says_so_and_gives_no_number_again(
+def test_another_model_starts_with_no_identities_reports_it_and_gives_no_number_again(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     cams = site(tmp_path, server)

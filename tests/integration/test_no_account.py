@@ -35,7 +35,9 @@ def call(folder: Path, models: Path, *arguments: str, **environment: str) -> sub
 
 
 @pytest.mark.parametrize("home", ["none", "read-only"])
-def test_a_daemon_runs_with_relative_folders_and_says_what_needs_one(home: str, tmp_path: Path, models: Path) -> None:
+def test_a_daemon_runs_with_relative_folders_and_names_what_needs_an_account(
+    home: str, tmp_path: Path, models: Path
+) -> None:
     for folder in (*reversed(tmp_path.parents[:2]), tmp_path, models.parent, models):
         folder.chmod(0o755)
     work, empty = tmp_path / "work", tmp_path / "home"

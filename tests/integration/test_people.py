@@ -90,7 +90,7 @@ def test_people_are_merged_named_and_taken_apart_again(site: Site, daemon: Runni
     assert "same coat" in site.says("log")
 
 
-def test_what_cannot_be_done_is_an_error_that_says_why(site: Site, daemon: Running) -> None:
+def test_what_cannot_be_done_is_an_error_with_its_reason(site: Site, daemon: Running) -> None:
     with pytest.raises(ReidStreamError, match="lab-99 must be a global ID issued at lab"):
         site.says("merge", "lab-99", "lab-1")
     with pytest.raises(ReidStreamError, match="lab-99 must be known now"):

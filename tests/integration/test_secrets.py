@@ -186,7 +186,7 @@ def test_settings_show_no_password(tmp_path: Path, clip: Path) -> None:
     assert leaks(shown) == []
 
 
-def test_an_error_that_nobody_expected_shows_no_password_either(tmp_path: Path, clip: Path) -> None:
+def test_an_unexpected_error_shows_no_password_either(tmp_path: Path, clip: Path) -> None:
     cams = write(tmp_path, clip, f"redis: {{url: 'redis://:{SECRETS['redis that is away']}@127.0.0.1:1/0'}}", None)
     script = """
 import sys, threading

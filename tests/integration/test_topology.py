@@ -65,7 +65,7 @@ def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Pa
         assert [(p["a"], p["b"], p["matches"]) for p in msgspec.json.decode(found.stdout)] == [("a", "b", 2)]
 
 
-def test_a_site_without_a_topology_is_told_what_is_missing(url: str) -> None:
+def test_a_site_without_a_topology_reports_what_is_missing(url: str) -> None:
     found = CliRunner().invoke(app, ["topology", "--url", url, "--site", "other"])
     assert isinstance(found.exception, ConfigError)
     assert "reid:other:state:topology must exist, found nothing" in str(found.exception)

@@ -158,7 +158,7 @@ def test_every_event_fits_its_published_schema(replayed: Replayed) -> None:
 
 
 @needs_data
-def test_every_visit_that_begins_ends_and_none_begins_twice(replayed: Replayed) -> None:
+def test_every_visit_that_starts_ends_and_none_starts_twice(replayed: Replayed) -> None:
     inside: set[tuple[str, str]] = set()
     visits: Counter[str] = Counter()
     for event in replayed.told[0]:
@@ -188,7 +188,7 @@ def test_numbers_have_no_gap_and_the_stream_is_in_their_order(replayed: Replayed
 
 
 @needs_data
-def test_two_replays_of_the_same_files_tell_the_same(replayed: Replayed) -> None:
+def test_two_replays_of_the_same_files_publish_the_same(replayed: Replayed) -> None:
     one, two = (about_cameras_and_people(told) for told in replayed.told)
     assert one == two
 
@@ -200,7 +200,7 @@ def test_the_channel_and_plain_redis_clients_get_the_same_json(replayed: Replaye
 
 
 @needs_data
-def test_nobody_is_present_once_the_daemon_has_ended(replayed: Replayed) -> None:
+def test_no_person_is_present_once_the_daemon_has_ended(replayed: Replayed) -> None:
     assert replayed.present == []
 
 
@@ -226,7 +226,7 @@ def figures(page: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_when_told_to(
+def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_at_a_signal(
     tmp_path: Path, tiny: Path, drawn: Path, server: UnguardedRedis
 ) -> None:
     looped = f"{drawn}, loop: true"
@@ -271,7 +271,7 @@ def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_when_told_to(
     assert {name for name in still if f"reid_stream_{name}" not in shown} == set()
 
 
-def test_a_second_run_of_the_same_name_goes_on_counting(
+def test_a_second_run_of_the_same_name_continues_the_numbers(
     tmp_path: Path, tiny: Path, drawn: Path, server: UnguardedRedis
 ) -> None:
     cams = write_cams(tmp_path, {"a": drawn}, redis=server.url)

@@ -47,7 +47,7 @@ def owner(**more: Any) -> bytes:
     return msgspec.json.encode(Owner(**{**known, **more}))
 
 
-def test_the_owner_keeps_it_and_nobody_else_gets_it(server: EmbeddedRedis, raw: Any) -> None:
+def test_only_the_owner_holds_it(server: EmbeddedRedis, raw: Any) -> None:
     one, other = lease(server, 0.5), lease(server, 0.5)
     one.take()
     with pytest.raises(InUseError, match="one daemon at a time: process"):
@@ -82,7 +82,9 @@ def test_that_of_another_machine_is_waited_for(server: EmbeddedRedis, raw: Any) 
     one.give_back()
 
 
-def test_who_lost_it_is_told_and_sends_nothing_more(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
+def test_an_owner_that_lost_it_gets_an_error_and_sends_nothing_more(
+    server: EmbeddedRedis, raw: Any, tmp_path: Path
+) -> None:
     one = lease(server)
     one.take()
     sink = RedisSink(
@@ -101,7 +103,7 @@ def test_who_lost_it_is_told_and_sends_nothing_more(server: EmbeddedRedis, raw: 
     assert raw.get(KEY) == owner()
 
 
-def test_one_that_ran_out_and_nobody_took_goes_on(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
+def test_an_expired_lease_that_no_other_took_is_renewed(server: EmbeddedRedis, raw: Any, tmp_path: Path) -> None:
     one = lease(server)
     one.take()
     sink = RedisSink(

@@ -149,7 +149,7 @@ def test_records_that_come_again_are_not_taken_twice(
     assert told(raw) == undisturbed
 
 
-def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough(
+def test_a_damaged_snapshot_is_reported_and_the_one_before_and_the_journal_are_enough(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
@@ -166,7 +166,7 @@ def test_a_spoilt_snapshot_is_said_and_the_one_before_and_the_journal_are_enough
     assert told(raw) == undisturbed
 
 
-def test_what_redis_lost_with_the_spool_is_told_again_from_the_journal(
+def test_what_redis_lost_with_the_spool_is_published_again_from_the_journal(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
@@ -211,7 +211,9 @@ def shifted(record: Perceived) -> Perceived:
     return msgspec.structs.replace(record, seen_at=record.seen_at + 1000, run="another")
 
 
-def test_an_entry_that_cannot_be_read_is_said(server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_is_reported(
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path
+) -> None:
     with Life(settings(server, tmp_path / "a")) as life:
         life.see(world[:10])
     raw.xadd(JOURNAL, {"entry": b"\xc1"})
@@ -219,7 +221,7 @@ def test_an_entry_that_cannot_be_read_is_said(server: UnguardedRedis, raw: Any, 
         assert "a journal entry cannot be used" in life.notes
 
 
-def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from_then_on(
+def test_what_was_decided_under_other_settings_is_kept_and_the_new_ones_apply_from_then_on(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:
     first, second, third = thirds(world)
@@ -239,7 +241,7 @@ def test_what_was_decided_under_other_settings_stands_and_the_new_ones_hold_from
     )
 
 
-def test_people_known_by_another_model_are_left_alone_and_it_is_said(
+def test_people_known_by_another_model_are_left_alone_with_a_log_line(
     server: UnguardedRedis, world: Batches, tmp_path: Path
 ) -> None:
     with Life(settings(server, tmp_path)) as life:

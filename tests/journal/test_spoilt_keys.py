@@ -60,7 +60,9 @@ def life(server: UnguardedRedis, spool: Path, number: int) -> None:
 
 @pytest.mark.parametrize("value", [b"junk", b"\xff\xfe\x00", b"9" * 40, b"[1]", "list"])
 @pytest.mark.parametrize("key", KEYS)
-def test_a_spoilt_key_is_said_or_mended(key: str, value: bytes | str, shared: UnguardedRedis, tmp_path: Path) -> None:
+def test_a_damaged_key_is_reported_or_repaired(
+    key: str, value: bytes | str, shared: UnguardedRedis, tmp_path: Path
+) -> None:
     raw: Any = redis.Redis.from_url(shared.url)
     raw.flushall()
     life(shared, tmp_path, 1)

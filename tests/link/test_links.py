@@ -209,7 +209,7 @@ def test_what_a_sender_that_finishes_sent_is_received_once_it_counts_as_finished
     receiver.close()
 
 
-def test_a_sender_that_nobody_hears_cannot_finish(tmp_path: Path) -> None:
+def test_a_sender_without_a_receiver_cannot_finish(tmp_path: Path) -> None:
     sender = ZmqSender(tmp_path / "link")
     assert not sender.finish(0.05)
     sender.close()

@@ -25,7 +25,7 @@ def _place(vectors: Floats) -> int | None:
     return find_change(vectors, shares, Scorer(Match(similarity=0.6), None, None), 0.0)
 
 
-def test_a_track_is_cut_where_another_person_begins() -> None:
+def test_a_track_is_cut_where_another_person_starts() -> None:
     assert _place(np.concatenate([_looks(1, 5), _looks(2, 4)])) == 5
     assert _place(np.concatenate([_looks(1, 1), _looks(2, 6)])) == 1
 
@@ -50,7 +50,7 @@ def _seen(vector: Floats, second: int) -> Observation:
     )  # fmt: skip
 
 
-def test_what_was_told_of_the_second_person_is_put_right_from_where_it_began() -> None:
+def test_events_of_the_second_person_are_corrected_from_the_cut_on() -> None:
     matcher = Matcher(Match(similarity=0.6), "site", "bundle-a")
     decisions = []
     for second, vector in enumerate(np.concatenate([_looks(1, 5), _looks(2, 5)])):

@@ -105,7 +105,7 @@ def test_a_track_whose_later_vectors_speak_against_its_person_goes_to_whom_it_fi
     assert told(decisions)["b", 1] == "site-2"  # type: ignore[index]
 
 
-def test_a_track_that_fits_nobody_becomes_somebody_new() -> None:
+def test_a_track_without_a_match_becomes_a_new_identity() -> None:
     one = matcher()
     decisions = play(one, a_visit("a", 1, 0.0, *[A] * 4))
     decisions += play(one, [look("b", 1, 40.0, A), look("b", 1, 41.0, A)])
@@ -123,7 +123,7 @@ def test_people_seen_side_by_side_never_merge_however_alike() -> None:
     assert not [d for d in decisions if isinstance(d, Merge)]
 
 
-def test_a_match_is_told_with_its_probability_among_all_candidates() -> None:
+def test_a_match_is_published_with_its_probability_among_all_candidates() -> None:
     one = matcher()
     play(one, a_visit("a", 1, 0.0, *[A] * 3) + a_visit("a", 2, 20.0, *[unit(A + np.float32(0.35) * B)] * 3))
     decisions = play(one, [look("b", 1, 40.0 + number, A) for number in range(3)])
@@ -151,7 +151,7 @@ def test_who_goes_where_is_learned_and_survives_a_restart() -> None:
     ("cause", "at", "now"),
     [("late by a minute or more", 100.0, 300.0), ("from the future", 100.0, 50.0), ("time went back", 10.0, 12.0)],
 )
-def test_odd_times_are_counted_and_the_observation_is_told_all_the_same(cause: str, at: float, now: float) -> None:
+def test_odd_times_are_counted_and_the_observation_is_published_all_the_same(cause: str, at: float, now: float) -> None:
     one = matcher()
     one.update([look("a", 1, 90.0, A)], 90.0)
     decisions = one.update([look("a", 2, at, B)], now)

@@ -147,7 +147,7 @@ def test_an_unseen_person_expires_and_the_number_is_not_used_again() -> None:
     assert set(names(play(one, [look("a", 2, float(at), A) for at in range(500, 503)])).values()) == {"site-2"}
 
 
-def test_a_full_gallery_forgets_the_longest_unseen_and_nobody_in_view() -> None:
+def test_a_full_gallery_forgets_the_longest_unseen_and_no_person_in_view() -> None:
     one = matcher(max_identities=2)
     play(one, [look("a", 1, float(at), A) for at in range(3)])
     play(one, [look("b", 1, 100.0 + at, B) for at in range(3)])
@@ -173,14 +173,14 @@ def test_a_vector_that_cannot_be_compared_is_refused_and_counted(cause: str, bad
     assert [type(d) for d in decisions] == [Sighting]
 
 
-def test_an_observation_that_comes_late_is_still_told_of_the_same_person() -> None:
+def test_a_late_observation_still_gets_the_same_identity() -> None:
     one = matcher()
     play(one, [look("a", 1, float(at), A) for at in range(4)])
     late = one.update([look("a", 1, 1.5)], 4.0)
     assert [(d.person, d.observation.seen_at) for d in late if isinstance(d, Sighting)] == [("site-1", 1.5)]
 
 
-def test_a_matcher_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
+def test_a_matcher_continues_from_its_state_as_if_nothing_had_happened() -> None:
     records = World(people=5, cameras=2, seed=3).observations()
     half = records[len(records) // 2].seen_at
     before, after = [r for r in records if r.seen_at < half], [r for r in records if r.seen_at >= half]

@@ -90,7 +90,7 @@ def strangers() -> Told:
     return Told([record for visit in visits for record in visit])
 
 
-def test_two_people_are_one_when_a_person_says_so() -> None:
+def test_two_people_are_one_when_an_operator_merges_them() -> None:
     site = strangers()
     decisions = site.say(MergePeople, gone=TWO, into=ONE)
     (merge,) = corrections(decisions, Merge)
@@ -217,7 +217,7 @@ def test_a_split_is_undone() -> None:
     assert "was undone already" in answer(site.say(Undo, instruction="1-0")).text
 
 
-def test_a_name_is_kept_told_and_undone() -> None:
+def test_a_name_is_kept_published_and_undone() -> None:
     site = strangers()
     site.say(NamePerson, person=ONE, label="Anna")
     decisions = site.say(NamePerson, person=ONE, label="Annette")
@@ -225,7 +225,7 @@ def test_a_name_is_kept_told_and_undone() -> None:
     assert [d.label for d in site.say(Undo, instruction="2-0") if isinstance(d, Naming)] == ["Anna"]
 
 
-def test_an_erased_person_leaves_nothing_in_the_matcher_and_comes_back_as_somebody_new() -> None:
+def test_an_erased_person_leaves_nothing_in_the_matcher_and_comes_back_as_a_new_identity() -> None:
     site = strangers()
     site.say(NamePerson, person=ONE, label="Anna")
     (erasing,) = site.say(ErasePerson, person=ONE)
@@ -241,7 +241,7 @@ def test_an_erased_person_leaves_nothing_in_the_matcher_and_comes_back_as_somebo
     assert answer(site.say(Undo, instruction="2-0")).outcome == "refused"
 
 
-def test_somebody_in_view_who_is_erased_is_somebody_new_at_once() -> None:
+def test_a_person_erased_in_view_is_a_new_identity_at_once() -> None:
     site = Told([look("a", 1, float(at), A) for at in range(4)])
     site.say(ErasePerson, person=ONE)
     seen = site.see([look("a", 1, float(at), A) for at in range(4, 8)])
@@ -280,7 +280,7 @@ def test_an_instruction_counts_once() -> None:
     assert site.matcher.instruct(words, 1.0) == []
 
 
-def test_what_people_said_outlives_a_restart() -> None:
+def test_what_operators_decided_outlives_a_restart() -> None:
     site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("c", 1, 40.0, B, B)])
     site.say(SplitTracks, person=ONE, tracks=[("b", RUN, 1)])
     site = site.restarted()

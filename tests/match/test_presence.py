@@ -72,7 +72,7 @@ def test_two_cameras_are_two_visits() -> None:
     assert presence.people == 1
 
 
-def test_a_merge_ends_the_visits_of_the_one_id_and_goes_on_with_the_other() -> None:
+def test_a_merge_ends_the_visits_of_the_one_id_and_continues_with_the_other() -> None:
     presence = Presence(Publish())
     presence.update([sighting(0.0, "site-2")], 0.0)
     merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 2, 0.9, None, 1.0)

@@ -35,7 +35,7 @@ def test_near_by_and_soon_speaks_for_far_away_and_soon_against() -> None:
     assert at(300, 0.2) == pytest.approx(math.log(1 - 0.95 * math.exp(-0.04)), abs=0.01)
 
 
-def test_after_a_while_place_says_nothing() -> None:
+def test_after_a_while_place_adds_nothing() -> None:
     assert all(abs(at(dx, 60)) < 0.01 for dx in (0, 100, 400))
 
 
@@ -51,7 +51,7 @@ def test_it_is_always_a_number_and_the_same_both_ways(left: reentry.Spot, came: 
     assert found == reentry.log_ratio(came, left, gap_s, AREA)
 
 
-def test_nothing_is_said_of_pictures_and_people_without_size() -> None:
+def test_images_and_people_without_size_add_nothing() -> None:
     assert reentry.log_ratio((0, 0, 0), LEFT, 1, AREA) == reentry.log_ratio(LEFT, LEFT, 1, 0) == 0
 
 

@@ -84,7 +84,7 @@ def test_the_more_are_known_and_the_more_new_ones_come_the_more_is_asked_for() -
     assert few.log_odds(100) < many.log_odds(100) < many.log_odds(1000)
 
 
-def test_somebody_new_stays_possible_where_nobody_new_ever_came() -> None:
+def test_a_new_identity_stays_possible_where_none_ever_came() -> None:
     one = NewIdentityPrior()
     for _ in range(10_000):
         one.learn(is_new=False)

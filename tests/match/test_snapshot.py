@@ -23,7 +23,7 @@ def matcher(**more: object) -> Matcher:
     return Matcher(Match(similarity=0.55), "site", MODEL, **more)  # type: ignore[arg-type]
 
 
-def test_a_matcher_goes_on_from_any_moment_with_the_very_same_decisions() -> None:
+def test_a_matcher_continues_from_any_moment_with_the_very_same_decisions() -> None:
     world = batches()
     one = matcher()
     moments, said = {}, []

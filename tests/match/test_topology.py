@@ -31,7 +31,7 @@ def learned(matches: int = 40, gap: float = 6.0) -> Topology:
     return topology
 
 
-def test_a_topology_that_has_seen_nothing_says_nothing() -> None:
+def test_a_topology_without_observations_gives_no_evidence() -> None:
     topology, one = Topology(Settings()), stay("a", 0, 10)
     gaps = (-5.0, 0.5, 3.0, 50.0, 5000.0)
     assert [topology.log_ratio(one, after("b", one, gap)) for gap in gaps] == pytest.approx([0.0] * 5)
@@ -50,7 +50,7 @@ def test_a_path_never_taken_is_unlikely_and_not_impossible() -> None:
     assert FLOOR <= topology.log_ratio(one, after("b", one, 200)) < -1
 
 
-def test_cameras_that_nobody_is_ever_on_at_once_do_not_overlap() -> None:
+def test_cameras_that_never_show_a_person_at_once_do_not_overlap() -> None:
     topology, one = Topology(Settings()), stay("a", 0, 10)
     for number in range(40):
         topology.learn(one, after("b", one, 6), [stay("b", 0, 30)] * 5 + [stay("a", 0, 30)] * 5, NOW + number)
@@ -90,7 +90,7 @@ def test_what_is_stated_never_to_happen_is_ruled_out() -> None:
     assert topology.excludes(one, stay("c", 3, 9))
 
 
-def test_with_overlaps_stated_nobody_is_on_two_other_cameras_at_once() -> None:
+def test_with_overlaps_stated_no_person_is_on_two_other_cameras_at_once() -> None:
     topology, one = Topology(Settings.model_validate({"overlaps": [["a", "b"]]})), stay("a", 0, 10)
     assert not topology.excludes(one, stay("b", 3, 9))
     assert topology.excludes(one, stay("c", 3, 9))
@@ -104,7 +104,7 @@ def test_a_topology_that_must_not_learn_does_not() -> None:
     assert topology.state().links == {}
 
 
-def test_a_topology_goes_on_from_its_state() -> None:
+def test_a_topology_continues_from_its_state() -> None:
     one, other = learned(), Topology(Settings())
     other.restore(msgspec.json.decode(msgspec.json.encode(one.state()), type=TopologyState))
     for pair in (("a", "b"), ("b", "a"), ("c", "b"), ("a", "a")):

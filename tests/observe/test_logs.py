@@ -58,7 +58,7 @@ def test_text_is_one_line_of_key_and_value_whatever_the_reason(capsys: pytest.Ca
     assert line.endswith("frames=3")
 
 
-def test_less_than_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Observe(log_level="warning"))
     live_through([UP, DOWN])
     assert ["camera_down" in line for line in lines(capsys)] == [True]

@@ -113,7 +113,7 @@ def test_every_loss_is_shown_by_its_cause_as_it_is_when_asked(tmp_path: Path) ->
     sending.spool.close()
 
 
-def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_told_once(
+def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_logged_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fails() -> dict[str, int]:

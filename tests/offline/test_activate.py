@@ -141,7 +141,7 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
     assert same > 0.6  # bands of colours look alike; by chance it would be a fifth
 
 
-def test_a_site_that_keeps_no_crops_is_told_so_before_anything_changes(other: Path, tmp_path: Path) -> None:
+def test_a_site_that_keeps_no_crops_is_refused_before_anything_changes(other: Path, tmp_path: Path) -> None:
     cams, _ = site(tmp_path)
     before = cams.read_text()
     with pytest.raises(ConfigError, match="people would get new IDs: store.folder is not set"):
@@ -163,7 +163,7 @@ def test_a_running_daemon_keeps_its_people(other: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_what_would_change_is_told_and_nothing_changes(other: Path, tmp_path: Path) -> None:
+def test_what_would_change_is_printed_and_nothing_changes(other: Path, tmp_path: Path) -> None:
     folder, kept = tmp_path / "store", tmp_path / "shadow.json"
     truth = simulated(folder)
     before = {place: (place / store.TRACK_FILE).read_bytes() for place in store.tracks(folder)}
@@ -236,7 +236,7 @@ def test_the_matchers_word_on_whose_a_track_is_comes_before_the_stores() -> None
     assert list(state.exemplars) == [owner[1]]
 
 
-def test_where_no_state_is_left_the_store_says_who_there_is() -> None:
+def test_where_no_state_is_left_people_are_read_from_the_store() -> None:
     tracks = [
         replayed(1, "shop-4"),
         replayed(2, "shop-4"),
@@ -253,7 +253,7 @@ def test_where_no_state_is_left_the_store_says_who_there_is() -> None:
     assert [person.number for person in matcher.state().people] == [4, 9]
 
 
-def test_a_best_few_views_stand_for_somebody_seen_often() -> None:
+def test_the_best_few_views_represent_a_person_seen_often() -> None:
     tracks = [replayed(track, "shop-1", count=1 + track) for track in range(1, 7)]
     state = reembed(None, tracks, bundle_b(), Match(exemplars=3), "shop")
     assert sorted(view.source for view in state.exemplars[1]) == [4, 5, 6]  # those of most crops

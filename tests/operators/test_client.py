@@ -90,7 +90,7 @@ def test_an_entry_that_is_no_instruction_is_skipped_and_counted(server: Unguarde
         ({"id": "soon"}, "<number>-<number>"),
     ],
 )
-def test_what_an_instruction_must_hold_is_said(words: dict[str, Any], why: str) -> None:
+def test_an_invalid_instruction_is_refused_with_what_it_must_hold(words: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         NamePerson(**{"at": 1.0, "who": "anna", "person": GlobalId("s-1"), "label": "Bea", **words})
 
@@ -101,7 +101,7 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
     assert decode(encode(said), "7-1") == said.placed("7-1")
 
 
-def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_redis_that_is_not_there_is_reported(tmp_path: Path) -> None:
     desk = InstructionClient(redis.Redis(port=1), "shop", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerError, match="Redis must answer"):
         desk.submit(BEA)

@@ -231,7 +231,7 @@ def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_no_other_model
     assert client.xinfo_stream(names.journal)["last-generated-id"] == b"5-0"
 
 
-def test_a_redis_that_lets_nobody_ask_for_new_files_is_named_in_the_answer(tmp_path: Path, url: str) -> None:
+def test_a_redis_that_refuses_a_rewrite_of_its_files_is_named_in_the_answer(tmp_path: Path, url: str) -> None:
     client: Any = redis.Redis.from_url(url)
     client.execute_command("ACL", "SETUSER", "daemon", "-bgrewriteaof")
     with site(tmp_path, url) as running:

@@ -248,7 +248,7 @@ def test_a_folder_that_all_users_share_is_refused(tmp_path: Path) -> None:
     assert stat.S_IMODE(home.stat().st_mode) == 0o1777
 
 
-def test_data_of_the_bundled_server_goes_on_in_a_newer_one_and_not_back(
+def test_data_of_the_bundled_server_is_read_by_a_newer_one_and_not_vice_versa(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if newest_binary().version < (7,):
@@ -305,7 +305,7 @@ def test_commands_find_the_embedded_redis_by_cams_yaml_and_say_when_it_does_not_
 
 
 @as_root
-def test_the_command_of_another_user_is_told_whose_redis_it_is(folder: Path) -> None:
+def test_the_command_of_another_user_names_the_owner_of_the_redis(folder: Path) -> None:
     with EmbeddedRedis(folder):
         pid = os.fork()
         if pid == 0:

@@ -17,7 +17,7 @@ def sink(url: str, folder: Path, *, keeps_numbers: bool = True) -> RedisSink:
     )
 
 
-def test_the_next_daemon_goes_on_behind_the_highest_number_told(tmp_path: Path) -> None:
+def test_the_next_daemon_counts_on_from_the_highest_number_published(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis") as redis:
         first = sink(redis.url, tmp_path / "spool")
         assert first.highest_number() == 0

@@ -89,7 +89,7 @@ def test_memory_of_forged_runs_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("number", [10**6 + 100, 10**17, 10**18 - 1])
-def test_a_run_that_goes_on_counts_behind_its_own_events(
+def test_a_resumed_run_counts_behind_its_own_events(
     number: int, server: UnguardedRedis, raw: Any, tmp_path: Path
 ) -> None:
     sink = a_sink(server.url, tmp_path)
@@ -102,7 +102,7 @@ def test_a_run_that_goes_on_counts_behind_its_own_events(
 
 
 @pytest.mark.parametrize("value", [b"junk", b"\xff\xfe", b"-3", b"1.5", b"9" * 40, b"", "list"])
-def test_a_number_of_ours_that_is_none_is_said_and_found_elsewhere(
+def test_an_invalid_number_is_reported_and_found_elsewhere(
     value: bytes | str, server: UnguardedRedis, raw: Any, tmp_path: Path
 ) -> None:
     sink = a_sink(server.url, tmp_path)

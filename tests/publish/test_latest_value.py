@@ -46,7 +46,7 @@ def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_writt
         assert client.get("key") == b"kept"
 
 
-def test_a_value_is_told_when_it_changed_and_not_too_often() -> None:
+def test_a_value_is_sent_when_it_changed_and_not_too_often() -> None:
     told: list[bytes] = []
     version = [0]
     teller = Teller(told.append, lambda: str(version[0]).encode(), lambda: version[0])

@@ -121,7 +121,7 @@ def entered(person: str) -> IdentityEntered:
     )  # fmt: skip
 
 
-def test_who_was_in_view_of_a_daemon_that_was_killed_is_so_only_if_the_next_one_goes_on() -> None:
+def test_who_was_in_view_of_a_daemon_that_was_killed_stays_so_only_if_the_next_one_resumes() -> None:
     def started(*in_view: tuple[CameraId, GlobalId]) -> DaemonStarted:
         return DaemonStarted(run="r2", told_at=20.0, version="1", cameras=(DOOR,), model="m", in_view=in_view)
 
@@ -131,7 +131,7 @@ def test_who_was_in_view_of_a_daemon_that_was_killed_is_so_only_if_the_next_one_
     assert SiteView([entered("s-1"), started()]).here() == {}
 
 
-def test_a_visit_that_goes_on_under_another_id_is_one_visit() -> None:
+def test_a_visit_that_continues_under_another_id_is_one_visit() -> None:
     def left(person: str, at: float) -> IdentityLeft:
         return IdentityLeft(
             person=GlobalId(person), revision=1, camera=DOOR, since=10.0, last_seen_at=at, clock="file",

@@ -55,7 +55,7 @@ def write(raw: Any, first_ms: int, numbers: range) -> None:
         raw.xadd(KEY, {"type": "t", "event": body}, id=f"{first_ms + number}-0")
 
 
-def test_a_stream_that_begins_again_with_lower_ids_is_read_from_its_start(reader: Reader, raw: Any) -> None:
+def test_a_stream_that_starts_again_with_lower_ids_is_read_from_its_start(reader: Reader, raw: Any) -> None:
     write(raw, 1_900_000_000_000, range(10))
     until(lambda: len(reader.got) == 10)
     with structlog.testing.capture_logs() as log:

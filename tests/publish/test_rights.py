@@ -110,7 +110,7 @@ def test_a_user_may_do_nothing_beyond_its_work(server: UnguardedRedis, user: str
     admin.close()
 
 
-def test_nobody_comes_in_without_the_password(server: UnguardedRedis) -> None:
+def test_no_connection_without_the_password(server: UnguardedRedis) -> None:
     assert set(rules()) == {"daemon", "reader", "desk"}
     for user in rules():
         for password in ("", "PASSWORD", "wrong"):

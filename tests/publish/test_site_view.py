@@ -87,7 +87,7 @@ def test_a_confirmed_person_is_shown_as_such() -> None:
     assert [row.state for row in people_in_view(view)] == ["confirmed"]
 
 
-def test_what_people_call_somebody_is_shown_from_before_a_restart_on() -> None:
+def test_the_name_of_a_person_survives_a_restart() -> None:
     def named(person: str, label: str) -> IdentityNamed:
         return IdentityNamed(person=GlobalId(person), revision=1, label=label, by="anna", named_at=11.0)
 

@@ -147,7 +147,7 @@ def test_events_in_memory_only_move_behind_another_writer_too(small: Spool) -> N
     assert [row.position.ms for row, _ in waiting.take(Position(0, 0))] == [11, 12]
 
 
-def test_subscribers_are_told_what_was_given_up(tmp_path: Path) -> None:
+def test_subscribers_get_an_event_of_what_was_dropped(tmp_path: Path) -> None:
     first = EmbeddedRedis(tmp_path / "redis")
     spool = Spool(tmp_path / "spool", max_bytes=200_000)
     client = connect(Redis(), url=first.url, timeout_s=0.5)

@@ -111,7 +111,7 @@ def test_entries_that_are_no_events_are_skipped_and_counted(server: UnguardedRed
     assert subscription.malformed == 1
 
 
-def test_a_subscriber_without_redis_is_told_where_it_looked() -> None:
+def test_a_subscriber_without_redis_gets_an_error_with_the_address() -> None:
     with pytest.raises(BrokerError, match="127.0.0.1:1"):
         subscribe("redis://:sesame@127.0.0.1:1")
 

@@ -74,7 +74,7 @@ def test_a_redis_of_an_unknown_authority_is_refused(tmp_path: Path, secure: str)
 
 
 @needs_tls
-def test_a_client_without_tls_is_told_so(tmp_path: Path, secure: str) -> None:
+def test_a_client_without_tls_gets_a_plain_error(tmp_path: Path, secure: str) -> None:
     plain = Redis(url=SecretStr(secure.replace("rediss", "redis")), password=SecretStr("sesame"))
     with pytest.raises(BrokerError, match="must answer"):
         a_sink(plain, tmp_path)
@@ -174,7 +174,7 @@ def test_any_certificate_is_accepted_only_where_the_settings_say_so(tmp_path: Pa
 @pytest.mark.parametrize(
     "url", ["redis+sentinel://h:26379", "redis+sentinel:///name", "redis+sentinel://h:x/name", "redis+sentinel://h/n/x"]
 )
-def test_a_malformed_sentinel_url_is_told_without_the_password(url: str) -> None:
+def test_a_malformed_sentinel_url_is_reported_without_the_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis\.url must") as caught:
         connect(Redis(url=SecretStr(url.replace("//", "//u:geheim@"))))
     assert "geheim" not in str(caught.value)

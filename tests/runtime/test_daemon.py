@@ -155,7 +155,7 @@ def test_a_stop_ends_the_visits_in_order() -> None:
     assert any(isinstance(event, IdentityLeft) for event in sink.events)
 
 
-def test_a_detector_that_fails_ends_the_daemon_with_its_error_and_says_so() -> None:
+def test_a_detector_that_fails_ends_the_daemon_with_its_error_and_reports_it() -> None:
     def broken(frames: Sequence[Frame]) -> list[Detections]:
         raise ModelError("the network has lost its mind")
 
@@ -182,7 +182,7 @@ def test_a_matcher_that_fails_while_the_link_is_full_ends_the_daemon_too() -> No
     assert isinstance(sink.events[-1], DaemonStopped)
 
 
-def test_a_source_that_cannot_start_ends_the_daemon_and_says_so() -> None:
+def test_a_source_that_cannot_start_ends_the_daemon_and_reports_it() -> None:
     class Unreadable(ListSource):
         def start(self) -> None:
             raise StreamError("a.mp4 must be a video")
@@ -195,7 +195,7 @@ def test_a_source_that_cannot_start_ends_the_daemon_and_says_so() -> None:
     assert sink.closed
 
 
-def test_a_replay_tells_of_its_cameras_between_the_same_records_however_slow_the_matcher_is() -> None:
+def test_a_replay_publishes_camera_events_between_the_same_records_however_slow_the_matcher_is() -> None:
     class Restless(ListSource):
         """Its camera goes up before the first batch and down after the last."""
 
@@ -231,7 +231,7 @@ def test_one_batch_goes_through_the_detector_at_once() -> None:
     assert world.batches == [2, 2]
 
 
-def test_a_track_end_is_told_after_the_observations_of_its_frame() -> None:
+def test_a_track_end_is_published_after_the_observations_of_its_frame() -> None:
     world = OnePerson()
     perceive = Perception(
         run="run",

@@ -111,7 +111,7 @@ def test_what_was_taken_is_finished_at_the_end(ahead: DetectionPrefetch) -> None
     assert not ahead.finish().records
 
 
-def test_a_pulse_tells_of_every_thread_and_counts_what_all_of_them_lose() -> None:
+def test_a_pulse_covers_every_thread_and_counts_what_all_of_them_lose() -> None:
     now = 0.0
     pulse = Pulse(clock=lambda: now)
     hangs, began = threading.Event(), threading.Event()
@@ -228,7 +228,7 @@ def test_frames_are_not_left_to_grow_old_behind_a_long_batch() -> None:
     ahead.close()
 
 
-def test_a_lone_picture_has_all_cores_to_itself() -> None:
+def test_a_lone_image_has_all_cores_to_itself() -> None:
     half = Gated()
     ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=1)
     ahead.advance(take, 0.0)
@@ -240,7 +240,7 @@ def test_a_lone_picture_has_all_cores_to_itself() -> None:
     ahead.close()
 
 
-def test_what_waits_behind_a_batch_that_hangs_is_told_as_lost_with_it() -> None:
+def test_what_waits_behind_a_batch_that_hangs_is_reported_as_lost_with_it() -> None:
     half, now = Gated(), [0.0]
     pulse = Pulse(clock=lambda: now[0])
     ahead = DetectionPrefetch(half, pulse, lanes=lambda: 2, is_eager=True)

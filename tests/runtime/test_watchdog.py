@@ -120,7 +120,7 @@ def stalls(sink: ListSink) -> list[DaemonStalled]:
     return [event for event in sink.events if isinstance(event, DaemonStalled)]
 
 
-def test_a_detector_that_hangs_is_replaced_and_subscribers_are_told(hung: list[Hanging]) -> None:
+def test_a_detector_that_hangs_is_replaced_and_an_event_is_published(hung: list[Hanging]) -> None:
     detect = Hanging(3, then=OnePerson().detect)
     hung.append(detect)
     sink = ListSink()
@@ -137,7 +137,7 @@ def test_a_detector_that_hangs_is_replaced_and_subscribers_are_told(hung: list[H
     assert value("reid_stream_frames_stuck_total", {"camera": "door"}) == 1
 
 
-def test_what_a_hung_call_finds_in_the_end_is_not_told(hung: list[Hanging]) -> None:
+def test_the_late_result_of_a_hung_call_is_not_published(hung: list[Hanging]) -> None:
     records: list[Perceived] = []
 
     def match(batch: Sequence[Perceived], now: float) -> list[Decision]:
@@ -282,7 +282,7 @@ def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung:
     assert any(isinstance(event, IdentityEntered | IdentitySeen) for event in after)
 
 
-def test_a_process_that_cannot_even_watch_is_ended_and_says_where_it_was() -> None:
+def test_a_process_that_cannot_even_watch_is_ended_and_logs_where_it_was() -> None:
     script = """
 import ctypes
 from reid_stream.commands.run import last_resort
@@ -296,7 +296,7 @@ with last_resort(0.5) as rearm:
     assert "line 6 in" in ended.stderr
 
 
-def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_told(tmp_path: Path) -> None:
+def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_published(tmp_path: Path) -> None:
     models, clip = tiny_models(tmp_path / "models"), draw_clip(tmp_path / "a.mp4", seconds=3)
     with EmbeddedRedis(tmp_path / "redis") as server:
         # No network answers within a tenth of a millisecond.

@@ -119,7 +119,7 @@ def test_a_store_is_matched_again_by_what_is_stated_of_the_cameras(tmp_path: Pat
     assert found == {"[[a, b]]": 1, "[]": 2}
 
 
-def test_an_empty_store_is_told(tmp_path: Path) -> None:
+def test_an_empty_store_is_reported(tmp_path: Path) -> None:
     told = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
     assert told.exit_code != 0
     assert "must hold" in str(told.exception)

@@ -228,7 +228,7 @@ def test_what_comes_while_another_track_is_written_is_kept_at_the_end(
     assert [track for track, _, _ in people(tmp_path)] == [1, 2]
 
 
-def test_crops_that_nobody_could_take_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_that_could_not_be_cut_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoreWriter, "_loop", lambda self: None)
     writer = StoreWriter(StoreSettings(), tmp_path, queue_size=3)
     writer.take([crop(at=AT + n) for n in range(6)], [])

@@ -19,7 +19,7 @@ def test_everything_off_changes_nothing() -> None:
     assert torch.allclose(augment(PICTURES, OFF, chance())[0], PICTURES, atol=1e-5)
 
 
-def test_the_same_seed_makes_the_same_pictures_and_leaves_the_input_alone() -> None:
+def test_the_same_seed_makes_the_same_images_and_leaves_the_input_alone() -> None:
     before = PICTURES.clone()
     settings = AugmentSettings(blur=0.5)
     once, again = augment(PICTURES, settings, chance(3))[0], augment(PICTURES, settings, chance(3))[0]
@@ -36,7 +36,7 @@ def test_a_flip_mirrors() -> None:
     assert torch.allclose(flipped, PICTURES.flip(3), atol=1e-5)
 
 
-def test_grey_pictures_have_equal_channels() -> None:
+def test_grey_images_have_equal_channels() -> None:
     grey = recolour(PICTURES, OFF.model_copy(update={"grey": 1.0}), chance())
     assert torch.allclose(grey[:, 0], grey[:, 1], atol=1e-6)
     assert torch.allclose(grey[:, 1], grey[:, 2], atol=1e-6)

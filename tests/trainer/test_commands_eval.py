@@ -75,7 +75,7 @@ def test_rank_draws_queries_with_their_answers(people: Path, tmp_path: Path, ord
     assert picture.shape[1] > 1000
 
 
-def test_bench_tells_the_seconds() -> None:
+def test_bench_prints_the_seconds() -> None:
     assert "20 queries x 300 gallery images" in run("bench", "--queries", 20, "--gallery", 300, "--dim", 8).output
 
 

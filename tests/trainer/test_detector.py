@@ -127,7 +127,7 @@ def test_sixteen_bit_weights_answer_like_thirty_two_bit_ones(tmp_path: Path) -> 
     assert is_parity(agree(full, half, batch))
 
 
-def test_a_bundle_that_fails_says_so_in_its_metrics_and_its_card(tmp_path: Path) -> None:
+def test_a_bundle_that_fails_reports_it_in_its_metrics_and_its_card(tmp_path: Path) -> None:
     (tmp_path / "candidate").mkdir()
     small_network(tmp_path / "candidate" / "model.onnx")
     origin = Origin("small", "reid-train detector", teacher="t.pt", data=["yolo:a"], steps=3, minutes=1.0)
@@ -232,7 +232,7 @@ def test_a_wrong_line_of_truth_is_named(tmp_path: Path, line: str) -> None:
         read_mot(tmp_path / "gt.txt")
 
 
-def test_no_pictures_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) -> None:
+def test_no_images_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"must have labelled pictures, found none"):
         prepare([BoxSource("yolo", tmp_path / "empty")], tmp_path / "out", nobody)
@@ -252,7 +252,7 @@ def test_no_pictures_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) 
         list(read(BoxSource("clip", tmp_path / "clip.mp4"), nobody))
 
 
-def test_pictures_nobody_labelled_are_left_out_and_empty_labels_are_kept(tmp_path: Path) -> None:
+def test_unlabelled_images_are_left_out_and_empty_labels_are_kept(tmp_path: Path) -> None:
     for name in ("seen", "unseen"):
         picture(tmp_path / "images" / f"{name}.jpg")
     (tmp_path / "labels").mkdir()

@@ -103,7 +103,7 @@ def test_a_run_does_not_go_on_with_another_network_seed_or_file(run: Path) -> No
         train(quick(), run, resume=True)
 
 
-def test_cameras_that_the_names_do_not_tell_are_asked_for(tmp_path: Path) -> None:
+def test_cameras_missing_from_the_names_must_be_given(tmp_path: Path) -> None:
     for person in range(6):
         (tmp_path / f"person{person}").mkdir()
         picture = cv2.imencode(".png", np.full((32, 16, 3), person * 30, np.uint8))[1].tobytes()

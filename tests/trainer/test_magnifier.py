@@ -81,7 +81,7 @@ def test_the_parts_of_the_vector_are_the_branches() -> None:
     assert features.after.shape == (3, 512)
 
 
-def test_one_picture_alone_is_as_good_as_many() -> None:
+def test_one_image_alone_is_as_good_as_many() -> None:
     branch = MagnifierBranch(TINY.model_copy(update={"regions": "labels"})).eval()
     images = torch.randn(3, 3, 64, 32)
     assert torch.allclose(branch(images[:1]), branch(images)[:1], atol=1e-5)
@@ -149,7 +149,7 @@ def test_one_step_of_the_sequence_by_hand() -> None:
     assert cell(torch.ones(1, 1, 1), torch.ones(1, 1)).item() == pytest.approx(0.5 * math.tanh(memory))
 
 
-def test_a_region_without_a_pixel_tells_nothing() -> None:
+def test_a_region_without_a_pixel_adds_nothing() -> None:
     branch = FusionBranch(8)
     maps = torch.rand(2, 8, 4, 2)
     labels = torch.ones(2, 4, 2, dtype=torch.long)

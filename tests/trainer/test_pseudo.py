@@ -37,14 +37,14 @@ def test_tracks_of_one_person_become_one_cluster() -> None:
         assert len(set(labels[who == person].tolist())) == 1
 
 
-def test_a_track_that_nobody_resembles_is_nobodys() -> None:
+def test_a_track_unlike_all_others_gets_no_label() -> None:
     vectors, _ = people(6, 4)
     stranger = np.random.default_rng(9).normal(size=(1, 32)).astype(np.float32)
     every = np.concatenate([vectors, stranger / np.linalg.norm(stranger)])
     assert joined(every, np.append(np.tile(np.arange(4), 6), 4))[24] == UNLINKED
 
 
-def test_the_time_that_people_take_tells_who_of_two_look_alikes_it_is() -> None:
+def test_the_time_that_people_take_tells_two_look_alikes_apart() -> None:
     """Everybody takes 30 s from camera 0 to camera 1; twins look the same there, and one of them came at that time."""
     vectors, who = people(40, 2)
     cameras = np.tile([0, 1], 40)
@@ -98,5 +98,5 @@ def test_overlap_in_time_on_one_camera_keeps_tracks_apart() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_tracks_are_nobody(count: int) -> None:
+def test_too_few_tracks_get_no_label(count: int) -> None:
     assert joined(np.ones((count, 4), np.float32), np.zeros(count, np.int64)).tolist() == [UNLINKED] * count

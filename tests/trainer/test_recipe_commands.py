@@ -21,7 +21,7 @@ def options(*changes: str) -> list[str]:
     return [word for change in changes for word in ("--set", change)]
 
 
-def test_a_recipe_is_trained_at_a_budget_and_its_report_says_so(tmp_path: Path) -> None:
+def test_a_recipe_is_trained_at_a_budget_and_its_report_reports_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     asked = ["fit", "--recipe", "paper", "--budget", "0.01", "--out", str(run), *options(*SMALL)]
     done = CliRunner().invoke(app, asked)

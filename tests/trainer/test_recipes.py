@@ -56,7 +56,7 @@ def test_the_paper_sees_every_image_256_times_as_the_first_of_a_pair() -> None:
     ("backbone", "million", "features"),
     [("res2net50_26w_4s", 23.65, 2048), ("resnet50", 23.51, 2048), ("densenet121", 6.95, 1024)],
 )
-def test_backbones_have_the_parameters_that_timm_says(backbone: str, million: float, features: int) -> None:
+def test_backbones_have_the_parameters_of_timm(backbone: str, million: float, features: int) -> None:
     with torch.device("meta"):
         net = Backbone(ModelSettings.model_validate({"backbone": backbone}))
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(million * 1e6, rel=0.002)
@@ -140,7 +140,7 @@ def test_done_right_identifies_first_and_halves_its_rate_every_512_of_4096_chang
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4, 1e-3 / 2**7])
 
 
-def test_a_budget_scales_length_pool_and_resolution_and_says_so() -> None:
+def test_a_budget_scales_length_pool_and_resolution_and_reports_it() -> None:
     small = recipe("paper", budget=0.01)
     assert (small.optimiser.epochs, small.data.height, small.data.width) == (2.56, 128, 64)
     assert learning_rate(small.optimiser, 40 / 256) == pytest.approx(5e-3)  # the same shape, faster

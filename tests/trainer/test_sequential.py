@@ -99,7 +99,7 @@ def test_mining_takes_the_farthest_of_the_same_and_the_nearest_of_the_others() -
     assert {int(row) for row in mine(vectors[pool], pool, images, 6, 5, np.random.default_rng(0))[:, 0]} == {0, 1}
 
 
-def test_nobody_twice_in_the_pool_gives_no_triplet() -> None:
+def test_a_pool_without_a_positive_pair_gives_no_triplet() -> None:
     pool = np.array([0, 2, 4])
     found = mine(np.eye(3, dtype=np.float32), pool, people(3, cameras=2, shots=1), 6, 5, np.random.default_rng(0))
     assert found.shape == (0, 3)
@@ -124,7 +124,7 @@ def test_mined_triplets_outlive_a_kill(tmp_path: Path) -> None:
         assert after.step(step, step / 8)[0] == whole.step(step, step / 8)[0]
 
 
-def test_a_pool_in_which_nobody_is_twice_is_refused() -> None:
+def test_a_pool_without_a_positive_pair_is_refused() -> None:
     settings = tiny("ranking.pool=2", "ranking.start=0", "run.seed=5")
     training, _ = load_images(settings, None)
     with pytest.raises(DataError, match="ranking.pool must hold two images of someone, 2 drawn images do not"):

@@ -213,7 +213,7 @@ def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", frozenset({"site-nobody"}))
 
 
-def test_too_few_people_for_a_gate_are_told(base: Path, site: Path, tmp_path: Path) -> None:
+def test_too_few_people_for_a_gate_are_reported(base: Path, site: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 2 people"):
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 2))
 
@@ -225,7 +225,7 @@ def test_the_latest_tracks_are_used_where_there_are_many(site: Path) -> None:
     assert list(some.names) == sorted(some.names)
 
 
-def test_a_store_without_tracks_is_told(tmp_path: Path) -> None:
+def test_a_store_without_tracks_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds none"):
         read_site(tmp_path)
 

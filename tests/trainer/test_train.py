@@ -91,7 +91,7 @@ def test_the_first_twenty_losses_are_the_golden_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+def test_a_killed_run_continues_to_the_same_losses(tmp_path: Path) -> None:
     settings = tiny(*QUICK, "optimiser.steps=60")
     whole, killed, config = tmp_path / "whole", tmp_path / "killed", tmp_path / "settings.yaml"
     train(settings, whole)
@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert checkpoint.load(tmp_path / "last.pt")["facts"]["step"] == 5
 
 
-def test_a_run_on_a_full_disk_says_so(tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_reports_it(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"MiB in .*make room, then --resume"), files_of_at_most(50_000):
         train(tiny(*QUICK, "optimiser.steps=4", "run.checkpoint_every=2"), tmp_path / "run")
     assert not (tmp_path / "run" / "last.pt").exists()

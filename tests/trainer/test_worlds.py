@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
 
 
 @needs_data
-def test_worlds_for_tuning_show_nobody_who_is_reported_on() -> None:
+def test_worlds_for_tuning_show_no_person_of_the_reported_sets() -> None:
     assert DATA is not None
     split = split_market1501(Path(DATA))
     assert not set(split.validation) & set(split.test)
@@ -49,7 +49,7 @@ def test_worlds_for_tuning_show_nobody_who_is_reported_on() -> None:
     assert plaza["seed"] not in {world.seed for world in WORLDS}
 
 
-def test_what_a_world_needs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_world_needs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REID_STREAM_DATA", raising=False)
     with pytest.raises(DataError, match="neither is given"):
         main([])

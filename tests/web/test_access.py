@@ -77,7 +77,7 @@ def test_a_short_token_and_an_empty_users_file_are_refused(tmp_path: Path) -> No
      "/topology", "/events", "/events/recent", "/instructions", "/review", "/review/ids", "/session",
      f"/search?camera=door&run={RUN}&track=1", "/cameras/door/preview"],
 )  # fmt: skip
-def test_nothing_is_told_without_a_session(closed: Shop, path: str) -> None:
+def test_nothing_is_served_without_a_session(closed: Shop, path: str) -> None:
     assert closed.get(API + path).status == 401
 
 
@@ -90,7 +90,7 @@ def test_pages_send_strangers_to_the_log_in(closed: Shop, path: str) -> None:
     assert b"shop-1" not in answer.body
 
 
-def test_a_wrong_password_or_name_says_nothing_of_which(closed: Shop) -> None:
+def test_a_wrong_password_or_name_gets_the_same_answer(closed: Shop) -> None:
     wrong = [
         closed.ask("POST", f"{API}/session", {"name": name, "password": "wrong-password"})
         for name in ("vera", "nobody")

@@ -22,7 +22,7 @@ def own(tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
-def test_people_are_listed_with_their_pictures_and_filtered(web: Shop) -> None:
+def test_people_are_listed_with_their_images_and_filtered(web: Shop) -> None:
     found = web.get(f"{API}/people").json
     assert {one["person"] for one in found["people"]} >= {"shop-1", "shop-2", "shop-3"}
     first = next(one for one in found["people"] if one["person"] == "shop-1")
@@ -60,7 +60,7 @@ def test_an_unknown_person_is_a_problem_document(web: Shop) -> None:
     assert web.get(f"{API}/people?limit=0").status == 422
 
 
-def test_cameras_topology_and_system_tell_no_password(web: Shop) -> None:
+def test_cameras_topology_and_system_show_no_password(web: Shop) -> None:
     cameras = web.get(f"{API}/cameras").json
     assert [one["camera"] for one in cameras] == ["door", "till"]
     assert cameras[0]["frame_size"] == [640, 480]
@@ -152,7 +152,7 @@ def test_merged_people_are_found_under_the_new_id_and_erased_ones_not_at_all(own
     assert own.get(f"{API}/tracks/door/{RUN}/1/crops/1").status == 404
 
 
-def test_pictures_obey_retention_even_in_a_browsers_cache(own: Shop) -> None:
+def test_images_obey_retention_even_in_a_browsers_cache(own: Shop) -> None:
     path = f"{API}/tracks/door/{RUN}/1/crops/1?width=64"
     answer = own.get(path)
     assert answer.headers["cache-control"] == "private, no-cache"

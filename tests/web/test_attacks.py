@@ -108,7 +108,7 @@ def animation() -> bytes:
      b"GIF89a" + bytes(100), b"http://169.254.169.254/latest/meta-data/", animation()],
     ids=["bomb", "ribbon", "speck", "cut off", "empty", "broken", "svg", "gif", "address", "animation"],
 )  # fmt: skip
-def test_no_upload_but_a_sound_picture_is_decoded(web: Shop, body: bytes) -> None:
+def test_no_upload_but_a_sound_image_is_decoded(web: Shop, body: bytes) -> None:
     began = time.monotonic()
     assert upload(web, body).status == 422
     assert time.monotonic() - began < 70

@@ -73,7 +73,7 @@ def test_forged_events_are_left_out_and_all_others_shown(tmp_path: Path) -> None
         assert made.get(f"{API}/system").json["refused"] >= 17
 
 
-def test_events_that_are_no_json_in_fields_nobody_reads_are_left_out(tmp_path: Path) -> None:
+def test_events_that_are_no_json_in_unread_fields_are_left_out(tmp_path: Path) -> None:
     with shop(tmp_path) as made:
         for extra in (b"1e999", b'"\xff"', b"[" * 300 + b"]" * 300, b"9" * 30, b'"\\ud800"'):
             made.sequence += 1
@@ -146,7 +146,7 @@ def test_forged_reviews_are_left_out(web: Shop) -> None:
         web.redis.xdel("reid:shop:reviews", *places)
 
 
-def test_half_open_requests_of_one_address_shut_nobody_else_out(web: Shop) -> None:
+def test_half_open_requests_of_one_address_lock_out_no_other_address(web: Shop) -> None:
     held = []
     try:
         for _ in range(400):

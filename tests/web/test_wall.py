@@ -71,7 +71,7 @@ def test_a_camera_that_is_looked_at_comes_scaled_with_its_boxes(live: tuple[Shop
     assert np.ptp(image[200:210, 400:500]) < 10
 
 
-def test_nothing_is_kept_or_sent_while_nobody_looks(live: tuple[Shop, PreviewPublisher]) -> None:
+def test_nothing_is_kept_or_sent_without_a_viewer(live: tuple[Shop, PreviewPublisher]) -> None:
     made, publisher = live
     for at in range(20):
         publisher.show(*frame(float(at)))
@@ -93,7 +93,7 @@ def test_the_sockets_are_for_our_user_alone(live: tuple[Shop, PreviewPublisher])
     assert not is_private(folder)
 
 
-def test_an_unknown_camera_has_no_picture(live: tuple[Shop, PreviewPublisher]) -> None:
+def test_an_unknown_camera_has_no_image(live: tuple[Shop, PreviewPublisher]) -> None:
     made, _ = live
     assert made.get(f"{API}/cameras/nothing/preview").status == 404
     assert made.get("/wall").status == 200

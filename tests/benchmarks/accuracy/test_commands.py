@@ -68,7 +68,7 @@ def test_a_set_is_recorded_and_its_links_are_compared(place: Place) -> None:
 
 
 @pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with the clip of the speed measurement is needed")
-def test_a_score_is_kept_and_the_next_one_says_what_has_changed(place: Place) -> None:
+def test_a_score_is_kept_and_the_next_one_shows_what_has_changed(place: Place) -> None:
     first = place.call("score", "--kept", "recordings")
     assert first.returncode == 0, first.stderr
     assert "change" not in first.stdout
@@ -86,7 +86,7 @@ def test_a_score_is_kept_and_the_next_one_says_what_has_changed(place: Place) ->
     assert "frames of 2 cameras" not in second.stdout, "the recording is used again"
 
 
-def test_no_set_at_all_is_told_in_one_line(place: Place) -> None:
+def test_no_set_at_all_is_reported_in_one_line(place: Place) -> None:
     ended = place.call("record", "nowhere")
     assert ended.returncode == 2
     assert "none is called nowhere; known: worlds/tiny" in ended.stderr

@@ -35,7 +35,7 @@ def test_parts_of_names_choose(tmp_path: Path) -> None:
     assert [each.name for each in sets.find([tmp_path], ["rush", "mot/"])] == ["mot/pair", "worlds/rush"]
 
 
-def test_no_set_at_all_is_told(tmp_path: Path) -> None:
+def test_no_set_at_all_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none is there; set REID_STREAM_DATA"):
         sets.find([tmp_path])
     footage(tmp_path, "worlds/plaza", "1")

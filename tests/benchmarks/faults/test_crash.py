@@ -19,7 +19,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DrillResul
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_ends_a_daemon_nobody_changes_the_id(case: str, found: dict[str, list[DrillResult]]) -> None:
+def test_whatever_ends_a_daemon_no_person_changes_the_id(case: str, found: dict[str, list[DrillResult]]) -> None:
     assert len(found[case]) == 3
     assert all(finding.holds for finding in found[case]), found[case]
 

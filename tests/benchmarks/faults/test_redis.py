@@ -90,7 +90,7 @@ def test_a_subscriber_that_was_killed_in_a_line_takes_that_event_again(tmp_path:
     assert subscriber.heard(file) == ["r-0"]
 
 
-def test_a_case_that_is_none_is_told(tmp_path: Path) -> None:
+def test_an_unknown_case_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="spool-full, got molten"):
         run(default_settings(tmp_path / "none.mp4"), ("molten",), Pace(1, 1, 1, 1), lambda _: None)
 

@@ -31,7 +31,7 @@ def python(says: str) -> Path:
     return file
 
 
-def test_what_a_peer_tells_is_judged_beside_its_speed(footage: FootageSet, tmp_path: Path) -> None:
+def test_a_peers_boxes_are_scored_beside_its_speed(footage: FootageSet, tmp_path: Path) -> None:
     tells = (
         f"""cp {tmp_path}/truth.txt "$(dirname "$2")/cam.txt"; echo '{{"name": "cam", "frames": 8, "seconds": 2.0}}'"""
     )
@@ -54,12 +54,12 @@ def test_who_comes_back_is_judged_both_ways(tmp_path: Path) -> None:
     assert (again.idf1, anew.people_idf1) == pytest.approx((0.5, 0.5))
 
 
-def test_a_peer_that_fails_says_why(footage: FootageSet, tmp_path: Path) -> None:
+def test_a_peer_that_fails_gives_its_reason(footage: FootageSet, tmp_path: Path) -> None:
     fails = python("echo 'no module boxmot' >&2; exit 3")
     with pytest.raises(ConfigError, match=r"ended with 3:\nno module boxmot"):
         compare._peer("BoxMOT", "boxmot", footage, fails, tmp_path / "a.pt", tmp_path / "b.onnx")
 
 
-def test_without_an_environment_it_is_said_how_to_make_one(tmp_path: Path) -> None:
+def test_without_an_environment_the_error_has_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`make peers` makes it"):
         compare.run([], python=tmp_path / "python", weights=None, reid=None, say=print)

@@ -84,7 +84,7 @@ def world() -> SimulatedWorld:
     return simulate(calm(dropped_frames=0.02), looks(12), 1)
 
 
-def test_every_observation_is_told_once_and_every_visit_ends(world: SimulatedWorld) -> None:
+def test_every_observation_is_published_once_and_every_visit_ends(world: SimulatedWorld) -> None:
     out = run(world.batches())
     told = out.told()
     assert set(told.values()) == {1}
@@ -121,7 +121,7 @@ def test_a_site_whose_vectors_are_all_of_another_bundle_crashes_nothing(world: S
     assert sum(out.rejected.values()) == sum(seen.vector is not None for seen in observations(world.batches()))
 
 
-def test_minutes_of_delay_of_one_camera_lose_nothing_and_name_nobody_twice() -> None:
+def test_minutes_of_delay_of_one_camera_lose_nothing_and_assign_no_person_twice() -> None:
     people = looks(12)
     late = simulate(calm(stalls_per_hour=60, stall_s=120), people, 1)
     out = run(late.batches())
@@ -131,7 +131,7 @@ def test_minutes_of_delay_of_one_camera_lose_nothing_and_name_nobody_twice() -> 
     assert all(len(names) == 1 for names in out.people_of(late).values())
 
 
-def test_a_single_observation_that_comes_minutes_late_is_told_of_its_own_time(world: SimulatedWorld) -> None:
+def test_a_single_observation_that_comes_minutes_late_is_published_at_its_own_time(world: SimulatedWorld) -> None:
     batches = list(world.batches())
     held = next(seen for seen in observations(batches) if seen.vector is None)
     track = [seen for seen in observations(batches) if (seen.camera, seen.track) == (held.camera, held.track)]
@@ -162,7 +162,7 @@ def test_a_camera_whose_clock_goes_back_loses_nothing(world: SimulatedWorld, bac
     assert sum(len(names) for names in out.people_of(world).values()) <= len(out.people_of(world)) + 2
 
 
-def test_a_camera_nobody_has_heard_of_is_a_camera(world: SimulatedWorld) -> None:
+def test_an_unconfigured_camera_is_a_camera(world: SimulatedWorld) -> None:
     def change(seen: Perceived) -> Perceived:
         return msgspec.structs.replace(seen, camera=CameraId("attic")) if seen.camera == "cam2" else seen
 
@@ -172,7 +172,7 @@ def test_a_camera_nobody_has_heard_of_is_a_camera(world: SimulatedWorld) -> None
     assert entered == {"cam1", "attic", "cam3"}
 
 
-def test_boxes_that_lie_on_each_other_crash_nothing_and_share_nobody(world: SimulatedWorld) -> None:
+def test_boxes_that_lie_on_each_other_crash_nothing_and_have_no_person_in_common(world: SimulatedWorld) -> None:
     same = (100.0, 100.0, 200.0, 400.0)
     out = run(spoilt(world, lambda seen: msgspec.structs.replace(seen, box=same)))
     assert len(out.told()) == world.observations
@@ -192,7 +192,7 @@ def test_time_that_stands_still_or_jumps_ahead_crashes_nothing(world: SimulatedW
     assert len(jump.told()) == world.observations
 
 
-def test_a_gallery_of_one_place_still_tells_of_everybody_in_view() -> None:
+def test_a_gallery_of_one_place_still_publishes_every_person_in_view() -> None:
     crowded = simulate(calm(people=20, arrivals_per_hour=3600), looks(20), 2)
     out = run(crowded.batches(), max_identities=1)
     assert set(out.told().values()) == {1}

@@ -77,7 +77,7 @@ def test_the_dial_is_asked_at_every_rate_and_drawn(crops: Path, tmp_path: Path) 
         (("--crops", "market1501"), "set REID_STREAM_DATA"),
     ],
 )
-def test_a_wrong_option_is_told(words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_option_is_reported(words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REID_STREAM_DATA", raising=False)
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         call("world", *words)

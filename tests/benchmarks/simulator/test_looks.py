@@ -59,7 +59,7 @@ def test_a_cast_larger_than_the_real_people_is_filled_up() -> None:
     assert people.first[-1, -1] + people.count[-1, -1] == len(people.vectors)
 
 
-def test_look_alikes_are_nearer_to_somebody() -> None:
+def test_look_alikes_are_nearer_to_one_person() -> None:
     real = looks(40, dim=128)
     plain, alike = (cast(real, 40, share, 0.5, np.random.default_rng(1)) for share in (0.0, 0.5))
     assert np.median(nearest(plain)) < 0.4
@@ -90,7 +90,7 @@ def test_a_crop_without_a_name_is_refused(tmp_path: Path, name: str, message: st
         crops.read(str(tmp_path), None, "test")
 
 
-def test_no_crops_are_an_error_that_says_what_is_needed(tmp_path: Path) -> None:
+def test_no_crops_are_an_error_with_what_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="crops must be images named"):
         crops.read(str(tmp_path), None, "test")
     with pytest.raises(ConfigError, match="set REID_STREAM_DATA"):

@@ -25,7 +25,7 @@ def plain() -> SimulatedWorld:
     return simulate(calm(), looks(12), 1)
 
 
-def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: SimulatedWorld) -> None:
+def test_people_who_look_unlike_all_others_are_followed_without_fault(plain: SimulatedWorld) -> None:
     found = play(plain, similarity=0.6)
     assert (found.idf1, found.hota, found.purity, found.links) == (1, 1, 1, 1)
     assert (found.false_matches, found.wrong_merges, found.missed_links) == (0, 0, 0)
@@ -34,7 +34,7 @@ def test_people_who_look_like_nobody_else_are_followed_without_fault(plain: Simu
     assert found.comparisons == sum(range(found.people))
 
 
-def test_nobody_is_linked_where_nothing_is_alike_enough(plain: SimulatedWorld) -> None:
+def test_no_person_is_linked_where_nothing_is_alike_enough(plain: SimulatedWorld) -> None:
     strict = MatcherSpec(
         Match(settle_s=0), Verifier(d=[1.0] * 32, b=-20.0, train_prior=0.5), Calibration(kind="none", parameters={})
     )
@@ -52,7 +52,7 @@ def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough
     assert found.wrong_merges >= 1
 
 
-def test_the_end_is_told_apart_from_what_was_said_at_once() -> None:
+def test_final_identities_are_kept_apart_from_first_ones() -> None:
     # Two crops in three are noise, so that first answers are often somebody new, whom a merge then corrects.
     world = simulate(calm(people=20, mixed_share=0.6, mixed_weight=0.5), looks(20), 2)
     told = replay(world, MatcherSpec(Match(similarity=0.75)))

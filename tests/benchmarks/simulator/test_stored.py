@@ -35,7 +35,7 @@ def site(out: Path, seed: int = 3, **changes: Any) -> dict[str, str]:
     return build(crops(), load(None, **{**ALL_AT_ONCE, **STILL, "people": PEOPLE, **changes}), seed, out)
 
 
-def test_every_picture_is_shown_once_and_of_its_own_person_and_camera(tmp_path: Path) -> None:
+def test_every_image_is_shown_once_and_of_its_own_person_and_camera(tmp_path: Path) -> None:
     people = site(tmp_path / "store", swaps_per_min=0)
     whose = {crop.data: (crop.person, f"cam{crop.camera}") for crop in crops()}
     shown = []
@@ -66,7 +66,7 @@ def test_the_same_seed_makes_the_same_site_and_another_one_another(tmp_path: Pat
     assert times[0] != [store.read(f)[0].times for f in store.tracks(tmp_path / "c")]
 
 
-def test_parts_of_the_people_share_nobody() -> None:
+def test_parts_of_the_people_have_no_person_in_common() -> None:
     first, second = ({crop.person for crop in draw(crops(), *part)} for part in ((0, 4), (4, 9)))
     assert (len(first), len(second)) == (4, 5)
     assert not first & second
@@ -78,7 +78,7 @@ def test_parts_of_the_people_share_nobody() -> None:
     ("changes", "told"),
     [({"look_alikes": 0.5}, "look_alikes must be 0.0"), ({"people": PEOPLE + 1}, "at most the 9 that the crops show")],
 )
-def test_what_pictures_cannot_show_is_refused(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_what_images_cannot_show_is_refused(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=told):
         site(tmp_path / "store", **changes)
 

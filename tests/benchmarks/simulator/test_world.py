@@ -60,7 +60,7 @@ def test_a_track_ends_once_after_its_last_observation() -> None:
     assert all(ended[track] > last[track] for track in last)
 
 
-def test_nobody_is_twice_in_one_frame_but_for_second_boxes() -> None:
+def test_no_person_is_twice_in_one_frame_but_for_second_boxes() -> None:
     world = simulate(Scenario(people=40, cameras=3, duplicates_per_min=3, overlaps=((0, 2),)), looks(40), 5)
     boxes = (world.ends == 0) & ~world.rows.duplicate
     key = np.stack([world.rows.camera, world.rows.frame, world.rows.person])[:, boxes]

@@ -21,7 +21,7 @@ def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
     assert row.floor_bytes_per_identity == 2 * 2 * row.dim
 
 
-def test_a_day_is_told_hour_by_hour(tmp_path: Path) -> None:
+def test_a_day_is_reported_hour_by_hour(tmp_path: Path) -> None:
     kept, drawing = tmp_path / "day.json", tmp_path / "day.png"
     options = ["--cameras", "3", "--hours", "2", "--people-per-hour", "12", "--retention-s", "1200"]
     done = CliRunner().invoke(app, ["speed", "day", *options, "--json", str(kept), "--plot", str(drawing)])

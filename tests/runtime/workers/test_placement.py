@@ -49,7 +49,7 @@ def test_a_camera_moves_from_the_busiest_to_the_idlest_and_rather_one_without_pe
     assert rebalance(loads, {A: True, C: True}) == CameraMove(B, 1, 2)
 
 
-def test_nothing_moves_where_it_would_not_help_or_nobody_is_short() -> None:
+def test_nothing_moves_where_it_would_not_help_or_no_camera_lacks_frames() -> None:
     assert rebalance({1: {A: 2.0}, 2: {B: 0.1}}, {}) is None
     assert rebalance({1: {A: 0.3, B: 0.3}, 2: {C: 0.1}}, {}) is None
     assert rebalance({1: {A: 0.5, B: 0.5}, 2: {C: 0.5, D: 0.4}}, {}) is None
@@ -73,7 +73,7 @@ def told(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) 
     )
 
 
-def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_anew_after() -> None:
+def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_again_after() -> None:
     loads, cameras = WorkerLoads(), {1: [A, B, C], 2: [D]}
     moves = []
     for second in range(400):

@@ -171,7 +171,7 @@ def test_files_that_end_end_the_daemon_with_all_they_showed(tmp_path: Path, shel
         assert value("reid_stream_observations_total") == counts.records
 
 
-def test_a_camera_that_moves_goes_on_in_the_other_worker_where_it_broke_off(tmp_path: Path, shelf: Path) -> None:
+def test_a_camera_that_moves_continues_in_the_other_worker_where_it_stopped(tmp_path: Path, shelf: Path) -> None:
     clip = draw_clip(tmp_path / "c.mp4", seconds=4)
     cameras = [{"id": name, "url": str(clip), "max_fps": 5, "loop": True} for name in ("door", "till", "yard")]
     with running(tmp_path, shelf, cameras=cameras, store={"folder": str(tmp_path / "store"), "settle_s": 0}) as run:

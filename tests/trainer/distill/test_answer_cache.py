@@ -90,7 +90,7 @@ def test_answers_that_are_not_finite_are_refused_with_the_view(tmp_path: Path, b
     assert len(cache) == 0
 
 
-def test_a_full_disk_says_so_and_keeps_earlier_answers(tmp_path: Path) -> None:
+def test_a_full_disk_reports_it_and_keeps_earlier_answers(tmp_path: Path) -> None:
     cache = opened(tmp_path)
     cache.append(VECTORS[:2], VIEWS[:2])
     with (
