@@ -158,7 +158,8 @@ class CameraThread(CameraRunner):
             convert = Converter(self._camera.resize, self._take_over)
 
             def wants(stream_s: float | None, is_key: bool) -> bool:
-                is_wanted = pace.keys.wants(stream_s, is_key, player.late_s(stream_s))
+                late_s = player.late_s(stream_s, source.decode_s, source.steps)
+                is_wanted = pace.keys.wants(stream_s, is_key, late_s)
                 self.stats.dropped["behind"] += pace.keys.is_behind
                 return is_wanted
 

@@ -38,8 +38,12 @@ class LivePlayback:
         skew_s = self._clock.skew_s
         return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
 
-    def late_s(self, stream_s: float | None) -> float:
-        """Return how much later a packet arrives than the earliest ones, seconds."""
+    def late_s(self, stream_s: float | None, decode_s: float | None, steps: int) -> float:
+        """Return how much later a packet arrives than the earliest ones since the last of so many steps, seconds."""
+        if steps != self._steps:
+            self._lateness.forget()
+        if decode_s is not None:
+            return self._lateness.of(decode_s, time.monotonic(), in_order=True)
         return self._lateness.of(stream_s, time.monotonic())
 
     def hear(self, packet: DecodedPacket, steps: int) -> bool:
@@ -113,7 +117,7 @@ class FilePlayback:
         self._clock = FileClock(self._now() + camera.start_after_s, 1.0 / (source.rate or DEFAULT_FPS))
         self._due_less_stream_s: float | None = None
 
-    def late_s(self, stream_s: float | None) -> float:
+    def late_s(self, stream_s: float | None, _decode_s: float | None, _steps: int) -> float:
         """Return how late a packet is that is decoded now, seconds."""
         if stream_s is None or self._due_less_stream_s is None:
             return 0.0

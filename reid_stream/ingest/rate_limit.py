@@ -56,6 +56,8 @@ class KeyframePolicy:
         self._key_s: float | None = None
         self._steady = 0
         self._left_out = 0
+        self._accepted_s = 0.0
+        """Lateness at which waiting was given up; only what is added to it counts."""
         self.keys_only = False
         self.is_behind = False
 
@@ -78,10 +80,15 @@ class KeyframePolicy:
         return is_key or not self.keys_only
 
     def _waits(self, is_key: bool, late_s: float) -> bool:
+        self._accepted_s = min(self._accepted_s, late_s)
+        late_s -= self._accepted_s
         if late_s > BEHIND_S and not self.is_behind:
             self.is_behind, self._left_out = True, 0
         if self.is_behind and is_key:
-            self.is_behind = late_s > _IN_TIME_S and self._left_out < _MOST_KEYS
+            if self._left_out >= _MOST_KEYS:
+                self._accepted_s += late_s
+                late_s = 0.0
+            self.is_behind = late_s > _IN_TIME_S
             self._left_out += 1
         return self.is_behind
 
@@ -98,27 +105,38 @@ class Lateness:
     _MOST_S = 30.0
     """Beyond it the stream's time has jumped."""
     _BACK_S = 1.0
-    """Lateness never turns the stream's time back: its timestamps have stepped."""
+    """Presentation times go back by less where frames are sent in another order than they are shown."""
 
     def __init__(self) -> None:
         self._least: float | None = None
         self._last_s: float | None = None
+        self._late_s = 0.0
         self._at = 0.0
 
-    def of(self, stream_s: float | None, now: float) -> float:
-        """Seconds; `now` on any steady clock."""
+    def of(self, stream_s: float | None, now: float, *, in_order: bool = False) -> float:
+        """Return the lateness in seconds.
+
+        Stream time that stands or goes back is no lateness: its packet counts as late as the one before.
+
+        Args:
+            stream_s: time of the packet in seconds; none where it has none.
+            now: seconds on any steady clock.
+            in_order: `stream_s` is the decoding time, which always rises in a stream that is right.
+        """
         if stream_s is None:
             return 0.0
-        if self._last_s is not None and stream_s < self._last_s - self._BACK_S:
-            self.forget()
-        self._last_s = stream_s
         offset = now - stream_s
-        if self._least is None or offset - self._least > self._MOST_S:
+        has_risen = self._last_s is None or stream_s > self._last_s - (0.0 if in_order else self._BACK_S)
+        self._last_s = stream_s
+        if not has_risen:
+            self._least = offset - self._late_s
+        elif self._least is None or offset - self._least > self._MOST_S:
             self._least = offset
         self._least = min(self._least + self._RELAX * (now - self._at), offset) if self._at else offset
         self._at = now
-        return offset - self._least
+        self._late_s = offset - self._least
+        return self._late_s
 
     def forget(self) -> None:
         """Take the next packet as in time."""
-        self._least, self._at = None, 0.0
+        self._least, self._at, self._late_s = None, 0.0, 0.0

@@ -75,6 +75,8 @@ class VideoSource:
         """An image since the last key frame was damaged: those after it build on it."""
         self.has_key = False
         """A key frame has arrived on this connection; nothing can be decoded before it."""
+        self.decode_s: float | None = None
+        """Decoding time of the newest packet, on the axis of `DecodedPacket.stream_s`; None if unknown or untrusted."""
 
     @property
     def name(self) -> str:
@@ -221,11 +223,12 @@ class VideoSource:
     def _trusted(self, packet: "Packet[VideoStream]") -> float | None:
         """Return a packet's timestamp; one that may be wrong is removed from it, and so from its image."""
         stream_s = self._seconds(packet.pts, packet.time_base)
+        self.decode_s = self._seconds(packet.dts, packet.time_base)
         if stream_s is None or self.is_recorded:
             return stream_s
-        trusted = self._steps.trusted(stream_s, time.monotonic())
+        trusted = self._steps.trusted(stream_s, time.monotonic(), self.decode_s)
         if trusted is None:
-            packet.pts = packet.dts = None
+            packet.pts = packet.dts = self.decode_s = None
         return trusted
 
     def _is_whole(self, picture: "VideoFrame") -> bool:

@@ -5,46 +5,78 @@ all that was learned from the earlier ones is void. A single frame stamped hours
 which never turns stream time back.
 """
 
+from dataclasses import dataclass
+
 BACK_S = 1.0
-"""Timestamps go back by less where frames are sent in another order than they are shown."""
+"""Presentation times go back by less where frames are sent in another order than they are shown."""
+DECODE_BACK_S = 0.1
+"""Decoding times never go back in a stream that is right; by less they do in clocks that jitter."""
+AHEAD_S = 1.0
+"""Timestamps may run ahead of the time that passed by so much, or by `_STEPS_AHEAD` frames of a slow camera."""
+_STEPS_AHEAD = 4
 FORWARD_S = 10.0
-"""Timestamps may run ahead of the time that passed by so much: packets that were held up come all at once."""
+"""Beyond it a lasting jump ahead is a step; up to it frames were lost before a burst. Also the tolerance before the
+interval between frames is known."""
 CONFIRM = 3
 """Packets in a row on the new timestamps that make a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    stream_s: float
+    """Presentation time."""
+    decode_s: float | None
+    arrived_at: float
 
 
 class StreamSteps:
     """Detector of steps for the packets of one connection."""
 
     def __init__(self) -> None:
-        self._last_s: float | None = None
-        self._arrived_at = 0.0
-        self._candidate_s: float | None = None
+        self._last: _Packet | None = None
+        self._interval_s: float | None = None
+        """Between the last two packets that follow each other."""
+        self._candidate: _Packet | None = None
         self._confirmed = 0
         self.count = 0
         """Steps so far."""
 
-    def trusted(self, stream_s: float | None, arrived_at: float) -> float | None:
+    def trusted(self, stream_s: float | None, arrived_at: float, decode_s: float | None = None) -> float | None:
         """Return the timestamp if it can be used, none if it may be wrong.
 
         Args:
-            stream_s: timestamp, seconds; none where the packet has none.
+            stream_s: presentation time in seconds; none where the packet has none.
             arrived_at: seconds on a steady clock.
+            decode_s: decoding time in seconds, which sees smaller steps; none where it is unknown.
         """
         if stream_s is None:
             return None
-        if self._last_s is None or self._follows(stream_s, self._last_s, arrived_at - self._arrived_at):
-            self._candidate_s = None
+        packet = _Packet(stream_s, decode_s, arrived_at)
+        last, candidate = self._last, self._candidate
+        if last is None or self._follows(packet, last):
+            self._candidate = None
+            if last is not None:
+                self._interval_s = abs(_passed_s(packet, last)[0])
         else:
-            is_next = self._candidate_s is not None and self._follows(stream_s, self._candidate_s, 0.0)
-            self._candidate_s, self._confirmed = stream_s, self._confirmed + 1 if is_next else 1
+            is_next = candidate is not None and self._follows(packet, candidate)
+            self._candidate, self._confirmed = packet, self._confirmed + 1 if is_next else 1
             if self._confirmed < CONFIRM:
                 return None
-            self._candidate_s = None
-            self.count += 1
-        self._last_s, self._arrived_at = stream_s, arrived_at
+            self._candidate = None
+            step_s = stream_s - last.stream_s - (arrived_at - last.arrived_at)
+            self.count += not 0 <= step_s <= FORWARD_S
+        self._last = packet
         return stream_s
 
-    @staticmethod
-    def _follows(stream_s: float, earlier_s: float, passed_s: float) -> bool:
-        return -BACK_S <= stream_s - earlier_s <= passed_s + FORWARD_S
+    def _follows(self, packet: _Packet, earlier: _Packet) -> bool:
+        passed_s, back_s = _passed_s(packet, earlier)
+        ahead_s = FORWARD_S if self._interval_s is None else max(AHEAD_S, _STEPS_AHEAD * self._interval_s)
+        # Two frames never have the same time; a camera whose clock stands is stamped on arrival.
+        return passed_s != 0 and -back_s <= passed_s <= packet.arrived_at - earlier.arrived_at + min(ahead_s, FORWARD_S)
+
+
+def _passed_s(packet: _Packet, earlier: _Packet) -> tuple[float, float]:
+    """Return the stream time between two packets, and by how much it may be negative."""
+    if packet.decode_s is None or earlier.decode_s is None:
+        return packet.stream_s - earlier.stream_s, BACK_S
+    return packet.decode_s - earlier.decode_s, DECODE_BACK_S

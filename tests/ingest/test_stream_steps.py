@@ -29,6 +29,41 @@ def test_frames_shown_in_another_order_and_a_network_that_stalls_are_no_steps() 
     assert steps.count == 0
 
 
+def test_small_steps_are_seen_in_decoding_times() -> None:
+    steps = StreamSteps()
+    for n in range(60):
+        shown_s = n / FPS - 0.5 * (n // 20)
+        steps.trusted(shown_s, n / FPS, shown_s)
+    assert steps.count == 2
+
+
+def test_a_jump_ahead_is_wrong_where_it_is_single_and_a_gap_where_it_lasts() -> None:
+    steps = StreamSteps()
+    stamps = [n / FPS + (5 if n == 20 or n >= 30 else 0) for n in range(40)]
+    trusted = [steps.trusted(stamp, n / FPS) for n, stamp in enumerate(stamps)]
+    assert [n for n, at in enumerate(trusted) if at is None] == [20, *range(30, 29 + CONFIRM)]
+    assert steps.count == 0
+
+
+def test_a_clock_that_stands_is_not_used() -> None:
+    steps = StreamSteps()
+    assert [steps.trusted(7.0, n / FPS) for n in range(10)] == [7.0, *[None] * 9]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("each_s", [0.0, 0.9])
+def test_stream_time_that_stands_or_is_put_back_again_and_again_costs_no_frames(each_s: float) -> None:
+    each = max(1, round(each_s * FPS))
+    pieces = [piece for piece in transport_stream(100, each_s or 1 / FPS) if piece] * round(4 * FPS / each)
+    with WebCamera({"/a.ts": paced(pieces)}) as web:
+        settings = Ingest(isolate=False, backoff_first_s=20, backoff_max_s=30)
+        with running(web.url("/a.ts"), settings) as run:
+            run.until(lambda: bool(run.of(CameraDown)))
+    assert run.stats.dropped["behind"] == 0
+    assert len(run.frames) >= 0.8 * run.stats.read >= 0.6 * len(pieces)
+    assert [type(change) for change in run.changes] == [CameraUp, CameraDown]
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("back_s", [2.5, 5.0])
 def test_a_lasting_step_back_costs_a_group_of_pictures_at_most(back_s: float) -> None:

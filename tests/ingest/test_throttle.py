@@ -157,7 +157,10 @@ def test_a_decoder_that_is_behind_leaves_out_all_up_to_a_key_frame_in_time() -> 
 
 def test_a_decoder_that_stays_behind_continues_after_three_key_frames() -> None:
     policy = KeyframePolicy(10)
-    assert [n for n in range(1, 100) if policy.wants(n / 10, n % 20 == 0, 3.0)] == [80]
+    assert [n for n in range(1, 100) if policy.wants(n / 10, n % 20 == 0, 3.0)] == list(range(80, 100))
+    # What it took as it is does not count again, what is added to it does.
+    assert all(policy.wants(n / 10, n % 20 == 0, 4.5) for n in range(100, 140))
+    assert not any(policy.wants(n / 10, n % 20 == 0, 6.0) for n in range(140, 180))
 
 
 def test_packets_are_late_beside_those_that_came_soonest() -> None:
@@ -165,7 +168,15 @@ def test_packets_are_late_beside_those_that_came_soonest() -> None:
     assert [round(lateness.of(n / 10, 100 + n / 10), 3) for n in range(20)] == [0.0] * 20
     assert lateness.of(2.0, 105.0) == pytest.approx(3.0, abs=0.01)
     assert lateness.of(2.1, 102.1) == pytest.approx(0.0, abs=0.01)
-    assert lateness.of(-100.0, 102.2) == 0.0
+    assert lateness.of(-100.0, 102.2) == pytest.approx(0.0, abs=0.01)
+
+
+def test_time_that_stands_or_goes_back_is_no_lateness_but_hides_none() -> None:
+    lateness = Lateness()
+    late = [lateness.of(n / 10 - 0.9 * (n // 15), 100 + 1.5 * n / 10, in_order=True) for n in range(45)]
+    assert late[-1] == pytest.approx(0.05 * (44 - 2), abs=0.05)
+    standing = Lateness()
+    assert max(standing.of(7.0, 100 + n / 10, in_order=True) for n in range(50)) == 0.0
 
 
 def test_a_frame_that_waited_too_long_for_its_turn_is_dropped_where_others_wait() -> None:
