@@ -16,6 +16,14 @@ _HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*([^\r\n]*)", re.MUL
 _PART_HEAD = re.compile(rb"\r?\n\r?\n")
 _PART_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
 _JPEG = b"\xff\xd8"
+_NEXT_JPEG = re.compile(rb"\xff\xd9[\s0-9A-Fa-f;]{0,32}\xff\xd8\xff")
+"""Between two images, with the line of a chunk of transfer encoding."""
+_STREAM_OF = 3
+"""Images one after another that make a stream: a snapshot may hold a second one (multi-picture format)."""
+_MOST_PICTURES = 64 << 20
+"""Bytes to search for them."""
+_MOST_SILENCES = 4
+"""Silences after which what has arrived is a snapshot whose camera keeps the connection open."""
 _BOUNDARY = re.compile(r"boundary=\"?([^\";]+)\"?", re.IGNORECASE)
 
 
@@ -35,6 +43,9 @@ class AnswerFilter(ABC):
         """Bytes of the newest answer's body; none where it does not say."""
         self.has_odd_parts = False
         """Parts that FFmpeg's reader of multipart streams refuses: not of type image/jpeg."""
+        self.is_jpeg_stream = False
+        """JPEG images one after another with nothing between them; the connection ends there, since FFmpeg takes them
+        for one image unless it is told."""
         self.wants_sha = False
         """The camera takes a password only as a digest by another hash than MD5, which FFmpeg does not know."""
 
@@ -46,7 +57,7 @@ class AnswerFilter(ABC):
     @property
     def is_refused(self) -> bool:
         """Whether nothing more is passed on."""
-        return self.redirect is not None or self.refusal is not None
+        return self.redirect is not None or self.refusal is not None or self.is_jpeg_stream
 
     @abstractmethod
     def asked(self, said: bytes) -> bool:
@@ -58,6 +69,10 @@ class AnswerFilter(ABC):
 
     def ended(self) -> bytes:
         """Return what was held back when the camera closes the connection."""
+        return b""
+
+    def fell_silent(self) -> bytes:
+        """Return what to pass on of what was held back when nothing arrives for a moment."""
         return b""
 
     def _read_header(self, header: bytes) -> dict[str, list[str]]:
@@ -149,20 +164,24 @@ class RtspAnswers(AnswerFilter):
 class HttpAnswers(AnswerFilter):
     """Filter of the header of one HTTP answer; everything after it is passed on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_jpeg_stream: bool = False) -> None:
+        """`takes_jpeg_stream`: pass a stream of JPEG images on."""
         super().__init__()
         self._held = b""
-        self._is_open = False
+        self._is_open = takes_jpeg_stream
+        self._pictures = _PictureCount()
+        self._silences = 0
 
     def asked(self, said: bytes) -> bool:  # noqa: ARG002 (the protocol's)
         """Let one answer be asked for: the next one would not be looked at."""
-        return not self._is_open
+        return not self._is_open or self.status is None
 
     def answered(self, told: bytes) -> bytes:
-        """Hold the header back until it is whole."""
-        if self._is_open:
+        """Hold the header back until it is whole, and of what may be a stream of images the first ones."""
+        if self._is_open and self.status is not None:
             return told
         self._held += told
+        self._silences = 0
         end = self._held.find(_END)
         if end < 0 or (end + len(_END) == len(self._held) and self._held.startswith(b"HTTP/1.1 100")):
             if len(self._held) > _MOST_HEADER:
@@ -171,21 +190,48 @@ class HttpAnswers(AnswerFilter):
         fields = self._read_header(self._held[: end + 2])
         if self.is_refused:
             return b""
-        body = self._held[end + len(_END) :]
-        if self.content_type.startswith("multipart/") and self.status == 200:
-            is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
-            part = (body.partition(b"\r\n")[2] if is_chunked else body).lstrip(b"\r\n")
+        if self._is_open:
+            return self._held
+        head, body = self._held[: end + len(_END)], self._held[end + len(_END) :]
+        is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
+        part = (body.partition(b"\r\n")[2] if is_chunked else body).lstrip(b"\r\n")
+        if self.status == 200 and self.content_type.startswith("multipart/"):
             # Whether a boundary comes first, and what a part is, is seen in the body.
             if len(body) < _MOST_HEADER and not _PART_HEAD.search(part) and not part.startswith(_JPEG):
                 return b""
             body = self._as_multipart(body, part, fields, is_chunked=is_chunked)
+        elif self.status == 200 and self.length is None and self._may_be_stream(body, part, is_chunked=is_chunked):
+            return b""
         self._is_open = True
-        return self._held[: end + len(_END)] + body
+        return head + body
+
+    def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
+        """Whether to wait for more to tell one image from a stream of them."""
+        if not (part.startswith(_JPEG) or _JPEG.startswith(part[:2])):
+            return False
+        self.is_jpeg_stream = self._pictures.of(body) >= _STREAM_OF
+        return self.is_jpeg_stream or (
+            len(body) < _MOST_PICTURES and not (is_chunked and body.endswith(b"\r\n0\r\n\r\n"))
+        )
+
+    def fell_silent(self) -> bytes:
+        """Pass on what may have been a stream of images."""
+        self._silences += 1
+        return self.ended() if self._pictures.count and self._silences >= _MOST_SILENCES else b""
 
     def ended(self) -> bytes:
-        """Pass on what was held back."""
+        """Pass on what was held back; of several images the first, with its length."""
         held, self._held = self._held, b""
-        return b"" if self._is_open or self.is_refused else held
+        if self._is_open or self.is_refused:
+            return b""
+        self._is_open = True
+        head, _, body = held.partition(_END)
+        if not self._pictures.count or not body.startswith(_JPEG):
+            return held
+        another = _NEXT_JPEG.search(body)
+        body = body if another is None else body[: another.start() + 2]
+        self.length = len(body)
+        return head + b"\r\nContent-Length: %d" % len(body) + _END + body
 
     def _as_multipart(self, body: bytes, part: bytes, fields: dict[str, list[str]], *, is_chunked: bool) -> bytes:
         """Put the boundary before the first part where the camera leaves it out, as some do: FFmpeg insists on it."""
@@ -217,3 +263,19 @@ def _wants_sha(challenges: list[str]) -> bool:
         "algorithm=" not in kind or re.search(r"algorithm=\"?md5\b", kind) for kind in digests
     )
     return bool(digests) and not is_known
+
+
+class _PictureCount:
+    """Count of the JPEG images in a body that grows."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._end = 0
+
+    def of(self, body: bytes) -> int:
+        """Return how many images have begun; the first byte is that of an image or of a chunk's line."""
+        self.count = max(self.count, 1)
+        for match in _NEXT_JPEG.finditer(body, self._end):
+            self.count, self._end = self.count + 1, match.end()
+        self._end = max(self._end, len(body) - 64)
+        return self.count

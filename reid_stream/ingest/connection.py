@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
+from reid_stream.ingest.answers import AnswerFilter
 from reid_stream.ingest.ffmpeg_errors import explain
 from reid_stream.ingest.ffmpeg_options import FORMATS, MAX_PIXELS, options_for
 from reid_stream.ingest.hardware import hardware
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from reid_stream.ingest.convert import GpuConverter
 
 _MOST_REDIRECTS = 3
+_STREAMS = ("mpjpeg", "mjpeg")
+"""FFmpeg's readers of images without end: in parts, and one after another."""
 
 
 def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | None" = None) -> VideoSource:
@@ -55,7 +58,8 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
 def _is_snapshot(source: VideoSource) -> bool:
     """Whether the answer was one image and not a stream; not all cameras name its type."""
     answers = source.relay.answers if source.where.kind == "http" and source.relay is not None else None
-    if answers is None or answers.content_type.startswith("multipart/"):
+    # A stream of images may be called by the type of one.
+    if answers is None or answers.content_type.startswith("multipart/") or source.container.format.name in _STREAMS:
         return False
     is_picture = source.container.format.name.endswith("_pipe") and answers.length is not None
     return is_picture or answers.content_type.startswith("image/")
@@ -80,19 +84,28 @@ def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConve
         answers = opened.relay.answers
         if answers is not None and answers.has_odd_parts and opened.container.format.name == "mpjpeg":
             opened.close()
-            # This reader searches for images; it returns each when the next one starts.
-            return _open_as("mjpeg", where, camera, settings, take_over)
-    return opened
+            opened = answers
+    if not isinstance(opened, VideoSource) and opened.redirect is None:
+        # This reader searches for images; it returns each when the next one starts.
+        opened = _open_as("mjpeg", where, camera, settings, take_over)
+    return opened if isinstance(opened, VideoSource) else opened.redirect or ""
 
 
 def _open_as(
     kind: str | None, where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None"
-) -> VideoSource | str:
+) -> VideoSource | AnswerFilter:
+    """Open as a format, or as what FFmpeg finds; return the answer if it redirects or must be opened as images."""
     import av
 
     relay = None
     if where.endpoint is not None and where.kind in ("rtsp", "http"):
-        relay = Relay(where.endpoint, "rtsp" if where.kind == "rtsp" else "http", where.name, settings.open_timeout_s)
+        relay = Relay(
+            where.endpoint,
+            "rtsp" if where.kind == "rtsp" else "http",
+            where.name,
+            settings.open_timeout_s,
+            takes_jpeg_stream=kind == "mjpeg",
+        )
     began = time.monotonic()
     failure: StreamError
     try:
@@ -108,8 +121,8 @@ def _open_as(
         answers = None if relay is None else relay.answers
         if relay is not None:
             relay.close()
-        if answers is not None and answers.redirect is not None:
-            return answers.redirect
+        if answers is not None and (answers.redirect is not None or answers.is_jpeg_stream):
+            return answers
         took_s = time.monotonic() - began
         failure = explain(error, where, took_s, settings.open_timeout_s, opened=False, answers=answers)
     else:

@@ -27,7 +27,15 @@ _HOST = "127.0.0.1"
 class Relay:
     """Open from the first connection to the camera until `close`."""
 
-    def __init__(self, where: Endpoint, kind: Literal["rtsp", "http"], name: str, limit_s: float) -> None:
+    def __init__(
+        self,
+        where: Endpoint,
+        kind: Literal["rtsp", "http"],
+        name: str,
+        limit_s: float,
+        *,
+        takes_jpeg_stream: bool = False,
+    ) -> None:
         """Connect to the camera.
 
         Args:
@@ -35,11 +43,13 @@ class Relay:
             kind: the protocol.
             name: of the camera, for messages.
             limit_s: for a connection, seconds.
+            takes_jpeg_stream: pass JPEG images on that come one after another.
 
         Raises:
             StreamError: the camera cannot be reached, or its certificate is not the right one.
         """
         self._where, self._kind, self._name, self._limit_s = where, kind, name, limit_s
+        self._takes_jpeg_stream = takes_jpeg_stream
         self._first: socket.socket | None = connect(where, name, limit_s)
         self._over = threading.Event()
         self._filters: list[AnswerFilter] = []
@@ -83,12 +93,18 @@ class Relay:
                     self._pass(client, camera)
 
     def _pass(self, client: socket.socket, camera: socket.socket) -> None:
-        answers = RtspAnswers(camera.getpeername()[0]) if self._kind == "rtsp" else HttpAnswers()
+        answers: AnswerFilter = (
+            RtspAnswers(camera.getpeername()[0])
+            if self._kind == "rtsp"
+            else HttpAnswers(takes_jpeg_stream=self._takes_jpeg_stream)
+        )
         self._filters = [*self._filters[-3:], answers]
         client.settimeout(None)
         pending = camera.pending if isinstance(camera, ssl.SSLSocket) else int
         while not self._over.is_set():
             ready = [camera] if pending() else select.select([client, camera], [], [], _POLL_S)[0]
+            if not ready and (passed := answers.fell_silent()):
+                client.sendall(passed)
             if client in ready:
                 said = client.recv(_CHUNK)
                 if not said or not answers.asked(said):

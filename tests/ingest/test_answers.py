@@ -47,3 +47,29 @@ def test_chunked_parts_get_their_boundary_as_a_chunk() -> None:
         answers = HttpAnswers()
         passed = answers.answered((head + body)[:cut]) + answers.answered((head + body)[cut:])
         assert passed == head + b"9\r\n--frame\r\n\r\n" + body
+
+
+PICTURE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n"
+PICTURE = b"\xff\xd8\xff\xe0 picture \xff\xd9"
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n"])
+def test_pictures_one_after_another_are_a_stream_wherever_the_network_cuts_it(between: bytes) -> None:
+    whole = PICTURE_HEAD + between.join([PICTURE] * 3)
+    for cut in range(1, len(whole)):
+        answers = HttpAnswers()
+        assert answers.answered(whole[:cut]) + answers.answered(whole[cut:]) == b""
+        assert answers.is_jpeg_stream
+    answers = HttpAnswers(takes_jpeg_stream=True)
+    assert answers.answered(whole[:20]) + answers.answered(whole[20:]) + answers.answered(PICTURE) == whole + PICTURE
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_snapshot_passes_with_its_length_once_it_is_whole(count: int) -> None:
+    for is_closed in (True, False):
+        answers = HttpAnswers()
+        passed = answers.answered(PICTURE_HEAD + PICTURE * count)
+        passed += answers.ended() if is_closed else b"".join(answers.fell_silent() for _ in range(4))
+        length = b"\r\nContent-Length: %d\r\n\r\n" % len(PICTURE)
+        assert passed == PICTURE_HEAD.removesuffix(b"\r\n\r\n") + length + PICTURE
+        assert not answers.is_jpeg_stream

@@ -134,6 +134,22 @@ def test_parts_and_images_of_other_types_play() -> None:
                 assert [type(change) for change in run.changes] == [CameraUp]
 
 
+@pytest.mark.parametrize("kind", ["image/jpeg", "video/x-motion-jpeg", "application/octet-stream"])
+def test_pictures_one_after_another_play_as_they_come(kind: str) -> None:
+    def pictures() -> Iterator[bytes]:
+        while True:
+            yield jpeg()
+            time.sleep(0.05)
+
+    with (
+        WebCamera({"/all": HttpResponse(200, (("Content-Type", kind),), pictures)}) as web,
+        running(camera(web.url("/all"), max_fps=5)) as run,
+    ):
+        run.until(lambda: len(run.frames) > 5, 5)
+        assert [type(change) for change in run.changes] == [CameraUp]
+        assert len(web.requests) == 2
+
+
 def test_a_redirect_on_the_host_is_followed_and_one_to_another_host_is_not() -> None:
     with WebCamera({"/video": mjpeg(jpeg())}) as web:
         web.answers["/near"] = moved("/video")
