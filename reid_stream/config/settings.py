@@ -166,6 +166,9 @@ class Track(SettingsSection):
     """Minimum score of the box that starts a track; lower it for a detector with low scores."""
     high_score: Fraction = 0.6
     """Boxes with at least this score are matched first, weaker ones only continue tracks (ByteTrack, section 3)."""
+    still_score: Fraction = 0.5
+    """A track whose boxes stay below this score and in place for half a second has been left behind on an object: it
+    is no longer seen, and ends after `lost_s` without a stronger box or movement. 0 follows every box."""
     first_iou: Fraction = 0.2
     """Minimum IoU of a track and a strong box, both slightly enlarged; low, since frames are far apart at low rates."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from reid_stream.config.settings import Track as TrackSettings
 from reid_stream.records import CameraId, Detections, Ints, TrackId, Tracks
+from reid_stream.track.still_life import StillLife
 
 if TYPE_CHECKING:
     from trackers.core.base import BaseTracker
@@ -42,6 +43,8 @@ class Tracker:
         self._next_id = 0
         self._last_at: float | None = None
         self._alive: set[int] = set()
+        # A detector with low scores lowers `birth_score`; what may start a track must be able to continue it.
+        self._still_life = StillLife(min(settings.still_score, settings.birth_score), settings.lost_s)
 
     def update(self, camera: CameraId, seen_at: float, detections: Detections) -> Tracks:
         """Advance to the frame of `seen_at` (UTC seconds).
@@ -63,8 +66,11 @@ class Tracker:
         self._overlap.buffer_ratio = float(np.clip((gap_s - _WIDEN_AFTER_S) * _WIDEN_PER_S, 0.0, _WIDEN_MOST))
         self._last_at = seen_at
         ids = self._associate(seen_at, detections)
+        self._drop_still_life(seen_at, detections, ids)
         alive = {tracklet.tracker_id + self._first_id for tracklet in self._inner.tracks if tracklet.tracker_id >= 0}
-        ended.extend(sorted(self._alive - alive))
+        over = sorted(self._alive - alive)
+        self._still_life.forget(over)
+        ended.extend(over)
         self._alive = alive
         return _tracks(camera, seen_at, detections, ids, ended)
 
@@ -89,6 +95,14 @@ class Tracker:
         self._forget_old_boxes()
         return ids
 
+    def _drop_still_life(self, seen_at: float, detections: Detections, ids: Ints) -> None:
+        """Unassign weak boxes that stay in place, and end the tracks that were left behind on them."""
+        rows, over = self._still_life.update(seen_at, detections.boxes, detections.scores, ids)
+        ids[rows] = _NO_TRACK
+        if over:
+            gone = {track - self._first_id for track in over}
+            self._inner.tracks = [tracklet for tracklet in self._inner.tracks if tracklet.tracker_id not in gone]
+
     def _forget_old_boxes(self) -> None:
         """Bound OC-SORT's memory: it keeps every box of a living track but looks back `delta_t` frames."""
         for tracklet in self._inner.tracks:
@@ -100,6 +114,7 @@ class Tracker:
     def _reset(self) -> list[int]:
         """Restart with new numbers; return the tracks that this ends."""
         ended = sorted(self._alive)
+        self._still_life.forget(ended)
         self._inner, self._overlap = _build(self._settings)
         self._first_id = self._next_id
         self._alive = set()

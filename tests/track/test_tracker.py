@@ -118,3 +118,51 @@ def test_a_clock_that_jumps_back_ends_all_tracks_and_never_reuses_a_number() -> 
 def test_a_time_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         Tracker(Track()).update(DOOR, float("nan"), walk(frames=1, people=1, fps=1)[0][1])
+
+
+def person_then_still_box(
+    fps: float, weak_s: float, *, score: float = 0.3, moves: bool = False
+) -> list[tuple[float, Detections]]:
+    """One person who walks for 3 s and stops at a spot where the detector then finds only a weak box."""
+    frames = []
+    for number in range(round((3 + weak_s) * fps)):
+        at = number / fps
+        x = 100 + 60 * (at if moves else min(at, 3.0))
+        found = Detections(
+            np.array([[x, 100, x + 60, 280]], np.float32), np.array([0.9 if at <= 3 else score], np.float32)
+        )
+        frames.append((1000 + at, found))
+    return frames
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("fps", [2, 10, 30])
+def test_a_track_left_behind_on_a_weak_still_box_ends(algorithm: str, fps: int) -> None:
+    tracks = follow(person_then_still_box(fps, 20), algorithm=algorithm)
+    seen = [frame.seen_at for frame in tracks if len(frame)]
+    assert 1003 <= seen[-1] <= 1003.5 + 1 / fps
+    ended = [frame.seen_at for frame in tracks if frame.ended]
+    assert len(ended) == 1
+    assert ended[0] <= 1003 + Track().lost_s + 2 / fps
+
+
+def test_a_weak_box_that_moves_stays_followed() -> None:
+    tracks = follow(person_then_still_box(10, 10, moves=True))
+    assert all(len(frame) == 1 for frame in tracks[5:])
+    assert not any(frame.ended for frame in tracks)
+
+
+def test_a_strong_box_within_the_lost_time_continues_the_track() -> None:
+    frames = person_then_still_box(10, 1.5)
+    at, found = frames[-1]
+    back = [(at + 0.1 * (k + 1), Detections(found.boxes, np.array([0.8], np.float32))) for k in range(20)]
+    tracks = follow([*frames, *back])
+    assert {int(i) for frame in tracks for i in frame.ids} == {0}
+    assert len(tracks[-1]) == 1
+    assert not any(frame.ended for frame in tracks)
+
+
+def test_still_boxes_are_followed_where_the_setting_is_off_or_the_detector_scores_low() -> None:
+    frames = person_then_still_box(10, 20)
+    assert len(follow(frames, still_score=0)[-1]) == 1
+    assert len(follow(frames, birth_score=0.25, high_score=0.25)[-1]) == 1
