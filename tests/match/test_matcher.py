@@ -26,6 +26,7 @@ from reid_stream.records import (
     Retirement,
     Sighting,
     Split,
+    TrackEnded,
     TrackId,
     pack_vector,
 )
@@ -238,3 +239,20 @@ def test_the_law_holds_in_any_world(seed: int, people: int, noise: float, room: 
 def test_the_same_observations_give_the_same_decisions(seed: int) -> None:
     records = World(people=4, cameras=2, seed=seed, dim=16, fps=2).observations()
     assert play(matcher(), records) == play(matcher(), records)
+
+
+def test_a_poster_that_flickers_all_night_stays_one_identity_of_bounded_size() -> None:
+    rng = np.random.default_rng(0)
+    one = matcher()
+    sizes = []
+    for track in range(400):
+        away = rng.normal(size=32) * (np.arange(32) > 0)
+        vector = np.sqrt(0.9) * np.eye(32)[0] + np.sqrt(0.1) * away / np.linalg.norm(away)
+        at = 3.0 * track
+        one.update([look("a", track, at, vector.astype(np.float32))], at)
+        ended = TrackEnded(run=RUN, camera=CameraId("a"), track=TrackId(track), sequence=0, seen_at=at + 2)
+        one.update([ended], at + 2)
+        if track % 100 == 99:
+            sizes.append(len(msgspec.msgpack.encode(one.state())))
+    assert len(one) == 1
+    assert sizes[-1] <= 1.1 * sizes[1]
