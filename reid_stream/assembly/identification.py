@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.config import stopping
 from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
@@ -316,6 +317,7 @@ def _state(
         url = settings.redis.url.get_secret_value()
         return SiteState(matcher, presence, redis, redis, journal, public(url), None)
     sink = EmbeddedRedisSink(redis, server)
+    redis.is_server_gone = lambda: server.fault is not None and stopping.is_requested()
     return SiteState(matcher, presence, sink, redis, journal, public(server.url), server.url)
 
 

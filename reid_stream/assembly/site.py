@@ -176,7 +176,12 @@ def assemble(
                 heartbeat_s=settings.publish.heartbeat_s,
                 watchdog=settings.watchdog,
             ),
-            monitors=Monitors(metrics, view, overload),
+            monitors=Monitors(
+                metrics,
+                view,
+                overload,
+                instructions_fault=(lambda: None) if operators is None else lambda: operators.reader.fault,
+            ),
         )
         yield Site(
             daemon=daemon,

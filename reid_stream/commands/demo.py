@@ -6,11 +6,11 @@
 is kept. Needs no camera, GPU, Redis or ffmpeg.
 """
 
+import argparse
 import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -252,8 +252,10 @@ def main() -> None:
     """Prepare `.demo/` and print what was done."""
     from reid_stream.console.output import Output
 
+    parser = argparse.ArgumentParser(prog="python -m reid_stream.commands.demo", description="Prepare the demo.")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where to write it (default: %(default)s)")
+    folder: Path = parser.parse_args().folder
     out = Output(error=True)
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     try:
         prepare(folder, os.environ, lambda text: out.say(f"demo: {text}"))
     except ReidStreamError as error:

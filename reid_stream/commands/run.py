@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from reid_stream.config import stopping
+
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
@@ -145,6 +147,7 @@ def _stopping() -> Iterator[threading.Event]:
     def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
+        stopping.request()
         stop.set()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
@@ -156,6 +159,7 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        stopping.reset()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from reid_stream.config import stopping
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.environment import child_environment, referenced
 
@@ -58,7 +59,7 @@ class WebProcess:
             began = time.monotonic()
             self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)
             code = self._wait(self._process)
-            if self._closing.is_set():
+            if self._closing.is_set() or stopping.is_requested(stopping.GRACE_S):
                 return
             if code == _USAGE:
                 _log.error("web_not_started", address=address(self._settings))

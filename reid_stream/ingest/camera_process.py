@@ -19,6 +19,7 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 
 from reid_stream.config import settings as config
+from reid_stream.config import stopping
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import StreamCause
 from reid_stream.events import CameraDown
@@ -78,8 +79,8 @@ class CameraProcess(CameraRunner):
                 cause, words = self._play()
             except Exception as error:  # noqa: BLE001 (law 3; its text may hold the URL, so the type must do)
                 cause, words = "crashed", f"failed unexpectedly: {type(error).__name__}"
-            # A service manager that stops us may have ended it first.
-            if self.has_ended or self._stop.wait(_LOOK_S if "SIGTERM" in words else 0.0):
+            # A service manager that stops us may have ended it, or the fork server, first.
+            if self.has_ended or self._stop.is_set() or stopping.is_requested(stopping.GRACE_S):
                 break
             worked_s = time.monotonic() - began if self.stats.connects > connects else 0.0
             self._went_down(f"{self.stats.name} {words}", cause)

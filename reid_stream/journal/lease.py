@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from reid_stream.errors import BrokerError, InUseError
-from reid_stream.publish.redis_client import cause, translated
+from reid_stream.publish.redis_client import cause, get_string, translated
 from reid_stream.publish.spool_row import Epoch
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _RENEWALS = 4
 """Renewals within the duration of a lease."""
 _LOOK_S = 0.1
+_NO_EXPIRY = -1
+"""Answer of PTTL for a key that never expires."""
 _EPOCHS = 100
 """Number of holdings that are listed."""
 _log = structlog.get_logger(__name__)
@@ -80,20 +82,29 @@ class Lease:
     def take(self) -> None:
         """Acquire the lease and keep renewing it; waits for the lease of a daemon that may be dead.
 
+        A daemon's lease is readable and expires. A key that is not, or does not, is another writer's: it is replaced
+        after the duration of a lease, in which a daemon whose key was overwritten would have written its own again.
+
         Raises:
             InUseError: a running daemon has it.
             BrokerError: Redis cannot be reached.
         """
         with translated(self._where):
-            deadline = time.monotonic() + 2 * self._lasts_ms / 1000
+            started = time.monotonic()
+            deadline = started + 2 * self._lasts_ms / 1000
             before: int | None = None
             while not self._acquire(is_first=True):
-                found = self._client.get(self.key)
+                found = get_string(self._client, self.key)
                 owner = _read(found)
                 if owner is not None and owner.is_gone():
                     self._take_from(found)
                     continue
                 left_ms = self._client.pttl(self.key)
+                is_forged = found is not None and (owner is None or left_ms == _NO_EXPIRY)
+                if is_forged and time.monotonic() > started + self._lasts_ms / 1000:
+                    _log.warning("lease_forged", key=self.key, owner=owner and owner.host)
+                    self._take_from(found)
+                    continue
                 if (before is not None and left_ms > before) or time.monotonic() > deadline:
                     raise InUseError(
                         f"{self.key} must belong to one daemon at a time: {_name(owner)} has it; "
@@ -118,7 +129,7 @@ class Lease:
             while not self._is_listed:
                 try:
                     pipeline.watch(self.key)
-                    self.holds(pipeline.get(self.key))
+                    self.holds(get_string(pipeline, self.key))
                     pipeline.multi()
                     pipeline.set(self._epochs, self._tokens())
                     pipeline.execute()
@@ -139,9 +150,10 @@ class Lease:
         self.check()
         if value == self._value:
             return
-        if value is None:
+        if _read(value) is None:
             self._asked.set()
-            raise BrokerError("the lease has expired and is being acquired again")
+            what = "has expired" if value is None else f"was overwritten by another writer ({self.key})"
+            raise BrokerError(f"the lease {what} and is being acquired again")
         self._lose(value)
         raise LeaseLostError(self.lost_message())
 
@@ -165,7 +177,7 @@ class Lease:
         if self._renewing.is_alive():
             self._renewing.join(1.0)
         try:
-            if self.lost is None and self._client.get(self.key) == self._value:
+            if self.lost is None and get_string(self._client, self.key) == self._value:
                 self._client.delete(self.key)
         except Exception as error:  # noqa: BLE001 (the lease expires by itself)
             _log.debug("lease_not_released", reason=cause(error))
@@ -182,9 +194,9 @@ class Lease:
         with self._client.pipeline(transaction=True) as pipeline:
             try:
                 pipeline.watch(self.key, self._epochs)
-                if _get(pipeline, self.key) is not None:
+                if get_string(pipeline, self.key) is not None:
                     return False
-                listed = _read_epochs(_get(pipeline, self._epochs), self._epochs)
+                listed = _read_epochs(get_string(pipeline, self._epochs), self._epochs)
                 if is_first:
                     self.epoch = self.epoch._replace(seen=listed)
                 elif listed and listed[-1] not in (*self.epoch.seen, self.epoch.token):
@@ -199,14 +211,14 @@ class Lease:
                 return False
         return True
 
-    def _take_from(self, found: bytes) -> None:
-        """Delete the key of a process that has ended, unless another daemon was faster."""
+    def _take_from(self, found: bytes | None) -> None:
+        """Delete the key of a process that has ended, or a forged one, unless another daemon was faster."""
         import redis
 
         try:
             with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.watch(self.key)
-                if pipeline.get(self.key) == found:
+                if get_string(pipeline, self.key) == found:
                     pipeline.multi()
                     pipeline.delete(self.key)
                     pipeline.execute()
@@ -220,7 +232,11 @@ class Lease:
             if self._ending.is_set():
                 return
             try:
-                found = self._client.get(self.key)
+                found = get_string(self._client, self.key)
+                if found is not None and _read(found) is None:
+                    _log.warning("lease_forged", key=self.key, owner=None)
+                    self._take_from(found)
+                    found = None
                 if found is None:
                     self._acquire(is_first=False)
                 elif found == self._value:
@@ -249,23 +265,6 @@ def _read(value: bytes | None) -> Owner | None:
         return msgspec.json.decode(value or b"", type=Owner)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def _get(client: Any, key: str) -> bytes | None:
-    """Read a string.
-
-    Raises:
-        BrokerError: it is of another type.
-    """
-    import redis
-
-    try:
-        found: bytes | None = client.get(key)
-    except redis.exceptions.ResponseError as error:
-        if "WRONGTYPE" in str(error):
-            raise BrokerError(f"{key} must be a string, found another type; delete it") from None
-        raise
-    return found
 
 
 def _read_epochs(value: bytes | None, key: str) -> tuple[str, ...]:

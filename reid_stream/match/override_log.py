@@ -2,11 +2,15 @@
 
 import msgspec
 
-from reid_stream.instructions import NONE
+from reid_stream.instructions import NONE, order
 from reid_stream.records import IdentityState
 
 _KEPT = 1000
 """Instructions kept for undo; the oldest are dropped first."""
+_RECENT = 20_000
+"""Stream IDs kept: more than the stream holds (`operators.reader.KEPT`), so that none on it is applied twice."""
+_NO_CLOCK_MS = 4_102_444_800_000
+"""Milliseconds from which a stream ID is no time of a clock: the year 2100."""
 
 
 class AppliedOverride(msgspec.Struct):
@@ -49,10 +53,28 @@ class OverrideLog(msgspec.Struct):
     """Operator instructions applied so far, as needed for idempotence and undo."""
 
     last: str = NONE
-    """Stream ID of the latest instruction applied."""
+    """Stream ID of the latest instruction, applied or refused."""
     done: list[AppliedOverride] = []
     erasing: dict[str, PendingErasure] = {}
     """By instruction ID."""
+    recent: list[str] = []
+    """Stream IDs of the latest instructions, applied or refused, in this order. Not compared by size: a stream that was
+    deleted starts again with lower ones."""
+    floor: str = NONE
+    """`last` when `recent` was empty: state of versions before it had none."""
+
+    def is_known(self, place: str) -> bool:
+        """Return whether the instruction at a stream ID was applied or refused before."""
+        bound = order(self.floor if self.recent else self.last)
+        return place in self.recent or (order(place) <= bound and bound[0] < _NO_CLOCK_MS)
+
+    def note_place(self, place: str) -> None:
+        """Note the stream ID of an instruction that is applied or refused now."""
+        if not self.recent:
+            self.floor = self.last
+        self.last = place
+        self.recent.append(place)
+        del self.recent[:-_RECENT]
 
     def note(self, done: AppliedOverride) -> None:
         """Append an applied instruction."""

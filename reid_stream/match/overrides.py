@@ -25,7 +25,6 @@ from reid_stream.instructions import (
     SplitTracks,
     TrackSpan,
     Undo,
-    order,
 )
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.identities import Identities, Person, RetirementReason
@@ -56,9 +55,9 @@ class Overrides:
 
     def apply(self, instruction: Instruction, now: float) -> list[Decision]:
         """Apply an instruction and answer it; one applied before has no effect and no answer."""
-        if order(instruction.id) <= order(self.log.last):
+        if self.log.is_known(instruction.id):
             return []
-        self.log.last = instruction.id
+        self.log.note_place(instruction.id)
         try:
             match instruction:
                 case MergePeople():

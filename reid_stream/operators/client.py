@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reid_stream.errors import ConfigError, ReidStreamError
+from reid_stream.errors import BrokerError, ConfigError, ReidStreamError
 from reid_stream.events import InstructionAnswered
 from reid_stream.instructions import Instruction, decode, encode
 from reid_stream.publish.cloudevents import decode as decode_event
@@ -53,12 +53,24 @@ class InstructionClient:
             ConfigError: it is too large.
             BrokerError: Redis does not accept it.
         """
+        import redis
+
         try:
             body = encode(instruction)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         with translated(self._where):
-            place: bytes = self._client.xadd(instructions_key(self._site), {"do": instruction.do, "instruction": body})
+            try:
+                place: bytes = self._client.xadd(
+                    instructions_key(self._site), {"do": instruction.do, "instruction": body}
+                )
+            except redis.exceptions.ResponseError as error:
+                if "exhausted" not in str(error):
+                    raise
+                raise BrokerError(
+                    f"{instructions_key(self._site)} must have room for another entry, but its last ID is the highest "
+                    "there is, which another writer added; a running daemon makes room in a few seconds, so try again"
+                ) from None
         return place.decode()
 
     def events_end(self) -> str:

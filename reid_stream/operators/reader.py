@@ -3,10 +3,12 @@
     reid:<site>:instructions ─▶ InstructionReader's thread ─▶ take() ─▶ Matcher.instruct, on the identification thread
 
 Reading starts after the last instruction that was answered, so that what was submitted while no daemon ran is carried
-out by the next one. The matcher ignores those it has applied already.
+out by the next one. The matcher ignores those it has applied already, by their stream IDs. So a stream that started
+again, since it was deleted or Redis came back without it, is read from its beginning.
 
 Whoever may append to the stream can append anything. Entries over `MOST_BYTES` and entries that are no instructions are
 logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest `KEPT` entries.
+An entry with the highest ID there is, behind which Redis accepts no other, is taken off the stream (`make_room`).
 """
 
 import threading
@@ -15,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from reid_stream.config import stopping
 from reid_stream.instructions import MOST_BYTES, NONE, Erased, Instruction, decode, order
+from reid_stream.operators.instruction_stream import end_of, make_room
 from reid_stream.operators.seal import FIELD, Seal
 from reid_stream.publish.live_keys import answered_key, instructions_key
-from reid_stream.publish.redis_client import cause, stream_entries
+from reid_stream.publish.redis_client import cause, get_string, stream_entries
+from reid_stream.publish.stream_ids import Position
 
 if TYPE_CHECKING:
     import redis
@@ -55,6 +60,10 @@ class InstructionReader:
         self._site, self._behind, self._seal = site, behind, seal
         self._waiting: deque[Instruction] = deque()
         self._closing = threading.Event()
+        self.fault: str | None = None
+        """Why instructions cannot be read, and what to do; None while they can."""
+        self._logged: set[str] = set()
+        """Faults logged since instructions were last readable."""
         self.malformed = 0
         """Entries that were not carried out, since they are no instructions, too large or not signed."""
         self._thread = threading.Thread(target=self._read_all, name="instructions", daemon=True)
@@ -76,7 +85,7 @@ class InstructionReader:
     def _read_all(self) -> None:
         import redis
 
-        is_placed, is_away = False, False
+        is_placed = False
         while not self._closing.is_set():
             if len(self._waiting) >= _MOST_WAITING:
                 self._closing.wait(_WAIT_S)
@@ -85,21 +94,46 @@ class InstructionReader:
                 if not is_placed:
                     self._behind = max(self._behind, self._answered(), key=order)
                     is_placed = True
+                end = self._look_at_end()
                 is_caught_up = not self._read_page()
                 if is_caught_up:
                     self._trim()
-            except (redis.exceptions.RedisError, OSError) as error:
-                if not is_away and not self._closing.is_set():
-                    _log.warning("instructions_unreadable", reason=cause(error))
-                is_away = True
+                    if end.is_last:
+                        self._behind = str(make_room(self._client, instructions_key(self._site)))
+            except (redis.exceptions.RedisError, OSError, ValueError) as error:
+                self._note_fault(error)
                 self._client.connection_pool.disconnect()
                 self._closing.wait(_RETRY_S)
                 continue
-            is_away = False
+            if self.fault is not None:
+                _log.info("instructions_readable")
+                self._logged.clear()
+            self.fault = None
+
+    def _look_at_end(self) -> Position:
+        """Return the end of the stream; read from the beginning one that started again."""
+        key = instructions_key(self._site)
+        end = end_of(self._client, key)
+        if end < order(self._behind):
+            _log.warning("instruction_stream_restarted", stream=key, was=self._behind, end=str(end))
+            self._behind = NONE
+        return end
+
+    def _note_fault(self, error: Exception) -> None:
+        fault = cause(error)
+        if "WRONGTYPE" in fault:
+            key = instructions_key(self._site)
+            fault = f"a key of ours is of another type ({key} must be a stream; rename or delete it)"
+        if fault not in self._logged and not self._closing.is_set():
+            log = _log.info if stopping.is_requested() else _log.warning
+            log("instructions_unreadable", reason=fault)
+        self._logged.add(fault)
+        self.fault = fault
 
     def _answered(self) -> str:
         """Return the stream ID of the last answered instruction; `NONE` where the key is missing or damaged."""
-        found = (self._client.get(answered_key(self._site)) or NONE.encode()).decode(errors="replace")
+        value = get_string(self._client, answered_key(self._site))
+        found = NONE if value is None else value.decode(errors="replace")
         try:
             order(found)
         except ValueError:

@@ -4,6 +4,7 @@ from collections import Counter
 
 import structlog
 
+from reid_stream.config import stopping
 from reid_stream.publish.redis_client import cause
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +27,9 @@ class Outage:
         short = self.reason.partition(" (")[0]
         self._faults[short] += 1
         if short not in self._logged:
-            _log.warning("redis_away", reason=self.reason, waiting=waiting)
+            # While the daemon is stopping, an embedded Redis may have been signalled with it.
+            log = _log.info if stopping.is_requested() else _log.warning
+            log("redis_away", reason=self.reason, waiting=waiting)
         self._logged.add(short)
 
     def end(self, *, waiting: int) -> None:

@@ -208,6 +208,23 @@ def mapping(answer: Any) -> dict[str, Any]:
     return {_text(name): _text(value) for name, value in pairs}
 
 
+def get_string(client: Any, key: str) -> bytes | None:
+    """Return the value of a key, None where there is none, and empty where it is of another type than a string.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    import redis
+
+    try:
+        found: bytes | None = client.get(key)
+    except redis.exceptions.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        return b""
+    return found
+
+
 def stream_entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """Return the entries in a reply to XREAD or XREADGROUP of one stream.
 

@@ -92,15 +92,15 @@ class RedisSink:
         self.counters = SinkCounters()
         self.spool = spool
         self._owners: list[Callable[[], None]] = []
-        self._client = client
-        self._where, self._site, self._run = where, site, run
+        self.is_server_gone: Callable[[], bool] = bool
+        """Returns whether Redis will not come back while this process lives: `close` then does not wait for it."""
+        self._client, self._where, self._site, self._run = client, where, site, run
         self._max_events, self._keeps_numbers, self._keep_s, self._clock = max_events, keeps_numbers, keep_s, clock
         self._rows = EventRows(site, run, journal=journal, first_sequence=first_sequence, clock=clock, shift_s=shift_s)
         self._stream = EventStream(
             client, site, max_events=max_events, keeps_numbers=keeps_numbers, journal=journal, fence=fence
         )
-        self._changed = threading.Condition()
-        self._waiting = Backlog(spool)
+        self._changed, self._waiting = threading.Condition(), Backlog(spool)
         self._report = LossReport()
         self.counters.lost = self._report.lost
         self._closing = self._is_restoring = self._has_lost = False
@@ -237,7 +237,7 @@ class RedisSink:
         with self._changed:
             if self._report.is_open:
                 self._announce()
-        is_done = self.flush(timeout_s)
+        is_done = self.flush(0.0 if self.is_server_gone() else timeout_s)
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -305,7 +305,7 @@ class RedisSink:
         behind = self._stream.lost_behind(look, self._sent)
         if behind is not None:
             self._go_back_to(behind, look)
-        if self._evictions.has_evicted() or self._is_restoring:
+        if self._evictions.has_evicted() or self._is_restoring or self._stream.is_restoration_due:
             self._restore()
         return look
 
@@ -331,7 +331,7 @@ class RedisSink:
 
     def _restore(self) -> None:
         """Write the live keys again, and have others write theirs."""
-        self._is_restoring = False
+        self._is_restoring = self._stream.is_restoration_due = False
         try:
             count = self._stream.restore_live(self._sent)
             for write_again in tuple(self._owners):

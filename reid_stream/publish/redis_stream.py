@@ -10,6 +10,7 @@ from reid_stream.events import Event
 from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.publish.live_keys import LiveState, identity_key, present_key, sent_key, stream_key
 from reid_stream.publish.live_mirror import Command
+from reid_stream.publish.redis_client import get_string
 from reid_stream.publish.send_queue import Item
 from reid_stream.publish.spool_row import Epoch, Row
 from reid_stream.publish.stream_ids import NOWHERE, Position
@@ -60,6 +61,8 @@ class Look(NamedTuple):
     """Highest ID that each stream ever had, trimmed and deleted entries included."""
     sent: Position | None
     """Position of the last transaction; none where Redis does not know it."""
+    has_marked: bool = False
+    """The stream has that transaction all the same: only the key of its position was changed or lost."""
 
     @property
     def end(self) -> Position:
@@ -85,6 +88,8 @@ class EventStream:
         self.live = LiveState(site, keeps_numbers=keeps_numbers)
         self.marked = NOWHERE
         """Redis must know a transaction at or behind this position."""
+        self.is_restoration_due = False
+        """Another writer has changed one of our keys: they must be written again."""
         self._last: dict[str, Position] = {}
         """Position of the last row that each stream was given here."""
         self._suspect: Position | None = None
@@ -128,12 +133,27 @@ class EventStream:
             sent = b"another type"
         if isinstance(sent, Exception):
             raise sent
-        return Look(ends, _position(sent, self._sent_key))
+        position = _position(sent, self._sent_key)
+        if not self._is_behind(position):
+            return Look(ends, position)
+        has_marked = self._has(self.marked)
+        self.is_restoration_due |= has_marked
+        return Look(ends, position, has_marked)
+
+    def _is_behind(self, sent: Position | None) -> bool:
+        return self.marked > NOWHERE and (sent is None or sent < self.marked)
+
+    def _has(self, position: Position) -> bool:
+        """Return whether a stream has an entry at a position: Redis then has all transactions up to it."""
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for key in self._keys:
+            pipeline.execute_command("XRANGE", key, str(position), str(position))
+        return any(isinstance(found, list | dict) and found for found in pipeline.execute(raise_on_error=False))
 
     def lost_behind(self, look: Look, sent: Position) -> Position | None:
         """Return the position behind which Redis has lost what was sent, up to `sent`; none where it has all."""
         known: list[Position] = []
-        if self.marked > NOWHERE and (look.sent is None or look.sent < self.marked):
+        if self._is_behind(look.sent) and not look.has_marked:
             known = [look.sent or NOWHERE]
         elif self._last:
             # One of the streams was deleted.
@@ -179,8 +199,8 @@ class EventStream:
         """
         import redis
 
-        answers = self._execute(batch)
-        faults = [answer for answer in answers[len(batch) :] if isinstance(answer, redis.exceptions.ResponseError)]
+        commands, answers = self._execute(batch)
+        faults = self._mendable(commands[len(batch) :], answers[len(batch) :])
         refused = []
         for item, answer in zip(batch, answers, strict=False):
             if isinstance(answer, redis.exceptions.ResponseError) and "equal or smaller" in str(answer):
@@ -194,10 +214,13 @@ class EventStream:
         left = [item for item in refused if item[0].position not in stored]
         gone = {item[0].position for item in left}
         self._note([row for row, _ in batch if row.position not in gone])
-        before = _position(answers[-1], self._sent_key)
-        if self.marked > NOWHERE and (before is None or before < self.marked):
-            # Redis lost data between the look and the transaction.
-            self._suspect = before or NOWHERE
+        before = None if isinstance(answers[-1], Exception) else _position(answers[-1], self._sent_key)
+        if self._is_behind(before):
+            # Redis lost data between the look and the transaction, or another writer changed the key.
+            if self._has(self.marked):
+                self.is_restoration_due = True
+            else:
+                self._suspect = before or NOWHERE
         self.marked = batch[-1][0].position
         return left, len(stored)
 
@@ -253,11 +276,28 @@ class EventStream:
             key = self.key_of(row)
             self._last[key] = max(row.position, self._last.get(key, NOWHERE))
 
-    def _execute(self, batch: Sequence[Item]) -> list[Any]:
+    def _execute(self, batch: Sequence[Item]) -> tuple[list[Command], list[Any]]:
         commands: list[Command] = [self._addition(row) for row, _ in batch]
         commands += [("PUBLISH", self.key, row.body) for row, _ in batch if row.journal is None]
         commands += self.live.commands(_events(batch))
-        return self._transact([*commands, ("SET", self._sent_key, str(batch[-1][0].position), "GET")])
+        commands.append(("SET", self._sent_key, str(batch[-1][0].position), "GET"))
+        return commands, self._transact(commands)
+
+    def _mendable(self, commands: Sequence[Command], answers: Sequence[Any]) -> list[Exception]:
+        """Return the faults among the answers, except for keys of another type, which a restoration replaces."""
+        import redis
+
+        faults: list[Exception] = []
+        for command, answer in zip(commands, answers, strict=True):
+            if not isinstance(answer, redis.exceptions.ResponseError):
+                continue
+            if "WRONGTYPE" not in str(answer):
+                faults.append(answer)
+                continue
+            if command[1] != self._sent_key:  # SET replaces any type, and fails only for its GET
+                _log.warning("live_key_invalid", key=command[1], reason="another type")
+            self.is_restoration_due = True
+        return faults
 
     def _transact(self, commands: Sequence[Command]) -> list[Any]:
         """Run one transaction, whole or not at all; return Redis' answers, faults of single commands among them."""
@@ -268,7 +308,7 @@ class EventStream:
             with self._client.pipeline(transaction=True) as pipeline:
                 if self._fence is not None:
                     pipeline.watch(self._fence.key)
-                    self._fence.holds(pipeline.get(self._fence.key))
+                    self._fence.holds(get_string(pipeline, self._fence.key))
                     pipeline.multi()
                 for command in commands:
                     # The library needs to know that the answer is a value.

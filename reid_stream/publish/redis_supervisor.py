@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 import structlog
 
+from reid_stream.config import stopping
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.settings import Redis
 from reid_stream.publish.redis_client import cause, connect
@@ -80,6 +81,9 @@ class RedisSupervisor:
             self._watch(process)
             if self._closing.is_set():
                 process.stop()
+                return
+            if stopping.is_requested(stopping.GRACE_S):
+                # Ended by the signal that ends us; what it did not get waits on disk for the next start.
                 return
             process = self._start_again(time.monotonic() - started_at)
 

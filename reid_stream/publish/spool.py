@@ -54,6 +54,8 @@ class Spool:
             ConfigError: the folder cannot be written or is in use.
         """
         self._lock = threading.RLock()
+        self._closed_bytes: int | None = None
+        """`size_bytes` at the end; None while the file is open."""
         self._folder_lock = FolderLock(folder)
         self.dropped = dict.fromkeys(RANKS, 0)
         """Rows dropped for want of room, by rank, since the owner last set it back."""
@@ -91,8 +93,12 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """Room taken by rows, out of `max_bytes`."""
-        return self._guarded(self._file.size_bytes)
+        """Room taken by rows, out of `max_bytes`; once closed, what it was then."""
+
+        def work() -> int:
+            return self._file.size_bytes() if self._closed_bytes is None else self._closed_bytes
+
+        return self._guarded(work)
 
     def last(self) -> Position:
         """Return the highest position ever kept here that is still known."""
@@ -260,6 +266,8 @@ class Spool:
     def close(self) -> None:
         """Close the file and give the folder back; rows stay."""
         with self._lock:
+            with suppress(sqlite3.Error):
+                self._closed_bytes = self._file.size_bytes()
             self._file.close()
             self._folder_lock.release()
 

@@ -63,6 +63,8 @@ class Monitors:
     """Sees all published events."""
     overload: OverloadAlarm | None = None
     """None for a replay, which is never overloaded."""
+    instructions_fault: Callable[[], str | None] = lambda: None
+    """Returns why operator instructions cannot be read; None while they can."""
 
 
 class Daemon:
@@ -109,6 +111,7 @@ class Daemon:
             camera_count=len(settings.cameras),
             limit_s=settings.watchdog.stage_s,
             is_live=settings.is_live,
+            instructions_fault=monitors.instructions_fault,
         )
 
     def run(self, stop: threading.Event, on_look: Callable[[], None] | None = None) -> None:

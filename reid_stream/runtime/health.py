@@ -1,5 +1,7 @@
 """Answers to /healthz and /readyz."""
 
+from collections.abc import Callable
+
 from reid_stream.runtime.camera_reports import CameraReports
 from reid_stream.runtime.identification_thread import IdentificationThread
 from reid_stream.runtime.interfaces import PerceptionRunner, Sink
@@ -18,10 +20,23 @@ class Health:
         camera_count: int,
         limit_s: float,
         is_live: bool,
+        instructions_fault: Callable[[], str | None],
     ) -> None:
-        """`limit_s`: a stage that takes longer hangs."""
+        """Read the state of a daemon's parts.
+
+        Args:
+            perception: cameras to records.
+            identification: records to events.
+            cameras: that are up.
+            sink: takes the events.
+            camera_count: cameras of the site.
+            limit_s: a stage that takes longer hangs, seconds.
+            is_live: False for a replay, which needs no camera.
+            instructions_fault: returns why operator instructions cannot be read; None while they can.
+        """
         self._perception, self._identification, self._cameras, self._sink = perception, identification, cameras, sink
         self._camera_count, self._limit_s, self._is_live = camera_count, limit_s, is_live
+        self._instructions_fault = instructions_fault
 
     def healthy(self) -> tuple[bool, str]:
         """Return whether all stages work, and a text; cameras and Redis do not count, as a restart would not help."""
@@ -43,4 +58,7 @@ class Health:
             return False, where
         if self._is_live and not self._cameras.up:
             return False, f"no camera delivers frames (0 of {self._camera_count})"
-        return True, f"{text}, events: {where}"
+        text = f"{text}, events: {where}"
+        fault = self._instructions_fault()
+        # Without them people are still followed: it is said, but the daemon is ready.
+        return True, text if fault is None else f"{text}, operator instructions are not read: {fault}"

@@ -1,10 +1,17 @@
 """SIGTERM ends the daemon in order whatever its cameras are doing."""
 
+import json
+import re
 import signal
+import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+import redis
 
 from benchmarks.faults.cameras_sick import listening
 from benchmarks.rtsp.clips import draw_clip
@@ -33,18 +40,44 @@ def test_a_stop_while_cameras_are_being_opened_takes_a_moment(isolate: str, mode
     assert time.monotonic() - began < 20
 
 
-def test_a_stop_of_the_whole_group_is_no_crash_of_a_camera(models: Path, tmp_path: Path) -> None:
+def test_a_stop_of_the_whole_group_raises_no_alarm(models: Path, tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "a.mp4", seconds=2)
-    cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"})
+    more = "observe: {port: 0}\nweb: {enabled: true, port: 0}"
+    cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"}, more=more)
     with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
         daemon.until(lambda: "camera_up" in daemon.err, timeout_s=200)
+        address = re.search(r"metrics on (http://\S+)", daemon.err)
+        assert address is not None
+        scraping = threading.Thread(target=_scrape, args=(address[1], daemon.process))
+        scraping.start()
         # As a service manager does: the daemon and all its processes at once.
-        for pid in _descendants(daemon.process.pid):
+        for pid in [*_descendants(daemon.process.pid), daemon.process.pid]:
             _signal(pid)
-        ended = daemon.terminate(timeout_s=40)
+        began = time.monotonic()
+        ended = daemon.wait(timeout_s=40)
+        scraping.join()
     assert ended.code == 0
     assert ended.is_plain
-    assert "crashed" not in ended.err + ended.out
+    assert time.monotonic() - began < 20
+    for alarm in ("level=error", "camera_down reason=.*process", "embedded_redis_(ended|start_failed)", "web_ended", "monitoring_failed"):
+        assert not re.search(alarm, ended.err), ended.err
+    # What Redis did not get any more is in the spool.
+    with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
+        daemon.until(lambda: "camera_up" in daemon.err, timeout_s=200)
+        url = (tmp_path / "redis" / "redis.url").read_text().strip()
+        client = redis.Redis.from_url(url)
+        events = [json.loads(fields[b"event"]) for _, fields in client.xrange("reid:lab:events")]
+        client.close()
+        daemon.terminate(timeout_s=40)
+    first = [event for event in events if event["runid"] == events[0]["runid"]]
+    assert "daemon.stopped" in first[-1]["type"]
+    assert [int(event["sequence"]) for event in first] == list(range(len(first)))
+
+
+def _scrape(url: str, process: "subprocess.Popen[bytes]") -> None:
+    while process.poll() is None:
+        with suppress(OSError), urlopen(url, timeout=5) as answer:
+            answer.read()
 
 
 def _descendants(pid: int) -> list[int]:
@@ -57,8 +90,7 @@ def _descendants(pid: int) -> list[int]:
     family = {pid}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
-    # The embedded Redis is told to end by the daemon.
-    return [one for one in family - {pid} if b"redis" not in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return sorted(family - {pid})
 
 
 def _signal(pid: int) -> None:

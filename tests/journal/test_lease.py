@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, InUseError
@@ -173,3 +174,43 @@ def test_a_daemon_that_was_killed_before_its_spool_knew_the_lease_makes_nothing_
     third.begin()
     third.give_back()
     spool.close()
+
+
+FORGED: dict[str, Any] = {
+    "garbage without expiry": lambda raw: raw.set(KEY, "garbage"),
+    "garbage with a long expiry": lambda raw: raw.set(KEY, b"\xff", ex=10**6),
+    "a list": lambda raw: raw.rpush(KEY, "x"),
+    "an owner without expiry": lambda raw: raw.set(KEY, owner()),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_forged_lease_is_replaced_after_the_duration_of_a_lease(server: EmbeddedRedis, raw: Any, how: str) -> None:
+    FORGED[how](raw)
+    one = lease(server, 0.5)
+    with capture_logs() as logs:
+        began = time.monotonic()
+        one.take()
+        assert time.monotonic() - began >= 0.5
+    assert [line["event"] for line in logs if line["event"] == "lease_forged"] == ["lease_forged"]
+    one.begin()
+    assert 0 < raw.pttl(KEY) <= 500
+    one.give_back()
+
+
+@pytest.mark.parametrize("how", list(FORGED)[:3])
+def test_a_daemon_whose_lease_is_overwritten_goes_on(
+    server: EmbeddedRedis, raw: Any, tmp_path: Path, how: str
+) -> None:
+    one = lease(server, 0.5)
+    one.take()
+    url = server.url
+    spool = Spool(tmp_path / "spool")
+    sink = RedisSink(connect(Redis(), url=url), where=url, site="shop", run="run", spool=spool, fence=one)
+    raw.delete(KEY)
+    FORGED[how](raw)
+    sink.publish(visit(1))
+    assert sink.close(10)
+    assert raw.xlen("reid:shop:events") == 3
+    one.check()
+    one.give_back()

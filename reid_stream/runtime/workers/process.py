@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 
 import zmq
 
+from reid_stream.config import stopping
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.ingest.camera_set import CameraSet
@@ -82,8 +83,9 @@ CROPS = "crops"
 
 def serve(pipe: Connection, job: WorkerJob) -> None:
     """Run a worker, then exit the process; never returns."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The daemon ends its workers itself; what of theirs ends before was signalled with them.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.request())
     with contextlib.suppress(ImportError):
         from setproctitle import setproctitle
 
