@@ -59,7 +59,13 @@ def test_a_stop_of_the_whole_group_raises_no_alarm(models: Path, tmp_path: Path)
     assert ended.code == 0
     assert ended.is_plain
     assert time.monotonic() - began < 20
-    for alarm in ("level=error", "camera_down reason=.*process", "embedded_redis_(ended|start_failed)", "web_ended", "monitoring_failed"):
+    for alarm in (
+        "level=error",
+        "camera_down reason=.*process",
+        "embedded_redis_(ended|start_failed)",
+        "web_ended",
+        "monitoring_failed",
+    ):
         assert not re.search(alarm, ended.err), ended.err
     # What Redis did not get any more is in the spool.
     with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:

@@ -199,9 +199,7 @@ def test_a_forged_lease_is_replaced_after_the_duration_of_a_lease(server: Embedd
 
 
 @pytest.mark.parametrize("how", list(FORGED)[:3])
-def test_a_daemon_whose_lease_is_overwritten_goes_on(
-    server: EmbeddedRedis, raw: Any, tmp_path: Path, how: str
-) -> None:
+def test_a_daemon_whose_lease_is_overwritten_goes_on(server: EmbeddedRedis, raw: Any, tmp_path: Path, how: str) -> None:
     one = lease(server, 0.5)
     one.take()
     url = server.url
