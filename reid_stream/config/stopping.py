@@ -14,13 +14,13 @@ _is_requested = False
 
 def request() -> None:
     """Note that this process has been asked to stop; called by signal handlers."""
-    global _is_requested  # noqa: PLW0603 (signals are the process's)
+    global _is_requested
     _is_requested = True
 
 
 def reset() -> None:
     """Note that this process has not been asked to stop."""
-    global _is_requested  # noqa: PLW0603 (signals are the process's)
+    global _is_requested
     _is_requested = False
 
 

@@ -1,4 +1,4 @@
-"""An instruction stream that is full up to the highest ID, deleted, or restored: every instruction takes effect once."""
+"""An instruction stream that is full up to the highest ID, deleted or restored: every instruction is done once."""
 
 from collections.abc import Iterator
 from typing import Any
