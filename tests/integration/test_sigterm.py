@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_stop_of_the_whole_group_raises_no_alarm(models: Path, tmp_path: Path)
     with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
         daemon.until(lambda: "camera_up" in daemon.err, timeout_s=200)
         url = (tmp_path / "redis" / "redis.url").read_text().strip()
-        client = redis.Redis.from_url(url)
+        client: Any = redis.Redis.from_url(url)
         events = [json.loads(fields[b"event"]) for _, fields in client.xrange("reid:lab:events")]
         client.close()
         daemon.terminate(timeout_s=40)
