@@ -1,4 +1,4 @@
-"""How much a newcomer has to read: modules, layers, lines, names defined twice, of this or another checkout."""
+"""Measure how much a newcomer has to read: modules, layers, lines and names defined twice of a checkout."""
 
 import ast
 import subprocess
@@ -45,7 +45,7 @@ def measure(checkout: Path) -> Size:
     files = [Path(name) for name in listed.stdout.split("\0") if name and (checkout / name).is_file()]
     wheel = [file for file in files if file.suffix == ".py" and file.parts[0] in ("reid_stream", "trainer")]
     if listed.returncode or not wheel or not (checkout / "pyproject.toml").is_file():
-        raise ConfigError(f"size needs a git checkout of reid-stream, {checkout} is none")
+        raise ConfigError(f"size needs a git checkout of reid-stream, {checkout} is not one")
     places: dict[str, set[Path]] = defaultdict(set)
     for file in files:
         if file.suffix == ".py" and file.parts[0] in ("reid_stream", "trainer", "benchmarks"):

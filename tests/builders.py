@@ -1,4 +1,4 @@
-"""Stand-ins for what cannot be had in a unit test, passed in where the real thing would be."""
+"""Builders of records and stand-ins for unit tests."""
 
 import threading
 from collections.abc import Callable, Sequence

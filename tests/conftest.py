@@ -58,5 +58,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
         groups[next((group for key, group in GROUPS.items() if key in reason), ("other parts", ""))] += 1
     if groups:
-        told = "; ".join(f"{count} need {what}" + (f" ({how})" if how else "") for (what, how), count in groups.items())
-        terminalreporter.write_line(f"skipped: {told}")
+        summary = "; ".join(
+            f"{count} need {what}" + (f" ({how})" if how else "") for (what, how), count in groups.items()
+        )
+        terminalreporter.write_line(f"skipped: {summary}")

@@ -1,4 +1,4 @@
-"""Box maths."""
+"""Geometry of boxes."""
 
 import numpy as np
 from hypothesis import given

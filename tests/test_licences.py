@@ -1,4 +1,4 @@
-"""The package's metadata names the licence of everything that lies in it."""
+"""The package's metadata names the licence of everything in it."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What flows between the stages is checked where it is made, and survives the wire."""
+"""Records are checked at construction, and survive encoding."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A sample of each contract is loaded, so that a change of format is seen."""
+"""A sample of each format is loaded, so that a change of format is noticed."""
 
 import json
 import shutil

@@ -1,10 +1,10 @@
 """Baselines that link the same tracks and vectors, each at its best threshold (pure).
 
 Names (n,) of a set's tracks come out of each: `unlinked`, `online`, `offline`, and the `oracle`, which no linking of
-whole tracks can beat. A track without a vector keeps a name of its own, except under the oracle.
+whole tracks can beat. A track without a vector keeps its own name, except under the oracle.
 
-The threshold of a rival is chosen on the very set it is scored on, by IDF1; ours has one configuration for all sets. So
-the comparison is as kind to the rivals as it can be.
+The threshold of a rival is chosen on the very set it is scored on, by IDF1; ours has one configuration for all sets.
+The comparison thus favours the rivals as far as possible.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from reid_stream.records import Floats, Ints
 THRESHOLDS = np.round(np.arange(0.1, 0.981, 0.01), 2)
 """Least cosines that the online rival is tried with."""
 _NEVER = 1e9
-"""Distance of tracks that must not be linked: a mean over pairs that holds it once stays beyond reach."""
+"""Distance of tracks that must not be linked: a mean over pairs with one of them stays above every threshold."""
 _FARTHEST = 2.0
 """Largest cosine distance."""
 
@@ -43,7 +43,7 @@ def unlinked(tracks: TrackSet) -> Ints:
 
 
 def oracle(tracks: TrackSet, links: Links) -> Ints:
-    """Give every track the person that it is on most often; a name of its own where it is on no person."""
+    """Give every track the person that it covers most often; its own name where it covers none."""
     names = links.counts.argmax(axis=1) if links.counts.size else unlinked(tracks)
     on_nobody = links.counts.sum(axis=1) == 0
     names[on_nobody] = links.counts.shape[1] + np.flatnonzero(on_nobody)
@@ -51,12 +51,12 @@ def oracle(tracks: TrackSet, links: Links) -> Ints:
 
 
 def online(tracks: TrackSet, threshold: float, *, apart: bool = False) -> Ints:
-    """Name a track at its first vector, by the nearest person's mean vector so far; never look back.
+    """Name a track at its first vector, by the nearest mean vector so far; never correct it.
 
     Args:
         tracks: in order of time.
         threshold: least cosine to a known person; below, a new one.
-        apart: leave out people of whom a track was ever seen beside this one (this looks ahead, to the rival's good).
+        apart: leave out people of whom a track was ever seen beside this one (uses the future, in the rival's favour).
     """
     names = np.full(len(tracks), -1, dtype=np.int64)
     sums: list[Floats] = []
@@ -81,8 +81,8 @@ def online(tracks: TrackSet, threshold: float, *, apart: bool = False) -> Ints:
 def offline(tracks: TrackSet, *, apart: bool = False, centred: bool = False) -> "ClusterTree":
     """Cluster all tracks at once by average linkage over the cosine distance of their mean vectors.
 
-    Average linkage is UPGMA (Sokal and Michener, 1958), as by `scipy`; with `apart`, clusters that hold two tracks that
-    were seen side by side are out of reach of one another.
+    Average linkage is UPGMA (Sokal and Michener, 1958), as by `scipy`; with `apart`, clusters that hold two tracks
+    seen side by side are never joined.
 
     Args:
         tracks: of the whole set.

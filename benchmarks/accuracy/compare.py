@@ -20,18 +20,18 @@ from reid_stream.records import Ints
 
 OURS = "ours"
 ORACLE = "oracle"
-"""Each track has the name of the person that it is on most often: the ceiling for linking whole tracks."""
+"""Each track has the name of the person that it covers most often: the upper bound for linking whole tracks."""
 
 
 _LEGEND = (
-    "(b), (c) at the least cosine that suits each set best; apart: never links tracks seen side by side; "
+    "(b), (c) at the best threshold for each set; apart: never links tracks seen side by side; "
     "centred: each camera's mean taken off; share: of the oracle's IDF1"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LinkingResult:
-    """One way of linking."""
+    """One linker."""
 
     way: str
     threshold: float | None
@@ -42,7 +42,7 @@ class LinkingResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All ways over one set."""
+    """All linkers on one set."""
 
     name: str
     people: int
@@ -72,11 +72,11 @@ def compare(recording: Recording, match: Match | None = None) -> Comparison:
         raise ValueError(f"ways of linking are compared by a recording with truth, {recording.name} has none")
     tracks = tracks_of(recording)
     links = Links(tracks, truth)
-    told = boxes_of(replay(recording, match), recording.cameras)
-    rows = [_row(OURS, None, truth, told.in_the_end), _row("ours, at once", None, truth, told.at_once)]
+    published = boxes_of(replay(recording, match), recording.cameras)
+    rows = [_row(OURS, None, truth, published.in_the_end), _row("ours, at once", None, truth, published.at_once)]
 
     def add(way: str, names: Ints, threshold: float | None = None) -> None:
-        rows.append(_row(way, threshold, truth, tracks.told(names)))
+        rows.append(_row(way, threshold, truth, tracks.named_boxes(names)))
 
     add("(a) unlinked tracks", baselines.unlinked(tracks))
     for apart, extra in ((False, ""), (True, ", apart")):
@@ -104,9 +104,11 @@ def compare(recording: Recording, match: Match | None = None) -> Comparison:
     )
 
 
-def _row(way: str, threshold: float | None, truth: Mapping[str, Boxes], told: Mapping[str, Boxes]) -> LinkingResult:
-    identities = len({person for boxes in told.values() for person in boxes.people})
-    return LinkingResult(way, threshold, score(truth, told), identities)
+def _row(
+    way: str, threshold: float | None, truth: Mapping[str, Boxes], published: Mapping[str, Boxes]
+) -> LinkingResult:
+    identities = len({person for boxes in published.values() for person in boxes.people})
+    return LinkingResult(way, threshold, score(truth, published), identities)
 
 
 def show(compared: Sequence[Comparison], console: Console) -> None:

@@ -2,8 +2,8 @@
 
     Recording ─▶ replay ─▶ events ─▶ HOTA, IDF1 before and after; corrections a person; wrong merges, and those undone
 
-A merge is *wrong* when the boxes that bore the one identity and those that bore the other, at that moment, are mostly
-of two people; it is *undone* when, in the end, most of the ones bear another identity than most of the others.
+A merge is *wrong* when the boxes of the one identity and those of the other, at that moment, are mostly of two people;
+it is *undone* when, at the end, most of the ones have another identity than most of the others.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from reid_stream.evaluation.summary import StreamSummary, summarize_stream
 from reid_stream.events import Event, IdentityEntered, IdentityMerged, IdentitySeen, IdentitySplit
 
 _Box = tuple[int, float, int]
-"""(stretch, seen at, who it truly is)."""
+"""(stretch, seen at, true person)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Settling:
 
 
 def settle(recording: Recording, match: Match | None = None) -> Settling:
-    """Replay a recording and look at what its corrections did.
+    """Replay a recording and measure the effect of its corrections.
 
     Raises:
         ValueError: the recording has no truth.
@@ -75,7 +75,7 @@ def settle(recording: Recording, match: Match | None = None) -> Settling:
 def wrong_merges(
     events: Sequence[Event], truth: Mapping[str, Boxes], cameras: Mapping[str, Timeline]
 ) -> tuple[int, int]:
-    """Count the merges that were wrong, and those of them that were undone, in a stream that told of every frame."""
+    """Count the merges that were wrong, and those of them that were undone, in a stream with an event per frame."""
     person = _truly(events, truth, cameras)
     names, seen = CurrentNames(), list[_Box]()
     pairs: list[tuple[list[_Box], list[_Box]]] = []
@@ -101,13 +101,13 @@ def wrong_merges(
 def _truly(
     events: Sequence[Event], truth: Mapping[str, Boxes], cameras: Mapping[str, Timeline]
 ) -> dict[tuple[str, int, int], int]:
-    """Return who is truly in each box that was told of: (camera, frame, track) -> person."""
+    """Return the true person of each published box: (camera, frame, track) -> person."""
     aligned = align(truth, boxes_of(events, cameras).by_track)
     rows, columns = matched(aligned)
-    told = aligned.predicted
-    tracks = [int(told.names[name][1]) for name in told.people[columns]]
-    where = [str(aligned.cameras[camera]) for camera in told.cameras[columns]]
-    frames = np.asarray(told.frames[columns]).tolist()
+    predicted = aligned.predicted
+    tracks = [int(predicted.names[name][1]) for name in predicted.people[columns]]
+    where = [str(aligned.cameras[camera]) for camera in predicted.cameras[columns]]
+    frames = np.asarray(predicted.frames[columns]).tolist()
     return dict(zip(zip(where, frames, tracks, strict=True), aligned.true.people[rows].tolist(), strict=True))
 
 
@@ -120,7 +120,7 @@ def _mostly(boxes: Sequence[_Box]) -> int:
 
 
 def _end(names: CurrentNames, boxes: Sequence[_Box]) -> str:
-    """Return the identity that most of a person's boxes among these bear in the end."""
+    """Return the identity that most of a person's boxes among these have at the end."""
     who = _mostly(boxes)
     return Counter(names.of(stretch, at) for stretch, at, person in boxes if person == who).most_common(1)[0][0]
 

@@ -90,7 +90,7 @@ def of_sets(single: Mapping[str, float], compared: Mapping[str, Comparison]) -> 
 
 
 def latest(folder: Path) -> EarlierCard | None:
-    """Return the newest score in a folder; files of other kinds are passed over."""
+    """Return the newest score in a folder; other files are ignored."""
     found: list[EarlierCard] = []
     for file in folder.glob("*.json"):
         try:
@@ -120,7 +120,7 @@ def table(figures: Groups, before: EarlierCard | None) -> Table:
             cells = [group if place == 0 else "", name, f"{value:.3f}"]
             if before is not None:
                 then = before.figures.get(group, {})
-                # A mean over other sets says nothing about a change.
+                # A mean over other sets is not comparable.
                 earlier = then.get(name) if name != MEAN or then.keys() == values.keys() else None
                 cells += ["", ""] if earlier is None else [f"{earlier:.3f}", _change(group, value - earlier)]
             drawn.add_row(*cells, style="bold" if name == MEAN else None)

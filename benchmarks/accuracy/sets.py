@@ -19,17 +19,17 @@ from reid_stream.evaluation.truth import read_truth
 FOOTAGE = Path(".footage")
 """Where `make worlds` renders to, below the working folder."""
 TUNING = "tuning"
-"""Sets whose folder begins so are for choosing settings, never for reporting."""
+"""Prefix of folders of sets for choosing settings, never for reporting."""
 _GROUPS = ("worlds", "mot")
 _ELSEWHERE = {"mot/PETS09-S2L1": Path("video") / "vtest.avi"}
 """Videos that are not beside their truth, below the root."""
 RETURNERS: Mapping[str, Mapping[int, int]] = {
     "mot/PETS09-S2L1": {1: 19, 2: 13, 3: 11, 4: 12, 5: 9, 6: 10, 8: 15, 14: 15, 18: 15},
 }
-"""Who comes back under another number in a published truth -> the number before, told by eye from their crops.
+"""By set: number of a returning person in the published truth -> the number before, judged by eye from the crops.
 
-MOTChallenge names people again when they come back; of the 19 on PETS09-S2L1 ten are different. To
-give a person one ID for good is what is wanted here, so that people are judged with those numbers joined.
+MOTChallenge gives people new numbers when they come back; the 19 of PETS09-S2L1 are ten people. Here a person must keep
+one ID, so people are scored with those numbers joined.
 """
 
 
@@ -67,7 +67,7 @@ class FootageSet:
         )
 
     def truth(self) -> dict[str, Boxes]:
-        """Read the truth by camera, who comes back under one number.
+        """Read the truth by camera, returning people under one number.
 
         Raises:
             ConfigError: a file cannot be the truth.
@@ -75,7 +75,7 @@ class FootageSet:
         return {camera: self.joined(boxes) for camera, boxes in self.published().items()}
 
     def published(self) -> dict[str, Boxes]:
-        """Read the truth by camera as it was published: who comes back may have a new name.
+        """Read the truth by camera as it was published: returning people may have a new number.
 
         Raises:
             ConfigError: a file cannot be the truth.
@@ -83,14 +83,14 @@ class FootageSet:
         return read_truth(self.truths)
 
     def joined(self, boxes: Boxes) -> Boxes:
-        """Give people who come back the number that they had."""
+        """Give returning people the number that they had."""
         known = RETURNERS.get(self.name, {})
         people = tuple(known.get(int(str(person)), person) if known else person for person in boxes.people)
         return replace(boxes, people=people)
 
 
 def roots() -> list[Path]:
-    """Return where sets may lie: $REID_STREAM_DATA where it is set, and what `make worlds` rendered."""
+    """Return the folders that may hold sets: $REID_STREAM_DATA where it is set, and what `make worlds` rendered."""
     named = os.environ.get("REID_STREAM_DATA")
     return ([Path(named)] if named else []) + [FOOTAGE]
 

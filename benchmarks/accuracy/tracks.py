@@ -1,6 +1,6 @@
 """Single-camera tracks of a recording as flat arrays, and their scores under given names (pure).
 
-    Recording ─▶ TrackSet ─▶ names (n,) of its tracks ─▶ told: {camera: Boxes}
+    Recording ─▶ TrackSet ─▶ names (n,) of its tracks ─▶ {camera: Boxes}
                                                      └▶ Links.idf1, for searches over many sets of names
 
 Letters: n tracks, b boxes, v vectors, d dimensions, p people of the truth.
@@ -23,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackSet:
-    """Everything that perceive said of a set, by track."""
+    """Perception's output for a set, by track."""
 
     cameras: tuple[str, ...]
     """(n,) of each track; tracks are in order of appearance."""
@@ -40,7 +40,7 @@ class TrackSet:
     vector_of: Ints
     """(v,) track of each vector."""
     is_apart: Flags
-    """(n, n) seen side by side at one instant, so surely two people."""
+    """(n, n) whether two tracks were seen in one frame, so are two people."""
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -49,7 +49,7 @@ class TrackSet:
         """Return each track's mean vector (n, d) at unit length; zero for a track without vectors.
 
         Args:
-            centred: take each camera's own mean off its vectors first.
+            centred: subtract each camera's mean from its vectors first.
         """
         vectors = self.vectors
         if centred:
@@ -62,7 +62,7 @@ class TrackSet:
         np.add.at(sums, self.vector_of, vectors)
         return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
-    def told(self, names: Ints) -> dict[str, Boxes]:
+    def named_boxes(self, names: Ints) -> dict[str, Boxes]:
         """Return the boxes under names (n,); of two boxes with one name in one frame the surer one stays."""
         rows = self.kept(names)
         camera = np.asarray(self.cameras)[self.of[rows]]
@@ -123,13 +123,13 @@ def tracks_of(recording: Recording) -> TrackSet:
 
 
 class Links:
-    """Tracks against the truth: who each one truly is, and the IDF1 of any set of names in milliseconds."""
+    """Tracks against the truth: the true person of each, and a fast IDF1 for any names of the tracks."""
 
     def __init__(self, tracks: TrackSet, truth: Mapping[str, Boxes]) -> None:
         self._tracks = tracks
         self._true_boxes = sum(len(boxes) for boxes in truth.values())
         names = np.arange(len(tracks))
-        aligned = align(truth, tracks.told(names))
+        aligned = align(truth, tracks.named_boxes(names))
         self.people = aligned.true.names
         # Rows of `tracks` in the order of `aligned.predicted`: by camera as in the truth, then frame.
         place = {camera: n for n, camera in enumerate(aligned.cameras)}
@@ -144,11 +144,11 @@ class Links:
         self._box = rows[(aligned.predicted.starts[:-1][steps] + inner % np.maximum(width, 1))[near]]
         true_rows, told_rows = matched(aligned)
         self.counts = np.zeros((len(tracks), len(self.people)), dtype=np.int64)
-        """(n, p) in how many frames each track is on each person."""
+        """(n, p) number of frames in which each track covers each person."""
         np.add.at(self.counts, (tracks.of[rows[told_rows]], aligned.true.people[true_rows]), 1)
 
     def idf1(self, names: Ints) -> float:
-        """Return IDF1 of names (n,) over all cameras (Ristani et al., 2016); what `score` would say."""
+        """Return IDF1 of names (n,) over all cameras (Ristani et al., 2016); equal to that of `score`."""
         kept = np.zeros(len(self._tracks.of), dtype=np.bool_)
         kept[self._tracks.kept(names)] = True
         pairs = kept[self._box]

@@ -1,8 +1,8 @@
 """`python -m benchmarks accuracy`: every set with truth below $REID_STREAM_DATA and of `make worlds`.
 
 record [SET ...]        keep what perception observed, so that matching replays in seconds
-compare FILE.rec ...    our linking beside simpler ones and the ceiling
-settle FILE.rec ...     the event stream at once and after its corrections
+compare FILE.rec ...    our linking beside simpler ones and the oracle
+settle FILE.rec ...     the event stream as published and after corrections
 score [SET ...]         `make score`: the figures that matter, kept per commit
 """
 
@@ -30,10 +30,13 @@ KEPT = Path("scores")
 app = typer.Typer(help="Measurements over sets with truth.", pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(highlight=False)
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[SET]...", help="Parts of names of sets.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SET]...", help="Sets whose names contain one of these words; default: all."),
+]
 Detector = Annotated[str, typer.Option(help="As models.detector in cams.yaml.")]
 Embedder = Annotated[str, typer.Option(help="As models.embedder in cams.yaml.")]
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads for the networks; 0 for all cores.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads for the networks; 0 for all cores.")]
 
 
 @app.command()
@@ -44,13 +47,13 @@ def record(
     embedder: Embedder = "default",
     threads: Threads = 0,
 ) -> None:
-    """Run detector, tracker and embedder over sets (all, where none is named) and keep what they say."""
+    """Run detector, tracker and embedder over sets (default: all) and keep their output."""
     from reid_stream.runtime.networks import load_networks
 
     models = Models(detector=detector, embedder=embedder, threads=threads)
     chosen = sets.find(sets.roots(), names or ())
     networks = load_networks(chosen[0].settings(models))
-    for _ in _recorded(chosen, models, networks, to, anew=True):
+    for _ in _recorded(chosen, models, networks, to, again=True):
         pass
 
 
@@ -59,7 +62,7 @@ def compare(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Our linking, unlinked tracks, plain cosine, average linkage and the oracle, on the same tracks and vectors."""
+    """Compare our linking, unlinked tracks, plain cosine, average linkage and the oracle on the same tracks."""
     from benchmarks.accuracy.compare import compare as compared
     from benchmarks.accuracy.compare import show
     from reid_stream.evaluation import recording
@@ -75,7 +78,7 @@ def settle(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """What corrections are worth: the event stream at once and in the end, how many, and wrong merges undone."""
+    """Measure what corrections are worth: scores as published and after them, their number, wrong merges undone."""
     from benchmarks.accuracy import corrections
     from reid_stream.evaluation import recording
 
@@ -90,13 +93,13 @@ def score(
     names: Names = None,
     kept: Annotated[
         Path | None,
-        typer.Option(help="Folder of recordings to use again where bundles and settings are the same, else to fill."),
+        typer.Option(help="Folder of recordings; reused where bundles and settings are the same, else written."),
     ] = None,
     detector: Detector = "default",
     embedder: Embedder = "default",
     threads: Threads = 0,
 ) -> None:
-    """Score sets (all but those for tuning, where none is named): one table, kept per commit in scores/."""
+    """Score sets (default: all but those for tuning): one table, kept per commit in scores/."""
     from benchmarks.accuracy import scorecard
     from benchmarks.accuracy.compare import compare as compared
     from reid_stream.bench.pipeline import measure
@@ -105,7 +108,9 @@ def score(
     from reid_stream.evaluation.summary import summarize_stream
     from reid_stream.runtime.networks import load_networks
 
-    logs.configure(Observe(log_level="warning"))  # the bench runs a daemon, whose starts and stops are no news here
+    logs.configure(
+        Observe(log_level="warning")
+    )  # the bench runs a daemon, whose starts and stops are not of interest here
     models = Models(detector=detector, embedder=embedder, threads=threads)
     chosen = [each for each in sets.find(sets.roots(), names or ()) if names or not each.is_for_tuning]
     networks = load_networks(chosen[0].settings(models))
@@ -141,26 +146,26 @@ def score(
 
 
 def _recorded(
-    chosen: Sequence[sets.FootageSet], models: Models, networks: "Networks", folder: Path | None, *, anew: bool = False
+    chosen: Sequence[sets.FootageSet], models: Models, networks: "Networks", folder: Path | None, *, again: bool = False
 ) -> "Iterator[Recording]":
-    """Record sets, or take them from a folder where they were made by the same bundles and settings."""
+    """Record sets, or load recordings made by the same bundles and settings."""
     from reid_stream.evaluation import recording
     from reid_stream.evaluation.footage import with_truth
 
     for footage in chosen:
         settings = footage.settings(models)
         file = folder / f"{footage.name.replace('/', '-')}.rec" if folder is not None else None
-        if file is not None and file.is_file() and not anew:
+        if file is not None and file.is_file() and not again:
             made = recording.load(file)
             if recording.is_of(made, settings, networks):
                 yield with_truth(made, footage.truth())
                 continue
         made = recording.record(settings, footage.truth(), name=footage.name, networks=networks)
-        told = f"{footage.name}: {made.frames} frames of {len(made.cameras)} cameras in {made.seconds:.1f} s"
+        line = f"{footage.name}: {made.frames} frames of {len(made.cameras)} cameras in {made.seconds:.1f} s"
         if file is not None:
             recording.save(made, file)
-            told += f", {file} {file.stat().st_size / 1e6:.1f} MB"
-        console.print(told, style="dim")
+            line += f", {file} {file.stat().st_size / 1e6:.1f} MB"
+        console.print(line, style="dim")
         yield made
 
 

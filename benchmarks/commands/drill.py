@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from benchmarks.faults.report import DrillResult
 
 app = typer.Typer(
-    help="Break cameras and Redis on purpose, on servers of its own; each figure beside its bound.",
+    help="Inject faults into cameras and Redis, on servers that the drill starts; each figure beside its bound.",
     no_args_is_help=True,
 )
 
@@ -23,16 +23,19 @@ def cameras(
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """Real RTSP servers that are killed, frozen, re-encoded, sick, lossy, or whose clock steps."""
+    """Kill, freeze, re-encode and disturb real RTSP servers, lose packets, step clocks."""
     import os
 
     from benchmarks.faults.cameras import run
     from reid_stream.commands.demo import footage
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         typer.echo(text, err=True)
 
-    _end(run(tuple(name or ()), is_short=short, people=lambda: clip or footage(os.environ, say), say=say), json)
+    _end(
+        run(tuple(name or ()), is_short=short, people=lambda: clip or footage(os.environ, progress), progress=progress),
+        json,
+    )
 
 
 @app.command()
@@ -44,10 +47,10 @@ def redis(
         ),
     ] = None,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
-    short: Annotated[bool, typer.Option("--short", help="A slice, and seconds instead of minutes.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """Real Redis servers that die, hang, fill up or refuse in the middle of a replay: does a subscriber notice?"""
+    """Let Redis die, hang, fill up or refuse during a replay; compare what a subscriber gets."""
     import os
 
     from benchmarks.faults.redis import CASES, LONG, SHORT, SLICE, default_settings, run
@@ -55,14 +58,14 @@ def redis(
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         typer.echo(text, err=True)
 
-    # The drill's own servers are meant to fail: what the daemons say of it is no news.
+    # The drill's servers are meant to fail: what the daemons log about it is not of interest.
     logs.configure(Observe(log_level="critical"))
-    settings = default_settings(clip or footage(os.environ, say))
+    settings = default_settings(clip or footage(os.environ, progress))
     chosen = tuple(name or (SLICE if short else CASES))
-    _end(run(settings, chosen, SHORT if short else LONG, say), json)
+    _end(run(settings, chosen, SHORT if short else LONG, progress), json)
 
 
 @app.command()
@@ -72,18 +75,22 @@ def crash(
         typer.Argument(help="points, kills, redis, moved, corrupt, ended; all of them by default."),
     ] = None,
     recording: Annotated[
-        Path | None, typer.Option(help="What perceive said of a site (eval --keep). Default: people made up.")
+        Path | None, typer.Option(help="Recording of a site (eval --keep). Default: simulated people.")
     ] = None,
-    points: Annotated[int | None, typer.Option(min=1, help="Chance points to be killed at.")] = None,
-    kills: Annotated[int | None, typer.Option(min=1, help="Daemons killed in each of the other cases.")] = None,
+    points: Annotated[
+        int | None, typer.Option(min=1, help="Number of random points at which a daemon is killed.")
+    ] = None,
+    kills: Annotated[
+        int | None, typer.Option(min=1, help="Number of daemons killed in each of the other cases.")
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="The footage of those takes so long, restarts aside.")
+        float | None, typer.Option(min=1, help="Duration of the footage of those, without restarts.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of chance.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random generator.")] = 0,
     short: Annotated[bool, typer.Option("--short", help="50 points and 3 kills instead of 1000 and 50.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """Daemons killed (-9) at any instant, with Redis, moved, their snapshots spoilt: does anybody's ID change?"""
+    """Kill daemons (-9) at any instant, kill Redis, move hosts, corrupt snapshots: identities must persist."""
     import shutil
     import tempfile
 
@@ -110,7 +117,7 @@ def crash(
             kills=kills or (3 if short else 50),
             lasts_s=seconds or (2.0 if short else 40.0),
             seed=seed,
-            say=lambda text: typer.echo(text, err=True),
+            progress=lambda text: typer.echo(text, err=True),
         )
     _end(found, json)
 
@@ -118,26 +125,30 @@ def crash(
 @app.command()
 def overload(
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
-    cameras: Annotated[int | None, typer.Option(min=4, help="At 10 fps. Default: 100, 24 if short.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.05, help="How long. Default: 10, 8 s if short.")] = None,
+    cameras: Annotated[
+        int | None, typer.Option(min=4, help="Number of cameras, each at 10 fps. Default: 100, 24 if short.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.05, help="Duration in minutes. Default: 10; 8 s if short.")
+    ] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """More cameras than the machine can bear: even rates, bounded latency, flat memory, and over by itself?"""
+    """Overload the machine with cameras: rates must stay even, latency bounded, memory flat."""
     import os
 
     from benchmarks.faults.overload import run
     from reid_stream.commands.demo import footage
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         typer.echo(text, err=True)
 
     found = run(
         is_short=short,
-        people=lambda: clip or footage(os.environ, say),
+        people=lambda: clip or footage(os.environ, progress),
         cameras=cameras,
         seconds=None if minutes is None else minutes * 60,
-        say=say,
+        progress=progress,
     )
     _end(found, json)
 
@@ -148,18 +159,20 @@ def state(
         list[str] | None,
         typer.Argument(help="far-id, takeover, emptied, restored, numbers; all of them by default."),
     ] = None,
-    people: Annotated[int | None, typer.Option(min=4, help="Made-up people. Default: 60, 12 if short.")] = None,
+    people: Annotated[
+        int | None, typer.Option(min=4, help="Number of simulated people. Default: 60, 12 if short.")
+    ] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """Send IDs far ahead of the clock, take sites over, empty or age Redis; count events lost or repeated."""
+    """Write IDs far ahead of the clock, take sites over, empty or roll back Redis; count events lost or repeated."""
     from benchmarks.faults.state import CASES, run
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs
 
     logs.configure(Observe(log_level="critical"))
     chosen = tuple(name or CASES)
-    _end(run(chosen, people=people or (12 if short else 60), say=lambda text: typer.echo(text, err=True)), json)
+    _end(run(chosen, people=people or (12 if short else 60), progress=lambda text: typer.echo(text, err=True)), json)
 
 
 @app.command()
@@ -167,7 +180,7 @@ def metrics(
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of a minute.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
 ) -> None:
-    """Clients of /metrics that are idle, slow or broken: are health checks answered, does SIGTERM end the daemon?"""
+    """Connect idle, slow and broken clients to /metrics: health checks must be answered and SIGTERM end the daemon."""
     from benchmarks.faults.scrapes import run
 
     _end(run(is_short=short), json)
@@ -185,7 +198,7 @@ def embedded(
 
 
 def _end(findings: "list[DrillResult]", path: Path | None) -> None:
-    """Show and write what was found; exit code 1 where a bound does not hold."""
+    """Print and write the findings; exit with code 1 where a bound does not hold."""
     from benchmarks.faults.report import all_hold, save, show
 
     show(findings)

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from benchmarks.simulator.looks import Looks
     from reid_stream.config.settings import Match
 
-app = typer.Typer(
-    help="Let simulated people, with the vectors of real crops, meet the real matcher.", no_args_is_help=True
-)
+app = typer.Typer(help="Run the real matcher on simulated people with the vectors of real crops.", no_args_is_help=True)
 
 Crops = Annotated[
     str, typer.Option(help="A folder (PPPP_cC...jpg or PERSON/...cC....jpg) or a tar file of crops, or market1501.")
@@ -25,10 +23,10 @@ World = Annotated[Path | None, typer.Option(help="YAML of the scenario; default:
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="KEY=VALUE of the scenario, or match.KEY=VALUE; may be repeated.")
 ]
-Calm = Annotated[bool, typer.Option("--calm", help="Nothing that spoils observations: no gaps, swaps, look-alikes.")]
-Seeds = Annotated[int, typer.Option(min=1, help="How many worlds.")]
+Calm = Annotated[bool, typer.Option("--calm", help="Without disturbances: no gaps, swaps, look-alikes.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of worlds.")]
 Embedder = Annotated[str, typer.Option(help="Bundle.")]
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads to embed crops with; 0 for all cores.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads to embed crops with; 0 for all cores.")]
 Json = Annotated[Path | None, typer.Option(help="Write the figures there.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")]
 
@@ -77,7 +75,7 @@ def dial(
     json: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Ask for false-match rates from 1e-4 to 1e-1 and see what is obtained, per comparison and per arrival."""
+    """Set false-match rates from 1e-4 to 1e-1 and measure what is obtained, per comparison and per arrival."""
     from benchmarks.simulator import experiments, plots
 
     bench, match = _bench(crops, part, world, changes, calm, seeds, embedder)
@@ -102,7 +100,7 @@ def ablation(
     json: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Take one part of the matcher away at a time."""
+    """Remove one part of the matcher at a time."""
     from benchmarks.simulator import experiments, plots
     from benchmarks.simulator.crops import MARKET
 
@@ -122,15 +120,15 @@ def store(
     crops: Crops = "market1501",
     data: Data = None,
     part: Part = "test",
-    persons: Annotated[
-        str | None, typer.Option(help="BEGIN:END in a seeded order of them; default: everybody.")
-    ] = None,
+    persons: Annotated[str | None, typer.Option(help="BEGIN:END in a seeded order of them; default: all.")] = None,
     world: World = None,
     changes: Set = None,
     seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
-    named: Annotated[bool, typer.Option("--named", help="Name all tracks truly, as if all were reviewed.")] = False,
+    named: Annotated[
+        bool, typer.Option("--named", help="Label all tracks with the truth, as if all were reviewed.")
+    ] = False,
 ) -> None:
-    """Make the tracklet store that a site of two cameras would have left, with the truth beside it."""
+    """Write the tracklet store of a simulated site of two cameras, with the truth beside it."""
     from benchmarks.simulator import crops as images
     from benchmarks.simulator import scenario, stored
 
@@ -188,7 +186,7 @@ def _bench(
         part=part,
         scenario=scenario.load(world, **values),
         seeds=range(seeds),
-        tell=lambda text: typer.echo(text, err=True),
+        progress=lambda text: typer.echo(text, err=True),
     )
     return bench, match
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks size`: how much there is to read, here and in other checkouts."""
+"""`python -m benchmarks size`: size figures of this checkout and others."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ ROWS = {
 def size(
     checkouts: Annotated[list[Path] | None, typer.Argument(help="Checkouts to compare; default: this folder.")] = None,
 ) -> None:
-    """Modules, layers, lines and names defined twice, a column for each checkout."""
+    """Print modules, layers, lines and names defined twice, a column per checkout."""
     from benchmarks.size import measure
 
     folders = checkouts or [Path()]

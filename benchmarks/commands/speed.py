@@ -33,10 +33,10 @@ def everything(
 @app.command()
 def decode(
     clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
-    frames: Annotated[int, typer.Option(min=10, help="How many.")] = 600,
+    frames: Annotated[int, typer.Option(min=10, help="Number of frames.")] = 600,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Decode a file as the daemon does, against FFmpeg alone."""
+    """Measure decoding as the daemon does it, against FFmpeg alone."""
     from benchmarks.speed import stages
 
     found = [stages.decode(clip or demo_clip(), frames)]
@@ -47,12 +47,14 @@ def decode(
 @app.command()
 def detector(
     clip: Annotated[Path | None, typer.Option(help="Video file. Default: the demo's clip.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Pictures a call. Default: 1, 4, 8.")] = None,
-    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 40,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="Images per call; may be repeated. Default: 1, 4, 8.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=2, help="Number of calls of each.")] = 40,
     bundle: Annotated[str, typer.Option(help="Detector's bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Find people in frames, against the network alone."""
+    """Measure detection, against the network alone."""
     from benchmarks.speed import stages
 
     found = [stages.detector(clip or demo_clip(), size, calls, bundle) for size in batch or (1, 4, 8)]
@@ -63,12 +65,14 @@ def detector(
 @app.command()
 def embedder(
     clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Crops a call. Default: 1, 8, 16.")] = None,
-    calls: Annotated[int, typer.Option(min=2, help="How many of each.")] = 100,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="Crops per call; may be repeated. Default: 1, 8, 16.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=2, help="Number of calls of each.")] = 100,
     bundle: Annotated[str, typer.Option(help="Embedder's bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Embed people's crops, against the network alone."""
+    """Measure embedding, against the network alone."""
     from benchmarks.speed import stages
 
     found = [stages.embedder(clip or demo_clip(), size, calls, bundle) for size in batch or (1, 8, 16)]
@@ -85,11 +89,13 @@ def matcher(
         int | None, typer.Option(min=1, max=64, help="Vectors of each; default: 8, fewer beyond 1e6 vectors in all.")
     ] = None,
     updates: Annotated[int, typer.Option(min=20, help="Updates to time at each size.")] = 300,
-    seconds: Annotated[float, typer.Option(min=1, help="... in at most so long, but at least 20.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Time limit in seconds at each size, for at least 20 updates.")
+    ] = 60.0,
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Update a matcher that knows many people: time against a raw matmul and FAISS, memory per identity."""
+    """Measure updates of a matcher with many identities: time against a raw matmul and FAISS, memory per identity."""
     from benchmarks.speed.matcher import SIZES, measure, show
     from reid_stream.bundles import catalog
 
@@ -102,13 +108,13 @@ def matcher(
 @app.command()
 def recovery(
     size: Annotated[
-        list[int] | None, typer.Option(min=1, help="People known; may be repeated. Default: 1e2, 1e3, 1e4, 1e5.")
+        list[int] | None, typer.Option(min=1, help="Known people; may be repeated. Default: 1e2, 1e3, 1e4, 1e5.")
     ] = None,
     cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras that fill the journal.")] = 20,
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Measure what durable identities cost: the journal per step, a snapshot, and going on after a crash."""
+    """Measure the cost of durable identities: the journal per step, a snapshot, recovery after a crash."""
     from benchmarks.speed.recovery import SIZES, measure, show
     from reid_stream.bundles import catalog
 
@@ -121,13 +127,15 @@ def recovery(
 def day(
     cameras: Annotated[int, typer.Option(min=1, max=500, help="Simulated cameras.")] = 20,
     hours: Annotated[float, typer.Option(min=1, help="Length of the day.")] = 24.0,
-    people_per_hour: Annotated[float, typer.Option(min=1, help="Who come, each another person.")] = 200.0,
-    retention_s: Annotated[float, typer.Option(min=60, help="match.retention_s: settles how many are known.")] = 7200.0,
+    people_per_hour: Annotated[float, typer.Option(min=1, help="Number of people, each different.")] = 200.0,
+    retention_s: Annotated[
+        float, typer.Option(min=60, help="match.retention_s, which bounds how many are known.")
+    ] = 7200.0,
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
 ) -> None:
-    """Work off a simulated day of many cameras: are the matcher's time and memory flat?"""
+    """Run the matcher on a simulated day of many cameras; its time and memory must stay flat."""
     from benchmarks.speed import day as days
     from reid_stream.bundles import catalog
     from reid_stream.config.settings import Match
@@ -152,9 +160,11 @@ def day(
 
 @app.command()
 def store(
-    crops: Annotated[int, typer.Option(min=100, help="How many are written.")] = 100_000,
-    per_track: Annotated[int, typer.Option(min=1, max=1000, help="Of one track.")] = 8,
-    tracks_per_hour: Annotated[float, typer.Option(min=1, help="Settles how much time the store covers.")] = 600.0,
+    crops: Annotated[int, typer.Option(min=100, help="Number of crops.")] = 100_000,
+    per_track: Annotated[int, typer.Option(min=1, max=1000, help="Crops per track.")] = 8,
+    tracks_per_hour: Annotated[
+        float, typer.Option(min=1, help="Tracks per hour, which set the time that the store covers.")
+    ] = 600.0,
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     folder: Annotated[Path | None, typer.Option(help="On the disk to measure; default: the temporary folder.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
@@ -181,14 +191,16 @@ def store(
 @app.command()
 def workers(
     count: Annotated[list[int] | None, typer.Option(min=1, max=64, help="May be repeated. Default: 1, 2, 4.")] = None,
-    cameras: Annotated[int, typer.Option(min=2, max=256, help="More than can be borne.")] = 16,
-    seconds: Annotated[float, typer.Option(min=1, help="For each number of workers.")] = 30.0,
+    cameras: Annotated[
+        int, typer.Option(min=2, max=256, help="Number of cameras; more than the machine can process.")
+    ] = 16,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds per number of workers.")] = 30.0,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     detector: Annotated[str, typer.Option(help="Bundle.")] = "default",
     embedder: Annotated[str, typer.Option(help="Bundle.")] = "default",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Perceive in 1, 2, 4 processes on the same cores; then kill one: how soon is it back, what do others lose?"""
+    """Run perception in 1, 2, 4 processes on the same cores; then kill one and measure recovery and losses."""
     from benchmarks.speed import workers as bench
     from reid_stream.config.settings import Models
 
@@ -206,14 +218,14 @@ def workers(
 
 @app.command()
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 30.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration in minutes.")] = 30.0,
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Looping cameras, RTSP where GStreamer is there.")] = 2,
     max_fps: Annotated[float, typer.Option(min=0.1, help="Rate cap per camera.")] = 10.0,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them there (PNG; extra eval).")] = None,
 ) -> None:
-    """Run the daemon on looping cameras: are memory, threads and open files flat?"""
+    """Run the daemon on looping cameras; memory, threads and open files must stay flat."""
     import os
     import tempfile
     from contextlib import ExitStack
@@ -222,10 +234,10 @@ def soak(
     from benchmarks.speed import soak as soaks
     from reid_stream.commands.demo import footage
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         typer.echo(text, err=True)
 
-    source = clip or footage(os.environ, say)
+    source = clip or footage(os.environ, progress)
     names = [f"cam{n + 1}" for n in range(cameras)]
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="reid-stream-soak-")))
@@ -236,9 +248,9 @@ def soak(
             server = opened.enter_context(serve_clips(dict.fromkeys(names, looped)))
             settings = [{"id": name, "url": server.url(name), "max_fps": max_fps} for name in names]
         else:
-            say(f"cameras are files, not RTSP: {missing}")
+            progress(f"cameras are files, not RTSP: {missing}")
             settings = [{"id": name, "url": str(source), "max_fps": max_fps, "loop": True} for name in names]
-        found = soaks.measure(settings, minutes, folder, say)
+        found = soaks.measure(settings, minutes, folder, progress)
     soaks.show(found)
     write_figures(found, json)
     if plot is not None:

@@ -1,1 +1,1 @@
-"""Drills: break cameras and Redis on purpose, look at what the daemon makes of it, and compare that with a bound."""
+"""Drills: inject faults into cameras and Redis, measure how the daemon reacts, and compare that with a bound."""

@@ -18,7 +18,7 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
 
 LOOK_S = 0.005
-"""Between two looks at a condition."""
+"""Interval at which `until` checks its condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class ReceivedFrame:
 
     camera: str
     at: float
-    """When it was taken from the inbox, UTC seconds."""
+    """Time at which it was taken from the inbox, UTC seconds."""
     captured_at: float
     clock: str
     size: tuple[int, int]
     written_at: float | None
-    """The time that the picture itself shows; none where it shows none or is damaged."""
+    """The time code in the image; None where there is none or it is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a process holds."""
+    """Resources of a process."""
 
     rss_mb: float
     threads: int
@@ -47,11 +47,11 @@ class Footprint:
 
 
 class CameraWatch:
-    """Live cameras and a thread that takes their frames at once."""
+    """Live cameras, and a thread that takes their frames as they come."""
 
     def __init__(self, cameras: Sequence[Camera], settings: Ingest, utc: Callable[[], float]) -> None:
         self.changes: list[tuple[float, CameraChange]] = []
-        """(monotonic seconds, what was told)."""
+        """(monotonic seconds, event)."""
         self.seen: list[ReceivedFrame] = []
         self.live = CameraSet(cameras, settings, self._changed, utc)
         self._over = threading.Event()
@@ -70,11 +70,11 @@ class CameraWatch:
         return all(thread.join(0.0) for thread in self.live.threads)
 
     def stats(self, camera: str) -> CameraStats:
-        """What is known of a camera now."""
+        """Return the present statistics of a camera."""
         return self.live.stats[CameraId(camera)]
 
     def until(self, holds: Callable[[], bool], most_s: float) -> float:
-        """Wait until something holds; gives the seconds that took, infinity if it did not within `most_s`."""
+        """Wait until `holds` is true; return the seconds that took, infinity if it was not within `most_s`."""
         began = time.monotonic()
         while not holds():
             if time.monotonic() - began > most_s:
@@ -84,7 +84,7 @@ class CameraWatch:
 
     @property
     def processes(self) -> tuple[int, ...]:
-        """Of the cameras that have one of their own, now."""
+        """Present process IDs of the cameras that run in their own process."""
         return tuple(
             pid
             for thread in self.live.threads
@@ -98,7 +98,7 @@ class CameraWatch:
         return all(stats.state == "up" and camera in up for camera, stats in self.live.stats.items())
 
     def downs(self, camera: str) -> list[tuple[float, CameraDown]]:
-        """When and why a camera went down."""
+        """Return when and why a camera went down."""
         return [
             (at, change)
             for at, change in list(self.changes)
@@ -106,7 +106,7 @@ class CameraWatch:
         ]
 
     def of(self, camera: str, since: int = 0) -> list[ReceivedFrame]:
-        """Frames of a camera, from the `since`-th of all frames on."""
+        """Return the frames of a camera, from the `since`-th of all frames on."""
         return [seen for seen in self.seen[since:] if seen.camera == camera]
 
     def _changed(self, change: CameraChange) -> None:
@@ -137,12 +137,12 @@ def watching(
 
 
 def camera(name: str, url: str, **options: object) -> Camera:
-    """Make a camera's settings: all its frames are used, unless said otherwise."""
+    """Return settings of a camera, of which all frames are used by default."""
     return Camera.model_validate({"id": name, "url": url, "max_fps": None, **options})
 
 
 def footprint(*others: int) -> Footprint:
-    """Look at this process and others, together (Linux)."""
+    """Return the resources of this process and `others` together (Linux)."""
     each = [process_footprint(pid) for pid in (os.getpid(), *others)]
     return Footprint(
         sum(one.rss_mb for one in each),
@@ -153,7 +153,7 @@ def footprint(*others: int) -> Footprint:
 
 
 def process_footprint(pid: int) -> Footprint:
-    """Look at one process.
+    """Return the resources of one process.
 
     Raises:
         OSError: it has ended.

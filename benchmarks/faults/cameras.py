@@ -1,4 +1,4 @@
-"""All drills of cameras, one after another: `reid-stream drill cameras [NAME ...] [--short]`."""
+"""All camera drills, one after another: `python -m benchmarks drill cameras [NAME ...] [--short]`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,9 +28,9 @@ DRILLS: dict[str, Callable[..., list[DrillResult]]] = {
 
 
 def run(
-    names: Sequence[str], *, is_short: bool, people: Callable[[], Path], say: Callable[[str], None]
+    names: Sequence[str], *, is_short: bool, people: Callable[[], Path], progress: Callable[[str], None]
 ) -> list[DrillResult]:
-    """Run the named drills, all if none is named; `people` finds a clip of some.
+    """Run the named drills, all if none is named; `people` returns a clip of people.
 
     Raises:
         ConfigError: there is no such drill, or no RTSP server can be run here.
@@ -43,6 +43,6 @@ def run(
         raise ConfigError(reason)
     findings: list[DrillResult] = []
     for name in names or DRILLS:
-        say(f"drill: {name}")
+        progress(f"drill: {name}")
         findings += DRILLS[name](is_short=is_short, people=people)
     return findings

@@ -1,7 +1,7 @@
-"""A decoder that crashes or hangs: its camera comes back, the others do not notice.
+"""Crash and hang a decoder: its camera comes back, the others are not affected.
 
-A signal stands for the bug: SIGSEGV is how a native crash ends a process, SIGSTOP leaves it as one that hangs for good.
-What the isolation costs is measured, too: the memory that is a process's own, and processor time for a full HD frame.
+Signals stand in for bugs: SIGSEGV ends a process as a native crash does, SIGSTOP leaves it hanging.
+The cost of isolation is measured, too: private memory of a process, and CPU time for a full HD frame.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, camera, watching
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from benchmarks.rtsp.clips import serve_clips
 from reid_stream.config.settings import Ingest
 from reid_stream.ingest import frame_ipc
@@ -52,18 +52,20 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
     return [
         within(NAME, f"back after {crashes} crashes of its decoder, slowest", max(waits), BOUND_S, "s"),
         *stuck,
-        told(NAME, "... as counted", ", ".join(f"{cause} {count}" for cause, count in failures.items())),
-        DrillResult(NAME, "... as told", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)),
+        figure(NAME, "... in the metrics", ", ".join(f"{cause} {count}" for cause, count in failures.items())),
+        DrillResult(
+            NAME, "... in the events", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)
+        ),
         DrillResult(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
         within(NAME, "the other cameras: longest time without a frame", max(gaps) * 1e3, 2.5 * 1e3 / FPS, "ms", 0),
         within(NAME, "... times down", downs, 0, digits=0),
-        told(NAME, "price: memory of a camera's process alone", f"{private_mb:.1f} MB"),
-        told(NAME, "... processor time to hand a full HD frame over", f"{_handover_s() * 1e3:.1f} ms"),
+        figure(NAME, "cost: private memory of a camera's process", f"{private_mb:.1f} MB"),
+        figure(NAME, "... CPU time to hand over a full HD frame", f"{_handover_s() * 1e3:.1f} ms"),
     ]
 
 
 def _signal(site: CameraWatch, number: signal.Signals, most_s: float) -> float:
-    """Send it to the decoder of `a`; gives the seconds until its next frame, and lets it run for a moment then."""
+    """Send a signal to the decoder of `a`; return the seconds until its next frame; then let it run for a moment."""
     (thread,) = (thread for thread in site.live.threads if thread.stats.camera == "a")
     assert isinstance(thread, CameraProcess)
     process = thread.process
@@ -85,7 +87,7 @@ def _private_mb(pid: int) -> float:
 
 
 def _handover_s(frames: int = 30) -> float:
-    """Processor time for both sides together."""
+    """Return the CPU time of both sides together."""
     near, far = frame_ipc.pair()
     name = CameraId("a")
     frame = Frame(name, 0, 0.0, "rtcp", np.full((1080, 1920, 3), 7, np.uint8))

@@ -1,6 +1,6 @@
-"""All cameras silent at once for 3 to 15 s, as when a switch restarts: the whole daemon goes on.
+"""Silence all cameras at once for 3 to 15 s, as a switch that restarts: the whole daemon continues.
 
-The RTSP server is frozen (SIGSTOP): connections stay open, nothing is sent. Stand-ins for the two networks.
+The RTSP server is frozen (SIGSTOP): connections stay open, nothing is sent. The two networks are replaced by stand-ins.
 """
 
 import time
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.faults.daemon_run import Events, is_up, until, whole_daemon
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from benchmarks.rtsp.clips import serve_clips
 from reid_stream.assembly.site import Site
 from reid_stream.config.settings import Settings
@@ -18,7 +18,7 @@ NAME = "freeze"
 NAMES = ("a", "b", "c")
 FREEZES_S = (3.0, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 10.0, 12.5, 15.0)
 SHORT_FREEZES_S = (11.5,)
-"""Past the two windows in which nothing is wanted (5 to 7.5 s) and past the cameras' time limit (10 s)."""
+"""Longer than the two windows without any frame due (5 to 7.5 s) and than the cameras' time-out (10 s)."""
 _BACK_S = 15.0
 
 
@@ -38,25 +38,25 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
         with whole_daemon(settings, has_networks=False) as (site, events):
             until(lambda: is_up(site, *NAMES))
             for freeze_s in SHORT_FREEZES_S if is_short else FREEZES_S:
-                # The overload watch must know what the cameras give when nothing is wrong.
+                # The overload watch must first learn the cameras' normal rate.
                 time.sleep(3.0)
-                begin = len(events.told)
+                begin = len(events.received)
                 frozen_at = time.time()
                 server.freeze()
                 time.sleep(freeze_s)
                 is_alive = _is_alive(site, events)
-                # What waits in the server comes in a burst once it goes on, which may well be too much for a moment.
-                overloads += sum(isinstance(event, DaemonOverloaded) for _, event in events.told[begin:])
+                # What waits in the server comes in a burst once it continues, which may be an overload for a moment.
+                overloads += sum(isinstance(event, DaemonOverloaded) for _, event in events.received[begin:])
                 server.thaw()
                 findings.append(
                     DrillResult(NAME, f"{freeze_s:g} s: the daemon is", _state(is_alive), "alive", is_alive)
                 )
                 if freeze_s >= limit_s + 1:
-                    downs_s = [at - frozen_at for at, event in events.told[begin:] if isinstance(event, CameraDown)]
+                    downs_s = [at - frozen_at for at, event in events.received[begin:] if isinstance(event, CameraDown)]
                     findings += [
                         DrillResult(
                             NAME,
-                            "... cameras told to be down",
+                            "... cameras reported down",
                             f"{len(downs_s)}",
                             f"{len(NAMES)}",
                             len(downs_s) == len(NAMES),
@@ -69,14 +69,16 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
     return [
         *findings,
         DrillResult(NAME, "at the end the daemon is", _state(is_alive), "alive", is_alive),
-        within(NAME, "silence told as overload", overloads, 0, digits=0),
+        within(NAME, "silence reported as overload", overloads, 0, digits=0),
         within(NAME, "faults of monitoring code", faults, 0, digits=0),
-        told(NAME, "cameras", len(NAMES)),
+        figure(NAME, "cameras", len(NAMES)),
     ]
 
 
 def _is_alive(site: Site, events: Events) -> bool:
-    return not site.daemon.has_failed and not any(isinstance(event, DaemonStopped) for _, event in list(events.told))
+    return not site.daemon.has_failed and not any(
+        isinstance(event, DaemonStopped) for _, event in list(events.received)
+    )
 
 
 def _state(is_alive: bool) -> str:
@@ -84,7 +86,7 @@ def _state(is_alive: bool) -> str:
 
 
 def _back_s(site: Site) -> float:
-    """Seconds until every camera's frames go through the pipeline again; infinity if they do not."""
+    """Return the seconds until every camera's frames pass the pipeline again; infinity if they do not."""
     began, before = time.monotonic(), dict(site.daemon.progress.frames)
 
     def are_back() -> bool:

@@ -1,6 +1,6 @@
-"""The system's clock is set by seconds to an hour while cameras are read: no frame is lost, capture times run on.
+"""Set the system's clock by seconds to an hour while cameras are read: no frame is lost, capture times continue.
 
-One camera tells the time (RTCP), the other is two hours off, so its frames are stamped by their arrival.
+One camera sends its time (RTCP); the other's is two hours off, so its frames are stamped on arrival.
 """
 
 import time
@@ -38,7 +38,7 @@ class SettableClock:
 
 
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
-    """Set the clock by each step in turn and watch for 10 s (3 s if short)."""
+    """Set the clock by one step after the other and watch for 10 s each (3 s if short)."""
     look_s = 3.0 if is_short else 10.0
     lives = dict.fromkeys("ab", f"320x240@{FPS}")
     system = SettableClock()
@@ -65,7 +65,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
     for name, captured in times.items():
         least_ms, most_ms = (float(step) * 1e3 for step in (np.diff(captured).min(), np.diff(captured).max()))
         findings.append(
-            DrillResult(NAME, f"{name}: least step of its times", f"{least_ms:.1f} ms", "> 0", least_ms > 0)
+            DrillResult(NAME, f"{name}: smallest step of its times", f"{least_ms:.1f} ms", "> 0", least_ms > 0)
         )
         findings.append(within(NAME, "... longest", most_ms, 1000.0, "ms", 0))
     return findings
@@ -86,23 +86,23 @@ def _visits(look_s: float) -> list[DrillResult]:
         )
         with whole_daemon(settings, has_networks=False, clock=SiteClock(system)) as (site, events):
             until(lambda: is_up(site, *lives))
-            until(lambda: sum(isinstance(event, IdentityEntered) for _, event in events.told) >= len(lives))
-            begin = len(events.told)
+            until(lambda: sum(isinstance(event, IdentityEntered) for _, event in events.received) >= len(lives))
+            begin = len(events.received)
             off_s = []
             for step_s in STEPS_S:
                 system.ahead_s += step_s
                 time.sleep(look_s)
-                last = [event.seen_at for _, event in events.told[begin:] if isinstance(event, IdentitySeen)][-1]
+                last = [event.seen_at for _, event in events.received[begin:] if isinstance(event, IdentitySeen)][-1]
                 off_s.append(abs(last - system()))
-            told = [event for _, event in events.told[begin:]]
-    people = {event.person for _, event in events.told if isinstance(event, IdentityEntered)}
-    news = sum(isinstance(event, DaemonClockSet) for event in told)
-    left = sum(isinstance(event, IdentityLeft) for event in told)
+            received = [event for _, event in events.received[begin:]]
+    people = {event.person for _, event in events.received if isinstance(event, IdentityEntered)}
+    news = sum(isinstance(event, DaemonClockSet) for event in received)
+    left = sum(isinstance(event, IdentityLeft) for event in received)
     return [
-        within(NAME, "visits that ended by it", left, 0, digits=0),
-        DrillResult(NAME, "steps told by an event", f"{news}", f"{len(STEPS_S)}", news == len(STEPS_S)),
-        within(NAME, "numbers given to one person", len(people), 1, digits=0),
-        within(NAME, "events' times less the system's, worst", max(off_s), 1.0, "s", 2),
+        within(NAME, "visits ended by it", left, 0, digits=0),
+        DrillResult(NAME, "steps reported by an event", f"{news}", f"{len(STEPS_S)}", news == len(STEPS_S)),
+        within(NAME, "IDs given to one person", len(people), 1, digits=0),
+        within(NAME, "events' times minus the system's, worst", max(off_s), 1.0, "s", 2),
     ]
 
 
@@ -119,5 +119,5 @@ def _step(
         within(
             NAME, f"clock set by {step_s:+.0f} s: frames lost of {look_s * FPS:.0f}, worst", max(lost), FPS, digits=0
         ),
-        within(NAME, "... capture time in UTC less the system's", abs(off_s) * 1e3, 1e3, "ms", 0),
+        within(NAME, "... capture time in UTC minus the system's", abs(off_s) * 1e3, 1e3, "ms", 0),
     ]

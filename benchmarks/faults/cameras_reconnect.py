@@ -1,6 +1,6 @@
-"""A server that is killed, frozen and comes back as another: every camera back in time, and nothing left behind.
+"""Kill, freeze and replace an RTSP server: every camera comes back in time, and no resource leaks.
 
-Memory, threads, sockets and files are those of this process and of the cameras' own, together.
+Memory, threads, sockets and files are those of this process and of the cameras' processes together.
 
 "In time" is twice the longest wait of the backoff, from the moment the server listens again to the first frame.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.camera_watch import CameraWatch, Footprint, camera, footprint, watching
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from benchmarks.rtsp.clips import RtspServer, changing_clip, serve_clips
 from reid_stream.config.settings import Ingest
 
@@ -23,7 +23,7 @@ BOUND_S = 2 * SETTINGS.backoff_max_s
 _DOWN_S = 0.7
 _GIVE_UP_S = 30.0
 _LEAK_MB = 8.0
-"""Allocators keep some of what a decoder gave back; a leak of one decoder a reconnect (1 MB at this size) is more."""
+"""Bound: allocators keep some freed memory; leaking a decoder per reconnect (1 MB at this size) is more."""
 
 
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
@@ -47,10 +47,10 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
             names = {stats.codec for stats in site.live.stats.values()}
             has_ended = site.stop()
     return [
-        told(NAME, "first frame of all cameras", f"{first_s:.1f} s"),
+        figure(NAME, "first frame of all cameras", f"{first_s:.1f} s"),
         within(NAME, f"back after {kills} kills of the server, slowest", max(waits), BOUND_S, "s"),
-        told(NAME, "... median", f"{float(np.median(waits)):.1f} s"),
-        within(NAME, "frozen (SIGSTOP): told after", frozen_s, SETTINGS.read_timeout_s + 1, "s"),
+        figure(NAME, "... median", f"{float(np.median(waits)):.1f} s"),
+        within(NAME, "frozen (SIGSTOP): reported after", frozen_s, SETTINGS.read_timeout_s + 1, "s"),
         within(NAME, "... back after SIGCONT", thawed_s, BOUND_S, "s"),
         within(NAME, "back as H.265 of another size", recoded_s, BOUND_S, "s"),
         DrillResult(
@@ -63,7 +63,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
 
 
 def _kill(site: CameraWatch, server: RtspServer) -> float:
-    """Kill and start again; gives the seconds until all cameras deliver, from the moment the server listens."""
+    """Kill and restart; return the seconds until all cameras deliver, from the moment the server listens."""
     server.kill()
     time.sleep(_DOWN_S)
     since = time.monotonic()
@@ -74,7 +74,7 @@ def _kill(site: CameraWatch, server: RtspServer) -> float:
 
 
 def _freeze(site: CameraWatch, server: RtspServer) -> tuple[float, float]:
-    """Gives the seconds until the last camera is told to be down, and until all are back."""
+    """Return the seconds until the last camera is reported down, and until all are back."""
     since = time.monotonic()
     server.freeze()
     told_s = site.until(lambda: all(stats.state != "up" for stats in site.live.stats.values()), _GIVE_UP_S)
@@ -100,7 +100,7 @@ def _recode(site: CameraWatch, server: RtspServer) -> float:
 
 
 def _change_size(site: CameraWatch, server: RtspServer, folder: Path) -> str:
-    """Serve a clip whose parameter sets change twice; gives the sizes that came, and `down` if the camera went down."""
+    """Serve a clip whose parameter sets change twice; return the sizes, and `down` if the camera went down."""
     clip = changing_clip(folder / "changing.ts", [(320, 240), (480, 272), (320, 240)], seconds=2)
     server.clips, server.lives = {"c": str(clip)}, {name: live for name, live in server.lives.items() if name != "c"}
     server.kill()
@@ -120,7 +120,7 @@ def _is_right(sizes: str) -> bool:
 
 
 def _settled(site: CameraWatch) -> Footprint:
-    """The least of several looks: a frame on its way holds a file for a moment."""
+    """Return the least of several samples: a frame in transit holds a file for a moment."""
     looks = []
     for _ in range(10):
         looks.append(footprint(*site.processes))

@@ -1,8 +1,8 @@
-"""Four healthy cameras beside two dead ones, a frozen one and one that sends garbage, against the same four alone.
+"""Run four healthy cameras beside two dead ones, a frozen one and one that sends garbage, and the four alone.
 
-The whole daemon runs on real RTSP; its events, one a person and frame, tell the latency from capture to event. Runs
-without and with the sick ones alternate, so that a change of the machine's load hits both. The short slice has
-stand-ins for the two networks (one person in every picture), so that it fits small and busy machines.
+The whole daemon runs on real RTSP; its events, one per person and frame, give the latency from capture to event. Runs
+without and with the faulty ones alternate, so that a change of the machine's load hits both. The short slice has
+stand-ins for the two networks (one person in every image), so that it fits small and busy machines.
 """
 
 import socket
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_run import is_up, until, whole_daemon
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from benchmarks.rtsp.clips import RtspServer, draw_clip, loop_clip, serve_clips
 from reid_stream.assembly.site import Site
 from reid_stream.config.settings import Settings
@@ -25,24 +25,24 @@ from reid_stream.events import Event, IdentityEntered, IdentitySeen
 
 NAME = "sick"
 FPS = 4
-"""Of each of the healthy ones; four cameras then fit two cores."""
+"""Rate of each healthy camera; four of them then fit two cores."""
 HEALTHY = ("a", "b", "c", "d")
 _COUNTED = ("replaced", "lost", "corrupt", "late")
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What one run gave, of the healthy cameras alone."""
+    """Figures of one run, of the healthy cameras alone."""
 
     latencies_s: list[float]
     used: int
     lost: int
     sick: Mapping[str, str]
-    """Why each sick camera was down at the end."""
+    """Cause for which each faulty camera was down at the end."""
 
 
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
-    """Alternate runs of 60 s without and with the sick cameras, twice (8 s, once, if short)."""
+    """Alternate runs of 60 s without and with the faulty cameras, twice (8 s, once, if short)."""
     seconds, rounds = (6.0, 1) if is_short else (60.0, 2)
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
         clip = Path(name) / "clip.mp4"
@@ -61,11 +61,11 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
     # A p95 of some seconds varies by more than 10 % between two equal runs.
     most = 1.5 if is_short else 1.1
     return [
-        told(NAME, "frames used alone, beside the sick", f"{sum(one.used for one in alone)}, {used}"),
-        within(NAME, "frames the healthy lost beside the sick", 100 * lost / max(1, used + lost), 1.0, "%", 2),
-        told(NAME, "... alone", f"{100 * _share(alone):.2f} %"),
-        told(NAME, "capture to event alone, p95", f"{p95_alone:.0f} ms"),
-        within(NAME, "... beside the sick", p95_beside, most * p95_alone, "ms", 0),
+        figure(NAME, "frames used alone, beside the faulty", f"{sum(one.used for one in alone)}, {used}"),
+        within(NAME, "frames the healthy lost beside the faulty", 100 * lost / max(1, used + lost), 1.0, "%", 2),
+        figure(NAME, "... alone", f"{100 * _share(alone):.2f} %"),
+        figure(NAME, "capture to event alone, p95", f"{p95_alone:.0f} ms"),
+        within(NAME, "... beside the faulty", p95_beside, most * p95_alone, "ms", 0),
         *(
             DrillResult(NAME, f"camera {camera} was", why or "up", "down", bool(why))
             for camera, why in beside[-1].sick.items()
@@ -101,26 +101,26 @@ def _measure(clip: Path, seconds: float, *, with_sick: bool, has_networks: bool)
             freezer.freeze()
             opened.callback(freezer.thaw)
         time.sleep(2)
-        events.told.clear()
+        events.received.clear()
         before = _counts(site)
         time.sleep(seconds)
         after = _counts(site)
-        latencies_s = _latencies_s(list(events.told))
+        latencies_s = _latencies_s(list(events.received))
         sick = {str(camera): stats.reason for camera, stats in site.source.stats.items() if camera not in HEALTHY}
     return _Run(latencies_s, after[0] - before[0], after[1] - before[1], sick)
 
 
-def _latencies_s(told: Sequence[tuple[float, Event]]) -> list[float]:
-    """How late each frame's first event was; healthy cameras alone."""
+def _latencies_s(received: Sequence[tuple[float, Event]]) -> list[float]:
+    """Return the latency of each frame's first event, of the healthy cameras alone."""
     first: dict[tuple[str, float], float] = {}
-    for at, event in told:
+    for at, event in received:
         if isinstance(event, IdentityEntered | IdentitySeen) and event.camera in HEALTHY:
             first.setdefault((event.camera, event.seen_at), at)
     return [at - seen_at for (_, seen_at), at in first.items()]
 
 
 def _counts(site: Site) -> tuple[int, int]:
-    """(frames that went through the pipeline, frames lost for any cause but the rate cap) of the healthy ones."""
+    """Return (frames used, frames lost for any cause but the rate cap) of the healthy cameras."""
     used = sum(count for camera, count in dict(site.daemon.progress.frames).items() if camera in HEALTHY)
     replaced = site.source.replaced
     lost = 0
@@ -143,7 +143,7 @@ def _p95_ms(runs: Sequence[_Run]) -> float:
 
 @contextmanager
 def _closed() -> Iterator[int]:
-    """Give a port without a listener; it is bound, so it stays so."""
+    """Yield a port without a listener; it is bound, so that no other program takes it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
@@ -151,7 +151,7 @@ def _closed() -> Iterator[int]:
 
 @contextmanager
 def listening(answer: bytes) -> Iterator[int]:
-    """Take connections; send each `answer` and close it, or, if that is empty, say nothing and keep it open."""
+    """Accept connections; send each `answer` and close it, or, if that is empty, send nothing and keep it open."""
     over = threading.Event()
     kept: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as door:

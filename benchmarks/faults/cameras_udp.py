@@ -1,6 +1,6 @@
-"""RTSP over UDP through a bad network: 5 % of the packets lost, 50 ms of jitter, packets that overtake each other.
+"""RTSP over UDP through a bad network: 5 % of the packets lost, 50 ms of jitter, packets out of order.
 
-Still running, events sane, and every picture of the camera accounted for: used, left out by a cause, or never come.
+The camera stays up, events are sane, and every image is accounted for: used, dropped for a cause, or never received.
 """
 
 import tempfile
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.faults.daemon_run import is_up, until, whole_daemon
-from benchmarks.faults.report import DrillResult, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, figure, within
 from benchmarks.rtsp.clips import draw_clip, loop_clip, serve_clips
 from benchmarks.rtsp.wire import BadWire
 from reid_stream.assembly.site import Site
@@ -53,11 +53,11 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
     return [
         DrillResult(NAME, "camera after all", "up" if is_running else "down", "up", is_running),
         within(NAME, "... reconnects", reconnects, 0, digits=0),
-        told(NAME, "packets sent, lost, overtaken", f"{counts.sent}, {counts.lost}, {counts.overtaken}"),
-        told(NAME, "pictures", ", ".join(f"{cause} {count}" for cause, count in accounts.items())),
+        figure(NAME, "packets sent, lost, reordered", f"{counts.sent}, {counts.lost}, {counts.overtaken}"),
+        figure(NAME, "images", ", ".join(f"{cause} {count}" for cause, count in accounts.items())),
         within(NAME, "... unaccounted for", 100 * abs(expected - sum(accounts.values())) / expected, 5, "%"),
         at_least(NAME, "... counted as corrupt or lost", accounts["corrupt"] + accounts["lost"], 1, digits=0),
-        _sane([event for _, event in events.told]),
+        _sane([event for _, event in events.received]),
     ]
 
 
@@ -71,7 +71,7 @@ def _accounts(stats: CameraStats) -> dict[str, int]:
 
 
 def _sane(events: Sequence[Event]) -> DrillResult:
-    """Visits begin once and end once, times rise, boxes lie in the picture."""
+    """Check that visits start once and end once, times rise and boxes lie in the image."""
     faults: list[str] = []
     inside: Counter[str] = Counter()
     last: dict[str, float] = {}
@@ -86,15 +86,15 @@ def _sane(events: Sequence[Event]) -> DrillResult:
             x1, y1, x2, y2 = event.box
             width, height = event.frame_size
             if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-                faults.append(f"a box outside of the picture: {event.box}")
+                faults.append(f"a box outside of the image: {event.box}")
             if event.seen_at <= last.get(event.person, 0.0):
                 faults.append(f"{event.person} seen at {event.seen_at} after {last[event.person]}")
             last[event.person] = event.seen_at
         if set(inside.values()) - {0, 1}:
-            faults.append("a visit that began twice or ended without beginning")
+            faults.append("a visit that started twice or ended without a start")
             break
     if any(inside.values()):
         faults.append("a visit that never ended")
     if not sightings:
-        faults.append("nobody was seen")
+        faults.append("no person was seen")
     return DrillResult(NAME, f"faults in {len(events)} events", "; ".join(faults[:3]) or "none", "none", not faults)

@@ -1,9 +1,8 @@
 """Kill the daemon and Redis (-9) at any instant, damage snapshots, change machines: identities must persist.
 
-Every case is the same footage, told to daemons that die and are started again, each going on where the last one ended;
-what is on the stream in the end is compared with that of a daemon that nothing happened to. People must have the same
-IDs, none another's, and every event must be there once: all events about people alike, in one order, and the numbers
-of all events without a gap.
+Every case feeds the same footage to daemons that die and are restarted, each resuming where the last one ended; the
+resulting stream is compared with that of an undisturbed daemon. People must keep their IDs, no one gets another's, and
+every event must be there once: all events about people equal and in one order, event numbers without a gap.
 """
 
 import json
@@ -23,17 +22,17 @@ import msgspec
 
 from benchmarks.faults.crash_feed import RUN, SITE
 from benchmarks.faults.crash_life import DaemonEnd, DaemonLife
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.errors import ReidStreamError
 from reid_stream.publish.live_keys import stream_key
 
 CASES = {
-    "points": "killed at a chance point: after any one word to or from Redis, or write to the spool",
+    "points": "killed at a random point: after any one message to or from Redis, or write to the spool",
     "kills": "killed (-9) again and again in the middle of the footage",
     "redis": "the same, and Redis with it",
     "moved": "killed, Redis' data copied to another folder, the spool lost",
-    "corrupt": "killed, and the newest snapshot spoilt",
+    "corrupt": "killed, and the newest snapshot corrupted",
     "ended": "ended in order (SIGTERM), again and again",
 }
 _SNAPSHOT_S = 0.2
@@ -43,10 +42,10 @@ _END_S = 120.0
 
 
 class PublishedEvents(msgspec.Struct, frozen=True):
-    """What is on the stream in the end."""
+    """The stream and the live keys at the end."""
 
     people: list[Any]
-    """All events about people: type, time, what they say."""
+    """All events about people: type, time, data."""
     numbers: list[int]
     """Of all events, in the stream's order."""
     live: dict[str, Any]
@@ -72,7 +71,7 @@ class Daemons:
         return int(self._read())
 
     def end(self) -> DaemonEnd:
-        """Wait for the end of the life that was begun.
+        """Wait for the end of the life that was started.
 
         Raises:
             ReidStreamError: it ended by itself, and not in order.
@@ -83,7 +82,7 @@ class Daemons:
         return death
 
     def live(self, life: DaemonLife) -> DaemonEnd:
-        """Let a life end as it may."""
+        """Wait for the end of a life, however it ends."""
         self.begin(life)
         return self.end()
 
@@ -104,7 +103,7 @@ class Daemons:
 
 
 class CrashSite:
-    """A Redis and a spool, and what daemons left there."""
+    """A Redis and a spool with what earlier daemons left there."""
 
     def __init__(self, folder: Path, daemons: Daemons, lasts_s: float) -> None:
         self._folder, self._daemons, self._lasts_s = folder, daemons, lasts_s
@@ -119,15 +118,15 @@ class CrashSite:
 
     @property
     def life(self) -> DaemonLife:
-        """A life here that nothing happens to."""
+        """Return the job of an undisturbed life here."""
         return DaemonLife(url=self._redis.url, spool=str(self._spool), lasts_s=self._lasts_s, snapshot_s=_SNAPSHOT_S)
 
     def live(self, cut_at: int = 0) -> DaemonEnd:
-        """Live until the footage ends, or the cut."""
+        """Run a life until the footage ends, or until the cut."""
         return self._daemons.live(msgspec.structs.replace(self.life, cut_at=cut_at))
 
     def kill(self, after_s: float, number: int = signal.SIGKILL) -> DaemonEnd:
-        """Begin a life, and send it a signal after a while."""
+        """Start a life, and send it a signal after a while."""
         pid = self._daemons.begin(self.life)
         time.sleep(after_s)
         with suppress(ProcessLookupError):  # the footage was over
@@ -135,14 +134,14 @@ class CrashSite:
         return self._daemons.end()
 
     def kill_redis(self) -> None:
-        """End Redis as a power cut does, and start it again on what it has on disk."""
+        """Kill Redis as a power cut does, and restart it from its files."""
         port = self._redis.port
         os.kill(self._redis.pid, signal.SIGKILL)
         self._redis.stop()
         self._redis = UnguardedRedis(self._redis.directory, port)
 
     def move(self) -> None:
-        """Go on elsewhere, with a copy of Redis' data and nothing else."""
+        """Return another site with a copy of Redis' data and nothing else."""
         self._redis.stop()
         there = self._folder / f"{self._redis.directory.name}+"
         shutil.copytree(self._redis.directory, there)
@@ -163,18 +162,18 @@ class CrashSite:
             return True
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         shutil.rmtree(self._spool, ignore_errors=True)
         with self._client() as redis:
             redis.flushall()
 
     def careless(self) -> None:
-        """Let Redis not wait for its disk: it is not what dies here."""
+        """Let Redis not wait for its disk, which is not tested here."""
         with self._client() as redis:
             redis.config_set("appendfsync", "no")
 
-    def told(self) -> PublishedEvents:
-        """Read what is there."""
+    def published(self) -> PublishedEvents:
+        """Return what is on the stream and in the live keys."""
         with self._client() as redis:
             events = [json.loads(fields[b"event"]) for _, fields in redis.xrange(stream_key(SITE))]
             live = {key.decode(): redis.hgetall(key) for key in redis.keys(f"reid:{SITE}:identity:*")}
@@ -205,18 +204,18 @@ def run(
     kills: int,
     lasts_s: float,
     seed: int,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> list[DrillResult]:
     """Run cases by their names.
 
     Args:
-        recording: what all daemons live through.
+        recording: input of all daemons.
         folder: empty; for Redis' data and spools.
         names: of CASES.
-        points: how many chance points.
-        kills: how many in each of the other cases.
-        lasts_s: that the footage takes where daemons are killed by the clock.
-        seed: of chance.
+        points: number of random points.
+        kills: number of kills in each of the other cases.
+        lasts_s: duration of the footage in the cases that kill by the clock.
+        seed: of the random generator.
 
     Raises:
         ReidStreamError: a daemon ended by itself.
@@ -227,42 +226,47 @@ def run(
         with CrashSite(folder / "undisturbed", daemons, 0) as site:
             site.careless()
             traces = site.live().traces
-            wanted = site.told()
-            say(f"drill crash: {len(wanted.people)} events about people, {traces} traces outside the process")
+            wanted = site.published()
+            progress(f"drill crash: {len(wanted.people)} events about people, {traces} traces outside the process")
         found = []
         for name in names:
             chance = random.Random(f"{seed}{name}")
             begun = time.monotonic()
             with CrashSite(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
                 if name == "points":
-                    found += _points(site, points, traces, chance, wanted, say)
+                    found += _points(site, points, traces, chance, wanted, progress)
                 else:
                     found += _again_and_again(name, site, kills, lasts_s, chance, wanted)
-            say(f"drill crash: {name}, {time.monotonic() - begun:.0f} s")
+            progress(f"drill crash: {name}, {time.monotonic() - begun:.0f} s")
         return found
     finally:
         daemons.close()
 
 
 def _points(
-    site: CrashSite, count: int, traces: int, chance: random.Random, wanted: PublishedEvents, say: Callable[[str], None]
+    site: CrashSite,
+    count: int,
+    traces: int,
+    chance: random.Random,
+    wanted: PublishedEvents,
+    progress: Callable[[str], None],
 ) -> list[DrillResult]:
-    """Cut lives short at chance points: once, or a second time while the first cut is mended."""
+    """Kill lives at random points: once, or a second time while the next one recovers."""
     site.careless()
     killed = unlike = numbers = 0
     for number in range(count):
         if number and number % _PROGRESS == 0:
-            say(f"drill crash: {number} points, {unlike + numbers} found wrong")
+            progress(f"drill crash: {number} points, {unlike + numbers} found wrong")
         site.clear()
         for _ in range(chance.choice((1, 1, 2))):
             killed += site.live(cut_at=chance.randint(1, traces)).signal == signal.SIGKILL
         site.live()
-        given = site.told()
+        given = site.published()
         unlike += not _is_alike(given, wanted)
         numbers += _wrong_numbers(given)
     name = "points"
     return [
-        told(name, CASES[name], f"{count} points, {killed} daemons killed"),
+        figure(name, CASES[name], f"{count} points, {killed} daemons killed"),
         within(name, "points after which an event about people or a live key differs", unlike, 0, digits=0),
         within(name, "events lost or doubled", numbers, 0, digits=0),
     ]
@@ -271,10 +275,10 @@ def _points(
 def _again_and_again(
     name: str, site: CrashSite, kills: int, lasts_s: float, chance: random.Random, wanted: PublishedEvents
 ) -> list[DrillResult]:
-    """End daemons by the clock, all the way through the footage."""
-    killed = spoilt = 0
+    """End daemons by the clock, throughout the footage."""
+    killed = altered = 0
     for number in range(kills):
-        # A quarter as long for what a daemon does before it goes on.
+        # A quarter of the time goes to recovery before a daemon continues.
         after_s = chance.uniform(0.0, 2.5 * lasts_s / kills)
         death = site.kill(after_s, signal.SIGTERM if name == "ended" else signal.SIGKILL)
         killed += death.signal != 0 or name == "ended"
@@ -283,15 +287,15 @@ def _again_and_again(
         if name == "moved" and number % 5 == 0:
             site.move()
         if name == "corrupt":
-            spoilt += site.spoil()
+            altered += site.spoil()
     site.live()
-    given = site.told()
+    given = site.published()
     if name == "ended":
         # Visits end with the daemon and start again with the next one; identities do not.
         given, wanted = _but_visits(given), _but_visits(wanted)
-    words = CASES[name] + (f" ({spoilt} times)" if name == "corrupt" else "")
+    words = CASES[name] + (f" ({altered} times)" if name == "corrupt" else "")
     return [
-        told(name, words, f"{killed} of {kills} daemons ended before the footage did"),
+        figure(name, words, f"{killed} of {kills} daemons ended before the footage did"),
         within(name, "events about people and live keys that differ", _differences(given, wanted), 0, digits=0),
         within(name, "events lost or doubled", _wrong_numbers(given), 0, digits=0),
     ]
@@ -309,12 +313,12 @@ def _differences(given: PublishedEvents, wanted: PublishedEvents) -> int:
     return unlike + abs(len(given.people) - len(wanted.people))
 
 
-def _but_visits(told: PublishedEvents) -> PublishedEvents:
+def _but_visits(published: PublishedEvents) -> PublishedEvents:
     visits = ("entered", "seen", "left")
-    people = [event for event in told.people if not any(f".{name}." in event[0] for name in visits)]
-    return msgspec.structs.replace(told, people=people, live={})
+    people = [event for event in published.people if not any(f".{name}." in event[0] for name in visits)]
+    return msgspec.structs.replace(published, people=people, live={})
 
 
 def _wrong_numbers(given: PublishedEvents) -> int:
-    """Count numbers that are missing, twice, or out of order."""
+    """Count numbers that are missing, doubled, or out of order."""
     return sum(a != b for a, b in zip(given.numbers, range(len(given.numbers)), strict=True))

@@ -1,6 +1,6 @@
-"""Perception output of one site, kept for daemons that are killed and restarted: recorded or made up.
+"""Perception output of one site, kept for daemons that are killed and restarted: recorded or simulated.
 
-The file is read by every daemon of the drill; decoding and networks are no part of what is tried here.
+Every daemon of the drill reads this file; decoding and networks are not tested here.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ SITE = "drill"
 
 
 def made_up(people: int, cameras: int = 3) -> Recording:
-    """Let people walk through a few cameras, quickly one after the other."""
+    """Simulate people who walk through a few cameras in quick succession."""
     bundle = catalog.embedder("default")[1]
     scenario = Scenario(
         cameras=cameras,
@@ -41,21 +41,21 @@ def made_up(people: int, cameras: int = 3) -> Recording:
 
 
 def feed(file: Path) -> RecordedFeed:
-    """Read the recording that all daemons of the drill live through."""
+    """Read the recording that all daemons of the drill are fed with."""
     kept = load(file)
-    # The daemon's own run: it goes on with tracks of its name, and ends those of another's.
+    # The daemon's own run: it continues tracks of that run, and ends those of others.
     batches = [[msgspec.structs.replace(record, run=RUN) for record in batch.records] for batch in kept.batches]
     return RecordedFeed(tuple(CameraId(name) for name in kept.cameras), kept.embedder, batches)
 
 
 def settings(fed: RecordedFeed, url: str, spool: Path, snapshot_s: float) -> Settings:
-    """Return the settings of a daemon that lives through it."""
+    """Return the settings of a daemon that is fed with it."""
     return Settings(
         site=SITE,
         redis=Redis(url=SecretStr(url)),
         cameras=tuple(Camera(id=str(name), url=SecretStr(f"{name}.memory")) for name in fed.cameras),
         match=Match(),
-        # Often, so that there is much to lose.
+        # Frequent events, so that a loss shows.
         publish=Publish(seen_interval_s=0.4),
         spool=SpoolSettings(directory=spool),
         state=StateSettings(snapshot_s=snapshot_s),

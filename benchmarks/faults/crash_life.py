@@ -28,19 +28,19 @@ _BEFOREHAND = (
     "reid_stream.journal.lease",
     "reid_stream.publish.event_numbers",
 )
-"""Read once, not by every fork."""
+"""Read once, before the forks."""
 
 
 class DaemonLife(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process is to do."""
+    """Job of one process."""
 
     url: str
     spool: str
     lasts_s: float
-    """0: as fast as it goes."""
+    """Duration in seconds; 0: as fast as possible."""
     snapshot_s: float
     cut_at: int = 0
-    """Dies at this count; 0 for never."""
+    """Count at which it kills itself; 0 for never."""
 
 
 class DaemonEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +48,14 @@ class DaemonEnd(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     signal: int
-    """0 for an end in order."""
+    """Exit code; 0 for an end in order."""
     code: int
     traces: int
-    """Counted; 0 where it was killed."""
+    """Number of traces outside the process; 0 where it was killed."""
 
 
 def main() -> None:
-    """Live one job after another until the input ends."""
+    """Run one job after another until the input ends."""
     fed = feed(Path(sys.argv[1]))
     for name in _BEFOREHAND:
         importlib.import_module(name)
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _be(fed: RecordedFeed, job: DaemonLife, writing: int) -> None:
-    """Live, and never return."""
+    """Run a life; never returns."""
     code = 1
     try:
         counted = _count(job.cut_at)
@@ -101,7 +101,7 @@ def _be(fed: RecordedFeed, job: DaemonLife, writing: int) -> None:
 
 
 def live(fed: RecordedFeed, job: DaemonLife) -> None:
-    """Run the daemon from where the last one ended to the end of the footage, or until told to stop."""
+    """Run the daemon from where the last one ended to the end of the footage, or until a signal."""
     from reid_stream.config.settings import Observe
     from reid_stream.observe import logs
 
@@ -113,7 +113,7 @@ def live(fed: RecordedFeed, job: DaemonLife) -> None:
         assert state.journal is not None, "a named replay has a journal"
         steps = recorder(given, Identification(state.matcher, state.presence), state.journal, RUN)
         known = steps.knows
-        # What was seen before the crash is told again at once, as by a camera's file that is read from the start.
+        # What was seen before the crash comes again at once, as from a camera's file that is read from the start.
         begin = next((n for n, records in enumerate(fed.batches) if not known(records)), len(fed.batches))
         daemon(fed, steps, state.sink, job.lasts_s, begin).run(stop)
 
@@ -142,7 +142,7 @@ def _count(cut_at: int) -> Callable[[], int]:
             trace()
             return answer
 
-        # This process exists for nothing else than to be cut short.
+        # This process exists only to be killed.
         setattr(kind, name, traced)
 
     around(Connection, "send_packed_command")

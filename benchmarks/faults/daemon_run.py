@@ -21,22 +21,22 @@ from reid_stream.records import Detections, Floats, Frame
 
 _GIVE_UP_S = 30.0
 _BOX = (0.3, 0.15, 0.5, 0.95)
-"""Where the stand-in sees its person, as fractions of width and height."""
+"""Box of the stand-in's person, as fractions of width and height."""
 
 
 class Events:
-    """A sink that keeps events and when they came, UTC seconds."""
+    """Sink that keeps events with the time they came, UTC seconds."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[float, Event]] = []
+        self.received: list[tuple[float, Event]] = []
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Take events."""
+        """Keep events."""
         now = time.time()
-        self.told += [(now, event) for event in events]
+        self.received += [(now, event) for event in events]
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
-        """Nothing is left to send."""
+        """Return True: nothing is left to send."""
         return True
 
 
@@ -46,7 +46,7 @@ def whole_daemon(
 ) -> Iterator[tuple[Site, Events]]:
     """Run the daemon on a thread while the block does.
 
-    Without networks one person stands in every picture, which takes `frame_s` seconds to find.
+    Without networks a stand-in finds one person in every image, in `frame_s` seconds.
     """
     sink = Events()
     if not has_networks:
@@ -72,7 +72,7 @@ def is_up(site: Site, *cameras: str) -> bool:
 
 
 def until(holds: Callable[[], bool], most_s: float = _GIVE_UP_S) -> bool:
-    """Wait until something holds; False if it did not in time."""
+    """Wait until `holds` is true; False if it was not in time."""
     end = time.monotonic() + most_s
     while not holds():
         if time.monotonic() > end:

@@ -1,6 +1,6 @@
 """Kill the embedded Redis (-9) under the whole daemon; check its restart, and that every event is on it once.
 
-Seen from outside: /readyz and /healthz are polled all the while, and the stream is read after the daemon has ended.
+Measured from outside: /readyz and /healthz are polled throughout, and the stream is read after the daemon has ended.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from benchmarks.faults.daemon_process import daemon_process, write_site
 from benchmarks.faults.daemon_run import until
-from benchmarks.faults.report import DrillResult, told, within
+from benchmarks.faults.report import DrillResult, figure, within
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
@@ -25,12 +25,12 @@ from reid_stream.publish.redis_client import connect
 
 NAME = "embedded"
 BACK_S = 5.0
-"""From the kill to a server that answers and a daemon that is ready; the first retry is after half a second."""
+"""Bound from the kill to a server that answers and a daemon that is ready; the first retry is after half a second."""
 NOTICED_S = 3.0
 _BEGINS_S = 120.0
 _BETWEEN_S = 2.0
 _RESET_S = 11.0
-"""A server that has worked longer than 10 s is started again after the shortest wait."""
+"""A server that ran longer than 10 s is restarted after the shortest delay."""
 
 
 def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[DrillResult]:
@@ -53,7 +53,7 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
                     back.append(back_s)
                     noticed.append(noticed_s)
                 alive = health.count(200) / max(1, len(health.seen))
-            # Once more, and the daemon ends meanwhile: the spool keeps what Redis did not get.
+            # Once more, and the daemon stops meanwhile: the spool keeps what Redis did not get.
             _kill(folder / "redis")
             time.sleep(0.2)
             daemon.process.send_signal(signal.SIGTERM)
@@ -66,12 +66,12 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
             err += daemon.log.read_text(encoding="utf-8")
         numbers = _numbers(folder / "redis")
     return [
-        told(NAME, "kills while the daemon runs", len(back)),
+        figure(NAME, "kills while the daemon runs", len(back)),
         within(NAME, "a killed server answers and the daemon is ready after", max(back), BACK_S, "s"),
-        within(NAME, "/readyz says so after", max(noticed), NOTICED_S, "s"),
+        within(NAME, "/readyz reports it after", max(noticed), NOTICED_S, "s"),
         DrillResult(NAME, "/healthz meanwhile", f"{alive:.0%} ok", "100% ok", alive == 1.0),
         DrillResult(NAME, "exit code of a daemon stopped while its Redis is away", f"{code}", "0", code == 0),
-        told(NAME, "events on the stream", sum(map(len, numbers.values()))),
+        figure(NAME, "events on the stream", sum(map(len, numbers.values()))),
         within(NAME, "events lost", sum(max(run) + 1 - len(set(run)) for run in numbers.values()), 0, digits=0),
         within(NAME, "events twice", sum(len(run) - len(set(run)) for run in numbers.values()), 0, digits=0),
         within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
@@ -87,7 +87,7 @@ def _kill(folder: Path) -> int:
 
 
 def _kill_and_watch(folder: Path, ready: "_Polls") -> tuple[float, float]:
-    """Kill the server; return the seconds until all is well again, and until /readyz first said that it is not."""
+    """Kill the server; return the seconds until /readyz is well again, and until it first was not."""
     killed_at = time.monotonic()
     old = _kill(folder)
     is_noticed = until(lambda: ready.since(killed_at, 503) is not None, BACK_S)
@@ -124,12 +124,12 @@ def _numbers(folder: Path) -> dict[str, list[int]]:
 
 
 class _Polls:
-    """The statuses that a path of the daemon's HTTP server answered, ten times a second while the block runs."""
+    """Poll a path of the daemon's HTTP server ten times a second while the block runs."""
 
     def __init__(self, port: int, path: str) -> None:
         self._url = f"http://127.0.0.1:{port}{path}"
         self.seen: list[tuple[float, int]] = []
-        """When (monotonic seconds), and what; 0 for no answer."""
+        """(monotonic seconds, status); status 0 for no answer."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll)
 

@@ -1,8 +1,8 @@
 """Overload drill: with too many cameras rates stay even, latency bounded, memory flat, and events say so.
 
 One clip is played by all cameras at its own pace, through the real networks; in the short form, 24 cameras on threads
-and stand-ins that take as long for a frame as makes it 8 times too much. A tenth of the cameras has priority 2. Then
-most of them are taken away, and the rest must get all their frames again by itself.
+and stand-ins that take so long per frame that the load is 8 times too high. A tenth of the cameras has priority 2. Then
+most cameras are removed, and the rest must get all their frames again.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_run import Events, until, whole_daemon
-from benchmarks.faults.report import DrillResult, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, figure, within
 from reid_stream.assembly.site import Site
 from reid_stream.bench.procfs import family, memory_mb
 from reid_stream.config.settings import Settings
@@ -27,15 +27,15 @@ from reid_stream.runtime.perception_thread import PerceptionThread
 NAME = "overload"
 FPS = 10
 _TIMES = 8
-"""Too much work, in the short form."""
+"""Overload factor of the short form."""
 _LEFT = 1
-"""Cameras that stay in the end."""
+"""Cameras that remain at the end."""
 _UP_S = 120.0
 _RECOVER_S = 60.0
 LATEST_S = 2.0
-"""Bound for the time from a frame to the event that tells of it, 99 of 100."""
+"""Bound for the 99th percentile of the time from a frame to its event."""
 EVEN = 0.8
-"""Bound for the share of the mean rate of its class that a camera gets."""
+"""Bounds for a camera's rate as a share of the mean of its priority class."""
 _GROWTH_MB = 0.05
 """Bound for the growth of memory from the second quarter to the last, as a share."""
 
@@ -46,7 +46,7 @@ def run(
     people: Callable[[], Path],
     cameras: int | None = None,
     seconds: float | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[DrillResult]:
     """Run it: 100 cameras for 10 minutes, or 24 for 8 s if short."""
     count = cameras or (24 if is_short else 100)
@@ -57,8 +57,8 @@ def run(
     with whole_daemon(settings, has_networks=not is_short, frame_s=frame_s) as (site, sink):
         until(lambda: sum(stats.state == "up" for stats in site.source.stats.values()) == count, _UP_S)
         until(lambda: bool(_news(sink, DaemonOverloaded)), lasts_s)
-        say(f"{count} cameras are up")
-        watched = _watch(site, lasts_s, say)
+        progress(f"{count} cameras are up")
+        watched = _watch(site, lasts_s, progress)
         begun, ended = watched[0][0], watched[-1][0]
         lates = _latencies(sink, begun, ended)
         recovered_s = _take_away(site, sink, names[_LEFT:])
@@ -67,10 +67,8 @@ def run(
         *_rates(settings, used, ended - begun, sink),
         *_latency(lates, begun, ended),
         *_memory([memory for _, _, memory in watched]),
-        at_least(NAME, "overload was told", len(_news(sink, DaemonOverloaded)), 1, digits=0),
-        within(
-            NAME, f"all but {_LEFT} cameras taken away: recovered, and said so, after", recovered_s, _RECOVER_S, "s"
-        ),
+        at_least(NAME, "overload was reported", len(_news(sink, DaemonOverloaded)), 1, digits=0),
+        within(NAME, f"all but {_LEFT} cameras taken away: recovery reported after", recovered_s, _RECOVER_S, "s"),
     ]
 
 
@@ -87,7 +85,7 @@ def _settings(clip: Path, count: int, *, isolate: bool) -> Settings:
                     "loop": True,
                     "max_fps": FPS,
                     "priority": 2 if n % 10 == 5 else 1,
-                    # Not all in step, as cameras are not.
+                    # Not in step with each other, like real cameras.
                     "start_after_s": round(n / count, 3),
                 }
                 for n in range(count)
@@ -97,8 +95,10 @@ def _settings(clip: Path, count: int, *, isolate: bool) -> Settings:
     )
 
 
-def _watch(site: Site, lasts_s: float, say: Callable[[str], None]) -> list[tuple[float, dict[CameraId, int], float]]:
-    """UTC, frames used so far by camera, and memory in MB, again and again."""
+def _watch(
+    site: Site, lasts_s: float, progress: Callable[[str], None]
+) -> list[tuple[float, dict[CameraId, int], float]]:
+    """Sample (UTC, frames used so far by camera, memory in MB) until the time is over."""
     seen = []
     end = time.monotonic() + lasts_s
     every_s = max(1.0, lasts_s / 60)
@@ -107,14 +107,14 @@ def _watch(site: Site, lasts_s: float, say: Callable[[str], None]) -> list[tuple
             (time.time(), dict(site.daemon.progress.frames), sum(memory_mb(one)[1] for one in family(os.getpid())))
         )
         if len(seen) % 10 == 0:
-            say(f"{sum(seen[-1][1].values())} frames, {seen[-1][2]:.0f} MB")
+            progress(f"{sum(seen[-1][1].values())} frames, {seen[-1][2]:.0f} MB")
         if time.monotonic() >= end:
             return seen
         time.sleep(every_s)
 
 
 def _take_away(site: Site, sink: Events, names: Sequence[CameraId]) -> float:
-    """Seconds until the daemon says that it has recovered."""
+    """Return the seconds until the daemon reports recovery."""
     perception = site.daemon.perception
     assert isinstance(perception, PerceptionThread)
     assert isinstance(perception.source, CameraSet)
@@ -127,20 +127,20 @@ def _take_away(site: Site, sink: Events, names: Sequence[CameraId]) -> float:
 
 
 def _news(sink: Events, kind: type) -> list[object]:
-    return [event for _, event in list(sink.told) if isinstance(event, kind)]
+    return [event for _, event in list(sink.received) if isinstance(event, kind)]
 
 
 def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, float]]:
     """Return (UTC seconds of publication, latency in seconds) of the frames published in [begun, ended]."""
     latency = FrameLatency()
-    for at, published in groupby(list(sink.told), key=lambda entry: entry[0]):
+    for at, published in groupby(list(sink.received), key=lambda entry: entry[0]):
         latency.add(at, [event for _, event in published])
     return [(at, seconds) for at, seconds in latency.samples if begun <= at <= ended]
 
 
 def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[DrillResult]:
     fps = sum(used.values()) / seconds
-    findings = [told(NAME, f"{len(used)} cameras at {FPS} fps: overload", f"{FPS * len(used) / max(fps, 1e-9):.1f}x")]
+    findings = [figure(NAME, f"{len(used)} cameras at {FPS} fps: overload", f"{FPS * len(used) / max(fps, 1e-9):.1f}x")]
     means = {}
     for priority in (1, 2):
         mine = [used[CameraId(camera.id)] for camera in settings.cameras if camera.priority == priority]
@@ -148,21 +148,23 @@ def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: 
             continue
         means[priority] = mean = max(float(np.mean(mine)), 1e-9)
         findings += [
-            told(NAME, f"priority {priority}: frames per second of a camera", f"{mean / seconds:.2f}"),
+            figure(NAME, f"priority {priority}: frames per second of a camera", f"{mean / seconds:.2f}"),
             at_least(NAME, "... the least of the mean", min(mine) / mean, EVEN, digits=2),
             within(NAME, "... the most of the mean", max(mine) / mean, 2 - EVEN, digits=2),
         ]
     if len(means) == 2:
         findings.append(at_least(NAME, "priority 2 beside 1", means[2] / means[1], 1.5, digits=2))
-    first = next((event for _, event in sink.told if isinstance(event, DaemonOverloaded)), None)
+    first = next((event for _, event in sink.received if isinstance(event, DaemonOverloaded)), None)
     if first is not None:
-        findings.append(told(NAME, "told when it began", f"{first.used_fps:.1f} of {first.wanted_fps:.0f} frames/s"))
+        findings.append(
+            figure(NAME, "reported when it started", f"{first.used_fps:.1f} of {first.wanted_fps:.0f} frames/s")
+        )
     return findings
 
 
 def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[DrillResult]:
     if not lates:
-        return [within(NAME, "nobody was seen: frame to event", float("inf"), LATEST_S, "s")]
+        return [within(NAME, "no person was seen: frame to event", float("inf"), LATEST_S, "s")]
     p50, p95, p99 = (float(np.percentile([late for _, late in lates], q)) for q in (50, 95, 99))
     quarter = (ended - begun) / 4
     parts = [
@@ -170,7 +172,7 @@ def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> li
     ]
     change = float(np.percentile(parts[1], 95)) / max(float(np.percentile(parts[0], 95)), 1e-3)
     return [
-        told(NAME, "frame to event, p50 and p95", f"{p50 * 1000:.0f} and {p95 * 1000:.0f} ms"),
+        figure(NAME, "frame to event, p50 and p95", f"{p50 * 1000:.0f} and {p95 * 1000:.0f} ms"),
         within(NAME, "... p99", p99, LATEST_S, "s", digits=2),
         within(NAME, "... p95 of the last quarter beside the second's", change, 1.5, digits=2),
     ]
@@ -180,6 +182,6 @@ def _memory(values: Sequence[float]) -> list[DrillResult]:
     quarter = max(1, len(values) // 4)
     before, after = float(np.median(values[quarter : 2 * quarter])), float(np.median(values[-quarter:]))
     return [
-        told(NAME, "memory with all cameras' processes (PSS)", f"{after:.0f} MB"),
+        figure(NAME, "memory with all cameras' processes (PSS)", f"{after:.0f} MB"),
         within(NAME, "... last quarter beside the second", after / before, 1 + _GROWTH_MB, digits=3),
     ]

@@ -1,9 +1,8 @@
-"""What a subscriber gets while Redis dies, hangs, fills up or refuses: the same as if nothing had happened.
+"""Let Redis die, hang, fill up or refuse: subscribers must get the same events as if nothing had happened.
 
-Every case is a daemon of its own on a redis-server of its own, fed with the same footage, with a subscriber in a
-process of its own that is killed (-9) and started again. Two cases a processor run side by side. Compared is everything
-that is on the stream and in the live keys at the end, and every line of the subscriber, with the case in which nothing
-happened.
+Every case has its own daemon and redis-server, fed with the same footage, and a subscriber process that is killed (-9)
+and restarted. Two cases per core run side by side. The stream, the live keys and every line of the subscriber are
+compared with those of an undisturbed case.
 """
 
 import os
@@ -19,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.faults import redis_faults as faults
 from benchmarks.faults import redis_subscriber as subscriber
-from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, ids, told_as_dropped
+from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, ids, reported_dropped
 from benchmarks.faults.redis_feed import RUN, RecordedFeed, TimingSink, daemon, watch
-from benchmarks.faults.report import DrillResult, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, figure, within
 from reid_stream.assembly.identification import identification, unrecorded_state
 from reid_stream.config.settings import Camera, Publish, Settings
 from reid_stream.errors import ConfigError
@@ -42,9 +41,9 @@ CASES: dict[str, tuple[str, faults.Fault]] = {
     "spool-full": ("kill -9, and room for a tenth of the events on disk", faults.killed),
 }
 _BACK_S = TIMEOUT_S + 5.0
-"""A send that hangs gives up after the time-out and tries again after two seconds at most; the rest is for the work."""
+"""A send that hangs ends at its time-out and is retried within two seconds; the rest is for the work."""
 _WAITS_S = 0.5
-"""The daemon hands events over in far less, and never waits for Redis."""
+"""Bound: the daemon hands events over in far less, and never waits for Redis."""
 _SLOW_S = 120.0
 """Longest wait for what takes a second on a machine that has nothing else to do."""
 _FULL_BYTES = 65_536
@@ -52,14 +51,14 @@ _FULL_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things take, in seconds."""
+    """Durations of a drill, in seconds."""
 
     footage_s: float
     before_s: float
     away_s: float
     after_s: float
     timeout_s: float = TIMEOUT_S
-    """That the daemon waits for an answer; less than `away_s`, or a Redis that hangs goes unnoticed."""
+    """Time-out of the daemon; less than `away_s`, or a Redis that hangs goes unnoticed."""
 
     @property
     def lasts_s(self) -> float:
@@ -75,25 +74,25 @@ SHORT = Pace(footage_s=12, before_s=1.5, away_s=3, after_s=3.5, timeout_s=1)
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one case."""
+    """Outcome of one case."""
 
     left: StoredEvents
-    heard: list[str]
+    received: list[str]
     back_s: float
     """From the end of the fault until everything that waited was on the stream."""
     waited: int
-    """Most events that waited."""
+    """Largest number of events that waited."""
     longest_s: float
-    """That the daemon waited for its sink, but for one event in a hundred."""
+    """99th percentile of the daemon's wait for its sink."""
     faults: dict[str, int]
     dropped: Counter[str]
 
 
 def default_settings(clip: Path) -> Settings:
-    """Two cameras that see the same clip, one a second later."""
+    """Return the settings of two cameras with the same clip, one a second later."""
     seen = {"url": str(clip), "max_fps": 5}
     cameras = [{"id": "east", **seen}, {"id": "west", "start_after_s": 1, **seen}]
-    # Often, so that there is much to lose.
+    # Frequent events, so that a loss shows.
     return Settings(
         site="drill",
         cameras=tuple(Camera.model_validate(camera) for camera in cameras),
@@ -101,7 +100,7 @@ def default_settings(clip: Path) -> Settings:
     )
 
 
-def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[str], None]) -> list[DrillResult]:
+def run(settings: Settings, names: tuple[str, ...], pace: Pace, progress: Callable[[str], None]) -> list[DrillResult]:
     """Run cases by their names, and the undisturbed one beside them.
 
     Raises:
@@ -112,11 +111,11 @@ def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[s
     unknown = sorted(set(names) - set(CASES))
     if unknown:
         raise ConfigError(f"a case must be one of {', '.join(CASES)}, got {', '.join(unknown)}")
-    say(f"drill redis: {pace.footage_s:g} s of footage through detector, tracker and embedder, once")
+    progress(f"drill redis: {pace.footage_s:g} s of footage through detector, tracker and embedder, once")
     feed = watch(settings, pace.footage_s)
     chosen = ["undisturbed", *(name for name in names if name != "undisturbed")]
     at_once = min(len(chosen), 2 * len(os.sched_getaffinity(0)))
-    say(f"drill redis: {len(chosen)} daemons and Redis servers, {at_once} at a time, {pace.lasts_s:g} s each")
+    progress(f"drill redis: {len(chosen)} daemons and Redis servers, {at_once} at a time, {pace.lasts_s:g} s each")
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as folder, ThreadPoolExecutor(at_once) as pool:
         running = {name: pool.submit(_live, feed, settings, name, Path(folder) / name, pace) for name in chosen}
         done = {name: future.result() for name, future in running.items()}
@@ -125,25 +124,25 @@ def run(settings: Settings, names: tuple[str, ...], pace: Pace, say: Callable[[s
 
 
 def judge(name: str, ours: Run, undisturbed: Run) -> list[DrillResult]:
-    """Put what was found beside what must hold."""
+    """Compare an outcome with its bounds."""
     words, _ = CASES[name]
-    wrong = sum(a != b for a, b in zip(ours.heard, ids(ours.left), strict=False))
-    wrong += abs(len(ours.heard) - len(ours.left.bodies))
-    found = [told(name, words, f"{len(ours.left.bodies)} events, up to {ours.waited} waited {_reasons(ours)}")]
+    wrong = sum(a != b for a, b in zip(ours.received, ids(ours.left), strict=False))
+    wrong += abs(len(ours.received) - len(ours.left.bodies))
+    found = [figure(name, words, f"{len(ours.left.bodies)} events, up to {ours.waited} waited {_reasons(ours)}")]
     if name == "spool-full":
         unlike = differences(but_for_liveness(ours.left), but_for_liveness(undisturbed.left))
-        silent = told_as_dropped(ours.left)
+        silent = reported_dropped(ours.left)
         found += [
             _none(name, "differences, `seen` and heartbeats aside", len(unlike), unlike),
-            at_least(name, "`seen` and heartbeats given up", ours.dropped["liveness"], 1, digits=0),
-            _none(name, "given up and not told by daemon.dropped", sum((ours.dropped - silent).values())),
+            at_least(name, "`seen` and heartbeats dropped", ours.dropped["liveness"], 1, digits=0),
+            _none(name, "dropped and not in daemon.dropped", sum((ours.dropped - silent).values())),
         ]
     else:
         unlike = differences(ours.left, undisturbed.left)
         found.append(_none(name, "differences in events and live keys", len(unlike), unlike))
     return [
         *found,
-        _none(name, "events twice on the stream", doubled(ours.left)),
+        _none(name, "doubled events on the stream", doubled(ours.left)),
         _none(name, "differences of the subscriber's lines, killed and started again", wrong),
         within(name, "all events there after Redis was back", ours.back_s, _BACK_S, "s"),
         within(name, "the daemon waits for its sink, p99", ours.longest_s, _WAITS_S, "s", digits=3),
@@ -159,18 +158,18 @@ def _reasons(ours: Run) -> str:
 
 
 def _live(feed: RecordedFeed, settings: Settings, name: str, folder: Path, pace: Pace) -> Run:
-    """Live one case, from an empty Redis to the end of the footage."""
+    """Run one case, from an empty Redis to the end of the footage."""
     server = faults.Server(folder / "redis", settings.site)
-    heard = folder / "heard.txt"
-    listening = subscriber.start(heard, settings.site, server.url, server.login)
+    received = folder / "heard.txt"
+    listening = subscriber.start(received, settings.site, server.url, server.login)
     try:
         client = connect(server.login, url=server.url, timeout_s=pace.timeout_s)
         room = {"max_bytes": _FULL_BYTES} if name == "spool-full" else {}
         spool = Spool(folder / "spool", **room)
         sink = RedisSink(client, where=server.url, site=settings.site, run=RUN, spool=spool)
         timed = TimingSink(sink)
-        # A process takes a while to begin on a busy machine; the file is there once it listens.
-        _until(heard.exists, _SLOW_S)
+        # A process takes a while to start on a busy machine; the file is there once it listens.
+        _until(received.exists, _SLOW_S)
         steps = identification(settings, unrecorded_state(settings, feed.embedder, timed), RUN)
         worker = Worker(name, partial(daemon(feed, steps, timed, pace.lasts_s).run, threading.Event()))
         time.sleep(pace.before_s)
@@ -180,8 +179,8 @@ def _live(feed: RecordedFeed, settings: Settings, name: str, folder: Path, pace:
             time.sleep(pace.away_s)
             waited = sink.backlog
         back_at = time.monotonic()
-        listening = subscriber.start(heard, settings.site, server.url, server.login)
-        # The daemon goes on telling meanwhile: what counts is the moment when nothing waits.
+        listening = subscriber.start(received, settings.site, server.url, server.login)
+        # The daemon keeps publishing meanwhile: what counts is the moment when nothing waits.
         _until(lambda: sink.backlog == 0 and sink.away is None, pace.after_s + _BACK_S)
         back_s = time.monotonic() - back_at
         worker.ended.wait(pace.lasts_s + _SLOW_S)
@@ -190,7 +189,7 @@ def _live(feed: RecordedFeed, settings: Settings, name: str, folder: Path, pace:
         _until(lambda: listening.poll() is not None, _SLOW_S)
         return Run(
             left=_left(server),
-            heard=subscriber.heard(heard),
+            received=subscriber.received(received),
             back_s=back_s,
             waited=waited,
             longest_s=timed.longest_s,
@@ -220,7 +219,7 @@ def _left(server: faults.Server) -> StoredEvents:
 
 
 def _until(holds: Callable[[], bool], timeout_s: float) -> None:
-    """Wait until something holds, or long enough to see that it does not."""
+    """Wait until `holds` is true, or long enough to see that it will not be."""
     end = time.monotonic() + timeout_s
     while not holds() and time.monotonic() < end:
         time.sleep(0.02)

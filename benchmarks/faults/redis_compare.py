@@ -1,4 +1,4 @@
-"""Two runs of the same footage: is what they left on Redis the same, event by event and field by field? (pure)."""
+"""Compare what two runs of the same footage left on Redis, event by event and field by field (pure)."""
 
 import json
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any
 from reid_stream.publish.spool_row import RANKS, rank_of
 
 _OF_THE_DAY = {"daemon.started.v1", "daemon.stopped.v1"}
-"""They tell when the daemon ran."""
+"""Their content depends on when the daemon ran."""
 Live = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class StoredEvents:
-    """What a run left on Redis."""
+    """Stream and live keys that a run left on Redis."""
 
     bodies: Sequence[bytes]
     """The stream, in its order."""
@@ -24,7 +24,7 @@ class StoredEvents:
 
 
 def event_of(body: bytes) -> dict[str, Any]:
-    """Read an event, without what is of the day."""
+    """Decode an event without the fields that depend on when the daemon ran."""
     event: dict[str, Any] = json.loads(body)
     if short(event) in _OF_THE_DAY:
         event.pop("time")
@@ -48,7 +48,7 @@ def doubled(left: StoredEvents) -> int:
 
 
 def differences(ours: StoredEvents, undisturbed: StoredEvents) -> list[str]:
-    """Say what is not the same, entry by entry; empty where all is."""
+    """Return the differences, entry by entry; empty where there is none."""
     found = []
     one, two = ([event_of(body) for body in left.bodies] for left in (ours, undisturbed))
     for number, (a, b) in enumerate(zip(one, two, strict=False)):
@@ -62,7 +62,7 @@ def differences(ours: StoredEvents, undisturbed: StoredEvents) -> list[str]:
 
 
 def but_for_liveness(left: StoredEvents) -> StoredEvents:
-    """Leave out what may be given up first, the news of it, and the numbers that then have gaps."""
+    """Leave out what may be dropped first, the report of it, and the numbers, which then have gaps."""
     kept = []
     for body in left.bodies:
         event = json.loads(body)
@@ -73,14 +73,14 @@ def but_for_liveness(left: StoredEvents) -> StoredEvents:
     return StoredEvents(kept)
 
 
-def told_as_dropped(left: StoredEvents) -> Counter[str]:
-    """Add up what `daemon.dropped` says, by rank."""
-    said: Counter[str] = Counter()
+def reported_dropped(left: StoredEvents) -> Counter[str]:
+    """Add up the counts of `daemon.dropped`, by rank."""
+    reported: Counter[str] = Counter()
     for body in left.bodies:
         event = json.loads(body)
         if short(event) == "daemon.dropped.v1":
-            said += Counter({rank: event["data"][rank] for rank in RANKS})
-    return said
+            reported += Counter({rank: event["data"][rank] for rank in RANKS})
+    return reported
 
 
 def _fields(one: Any, two: Any, path: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""A real redis-server, and everything that may happen to one while a daemon writes to it."""
+"""A real redis-server and the faults that are injected into it while a daemon writes to it."""
 
 import os
 import signal
@@ -19,14 +19,14 @@ _RIGHTS = (
     "+hset +hsetnx +expire +client|setname"
 )
 _NOBODY = 1
-"""A port on which nothing listens: the master of a replica that never finds it."""
+"""Port without a listener: the unreachable master of a replica."""
 
 
 class Server:
     """A redis-server of the drill's own, with a user that has just the rights a daemon needs."""
 
     def __init__(self, folder: Path, site: str) -> None:
-        """Start it; from a thread that lives as long as it shall."""
+        """Start it; call this from a thread that lives as long as the server is needed."""
         self._folder = folder
         self._site = site
         self._redis = UnguardedRedis(folder)
@@ -45,7 +45,7 @@ class Server:
 
     @property
     def admin(self) -> Any:
-        """A client that may do everything; its connection lives through a change of passwords."""
+        """A client with all rights, whose connection survives a change of passwords."""
         return self._admin
 
     def kill(self) -> None:
@@ -82,7 +82,7 @@ Fault = Callable[[Server], AbstractContextManager[None]]
 
 @contextmanager
 def nothing(_: Server) -> Iterator[None]:
-    """Leave it alone."""
+    """Do nothing."""
     yield
 
 
@@ -106,7 +106,7 @@ def frozen(server: Server) -> Iterator[None]:
 
 @contextmanager
 def full(server: Server) -> Iterator[None]:
-    """Let it reach `maxmemory`: reads go on, writes are refused."""
+    """Let it reach `maxmemory`: reads continue, writes are refused."""
     server.admin.config_set("maxmemory", 1)
     yield
     server.admin.config_set("maxmemory", 0)
@@ -139,7 +139,7 @@ def forbidden(server: Server) -> Iterator[None]:
 
 @contextmanager
 def paused(server: Server) -> Iterator[None]:
-    """Let it take writes and not answer them (CLIENT PAUSE), as one that is far too slow."""
+    """Let it take writes without answering (CLIENT PAUSE), like one that is far too slow."""
     server.admin.execute_command("CLIENT", "PAUSE", 3_600_000, "WRITE")
     yield
     server.admin.execute_command("CLIENT", "UNPAUSE")

@@ -1,4 +1,4 @@
-"""Footage to a daemon that can be run many times at any pace, always with the same events.
+"""Feed one recording to daemons, any number of times and at any pace, always with the same events.
 
 Perception (decoding, detector, tracker, embedder) sees the footage once; its records then go to one daemon after
 another: real ones with link, matcher, presence and sink, whose source and perception are the recorded batches.
@@ -67,7 +67,7 @@ def watch(settings: Settings, seconds: float) -> RecordedFeed:
 
 
 def daemon(feed: RecordedFeed, steps: SiteIdentification, sink: Sink, lasts_s: float, begin: int = 0) -> Daemon:
-    """Make a daemon that processes the feed within `lasts_s`, whatever its length; up to batch `begin` at once."""
+    """Return a daemon that processes the feed within `lasts_s`, whatever its length; up to batch `begin` at once."""
     memory, watchdog = _Memory(feed, lasts_s, begin), Watchdog()
     return Daemon(
         PerceptionThread(memory.open, memory.make, InprocLink(), watchdog=watchdog),
@@ -87,7 +87,7 @@ def daemon(feed: RecordedFeed, steps: SiteIdentification, sink: Sink, lasts_s: f
 
 
 class TimingSink:
-    """A sink in front of another that notes how long the daemon had to wait for it."""
+    """Sink in front of another one that records how long the daemon waited for it."""
 
     def __init__(self, sink: Sink) -> None:
         self._waits_s: list[float] = []
@@ -95,26 +95,26 @@ class TimingSink:
 
     @property
     def longest_s(self) -> float:
-        """But for one in a hundred: a busy machine takes a thread its processor away at any time."""
+        """The 99th percentile: a busy machine may preempt a thread at any time."""
         return float(np.percentile(self._waits_s, 99)) if self._waits_s else 0.0
 
     def ready(self) -> tuple[bool, str]:
-        """Hand on."""
+        """Pass on."""
         return self._sink.ready()
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Hand on, and take the time."""
+        """Pass on, and measure the time."""
         begin = time.perf_counter()
         self._sink.publish(events)
         self._waits_s.append(time.perf_counter() - begin)
 
     def close(self, timeout_s: float) -> bool:
-        """Hand on."""
+        """Pass on."""
         return self._sink.close(timeout_s)
 
 
 class _Memory:
-    """Source and perception in one: batches of empty frames, and the records once made of them."""
+    """Source and perception in one: batches of empty frames, and the records of the recording."""
 
     def __init__(self, feed: RecordedFeed, lasts_s: float, begin: int) -> None:
         self._feed = feed
@@ -132,18 +132,18 @@ class _Memory:
         return self
 
     def make(self, _number: int, _pulse: Pulse) -> "_Memory":
-        """Be the perception."""
+        """Return itself as the perception."""
         return self
 
     def start(self) -> None:
-        """Let the clock run; the cameras are there."""
+        """Start the clock; the cameras are up."""
         self._begun_at = time.monotonic()
         for camera in self._feed.cameras:
             up = CameraUp(camera=camera, changed_at=REPLAY_ORIGIN, frame_size=(1, 1), codec="memory", clock="file")
             self._on_change(up)
 
     def take_frames(self, timeout_s: float) -> list[Frame] | None:  # noqa: ARG002 (the protocol's)
-        """Give the next batch when it is due."""
+        """Return the next batch when it is due."""
         if self._next == len(self._feed.batches):
             end = max(record.seen_at for record in self._feed.batches[-1])
             for camera in self._feed.cameras:
@@ -156,28 +156,28 @@ class _Memory:
         return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
 
     def choose(self, frames: Sequence[Frame], /) -> list[bool]:
-        """Detect people in none: what was recorded is given."""
+        """Choose no frame for detection: records come from the recording."""
         return [False for _ in frames]
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
-        """Return no people for each frame; `finish` has what was recorded."""
+        """Return no people for each frame; `finish` returns the recorded ones."""
         return [NO_ONE for _ in frames]
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:  # noqa: ARG002
-        """Say what was seen then; frames are numbered by their batch, from 1."""
+        """Return the records of these frames, which are numbered by their batch, from 1."""
         self.counts.frames += len(frames)
         return self._feed.batches[frames[0].sequence - 1]
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._stop.set()
 
     @property
     def stats(self) -> Mapping[CameraId, CameraStats]:
-        """There is nothing to know."""
+        """Return no statistics."""
         return {}
 
     @property
     def replaced(self) -> Mapping[CameraId, int]:
-        """Nothing is."""
+        """Return nothing."""
         return {}

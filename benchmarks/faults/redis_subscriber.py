@@ -1,7 +1,7 @@
-"""A subscriber as users write it, in a process of its own: `python -m benchmarks.faults.redis_subscriber FILE SITE`.
+"""Run a subscriber as users write it, as a process: `python -m benchmarks.faults.redis_subscriber FILE SITE`.
 
-Every event becomes a line of the file, its position first, and with that the program knows where to go on when it is
-killed and started again. The address comes from the environment, since `ps` shows arguments.
+Every event becomes a line of the file, its position first, from which the program resumes when it is
+killed and restarted. The address comes from the environment, since `ps` shows arguments.
 """
 
 import os
@@ -18,28 +18,28 @@ _URL, _USER, _PASSWORD = "DRILL_URL", "DRILL_USER", "DRILL_PASSWORD"
 
 
 def start(file: Path, site: str, url: str, login: Redis) -> "subprocess.Popen[bytes]":
-    """Run it as a process; what it complains of lies beside the file."""
+    """Run it as a process; its output is written beside the file."""
     secret = login.password.get_secret_value() if login.password is not None else ""
     environment = {**os.environ, _URL: url, _USER: login.username or "", _PASSWORD: secret}
-    with file.with_suffix(".err").open("ab") as complaints:
+    with file.with_suffix(".err").open("ab") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, str(file), site],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=complaints,
-            stderr=complaints,
+            stdout=errors,
+            stderr=errors,
         )
 
 
-def heard(file: Path) -> list[str]:
-    """Return the ids of the events it took, in its order."""
+def received(file: Path) -> list[str]:
+    """Return the ids of the events it received, in their order."""
     return [line.split()[1] for line in _lines(file)]
 
 
 def follow(file: Path, site: str) -> None:
-    """Take events until the daemon has stopped."""
+    """Write events until the daemon has stopped."""
     lines = _lines(file)
-    # A line that was cut off is an event that was not taken.
+    # A truncated line is an event that was not received.
     file.write_text("".join(f"{line}\n" for line in lines))
     start_at = lines[-1].split()[0] if lines else "0"
     settings = Redis(username=os.environ[_USER], password=SecretStr(os.environ[_PASSWORD]))

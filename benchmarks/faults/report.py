@@ -14,9 +14,9 @@ class DrillResult(msgspec.Struct, frozen=True):
     what: str
     """What was measured."""
     found: str
-    """With its unit."""
+    """The figure with its unit."""
     bound: str
-    """What it must be, in the same unit; empty for a figure that has no bound."""
+    """The bound in the same unit; empty for a figure without one."""
     holds: bool
 
 
@@ -32,8 +32,8 @@ def at_least(drill: str, what: str, value: float, least: float, unit: str = "", 
     return DrillResult(drill, what, f"{value:.{digits}f}{space}", f">= {least:.{digits}f}{space}", value >= least)
 
 
-def told(drill: str, what: str, found: object) -> DrillResult:
-    """Make a finding without a bound, for the reader."""
+def figure(drill: str, what: str, found: object) -> DrillResult:
+    """Make a finding without a bound, for information."""
     return DrillResult(drill, what, str(found), "", holds=True)
 
 
@@ -58,5 +58,5 @@ def show(findings: Sequence[DrillResult]) -> None:
 
 
 def save(findings: Sequence[DrillResult], path: Path) -> None:
-    """Write them as JSON."""
+    """Write findings as JSON."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(findings), indent=2) + b"\n")

@@ -1,7 +1,7 @@
-"""Clients that hold connections to /metrics, break them or stall, against a daemon in a process of its own.
+"""Let clients hold connections to /metrics, break them or stall, against a daemon process.
 
 A load balancer that opens connections in advance, a scraper that dies, a port scan: health checks are answered at once
-all the while, the log has no traceback, and SIGTERM ends the daemon in time.
+throughout, the log has no traceback, and SIGTERM ends the daemon in time.
 """
 
 import os
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.daemon_process import daemon_process, write_site
-from benchmarks.faults.report import DrillResult, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, figure, within
 
 NAME = "metrics"
 IDLE = 50
 HEALTH_MS = 100.0
 FLOODED_MS = 500.0
-"""Of those idle, most are cut by then."""
+"""Time after which most of the idle connections are closed."""
 STOP_S = 5.0
 
 
@@ -33,7 +33,7 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
     """Ask /healthz beside idle, broken and slow clients, then end the daemon beside idle ones.
 
     Args:
-        is_short: some 3 s of looking in each state instead of 15 s.
+        is_short: about 3 s of measurement in each state instead of 15 s.
         environment: of the daemon's process.
     """
     look_s = 3.0 if is_short else 15.0
@@ -57,12 +57,12 @@ def run(*, is_short: bool, environment: Mapping[str, str] = os.environ) -> list[
         stop_s, code = time.monotonic() - began, process.poll()
         err = log.read_text(encoding="utf-8")
     return [
-        told(NAME, "/healthz alone, p95", f"{alone_ms:.1f} ms"),
+        figure(NAME, "/healthz alone, p95", f"{alone_ms:.1f} ms"),
         within(NAME, f"... beside {IDLE} idle connections", beside_ms, HEALTH_MS, "ms"),
         within(NAME, "... and clients that reset, stall or send garbage", broken_ms, HEALTH_MS, "ms"),
         within(NAME, f"... and {len(flood)} idle ones more", flooded_ms, FLOODED_MS, "ms"),
-        told(NAME, "threads of the daemon then", threads),
-        at_least(NAME, "/metrics then", scraped, 1000, "bytes", 0),
+        figure(NAME, "threads of the daemon meanwhile", threads),
+        at_least(NAME, "/metrics meanwhile", scraped, 1000, "bytes", 0),
         within(NAME, "SIGTERM beside idle ones to the end", stop_s, STOP_S, "s"),
         DrillResult(NAME, "exit code", f"{code}", "0", code == 0),
         within(NAME, "tracebacks", err.count("Traceback"), 0, digits=0),
@@ -75,7 +75,7 @@ def _get(port: int, path: str) -> bytes:
 
 
 def _health_ms(port: int, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> float:
-    """Ask /healthz ten times a second; gives the 95th percentile of the waits, infinity if one failed."""
+    """Request /healthz ten times a second; return the 95th percentile of the waits, infinity if one failed."""
     waits, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         meanwhile()
@@ -91,7 +91,7 @@ def _health_ms(port: int, seconds: float, meanwhile: Callable[[], None] = lambda
 
 def _break(port: int) -> None:
     """Send half a request, garbage, a request line without end, and scrapes that are not read or reset."""
-    for said in (
+    for payload in (
         b"GET /metrics HT",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET //[::1 HTTP/1.1\r\n\r\n",
@@ -104,7 +104,7 @@ def _break(port: int) -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             # Closing resets the connection, while the answer is on its way.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.sendall(said)
+            client.sendall(payload)
 
 
 def _threads(pid: int) -> int:

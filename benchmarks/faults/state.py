@@ -1,7 +1,7 @@
-"""What a site must not lose or repeat: IDs far ahead of the clock, a takeover, a Redis that comes back empty or old.
+"""Check that a site loses and repeats nothing: IDs far ahead of the clock, takeovers, an empty or old Redis.
 
-Every case is the second half of a daemon on a real Redis with a real spool, fed with made-up people whose truth is
-known. Two cases have a second daemon with a spool of its own.
+Every case runs identification and publication on a real Redis with a real spool, fed with simulated people whose truth
+is known. Two cases have a second daemon with its own spool.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from benchmarks.faults.crash_feed import SITE, feed, made_up, settings
 from benchmarks.faults.redis_feed import RecordedFeed
-from benchmarks.faults.report import DrillResult, at_least, told, within
+from benchmarks.faults.report import DrillResult, at_least, figure, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.assembly.identification import SiteState, identification, open_state
 from reid_stream.config.settings import Redis, Settings, StateSettings
@@ -26,21 +26,21 @@ from reid_stream.evaluation.recording import save
 from reid_stream.publish.live_keys import numbers_key, stream_key
 
 CASES = {
-    "far-id": "another writer adds entries with IDs far ahead of the clock, at last one that nothing can follow",
+    "far-id": "another writer adds entries with IDs far ahead of the clock, finally the highest possible one",
     "takeover": "a daemon cut off from Redis comes back after another one has taken over and ended",
     "emptied": "Redis loses everything while the daemon runs, which is killed (-9) seconds later",
     "restored": "the same, but Redis comes back with an old copy",
-    "numbers": "the same without state: are numbers given again?",
+    "numbers": "the same without state: are IDs given again?",
 }
 _STREAM = stream_key(SITE)
 _WAIT_S = 60.0
-"""Longest wait for what takes a second on a machine that has nothing else to do."""
+"""Longest wait for what takes a second on an idle machine."""
 _CUT_OFF = "cut-off"
 _KEEP_S = 1.0
 
 
 class StateSite:
-    """A Redis, and daemons with spools of their own."""
+    """A Redis, and daemons each with its own spool."""
 
     def __init__(self, folder: Path, fed: RecordedFeed, *, state: bool = True) -> None:
         self.folder, self.fed, self._state = folder, fed, state
@@ -59,7 +59,7 @@ class StateSite:
             url=SecretStr(self.server.url), username=user, password=None if user is None else SecretStr("secret")
         )
         state = StateSettings(enabled=self._state, snapshot_s=3600, lease_s=1)
-        # Delivered events are soon forgotten, so that some are gone for good when Redis loses them.
+        # Delivered events are soon deleted, so that some are lost for good when Redis loses them.
         kept = given.spool.model_copy(update={"keep_s": _KEEP_S})
         return given.model_copy(update={"redis": redis, "state": state, "spool": kept})
 
@@ -67,7 +67,7 @@ class StateSite:
     def daemon(
         self, spool: str, run: str, *, is_killed: bool = False, user: str | None = None
     ) -> "Iterator[StateLife]":
-        """Wire a second half of a live site; one that is killed sends nothing more and notes nothing."""
+        """Assemble identification and publication of a live site; once killed it sends and writes nothing more."""
         given = self.settings(spool, user)
         wired = open_state(given, self.fed.embedder, run=run)
         life = StateLife(self, given, wired.__enter__(), run)
@@ -76,13 +76,13 @@ class StateSite:
         finally:
             life.end(is_killed=is_killed)
             if is_killed:
-                # The lease of a killed process runs out by itself; this process lives.
+                # The lease of a killed process expires by itself; this process lives.
                 self.raw.delete(*self.raw.keys("reid:*:lease") or ["none"])
             with suppress(BrokerError):
                 wired.__exit__(None, None, None)
 
     def restart_redis(self, copy: Path | None = None) -> None:
-        """End Redis at once, and start it with the dump of `save`, or with nothing."""
+        """Kill Redis, and start it with the dump of `save`, or empty."""
         port = self.server.port
         self.raw.close()
         self.server.stop()
@@ -122,7 +122,7 @@ class StateSite:
 
 
 class StateLife:
-    """One daemon's second half."""
+    """Identification and publication of one daemon."""
 
     def __init__(self, site: StateSite, given: Settings, state: SiteState, run: str) -> None:
         assert state.redis is not None, "events go to Redis"
@@ -131,14 +131,14 @@ class StateLife:
         self._sink, self._site, self._run = state.sink, site, run
 
     def see(self, begin: float, end: float) -> None:
-        """Live through a part of the footage: shares of it."""
+        """Process a part of the footage, given as shares of it."""
         batches = [records for records in self._site.fed.batches if records]
         for records in batches[int(begin * len(batches)) : int(end * len(batches))]:
             ours = [msgspec.structs.replace(record, run=self._run) for record in records]
             self._steps.commit(self._steps.step(ours, max(record.seen_at for record in ours)))
 
     def idle(self) -> bool:
-        """Let identification step without records, as in a quiet scene; True."""
+        """Run identification without records, as in a quiet scene; return True."""
         self._steps.commit(self._steps.step([], 0.0))
         return True
 
@@ -147,7 +147,7 @@ class StateLife:
         return bool(self.sending.flush(_WAIT_S))
 
     def end(self, *, is_killed: bool) -> None:
-        """Stop; a killed one leaves no last snapshot, and does not send what waits."""
+        """Stop; a killed one leaves no last snapshot, and does not send what is queued."""
         if is_killed:
             self.sending.close(0.0)
             # The kernel would do this.
@@ -157,8 +157,8 @@ class StateLife:
             self._steps.close(2)
 
 
-def run(names: tuple[str, ...], *, people: int, say: Callable[[str], None]) -> list[DrillResult]:
-    """Run cases by their names, with so many made-up people.
+def run(names: tuple[str, ...], *, people: int, progress: Callable[[str], None]) -> list[DrillResult]:
+    """Run cases by their names, with this number of simulated people.
 
     Raises:
         ConfigError: there is no such case.
@@ -175,7 +175,7 @@ def run(names: tuple[str, ...], *, people: int, say: Callable[[str], None]) -> l
         for name in names:
             begun = time.monotonic()
             found += run_case(name, fed, folder / name)
-            say(f"drill state: {name}, {time.monotonic() - begun:.0f} s")
+            progress(f"drill state: {name}, {time.monotonic() - begun:.0f} s")
     return found
 
 
@@ -209,11 +209,11 @@ def _far_id(name: str, site: StateSite) -> list[DrillResult]:
         life.see(0.8, 1.0)
         mended = life.flush()
     return [
-        told(name, CASES[name], f"{len(site.events())} events"),
-        _yes(name, "events go on behind a far ID, after a restart, too", sent),
-        _yes(name, "an end that nothing can follow is reported with the way to mend it", "redis-cli RENAME" in why),
-        _yes(name, "mended, events go on", mended),
-        within(name, "numbers of events missing or doubled", _gaps(site, "two"), 0, digits=0),
+        figure(name, CASES[name], f"{len(site.events())} events"),
+        _yes(name, "events continue after a far ID, after a restart, too", sent),
+        _yes(name, "the highest possible ID is reported with the way to repair it", "redis-cli RENAME" in why),
+        _yes(name, "repaired, events continue", mended),
+        within(name, "event numbers missing or doubled", _gaps(site, "two"), 0, digits=0),
     ]
 
 
@@ -231,7 +231,7 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
             second.flush()
         before = site.events()
         site.raw.execute_command("ACL", "SETUSER", _CUT_OFF, "on")
-        # The lease is free now; the first daemon must not take it again.
+        # The lease is free now; the first daemon must not take it back.
         time.sleep(1.5)
         is_told = _raises(first.idle)
         sent_late = len(site.events()) - len(before)
@@ -245,9 +245,9 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
     news = [event["data"] for event in events if event["type"].endswith("daemon.dropped.v1")]
     reported = sum(entry["identity"] + entry["liveness"] + entry["operation"] + entry["journal"] for entry in news)
     return [
-        told(name, CASES[name], f"{len(entered)} visits, {waited} rows waited at the daemon that was cut off"),
+        figure(name, CASES[name], f"{len(entered)} visits, {waited} rows waited at the daemon that was cut off"),
         at_least(name, "rows that waited", waited, 1, digits=0),
-        _yes(name, "the daemon that was cut off finds out that the site is another's", is_told),
+        _yes(name, "the daemon that was cut off finds that another one has the site", is_told),
         within(name, "its events sent after the takeover", sent_late + len(stale), 0, digits=0),
         within(name, "rows dropped as stale and not counted", abs(waited - dropped), 0, digits=0),
         within(name, "rows dropped as stale and not in daemon.dropped", abs(waited - reported), 0, digits=0),
@@ -289,13 +289,13 @@ def _emptied(name: str, site: StateSite) -> list[DrillResult]:
     known = {event["data"]["person"] for event in before if "identity" in event["type"]}
     returned = sum(person in known for person in given[len(given) // 4 :])
     return [
-        told(name, CASES[name], f"{len(before)} events before, {len(missing)} gone"),
+        figure(name, CASES[name], f"{len(before)} events before, {len(missing)} gone"),
         within(name, "until live keys and a snapshot are there again", took_s, 30, "s"),
         within(name, "live keys that differ from before", unlike, 0, digits=0),
         within(name, "events gone and not in daemon.dropped", abs(len(missing) - reported), 0, digits=0),
         within(name, "people forgotten after kill -9", people - kept, 0, digits=0),
         at_least(name, "visits of known people after it", returned, 1, digits=0),
-        within(name, "numbers of global IDs given twice", _given_twice(known, given, people), 0, digits=0),
+        within(name, "global IDs assigned twice", _given_twice(known, given, people), 0, digits=0),
     ]
 
 
@@ -314,9 +314,9 @@ def _numbers(name: str, site: StateSite) -> list[DrillResult]:
         if "identity" in event["type"] and event["data"].get("run") == "two"
     }
     return [
-        told(name, CASES[name], f"{len(known)} IDs before, {len(given)} after"),
+        figure(name, CASES[name], f"{len(known)} IDs before, {len(given)} after"),
         at_least(name, "IDs after it", len(given), 1, digits=0),
-        within(name, "IDs given twice", len(known & given), 0, digits=0),
+        within(name, "IDs assigned twice", len(known & given), 0, digits=0),
     ]
 
 
@@ -330,13 +330,13 @@ _RUNS: dict[str, Callable[[str, StateSite], list[DrillResult]]] = {
 
 
 def _given_twice(known: set[str], given: list[str], people: int) -> int:
-    """Count new people under an old number: more IDs in use than there can be would show it."""
+    """Count new people under an old ID: more IDs in use than there can be would show it."""
     numbers = [int(person.rpartition("-")[2]) for person in {*known, *given}]
     return len(numbers) - len(set(numbers)) + (people > len(known))
 
 
 def _gaps(site: StateSite, run: str) -> int:
-    """Count numbers of a run's events that are missing, twice, or out of order."""
+    """Count numbers of a run's events that are missing, doubled, or out of order."""
     old = [json.loads(fields[b"event"]) for _, fields in site.raw.xrange(f"{_STREAM}:old") if b"event" in fields]
     numbers: dict[str, int] = {}
     for event in [*old, *site.events()]:

@@ -1,4 +1,4 @@
-"""A Redis of a test's own that takes every command: tests change its settings, its users and its role while it runs."""
+"""A Redis without access control for tests and drills, which change its settings, users and role while it runs."""
 
 import socket
 from pathlib import Path
@@ -16,9 +16,9 @@ class UnguardedRedis:
     """A running redis-server on a TCP port of 127.0.0.1, without a password; every write is on disk when answered."""
 
     def __init__(self, directory: Path, port: int = 0, *, is_durable: bool = True) -> None:
-        """Start it from a thread that lives as long as it shall; port 0 takes a free one.
+        """Start it; call this from a thread that lives as long as the server is needed. Port 0 takes a free one.
 
-        `is_durable`: False for one that begins with `dump.rdb` and keeps nothing.
+        `is_durable`: False for one that starts from `dump.rdb` and writes nothing.
 
         Raises:
             BrokerError: it does not start.
@@ -34,7 +34,7 @@ class UnguardedRedis:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """URL of the server."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
@@ -75,7 +75,7 @@ class UnguardedRedis:
                     inherited=(self._lock.fileno,),
                 )
             except BrokerError as error:
-                # A free port may be taken between our look and the server's start: look again.
+                # A free port may be taken between the choice and the server's start: choose again.
                 if port or "Address already in use" not in str(error) or attempt == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")

@@ -1,1 +1,1 @@
-"""Other programs on the same clips with the same detector: how fast, and how well do they follow."""
+"""Compare speed and accuracy with other programs on the same clips with the same detector."""

@@ -3,9 +3,9 @@
     clips with truth -> ours (the whole daemon, Redis and a subscriber) | each peer in its own environment
                      -> frames per second, and HOTA, IDF1 within each camera
 
-Loading networks is not counted for anybody. Ours answers more (people over cameras, events on Redis) in the time that
-is measured. Its events are judged twice: by person, who may come back, and by track number, which is what peers answer.
-Everything is judged by the truth as published, and by one that knows who comes back (`evaluation.sets.RETURNERS`).
+Loading networks is not counted for any. Ours does more (people across cameras, events on Redis) in the measured time.
+Its events are scored twice: by person, who may come back, and by track number, which is what peers return. All are
+scored by the truth as published, and by one with returning people joined (`benchmarks.accuracy.sets.RETURNERS`).
 """
 
 import json
@@ -29,7 +29,7 @@ from reid_stream.evaluation.truth import read_mot
 
 OURS, TRACKS = "reid-stream, people", "reid-stream, tracks"
 PEERS = {"Ultralytics track, BoT-SORT + ReID": "ultralytics", "BoxMOT, BoT-SORT + OSNet": "boxmot"}
-"""What people call them, and the end of the file that runs them."""
+"""Name for tables -> suffix of the module that runs it."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Mean over the set's cameras, each by itself, by the truth as published."""
     idf1: float
     people_hota: float
-    """The same, where who comes back counts as who it was."""
+    """The same, with returning people joined."""
     people_idf1: float
 
     @property
@@ -53,7 +53,12 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(
-    sets: Sequence[FootageSet], *, python: Path, weights: Path | None, reid: Path | None, say: Callable[[str], None]
+    sets: Sequence[FootageSet],
+    *,
+    python: Path,
+    weights: Path | None,
+    reid: Path | None,
+    progress: Callable[[str], None],
 ) -> list[Peer]:
     """Run all on every set, with as many threads as there are cores.
 
@@ -63,7 +68,7 @@ def run(
         weights: of the detector, a `.pt` for the peers with the same as `.onnx` beside it for us; none for that of
             $REID_STREAM_DATA.
         reid: ONNX embedder for BoxMOT; none for that of $REID_STREAM_DATA.
-        say: is told what runs.
+        say: called with what runs.
 
     Raises:
         ConfigError: the peers' environment or a network is not there.
@@ -82,21 +87,21 @@ def run(
     with tempfile.TemporaryDirectory(prefix="reid-stream-peers-") as folder:
         wrap(weights.with_suffix(".onnx"), Path(folder) / "detector", kind="detector", name="the peers' detector")
         models = Models(detector=str(Path(folder) / "detector"))
-        return _all(sets, python, weights, reid, models, say)
+        return _all(sets, python, weights, reid, models, progress)
 
 
 def _all(
-    sets: Sequence[FootageSet], python: Path, weights: Path, reid: Path, models: Models, say: Callable[[str], None]
+    sets: Sequence[FootageSet], python: Path, weights: Path, reid: Path, models: Models, progress: Callable[[str], None]
 ) -> list[Peer]:
     found: list[Peer] = []
     for footage in sets:
-        say(f"{footage.name}: {OURS}")
+        progress(f"{footage.name}: {OURS}")
         watched = watch(footage.settings(models), footage.truths)
-        told = boxes_of(watched.events, watched.cameras)
-        for name, boxes in ((OURS, told.in_the_end), (TRACKS, told.by_track)):
+        ours = boxes_of(watched.events, watched.cameras)
+        for name, boxes in ((OURS, ours.in_the_end), (TRACKS, ours.by_track)):
             found.append(_judged(name, footage, watched.frames, watched.seconds, watched.truth, boxes))
         for name, file in PEERS.items():
-            say(f"{footage.name}: {name}")
+            progress(f"{footage.name}: {name}")
             found.append(_peer(name, file, footage, python, weights, reid))
     return found
 
@@ -126,9 +131,9 @@ def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path
         if ran.returncode != 0:
             raise ConfigError(f"{name} must run in {python}, it ended with {ran.returncode}:\n{ran.stderr[-2000:]}")
         lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"name"')]
-        told = {camera: _once(read_mot(Path(folder) / f"{camera}.txt")) for camera in footage.videos}
+        predicted = {camera: _once(read_mot(Path(folder) / f"{camera}.txt")) for camera in footage.videos}
     frames, seconds = (sum(line[what] for line in lines) for what in ("frames", "seconds"))
-    return _judged(name, footage, frames, seconds, truth, told)
+    return _judged(name, footage, frames, seconds, truth, predicted)
 
 
 def _judged(
@@ -137,10 +142,10 @@ def _judged(
     frames: int,
     seconds: float,
     published: Mapping[str, Boxes],
-    told: Mapping[str, Boxes],
+    predicted: Mapping[str, Boxes],
 ) -> Peer:
     joined = {camera: footage.joined(boxes) for camera, boxes in published.items()}
-    single, people = (mean(list(score_cameras(align(truth, told)).values())) for truth in (published, joined))
+    single, people = (mean(list(score_cameras(align(truth, predicted)).values())) for truth in (published, joined))
     return Peer(
         name=name,
         footage=footage.name,
@@ -154,7 +159,7 @@ def _judged(
 
 
 def _once(boxes: Boxes) -> Boxes:
-    """Leave each track once in a frame, as the truth has it."""
+    """Keep each track once per frame, as in the truth."""
     seen: set[tuple[int, object]] = set()
     rows = []
     for row, key in enumerate(zip(boxes.frames.tolist(), boxes.people, strict=True)):
@@ -170,7 +175,7 @@ def show(peers: Sequence[Peer]) -> None:
     from rich.table import Table
 
     table = Table("set", "program", box=None, header_style="bold")
-    for column in ("frames/s", "ours is so many times as fast", "HOTA", "IDF1", "HOTA, IDF1 where returners are known"):
+    for column in ("frames/s", "times faster: ours", "HOTA", "IDF1", "HOTA, IDF1 with returning people joined"):
         table.add_column(column, justify="right")
     ours = {peer.footage: peer for peer in peers if peer.name == OURS}
     last = ""

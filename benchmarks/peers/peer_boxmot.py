@@ -15,7 +15,7 @@ from ultralytics import YOLO
 
 
 def main() -> None:
-    """Work off the job."""
+    """Run the job."""
     for name, video, job in clips():
         torch.set_num_threads(job["threads"])
         model = YOLO(job["weights"], task="detect")

@@ -29,7 +29,7 @@ model: auto
 
 
 def main() -> None:
-    """Work off the job."""
+    """Run the job."""
     for name, video, job in clips():
         torch.set_num_threads(job["threads"])
         tracker = Path(job["out"]) / "botsort.yaml"

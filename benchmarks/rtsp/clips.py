@@ -1,4 +1,4 @@
-"""Clips and live pictures served over real RTSP, for drills, tests and measurements.
+"""Serve clips and live images over real RTSP, for drills, tests and measurements.
 
 with serve_clips({"a": clip}) as server:
     server.url("a")     # rtsp://127.0.0.1:PORT/a
@@ -21,13 +21,13 @@ import numpy as np
 from av.video.stream import VideoStream
 
 PYTHON = "/usr/bin/python3"
-"""Of the system, where GStreamer's bindings are installed."""
+"""The system's Python, which has GStreamer's bindings."""
 _PROGRAM = Path(__file__).with_name("server.py")
 _CHECK = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 
 
 def why_not() -> str | None:
-    """Why no RTSP server can be run here; None if one can."""
+    """Return why no RTSP server can be run here; None if one can."""
     if not Path(PYTHON).exists():
         return f"{PYTHON} with GStreamer's RTSP server is needed"
     if subprocess.run([PYTHON, "-c", _CHECK], capture_output=True, check=False).returncode:
@@ -179,19 +179,19 @@ class RtspServer:
     clips: dict[str, str]
     """Name in the URL to path, with `:h265` behind it where the clip is HEVC."""
     lives: dict[str, str] = field(default_factory=dict)
-    """Name in the URL to `320x240@10`, or with `:h265`: pictures that show the time they were taken at (`timecode`)."""
+    """Name in the URL to `320x240@10`, or with `:h265`: images that show their capture time (`timecode`)."""
     user: str | None = None
     password: str = ""
     port: int = 0
     process: "subprocess.Popen[str] | None" = field(default=None, init=False)
 
     def url(self, name: str, *, user: str | None = None, password: str = "") -> str:
-        """Where a clip is."""
+        """Return the URL of a clip."""
         auth = "" if user is None else f"{user}:{password}@"
         return f"rtsp://{auth}127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
-        """Begin to serve; returns once it listens."""
+        """Start serving; returns once it listens."""
         command = [PYTHON, str(_PROGRAM), "--port", str(self.port)]
         for name, clip in self.clips.items():
             command += ["--clip", f"{name}={clip}"]
@@ -210,7 +210,7 @@ class RtspServer:
         self.port = int(line[1])
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -219,12 +219,12 @@ class RtspServer:
             self.process = None
 
     def freeze(self) -> None:
-        """Connections stay open, nothing is sent."""
+        """Stop the process: connections stay open, nothing is sent."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Go on after `freeze`."""
+        """Continue after `freeze`."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
@@ -238,7 +238,7 @@ def serve_clips(
     password: str = "",
     port: int = 0,
 ) -> Iterator[RtspServer]:
-    """Serve clips (name to MP4 path; `path:h265` for HEVC) and live pictures (name to `320x240@10`) while the block
+    """Serve clips (name to MP4 path; `path:h265` for HEVC) and live images (name to `320x240@10`) while the block
     runs; port 0 takes a free one.
     """
     server = RtspServer({name: str(clip) for name, clip in clips.items()}, dict(lives), user, password, port)

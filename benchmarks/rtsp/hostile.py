@@ -1,4 +1,4 @@
-"""An RTSP server that answers whatever it is told to: for fuzzing and for tests of cameras that lie.
+"""An RTSP server that answers by a script: for fuzzing and for tests of misbehaving cameras.
 
     with HostileServer(script) as server:
         ...  # rtsp://127.0.0.1:PORT/x answers its n-th request by the n-th part of the script
@@ -21,13 +21,13 @@ _POLL_S = 0.05
 
 
 class HostileServer:
-    """Each connection is answered from the beginning of the script; `script` may be changed at any time."""
+    """Answers each connection from the start of the script; `script` may be changed at any time."""
 
     def __init__(self, script: bytes = b"", *, repeat: int = 1) -> None:
         """`repeat`: how often the last part is sent per request, for answers without end."""
         self.script = script
         self.repeat = repeat
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         """What clients sent, for tests; the newest thousand."""
         self._over = threading.Event()
         self._door = socket.create_server((_HOST, 0))
@@ -38,7 +38,7 @@ class HostileServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """URL of the server."""
         return f"rtsp://{_HOST}:{self.port}/x"
 
     def __enter__(self) -> Self:
@@ -69,14 +69,14 @@ class HostileServer:
             number = 0
             while not self._over.is_set():
                 try:
-                    said = client.recv(65536)
+                    received = client.recv(65536)
                 except TimeoutError:
                     continue
-                if not said:
+                if not received:
                     return
-                self.heard = [*self.heard[-999:], said]
+                self.received = [*self.received[-999:], received]
                 is_last = number >= len(parts) - 1
-                answer = self._filled(parts[min(number, len(parts) - 1)], said)
+                answer = self._filled(parts[min(number, len(parts) - 1)], received)
                 for _ in range(self.repeat if is_last else 1):
                     client.settimeout(1.0)
                     client.sendall(answer)
@@ -85,6 +85,6 @@ class HostileServer:
                 client.settimeout(_POLL_S)
                 number += 1
 
-    def _filled(self, part: bytes, said: bytes) -> bytes:
-        asked = _CSEQ.search(said)
+    def _filled(self, part: bytes, received: bytes) -> bytes:
+        asked = _CSEQ.search(received)
         return part.replace(b"{cseq}", asked[1] if asked else b"1").replace(b"{port}", b"%d" % self.port)

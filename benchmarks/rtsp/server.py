@@ -32,7 +32,7 @@ ENCODERS = {
     "h265": "x265enc tune=zerolatency speed-preset=ultrafast bitrate=1500 key-int-max={fps} log-level=none",
 }
 START_S = 10.0
-"""A pipeline that does not play after so long has failed."""
+"""Time after which a pipeline that does not play has failed."""
 BLOCK_PX = 16
 """Noise behind the time code, in blocks of this size: a frame then fills several packets."""
 
@@ -50,7 +50,7 @@ def _live(width: int, height: int, fps: int, codec: str) -> str:
 
 def _feed(source: "Gst.Element", width: int, height: int, fps: int) -> None:
     """Push images from when the pipeline plays until it stops."""
-    # An image that comes earlier gets no timestamp, and now and then its stream then never begins.
+    # An earlier image gets no timestamp, and now and then its stream then never starts.
     until = time.monotonic() + START_S
     while source.get_state(0).state != Gst.State.PLAYING:
         if time.monotonic() > until:

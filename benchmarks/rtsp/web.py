@@ -23,7 +23,7 @@ _HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What a path is answered with."""
+    """Response to a path."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -31,18 +31,18 @@ class HttpResponse:
 
 
 def whole(path: Path, content_type: str = "video/mp4") -> HttpResponse:
-    """HttpResponse with a file."""
+    """Return a response with a file."""
     data = path.read_bytes()
     return HttpResponse(200, (("Content-Type", content_type), ("Content-Length", str(len(data)))), lambda: [data])
 
 
 def snapshot(jpeg: bytes) -> HttpResponse:
-    """HttpResponse with one picture."""
+    """Return a response with one image."""
     return HttpResponse(200, (("Content-Type", "image/jpeg"), ("Content-Length", str(len(jpeg)))), lambda: [jpeg])
 
 
 def mjpeg(jpeg: bytes, *, fps: float = 10, has_first_boundary: bool = True) -> HttpResponse:
-    """HttpResponse with pictures without end, in parts; some cameras leave out the boundary before the first one."""
+    """Return a response of endless images, in parts; some cameras leave out the boundary before the first one."""
 
     def parts() -> Iterator[bytes]:
         is_first = True
@@ -56,7 +56,7 @@ def mjpeg(jpeg: bytes, *, fps: float = 10, has_first_boundary: bool = True) -> H
 
 
 def moved(to: str) -> HttpResponse:
-    """Send whoever asks elsewhere."""
+    """Return a redirect."""
     return HttpResponse(302, (("Location", to), ("Content-Length", "0")))
 
 
@@ -95,7 +95,7 @@ class WebCamera:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def url(self, path: str) -> str:
-        """Where a path is."""
+        """Return the URL of a path."""
         return f"{self._scheme}://{_HOST}:{self.port}{path}"
 
     def __enter__(self) -> Self:
@@ -108,13 +108,13 @@ class WebCamera:
 
 
 class TlsFront:
-    """Takes TLS connections and passes them on to a plain server on loopback."""
+    """TLS proxy in front of a plain server on loopback."""
 
     def __init__(self, port: int, certificate: Path) -> None:
         self._to = port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         """What clients sent."""
         self._door = socket.create_server((_HOST, 0))
         self.port: int = self._door.getsockname()[1]
@@ -142,20 +142,20 @@ class TlsFront:
             socket.create_connection((_HOST, self._to)) as server,
         ):
             threading.Thread(target=self._copy, args=(server, client), daemon=True).start()
-            self._copy(client, server, self.heard)
+            self._copy(client, server, self.received)
 
     @staticmethod
-    def _copy(one: socket.socket, other: socket.socket, heard: list[bytes] | None = None) -> None:
+    def _copy(one: socket.socket, other: socket.socket, received: list[bytes] | None = None) -> None:
         with suppress(OSError):
-            while said := one.recv(65536):
-                if heard is not None:
-                    heard.append(said)
-                other.sendall(said)
+            while data := one.recv(65536):
+                if received is not None:
+                    received.append(data)
+                other.sendall(data)
             other.shutdown(socket.SHUT_WR)
 
 
 def make_certificates(folder: Path, *, names: str = f"IP:{_HOST}") -> tuple[Path, Path]:
-    """Make an authority and a certificate that comes from it; return (authority, certificate with its key), PEM."""
+    """Create a certificate authority and a certificate signed by it; return (authority, certificate with key), PEM."""
     new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=own authority"]
     subprocess.run([*new, *authority], check=True, capture_output=True, cwd=folder)

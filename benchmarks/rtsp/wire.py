@@ -1,11 +1,11 @@
-"""A bad network in front of an RTSP server: datagrams are lost, late and out of order; a camera's clock goes wrong.
+"""A bad network in front of an RTSP server: datagrams are lost, late and out of order; a camera's clock is shifted.
 
     with BadWire(server.port, loss=0.05, jitter_s=0.05) as wire:
         camera = f"rtsp://127.0.0.1:{wire.port}/a"      # transport: udp
 
 It stands between client and server at the level of RTSP: requests and answers pass unharmed over TCP, the ports named
-in `Transport:` are replaced by its own, and the datagrams of RTP and RTCP between them are harmed. Needs neither
-privileges nor a kernel with `netem`, and what it did is counted: the drills compare with that. One thread for all.
+in `Transport:` are replaced by its own, and the datagrams of RTP and RTCP between them are disturbed. Needs neither
+privileges nor a kernel with `netem`, and counts what it did, for the drills to compare with. One thread for all.
 """
 
 import heapq
@@ -31,7 +31,7 @@ _HOST = "127.0.0.1"
 
 @dataclass(slots=True)
 class WireCounts:
-    """What became of the datagrams of RTP from server to client."""
+    """Counts of RTP datagrams from server to client."""
 
     sent: int = 0
     lost: int = 0
@@ -48,7 +48,7 @@ class BadWire:
         self, server_port: int, *, loss: float = 0.0, jitter_s: float = 0.0, shift_s: float = 0.0, seed: int = 1
     ) -> None:
         """`loss`: share of datagrams; `jitter_s`: each is late by 0 to twice as much, on its own, so that they overtake
-        each other; `shift_s`: added to the wall clock that the server tells in its sender reports.
+        each other; `shift_s`: added to the wall clock in the server's sender reports.
         """
         self.loss, self.jitter_s, self.shift_s = loss, jitter_s, shift_s
         self.counts = WireCounts()
@@ -76,7 +76,7 @@ class BadWire:
         self._selector.close()
 
     def url(self, name: str) -> str:
-        """Where a clip is, through the wire."""
+        """Return the URL of a clip through the wire."""
         return f"rtsp://{_HOST}:{self.port}/{name}"
 
     def _run(self) -> None:
@@ -97,7 +97,7 @@ class BadWire:
         _Call(self, client, server)
 
     def watch(self, end: socket.socket, hear: Callable[[], None]) -> None:
-        """Call `hear` whenever something has come."""
+        """Call `hear` whenever data has come."""
         self._selector.register(end, selectors.EVENT_READ, hear)
 
     def forget(self, end: socket.socket) -> None:
@@ -152,9 +152,9 @@ class _Call:
 
     def _pass(self, one: socket.socket, other: socket.socket, change: Callable[[bytes], bytes]) -> None:
         try:
-            said = one.recv(65536)
-            if said:
-                other.sendall(change(said))
+            data = one.recv(65536)
+            if data:
+                other.sendall(change(data))
                 return
         except OSError:
             pass
@@ -164,24 +164,24 @@ class _Call:
         for end in (self._client, self._server, *(end for media in self._media for end in media.ends)):
             self._wire.forget(end)
 
-    def _from_client(self, said: bytes) -> bytes:
+    def _from_client(self, data: bytes) -> bytes:
         # FFmpeg sends each request whole, and its requests are short.
-        asked = _CLIENT_PORTS.search(said)
+        asked = _CLIENT_PORTS.search(data)
         if asked is None:
-            return said
+            return data
         media = _Media(self._wire, int(asked[2]))
         self._media.append(media)
         self._waiting.append(media)
-        return _CLIENT_PORTS.sub(rb"\g<1>%d-%d" % media.to_server, said)
+        return _CLIENT_PORTS.sub(rb"\g<1>%d-%d" % media.to_server, data)
 
-    def _from_server(self, said: bytes) -> bytes:
-        given = _SERVER_PORTS.search(said)
+    def _from_server(self, data: bytes) -> bytes:
+        given = _SERVER_PORTS.search(data)
         if given is None or not self._waiting:
-            return said
+            return data
         media = self._waiting.pop(0)
         media.server_port = int(given[2])
-        said = _SERVER_PORTS.sub(rb"\g<1>%d-%d" % media.to_client, said)
-        return _CLIENT_PORTS.sub(rb"\g<1>%d-%d" % (media.client_port, media.client_port + 1), said)
+        data = _SERVER_PORTS.sub(rb"\g<1>%d-%d" % media.to_client, data)
+        return _CLIENT_PORTS.sub(rb"\g<1>%d-%d" % (media.client_port, media.client_port + 1), data)
 
 
 class _Media:
@@ -196,7 +196,7 @@ class _Media:
         self.to_client = (near[0].getsockname()[1], near[1].getsockname()[1])
         self.to_server = (far[0].getsockname()[1], far[1].getsockname()[1])
         self._near, self._far = near, far
-        # A socket facing the server hears what the server sends; it goes out of the one facing the client.
+        # What the socket facing the server receives is sent from the one facing the client.
         wire.watch(far[0], self._rtp)
         wire.watch(far[1], self._rtcp)
         wire.watch(near[0], lambda: self._back(0))

@@ -1,1 +1,1 @@
-"""People who walk through cameras, with known truth and the vectors of real crops: settings in, observations out."""
+"""Simulate people who walk through cameras, with known truth and the vectors of real crops."""

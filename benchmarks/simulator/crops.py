@@ -37,7 +37,7 @@ class PersonCrop:
 
     person: str
     camera: str
-    """Of the data set: where it was taken."""
+    """Camera of the data set that took it."""
     data: bytes
     """As stored: JPEG, PNG, ..."""
 
@@ -104,12 +104,12 @@ def _walk(folder: Path) -> Iterator[tuple[str, PersonCrop]]:
             continue
         camera = _CAMERA.search(file.stem)
         if camera is None:
-            raise ConfigError(f"the image of a person's folder must tell its camera as c<number>, got {file}")
+            raise ConfigError(f"the image of a person's folder must name its camera as c<number>, got {file}")
         yield str(inner), PersonCrop(inner.parts[0], camera[1], file.read_bytes())
 
 
 def _named(base: str, where: str, data: bytes) -> PersonCrop:
     match = _NAME.match(base)
     if match is None:
-        raise ConfigError(f"an image's name must begin with PPPP_cC (person, camera), got {base!r} ({where})")
+        raise ConfigError(f"an image's name must start with PPPP_cC (person, camera), got {base!r} ({where})")
     return PersonCrop(match["person"], match["camera"], data)

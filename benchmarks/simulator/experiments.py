@@ -1,8 +1,8 @@
-"""Experiments that need known identities: does the dial keep its promise, what is each matcher part worth.
+"""Experiments that need known identities: the obtained false-match rate, and what each part of the matcher is worth.
 
     looks, scenario, seeds -> Experiment: figures of every seed of every variant, as JSON and as plots (plots.py)
 
-Every variant meets the same worlds, so that differences are its own.
+All variants run on the same worlds, so that differences are their own.
 """
 
 import time
@@ -25,8 +25,8 @@ RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Thresholds tried for a matcher without a verification head."""
 _MOST_RATE = 0.003
-"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be taken for known people."""
-Tell = Callable[[str], None]
+"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be matched to known people."""
+Progress = Callable[[str], None]
 
 
 class MatchVariant(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class MatchVariant(msgspec.Struct, frozen=True):
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked and what came out."""
+    """An experiment's question and its figures."""
 
     name: str
     model: str
@@ -72,14 +72,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What experiments share."""
+    """Inputs that experiments share."""
 
     bundle: EmbedderBundle
     crops: str
     part: str
     scenario: Scenario
     seeds: Sequence[int]
-    tell: Tell
+    progress: Progress
 
     def shipped(self, match: Match) -> MatcherSpec:
         """Return the matcher that the daemon would have."""
@@ -90,15 +90,15 @@ class Bench:
         began = time.process_time()
         worlds = [simulate(self.scenario, looks, seed) for seed in self.seeds]
         passed, made = time.process_time() - began, sum(world.observations for world in worlds)
-        self.tell(f"{made} observations simulated, {made / passed:,.0f} a second of CPU time")
+        self.progress(f"{made} observations simulated, {made / passed:,.0f} a second of CPU time")
         return worlds
 
     def run(self, name: str, mind: MatcherSpec, worlds: Iterable[SimulatedWorld]) -> MatchVariant:
-        """Let a matcher meet all worlds."""
+        """Run a matcher on all worlds."""
         found = [figures(world, replay(world, mind)) for world in worlds]
         by_cosine = mind.verifier is None or mind.settings.similarity is not None
         variant = MatchVariant(name, None if by_cosine else mind.settings.false_match_rate, found)
-        self.tell(
+        self.progress(
             f"{name}: IDF1 {variant.mean('idf1'):.3f} ± {variant.spread('idf1'):.3f}, "
             f"wrong merges {variant.mean('wrong_merges'):.1f}, missed links {variant.mean('missed_links'):.1f}, "
             f"false matches {variant.pooled('false_matches', 'comparisons')[0]:.2g} per comparison "
@@ -107,7 +107,7 @@ class Bench:
         return variant
 
     def experiment(self, name: str, variants: list[MatchVariant], notes: Sequence[str] = ()) -> Experiment:
-        """Put results and circumstances together."""
+        """Return the results with their circumstances."""
         return Experiment(
             name=name,
             model=self.bundle.hash,
@@ -121,12 +121,12 @@ class Bench:
 
 
 def single(bench: Bench, looks: Looks, match: Match) -> Experiment:
-    """Ask how well people are followed."""
+    """Measure how well people are followed."""
     return bench.experiment("world", [bench.run("as set", bench.shipped(match), bench.worlds(looks))])
 
 
 def dial(bench: Bench, looks: Looks, match: Match, rates: Sequence[float] = RATES) -> Experiment:
-    """Ask for false-match rates and see what is obtained."""
+    """Set several false-match rates and measure what is obtained."""
     worlds = bench.worlds(looks)
     minds = [bench.shipped(match.model_copy(update={"false_match_rate": rate})) for rate in rates]
     return bench.experiment(
@@ -135,10 +135,10 @@ def dial(bench: Bench, looks: Looks, match: Match, rates: Sequence[float] = RATE
 
 
 def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experiment:
-    """Take one part away at a time.
+    """Remove one part of the matcher at a time.
 
     Args:
-        bench: what experiments share.
+        bench: inputs that experiments share.
         looks: of the people that are reported on.
         tuning: of other people, on whom the best cosine of a matcher without a head, and the best dial, are chosen.
         match: settings of all other variants.
@@ -175,7 +175,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
 
 
 def _best(bench: Bench, tuning: Looks, minds: dict[str, MatcherSpec]) -> tuple[tuple[str, MatcherSpec], str]:
-    """Choose by IDF1 on the tuning people; also say how all of them did."""
+    """Choose by IDF1 on the tuning people; also return the scores of all."""
     worlds = [simulate(_as_many(bench.scenario, tuning), tuning, seed) for seed in bench.seeds[:2]]
     scored = {name: bench.run(f"tuning: {name}", mind, worlds).mean("idf1") for name, mind in minds.items()}
     best = max(scored, key=lambda name: scored[name])

@@ -1,8 +1,8 @@
 """Measure how well the people of a simulated world were followed (pure).
 
 HOTA, IDF1 and what became of people are the evaluation's, over all boxes of the world, second boxes of one person left
-out. What the dial promises is measured where nothing else helps or harms: on *newcomers*, people seen for the very
-first time, when whatever they are taken for is wrong.
+out. The rate that the dial sets is measured on *newcomers*, people seen for the very first time, where every
+match is wrong and nothing else plays a part.
 
 - False matches per comparison: newcomers who became a given known person, over all (newcomer, known person) pairs.
   This is what `match.false_match_rate` promises.
@@ -25,16 +25,16 @@ _AWAY_S = 3600.0
 
 
 class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one world; shares and rates in [0, 1], times in milliseconds."""
+    """Figures of one world; shares and rates in [0, 1], times in milliseconds."""
 
     people: int
     """Seen at least once."""
     tracks: int
     observations: int
     identities: int
-    """In the end."""
+    """Identities at the end."""
     idf1_at_once: float
-    """By what was told of each box first."""
+    """With the identity first published of each box."""
     idf1: float
     """After corrections, like all that follows up to `missed_links`."""
     hota: float
@@ -45,7 +45,7 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     wrong_merges: int
     """Identities that hold two people or more."""
     missed_links: int
-    """So many merges would put everything right."""
+    """Number of merges that would correct everything."""
     links_to_make: int
     """Visits beyond each person's first."""
     newcomers: int
@@ -53,17 +53,17 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int
     """(newcomer, known person) pairs."""
     false_matches_at_once: int
-    """Newcomers who were first told to be a known person."""
+    """Newcomers who were first published as a known person."""
     false_matches: int
-    """Newcomers who are, in the end, a person known before."""
+    """Newcomers who are, at the end, a person known before."""
     false_match_rate: float
-    """False matches in the end, per comparison: what the dial promises."""
+    """False matches at the end, per comparison: the rate that the dial sets."""
     false_arrivals: float
     """False matches in the end, per newcomer."""
     known: int
     """Later tracks: of people known already."""
     links_at_once: float
-    """Share of them that were first told to be that very person."""
+    """Share of them that were first published as that very person."""
     links: float
     """Share of them that are, in the end, the same as the person's first track, and no one else's."""
     returned: float | None
@@ -75,17 +75,17 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     observations_per_s: float
 
 
-def figures(world: SimulatedWorld, told: ReplayResult) -> WorldFigures:
+def figures(world: SimulatedWorld, result: ReplayResult) -> WorldFigures:
     """Score one world."""
     rows = np.flatnonzero((world.ends == 0) & ~world.rows.duplicate)
     truth = _boxes(world, world.rows.person, rows)
-    at_once, final = (align(truth, _boxes(world, said, rows)) for said in (told.at_once, told.in_the_end))
+    at_once, final = (align(truth, _boxes(world, ids, rows)) for ids in (result.at_once, result.in_the_end))
     one = count_identity_errors(final, visits(final, dict.fromkeys(truth, world.scenario.fps)))
     each = np.arange(0, len(final.steps), max(1, round(world.scenario.fps * world.scenario.vector_every_s)))
-    across = score_aligned(final, each)  # who is who changes no oftener than vectors come
-    first = told.arrivals
-    end = told.in_the_end[first.row]
-    owner = np.asarray([told.owner.get(int(number), -1) for number in end], dtype=np.int64)
+    across = score_aligned(final, each)  # identities change no oftener than vectors come
+    first = result.arrivals
+    end = result.in_the_end[first.row]
+    owner = np.asarray([result.owner.get(int(number), -1) for number in end], dtype=np.int64)
     false = int((owner != first.person)[first.is_first].sum())
     newcomers, comparisons = int(first.is_first.sum()), int(first.strangers[first.is_first].sum())
     linked = (owner == first.person) & (end == _home(first.person, end))
@@ -114,11 +114,11 @@ def figures(world: SimulatedWorld, told: ReplayResult) -> WorldFigures:
         links_at_once=_share((first.is_bound & ~first.is_wrong)[~first.is_first]) or 0.0,
         links=_share(linked[~first.is_first]) or 0.0,
         returned=_share(linked[back]),
-        merges=told.merges,
-        splits=told.splits,
-        update_p50_ms=float(np.quantile(told.update_s, 0.5) * 1e3),
-        update_p99_ms=float(np.quantile(told.update_s, 0.99) * 1e3),
-        observations_per_s=world.observations / told.seconds,
+        merges=result.merges,
+        splits=result.splits,
+        update_p50_ms=float(np.quantile(result.update_s, 0.5) * 1e3),
+        update_p99_ms=float(np.quantile(result.update_s, 0.99) * 1e3),
+        observations_per_s=world.observations / result.seconds,
     )
 
 
@@ -134,10 +134,11 @@ def _boxes(world: SimulatedWorld, names: Ints, rows: Ints) -> dict[str, Boxes]:
 
 
 def _home(person: Ints, end: Ints) -> Ints:
-    """Return, for each track (t,), what the earliest track of the same person is called in the end."""
+    """Return, for each track (t,), the final identity of the earliest track of the same person."""
     home: dict[int, int] = {}
     return np.asarray(
-        [home.setdefault(who, said) for who, said in zip(person.tolist(), end.tolist(), strict=True)], dtype=np.int64
+        [home.setdefault(who, identity) for who, identity in zip(person.tolist(), end.tolist(), strict=True)],
+        dtype=np.int64,
     )
 
 

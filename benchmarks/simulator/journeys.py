@@ -28,7 +28,7 @@ _RETURN_GIVE_S = 900.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraGraph:
-    """Where people can go."""
+    """Transitions between cameras."""
 
     targets: Ints
     """(c, k) cameras that can come next."""
@@ -69,11 +69,11 @@ def graph(scenario: Scenario, rng: np.random.Generator) -> CameraGraph:
 
 
 def visits(scenario: Scenario, paths: CameraGraph, seen: Bools, rng: np.random.Generator) -> SimulatedVisits:
-    """Let everybody walk.
+    """Simulate all walks.
 
     Args:
         scenario: the dials.
-        paths: where people can go.
+        paths: transitions between cameras.
         seen: (p, c) whether a camera has images of a person.
         rng: source of all chance.
     """
@@ -135,7 +135,7 @@ def _overlapping(scenario: Scenario, rows: Rows, rng: np.random.Generator) -> Ro
         for first, second in ((a, b), (b, a)):
             here = rows[rows["camera"] == first].copy()
             lasts = here["leaves_at"] - here["enters_at"]
-            # Half of the people come from there, half go there.
+            # Half of the people come from the other camera, half go there.
             ends = rng.random(len(here)) < 0.5
             away = (1 - scenario.overlap_share) * lasts * np.where(ends, 1, -1)
             here["camera"] = second

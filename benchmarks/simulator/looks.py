@@ -64,7 +64,7 @@ def looks_of(vectors: Floats | Halves, persons: Sequence[str], views: Sequence[s
 
 
 def read(crops: Sequence[PersonCrop], bundle_name: str, cache: Path, threads: int = 0) -> Looks:
-    """Return the looks of crops as a bundle sees them; embedded once and kept in `cache`.
+    """Return a bundle's vectors of the crops; embedded once and kept in `cache`.
 
     Raises:
         ConfigError: a crop cannot be decoded.
@@ -89,11 +89,11 @@ def read(crops: Sequence[PersonCrop], bundle_name: str, cache: Path, threads: in
 
 
 def cast(looks: Looks, people: int, look_alikes: float, likeness: float, rng: np.random.Generator) -> Looks:
-    """Choose who walks through a world.
+    """Choose the people of a world.
 
     Args:
-        looks: of everybody there is.
-        people: how many walk; those beyond the real ones are made.
+        looks: of all people.
+        people: how many; those beyond the real ones are synthesized.
         look_alikes: share of them who look like another of them.
         likeness: how far, in [0, 1], a look-alike's vectors lie towards the other's mean.
         rng: source of all chance.
@@ -115,7 +115,7 @@ def cast(looks: Looks, people: int, look_alikes: float, likeness: float, rng: np
 
 
 def made(looks: Looks, people: int, rng: np.random.Generator) -> Looks:
-    """Make people up: a mean drawn from the real persons' covariance, around it the variation of a real one.
+    """Synthesize people: a mean drawn from the real persons' covariance, around it the variation of a real one.
 
     With real means m_i of p persons around their mean M, M + sum_i g_i (m_i - M) / sqrt(p) with normal g_i has exactly
     their mean and covariance; the crops' deviations from the mean, camera changes included, are lent by one of them.
@@ -132,7 +132,7 @@ def made(looks: Looks, people: int, rng: np.random.Generator) -> Looks:
 
 
 def drawn(people: int, views: int, crops: int, dim: int, rng: np.random.Generator, model: str) -> Looks:
-    """Make people up from nothing, for measurements without any crops.
+    """Synthesize people without any crops.
 
     The cosines are about those of Market-1501's test persons under the shipped bundle: of strangers 0 in the median and
     0.4 in the 99th percentile, of one person's crops 0.5 in the median (tested).
@@ -147,7 +147,7 @@ def drawn(people: int, views: int, crops: int, dim: int, rng: np.random.Generato
 
 
 def _directions(count: int, inner: int, dim: int, rng: np.random.Generator) -> Floats:
-    """Return unit vectors (count, dim) that vary in `inner` dimensions only, as real ones do in few."""
+    """Return unit vectors (count, dim) that vary in `inner` dimensions only, as real ones vary in few."""
     inner = min(inner, dim)
     basis = np.linalg.qr(rng.standard_normal((dim, inner)))[0].astype(np.float32)
     return np.asarray(_unit(rng.standard_normal((count, inner), dtype=np.float32)) @ basis.T, dtype=np.float32)

@@ -21,7 +21,7 @@ def dial(experiment: Experiment, file: Path) -> None:
     requested = np.asarray([variant.requested for variant in experiment.variants], dtype=np.float64)
     for name, (hits, tries), colour in (
         ("per arrival of a newcomer", ("false_matches", "newcomers"), _ORANGE),
-        ("per comparison: what the dial promises", ("false_matches", "comparisons"), _BLUE),
+        ("per comparison: the rate that the dial sets", ("false_matches", "comparisons"), _BLUE),
     ):
         pooled = np.asarray([variant.pooled(hits, tries) for variant in experiment.variants])
         # A logarithmic axis has no zero: where nothing happened, only the upper end of the interval is drawn.
@@ -32,7 +32,7 @@ def dial(experiment: Experiment, file: Path) -> None:
     left.plot([low, high], [low, high], "--", color=_GREY, label="as requested")
     left.set(xscale="log", yscale="log", xlim=(low, requested.max() * 2), ylim=(low / 2, 1.5))
     left.set(xlabel="requested: match.false_match_rate", ylabel="obtained false-match rate")
-    left.set_title("Newcomers taken for a known person", loc="left")
+    left.set_title("Newcomers matched to a known person", loc="left")
     left.legend(frameon=False, loc="lower right")
     for name, figure_name, colour in (
         ("IDF1", "idf1", _BLUE),
@@ -45,7 +45,7 @@ def dial(experiment: Experiment, file: Path) -> None:
         right.plot(requested, mean, "o-", color=colour, label=name)
         right.fill_between(requested, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
     right.set(xscale="log", ylim=(0, 1), xlabel="requested: match.false_match_rate")
-    right.set_title("What it costs, what it buys", loc="left")
+    right.set_title("Cost and benefit", loc="left")
     right.legend(frameon=False)
     _finish(figure, experiment, file, "bands: 95 % interval (left), one standard deviation over seeds (right)")
 

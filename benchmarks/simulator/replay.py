@@ -1,6 +1,6 @@
 """Run a simulated world through the real matcher: identities as first published and in the end.
 
-    World, Mind -> Told: an identity per row of the world, and what each decision about a new track was worth
+    SimulatedWorld, MatcherSpec -> ReplayResult: an identity per row, and whether each new track's was right
 
 An identity belongs to the person for whom it was made. A track whose first answer is an identity that belongs to
 another person was matched falsely; one of a person who has an identity already and gets a new one is a missed link.
@@ -28,7 +28,7 @@ SITE = "world"
 
 @dataclass(frozen=True, slots=True)
 class MatcherSpec:
-    """How a matcher is made."""
+    """Settings of a matcher."""
 
     settings: Match = field(default_factory=Match)
     verifier: Verifier | None = None
@@ -48,25 +48,25 @@ class Arrivals:
     row: Ints
     """(t,) of the world: the first observation that was answered."""
     person: Ints
-    """(t,) who it was."""
-    said: Ints
-    """(t,) the identity that was told."""
+    """(t,) true person."""
+    first_id: Ints
+    """(t,) the identity first published."""
     is_first: Bools
-    """(t,) nothing was known of this person: the first track of all."""
+    """(t,) the person's first track."""
     is_bound: Bools
-    """(t,) the answer was an identity that was there before."""
+    """(t,) the answer was an existing identity."""
     is_wrong: Bools
     """(t,) ... and it belonged to another person."""
     strangers: Ints
-    """(t,) identities that belonged to another person, each of which the track could have been taken for."""
+    """(t,) identities that belonged to another person, each a possible false match."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplayResult:
-    """What came out of a world; letters: n rows of the world."""
+    """Outcome of a world; letters: n rows of the world."""
 
     at_once: Ints
-    """(n,) number of the identity that was first told; -1 for none."""
+    """(n,) number of the identity first published; -1 for none."""
     in_the_end: Ints
     """(n,) the same after all merges and splits."""
     owner: dict[int, int]
@@ -81,7 +81,7 @@ class ReplayResult:
     merges: int
     splits: int
     seconds: float
-    """All in all, the making of records included."""
+    """Duration, including the construction of records."""
 
 
 def replay(
@@ -103,7 +103,7 @@ def replay(
         if each is not None:
             each(now, matcher)
     return ReplayResult(
-        at_once=ledger.said,
+        at_once=ledger.first_id,
         in_the_end=ledger.corrected(),
         owner=ledger.owner,
         arrivals=ledger.arrivals(),
@@ -118,30 +118,30 @@ def replay(
 
 
 class _Ledger:
-    """What was said of whom, in the order in which it was said."""
+    """Published identities and their corrections, in order."""
 
     def __init__(self, world: SimulatedWorld) -> None:
         self._world = world
         self._person = world.rows.person.tolist()
         self._track = world.rows.track.tolist()
         self._holds = dict(zip(self._track, self._person, strict=True))
-        """Who was last in a track."""
+        """Last true person of each track."""
         camera = world.rows.camera
         self._row = {name: np.flatnonzero(camera == number).tolist() for number, name in enumerate(world.names)}
         self._rows: defaultdict[int, list[int]] = defaultdict(list)
         """Of each track."""
         for row, track in enumerate(self._track):
             self._rows[track].append(row)
-        self.said: Ints = np.full(len(world), -1, dtype=np.int64)
+        self.first_id: Ints = np.full(len(world), -1, dtype=np.int64)
         self.owner: dict[int, int] = {}
         self.merges = self.splits = 0
         self._alive: set[int] = set()
         self._owns: Counter[int] = Counter()
-        """Living identities by the person they belong to."""
+        """Active identities by the person they belong to."""
         self._answered: set[int] = set()
         self._met: set[int] = set()
         self._first: list[tuple[int, int, int, bool, bool, bool, int]] = []
-        # What is said of one track under one number is a stretch; corrections rename stretches, in their order.
+        # A stretch is what one track has under one identity; corrections rename stretches, in their order.
         self._now: list[int] = []
         self._latest: dict[tuple[int, int], int] = {}
         self._of: defaultdict[int, set[int]] = defaultdict(set)
@@ -175,8 +175,8 @@ class _Ledger:
         number = _number(sighting.person)
         row = self._row[sighting.observation.camera][sighting.observation.sequence]
         person, track = self._person[row], self._track[row]
-        if self.said[row] < 0:
-            self.said[row] = number
+        if self.first_id[row] < 0:
+            self.first_id[row] = number
         self._stretch[row] = self._stretch_of(track, number)
         if track not in self._answered:
             self._answered.add(track)
@@ -230,11 +230,11 @@ class _Ledger:
 
     def arrivals(self) -> Arrivals:
         columns = tuple(zip(*self._first, strict=True)) or ((),) * 7
-        row, person, said, is_first, bound, wrong, strangers = columns
+        row, person, first_id, is_first, bound, wrong, strangers = columns
         return Arrivals(
             row=np.asarray(row, dtype=np.int64),
             person=np.asarray(person, dtype=np.int64),
-            said=np.asarray(said, dtype=np.int64),
+            first_id=np.asarray(first_id, dtype=np.int64),
             is_first=np.asarray(is_first, dtype=bool),
             is_bound=np.asarray(bound, dtype=bool),
             is_wrong=np.asarray(wrong, dtype=bool),

@@ -1,7 +1,7 @@
 """Settings of a simulated world, with unit, bound and default; read from YAML with `--world FILE`.
 
 The defaults are a lively building: six cameras that do not overlap, people who pass about four of them, some who look
-alike, a tracker that breaks now and then. `CALM` is the same without anything that spoils observations.
+alike, a tracker that breaks now and then. `CALM` is the same without disturbances of the observations.
 """
 
 from pathlib import Path
@@ -22,13 +22,13 @@ class Scenario(SettingsSection):
     """A world's settings."""
 
     cameras: Annotated[int, Field(ge=1, le=500)] = 6
-    """How many; camera k shows people as the data set's camera k mod v did."""
+    """Number of cameras; camera k shows people as the data set's camera k mod v did."""
     people: Annotated[int, Field(ge=1)] = 150
-    """How many walk through; beyond the data set's own, people are made up (looks.py)."""
+    """Number of people; those beyond the data set's own are synthesized (looks.py)."""
     arrivals_per_hour: Annotated[float, Field(gt=0)] = 600
     """People who come, on average."""
     rush: tuple[Annotated[float, Field(ge=0)], ...] = ()
-    """Relative arrivals by part of a day, such as 24 numbers; none for the same all day. A world begins at midnight."""
+    """Relative arrivals by part of a day, such as 24 numbers; none for the same all day. A world starts at midnight."""
     cameras_passed: Annotated[float, Field(ge=1)] = 4
     """Cameras that a person passes on one walk, on average (geometric)."""
     neighbours: Annotated[int, Field(ge=1)] = 2
@@ -47,21 +47,21 @@ class Scenario(SettingsSection):
     overlaps: tuple[tuple[int, int], ...] = ()
     """Pairs of cameras, numbered from 0, that see partly the same ground."""
     overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """How much of a visit both see."""
+    """Share of a visit that both see."""
     return_share: Fraction = 0.1
     """Share of people who come back once, in the same clothes."""
     return_after_s: Seconds = 57_600
-    """After so long, give or take a quarter of an hour: by default the next morning."""
+    """Absence, give or take a quarter of an hour: by default until the next morning."""
     look_alikes: Fraction = 0.1
     """Share of people who look like another person of this world."""
     likeness: Fraction = 0.4
-    """How far their vectors lie towards the other's."""
+    """How far their vectors are moved towards the other's."""
     fps: Annotated[float, Field(gt=0, le=60)] = 5
     """Frames per second and camera."""
     dropped_frames: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of frames that never arrive."""
     vector_every_s: Seconds = 1
-    """A track gets a vector at once, then again after so long."""
+    """Interval of a track's vectors; the first comes at once."""
     quality: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (6, 3)
     """Qualities of crops: the two parameters of a Beta distribution."""
     mixed_share: Fraction = 0.05
@@ -71,9 +71,9 @@ class Scenario(SettingsSection):
     occlusions_per_min: Rate = 2
     """Times out of sight, per person and minute in view."""
     occlusion_s: Seconds = 1
-    """Median time out of sight; beyond `lost_s` the tracker begins a new track."""
+    """Median time out of sight; beyond `lost_s` the tracker starts a new track."""
     lost_s: Seconds = 2
-    """A track ends after so long without its person."""
+    """Time without its person after which a track ends."""
     swaps_per_min: Rate = 0.1
     """Times that the tracker exchanges two people, per pair and minute side by side on one camera."""
     duplicates_per_min: Rate = 0.1
@@ -97,7 +97,7 @@ class Scenario(SettingsSection):
                     f"overlaps: a pair must be two different cameras from 0 to {self.cameras - 1}, got {list(pair)}"
                 )
         if self.rush and not sum(self.rush):
-            raise ValueError("rush: somebody must come at some time, got only zeros")
+            raise ValueError("rush: at least one number must be above 0, got only zeros")
         if self.transit_s[0] > self.transit_s[1]:
             raise ValueError(f"transit_s: must be [least, most], got {list(self.transit_s)}")
         return self

@@ -2,8 +2,8 @@
 
     crops, scenario, seed ─▶ world ─▶ STORE/<camera>/<day>/<run>-<track>/…  and  STORE/truth.json
 
-Every picture is shown once: a track that would have to show one again is left out, so that no one is recognised by the
-very same picture. Tracks hold no vectors; they are named only where that is asked for.
+Every image is shown once: a track that would have to show one again is left out, so that no one is recognized by the
+very same image. Tracks hold no vectors; they are labelled only on request.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from reid_stream.records import GlobalId, Ints, TrackId
 from reid_stream.store import StoredTrack
 
 STILL = {"look_alikes": 0.0, "mixed_share": 0.0, "duplicates_per_min": 0.0, "return_share": 0.0}
-"""What pictures cannot show: vectors can be mixed, pictures not; and who returns would bring pictures shown before."""
+"""Settings that images cannot show: they cannot be mixed as vectors can, and returns would repeat images."""
 ALL_AT_ONCE = {"cameras": 2, "neighbours": 1, "cameras_passed": 8.0}
-"""Two cameras, and nearly everybody passes both."""
+"""Two cameras, both of which nearly all people pass."""
 _SITE, _NO_BUNDLE = "site", "none"
 _DIGITS = 2048
 """Integers that float16 holds exactly."""
@@ -46,20 +46,20 @@ def draw(crops: Sequence[PersonCrop], begin: int, end: int, seed: int = 0) -> li
 def build(
     crops: Sequence[PersonCrop], scenario: Scenario, seed: int, out: Path, *, named: bool = False
 ) -> dict[str, str]:
-    """Write the store of a simulated site and return who is who: folder of a track -> person.
+    """Write the store of a simulated site and return the truth: folder of a track -> person.
 
     Args:
-        crops: JPEG, of everybody who walks there.
+        crops: JPEG, of all people.
         scenario: as `reid-stream simulate world` takes it, with `STILL` in it.
         seed: of the world.
         out: a new folder.
         named: give each track the global ID of whom it truly shows, as if all were reviewed.
 
     Raises:
-        ConfigError: the scenario asks for what pictures cannot show, there are too few people, or `out` is there.
+        ConfigError: the scenario needs what images cannot show, there are too few people, or `out` is there.
     """
     if wrong := [key for key, value in STILL.items() if getattr(scenario, key) != value]:
-        raise ConfigError(f"a store shows each picture as it is and once: {wrong[0]} must be {STILL[wrong[0]]}")
+        raise ConfigError(f"a store shows each image as it is and once: {wrong[0]} must be {STILL[wrong[0]]}")
     if out.exists():
         raise ConfigError(f"the store must be a new folder, {out} exists")
     looks = _numbered(crops)
@@ -79,10 +79,10 @@ def build(
         person = GlobalId(f"{_SITE}-{ids[crops[kept[0]].person]}") if named else None
         stored = _stored(world, track, rows[first], person)
         folder = store.write(out, stored, [crops[number].data for number in kept], None)
-        # Where the tracker exchanged two people a track holds both; it is his whom it began with.
+        # Where the tracker swapped two people a track holds both; it counts for the first.
         people[str(folder.relative_to(out))] = crops[kept[0]].person
     if not people:
-        raise ConfigError("a world must show somebody; let it have more people")
+        raise ConfigError("the world must show at least one person, it shows none; raise `people`")
     store.write_truth(out, people)
     return people
 

@@ -2,7 +2,7 @@
 
     scenario, visits, chance -> TrackerRows: one per person, camera and frame in which the tracker reports a person
 
-Truth goes along: `person` is who is really in the box, `track` what the tracker calls it.
+The truth is kept beside it: `person` is the true person of a box, `track` the tracker's number.
 
 Letters: n rows, m visits.
 """
@@ -20,7 +20,7 @@ FRAME_SIZE = (1280, 720)
 _DUPLICATE_S = 3.0
 """Median life of a second box."""
 _HEAD = 0.55
-"""A second box covers so much of the first one's height, and lies within it."""
+"""Share of the first box's height that a second box covers; it lies within it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class TrackerRows:
     """Tracked boxes."""
 
     person: Ints
-    """(n,) who is in the box."""
+    """(n,) true person of the box."""
     camera: Ints
     """(n,)."""
     frame: Ints
@@ -59,7 +59,7 @@ class TrackerRows:
 
 
 def follow(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> TrackerRows:
-    """Track everybody, with the faults that the scenario asks for."""
+    """Track all visits, with the faults of the scenario."""
     rows = _frames(scenario, visits, rng)
     rows, breaks = _occluded(scenario, visits, rows, rng)
     tracks = np.unique(rows.visit * (breaks.max(initial=0) + 1) + breaks, return_inverse=True)[1]
@@ -74,7 +74,7 @@ def _columns(rows: TrackerRows) -> tuple[npt.NDArray[np.generic], ...]:
 
 
 def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generator) -> TrackerRows:
-    """Give each visit a row per frame, and a box that crosses the picture; visit by visit, in time."""
+    """Give each visit a row per frame, and a box that crosses the image; visit by visit, in time."""
     first = np.ceil(visits.enters_at * scenario.fps).astype(np.int64)
     count = np.maximum(1, np.ceil(visits.leaves_at * scenario.fps).astype(np.int64) - first)
     visit = np.repeat(np.arange(len(visits)), count)
@@ -99,7 +99,7 @@ def _frames(scenario: Scenario, visits: SimulatedVisits, rng: np.random.Generato
 def _occluded(
     scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator
 ) -> tuple[TrackerRows, Ints]:
-    """Take out what is out of sight; also return how often each remaining row's visit was broken before it (n,)."""
+    """Remove rows out of sight; also return how often each remaining row's visit was broken before it (n,)."""
     lasts = visits.leaves_at - visits.enters_at
     events = np.repeat(np.arange(len(visits)), rng.poisson(scenario.occlusions_per_min * lasts / 60))
     begins = visits.enters_at[events] + rng.random(len(events)) * lasts[events]
@@ -122,7 +122,7 @@ def _occluded(
 
 
 def _swapped(scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator) -> Ints:
-    """Exchange the tracks of some who are side by side, from a moment on."""
+    """Swap the tracks of some pairs side by side, from a moment on."""
     track = rows.track.copy()
     a, b = _side_by_side(visits)
     begins = np.maximum(visits.enters_at[a], visits.enters_at[b])
@@ -160,7 +160,7 @@ def _side_by_side(visits: SimulatedVisits) -> tuple[Ints, Ints]:
 def _second_boxes(
     scenario: Scenario, visits: SimulatedVisits, rows: TrackerRows, rng: np.random.Generator
 ) -> TrackerRows:
-    """Return rows of second boxes: head and shoulders of a person in view, under a number of their own."""
+    """Return rows of second boxes: head and shoulders of a person in view, with their own track numbers."""
     lasts = visits.leaves_at - visits.enters_at
     chosen = np.flatnonzero(rng.poisson(scenario.duplicates_per_min * lasts / 60))
     begins = visits.enters_at[chosen] + rng.random(len(chosen)) * lasts[chosen]

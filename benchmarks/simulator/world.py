@@ -2,8 +2,8 @@
 
     scenario, looks, seed -> World -> batches(): (now, [Observation | TrackEnded, ...]), ...
 
-Deterministic: the same scenario, looks and seed give the same bytes. All is worked out in arrays; records are made only
-as they are asked for, so that a day of many cameras needs little memory.
+Deterministic: the same scenario, looks and seed give the same bytes. All is computed in arrays; records are made only
+as they are requested, so that a day of many cameras needs little memory.
 
 Letters: n rows, d dimensions.
 """
@@ -21,12 +21,12 @@ from benchmarks.simulator.tracking import FRAME_SIZE, TrackerRows
 from reid_stream.records import CameraId, Ints, Observation, Perceived, TrackEnded, TrackId, pack_vector
 
 BEGINS_AT = 1_767_225_600.0
-"""2026-01-01T00:00:00Z, when every world begins."""
+"""2026-01-01T00:00:00Z, start of every world."""
 RUN = "simulated"
 _CHUNK = 20_000
 """TrackerRows turned into records at a time."""
 _MOST_JITTER = 0.4
-"""Of a frame's length: frames of one camera stay in order."""
+"""Largest jitter as a share of the frame interval: frames of one camera stay in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class SimulatedWorld:
     seen_at: Doubles
     """(n,) capture time by the camera's own clock, UTC seconds."""
     tick: Ints
-    """(n,) in which frame's time, counted from the world's beginning, the matcher gets to know of it."""
+    """(n,) frame interval, counted from the start of the world, in which the matcher receives it."""
     vector: Ints
     """(n,) row of `looks`, -1 without one."""
     mixed_with: Ints
@@ -70,7 +70,7 @@ class SimulatedWorld:
         return int((self.ends == 0).sum())
 
     def batches(self) -> Iterator[tuple[float, list[Perceived]]]:
-        """Yield what arrives within each frame's time, and when that is (UTC seconds); silence is told every second."""
+        """Yield what arrives within each frame interval, and when that is (UTC seconds); nothing per quiet second."""
         waiting: list[Perceived] = []
         last = int(self.tick[0]) if len(self) else 0
         second = max(1, round(self.scenario.fps))
@@ -80,7 +80,7 @@ class SimulatedWorld:
             for at, record in zip(ticks, self._records(start, stop), strict=True):
                 if at != last:
                     yield self._now(last), waiting
-                    # A night is not told second by second.
+                    # A night is not yielded second by second.
                     for silent in range(last + second, min(at, last + 120 * second), second):
                         yield self._now(silent), []
                     waiting, last = [], at
@@ -138,8 +138,8 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
 
     Args:
         scenario: the dials.
-        looks: of everybody there is; who walks is drawn from them.
-        seed: every chance of this world; each part has its own, so that one more swap moves no one.
+        looks: of all people, from whom those of the world are drawn.
+        seed: of all random draws; each part has its own generator, so that one more swap moves no one.
     """
     chances = iter(np.random.default_rng([seed, part]) for part in range(9))
     people = cast(looks, scenario.people, scenario.look_alikes, scenario.likeness, next(chances))
@@ -155,7 +155,7 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     tick = np.floor(_arrivals(scenario, rows, at, next(chances)) * scenario.fps).astype(np.int64)
     skew = next(chances).normal(0, scenario.clock_skew_s, scenario.cameras)
     seen_at = BEGINS_AT + at + skew[rows.camera]
-    # A camera's own order is kept on the way; within a frame, an end comes after what was seen.
+    # The order of a camera is kept; within a frame, an end comes after the observations.
     order = np.lexsort((ends, rows.track, seen_at, rows.camera, tick))
     camera = rows.camera[order]
     score = np.random.default_rng([seed, 9]).uniform(0.6, 0.98, len(rows))
@@ -192,7 +192,7 @@ def _times(scenario: Scenario, rows: TrackerRows, rng: np.random.Generator) -> t
 def _vectors(scenario: Scenario, rows: TrackerRows, people: Looks, view: Ints, rng: np.random.Generator) -> Ints:
     """Return which crop each row's vector is of (n,), -1 where the track is not due for one.
 
-    A track goes through the crops that its camera has of the person, beginning anywhere.
+    A track goes through the crops that its camera has of the person, starting anywhere.
     """
     order = np.lexsort((rows.frame, rows.track))
     track, frame = rows.track[order], rows.frame[order]

@@ -52,9 +52,9 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     observations: int
     match: dict[str, object]
     simulated_s: float
-    """Wall time in which the day was made up."""
+    """Wall time of the simulation."""
     matched_s: float
-    """Wall time in which it was worked off."""
+    """Wall time of matching."""
     observations_per_s: float
     hours: list[Hour]
     growth_mb_per_hour: float
@@ -69,9 +69,9 @@ def measure(
     hours: float,
     people_per_hour: float,
     match: Match,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> Day:
-    """Make a day up and work it off."""
+    """Simulate a day and match it."""
     scenario = Scenario(
         cameras=cameras,
         people=max(1, round(hours * people_per_hour)),
@@ -83,8 +83,8 @@ def measure(
     looks = drawn(scenario.people, min(cameras, 6), 3, bundle.dim, np.random.default_rng(1), bundle.hash)
     world = simulate(scenario, looks)
     made = time.perf_counter()
-    tell(f"{world.observations} observations of {len(looks)} people made up in {made - began:.1f} s")
-    found = _hours(world, bundle, match, math.ceil(hours), tell)
+    progress(f"{world.observations} observations of {len(looks)} people simulated in {made - began:.1f} s")
+    found = _hours(world, bundle, match, math.ceil(hours), progress)
     matched_s = time.perf_counter() - made
     late = found[len(found) // 2 :]
     quarter = max(1, len(found) // 4)
@@ -107,7 +107,7 @@ def measure(
 
 
 def _hours(
-    world: SimulatedWorld, bundle: EmbedderBundle, match: Match, hours: int, tell: Callable[[str], None]
+    world: SimulatedWorld, bundle: EmbedderBundle, match: Match, hours: int, progress: Callable[[str], None]
 ) -> list[Hour]:
     matcher = MatcherSpec(match, bundle.verifier, bundle.calibrated).matcher(bundle.hash, bundle.dim)
     presence = Presence(Publish())
@@ -131,7 +131,7 @@ def _hours(
             )
         )
         one = found[-1]
-        tell(f"hour {one.hour}: {one.known} known, p99 {one.p99_ms:.2f} ms, {one.rss_mb:.0f} MB")
+        progress(f"hour {one.hour}: {one.known} known, p99 {one.p99_ms:.2f} ms, {one.rss_mb:.0f} MB")
 
     for now, records in world.batches():
         while now - BEGINS_AT >= _HOUR_S * (len(found) + 1):

@@ -2,10 +2,10 @@
 
     stored identities -> update: p50, p95, p99, worst | raw matmul with all of them | FAISS, if faiss-cpu is installed
 
-Every size has a process of its own, so that memory is its own, too. The gallery is full, so each stranger who comes
-costs another the place. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
-people), earlier ones go on, with a vector each, and the oldest end. The floor compares each new track once with each
-person. All times are CPU time, since others may use the machine, too; `wall` tells the difference.
+Every size runs in its own process, so that memory is measured by itself. The gallery is full, so each newcomer evicts
+another person. In each update, a second of a small site, `TRACKS` new tracks come (half of them of stored
+people), earlier ones continue, with a vector each, and the oldest end. The floor compares each new track once with each
+person. All times are CPU time, since others may use the machine, too; `wall` shows the difference.
 
 Letters: n stored vectors, q queries, d dimensions.
 """
@@ -62,11 +62,11 @@ class MatcherTiming(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     worst_ms: float
     wall_p50_ms: float
-    """By the clock on the wall."""
+    """Wall time."""
     matmul_ms: float
     """Median of the raw numpy product of `TRACKS` queries with one float32 vector per identity."""
     share_of_matmul: float
-    """matmul_ms / p50_ms: 1 would be a matcher that costs nothing beside its product."""
+    """matmul_ms / p50_ms: 1 for a matcher that costs nothing beside its product."""
     flat_ms: float | None
     """FAISS IndexFlatIP over the same, ten nearest of each query; none where FAISS is not installed."""
     ivf_ms: float | None
@@ -74,7 +74,7 @@ class MatcherTiming(msgspec.Struct, frozen=True, kw_only=True):
     ivf_recall: float | None
     """Share of queries for which it found the nearest."""
     bytes_per_identity: float
-    """What the process grew by when they were stored."""
+    """Growth of the process while they were stored."""
     floor_bytes_per_identity: float
     """Their exemplars, once, in float16."""
     peak_mb: float
@@ -86,14 +86,14 @@ def measure(
     exemplars: int | None,
     updates: int,
     seconds: float,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> list[MatcherTiming]:
     """Measure each size in a process of its own."""
     rows = []
     spawn = multiprocessing.get_context("spawn")
     for size in sizes:
         stored = exemplars or max(1, min(Match().exemplars, MOST_VECTORS // size))
-        tell(f"{size} identities with {stored} vectors each ...")
+        progress(f"{size} identities with {stored} vectors each ...")
         with ProcessPoolExecutor(1, mp_context=spawn) as process:
             rows.append(process.submit(measure_one, bundle, size, stored, updates, seconds).result())
     return rows
@@ -102,7 +102,7 @@ def measure(
 def measure_one(
     bundle: EmbedderBundle, identities: int, exemplars: int, updates: int, seconds: float = 60.0
 ) -> MatcherTiming:
-    """Measure one size in this process, with fewer updates where they would take more than so many seconds."""
+    """Measure one size in this process, with fewer updates where they would take more than `seconds`."""
     rng = np.random.default_rng(1)
     people = drawn(min(identities, _POOL), TRACKS, 2, bundle.dim, rng, bundle.hash)
     visitors = drawn(min(2000, 2 * identities), TRACKS, 2, bundle.dim, rng, bundle.hash)
@@ -171,7 +171,7 @@ def show(rows: Sequence[MatcherTiming]) -> None:
 
 
 def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: int) -> Matcher:
-    """Return a matcher that knows so many people, with so many views each, and each camera's mean."""
+    """Return a matcher with this number of people and views of each, and each camera's mean."""
     settings = Match(max_identities=identities, exemplars=exemplars, retention_s=1e9)
 
     embedder = EmbedderInfo.of(bundle)
@@ -202,7 +202,7 @@ def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: in
 def _site(
     known: Looks, strangers: Looks, identities: int, updates: int, model: str
 ) -> Iterator[tuple[float, list[Perceived]]]:
-    """Yield a site's seconds: new tracks on every camera, half of known people, older ones that go on, and ends."""
+    """Yield a site's seconds: new tracks on every camera, half of known people, older ones that continue, and ends."""
     rng = np.random.default_rng(2)
     living: list[tuple[int, int, int, Looks]] = []
     tracks = sequence = 0

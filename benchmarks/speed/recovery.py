@@ -1,7 +1,7 @@
 """Measure the cost of durable identities: journal per step, snapshots, recovery after a crash.
 
-Against a real Redis and a real spool. Going on is measured from the snapshot's first byte to a matcher that takes the
-next step, with a minute of a site's journal to be worked off again; its floor is reading the same bytes from Redis.
+Against a real Redis and a real spool. Recovery is measured from the snapshot's first byte to a matcher that takes the
+next step, with a minute of a site's journal to replay; its floor is reading the same bytes from Redis.
 """
 
 import tempfile
@@ -56,21 +56,21 @@ class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
     """Of each."""
     snapshot_mb: float
     stall_ms: float
-    """That a snapshot holds identify up: CPU time of its thread."""
+    """Time that a snapshot blocks identification: CPU time of its thread."""
     write_s: float
-    """That it takes in the background, with Redis."""
+    """Time that it takes in the background, with Redis."""
     entries: int
-    """Of the journal, worked off again: a minute of the site."""
+    """Entries of the journal that are replayed: a minute of the site."""
     recovery_s: float
     """From the first byte read to the next step."""
     restored_s: float
-    """Of these, until the matcher was as at the snapshot; the rest is the minute's work done again."""
+    """Part until the snapshot is restored; the rest is the replay of the minute."""
     read_s: float
     """Reading the same from Redis and nothing else: the floor."""
 
 
 class JournalCost(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of identify with its events handed over; CPU time of identify's thread."""
+    """Cost of an identification step with its events; CPU time of its thread."""
 
     cameras: int
     steps_per_s: float
@@ -80,7 +80,7 @@ class JournalCost(msgspec.Struct, frozen=True, kw_only=True):
     with_ms: float
     """Mean, with its entry on the disk."""
     share: float
-    """By which a step is longer."""
+    """Difference of the two."""
     bytes_per_s: float
     """Of the journal."""
 
@@ -95,8 +95,10 @@ class RecoveryFigures(msgspec.Struct, frozen=True, kw_only=True):
 Batches = Sequence[tuple[float, list[Perceived]]]
 
 
-def measure(bundle: EmbedderBundle, sizes: Sequence[int], cameras: int, tell: Callable[[str], None]) -> RecoveryFigures:
-    """Measure on a Redis of our own, which is told not to wait for its disk: that would be the disk's time.
+def measure(
+    bundle: EmbedderBundle, sizes: Sequence[int], cameras: int, progress: Callable[[str], None]
+) -> RecoveryFigures:
+    """Measure on a Redis started here, which does not wait for its disk, whose time is not measured.
 
     Raises:
         BrokerError: there is no redis-server.
@@ -105,11 +107,11 @@ def measure(bundle: EmbedderBundle, sizes: Sequence[int], cameras: int, tell: Ca
     with tempfile.TemporaryDirectory(prefix="reid-stream-bench-") as given, UnguardedRedis(Path(given) / "r") as server:
         client = connect(Redis(), url=server.url)
         client.config_set("appendonly", "no")
-        tell(f"a step of {cameras} cameras, with and without the journal ...")
+        progress(f"a step of {cameras} cameras, with and without the journal ...")
         price = _price(bundle, batches, cameras, server.url, Path(given))
         found = []
         for size in sizes:
-            tell(f"{size} people ...")
+            progress(f"{size} people ...")
             client.flushall()
             found.append(_size(bundle, size, batches, server.url, Path(given) / f"spool-{size}"))
         client.close()
@@ -123,7 +125,7 @@ def show(figures: RecoveryFigures) -> None:
 
     price = figures.price
     table = Table(
-        "people", "views", "snapshot MB", "stall ms", "written in s", "entries", "goes on after s", "restored", "read"
+        "people", "views", "snapshot MB", "stall ms", "written in s", "entries", "recovered after s", "restored", "read"
     )
     for size in figures.sizes:
         table.add_row(
@@ -149,7 +151,7 @@ def show(figures: RecoveryFigures) -> None:
 
 
 def _minute(bundle: EmbedderBundle, cameras: int) -> Batches:
-    """Make up a minute of a site, all cameras in one batch."""
+    """Simulate a minute of a site, all cameras in one batch."""
     people = 8 * cameras
     scenario = Scenario(cameras=cameras, people=people, arrivals_per_hour=60.0 * people, look_alikes=0, return_share=0)
     looks = drawn(people, min(cameras, 6), 3, bundle.dim, np.random.default_rng(1), bundle.hash)
@@ -186,7 +188,7 @@ def _price(bundle: EmbedderBundle, batches: Batches, cameras: int, url: str, fol
         sink.close(_WAIT_S)
         return spent, size
 
-    # Each step is the same every time, so its quickest time is its own: what else runs here only makes it slower.
+    # Each step is the same every time, so its minimum is the measure: other load only makes it slower.
     turns = [(run(f"without{turn}", None), run(f"with{turn}", names.journal)) for turn in range(_TURNS)]
     without, kept = (float(np.min([pair[way][0] for pair in turns], axis=0).mean()) for way in (0, 1))
     observations = sum(len(records) for _, records in batches)
@@ -243,7 +245,7 @@ def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folde
         known=lambda _run, _since: 1 << 40,
         run=_OTHER,
     )
-    assert len(bodies) == found.entries, "the journal holds what came behind the snapshot"
+    assert len(bodies) == found.entries, "the journal must hold the entries after the snapshot"
     sink.close(_WAIT_S)
     return GallerySize(
         people=people,
@@ -259,7 +261,7 @@ def _size(bundle: EmbedderBundle, people: int, batches: Batches, url: str, folde
 
 
 def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> MatcherState:
-    """Return what a matcher knows that knows so many people, each from a few stays."""
+    """Return the state of a matcher with this number of people, each with a few stays."""
     looks = drawn(min(people, 4000), 6, 2, bundle.dim, np.random.default_rng(1), bundle.hash)
     state = filled(bundle, looks, people, views).state()
     cameras = list(state.cameras)

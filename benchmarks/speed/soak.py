@@ -1,8 +1,8 @@
 """Run looping cameras for hours: the daemon's memory, threads and open files must not grow.
 
-The daemon is a process of its own with an embedded Redis, started as a user starts it. Looked at are it and all that
-it started, from outside. Of the daemon counts what it shares with no process (USS), which nothing else on the machine
-moves, of all together the proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least
+The daemon is a process of its own with an embedded Redis, started as a user starts it. It and all its child
+processes are measured from outside: the daemon by its unshared memory (USS), which no other process changes, all
+together by proportional shares (PSS), since cameras' processes share most of theirs. Slopes are least
 squares over the second half, when caches are filled and people known.
 """
 
@@ -30,7 +30,7 @@ class Sample(msgspec.Struct, frozen=True):
     """The daemon and its processes at one moment."""
 
     at_s: float
-    """Since the first look."""
+    """Since the first sample."""
     daemon_mb: float
     """USS of the daemon itself."""
     total_mb: float
@@ -55,11 +55,13 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
     samples: Sequence[Sample]
 
 
-def measure(cameras: Sequence[dict[str, object]], minutes: float, folder: Path, tell: Callable[[str], None]) -> Soak:
-    """Run the daemon on these cameras (settings as in cams.yaml) for so long; its files lie in `folder`.
+def measure(
+    cameras: Sequence[dict[str, object]], minutes: float, folder: Path, progress: Callable[[str], None]
+) -> Soak:
+    """Run the daemon on these cameras (settings as in cams.yaml) for `minutes`; its files lie in `folder`.
 
     Raises:
-        ReidStreamError: the daemon did not begin.
+        ReidStreamError: the daemon did not start.
     """
     file = folder / "cams.yaml"
     settings = {
@@ -75,7 +77,7 @@ def measure(cameras: Sequence[dict[str, object]], minutes: float, folder: Path, 
         )
         try:
             _await_cameras(daemon, len(cameras), folder / "log.txt")
-            samples = _watch(daemon.pid, minutes * 60, lambda: daemon.poll() is None, tell)
+            samples = _watch(daemon.pid, minutes * 60, lambda: daemon.poll() is None, progress)
         finally:
             daemon.terminate()
             code = daemon.wait(30)
@@ -102,14 +104,14 @@ def _await_cameras(daemon: "subprocess.Popen[bytes]", cameras: int, log: Path) -
         time.sleep(0.2)
 
 
-def _watch(pid: int, seconds: float, lives: Callable[[], bool], tell: Callable[[str], None]) -> list[Sample]:
+def _watch(pid: int, seconds: float, lives: Callable[[], bool], progress: Callable[[str], None]) -> list[Sample]:
     every_s = max(1.0, seconds / LOOKS)
     began = time.monotonic()
     samples: list[Sample] = []
     while lives() and (passed_s := time.monotonic() - began) < seconds + every_s / 2:
         samples.append(_look(pid, passed_s))
         if len(samples) % 60 == 0:
-            tell(f"{passed_s / 60:.1f} min: {samples[-1].daemon_mb:.0f} MB")
+            progress(f"{passed_s / 60:.1f} min: {samples[-1].daemon_mb:.0f} MB")
         time.sleep(max(0.0, began + len(samples) * every_s - time.monotonic()))
     return samples
 

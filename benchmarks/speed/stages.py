@@ -28,7 +28,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
     stage: str
     unit: str
-    """What is counted: frames or crops."""
+    """Unit of the rate: frames or crops."""
     engine: str
     batch: int
     floor: float
@@ -45,7 +45,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 def settings_of(
     clips: Sequence[Path], cameras: int, *, detector: str = "default", embedder: str = "default"
 ) -> Settings:
-    """Return looping file cameras, every frame wanted."""
+    """Return looping file cameras of which every frame is used."""
     return Settings(
         site="bench",
         models=Models(detector=detector, embedder=embedder),
@@ -80,7 +80,7 @@ def decode(clip: Path, frames: int) -> Stage:
 
 
 def _raw_decode(clip: Path, frames: int) -> float:
-    """Frames per second of FFmpeg's decoder, on as many threads as it likes, colours as they come."""
+    """Return the frames per second of FFmpeg's decoder with its default threads, without colour conversion."""
     import av
 
     done, began = 0, 0.0
@@ -96,7 +96,7 @@ def _raw_decode(clip: Path, frames: int) -> float:
 
 
 def detector(clip: Path, batch: int, calls: int, bundle: str) -> Stage:
-    """Find people in frames of a clip."""
+    """Measure detection in frames of a clip."""
     settings = settings_of([clip], 1, detector=bundle)
     networks = load_networks(settings)
     frames = _frames(settings, batch)
@@ -119,7 +119,7 @@ def detector(clip: Path, batch: int, calls: int, bundle: str) -> Stage:
 
 
 def embedder(clip: Path, batch: int, calls: int, bundle: str) -> Stage:
-    """Embed the people of a clip."""
+    """Measure embedding of the people of a clip."""
     settings = settings_of([clip], 1, embedder=bundle)
     networks = load_networks(settings)
     crops: list[UInt8] = []
@@ -132,7 +132,7 @@ def embedder(clip: Path, batch: int, calls: int, bundle: str) -> Stage:
     if not crops:
         from reid_stream.errors import ConfigError
 
-        raise ConfigError(f"the clip must show people within its first 200 frames, nobody was found in {clip}")
+        raise ConfigError(f"the clip must show people within its first 200 frames, none was found in {clip}")
     spec = networks.embedder.input
     pictures = np.random.default_rng(1).integers(0, 255, (batch, spec.height, spec.width, 3), np.uint8)
     return _against(
@@ -152,7 +152,7 @@ def _against(
     for _ in range(_WARM):
         floor()
         ours()
-    # In turns, so that a change of the machine's load hits both.
+    # Alternate, so that a change of the machine's load hits both.
     half = max(1, calls // 2)
     rates = [(_timed(floor, half), _timed(ours, half)) for _ in range(2)]
     raw = float(np.mean([first[0] for first, _ in rates])) * batch

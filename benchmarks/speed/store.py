@@ -2,8 +2,8 @@
 
     made-up people -> StoreWriter (the daemon's own) -> disk -> opened again -> reidentify with the stored vectors
 
-Beside the write rate stands its floor, measured in the same run: encoding the same pictures to JPEG and writing the
-files, one after the other, with nothing around it. Pictures are made up of blocks of colours with noise, such that
+Beside the write rate stands its floor, measured in the same run: encoding the same images to JPEG and writing the
+files, one after the other, in a plain loop. Images are blocks of colours with noise, such that
 their JPEG files are about as large as those of real crops.
 """
 
@@ -32,7 +32,7 @@ _PICTURES = 256
 """Different ones."""
 _FLOOR_CROPS = 400
 _WAITING = 1000
-"""Crops that the writer may be behind; it drops what it cannot take beyond 2048."""
+"""Largest backlog of the writer in crops; it drops what it cannot queue beyond 2048."""
 
 
 class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +54,9 @@ class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Until a daemon that finds the store there can write to it."""
     replay_crops_per_s: float
     span_s: float
-    """Time that the tracks cover."""
+    """Time span of the tracks."""
     times_real: float
-    """Replay against real time."""
+    """Speed of the replay as a multiple of real time."""
     write_rss_mb: float
     """Memory that writing added."""
     replay_rss_mb: float
@@ -71,17 +71,17 @@ def measure(
     crops: int,
     per_track: int,
     tracks_per_hour: float,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> StoreFigures:
     """Fill a store and replay it.
 
     Args:
         folder: of the new store.
-        bundle: whose vectors they pass for.
+        bundle: recorded as the origin of the vectors.
         crops: in all.
         per_track: crops of one track.
-        tracks_per_hour: over all cameras; settles how much time the store covers.
-        say: told what is being done.
+        tracks_per_hour: over all cameras; sets the time that the store covers.
+        say: called with what is being done.
     """
     pictures = _pictures()
     floor = _floor(folder, pictures)
@@ -89,7 +89,7 @@ def measure(
     settings = Store(folder=folder, max_gb=1000, retention_s=1e9, crops_per_track=per_track, settle_s=0)
     give_back()
     before = resident_bytes()
-    say(f"writing {tracks} tracks of {per_track} crops")
+    progress(f"writing {tracks} tracks of {per_track} crops")
     began = time.perf_counter()
     writer = StoreWriter(settings, folder, lambda: _BEGINS_AT)
     put = 0
@@ -102,14 +102,14 @@ def measure(
     writer.close(timeout_s=600)
     took = time.perf_counter() - began
     write_rss = resident_bytes() - before
-    say("opening it again")
+    progress("opening it again")
     began = time.perf_counter()
     again = StoreWriter(settings, folder, lambda: _BEGINS_AT)
     opened, used = time.perf_counter() - began, again.used_bytes
     again.close()
     give_back()
     before = resident_bytes()
-    say("replaying it")
+    progress("replaying it")
     found = reidentify(folder, Match(), bundle, _refuse)
     return StoreFigures(
         crops=writer.written,

@@ -18,13 +18,13 @@ from reid_stream.errors import ConfigError
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 CROWD = 10
-"""People in every picture of the second pipeline run."""
+"""People in every image of the second pipeline run."""
 _LIVE_FPS = 10.0
 _LIVE_S = 10.0
 
 
 class SpeedTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured."""
+    """All figures."""
 
     machine: str
     stages: Sequence[stages.Stage]
@@ -34,19 +34,19 @@ class SpeedTable(msgspec.Struct, frozen=True, kw_only=True):
     matcher: Sequence[matcher.MatcherTiming]
 
 
-def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]) -> SpeedTable:
+def measure(clip: Path, cameras: int, seconds: float, progress: Callable[[str], None]) -> SpeedTable:
     """Run them one after another, each with the whole machine.
 
     Raises:
         ReidStreamError: the clip cannot be read, or a bundle not be loaded.
     """
-    say("stages")
+    progress("stages")
     alone = [
         stages.decode(clip, 600),
         stages.detector(clip, cameras, 40, "default"),
         stages.embedder(clip, 8, 100, "default"),
     ]
-    say("pipeline")
+    progress("pipeline")
     whole = [
         pipeline.measure(
             clips=[clip],
@@ -61,7 +61,7 @@ def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]
     ]
 
     def holds(number: int) -> live.LiveLoad:
-        say(f"{number} live cameras")
+        progress(f"{number} live cameras")
         return live.hold([clip], number, _LIVE_FPS, _LIVE_S, detector="default", embedder="default")
 
     return SpeedTable(
@@ -69,7 +69,7 @@ def measure(clip: Path, cameras: int, seconds: float, say: Callable[[str], None]
         stages=alone,
         pipelines=whole,
         held=live.find_max(holds, cameras),
-        matcher=matcher.measure(catalog.embedder("default")[1], (1_000, 10_000), None, 200, 60.0, say),
+        matcher=matcher.measure(catalog.embedder("default")[1], (1_000, 10_000), None, 200, 60.0, progress),
     )
 
 
@@ -88,7 +88,7 @@ def markdown(whole: SpeedTable) -> str:
     rows += [
         (
             f"`bench pipeline`, {one.cameras} cameras {one.size[0]}x{one.size[1]}"
-            + (f", {CROWD} people in every picture" if number else ""),
+            + (f", {CROWD} people in every image" if number else ""),
             f"{one.ceiling:.1f} frames/s",
             f"{one.frames_per_s:.1f} frames/s",
             f"{one.share_of_ceiling:.2f}",

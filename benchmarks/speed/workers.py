@@ -1,9 +1,9 @@
 """Measure worker scaling: frames per second with 1, 2, 4 workers, and the cost of killing one.
 
-Rates are those of more cameras than can be borne, live, decoding included; CPU time per frame stands beside them,
-for a machine that does other things as well. The floor is one process. A worker is killed (-9) while cameras give about
-half of what one process bears; its own are back when each has had a frame go through again, and of the others every
-frame that was due must have gone through.
+Rates are measured under overload, with live cameras and decoding; CPU time per frame is given beside them, for a busy
+machine. The floor is one process. A worker is killed (-9) while cameras give about half of what one process can handle;
+its cameras are back when a frame of each has passed the pipeline again, and every frame that was due of the others must
+have passed.
 """
 
 import os
@@ -29,12 +29,12 @@ _UP_S = 120.0
 _SETTLE_S = 3.0
 _BEFORE_S = 10.0
 _LOAD = 0.5
-"""Of what one process bears, while a worker is killed."""
+"""Load while a worker is killed, as a share of the capacity of one process."""
 _LOSSES = ("late", "lost", "busy", "slowed", "behind")
 
 
 class WorkerRate(msgspec.Struct, frozen=True, kw_only=True):
-    """So many workers under full load."""
+    """Figures of a number of workers under full load."""
 
     workers: int
     frames_per_s: float
@@ -49,13 +49,13 @@ class WorkerRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
-    """What the end of one worker costs."""
+    """Cost of losing one worker."""
 
     workers: int
     fps: float
     """Of each camera."""
     back_s: float
-    """Until each of its cameras has had a frame go through again."""
+    """Time until a frame of each of its cameras has passed again."""
     back_processor_s: float
     """CPU time that its successor and its cameras' processes had taken by then."""
     outage_frames: int
@@ -63,9 +63,9 @@ class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
     others_due: int
     """Frames of the others that were due meanwhile."""
     others_lost: int
-    """... and did not go through."""
+    """... and did not pass."""
     usual: float
-    """Share of frames that did not go through in the seconds before, on a machine that does other things as well."""
+    """Share of frames that did not pass in the seconds before, on a busy machine."""
 
 
 class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,29 +81,29 @@ class _Nowhere:
     """A sink."""
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Forget them."""
+        """Delete them."""
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002 (the protocol's)
-        """Nothing is left to send."""
+        """Return True: nothing is left to send."""
         return True
 
 
 def measure(
-    clip: Path, counts: Sequence[int], cameras: int, seconds: float, models: Models, say: Callable[[str], None]
+    clip: Path, counts: Sequence[int], cameras: int, seconds: float, models: Models, progress: Callable[[str], None]
 ) -> WorkerFigures:
-    """Run each number of workers for so long under full load, then kill one of the most, if those are two at least.
+    """Run each number of workers under full load for `seconds`, then kill one of the largest number if it is above one.
 
     Raises:
         ReidStreamError: cameras did not come up.
     """
     rates: list[WorkerRate] = []
     for count in counts:
-        say(f"{count} workers")
+        progress(f"{count} workers")
         rates.append(_rate(_settings(clip, count, cameras, None, models), seconds, rates[0] if rates else None))
     loss = None
     if max(counts) > 1:
         fps = round(max(0.2, _LOAD * rates[0].frames_per_s / cameras), 2)
-        say(f"kill -9 of one of {max(counts)} workers, cameras at {fps} fps")
+        progress(f"kill -9 of one of {max(counts)} workers, cameras at {fps} fps")
         loss = _kill(_settings(clip, max(counts), cameras, fps, models), fps)
     return WorkerFigures(cores=len(os.sched_getaffinity(0)), cameras=cameras, rates=rates, loss=loss)
 
@@ -190,8 +190,8 @@ def _kill(settings: Settings, fps: float) -> WorkerLoss:
         before = _dealt(site, others)
         began = time.monotonic()
         os.kill(killed, signal.SIGKILL)
-        # What it had told of is counted for a moment yet.
-        _await(lambda: not victim.is_loaded, None, "news of the worker's end")
+        # Its frames are counted for another moment.
+        _await(lambda: not victim.is_loaded, None, "an event of the worker's end")
         at_loss = _frames(site)
         _await(lambda: all(_frames(site)[camera] > at_loss[camera] for camera in mine), None, "frames again")
         back_s = time.monotonic() - began
@@ -212,7 +212,7 @@ def _kill(settings: Settings, fps: float) -> WorkerLoss:
 
 
 def _dealt(site: Site, cameras: Sequence[CameraId]) -> tuple[int, int]:
-    """Frames of these cameras that went through, and frames that did not for want of time."""
+    """Return (frames used, frames dropped for lack of time) of these cameras."""
     stats, replaced = site.source.stats, site.source.replaced
     used: Mapping[CameraId, int] = _frames(site)
     return (
@@ -226,7 +226,7 @@ def show(figures: WorkerFigures) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("workers", "frames/s", "of one", "processor ms a frame", "one's beside it", "memory, MB", box=None)
+    table = Table("workers", "frames/s", "of one", "CPU ms per frame", "relative to one", "memory, MB", box=None)
     for rate in figures.rates:
         table.add_row(
             str(rate.workers),

@@ -1,4 +1,4 @@
-"""`bench engines`: every engine on the same pictures, the fastest has the whole share, float32 no difference."""
+"""`bench engines`: every engine on the same images; shares are relative to the fastest."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`reid-stream bench pipeline --find-max` finds the most cameras that are held, in few tries."""
+"""`bench pipeline --find-max` finds the largest number of cameras that is held, in few tries."""
 
 from pathlib import Path
 

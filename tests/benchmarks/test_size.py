@@ -1,4 +1,4 @@
-"""The size of a checkout, and the limits that this one keeps."""
+"""The size figures of a checkout, and the limits that this one keeps."""
 
 from pathlib import Path
 

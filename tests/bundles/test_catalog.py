@@ -1,4 +1,4 @@
-"""Where bundles are found, and what is said when there is none."""
+"""The places where bundles are found, and the error when there is none."""
 
 from pathlib import Path
 

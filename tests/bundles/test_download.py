@@ -1,4 +1,4 @@
-"""Known networks are downloaded, checked and wrapped; a local HTTP server stands for the publisher's."""
+"""Known networks are downloaded, checked and wrapped; a local HTTP server stands in for the publisher's."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""OpenVINO networks become bundles that OpenVINO alone serves."""
+"""OpenVINO networks become bundles, which only OpenVINO serves."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Other people's ONNX files become bundles that decode alike, or are refused with the option that settles it."""
+"""ONNX files of other projects become bundles that decode alike, or are refused with the option that settles it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`reid-stream check` tries everything that the daemon will need, and reports each fault with its exit code."""
+"""`reid-stream check` tries everything that the daemon needs, and reports each fault with its exit code."""
 
 import json
 import os
@@ -99,14 +99,14 @@ def test_json_holds_every_check_and_its_exit_code_that_of_the_first_failure(tmp_
     clip = draw_clip(tmp_path / "a.mp4", seconds=1)
     cams = write_cams(tmp_path, {"a": clip, "b": "rtsp://me:hunter2@127.0.0.1:1/x"})
     ended = call("check", "--json", "--cameras", cams, models=models, home=tmp_path, timeout_s=200)
-    told = json.loads(ended.out)
+    report = json.loads(ended.out)
     assert ended.code == 1
     assert ended.err == ""
-    assert told["ok"] is False
-    results = {(one["check"], one["name"]): one["result"] for one in told["findings"]}
+    assert report["ok"] is False
+    results = {(one["check"], one["name"]): one["result"] for one in report["findings"]}
     assert results["camera", "a"] == "ok"
     assert results["camera", "b"] == "failed"
     assert {check for check, _ in results} >= {"cams.yaml", "model", "match", "spool", "redis", "camera"}
-    facts = next(one["facts"] for one in told["findings"] if one["name"] == "a")
+    facts = next(one["facts"] for one in report["findings"] if one["name"] == "a")
     assert facts["codec"] == "h264"
     assert "hunter2" not in ended.out

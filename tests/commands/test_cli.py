@@ -1,4 +1,4 @@
-"""The command line itself: several sources, packages that are missing, the mask of the process title."""
+"""The command line: several sources, missing packages, the masked process title."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Preparing the demo."""
+"""Preparation of the demo's files."""
 
 import os
 from pathlib import Path
@@ -20,8 +20,8 @@ def test_the_demo_is_two_cameras_of_one_street_and_prepared_once(
 ) -> None:
     monkeypatch.delenv("REID_STREAM_MODELS", raising=False)
     environ = {"REID_STREAM_DATA": DATA or ""}
-    said: list[str] = []
-    cams = demo.prepare(tmp_path / "demo", environ, said.append)
+    lines: list[str] = []
+    cams = demo.prepare(tmp_path / "demo", environ, lines.append)
     settings = load(cams, {})
     assert settings.site == "demo"
     assert settings.redis.is_embedded
@@ -34,10 +34,10 @@ def test_the_demo_is_two_cameras_of_one_street_and_prepared_once(
         assert second.streams.video[0].frames == first.streams.video[0].frames == 795
         assert (second.streams.video[0].width, second.streams.video[0].height) == (800, 656)
     made = (tmp_path / "demo/plaza.mp4").stat().st_mtime_ns
-    said.clear()
-    assert demo.prepare(tmp_path / "demo", environ, said.append) == cams
+    lines.clear()
+    assert demo.prepare(tmp_path / "demo", environ, lines.append) == cams
     assert (tmp_path / "demo/plaza.mp4").stat().st_mtime_ns == made
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_another_file_of_the_same_name_is_not_taken_for_the_sample(

@@ -1,4 +1,4 @@
-"""Names, camera ids, labels and texts that others wrote: no command obeys them, and none stumbles over them."""
+"""Names, camera ids and labels from others are printed harmlessly by every command."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def foreign(shown: bytes) -> list[str]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnguardedRedis]:
-    """Give a Redis to which somebody else wrote the events, live keys, instructions and topology of a site."""
+    """Yield a Redis to which another program wrote the events, live keys, instructions and topology of a site."""
     folder = tmp_path_factory.mktemp("hostile")
     with UnguardedRedis(folder / "redis") as started:
         client: Any = redis.Redis.from_url(started.url)

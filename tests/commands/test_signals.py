@@ -1,4 +1,4 @@
-"""SIGHUP, the usual reload and what a closed terminal sends, ends the daemon in order."""
+"""SIGHUP, as sent by a reload or a closed terminal, ends the daemon in order."""
 
 import json
 import signal

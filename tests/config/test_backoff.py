@@ -1,4 +1,4 @@
-"""One retry policy: waits double up to a bound, are partly random, and reset after a run that worked long enough."""
+"""The retry policy: waits double up to a bound, are partly random, and reset after a run that worked long enough."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""cams.yaml: what is read, and what is said about each way to get it wrong."""
+"""Reading cams.yaml, and the message for each kind of mistake."""
 
 import json
 from itertools import pairwise
@@ -26,14 +26,14 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def said(folder: Path, text: str, environ: dict[str, str] | None = None) -> str:
+def message_of(folder: Path, text: str, environ: dict[str, str] | None = None) -> str:
     """Return the message that a file gets."""
     with pytest.raises(ConfigError) as caught:
         load(write(folder, text), environ or {})
     return str(caught.value)
 
 
-# Each: (what is wrong, the file, a part of the message that says where and what).
+# Each: (what is wrong, the file, a part of the message).
 WRONG = [
     ("empty", "", "line 1: must be a mapping of keys, found an empty file"),
     ("comment only", "# nothing\n", "must be a mapping of keys, found an empty file"),
@@ -249,14 +249,16 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "part"), [pytest.param(text, part, id=name) for name, text, part in WRONG])
 def test_a_wrong_file_gets_one_message_with_place_and_cause(tmp_path: Path, text: str, part: str) -> None:
-    message = said(tmp_path, text)
+    message = message_of(tmp_path, text)
     assert part in message
     assert len(message.splitlines()) == 1, message
     assert "geheim" not in message
 
 
 def test_all_faults_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    message = said(tmp_path, CAMERAS + "    max_fps: 0\n    colour: red\nmatch:\n  exemplars: 0\n  similarity: 2\n")
+    message = message_of(
+        tmp_path, CAMERAS + "    max_fps: 0\n    colour: red\nmatch:\n  exemplars: 0\n  similarity: 2\n"
+    )
     lines = message.splitlines()
     assert "has 4 faults" in lines[0]
     assert [line.split(": ")[1] for line in lines[1:]] == [

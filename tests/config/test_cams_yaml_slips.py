@@ -1,4 +1,4 @@
-"""What a slip of the pen makes of a password in cams.yaml is not shown by the message that tells of the slip."""
+"""A message about a typing error in cams.yaml never shows the password it hit."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What cams.yaml is read as: variables, secret files, paths and URLs; and settings that come from no file."""
+"""Values of cams.yaml: variables, secret files, paths, URLs; and settings that come from no file."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from reid_stream.commands.sources import load_settings
 from reid_stream.config.cams_yaml import load
 from reid_stream.errors import ConfigError
-from tests.config.test_cams_yaml import CAMERAS, said, write
+from tests.config.test_cams_yaml import CAMERAS, message_of, write
 
 
 def test_variables_and_secret_files_are_filled_in(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_variables_and_secret_files_are_filled_in(tmp_path: Path) -> None:
 
 
 def test_a_value_from_the_environment_is_not_shown_in_a_fault(tmp_path: Path) -> None:
-    message = said(tmp_path, CAMERAS + "    max_fps: ${RATE}\n", {"RATE": "geheim"})
+    message = message_of(tmp_path, CAMERAS + "    max_fps: ${RATE}\n", {"RATE": "geheim"})
     assert "found '${RATE}' with its variables filled in" in message
     assert "geheim" not in message
 
@@ -79,7 +79,7 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     ],
 )
 def test_a_host_without_a_scheme_is_not_taken_for_a_file(url: str, tmp_path: Path) -> None:
-    message = said(tmp_path, f"cameras:\n  - id: a\n    url: '{url}'\n")
+    message = message_of(tmp_path, f"cameras:\n  - id: a\n    url: '{url}'\n")
     assert "line 3: cameras[0].url: must begin with a scheme" in message
     assert "rtsp://HOST/PATH" in message
     assert "geheim" not in message

@@ -1,4 +1,4 @@
-"""Each family of detectors tells of the same two persons in its own way."""
+"""Every detector family decodes to the same two persons."""
 
 import numpy as np
 import pytest

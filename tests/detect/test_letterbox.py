@@ -1,4 +1,4 @@
-"""The letterbox: proportions stay, and the way back is exact."""
+"""The letterbox keeps proportions, and its inverse is exact."""
 
 import numpy as np
 import pytest

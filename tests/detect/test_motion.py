@@ -1,4 +1,4 @@
-"""Motion is what people do, not light, noise, rain or a camera that switches to infrared."""
+"""Motion is caused by people, not by light, noise, rain or a switch to infrared."""
 
 from collections.abc import Sequence
 

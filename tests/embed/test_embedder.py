@@ -1,4 +1,4 @@
-"""The embedder and its crops: unit vectors, the same as training's own preprocessing gives."""
+"""The embedder and its crops: unit vectors, equal to those of the training's preprocessing."""
 
 from pathlib import Path
 

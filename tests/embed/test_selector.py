@@ -1,4 +1,4 @@
-"""The selector: a vector where it matters, none that would be somebody else's."""
+"""The selector picks crops that matter, and none that shows another person."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT's runtime: the calls of the real one, addresses and all; OpenVINO computes."""
+"""Stand-in for TensorRT's runtime with the same calls and addresses; OpenVINO computes."""
 
 import ctypes
 from collections.abc import Callable

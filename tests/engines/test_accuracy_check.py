@@ -1,4 +1,4 @@
-"""Parity with float32: noise of 16 bits passes; NaN, a lost neighbour or a wrong answer of one picture does not."""
+"""Comparison with float32: 16-bit noise passes; NaN, another ranking or one wrong image fails."""
 
 import numpy as np
 
@@ -20,21 +20,21 @@ def test_rounding_passes() -> None:
 
 def test_one_bad_image_of_many_is_enough() -> None:
     vectors = _vectors()
-    spoilt = vectors.copy()
-    spoilt[7] = vectors[8]
-    assert any("cosine" in fault for fault in compare("embedder", vectors, spoilt).faults)
-    assert any("lie within" in fault for fault in compare("detector", vectors, spoilt).faults)
+    altered = vectors.copy()
+    altered[7] = vectors[8]
+    assert any("cosine" in fault for fault in compare("embedder", vectors, altered).faults)
+    assert any("lie within" in fault for fault in compare("detector", vectors, altered).faults)
 
 
 def test_one_nan_is_enough() -> None:
     vectors = _vectors()
-    spoilt = vectors.copy()
-    spoilt[3, 5] = np.nan
-    assert any("NaN" in fault for fault in compare("embedder", vectors, spoilt).faults)
+    altered = vectors.copy()
+    altered[3, 5] = np.nan
+    assert any("NaN" in fault for fault in compare("embedder", vectors, altered).faults)
 
 
 def test_vectors_that_change_the_ranking_are_reported() -> None:
-    """A common direction hides from the cosine that the rest, by which people are told apart, is noise."""
+    """A common direction hides from the cosine that the rest, which distinguishes people, is noise."""
     centre = np.zeros(64, np.float32)
     centre[0] = 75
     parity = compare("embedder", centre + _vectors(), centre + _vectors(seed=1))

@@ -1,4 +1,4 @@
-"""Engines are really built by tensorrt-rtx, in a process of their own; whatever happens to it, the daemon is told."""
+"""Engines are built by tensorrt-rtx in a child process; every failure is reported."""
 
 import hashlib
 import sys
@@ -38,31 +38,31 @@ def _key(model: Path, arch: str = "sm_86") -> PlanKey:
 @pytest.mark.parametrize("kind", ["embedder", "detector"])
 def test_the_shipped_networks_are_built_for_a_gpu_that_is_not_here(tmp_path: Path, kind: str) -> None:
     folder, plans = SHIPPED / kind, PlanCache(tmp_path)
-    told: list[str] = []
+    lines: list[str] = []
     steps: list[BuildProgress] = []
     found = bundle.load(folder)
     key = key_of(found, folder, library_for("sm_86", None), "sm_86", "f16")
-    built = get_plan(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
-    assert (built.origin, built.notes, told) == ("built", (), [])
+    built = get_plan(key, folder / "model.onnx", plans, tell=lines.append, progress=steps.append)
+    assert (built.origin, built.notes, lines) == ("built", (), [])
     assert len(built.plan) > found.model_bytes
     shares = [step.share for step in steps]
     assert shares == sorted(shares)
     assert len(shares) > 5
-    again = get_plan(key, folder / "model.onnx", plans, tell=told.append, progress=steps.append)
+    again = get_plan(key, folder / "model.onnx", plans, tell=lines.append, progress=steps.append)
     assert (again.origin, again.plan, len(shares)) == ("cache", built.plan, len(steps))
 
 
 @needs_rtx
 def test_a_truncated_engine_is_reported_and_built_again(tmp_path: Path) -> None:
     model, plans = channel_means(tmp_path / "m.onnx"), PlanCache(tmp_path / "cache")
-    told: list[str] = []
+    lines: list[str] = []
     key = _key(model)
-    first = get_plan(key, model, plans, tell=told.append)
+    first = get_plan(key, model, plans, tell=lines.append)
     path = plans.path(key)
     path.write_bytes(path.read_bytes()[:-10])
-    second = get_plan(key, model, plans, tell=told.append)
+    second = get_plan(key, model, plans, tell=lines.append)
     assert second.origin == "built"
-    assert "cut off; building it again" in told[0]
+    assert "cut off; building it again" in lines[0]
     assert plans.read(key) == (second.plan, "")
     assert len(first.plan) == len(second.plan)
 
@@ -70,23 +70,23 @@ def test_a_truncated_engine_is_reported_and_built_again(tmp_path: Path) -> None:
 @needs_rtx
 def test_a_cache_that_cannot_be_written_leaves_the_engine_in_memory(tmp_path: Path) -> None:
     model = channel_means(tmp_path / "m.onnx")
-    told: list[str] = []
+    lines: list[str] = []
     (tmp_path / "file").write_text("no folder")
-    built = get_plan(_key(model), model, PlanCache(tmp_path / "file" / "cache"), tell=told.append)
+    built = get_plan(_key(model), model, PlanCache(tmp_path / "file" / "cache"), tell=lines.append)
     assert built.plan
     assert built.origin == "built"
-    assert "in memory only" in told[0]
+    assert "in memory only" in lines[0]
 
 
 @needs_rtx
 def test_of_two_at_once_one_builds_and_the_other_reads_that(tmp_path: Path) -> None:
     model = channel_means(tmp_path / "m.onnx")
-    told: list[str] = []
+    lines: list[str] = []
     found: list[BuildResult] = []
     key = _key(model)
 
     def start() -> None:
-        found.append(get_plan(key, model, PlanCache(tmp_path / "cache"), tell=told.append))
+        found.append(get_plan(key, model, PlanCache(tmp_path / "cache"), tell=lines.append))
 
     both = [threading.Thread(target=start) for _ in range(2)]
     for one in both:
@@ -95,7 +95,7 @@ def test_of_two_at_once_one_builds_and_the_other_reads_that(tmp_path: Path) -> N
         one.join(60)
     assert sorted(one.origin for one in found) == ["built", "cache"]
     assert found[0].plan == found[1].plan
-    assert told == ["another process builds this engine; waiting for it"]
+    assert lines == ["another process builds this engine; waiting for it"]
 
 
 @needs_rtx

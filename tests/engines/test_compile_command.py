@@ -35,11 +35,11 @@ def test_two_at_once_build_each_engine_once(tiny: Path, tmp_path: Path) -> None:
     both = [_start(*words) for _ in range(2)]
     lines = [one.communicate(timeout=100) for one in both]
     assert [one.returncode for one in both] == [0, 0], lines
-    told = sorted(line for out, _ in lines for line in out.splitlines())
-    assert len(told) == 4
-    assert all(line.startswith("embedder tiny sm_8") and line.endswith("when a GPU first loads it") for line in told)
+    printed = sorted(line for out, _ in lines for line in out.splitlines())
+    assert len(printed) == 4
+    assert all(line.startswith("embedder tiny sm_8") and line.endswith("when a GPU first loads it") for line in printed)
     for arch in ("sm_86", "sm_89"):
-        assert sorted(line.split(", ")[0].split()[-1] for line in told if arch in line) == ["built", "cache"]
+        assert sorted(line.split(", ")[0].split()[-1] for line in printed if arch in line) == ["built", "cache"]
     assert len(list((tmp_path / "engines").glob("*.plan"))) == 2
 
 

@@ -90,8 +90,8 @@ def test_a_real_quota_is_counted() -> None:
     try:
         code = "from reid_stream.engines.cpus import cpu_quota, threads_for as t; print(cpu_quota(), t(0), t(3))"
         enter = f"echo $$ > {folder}/cgroup.procs; exec {sys.executable} -c '{code}'"
-        said = subprocess.run(["/bin/sh", "-c", enter], capture_output=True, text=True, check=True).stdout.split()
+        output = subprocess.run(["/bin/sh", "-c", enter], capture_output=True, text=True, check=True).stdout.split()
     finally:
         folder.rmdir()
     alone = len(os.sched_getaffinity(0)) == 1
-    assert said == ["1.0", "0" if alone else "1", "3"]
+    assert output == ["1.0", "0" if alone else "1", "3"]

@@ -1,4 +1,4 @@
-"""A whole daemon on a machine with a GPU and no engines: it follows people at once, and both engines come behind."""
+"""A whole daemon on a machine with a GPU and no engines: it serves at once, and both engines follow."""
 
 import threading
 from pathlib import Path
@@ -51,13 +51,13 @@ def test_people_are_followed_from_the_first_frame_and_both_engines_are_swapped(
             assert isinstance(engine, SwapEngine)
             assert engine._thread is not None
             engine._thread.join(60)
-        told = generate_latest(site.metrics.registry).decode()
+        text = generate_latest(site.metrics.registry).decode()
     assert any(isinstance(event, IdentityEntered) for event in sink.events)
     for network in ("detector", "embedder"):
-        assert f'reid_stream_engine_serving{{engine="tensorrt_rtx sm_86 f16",network="{network}"}} 1.0' in told
-        assert f'reid_stream_engine_built{{network="{network}"}} 1.0' in told
+        assert f'reid_stream_engine_serving{{engine="tensorrt_rtx sm_86 f16",network="{network}"}} 1.0' in text
+        assert f'reid_stream_engine_built{{network="{network}"}} 1.0' in text
     with assemble(settings, run="r2", fast=True, sink=sink) as site:
         assert site.loaded is not None
         assert site.loaded.detector_engine.name == "tensorrt_rtx sm_86 f16"
-        # So few crops rank nobody: it serves, and is looked at again at the next start.
+        # So few crops give no ranking: it serves, and is checked again at the next start.
         assert isinstance(site.loaded.embedder_engine, SwapEngine)

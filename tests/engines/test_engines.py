@@ -1,4 +1,4 @@
-"""Engines: the same numbers whichever library, batch size or entry; one clear error for what is no network."""
+"""Engines: equal results for every library, batch size and entry; one clear error for an invalid network."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The engine behind: it comes between two batches, only if it agrees with float32; pictures are always served."""
+"""The better engine is swapped in between two batches, only if it agrees with float32; images are always served."""
 
 import threading
 import time
@@ -99,7 +99,7 @@ def test_the_metrics_show_which_engine_serves_and_how_far_the_next_is() -> None:
         cameras=cameras, counts=PerceiveCounts(), rejected=dict, sending=None, engines={"embedder": swap}
     )
 
-    def told() -> dict[str, tuple[dict[str, str], float]]:
+    def swaps() -> dict[str, tuple[dict[str, str], float]]:
         return {
             metric.name: (sample.labels, sample.value)
             for metric in scrape.collect()
@@ -107,13 +107,13 @@ def test_the_metrics_show_which_engine_serves_and_how_far_the_next_is() -> None:
             if "engine" in metric.name
         }
 
-    assert told() == {
+    assert swaps() == {
         "reid_stream_engine_serving": ({"network": "embedder", "engine": "first"}, 1),
         "reid_stream_engine_built": ({"network": "embedder"}, 0),
     }
     swap.images(_pictures())
     _until(lambda: swap.name == "better")
-    assert told() == {
+    assert swaps() == {
         "reid_stream_engine_serving": ({"network": "embedder", "engine": "better"}, 1),
         "reid_stream_engine_built": ({"network": "embedder"}, 1),
     }

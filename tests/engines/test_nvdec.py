@@ -1,4 +1,4 @@
-"""Pictures taken over from the decoder are those that FFmpeg itself would have made RGB of."""
+"""Images taken over from the GPU decoder equal FFmpeg's own conversion to RGB."""
 
 import time
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_ten_bits_are_eight_with_more_behind_the_point() -> None:
 
 
 def test_an_image_of_odd_size_is_whole() -> None:
-    """FFmpeg tells of the whole chroma samples only: 3 by 2 of a picture 7 by 5."""
+    """FFmpeg reports whole chroma samples only: 3 by 2 of an image 7 by 5."""
     picture = VideoFrame(7, 5, "nv12")
     for plane, value in zip(picture.planes, (235, 128), strict=True):
         plane.update(bytes([value]) * plane.buffer_size)

@@ -1,4 +1,4 @@
-"""A network put into 16 bits answers as before, keeps what must stay exact, and its input and output."""
+"""A network converted to 16 bits gives the same results; exact parts, input and output stay."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Engines on disk: found by all that they depend on, never half-read, built once by whoever comes first."""
+"""Engines on disk: keyed by all they depend on, never half-read, built once by the first process."""
 
 import os
 import threading
@@ -68,10 +68,10 @@ def test_what_is_cut_off_altered_or_foreign_is_reported_and_not_read(
     plans = PlanCache(tmp_path)
     path = plans.write(KEY, PLAN)
     path.write_bytes(spoil(path.read_bytes()))
-    found, told = plans.read(KEY)
+    found, reason = plans.read(KEY)
     assert found is None
-    assert why in told
-    assert path.name in told
+    assert why in reason
+    assert path.name in reason
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:

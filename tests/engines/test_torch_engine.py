@@ -1,4 +1,4 @@
-"""The torch engine gives what OpenVINO gives, for the shipped networks and the oddities of others."""
+"""The torch engine equals OpenVINO, for the shipped networks and for unusual ones."""
 
 from pathlib import Path
 from typing import Any

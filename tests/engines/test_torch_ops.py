@@ -1,4 +1,4 @@
-"""What comes before and after the networks, where they run: the same pixels, boxes and vectors as on this side."""
+"""Pre- and post-processing on the device: the same pixels, boxes and vectors as on the CPU."""
 
 import itertools
 import os
@@ -229,12 +229,12 @@ def test_perception_gives_the_same_for_images_on_a_device() -> None:
         models = Models.model_validate({"engine": engine, "precision": "f32"})
         settings = Settings(cameras=(camera,), models=models)
         half = make_perception(settings, load_networks(settings), "run")
-        told: list[Perceived] = []
+        perceived: list[Perceived] = []
         with FastReplay([camera], settings.ingest, origin=0.0) as replay:
             for batch in itertools.islice(replay, 25):
                 there = [replace(one, image=torch_ops.DevicePicture(torch.from_numpy(one.pixels))) for one in batch]
-                told += half.step(there if engine == "torch" else batch)
-        seen.append({(one.seen_at, one.track): one for one in told if isinstance(one, Observation)})
+                perceived += half.step(there if engine == "torch" else batch)
+        seen.append({(one.seen_at, one.track): one for one in perceived if isinstance(one, Observation)})
     here, there_too = seen
     assert len(here) > 80
     assert len(here.keys() & there_too.keys()) > 0.97 * max(len(here), len(there_too))

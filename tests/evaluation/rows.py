@@ -1,4 +1,4 @@
-"""Small truths and predictions, written as one line a person: camera, who, first frame, last frame, place."""
+"""Small truths and predictions, one line per person: camera, person, first frame, last frame, place."""
 
 from collections.abc import Hashable, Iterable
 
@@ -17,16 +17,16 @@ def box(place: float) -> tuple[float, float, float, float]:
 
 def boxes(rows: Iterable[Row], cameras: Iterable[str] = ("door", "till")) -> dict[str, Boxes]:
     """Stand people still at a place, from a first to a last frame."""
-    told: dict[str, list[tuple[int, Hashable, float]]] = {camera: [] for camera in cameras}
+    published: dict[str, list[tuple[int, Hashable, float]]] = {camera: [] for camera in cameras}
     for camera, who, first, last, place in rows:
-        told[camera] += [(frame, who, place) for frame in range(first, last + 1)]
+        published[camera] += [(frame, who, place) for frame in range(first, last + 1)]
     return {
         camera: Boxes(
             np.asarray([frame for frame, _, _ in here], dtype=np.int64),
             tuple(who for _, who, _ in here),
             np.asarray([box(place) for _, _, place in here], dtype=np.float64).reshape(-1, 4),
         )
-        for camera, here in told.items()
+        for camera, here in published.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Truth and prediction side by side: every overlap, and the best pairs."""
+"""Alignment of truth and prediction: every overlap, and the best pairs."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_of_two_near_boxes_the_sum_decides_and_not_the_greatest() -> None:
 @given(st.lists(st.lists(st.integers(0, 90), max_size=5, unique=True), min_size=2, max_size=8), st.integers(0, 99))
 def test_pairs_are_those_of_an_assignment_frame_by_frame(places: list[list[int]], seed: int) -> None:
     shift = np.random.default_rng(seed)
-    true, told = (
+    true, published = (
         Boxes(
             np.asarray([frame for frame, here in enumerate(places) for _ in here], dtype=np.int64),
             tuple(n for here in places for n in range(len(here))),
@@ -41,7 +41,7 @@ def test_pairs_are_those_of_an_assignment_frame_by_frame(places: list[list[int]]
         )
         for s in (0, 1)
     )
-    aligned = align({"door": true}, {"door": told})
+    aligned = align({"door": true}, {"door": published})
     rows, columns = matched(aligned)
     assert len(set(rows.tolist())) == len(rows)
     assert len(set(columns.tolist())) == len(columns)

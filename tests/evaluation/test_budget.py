@@ -10,7 +10,7 @@ from reid_stream.evaluation.stream import boxes_of
 from reid_stream.evaluation.summary import summarize
 from reid_stream.records import Observation
 from tests.evaluation.rows import FPS, TIMELINES, boxes
-from tests.evaluation.test_delay import told
+from tests.evaluation.test_delay import published
 from tests.evaluation.test_recording import recorded
 from tests.worlds import World
 
@@ -32,11 +32,11 @@ def with_truth(world: World) -> Recording:
 def test_links_by_truth_join_the_tracks_of_a_person_and_leave_ghosts_alone() -> None:
     truth = boxes([("door", 1, 1, 20, 0), ("till", 1, 31, 50, 0), ("till", 2, 31, 50, 100)])
     events = [
-        *told("a", "door", range(1, 11), track=1),
-        *told("b", "door", range(11, 21), track=2),
-        *told("c", "till", range(31, 51), track=1),
-        *told("c", "till", range(60, 64), track=9, place=400),
-        *told("d", "till", range(31, 51), track=2, place=100),
+        *published("a", "door", range(1, 11), track=1),
+        *published("b", "door", range(11, 21), track=2),
+        *published("c", "till", range(31, 51), track=1),
+        *published("c", "till", range(60, 64), track=9, place=400),
+        *published("d", "till", range(31, 51), track=2, place=100),
     ]
     named = linked(truth, boxes_of(events, TIMELINES))
     assert set(named["door"].people) == {1}
@@ -46,7 +46,7 @@ def test_links_by_truth_join_the_tracks_of_a_person_and_leave_ghosts_alone() -> 
 
 
 def without(made: Recording, world: World, people: set[int]) -> Recording:
-    """What a perceive says that never sees some people."""
+    """Output of a perception that never sees some people."""
     batches = [
         RecordedBatch(batch.now, [each for each in batch.records if world.owner[each.camera, each.track] not in people])
         for batch in made.batches

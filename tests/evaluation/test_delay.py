@@ -1,4 +1,4 @@
-"""When the right ID is shown, counted by hand on a stream of a few events."""
+"""Delay until the right ID, counted by hand on a stream of a few events."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from tests.publish.test_site_view import entered, merged
 TRUTH: list[Row] = [("door", 1, 1, 20, 0), ("till", 1, 31, 50, 0)]
 
 
-def told(person: str, camera: str, frames: range, track: int = 1, place: float = 0) -> list[Event]:
+def published(person: str, camera: str, frames: range, track: int = 1, place: float = 0) -> list[Event]:
     def event(frame: int) -> IdentityEntered:
         at = TIMELINES[camera].at(frame)
         return msgspec.structs.replace(entered(person, camera, track=track, at=at), box=box(place))
@@ -26,18 +26,18 @@ def delay(events: list[Event], truth: list[Row] = TRUTH) -> Delay:
 
 
 def test_a_right_first_event_costs_only_the_time_that_it_waited() -> None:
-    found = delay([*told("s-1", "door", range(6, 21)), *told("s-1", "till", range(40, 51))])
+    found = delay([*published("s-1", "door", range(6, 21)), *published("s-1", "till", range(40, 51))])
     assert (found.right, found.never_right, found.untold, found.right_at_first) == (2, 0, 0, 2)
     assert found.right_p50_s == pytest.approx((0.5 + 0.9) / 2)
     assert found.told_p50_s == found.right_p50_s
 
 
 def test_a_merge_corrects_earlier_events() -> None:
-    merge = merged("s-2", "s-1")  # at 13.0, before anything here: the stream's own time goes on
-    found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41)), merge,
-                   *told("s-1", "till", range(41, 51))])  # fmt: skip
+    merge = merged("s-2", "s-1")  # at 13.0, before anything here: the stream's own time continues
+    found = delay([*published("s-1", "door", range(1, 21)), *published("s-2", "till", range(31, 41)), merge,
+                   *published("s-1", "till", range(41, 51))])  # fmt: skip
     assert (found.right, found.right_at_first) == (2, 1)
-    # The door at once, the till once its tenth frame has been told: 0 and 0.9 s.
+    # The door at once, the till once its tenth frame is published: 0 and 0.9 s.
     assert (found.right_p50_s, found.right_p95_s) == pytest.approx((0.45, 0.855))
 
 
@@ -50,14 +50,16 @@ def test_a_split_makes_right_what_it_moves() -> None:
         tracks=((CameraId("till"), "run", TrackId(7)),),
         split_at=TIMELINES["till"].at(46),
     )
-    found = delay([*told("s-1", "door", range(1, 41)), *told("s-1", "till", range(31, 46), track=7), split], truth)
+    found = delay(
+        [*published("s-1", "door", range(1, 41)), *published("s-1", "till", range(31, 46), track=7), split], truth
+    )
     assert (found.right, found.right_at_first, found.never_right) == (2, 1, 0)
     assert found.right_p95_s == pytest.approx(0.95 * 1.5)
 
 
 def test_a_second_identity_is_never_right_and_a_visit_may_have_no_event() -> None:
     truth: list[Row] = [*TRUTH, ("door", 2, 1, 20, 200)]
-    found = delay([*told("s-1", "door", range(1, 21)), *told("s-2", "till", range(31, 41))], truth)
+    found = delay([*published("s-1", "door", range(1, 21)), *published("s-2", "till", range(31, 41))], truth)
     assert (found.right, found.never_right, found.untold) == (1, 1, 1)
 
 

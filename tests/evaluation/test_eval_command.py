@@ -1,4 +1,4 @@
-"""`reid-stream eval` from cams.yaml to figures, and what it says to those who ask for what cannot be."""
+"""`reid-stream eval` from cams.yaml to figures, and its errors."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ class Scene(NamedTuple):
     cams: Path
     truth: list[str]
 
-    def said(self, *words: str | Path) -> tuple[str, dict[str, Any]]:
+    def run(self, *words: str | Path) -> tuple[str, dict[str, Any]]:
         """Run `eval`; give what it printed and what it wrote."""
         file = self.cams.with_name("figures.json")
         done = CliRunner().invoke(app, ["eval", *map(str, words), "--json", str(file)], catch_exceptions=False)
@@ -56,10 +56,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 def test_cameras_are_scored_through_the_daemon(scene: Scene) -> None:
-    output, figures = scene.said("--cameras", scene.cams, *scene.truth)
+    output, figures = scene.run("--cameras", scene.cams, *scene.truth)
     assert "across cameras" in output
     assert (figures["frames"], figures["in_the_end"]["people"]["visits"]) == (40, 2)
-    # Whoever is told of is at the right place; the first frames go by before a track is believed.
+    # Every published person is at the right place; the first frames pass before a track is confirmed.
     assert figures["in_the_end"]["single"]["det_pr"] == pytest.approx(1.0)
     assert 0.5 < figures["in_the_end"]["single"]["idf1"] <= 1
     assert figures["delay"]["untold"] == 0
@@ -68,12 +68,12 @@ def test_cameras_are_scored_through_the_daemon(scene: Scene) -> None:
 def test_what_was_kept_is_scored_as_the_cameras_were(scene: Scene, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the `eval` extra draws")
     kept, lanes, plot = tmp_path / "a.rec", tmp_path / "lanes.png", tmp_path / "sweep.png"
-    output, first = scene.said("--cameras", scene.cams, *scene.truth, "--budget", "--keep", kept, "--lanes", lanes)
+    output, first = scene.run("--cameras", scene.cams, *scene.truth, "--budget", "--keep", kept, "--lanes", lanes)
     assert "largest loss: " in output
     assert lanes.stat().st_size > 1000
     lines = {line["what"]: line["across"] for line in first["budget"]["lines"]}
     assert lines["all true, as published"]["idf1"] >= lines["ours"]["idf1"] == first["in_the_end"]["across"]["idf1"]
-    output, again = scene.said("--recording", kept, "--budget", "--sweep", "match.similarity=0.2,0.9", "--plot", plot)
+    output, again = scene.run("--recording", kept, "--budget", "--sweep", "match.similarity=0.2,0.9", "--plot", plot)
     assert again["budget"] == first["budget"]
     assert {name: again[name] for name in ("at_once", "in_the_end", "delay")} == {
         name: first[name] for name in ("at_once", "in_the_end", "delay")
@@ -99,7 +99,7 @@ def test_a_store_is_scored_as_it_lies(scene: Scene, tmp_path: Path) -> None:
         "--lanes",
         lanes,
     ]
-    output, figures = scene.said(*words)
+    output, figures = scene.run(*words)
     assert "as stored" in output
     assert figures["as_stored"]["across"]["hota"] == pytest.approx(1.0)
     assert lanes.stat().st_size > 1000
@@ -109,15 +109,15 @@ def test_frames_that_a_slow_rate_leaves_out_are_not_scored(scene: Scene, tmp_pat
     slow = tmp_path / "cams.yaml"
     slow.write_text(scene.cams.read_text().replace(", }", ", max_fps: 2}"))
     assert "max_fps: 2" in slow.read_text()
-    _, figures = scene.said("--cameras", slow, *scene.truth, "--keep", tmp_path / "a.rec")
-    _, again = scene.said("--recording", tmp_path / "a.rec", *scene.truth)
+    _, figures = scene.run("--cameras", slow, *scene.truth, "--keep", tmp_path / "a.rec")
+    _, again = scene.run("--recording", tmp_path / "a.rec", *scene.truth)
     assert again["in_the_end"] == figures["in_the_end"]
     assert figures["frames"] == 10
     assert figures["in_the_end"]["across"]["det_re"] > 0.5, "ten frames of forty would be 0.25 at most"
 
 
 def test_what_is_decided_before_matching_is_looked_at_again_for_each_value(scene: Scene) -> None:
-    output, figures = scene.said("--cameras", scene.cams, *scene.truth, "--sweep", "track.birth_score=0.7,0.95")
+    output, figures = scene.run("--cameras", scene.cams, *scene.truth, "--sweep", "track.birth_score=0.7,0.95")
     seeing, blind = (point["figures"]["in_the_end"] for point in figures["sweep"]["points"])
     assert [point["is_default"] for point in figures["sweep"]["points"]] == [True, False]
     assert (seeing["people"]["found"], blind["people"]["found"]) == (1, 0), "the detector is sure to 0.9"

@@ -1,4 +1,4 @@
-"""Counts of people, against worlds small enough to count by hand."""
+"""Counts of identity errors, on worlds small enough to count by hand."""
 
 import pytest
 
@@ -15,8 +15,8 @@ TRUTH: list[Row] = [
 ]
 
 
-def count(told: list[Row], truth: list[Row] = TRUTH) -> IdentityErrors:
-    aligned = align(boxes(truth), boxes(told))
+def count(published: list[Row], truth: list[Row] = TRUTH) -> IdentityErrors:
+    aligned = align(boxes(truth), boxes(published))
     return count_identity_errors(aligned, visits(aligned, FPS))
 
 
@@ -51,12 +51,12 @@ def test_one_id_for_three_people_makes_three_wrong_pairs() -> None:
 
 
 def test_a_swap_of_two_frames_is_a_switch_and_no_belief() -> None:
-    told: list[Row] = [
+    published: list[Row] = [
         ("door", "a", 1, 9, 0), ("door", "b", 10, 11, 0), ("door", "a", 12, 20, 0),
         ("door", "b", 1, 9, 100), ("door", "a", 10, 11, 100), ("door", "b", 12, 20, 100),
         ("till", "a", 31, 50, 0), ("till", "b", 31, 50, 100),
     ]  # fmt: skip
-    found = count(told)
+    found = count(published)
     assert (found.wrong_merges, found.fragmentation, found.switches) == (0, 1.0, 4)
     assert found.purity == pytest.approx(76 / 80)
 

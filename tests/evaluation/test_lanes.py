@@ -1,4 +1,4 @@
-"""Swim lanes say what happened, and are drawn."""
+"""Swim lanes: their content and their drawing."""
 
 import sys
 from pathlib import Path
@@ -29,10 +29,10 @@ TOLD: list[Row] = [
 ]
 
 
-def laid(told: list[Row] = TOLD) -> Lanes:
-    # Two people under one ID at once would be refused; the third person's begins when the first is gone.
-    told = [("door", "s-4", 81, 120, 100) if row == TOLD[2] else row for row in told]
-    aligned = align(boxes(TRUTH), boxes(told))
+def laid(published: list[Row] = TOLD) -> Lanes:
+    # Two people under one ID at once would be refused; the third person's starts when the first is gone.
+    published = [("door", "s-4", 81, 120, 100) if row == TOLD[2] else row for row in published]
+    aligned = align(boxes(TRUTH), boxes(published))
     return lanes(TIMELINES, aligned, aligned, visits(aligned, FPS))
 
 

@@ -1,4 +1,4 @@
-"""Stages that know the truth give what is true and nothing else."""
+"""Oracle stages return the truth and nothing else."""
 
 import numpy as np
 
@@ -21,10 +21,10 @@ def found(*places: float) -> Detections:
 
 def test_the_true_detector_finds_who_is_there_in_that_frame_cut_to_the_image() -> None:
     detect = TrueDetector(scene(("door", 1, 1, 3, -10), ("door", 2, 3, 3, 200), ("till", 3, 1, 3, 0)))
-    first, later, nobody = (detect([frame("door", TIMELINES["door"].at(n), size=(230, 60))])[0] for n in (1, 3, 4))
+    first, later, empty = (detect([frame("door", TIMELINES["door"].at(n), size=(230, 60))])[0] for n in (1, 3, 4))
     assert first.boxes.tolist() == [[0, 10, 30, 60]]
     assert later.boxes.tolist() == [[0, 10, 30, 60], [200, 10, 230, 60]]
-    assert (later.scores.tolist(), len(nobody)) == ([1.0, 1.0], 0)
+    assert (later.scores.tolist(), len(empty)) == ([1.0, 1.0], 0)
 
 
 def test_the_true_tracker_knows_boxes_by_whom_they_cover() -> None:

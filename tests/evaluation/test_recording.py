@@ -1,4 +1,4 @@
-"""A recording replays to what the daemon tells, and says so when it is none."""
+"""A recording replays to the daemon's events; other files are refused."""
 
 import os
 import threading
@@ -30,7 +30,7 @@ DATA = os.environ.get("REID_STREAM_DATA")
 
 
 def recorded(world: World) -> Recording:
-    """What a perfect perceive says of a simulated world, one batch an instant."""
+    """Output of a perfect perception for a simulated world, one batch per instant."""
     batches: dict[float, RecordedBatch] = {}
     for record in world.observations():
         batches.setdefault(record.seen_at, RecordedBatch(record.seen_at, [])).records.append(record)
@@ -79,17 +79,17 @@ def test_a_replay_gives_the_events_that_the_daemon_published(tmp_path: Path, sou
     sink = ListSink()
     with assemble(settings, run="eval", fast=True, sink=sink) as site:
         site.daemon.run(threading.Event())
-    told = about_people(sink.events)
-    assert any(isinstance(event, IdentityEntered) for event in told)
+    published = about_people(sink.events)
+    assert any(isinstance(event, IdentityEntered) for event in published)
 
     file, networks = tmp_path / "kept" / "clip.rec", load_networks(settings)
     recording.save(recording.record(settings, networks=networks), file)
     made = recording.load(file)
-    assert recording.replay(made, settings.match, settings.publish, site="lab") == told
+    assert recording.replay(made, settings.match, settings.publish, site="lab") == published
 
     assert recording.is_of(made, settings, networks)
     other_tracks = settings.model_copy(update={"track": Track(lost_s=1.0)})
-    assert not recording.is_of(made, other_tracks, networks), "another tracker says something else"
+    assert not recording.is_of(made, other_tracks, networks), "another tracker gives something else"
     assert recording.is_of(made, settings.model_copy(update={"match": Match(similarity=0.1)}), networks)
 
 
@@ -102,7 +102,7 @@ def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:
 
 
 def test_what_is_stated_of_the_cameras_holds_in_a_replay_too() -> None:
-    """Two cameras see one person at the same time: one who overlaps with nobody cannot be on both."""
+    """Two cameras see one person at the same time: where cameras do not overlap, that cannot be one."""
     seen = [record for batch in recorded(World(people=1, cameras=1, seed=3)).batches for record in batch.records]
     double = [msgspec.structs.replace(record, camera=CameraId("cam1")) for record in seen]
     made = msgspec.structs.replace(
@@ -112,8 +112,8 @@ def test_what_is_stated_of_the_cameras_holds_in_a_replay_too() -> None:
     )
 
     def people(topology: TopologySettings) -> int:
-        told = boxes_of(recording.replay(made, Match(similarity=0.6), topology=topology), made.cameras)
-        return len({person for boxes in told.in_the_end.values() for person in boxes.people})
+        published = boxes_of(recording.replay(made, Match(similarity=0.6), topology=topology), made.cameras)
+        return len({person for boxes in published.in_the_end.values() for person in boxes.people})
 
     assert people(TopologySettings(overlaps=(("cam0", "cam1"),))) == 1
     assert people(TopologySettings(overlaps=())) == 2
@@ -146,10 +146,10 @@ def test_a_recording_comes_back_whole(tmp_path: Path) -> None:
 def test_a_replayed_recording_is_scored_by_its_own_timelines() -> None:
     world = World(people=3, cameras=2, seed=1)
     made = recorded(world)
-    told = boxes_of(recording.replay(made, Match(similarity=0.6)), made.cameras)
-    seen = {camera: len(boxes.frames) for camera, boxes in told.in_the_end.items()}
+    published = boxes_of(recording.replay(made, Match(similarity=0.6)), made.cameras)
+    seen = {camera: len(boxes.frames) for camera, boxes in published.in_the_end.items()}
     assert sum(seen.values()) == sum(len(batch.records) for batch in made.batches) - len(world.visits)
-    assert all(boxes.frames.min() >= 1 for boxes in told.in_the_end.values())
+    assert all(boxes.frames.min() >= 1 for boxes in published.in_the_end.values())
 
 
 def test_a_file_that_is_no_recording_is_reported(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The score: wrong merges and missed links are seen, over cameras."""
+"""Scores over cameras show wrong merges and missed links."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -104,12 +104,12 @@ def test_another_library_finds_the_same() -> None:
     frames = np.repeat(np.arange(60), 4)
     people = np.tile(np.arange(4), 60)
     corners = np.asarray([(p * 60.0 + f, 10.0, p * 60.0 + f + 40, 90.0) for p, f in zip(people, frames, strict=True)])
-    truth, told = {}, {}
+    truth, published = {}, {}
     for number, name in enumerate("ab"):
         truth[name] = Boxes(frames, tuple(people.tolist()), corners)
         kept = chance.random(len(frames)) < 0.9
         names = np.where((frames > 30) & (people < 2), 1 - people, people) + 10 * number * (people == 3)
-        told[name] = Boxes(
+        published[name] = Boxes(
             frames[kept], tuple(names[kept].tolist()), (corners + chance.normal(0, 5, corners.shape))[kept]
         )
 
@@ -125,8 +125,8 @@ def test_another_library_finds_the_same() -> None:
             iou_thresholds=np.asarray([0.5]), reference_contains_dense_annotations=True, suppress_print_statements=True
         )
     )
-    evaluator.evaluate(tables(truth), tables(told))
+    evaluator.evaluate(tables(truth), tables(published))
     other = evaluator.get_global_hota_data()
-    ours = score(truth, told)
+    ours = score(truth, published)
     assert 0.5 < ours.idf1 < 0.9
     assert ours.idf1 == pytest.approx(float(np.ravel(other["IDF1"])[0]), abs=1e-9)

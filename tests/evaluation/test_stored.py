@@ -1,4 +1,4 @@
-"""A tracklet store is scored as it lies on disk."""
+"""A tracklet store on disk is scored."""
 
 from pathlib import Path
 
@@ -37,11 +37,11 @@ def put(folder: Path, camera: str, track: int, frames: list[int], person: str | 
 def test_boxes_move_straight_between_crops_and_stop_at_long_gaps(tmp_path: Path) -> None:
     put(tmp_path, "door", 1, [1, 11, 50, 52], "s-1", step=2)
     put(tmp_path, "till", 1, [5], None)
-    told = read_store(tmp_path, TIMELINES)
-    assert told["door"].frames.tolist() == [*range(1, 12), 50, 51, 52]
-    assert told["door"].boxes[5].tolist() == pytest.approx(list(box(12)))
-    assert set(told["door"].people) == {"s-1"}
-    assert told["till"].frames.tolist() == [5]
+    published = read_store(tmp_path, TIMELINES)
+    assert published["door"].frames.tolist() == [*range(1, 12), 50, 51, 52]
+    assert published["door"].boxes[5].tolist() == pytest.approx(list(box(12)))
+    assert set(published["door"].people) == {"s-1"}
+    assert published["till"].frames.tolist() == [5]
 
 
 def test_tracks_without_an_id_are_people_of_their_own(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An event stream as a subscriber saw it: at once, and after its corrections."""
+"""An event stream as a subscriber sees it: at once, and after corrections."""
 
 from reid_stream.evaluation.stream import Timeline, boxes_of
 from reid_stream.events import Event, IdentitySplit
@@ -14,10 +14,10 @@ def test_times_become_frame_numbers_from_one() -> None:
 
 
 def test_a_merge_renames_the_past_only_for_those_who_follow_corrections() -> None:
-    told = boxes_of([entered("s-1", "door"), entered("s-2", "till", at=10.3), merged("s-2", "s-1")], CAMERAS)
-    assert told.at_once["till"].people == ("s-2",)
-    assert told.in_the_end["till"].people == ("s-1",)
-    assert told.in_the_end["till"].frames.tolist() == [4]
+    published = boxes_of([entered("s-1", "door"), entered("s-2", "till", at=10.3), merged("s-2", "s-1")], CAMERAS)
+    assert published.at_once["till"].people == ("s-2",)
+    assert published.in_the_end["till"].people == ("s-1",)
+    assert published.in_the_end["till"].frames.tolist() == [4]
 
 
 def test_merges_of_merges_lead_to_the_last_one() -> None:
@@ -33,7 +33,7 @@ def test_a_split_moves_its_tracks_and_no_others() -> None:
         tracks=((CameraId("till"), "r", TrackId(4)),),
         split_at=14,
     )
-    told = boxes_of(
+    published = boxes_of(
         [
             entered("s-1", "door", track=4),
             entered("s-1", "till", track=4),
@@ -42,8 +42,8 @@ def test_a_split_moves_its_tracks_and_no_others() -> None:
         ],
         CAMERAS,
     )
-    assert told.in_the_end["door"].people == ("s-1",)
-    assert told.in_the_end["till"].people == ("s-2", "s-1")
+    assert published.in_the_end["door"].people == ("s-1",)
+    assert published.in_the_end["till"].people == ("s-2", "s-1")
 
 
 def test_what_is_split_off_and_merged_back_ends_where_it_began() -> None:
@@ -73,14 +73,14 @@ def test_a_split_moves_every_event_of_a_track_however_often_it_changed_its_ident
         merged("s-5", "s-1"),
     ]
     events += [entered("s-1", "till"), split, entered("s-9", "door", at=12)]
-    told = boxes_of(events, CAMERAS).in_the_end
-    assert (told["door"].people, told["till"].people) == (("s-9", "s-9", "s-9"), ("s-1",))
+    published = boxes_of(events, CAMERAS).in_the_end
+    assert (published["door"].people, published["till"].people) == (("s-9", "s-9", "s-9"), ("s-1",))
 
 
 def test_a_frame_published_again_under_a_corrected_identity_counts_once() -> None:
-    told = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
-    assert told.at_once["door"].people == ("s-2",)
-    assert told.in_the_end["door"].people == ("s-1",)
+    published = boxes_of([entered("s-2", "door"), merged("s-2", "s-1"), entered("s-1", "door")], CAMERAS)
+    assert published.at_once["door"].people == ("s-2",)
+    assert published.in_the_end["door"].people == ("s-1",)
 
 
 def _a_part(since: float | None, until: float | None, person: str = "s-1", into: str = "s-2") -> IdentitySplit:

@@ -1,4 +1,4 @@
-"""Settings are tried one value after the other, and wrong ones before the first."""
+"""Settings are tried one value after the other; wrong ones are refused before the first."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Truth that cannot be one is refused, with what was found and where."""
+"""Invalid truth is refused, with what was found and where."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

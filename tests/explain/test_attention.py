@@ -1,4 +1,4 @@
-"""Grad-CAM without a training library: by hand, on networks that are written down here."""
+"""Grad-CAM without a training library, checked by hand on small networks."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_heat_lies_where_the_dimension_comes_from_whatever_its_sign(tmp_path: Pa
     assert red.argmax() == 1  # row 0, column 1
     assert green.argmax() == 6  # row 3, column 0  # negative: asked what makes it more negative
     assert red.max() == green.max() == 1
-    assert not looked.heat(1, 0, (4, 2)).any()  # blue is seen by nobody
+    assert not looked.heat(1, 0, (4, 2)).any()  # no channel sees blue
     assert looked.heat(0, 0, (40, 20)).shape == (40, 20)
 
 

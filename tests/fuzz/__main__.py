@@ -1,8 +1,8 @@
-"""Feed a part of the program with spoilt input: `python -m tests.fuzz [NAME ...] [--seconds 60 | --minutes 10]`.
+"""Fuzz a part of the program with corrupted input: `python -m tests.fuzz [NAME ...] [--seconds 60 | --minutes 10]`.
 
 A target is a function of bytes in a module of this folder, in its `TARGETS`; whatever it raises is a finding. atheris
-steers by coverage where it is installed (`make fuzz` brings it); without it the seeds are spoilt at random. An input
-that is a finding is printed, and belongs into `test_findings.py` once it is mended.
+steers by coverage where it is installed (`make fuzz` brings it); without it the seeds are corrupted at random. An input
+that causes a fault is printed, and belongs into `test_findings.py` once that is fixed.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def by_coverage(name: str, seconds: float, seed: int) -> None:
 
 def main() -> int:
     """Run the targets one after another; 1 if any had a finding."""
-    parser = argparse.ArgumentParser(description="Feed parts of the program with spoilt input.")
+    parser = argparse.ArgumentParser(description="Fuzz parts of the program with corrupted input.")
     parser.add_argument("names", nargs="*", help="targets; all by default")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each")
     parser.add_argument("--minutes", type=float, help="for all together")

@@ -1,4 +1,4 @@
-"""What an operator writes into cams.yaml, and what a hostile camera answers."""
+"""Fuzz targets: cams.yaml, and the answers of a hostile camera."""
 
 import functools
 import tempfile

@@ -1,4 +1,4 @@
-"""What a subscriber decodes and what a model folder holds: bytes from elsewhere."""
+"""Fuzz targets: bytes that a subscriber decodes, and model folders."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Input that once broke something, and every target fed with a little more of its kind."""
+"""Input that once caused faults, and a short run of every fuzz target."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from reid_stream.records import decode as decode_record
 from tests.fuzz.__main__ import by_chance, spoil, targets
 from tests.fuzz.publish import SAMPLES
 from tests.publish.shop import entered, left, visit
-from tests.publish.test_redis_sink import a_sink, told
+from tests.publish.test_redis_sink import a_sink, sent_numbers
 
 DEEP = "[" * 5000 + "]" * 5000
 
@@ -81,7 +81,7 @@ def test_a_spoilt_row_does_not_stop_the_rows_behind_it(server: UnguardedRedis, t
     sink = a_sink(server.url, tmp_path, first_sequence=3)
     sink.publish(visit(2))
     assert sink.close(5)
-    assert told(server.url) == [0, 1, 2, 3, 4, 5]
+    assert sent_numbers(server.url) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("field", ["seen_at", "box", "score"])

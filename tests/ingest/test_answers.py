@@ -1,4 +1,4 @@
-"""The start of an HTTP answer as FFmpeg gets it, however the network cuts it."""
+"""The start of an HTTP response as FFmpeg gets it, however the network splits it."""
 
 import pytest
 

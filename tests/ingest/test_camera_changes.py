@@ -1,4 +1,4 @@
-"""A camera that is up and changes its size or codec says so by one event and stays up."""
+"""A camera that changes its size or codec while it is up publishes one event and stays up."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A camera in a process of its own gives the same as one on a thread, and costs nobody else its crash."""
+"""A camera in its own process gives the same as one on a thread, and its crash affects no other."""
 
 import os
 import signal

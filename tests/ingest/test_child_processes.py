@@ -1,4 +1,4 @@
-"""Processes of cameras get no secret of the environment, no module of the working folder, and bounded memory."""
+"""Camera processes get no secret of the environment, no module of the working folder, and bounded memory."""
 
 import os
 import subprocess

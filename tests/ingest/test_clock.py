@@ -1,4 +1,4 @@
-"""Stream timestamps become UTC that rises, follows the camera's clock once it is told, and survives its faults."""
+"""Stream timestamps become rising UTC, follow the camera's clock once it is known, and survive its faults."""
 
 import itertools
 

@@ -109,7 +109,7 @@ def test_only_files_can_be_replayed_fast() -> None:
 
 
 def broken(folder: Path, clip: Path) -> dict[str, tuple[Path, str]]:
-    """Files that are no videos, and what must be said of them."""
+    """Files that are no videos, and the message for each."""
     whole = clip.read_bytes()
     contents = {
         "empty.mp4": (b"", "must be a video|is empty"),
@@ -198,8 +198,8 @@ def test_hardware_decoding_falls_back_where_there_is_none_and_that_is_counted(is
     live.stop()
     with FastReplay([camera("a", clip)], settings, origin=ORIGIN) as replay:
         assert sum(len(batch) for batch in replay) == 30
-        told = [*live.stats.values(), *replay.stats.values()]
-    for stats in told:
+        all_stats = [*live.stats.values(), *replay.stats.values()]
+    for stats in all_stats:
         assert stats.read == 60
         # One or the other: this machine may have a GPU.
         assert stats.hardware_fallbacks == (not stats.hardware)

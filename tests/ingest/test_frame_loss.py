@@ -1,4 +1,4 @@
-"""Pictures that never came are counted from the gaps that they leave; clocks of cameras are compared."""
+"""Images that never came are counted by the gaps they leave; clocks of cameras are compared."""
 
 import itertools
 import random

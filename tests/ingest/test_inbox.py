@@ -1,4 +1,4 @@
-"""The newest frame of each camera wins, what it replaces is counted, nothing waits for ever."""
+"""The newest frame of each camera wins; replaced ones are counted; no call blocks for ever."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Cameras over HTTP and TLS: certificates are verified, redirects stay on the host, odd streams play."""
+"""Cameras over HTTP and TLS: certificates are verified, redirects stay on the host, unusual streams play."""
 
 import io
 import time
@@ -171,14 +171,14 @@ def test_an_rtsp_redirect_to_another_host_gets_no_password() -> None:
         script = PART.join([OPTIONS, MOVED.replace(b"rtsp://127.0.0.1:{port}/y", there)])
         with HostileServer(script) as server, pytest.raises(StreamError, match="is not followed"):
             open_source(camera(server.url, username="u", password=SECRET), QUICK)
-        assert elsewhere.heard == []
+        assert elsewhere.received == []
 
 
 def test_rtsp_redirects_to_itself_end_soon() -> None:
     server = HostileServer(PART.join([MOVED, MOVED]))
     with server, pytest.raises(StreamError, match="redirects more than 3 times"):
         open_source(camera(server.url), QUICK)
-    assert len(server.heard) < 10
+    assert len(server.received) < 10
 
 
 def test_a_playlist_that_names_other_hosts_is_no_camera() -> None:
@@ -226,7 +226,7 @@ def test_an_rtsps_camera_is_verified_too(certificates: tuple[Path, Path]) -> Non
         url = f"rtsps://127.0.0.1:{front.port}/x"
         with pytest.raises(StreamError, match="certificate that can be verified"):
             open_source(camera(url, username="u", password=SECRET), QUICK)
-        assert front.heard == []
+        assert front.received == []
         with open_source(camera(url, ca_file=str(authority)), QUICK) as source:
             assert source.codec == "h264"
             assert source.name == url

@@ -1,4 +1,4 @@
-"""Too much to do is said once when it begins and once when it is over, and nothing else is called so."""
+"""Overload is reported once at its start and once at its end, and nothing else is reported as overload."""
 
 import math
 import random
@@ -23,7 +23,7 @@ class World:
         self.stats = {camera: CameraStats(camera, "x", state="up") for camera in CAMERAS}
         self.used = dict.fromkeys(CAMERAS, 0.0)
         self.now = 100.0
-        self.told: list[DaemonOverloaded | DaemonRecovered] = []
+        self.published: list[DaemonOverloaded | DaemonRecovered] = []
 
     def live(self, seconds: float, shares: dict[str, float], cause: str | None = "slowed") -> None:
         for _ in range(round(seconds * 4)):
@@ -36,45 +36,45 @@ class World:
                 else:
                     stats.used = round(self.used[camera])
                     stats.dropped[cause] = round((self.now - 100.0) * 10) - stats.used
-            told = self.overload.look(
+            published = self.overload.look(
                 self.now, 1e9 + self.now, self.stats, {camera: round(used) for camera, used in self.used.items()}
             )
-            if told is not None:
-                self.told.append(told)
+            if published is not None:
+                self.published.append(published)
 
 
 def test_slow_first_images_are_no_overload_but_a_pipeline_that_never_starts_is() -> None:
     world = World()
     world.live(12, dict.fromkeys(CAMERAS, 0.0))
     world.live(20, {})
-    assert world.told == []
+    assert world.published == []
     stuck = World()
     stuck.live(40, dict.fromkeys(CAMERAS, 0.0))
-    assert len(stuck.told) == 1
+    assert len(stuck.published) == 1
 
 
 def test_overload_is_reported_once_with_the_worst_camera_and_its_end_once() -> None:
     world = World()
     world.live(20, {})
-    assert world.told == []
+    assert world.published == []
     world.live(30, {"door": 0.2, "till": 0.4})
-    (told,) = world.told
-    assert isinstance(told, DaemonOverloaded)
-    assert told.slowest == "door"
-    assert 0.15 <= told.least <= 0.25
-    assert 0.35 <= told.most <= 0.45
-    assert 19 <= told.wanted_fps <= 21
+    (published,) = world.published
+    assert isinstance(published, DaemonOverloaded)
+    assert published.slowest == "door"
+    assert 0.15 <= published.least <= 0.25
+    assert 0.35 <= published.most <= 0.45
+    assert 19 <= published.wanted_fps <= 21
     assert world.overload.is_on
     world.live(30, {})
-    assert isinstance(world.told[-1], DaemonRecovered)
-    assert len(world.told) == 2
-    assert 30 <= world.told[-1].after_s <= 45
+    assert isinstance(world.published[-1], DaemonRecovered)
+    assert len(world.published) == 2
+    assert 30 <= world.published[-1].after_s <= 45
 
 
 def test_frames_that_newer_ones_replace_count_as_well() -> None:
     world = World()
     world.live(20, {"door": 0.5, "till": 0.5}, cause=None)
-    assert isinstance(world.told[0], DaemonOverloaded)
+    assert isinstance(world.published[0], DaemonOverloaded)
 
 
 def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its_rate() -> None:
@@ -88,9 +88,9 @@ def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its
             stats.heard_at = world.now
             stats.used += random.Random(world.now).random() < 0.25
             world.used[camera] = stats.used
-        told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
-        world.told += [told] if told is not None else []
-    assert [type(told) for told in world.told] == [DaemonOverloaded]
+        published = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        world.published += [published] if published is not None else []
+    assert [type(published) for published in world.published] == [DaemonOverloaded]
 
 
 def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> None:
@@ -100,8 +100,8 @@ def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> Non
         world.now += 0.25
         world.stats[CAMERAS[0]].used += 1  # 4 fps of 10
         world.used[CAMERAS[0]] += 1
-        told = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
-        assert told is None
+        published = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        assert published is None
 
 
 @pytest.mark.parametrize("limit_fps", [None, 5.0])
@@ -146,12 +146,12 @@ def test_whatever_the_counts_are_a_look_never_fails_and_gives_sane_figures(
             one.dropped |= {"slowed": slowed, "late": late}
             stats[camera] = one
         was_on = overload.is_on
-        told = overload.look(now, now, stats, used)
+        published = overload.look(now, now, stats, used)
         assert math.isfinite(overload.share)
         assert overload.share >= 0
-        if isinstance(told, DaemonOverloaded):
+        if isinstance(published, DaemonOverloaded):
             assert not was_on
-            assert told.slowest in stats
-            assert 0 <= told.least <= told.most <= 1
-        elif told is not None:
+            assert published.slowest in stats
+            assert 0 <= published.least <= published.most <= 1
+        elif published is not None:
             assert was_on

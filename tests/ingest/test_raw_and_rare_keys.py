@@ -1,4 +1,4 @@
-"""Video without timestamps, and streams whose key frames are far apart."""
+"""Video without timestamps, and streams with rare key frames."""
 
 import time
 from pathlib import Path
@@ -43,9 +43,9 @@ def test_a_key_frame_is_waited_for_longer_than_for_data(isolate: bool, monkeypat
         assert run.stats.waits_for == ""
         assert run.stats.failures == {}
         assert [type(change) for change in run.changes] == [CameraUp]
-    (said,) = [line for line in logs if line["event"] == "camera_waits_for_key_frame"]
-    assert said["camera"] == "a"
-    assert said["limit_s"] == stream.KEY_WAIT_S
+    (line,) = [line for line in logs if line["event"] == "camera_waits_for_key_frame"]
+    assert line["camera"] == "a"
+    assert line["limit_s"] == stream.KEY_WAIT_S
 
 
 def test_the_wait_for_a_key_frame_ends(monkeypatch: pytest.MonkeyPatch) -> None:

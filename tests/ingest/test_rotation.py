@@ -1,4 +1,4 @@
-"""Videos of phones and body cameras come upright, whatever way the camera was held."""
+"""Videos of phones and body cameras are turned upright."""
 
 import struct
 from pathlib import Path

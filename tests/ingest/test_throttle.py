@@ -1,4 +1,4 @@
-"""Cameras are slowed to what the machine can bear, evenly or by priority, and no longer than needed."""
+"""Cameras are slowed to what the machine can process, evenly or by priority, and no longer than needed."""
 
 import heapq
 import random

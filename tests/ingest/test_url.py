@@ -1,4 +1,4 @@
-"""Addresses of cameras: passwords of any shape reach the camera alone, names show none."""
+"""Camera URLs: passwords of any shape reach the camera alone, and names show none."""
 
 import pytest
 from pydantic import SecretStr

@@ -1,4 +1,4 @@
-"""What several tests of the whole program begin with."""
+"""Fixtures of the integration tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The program as a user starts it: a process of its own, with models small enough to load at once."""
+"""The program as a user starts it: a process, with models small enough to load at once."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def call(*arguments: str | Path, models: Path | None, home: Path, timeout_s: flo
 
 
 class Running:
-    """A process that is under way; what it says goes to files, so that it never waits for us."""
+    """A running process; its output goes to files, so that it never blocks on it."""
 
     def __init__(self, arguments: tuple[str | Path, ...], models: Path, home: Path) -> None:
         self._out, self._err = home / "out.txt", home / "err.txt"
@@ -70,7 +70,7 @@ class Running:
 
     @property
     def out(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._out.read_text()
 
     @property
@@ -129,7 +129,7 @@ def real_models(data: Path, folder: Path) -> Path:
 def write_cams(
     folder: Path, cameras: dict[str, str | Path], *, redis: str = "embedded", name: str = "cams.yaml", more: str = ""
 ) -> Path:
-    """Write a cams.yaml: camera names and URLs, the site `lab`, no metrics port unless `more` says so."""
+    """Write a cams.yaml: camera names and URLs, the site `lab`, no metrics port unless `more` sets one."""
     directory = f", directory: {folder / 'redis'}" if redis == "embedded" else ""
     lines = ["site: lab", f"redis: {{url: '{redis}'{directory}}}"]
     lines += [more or "observe: {port: null}", "cameras:"]

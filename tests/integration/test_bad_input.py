@@ -1,4 +1,4 @@
-"""What a user can get wrong ends the program with one message on stderr and the exit code of its kind, no traceback."""
+"""Every mistake of a user ends the program with one message on stderr and the exit code of its kind, no traceback."""
 
 import shutil
 import socket
@@ -37,19 +37,19 @@ def locked(tmp_path: Path) -> Iterator[UnguardedRedis]:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("cameras: [\n  {id: a", ["line"]),
         ("cameras:\n  - {id: a, url: rtsp://h/x, max_fps: fast}\nzite: x\n", ["cameras[0].max_fps", "zite", "site"]),
     ],
 )
-def test_a_cams_yaml_with_faults_is_reported_with_their_lines(tmp_path: Path, text: str, said: list[str]) -> None:
+def test_a_cams_yaml_with_faults_is_reported_with_their_lines(tmp_path: Path, text: str, message: list[str]) -> None:
     file = tmp_path / "cams.yaml"
     file.write_text(text)
     ended = call("--cameras", file, models=None, home=tmp_path)
     assert ended.code == 2
     assert ended.is_plain
-    assert all(word in ended.err for word in [str(file), *said])
+    assert all(word in ended.err for word in [str(file), *message])
 
 
 def test_an_unknown_option_is_a_usage_error(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def _wrong_kind(models: Path) -> None:
 
 
 def _another_network(models: Path) -> None:
-    """Put a network of another shape under a bundle, with a hash that says so, as `save` would write it."""
+    """Put a network of another shape under a bundle, with a matching hash, as `save` would write it."""
     from reid_stream.bundles import bundle
 
     folder = models / "detector"
@@ -115,7 +115,7 @@ def _another_network(models: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (_empty, "model.onnx"),
         (_cut, "model.onnx"),
@@ -125,14 +125,14 @@ def _another_network(models: Path) -> None:
     ],
 )
 def test_a_model_that_cannot_be_used_is_reported(
-    tmp_path: Path, models: Path, clip: Path, harm: Callable[[Path], None], said: str
+    tmp_path: Path, models: Path, clip: Path, harm: Callable[[Path], None], message: str
 ) -> None:
     own = shutil.copytree(models, tmp_path / "models")
     harm(own)
     ended = call("--cameras", write_cams(tmp_path, {"a": clip}), models=own, home=tmp_path)
     assert ended.code == 3, ended.err
     assert ended.is_plain
-    assert said in ended.err
+    assert message in ended.err
     assert "must" in ended.err or "found" in ended.err
     assert len(ended.err.strip().splitlines()) <= 2
 

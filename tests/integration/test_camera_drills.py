@@ -1,4 +1,4 @@
-"""A slice of every drill of cameras: what must hold, holds."""
+"""A slice of every camera drill: all bounds hold."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def no_clip() -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DRILLS)
 def test_every_bound_holds(name: str) -> None:
-    findings = run([name], is_short=True, people=no_clip, say=lambda _: None)
+    findings = run([name], is_short=True, people=no_clip, progress=lambda _: None)
     assert len(findings) > 3
     assert not [finding for finding in findings if not finding.holds]
 
@@ -28,4 +28,4 @@ def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match="must be one of reconnect, sick, udp, crash, clock, own-clock, freeze; found nonsense"
     ):
-        run(["nonsense"], is_short=True, people=no_clip, say=lambda _: None)
+        run(["nonsense"], is_short=True, people=no_clip, progress=lambda _: None)

@@ -1,4 +1,4 @@
-"""Real RTSP cameras come up, tell the time, fail in plain words, and come back."""
+"""Real RTSP cameras come up, give their time, fail in plain words, and come back."""
 
 import socket
 import threading
@@ -43,7 +43,7 @@ def other_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Site:
-    """Live cameras with what they told."""
+    """Live cameras with their events."""
 
     def __init__(self, cameras: list[Camera], settings: Ingest = QUICK) -> None:
         self.changes: list[CameraChange] = []
@@ -206,9 +206,11 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
         assert "is the host name right" in words["nameless"]
         assert isinstance(results["wrong"], CameraFailure)
         assert results["wrong"].error.cause == "refused"
-        told = repr(results) + "".join(repr(chain(r.error)) for r in results.values() if isinstance(r, CameraFailure))
+        messages = repr(results) + "".join(
+            repr(chain(r.error)) for r in results.values() if isinstance(r, CameraFailure)
+        )
         for secret in ("secret-but-wrong", "hunter2", "s3%20cr", PASSWORD):
-            assert secret not in told
+            assert secret not in messages
 
 
 def test_a_password_file_is_read_and_its_faults_are_reported(clip: Path, tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ connected = threading.Event()
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and sends nothing."""
     with _listening(b"") as port:
         yield port
 

@@ -1,4 +1,4 @@
-"""`check` on real RTSP cameras: what they give, and how far their clocks are apart."""
+"""`check` on real RTSP cameras: codec, size, rate, and the offsets of their clocks."""
 
 from pathlib import Path
 

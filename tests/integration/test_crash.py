@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
         yield running
 
 
-def told(url: str) -> list[Event]:
+def events_of(url: str) -> list[Event]:
     client: Any = redis.Redis.from_url(url)
     found = [decode(fields[b"event"]).data for _, fields in client.xrange("reid:lab:events")]
     client.close()
@@ -46,7 +46,7 @@ def people(events: list[Event]) -> set[str]:
 def lives(url: str) -> list[list[Event]]:
     """Events by daemon."""
     found: list[list[Event]] = [[]]
-    for event in told(url):
+    for event in events_of(url):
         if isinstance(event, DaemonStarted):
             found.append([])
         found[-1].append(event)
@@ -54,7 +54,7 @@ def lives(url: str) -> list[list[Event]]:
 
 
 def looks(daemon: Running, url: str, life: int) -> None:
-    """Wait until a daemon has told of somebody, twice."""
+    """Wait until a daemon has published a person, twice."""
 
     def has_seen() -> bool:
         found = lives(url)
@@ -81,8 +81,8 @@ def test_a_person_in_view_of_a_daemon_that_is_killed_keeps_the_id(server: Embedd
         assert "identities_restored" in daemon.err
         ended = daemon.terminate(timeout_s=60)
     assert ended.code == 0
-    assert people(told(server.url)) == {"lab-1"}
-    visits = [event for event in told(server.url) if isinstance(event, IdentityEntered | IdentityLeft)]
+    assert people(events_of(server.url)) == {"lab-1"}
+    visits = [event for event in events_of(server.url) if isinstance(event, IdentityEntered | IdentityLeft)]
     assert [type(event) for event in visits] == [IdentityEntered, IdentityLeft] * (len(visits) // 2)
 
 
@@ -94,7 +94,7 @@ def test_after_an_end_in_order_elsewhere_with_another_spool_the_id_is_the_same(
         with running("--cameras", site(tmp_path, server, spool), "--plain", models=models, home=tmp_path) as daemon:
             looks(daemon, server.url, life)
             daemon.terminate(timeout_s=60)
-    assert people(told(server.url)) == {"lab-1"}
+    assert people(events_of(server.url)) == {"lab-1"}
 
 
 def test_a_second_daemon_is_refused_while_the_first_one_lives(server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The daemon with the Redis of its own: found by the commands, private, and with the same IDs after a restart."""
+"""The daemon with the embedded Redis: found by the commands, private, and with the same IDs after a restart."""
 
 import os
 import shutil
@@ -47,13 +47,13 @@ def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bo
                 daemon.process.wait()
             else:
                 assert "identities_restored" in daemon.err
-                told = reads("events", "--json", "--type", "identity")
+                lines = reads("events", "--json", "--type", "identity")
                 assert daemon.terminate(timeout_s=60).code == 0
     kept = [path for name in ("store", "spool") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
     assert any(path.suffix == ".jpg" for path in kept)
     assert [path for path in kept if path.stat().st_mode & 0o077] == []
-    assert '"person":"lab-1"' in told
-    assert '"person":"lab-2"' not in told
+    assert '"person":"lab-1"' in lines
+    assert '"person":"lab-2"' not in lines
     away = call("events", "--cameras", cams, models=models, home=tmp_path)
     assert away.code == 4, away.err
     assert "start the daemon" in away.err
@@ -61,7 +61,7 @@ def test_commands_find_it_and_the_id_outlives_a_kill(tmp_path: Path, by_port: bo
 
 
 def assert_private(daemon: Running, folder: Path, by_port: bool) -> None:
-    """The log tells server and address, never the password; another user gets nowhere."""
+    """The log shows server and address, never the password; another user has no access."""
     assert "embedded_redis_started" in daemon.err
     assert "redis-server " in daemon.err
     if by_port:
@@ -70,6 +70,6 @@ def assert_private(daemon: Running, folder: Path, by_port: bool) -> None:
     else:
         assert f"unix://{folder}/redis.sock" in daemon.err
     if os.geteuid() == 0 and shutil.which("setpriv") is not None:
-        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-        look = subprocess.run([*nobody, "ls", str(folder)], capture_output=True, check=False)
+        other_user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        look = subprocess.run([*other_user, "ls", str(folder)], capture_output=True, check=False)
         assert look.returncode != 0

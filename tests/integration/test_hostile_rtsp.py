@@ -1,4 +1,4 @@
-"""A camera that lies, floods or sends us elsewhere is a StreamError in time: no hang, no password shown, no memory."""
+"""A camera that misbehaves, floods or redirects ends in a StreamError: no hang, no password shown, bounded memory."""
 
 import resource
 import time
@@ -43,7 +43,7 @@ LIES = {
     "an SDP of 4 MB": PART.join([OPTIONS, described(SDP + b"a=x:" + b"y" * (4 << 20))]),
     "parameter sets of 1 MB": PART.join([OPTIONS, described(SDP.replace(b"Z0LA", b"Z0LA" * 250_000))]),
     "no stream at all": PART.join([OPTIONS, described(b"v=0\r\n")]),
-    "a codec that nobody knows": PART.join([OPTIONS, codec(b"NONSENSE"), SETUP, PLAY + RTP]),
+    "an unknown codec": PART.join([OPTIONS, codec(b"NONSENSE"), SETUP, PLAY + RTP]),
     "no codec": PART.join([OPTIONS, DESCRIBE.replace(b"rtpmap", b"rtpoap"), SETUP, PLAY + RTP]),
     "itself as another place, for ever": PART.join([MOVED, MOVED]),
     "a file as another place": PART.join([OPTIONS, to(b"file:///etc/passwd")]),
@@ -92,9 +92,9 @@ def test_a_redirect_to_a_host_that_asks_for_a_digest_shows_it_no_password() -> N
         with HostileServer(script) as server:
             camera = Camera.model_validate({"id": "a", "url": server.url, "username": "u", "password": SECRET})
             assert isinstance(probe(camera, LIMITS), CameraFailure)
-        heard = b"".join(elsewhere.heard)
-    assert heard
-    assert SECRET.encode() not in heard
+        received = b"".join(elsewhere.received)
+    assert received
+    assert SECRET.encode() not in received
 
 
 @pytest.mark.parametrize("seed", range(len(TALKS)))

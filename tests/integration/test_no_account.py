@@ -1,4 +1,4 @@
-"""A user without an account, without or with a read-only home: what must be kept needs a folder, all else works."""
+"""A user without an account and a home that is missing or read-only: all works but what must be stored there."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""People decide: the command line, a real Redis, and the daemon as a process; killed in between, too."""
+"""Operator overrides: the command line, a real Redis, and the daemon as a process that is also killed."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Site:
         self.cams = write_cams(folder, cameras, redis=url, more=STATE)
         self.client: Any = redis.Redis.from_url(url)
 
-    def says(self, *words: str) -> str:
+    def run(self, *words: str) -> str:
         """Ask by the command line; errors come as they are."""
         done = CliRunner().invoke(app, ["identity", *words[:1], "--url", self.url, "--site", "lab", *words[1:]])
         if isinstance(done.exception, ReidStreamError):
@@ -41,7 +41,7 @@ class Site:
         return done.stdout + done.stderr
 
     def people(self) -> dict[str, dict[str, Any]]:
-        return {row["person"]: row for row in json.loads(self.says("list", "--json").splitlines()[-1])}
+        return {row["person"]: row for row in json.loads(self.run("list", "--json").splitlines()[-1])}
 
     def here(self) -> dict[str, list[str]]:
         """Who is on which camera now."""
@@ -50,7 +50,7 @@ class Site:
     def waiting(self) -> list[str]:
         """What is handed in and not answered."""
         return [
-            entry["instruction"]["do"] for entry in json.loads(self.says("log", "--json")) if entry["answer"] is None
+            entry["instruction"]["do"] for entry in json.loads(self.run("log", "--json")) if entry["answer"] is None
         ]
 
     def last_event(self, kind: str) -> dict[str, Any]:
@@ -76,49 +76,49 @@ def daemon(site: Site) -> Iterator[Running]:
 
 
 def test_people_are_merged_named_and_taken_apart_again(site: Site, daemon: Running) -> None:
-    done = site.says("merge", "lab-2", "lab-1", "--who", "anna", "--why", "same coat")
+    done = site.run("merge", "lab-2", "lab-1", "--who", "anna", "--why", "same coat")
     assert "lab-2 is lab-1" in done
     assert site.last_event("identity.merged")["by"] == "anna"
     daemon.until(lambda: site.here() == {"lab-1": ["east", "west"]})
-    site.says("name", "lab-1", "Bea", "--who", "anna")
+    site.run("name", "lab-1", "Bea", "--who", "anna")
     assert site.people()["lab-1"]["label"] == "Bea"
-    assert "Bea" in site.says("list")
-    assert "lab-2 was lab-1" in site.says("show", "lab-1")
-    merge = next(entry for entry in json.loads(site.says("log", "--json")) if entry["instruction"]["do"] == "merge")
-    site.says("undo", merge["instruction"]["id"])
+    assert "Bea" in site.run("list")
+    assert "lab-2 was lab-1" in site.run("show", "lab-1")
+    merge = next(entry for entry in json.loads(site.run("log", "--json")) if entry["instruction"]["do"] == "merge")
+    site.run("undo", merge["instruction"]["id"])
     daemon.until(lambda: site.here() == {"lab-1": ["east"], "lab-2": ["west"]})
-    assert "same coat" in site.says("log")
+    assert "same coat" in site.run("log")
 
 
 def test_what_cannot_be_done_is_an_error_with_its_reason(site: Site, daemon: Running) -> None:
     with pytest.raises(ReidStreamError, match="lab-99 must be a global ID issued at lab"):
-        site.says("merge", "lab-99", "lab-1")
+        site.run("merge", "lab-99", "lab-1")
     with pytest.raises(ReidStreamError, match="lab-99 must be known now"):
-        site.says("show", "lab-99")
+        site.run("show", "lab-99")
     with pytest.raises(ReidStreamError, match="a split must say what leaves"):
-        site.says("split", "lab-1")
+        site.run("split", "lab-1")
     with pytest.raises(ReidStreamError, match="two people must be merged"):
-        site.says("merge", "lab-1", "lab-1")
+        site.run("merge", "lab-1", "lab-1")
 
 
 def test_what_people_decided_outlives_a_kill_and_what_was_handed_in_meanwhile_is_done(
     site: Site, daemon: Running
 ) -> None:
-    site.says("name", "lab-2", "Dora")
+    site.run("name", "lab-2", "Dora")
     daemon.process.kill()
     daemon.process.wait()
-    assert "not answered yet" in site.says("name", "lab-1", "Cleo", "--wait", "0")
+    assert "not answered yet" in site.run("name", "lab-1", "Cleo", "--wait", "0")
     assert site.waiting() == ["name"]
     with running("--cameras", site.cams, "--plain", models=site.models, home=site.home) as second:
         second.until(lambda: site.waiting() == [])
-        second.until(lambda: len(json.loads(site.says("show", "lab-1", "--json"))["tracks"]) == 2)
+        second.until(lambda: len(json.loads(site.run("show", "lab-1", "--json"))["tracks"]) == 2)
         assert {person: row["label"] for person, row in site.people().items()} == {"lab-1": "Cleo", "lab-2": "Dora"}
-        latest = json.loads(site.says("show", "lab-1", "--json"))["tracks"][-1]
-        site.says("split", "lab-1", "--track", f"{latest['camera']}/{latest['run']}/{latest['track']}")
+        latest = json.loads(site.run("show", "lab-1", "--json"))["tracks"][-1]
+        site.run("split", "lab-1", "--track", f"{latest['camera']}/{latest['run']}/{latest['track']}")
         second.until(lambda: site.here() == {"lab-3": ["east"], "lab-2": ["west"]})
         begun = site.last_event("daemon.started")
         assert begun["in_view"] == [["east", "lab-1"], ["west", "lab-2"]]  # of the one that was killed
-        assert "lab-2 is erased" in site.says("erase", "lab-2", "--yes")
+        assert "lab-2 is erased" in site.run("erase", "lab-2", "--yes")
         assert "lab-2" not in site.people()
         assert site.last_event("identity.erased")["person"] == "lab-2"
-        second.until(lambda: site.here() == {"lab-3": ["east"], "lab-4": ["west"]})  # still there, and somebody new
+        second.until(lambda: site.here() == {"lab-3": ["east"], "lab-4": ["west"]})  # still there, and a new person

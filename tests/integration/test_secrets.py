@@ -1,4 +1,4 @@
-"""No password of cams.yaml is in anything that leaves the program, whether what it is for works or not."""
+"""No password of cams.yaml appears in any output of the program, whether the connection works or not."""
 
 import json
 import os
@@ -134,9 +134,9 @@ def test_a_daemon_whose_cameras_and_redis_work_and_fail_keeps_every_password(
             path.read_bytes() for path in (tmp_path / "server").rglob("appendonly.aof*") if path.is_file()
         )
     assert ended.code == 0, ended.err
-    said: dict[str, str | bytes] = {"out": ended.out, "err": ended.err, "ps": seen_by_ps, "away": away, **pages}
-    said |= {"spool": spooled, "names": names}
-    assert {name: leaks(text) for name, text in said.items() if leaks(text)} == {}
+    outputs: dict[str, str | bytes] = {"out": ended.out, "err": ended.err, "ps": seen_by_ps, "away": away, **pages}
+    outputs |= {"spool": spooled, "names": names}
+    assert {name: leaks(text) for name, text in outputs.items() if leaks(text)} == {}
     # Redis's own file has what was sent to it: the events, not the login.
     assert leaks(stored) == []
     assert b"camera.down" in stored
@@ -197,7 +197,7 @@ settings = cams_yaml.load(Path(sys.argv[1]))
 logs.configure(settings.observe); logs.hide(settings); logs.catch()
 import structlog
 url, word = settings.redis.url.get_secret_value(), settings.cameras[2].password.get_secret_value()
-structlog.get_logger().error("told", url=url, word=word)
+structlog.get_logger().error("reported", url=url, word=word)
 try:
     raise RuntimeError(f"logged with {word}")
 except RuntimeError:
@@ -210,7 +210,7 @@ raise RuntimeError(f"at the top: {url} {word}")
         [sys.executable, "-c", script, str(cams)], capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.returncode == 1
-    assert all(words in done.stderr for words in ("told", "logged with ***", "on a thread", "at the top"))
+    assert all(words in done.stderr for words in ("reported", "logged with ***", "on a thread", "at the top"))
     assert leaks(done.stderr + done.stdout) == []
 
 

@@ -1,4 +1,4 @@
-"""`reid-stream topology`, and what cams.yaml may state of it."""
+"""`reid-stream topology`, and the section `topology` of cams.yaml."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Pa
             teller.look(1.0)  # nothing is known yet
             known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 2.0)
             teller.look(2.0)
-            known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 3.0)  # told when the daemon ends
+            known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 3.0)  # published when the daemon ends
         found = CliRunner().invoke(app, ["topology", "--url", server.url, "--site", "shop", "--json"])
         assert [(p["a"], p["b"], p["matches"]) for p in msgspec.json.decode(found.stdout)] == [("a", "b", 2)]
 

@@ -1,4 +1,4 @@
-"""The whole daemon as a process: real footage, a real Redis, and what subscribers of every kind get."""
+"""The whole daemon as a process: real footage, a real Redis, and every kind of subscriber."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ class Listener:
     """A Pub/Sub subscriber on a thread of its own."""
 
     def __init__(self, url: str) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         client: Any = redis.Redis.from_url(url)
         self._client = client
         self._channel = client.pubsub(ignore_subscribe_messages=True)
@@ -67,7 +67,7 @@ class Listener:
         with contextlib.suppress(redis.exceptions.ConnectionError):
             while (message := self._channel.get_message(timeout=0.2)) is not None or not self._is_over:
                 if message is not None:
-                    self.heard.append(message["data"])
+                    self.received.append(message["data"])
 
     def close(self) -> list[bytes]:
         """Stop once nothing more has come for a moment."""
@@ -75,7 +75,7 @@ class Listener:
         self._thread.join()
         self._channel.close()
         self._client.close()
-        return self.heard
+        return self.received
 
 
 def bodies(url: str) -> list[bytes]:
@@ -93,9 +93,9 @@ def short(event: Event) -> str:
     return str(event["type"]).removeprefix("io.reid-stream.").removesuffix(".v1")
 
 
-def about_cameras_and_people(told: list[Event]) -> list[Event]:
+def about_cameras_and_people(published: list[Event]) -> list[Event]:
     """Leave out what is of the day: when the daemon began and ended."""
-    return [{**event, "runid": ""} for event in told if short(event) not in ("daemon.started", "daemon.stopped")]
+    return [{**event, "runid": ""} for event in published if short(event) not in ("daemon.started", "daemon.stopped")]
 
 
 class Replayed:
@@ -105,7 +105,7 @@ class Replayed:
         assert DATA is not None
         self.footage = cut_clip(Path(DATA) / "video" / "vtest.avi", folder / "v.avi", seconds=FOOTAGE_S)
         models = real_models(Path(DATA), folder / "models")
-        self.told: list[list[Event]] = []
+        self.published: list[list[Event]] = []
         for number in range(2):
             home = folder / str(number)
             with UnguardedRedis(home / "redis-server") as server:
@@ -115,7 +115,7 @@ class Replayed:
                 run = ("--cameras", cams, "--replay", "fast", "--run-id", "fixed", "--plain")
                 ended = call(*run, models=models, home=home, timeout_s=200)
                 assert ended.code == 0, ended.err
-                self.told.append(events(server.url))
+                self.published.append(events(server.url))
                 if number == 0:
                     self.out = ended.out
                     self.bodies = bodies(server.url)
@@ -128,11 +128,11 @@ class Replayed:
         client: Any = redis.Redis.from_url(server.url, decode_responses=True)
         with contextlib.closing(client):
             self.present = client.keys("reid:lab:present:*")
-        self.heard = listener.close()
+        self.received = listener.close()
         binary = str(Path(newest_binary().path).with_name("redis-cli"))
         command = [binary, "-u", server.url, "--raw", "XRANGE", KEY, "-", "+"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        self.raw = [line for line in said.splitlines() if line.startswith("{")]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.raw = [line for line in output.splitlines() if line.startswith("{")]
         flags = ("--json", "--from", "0", "--type", "identity.entered", "--camera", "east")
         self.piped = call("events", "--url", server.url, "--site", "lab", *flags, models=None, home=home)
 
@@ -144,9 +144,9 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
 
 @needs_data
 def test_every_event_fits_its_published_schema(replayed: Replayed) -> None:
-    assert len(replayed.told[0]) > 20
+    assert len(replayed.published[0]) > 20
     validators: dict[str, jsonschema.Draft202012Validator] = {}
-    for event in replayed.told[0]:
+    for event in replayed.published[0]:
         name = str(event["dataschema"]).removeprefix("urn:reid-stream:schema:")
         if name not in validators:
             schema = json.loads((SCHEMAS / f"{name}.json").read_text())
@@ -161,7 +161,7 @@ def test_every_event_fits_its_published_schema(replayed: Replayed) -> None:
 def test_every_visit_that_starts_ends_and_none_starts_twice(replayed: Replayed) -> None:
     inside: set[tuple[str, str]] = set()
     visits: Counter[str] = Counter()
-    for event in replayed.told[0]:
+    for event in replayed.published[0]:
         data = event["data"]
         match short(event):
             case "identity.entered":
@@ -181,21 +181,21 @@ def test_every_visit_that_starts_ends_and_none_starts_twice(replayed: Replayed) 
 
 @needs_data
 def test_numbers_have_no_gap_and_the_stream_is_in_their_order(replayed: Replayed) -> None:
-    assert [int(event["sequence"]) for event in replayed.told[0]] == list(range(len(replayed.told[0])))
-    assert [event["id"] for event in replayed.told[0]] == [f"fixed-{n}" for n in range(len(replayed.told[0]))]
-    assert short(replayed.told[0][0]) == "daemon.started"
-    assert short(replayed.told[0][-1]) == "daemon.stopped"
+    assert [int(event["sequence"]) for event in replayed.published[0]] == list(range(len(replayed.published[0])))
+    assert [event["id"] for event in replayed.published[0]] == [f"fixed-{n}" for n in range(len(replayed.published[0]))]
+    assert short(replayed.published[0][0]) == "daemon.started"
+    assert short(replayed.published[0][-1]) == "daemon.stopped"
 
 
 @needs_data
 def test_two_replays_of_the_same_files_publish_the_same(replayed: Replayed) -> None:
-    one, two = (about_cameras_and_people(told) for told in replayed.told)
+    one, two = (about_cameras_and_people(published) for published in replayed.published)
     assert one == two
 
 
 @needs_data
 def test_the_channel_and_plain_redis_clients_get_the_same_json(replayed: Replayed) -> None:
-    assert replayed.heard == replayed.bodies
+    assert replayed.received == replayed.bodies
     assert replayed.raw == [body.decode() for body in replayed.bodies]
 
 
@@ -207,7 +207,7 @@ def test_no_person_is_present_once_the_daemon_has_ended(replayed: Replayed) -> N
 @needs_data
 def test_the_events_command_filters_by_type_and_camera(replayed: Replayed) -> None:
     assert replayed.piped.code == 0, replayed.piped.err
-    entered = [e for e in replayed.told[0] if short(e) == "identity.entered" and e["data"]["camera"] == "east"]
+    entered = [e for e in replayed.published[0] if short(e) == "identity.entered" and e["data"]["camera"] == "east"]
     assert [json.loads(line) for line in replayed.piped.out.splitlines()] == entered
     assert entered
 
@@ -240,9 +240,9 @@ def test_a_daemon_in_real_time_shows_its_figures_and_ends_in_order_at_a_signal(
         ended = daemon.terminate(5)
     assert ended.code == 0, ended.err
     assert ended.is_plain
-    told = events(server.url)
-    assert [int(event["sequence"]) for event in told] == list(range(len(told)))
-    assert told[-1]["data"]["reason"] == "stopped"
+    published = events(server.url)
+    assert [int(event["sequence"]) for event in published] == list(range(len(published)))
+    assert published[-1]["data"]["reason"] == "stopped"
     shown = figures(page)
     assert {family.name for family in Metrics().registry.collect() if f"# TYPE {family.name}" not in page} == set()
     moving = {
@@ -279,9 +279,9 @@ def test_a_second_run_of_the_same_name_continues_the_numbers(
         run = ("--cameras", cams, "--replay", "fast", "--run-id", "again", "--plain")
         ended = call(*run, models=tiny, home=tmp_path)
         assert ended.code == 0, ended.err
-    told = events(server.url)
-    assert sum(short(event) == "daemon.started" for event in told) == 2
-    assert [event["id"] for event in told] == [f"again-{n}" for n in range(len(told))]
+    published = events(server.url)
+    assert sum(short(event) == "daemon.started" for event in published) == 2
+    assert [event["id"] for event in published] == [f"again-{n}" for n in range(len(published))]
 
 
 needs_rtsp = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
@@ -300,18 +300,18 @@ def test_two_rtsp_cameras_reach_a_subscriber_with_their_own_clocks(
         listener = Listener(server.url)
         with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
             daemon.until(lambda: all(f"entered {n}" in daemon.out for n in "ab"), 120)
-            daemon.until(lambda: any(b'"clock":"rtcp"' in body for body in listener.heard), 60)
+            daemon.until(lambda: any(b'"clock":"rtcp"' in body for body in listener.received), 60)
             port = port_of(daemon)
             daemon.until(lambda: figures(get(port, "metrics"))["reid_stream_capture_to_event_seconds_count"] >= 20)
             shown = figures(get(port, "metrics"))
             ended = daemon.terminate(15)
-        heard = [json.loads(body) for body in listener.close()]
+        received = [json.loads(body) for body in listener.close()]
     assert ended.code == 0, ended.err
-    told = events(server.url)
-    assert heard == told
-    assert [int(event["sequence"]) for event in told] == list(range(len(told)))
-    assert short(told[-1]) == "daemon.stopped"
-    assert {e["data"]["camera"] for e in told if short(e) == "identity.entered"} == {"a", "b"}
+    published = events(server.url)
+    assert received == published
+    assert [int(event["sequence"]) for event in published] == list(range(len(published)))
+    assert short(published[-1]) == "daemon.stopped"
+    assert {e["data"]["camera"] for e in published if short(e) == "identity.entered"} == {"a", "b"}
     mean = shown["reid_stream_capture_to_event_seconds_sum"] / shown["reid_stream_capture_to_event_seconds_count"]
     print(f"capture to event: {mean:.3f} s on average over 2 RTSP cameras at 5 fps")
     record_property("capture_to_event_s", round(mean, 4))

@@ -1,4 +1,4 @@
-"""Workers end in order with the daemon, whoever else is told to end, and with a daemon that is killed as well."""
+"""Workers end in order with the daemon, however it ends."""
 
 import os
 import signal

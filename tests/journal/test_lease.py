@@ -1,4 +1,4 @@
-"""One daemon a site: who has the lease, who may take it, and what happens to who lost it."""
+"""The lease of a site: who holds it, who may take it, and what happens to a daemon that lost it."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_only_the_owner_holds_it(server: EmbeddedRedis, raw: Any) -> None:
         other.take()
     assert raw.exists(KEY)
     other.give_back()
-    assert raw.exists(KEY), "who never had it takes it from nobody"
+    assert raw.exists(KEY), "who never had it cannot take it away"
     one.give_back()
     assert not raw.exists(KEY)
 

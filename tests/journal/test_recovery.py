@@ -103,7 +103,7 @@ class Life:
         assert self.recorder._writer.wait(10)
 
 
-def told(raw: Any) -> list[Event]:
+def events_of(raw: Any) -> list[Event]:
     found = [decode(fields[b"event"]).data for _, fields in raw.xrange("reid:site:events")]
     return [event for event in found if not isinstance(event, UnknownEvent)]
 
@@ -118,7 +118,7 @@ def undisturbed(shared: UnguardedRedis, world: Batches, tmp_path_factory: pytest
     client.flushall()
     with Life(settings(shared, tmp_path_factory.mktemp("spool"))) as life:
         life.see(world)
-    found = told(client)
+    found = events_of(client)
     client.close()
     return found
 
@@ -134,7 +134,7 @@ def test_the_journal_alone_is_enough(
     for part in thirds(world):
         with Life(settings(server, tmp_path)) as life:
             life.see(part)
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
     assert numbers(raw) == list(range(len(undisturbed)))
 
 
@@ -146,7 +146,7 @@ def test_records_that_come_again_are_not_taken_twice(
         life.see([*first, *second])
     with Life(settings(server, tmp_path)) as life:
         life.see(world)
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
 
 
 def test_a_damaged_snapshot_is_reported_and_the_one_before_and_the_journal_are_enough(
@@ -163,7 +163,7 @@ def test_a_damaged_snapshot_is_reported_and_the_one_before_and_the_journal_are_e
     with Life(settings(server, tmp_path)) as life:
         assert "damaged; continuing from the one before" in life.notes
         life.see(third)
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
 
 
 def test_what_redis_lost_with_the_spool_is_published_again_from_the_journal(
@@ -176,11 +176,11 @@ def test_what_redis_lost_with_the_spool_is_published_again_from_the_journal(
     raw.xdel("reid:site:events", *last)
     with Life(settings(server, tmp_path / "b")) as life:
         life.see(third)
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
     assert numbers(raw) == list(range(len(undisturbed)))
 
 
-@pytest.mark.parametrize("snapshots", ["spoilt", "gone"])
+@pytest.mark.parametrize("snapshots", ["damaged", "gone"])
 def test_whatever_is_missing_no_number_is_given_again(
     server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path, snapshots: str
 ) -> None:
@@ -188,19 +188,19 @@ def test_whatever_is_missing_no_number_is_given_again(
     with Life(settings(server, tmp_path / "a")) as life:
         life.see(first)
         life.snapshot()
-        life.snapshot()  # both know the same, so that the journal begins behind them
+        life.snapshot()  # both know the same, so that the journal starts after them
         life.see(second)
-    before = {event.person for event in told(raw) if isinstance(event, IdentityEntered)}
+    before = {event.person for event in events_of(raw) if isinstance(event, IdentityEntered)}
     for key in raw.keys(SNAPSHOTS):
-        raw.hset(key, "head", b"nonsense") if snapshots == "spoilt" else raw.delete(key)
+        raw.hset(key, "head", b"nonsense") if snapshots == "damaged" else raw.delete(key)
     raw.delete("reid:site:state:numbers")
     entries = [place for place, _ in raw.xrange(JOURNAL)]
     raw.xdel(JOURNAL, *entries[3:6])
-    told_before = len(told(raw))
+    count_before = len(events_of(raw))
     with Life(settings(server, tmp_path / "b")) as life:
         assert "are missing; what was seen then is unknown" in life.notes
         life.see([(now + 1000, [shifted(record) for record in records]) for now, records in third])
-    new = {event.person for event in told(raw)[told_before:] if isinstance(event, IdentityEntered)}
+    new = {event.person for event in events_of(raw)[count_before:] if isinstance(event, IdentityEntered)}
     highest = max(int(person.rpartition("-")[2]) for person in before)
     assert all(int(person.rpartition("-")[2]) > highest for person in new - before)
 
@@ -228,13 +228,13 @@ def test_what_was_decided_under_other_settings_is_kept_and_the_new_ones_apply_fr
     with Life(settings(server, tmp_path)) as life:
         life.snapshot()
         life.see([*first, *second])
-    before = told(raw)
+    before = events_of(raw)
     strict = settings(server, tmp_path, match=Match(similarity=0.99))
     with Life(strict) as life:
         assert "other events" not in life.notes
-        assert told(raw) == before
+        assert events_of(raw) == before
         life.see(third)
-    after = told(raw)
+    after = events_of(raw)
     assert after[: len(before)] == undisturbed[: len(before)] == before
     assert len({e.person for e in after if isinstance(e, IdentityEntered)}) > len(
         {e.person for e in undisturbed if isinstance(e, IdentityEntered)}
@@ -269,7 +269,7 @@ def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_
         assert recorder._writer.written == 2  # the first one is of the start
     with Life(settings(server, tmp_path)) as life:
         life.see(third)
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
 
 
 def test_the_journal_is_trimmed_behind_the_older_snapshot_and_a_purge_leaves_nothing_older(
@@ -305,7 +305,7 @@ def test_a_user_with_the_rights_that_the_documentation_names_is_enough(
             life.see(part)
             life.snapshot()
             life.snapshot()
-    assert told(raw) == undisturbed
+    assert events_of(raw) == undisturbed
     raw.execute_command("ACL", "DELUSER", "daemon")
 
 
@@ -321,9 +321,9 @@ def test_an_entry_is_on_redis_if_and_only_if_its_events_are_and_events_need_a_st
             assert life.state.redis.flush(10)
             assert raw.xlen(JOURNAL) == entries + 1
             assert raw.xlen("reid:site:events") == before + len(events)
-        assert told(raw)
+        assert events_of(raw)
         with pytest.raises(ValueError, match="right after their step; got 1 without one"):
-            life.recorder.commit(told(raw)[:1])
+            life.recorder.commit(events_of(raw)[:1])
 
 
 def test_a_step_whose_events_were_never_committed_keeps_its_entry_and_its_events_stay_unpublished(
@@ -338,9 +338,9 @@ def test_a_step_whose_events_were_never_committed_keeps_its_entry_and_its_events
             lost = life.recorder.step(records, now)
         known = len(life.state.matcher)
         life.see([(now + 0.01, [])])
-    assert told(raw) == []
+    assert events_of(raw) == []
     with Life(settings(server, tmp_path / "b")) as life:
         assert "steps caused other events" in life.notes
         assert len(life.state.matcher) == known > 0
         life.see(world[place + 1 :])
-    assert told(raw) == undisturbed[len(lost) :]
+    assert events_of(raw) == undisturbed[len(lost) :]

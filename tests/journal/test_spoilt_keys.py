@@ -1,4 +1,4 @@
-"""Keys of the site's state that another writer has spoilt: a clear message, or the site goes on; never a traceback."""
+"""State keys damaged by another writer: a clear message or a repair, never a traceback."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One contract, held by every link over the real thing."""
+"""One contract for all links, tested on the real transports."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Tracks to people: the best sum of gains under conflicts."""
+"""Assignment of tracks to people: the best sum of gains under conflicts."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Tracks that go over from one person to another: cut, and told."""
+"""Tracks that change from one person to another are cut, with events."""
 
 import numpy as np
 
@@ -55,10 +55,10 @@ def test_events_of_the_second_person_are_corrected_from_the_cut_on() -> None:
     decisions = []
     for second, vector in enumerate(np.concatenate([_looks(1, 5), _looks(2, 5)])):
         decisions += matcher.update([_seen(vector, second)], _FIRST_AT + second)
-    said = {d.observation.sequence: d.person for d in decisions if isinstance(d, Sighting)}
+    identities = {d.observation.sequence: d.person for d in decisions if isinstance(d, Sighting)}
     splits = [decision for decision in decisions if isinstance(decision, Split)]
-    assert said[0] == said[4] != said[9]
-    assert [(split.person, split.into) for split in splits] == [(said[0], said[9])]
+    assert identities[0] == identities[4] != identities[9]
+    assert [(split.person, split.into) for split in splits] == [(identities[0], identities[9])]
     assert splits[0].spans == ((_FIRST_AT + 4.5, None),)
     assert splits[0].last_parts == (("door", "run", 1),)
 

@@ -1,4 +1,4 @@
-"""Second thoughts: what was decided in haste is put right, and told."""
+"""Later corrections of early decisions, with events."""
 
 from collections import defaultdict
 from itertools import groupby
@@ -45,7 +45,7 @@ def matcher(**topology: object) -> Matcher:
     return Matcher(Match(), "site", MODEL, VERIFIER, CALIBRATION, topology=stated)
 
 
-def told(decisions: list[Decision]) -> dict[tuple[CameraId, TrackId], GlobalId]:
+def identities(decisions: list[Decision]) -> dict[tuple[CameraId, TrackId], GlobalId]:
     """Return each track's person as a subscriber who follows corrections knows it."""
     known: dict[tuple[CameraId, TrackId], GlobalId] = {}
     for decision in decisions:
@@ -70,16 +70,16 @@ def test_one_person_seen_by_two_cameras_at_the_same_instant_is_one_new_person() 
     one = matcher()
     decisions = play(one, [look("x", 1, 0.0, C), look("x", 1, 1.0, C)])  # else the first vector alone makes a person
     decisions = play(one, [look("a", 1, 5.0, A), look("b", 1, 5.0, A), look("a", 1, 6.0, A), look("b", 1, 6.0, A)])
-    known = told(decisions)
+    known = identities(decisions)
     assert known["a", 1] == known["b", 1]  # type: ignore[index]
     assert not [d for d in decisions if isinstance(d, Merge)]
 
 
 def test_with_overlaps_stated_two_at_once_on_other_cameras_are_two() -> None:
     records = [look(camera, 1, at / 2, A) for at in range(8) for camera in ("a", "c")]
-    known = told(play(matcher(overlaps=[["a", "b"]]), records))
+    known = identities(play(matcher(overlaps=[["a", "b"]]), records))
     assert len(set(known.values())) == 2
-    assert len(set(told(play(matcher(), records)).values())) == 1
+    assert len(set(identities(play(matcher(), records)).values())) == 1
 
 
 def test_two_people_who_come_to_look_alike_are_merged_long_after_the_first_has_gone() -> None:
@@ -87,10 +87,10 @@ def test_two_people_who_come_to_look_alike_are_merged_long_after_the_first_has_g
     half = unit(A + np.float32(1.8) * B)
     decisions = play(one, a_visit("a", 1, 0.0, A, A, A))
     decisions += play(one, a_visit("b", 1, 20.0, half, half))
-    assert len(set(told(decisions).values())) == 2
+    assert len(set(identities(decisions).values())) == 2
     later = [look("b", 1, 24.0 + number, A) for number in range(12)]
     decisions += play(one, [r for r in later if not isinstance(r, TrackEnded)])
-    assert len(set(told(decisions).values())) == 1
+    assert len(set(identities(decisions).values())) == 1
     assert [(d.gone, d.into) for d in decisions if isinstance(d, Merge)] == [("site-2", "site-1")]
 
 
@@ -98,11 +98,11 @@ def test_a_track_whose_later_vectors_speak_against_its_person_goes_to_whom_it_fi
     one = matcher()
     decisions = play(one, a_visit("a", 1, 0.0, *[A] * 4) + a_visit("a", 2, 20.0, *[B] * 4))
     decisions += play(one, [look("b", 1, 40.0, A), look("b", 1, 41.0, A)])
-    assert told(decisions)["b", 1] == "site-1"  # type: ignore[index]
+    assert identities(decisions)["b", 1] == "site-1"  # type: ignore[index]
     decisions += play(one, [look("b", 1, 42.0 + number, B) for number in range(14)])
     splits = [d for d in decisions if isinstance(d, Split)]
     assert [(d.person, d.into, d.tracks) for d in splits] == [("site-1", "site-2", (("b", RUN, 1),))]
-    assert told(decisions)["b", 1] == "site-2"  # type: ignore[index]
+    assert identities(decisions)["b", 1] == "site-2"  # type: ignore[index]
 
 
 def test_a_track_without_a_match_becomes_a_new_identity() -> None:
@@ -110,7 +110,7 @@ def test_a_track_without_a_match_becomes_a_new_identity() -> None:
     decisions = play(one, a_visit("a", 1, 0.0, *[A] * 4))
     decisions += play(one, [look("b", 1, 40.0, A), look("b", 1, 41.0, A)])
     decisions += play(one, [look("b", 1, 42.0 + number, C) for number in range(14)])
-    assert told(decisions)["b", 1] == "site-2"  # type: ignore[index]
+    assert identities(decisions)["b", 1] == "site-2"  # type: ignore[index]
     assert len(one) == 2
 
 
@@ -119,7 +119,7 @@ def test_people_seen_side_by_side_never_merge_however_alike() -> None:
     left, right = (10.0, 10.0, 70.0, 200.0), (400.0, 10.0, 460.0, 200.0)
     records = [look("a", n, float(at), A, box) for at in range(12) for n, box in ((1, left), (2, right))]
     decisions = play(one, records)
-    assert len(set(told(decisions).values())) == 2
+    assert len(set(identities(decisions).values())) == 2
     assert not [d for d in decisions if isinstance(d, Merge)]
 
 
@@ -157,14 +157,14 @@ def test_odd_times_are_counted_and_the_observation_is_published_all_the_same(cau
     decisions = one.update([look("a", 2, at, B)], now)
     assert one.odd == {cause: 1}
     decisions += one.update([look("a", 2, at + 1, B)], now + 1)
-    assert told(decisions)["a", 2] == "site-2"  # type: ignore[index]
+    assert identities(decisions)["a", 2] == "site-2"  # type: ignore[index]
 
 
 def test_a_camera_that_is_not_in_the_settings_is_counted_and_served() -> None:
     one = Matcher(Match(), "site", MODEL, cameras=["door"])
     decisions = one.update([look("a", 1, 0.0, A)], 1.0)
     assert one.odd == {"camera not in the settings": 1}
-    assert told(decisions)
+    assert identities(decisions)
 
 
 def test_what_never_gets_a_vector_is_counted_as_unnamed() -> None:
@@ -189,7 +189,7 @@ def test_wrong_clocks_and_late_cameras_break_no_law(seed: int, noise: float, beh
     one, presence = Matcher(Match(), "site", MODEL), Presence(Publish())
     waiting: list[Perceived] = []
     inside: set[tuple[str, str]] = set()
-    told = 0
+    identities = 0
     for number, (now, group) in enumerate(batches):
         moved = [msgspec.structs.replace(r, seen_at=r.seen_at - shift[r.camera]) for r in group]
         waiting += [record for record in moved if record.camera == "cam0"]
@@ -200,7 +200,7 @@ def test_wrong_clocks_and_late_cameras_break_no_law(seed: int, noise: float, beh
         at_once: dict[tuple[CameraId, float], list[GlobalId]] = defaultdict(list)
         for decision in decisions:
             if isinstance(decision, Sighting):
-                told += 1
+                identities += 1
                 at_once[decision.observation.camera, decision.observation.seen_at].append(decision.person)
         for people in at_once.values():
             assert len(set(people)) == len(people)
@@ -215,4 +215,4 @@ def test_wrong_clocks_and_late_cameras_break_no_law(seed: int, noise: float, beh
                     assert (event.person, event.camera) in inside
     one.update([], batches[-1][0] + 1000)
     seen = sum(isinstance(record, Observation) for _, group in batches for record in group)
-    assert told + one.unnamed == seen
+    assert identities + one.unnamed == seen

@@ -1,4 +1,4 @@
-"""The constructor of matchers: everything that depends on the embedder comes from its bundle."""
+"""Construction of matchers: everything that depends on the embedder comes from its bundle."""
 
 import numpy as np
 

@@ -30,7 +30,7 @@ FLAT = Calibration(
 
 
 def view(person: int, cosine: float, extra: int) -> Floats:
-    """Return a vector of a person: its own direction by a cosine, the rest one that nobody else has."""
+    """Return a vector of a person: its own direction by a cosine, the rest one that no other person has."""
     vector = np.zeros(DIM, dtype=np.float32)
     vector[person], vector[PEOPLE + extra] = cosine, math.sqrt(1 - cosine**2)
     return unit(vector)

@@ -1,4 +1,4 @@
-"""What people say about people is done where it breaks no law, respected from then on, and can be taken back."""
+"""Operator overrides are applied where no constraint forbids it, kept from then on, and can be undone."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ from reid_stream.records import (
     Split,
     TrackId,
 )
-from tests.match.test_corrections import CALIBRATION, VERIFIER, a_visit, told
+from tests.match.test_corrections import CALIBRATION, VERIFIER, a_visit, identities
 from tests.match.test_matcher import LEFT, RIGHT, A, B, C, look, play
 from tests.worlds import MODEL, RUN
 
@@ -40,7 +40,7 @@ Known = dict[tuple[CameraId, TrackId], GlobalId]
 
 
 class Told:
-    """A matcher with somebody who talks to it, and somebody who follows what it says."""
+    """A matcher, an operator who instructs it, and a subscriber of its decisions."""
 
     def __init__(self, records: Sequence[Perceived] = ()) -> None:
         self.matcher = Matcher(MATCH, "site", MODEL, VERIFIER, CALIBRATION)
@@ -63,7 +63,7 @@ class Told:
 
     @property
     def known(self) -> Known:
-        return told(self.decisions)
+        return identities(self.decisions)
 
     def restarted(self) -> "Told":
         again = Told()

@@ -1,4 +1,4 @@
-"""Presence: entered, seen, left, balanced for every ID a subscriber heard of."""
+"""Presence: entered, seen, left, balanced for every published ID."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -45,7 +45,7 @@ def sighting(at: float, person: str = "site-1", camera: str = "a", track: int = 
     )
 
 
-def told(events: Sequence[Event]) -> list[tuple[str, str]]:
+def persons(events: Sequence[Event]) -> list[tuple[str, str]]:
     return [(event.type.split(".")[1], event.subject) for event in events]
 
 
@@ -53,7 +53,7 @@ def test_a_visit_is_entered_seen_at_intervals_and_left_once() -> None:
     presence = Presence(Publish(seen_interval_s=1, left_after_s=3))
     events = [event for tick in range(30) for event in presence.update([sighting(tick / 10)], tick / 10)]
     events += presence.tick(5.8) + presence.tick(5.9) + presence.tick(6.0)
-    assert told(events) == [("entered", "site-1"), ("seen", "site-1"), ("seen", "site-1"), ("left", "site-1")]
+    assert persons(events) == [("entered", "site-1"), ("seen", "site-1"), ("seen", "site-1"), ("left", "site-1")]
     left = events[-1]
     assert isinstance(left, IdentityLeft)
     assert (left.since, left.last_seen_at) == (0.0, 2.9)
@@ -62,7 +62,7 @@ def test_a_visit_is_entered_seen_at_intervals_and_left_once() -> None:
 def test_coming_back_after_the_pause_is_a_new_visit() -> None:
     presence = Presence(Publish())
     events = presence.update([sighting(0.0)], 0.0) + presence.update([sighting(10.0)], 10.0)
-    assert told(events) == [("entered", "site-1"), ("left", "site-1"), ("entered", "site-1")]
+    assert persons(events) == [("entered", "site-1"), ("left", "site-1"), ("entered", "site-1")]
 
 
 def test_two_cameras_are_two_visits() -> None:
@@ -77,7 +77,7 @@ def test_a_merge_ends_the_visits_of_the_one_id_and_continues_with_the_other() ->
     presence.update([sighting(0.0, "site-2")], 0.0)
     merge = Merge(GlobalId("site-2"), GlobalId("site-1"), 2, 0.9, None, 1.0)
     events = presence.update([merge, sighting(1.1, "site-1")], 1.1)
-    assert told(events) == [("left", "site-2"), ("merged", "site-1"), ("entered", "site-1"), ("seen", "site-1")]
+    assert persons(events) == [("left", "site-2"), ("merged", "site-1"), ("entered", "site-1"), ("seen", "site-1")]
     entered = events[2]
     assert isinstance(entered, IdentityEntered)
     assert entered.since == 0.0
@@ -89,13 +89,13 @@ def test_a_split_ends_the_visit_that_only_the_moved_track_held() -> None:
     moved = (CameraId("a"), RUN, TrackId(7))
     split = Split(GlobalId("site-1"), GlobalId("site-2"), (moved,), 2, 1.0)
     events = presence.update([split, sighting(1.0, "site-2", track=7)], 1.0)
-    assert told(events) == [("left", "site-1"), ("split", "site-1"), ("entered", "site-2")]
+    assert persons(events) == [("left", "site-1"), ("split", "site-1"), ("entered", "site-2")]
 
 
 def test_closing_ends_every_visit() -> None:
     presence = Presence(Publish())
     presence.update([sighting(0.0, "site-1"), sighting(0.0, "site-2")], 0.0)
-    assert told(presence.close()) == [("left", "site-1"), ("left", "site-2")]
+    assert persons(presence.close()) == [("left", "site-1"), ("left", "site-2")]
     assert presence.close() == []
 
 

@@ -1,4 +1,4 @@
-"""Where people come into view again on a camera tells whether they are who was lost there."""
+"""The place where a person reappears on a camera is evidence for being the one lost there."""
 
 import math
 
@@ -66,7 +66,7 @@ def test_it_adds_to_what_is_known_of_the_way_and_stays_within_its_bounds() -> No
     assert 2 < topology.transit_llr([earlier], [here]) <= CEILING
     assert topology.transit_llr([earlier], [there]) < -1
     assert topology.transit_llr([earlier], [stay(2, 11, 20, 310, 500, camera="b")]) == pytest.approx(0)
-    beside = stay(3, 2, 4, 700, 700)  # a second box of who is still there: where `earlier` ends tells nothing of it
+    beside = stay(3, 2, 4, 700, 700)  # a second box of who is still there: where `earlier` ends is no evidence
     assert topology.transit_llr([earlier], [beside]) == pytest.approx(0)
     silent = Topology(Settings(learn=False))
     assert silent.transit_llr([earlier], [there]) == 0

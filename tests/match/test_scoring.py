@@ -1,4 +1,4 @@
-"""How alike templates are, and what several views are worth."""
+"""Similarity of templates, and the value of several views."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a matcher knows, taken at any moment, and a matcher that goes on from it."""
+"""Snapshots of the matcher at any moment, and a matcher that continues from one."""
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from tests.worlds import MODEL, World
 
 
 def batches() -> list[tuple[float, list[Perceived]]]:
-    """A world in which people are hard to tell apart, so that much is put right later."""
+    """A world in which people are hard to distinguish, so that many decisions are corrected later."""
     found: dict[float, list[Perceived]] = {}
     for record in World(people=12, cameras=3, seed=5, dim=16, noise=1.0).observations():
         found.setdefault(record.seen_at, []).append(record)
@@ -26,17 +26,17 @@ def matcher(**more: object) -> Matcher:
 def test_a_matcher_continues_from_any_moment_with_the_very_same_decisions() -> None:
     world = batches()
     one = matcher()
-    moments, said = {}, []
+    moments, decisions = {}, []
     chosen = set(np.random.default_rng(0).choice(len(world), 8, replace=False).tolist())
     for place, (now, records) in enumerate(world):
         if place in chosen:
             moments[place] = list(one.capture().parts())
-        said.append(one.update(records, now))
-    assert {type(decision).__name__ for told in said for decision in told} >= {"Merge", "Sighting"}
+        decisions.append(one.update(records, now))
+    assert {type(decision).__name__ for step in decisions for decision in step} >= {"Merge", "Sighting"}
     for place, parts in moments.items():
         other = matcher(state=join(parts))
         again: list[list[Decision]] = [other.update(records, now) for now, records in world[place:]]
-        assert again == said[place:]
+        assert again == decisions[place:]
 
 
 def test_a_capture_is_of_its_moment_however_late_it_is_written_down() -> None:

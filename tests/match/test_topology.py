@@ -1,4 +1,4 @@
-"""How people get from camera to camera, learned and stated."""
+"""Transit times between cameras, learned and stated."""
 
 import msgspec
 import pytest
@@ -95,7 +95,7 @@ def test_with_overlaps_stated_no_person_is_on_two_other_cameras_at_once() -> Non
     assert not topology.excludes(one, stay("b", 3, 9))
     assert topology.excludes(one, stay("c", 3, 9))
     assert not topology.excludes(one, stay("c", 9.5, 20))  # half a second may be a clock's error
-    assert not topology.excludes(one, stay("a", 3, 9))  # on one camera, boxes tell
+    assert not topology.excludes(one, stay("a", 3, 9))  # on one camera, boxes decide
 
 
 def test_a_topology_that_must_not_learn_does_not() -> None:

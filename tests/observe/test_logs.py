@@ -1,4 +1,4 @@
-"""What the daemon says about itself: one line per change of state, for people or for programs."""
+"""Log lines of the daemon: one per change of state, as text or JSON."""
 
 import json
 import threading
@@ -25,9 +25,9 @@ def afterwards() -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    said = capsys.readouterr()
-    assert not said.out
-    return said.err.splitlines()
+    output = capsys.readouterr()
+    assert not output.out
+    return output.err.splitlines()
 
 
 def live_through(changes: list[CameraUp | CameraDown]) -> list[Event]:
@@ -43,11 +43,16 @@ def live_through(changes: list[CameraUp | CameraDown]) -> list[Event]:
 def test_every_change_of_state_is_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Observe(log="json"))
     live_through([UP, DOWN])
-    said = [json.loads(line) for line in lines(capsys)]
-    assert [line["event"] for line in said] == ["camera_up", "camera_down", "daemon_started", "daemon_stopped"]
-    assert (said[0]["level"], said[0]["camera"], said[0]["size"], said[0]["clock"]) == ("info", "door", "64x48", "rtcp")
-    assert said[1]["level"] == "warning"
-    assert all(line["timestamp"].endswith("Z") for line in said)
+    output = [json.loads(line) for line in lines(capsys)]
+    assert [line["event"] for line in output] == ["camera_up", "camera_down", "daemon_started", "daemon_stopped"]
+    assert (output[0]["level"], output[0]["camera"], output[0]["size"], output[0]["clock"]) == (
+        "info",
+        "door",
+        "64x48",
+        "rtcp",
+    )
+    assert output[1]["level"] == "warning"
+    assert all(line["timestamp"].endswith("Z") for line in output)
 
 
 def test_text_is_one_line_of_key_and_value_whatever_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +71,8 @@ def test_lines_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]
 
 def test_a_reason_with_a_password_reaches_neither_log_nor_event(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Observe())
-    told = live_through([DOWN])
-    assert any(isinstance(event, CameraDown) and event.reason == "rtsp://***@10.0.0.5/s is silent" for event in told)
+    published = live_through([DOWN])
+    assert any(
+        isinstance(event, CameraDown) and event.reason == "rtsp://***@10.0.0.5/s is silent" for event in published
+    )
     assert "open-sesame" not in "".join(lines(capsys))

@@ -1,4 +1,4 @@
-"""The page for Prometheus, and the one for health checks."""
+"""The page for Prometheus and the health checks."""
 
 import socket
 import time
@@ -130,8 +130,8 @@ def test_a_figure_that_cannot_be_read_costs_its_group_alone_and_is_logged_once(
             assert "reid_stream_frames_read_total" in _get(f"http://127.0.0.1:{port}/metrics")
     labels = {"part": "metrics of perceive"}
     assert (metrics.registry.get_sample_value("reid_stream_monitoring_faults_total", labels) or 0) >= 3
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("monitoring_failed") == 1
+    output = capsys.readouterr()
+    assert (output.out + output.err).count("monitoring_failed") == 1
 
 
 def test_a_health_check_that_fails_itself_is_answered_500_without_a_traceback_to_the_client() -> None:
@@ -142,15 +142,15 @@ def test_a_health_check_that_fails_itself_is_answered_500_without_a_traceback_to
         assert b"Traceback" not in caught.value.read()
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /metrics HT"])
+@pytest.mark.parametrize("request_bytes", [b"", b"GET /metrics HT"])
 def test_fifty_connections_that_say_nothing_hold_up_neither_health_checks_nor_the_end(
-    said: bytes, capfd: pytest.CaptureFixture[str]
+    request_bytes: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with ExitStack() as idle:
         with serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok")) as port:
             for _ in range(50):
                 client = idle.enter_context(socket.create_connection(("127.0.0.1", port)))
-                client.sendall(said)
+                client.sendall(request_bytes)
             waits = []
             for _ in range(20):
                 began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Another embedder takes over: shown first, then activated, and people keep their IDs."""
+"""Changing the embedder: compared first, then activated, with the same IDs."""
 
 import json
 import shutil
@@ -113,11 +113,11 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
         named = GlobalId(whose[track.camera, track.track])
         store.relabel(place, msgspec.structs.replace(track, global_id=named))
 
-    told = call("activate", str(other), "--cameras", str(cams))
+    result = call("activate", str(other), "--cameras", str(cams))
     people = set(whose.values())
     assert len(people) >= 4
-    assert f"{len(people)} people keep their IDs" in told
-    assert "was default" in told
+    assert f"{len(people)} people keep their IDs" in result
+    assert "was default" in result
     text = cams.read_text()
     assert "# ours" in text
     assert "\n  - id: cam1  # the door\n    url: rtsp://a\n" in text
@@ -167,13 +167,15 @@ def test_what_would_change_is_printed_and_nothing_changes(other: Path, tmp_path:
     folder, kept = tmp_path / "store", tmp_path / "shadow.json"
     truth = simulated(folder)
     before = {place: (place / store.TRACK_FILE).read_bytes() for place in store.tracks(folder)}
-    told = call("shadow", str(other), "--store", str(folder), "--truth", str(folder / TRUTH_FILE), "--json", str(kept))
+    result = call(
+        "shadow", str(other), "--store", str(folder), "--truth", str(folder / TRUTH_FILE), "--json", str(kept)
+    )
     found = json.loads(kept.read_text())
     assert found["tracks"] == len(truth)
     assert found["stay"] == found["present"]["people"] == found["other"]["people"]  # the very same network
     assert (found["merged"], found["split"], found["same_pairs"]) == (0, 0, 1)
     assert 0 < found["present"]["right"]["idf1"] <= 1
-    assert f"{found['stay']} identities stay as they are" in told
+    assert f"{found['stay']} identities stay as they are" in result
     assert {place: (place / store.TRACK_FILE).read_bytes() for place in store.tracks(folder)} == before
     with pytest.raises(ConfigError, match="is the present one"):
         call("shadow", "embedder", "--store", str(folder))

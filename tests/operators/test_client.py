@@ -1,4 +1,4 @@
-"""Instructions are handed in, waited for and looked up; the live keys say who is known."""
+"""Instructions are sent, awaited and looked up; live keys list the known people."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: Un
         (first, False),
         (second, True),
     ]
-    # The next daemon begins behind what was answered.
+    # The next daemon starts after the last answer.
     again = InstructionReader(redis.Redis.from_url(server.url), "shop")
     assert [instruction.id for instruction in wait_for(again)] == [second]
     again.close()
@@ -97,8 +97,8 @@ def test_an_invalid_instruction_is_refused_with_what_it_must_hold(words: dict[st
 
 def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
     tracks = ((CameraId("door"), "run", TrackId(3)),)
-    said = SplitTracks(at=1.5, who="anna", person=GlobalId("s-1"), tracks=tracks)
-    assert decode(encode(said), "7-1") == said.placed("7-1")
+    split = SplitTracks(at=1.5, who="anna", person=GlobalId("s-1"), tracks=tracks)
+    assert decode(encode(split), "7-1") == split.placed("7-1")
 
 
 def test_a_redis_that_is_not_there_is_reported(tmp_path: Path) -> None:

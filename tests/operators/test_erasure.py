@@ -1,4 +1,4 @@
-"""After `erase` not one byte of a person is left: in Redis' files, the spool, the tracklet store, the logs."""
+"""After `erase` no byte of a person is left: in Redis' files, the spool, the tracklet store, the logs."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ from tests.publish.test_rights import rules
 from tests.worlds import MODEL, World
 
 WINDOW = 32
-"""Bytes: as many in a row are nobody else's."""
+"""Bytes: a run of this length occurs in no other person's data."""
 DIM = 64
 
 
@@ -86,7 +86,7 @@ class Running:
         )
 
     def idle_until(self, holds: Any, timeout_s: float = 30) -> None:
-        """Go on as a daemon does when nobody is in view."""
+        """Continue as a daemon does without people in view."""
         end = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end
@@ -139,7 +139,7 @@ def found_in(folder: Path, wanted: set[bytes]) -> dict[str, int]:
 
 
 @pytest.fixture
-def said() -> Iterator[io.StringIO]:
+def log() -> Iterator[io.StringIO]:
     """What is logged."""
     kept = io.StringIO()
     before = structlog.get_config()
@@ -148,7 +148,7 @@ def said() -> Iterator[io.StringIO]:
     structlog.configure(**before)
 
 
-def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said: io.StringIO) -> None:
+def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, log: io.StringIO) -> None:
     client: Any = redis.Redis.from_url(url)
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=4, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
@@ -178,8 +178,8 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, said
         answer = desk.answer(place, behind, 0.0)
         assert answer is not None
         assert answer.outcome == "done"
-        assert "identity_erased" in said.getvalue()
-        (tmp_path / "log.txt").write_text(said.getvalue())
+        assert "identity_erased" in log.getvalue()
+        (tmp_path / "log.txt").write_text(log.getvalue())
         assert found_in(tmp_path, vectors) == {}
         assert found_in(tmp_path, pictures) == {}
         assert {"redis", "store"} <= set(found_in(tmp_path, rest)), "the others are still there"
@@ -199,7 +199,7 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
-        running.operators.dispatcher._eraser.close()  # it dies before it begins
+        running.operators.dispatcher._eraser.close()  # it dies before it starts
         InstructionClient(client, "shop", url).submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: bool(running.state.matcher.override_log.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))

@@ -1,4 +1,4 @@
-"""Instructions of any size and content: refused, deleted, trimmed; nothing of them reaches the events."""
+"""Instructions of any size and content are refused, deleted or trimmed; none of it reaches the events."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Between a client and its Redis: lets everything through, but for the answers that it is told to lose."""
+"""Proxy between a client and Redis that drops chosen answers."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""The system's redis-server with what the embedded one never has: TLS, and sentinels that watch it."""
+"""The system's redis-server with TLS and sentinels, which the embedded one never has."""
 
 import importlib.util
 import shutil
@@ -20,10 +20,10 @@ def why_no_tls() -> str | None:
     """Why TLS cannot be tried here; none where it can."""
     if shutil.which("openssl") is None:
         return "redis-server and openssl are needed (apt-get install redis-server openssl)"
-    said = subprocess.run([SERVER, "--tls-port", "x", "--port", "0"], capture_output=True, text=True, check=False)
+    output = subprocess.run([SERVER, "--tls-port", "x", "--port", "0"], capture_output=True, text=True, check=False)
     return (
         "this redis-server is built without TLS (apt-get install redis-server)"
-        if "Bad directive" in said.stdout + said.stderr
+        if "Bad directive" in output.stdout + output.stderr
         else None
     )
 

@@ -1,4 +1,4 @@
-"""Events on the wire."""
+"""Encoding and decoding of events."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Spools whose files were spoilt, at the start and in the middle of a run: said, set aside, and the daemon goes on."""
+"""Damaged spool files, at the start and during a run: logged, set aside, and the daemon continues."""
 
 import random
 import shutil
@@ -53,7 +53,7 @@ def killed(closed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_life(folder: Path, count: int) -> str:
-    """Open a spool that should have `count` rows; return what it says of itself."""
+    """Open a spool that should have `count` rows; return its log events."""
     with structlog.testing.capture_logs() as log:
         spool = Spool(folder)
         found = spool.after(NOWHERE, -1)
@@ -61,15 +61,15 @@ def check_life(folder: Path, count: int) -> str:
         spool.append(rows(5000, 10))
         again = spool.after(NOWHERE, -1)
         spool.close()
-    assert len(again) == len(found) + 10, "it goes on"
+    assert len(again) == len(found) + 10, "it continues"
     assert [row for row in again if row.position.ms < 5000] == found
     assert set(found) <= set(rows(1, count)), "no row is other than it was"
     assert sum(lost.values()) == count - len(found), "what is missing is counted"
-    said = [line["event"] for line in log]
-    assert said.count("spool_damaged") <= 2
+    logged = [line["event"] for line in log]
+    assert logged.count("spool_damaged") <= 2
     if len(found) < count:
         assert lost
-    return " ".join(said)
+    return " ".join(logged)
 
 
 def spoil(file: Path, place: int, places: int) -> None:
@@ -126,8 +126,8 @@ def test_a_database_that_is_none(spoil: Callable[[Path], None], closed: Path, tm
     folder = tmp_path / "spool"
     shutil.copytree(closed, folder)
     spoil(folder)
-    said = check_life(folder, ROWS)
-    assert "spool_damaged" in said or spoil in (empty, gone)
+    logged = check_life(folder, ROWS)
+    assert "spool_damaged" in logged or spoil in (empty, gone)
     if spoil in (garbage, cut, other_tables):
         assert list(folder.glob("damaged-*.sqlite"))
 
@@ -137,8 +137,8 @@ def test_a_note_of_the_latest_state_that_cannot_be_read(text: bytes, closed: Pat
     folder = tmp_path / "spool"
     shutil.copytree(closed, folder)
     (folder / "spool.last").write_bytes(text)
-    said = check_life(folder, ROWS)
-    assert ("spool_damaged" in said) is bool(text)
+    logged = check_life(folder, ROWS)
+    assert ("spool_damaged" in logged) is bool(text)
 
 
 def test_rows_are_still_of_their_epoch_after_the_database_was_set_aside(closed: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_rows_are_still_of_their_epoch_after_the_database_was_set_aside(closed: 
     again.begin_epoch(Epoch("lease", "b", ("a",)))
     again.append(rows(1, 3))
     again.begin_epoch(Epoch("lease", "b2", ("a", "b")))
-    assert len(again.after(NOWHERE, -1)) == 3, "nobody else had the lease"
+    assert len(again.after(NOWHERE, -1)) == 3, "no other had the lease"
     again.begin_epoch(Epoch("lease", "c", ("a", "b", "other")))
     assert not again.after(NOWHERE, -1)
     assert again.take_lost()["stale"]["identity"] == 3
@@ -175,8 +175,8 @@ def test_a_spool_that_is_spoilt_while_the_daemon_runs(spoil: Callable[[Path], No
         with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
             until(lambda: sink.away is None)
             assert sink.close(15)
-            with subscribe(second.url, site="shop", start="0", block_s=0) as told:
-                got = [event.data for event in told]
+            with subscribe(second.url, site="shop", start="0", block_s=0) as received:
+                got = [event.data for event in received]
     lost = sum(event.identity + event.liveness for event in got if isinstance(event, DaemonDropped))
     people = [event for event in got if not isinstance(event, DaemonDropped)]
     assert len(people) + lost == 120

@@ -298,7 +298,7 @@ def test_commands_find_the_embedded_redis_by_cams_yaml_and_say_when_it_does_not_
         with EmbeddedRedis(tmp_path / "redis", port):
             found = CliRunner().invoke(app, ["--cameras", str(cams)])
             assert found.exception is None, found.exception
-    # A daemon that was killed leaves an address at which nobody answers.
+    # A daemon that was killed leaves an address without a listener.
     (tmp_path / "redis" / "redis.url").write_text(f"unix://{tmp_path}/redis/redis.sock\n")
     killed = CliRunner().invoke(app, ["--cameras", str(cams)])
     assert isinstance(killed.exception, BrokerError), killed.exception
@@ -347,7 +347,7 @@ def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tm
     # The new one waits for the lock, which the old server gives up when it has ended.
     with EmbeddedRedis(tmp_path / "redis") as server:
         assert server.pid != pid
-        # A process that nobody has collected yet still has an entry, as a zombie.
+        # A process that was not waited for still has an entry, as a zombie.
         status = Path(f"/proc/{pid}/stat")
         deadline = time.monotonic() + 5
         while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":

@@ -1,4 +1,4 @@
-"""A number of a global ID is never given twice, over restarts and outages."""
+"""A number of a global ID is never assigned twice, over restarts and outages."""
 
 from pathlib import Path
 

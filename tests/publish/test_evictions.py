@@ -1,4 +1,4 @@
-"""A Redis that evicts keys for want of memory: the daemon's are written again, and no number is given twice."""
+"""A Redis that evicts keys: the daemon's are written again, and no number is assigned twice."""
 
 from pathlib import Path
 from typing import Any

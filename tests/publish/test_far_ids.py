@@ -1,4 +1,4 @@
-"""Entries of other writers with IDs far ahead of every clock: the site goes on, and so does the next daemon."""
+"""Stream entries of other writers with IDs far ahead of every clock: this daemon and the next continue."""
 
 import json
 import sqlite3

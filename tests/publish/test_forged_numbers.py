@@ -1,4 +1,4 @@
-"""Numbers and keys that another writer forged: subscribers and daemons go on, and say what is wrong."""
+"""Numbers and keys forged by another writer: subscribers and daemons report them and continue."""
 
 from pathlib import Path
 from typing import Any

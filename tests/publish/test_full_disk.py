@@ -1,4 +1,4 @@
-"""A disk that the spool itself fills: it works again once Redis is back, and costs no event while memory lasts."""
+"""A disk that the spool fills: it recovers once Redis is back, and loses no event while memory lasts."""
 
 import shutil
 import subprocess
@@ -103,7 +103,7 @@ def test_a_disk_that_the_spool_fills_is_no_lasting_fault(size: str, tmp_path: Pa
         daemon.stdin.write("\n")
         assert daemon.stdout.readline() == "True {}\n"
         daemon.wait(20)
-        with subscribe(third.url, site="shop", start="0", block_s=0) as told:
-            assert [event.data for event in told] == [event for n in range(int(count)) for event in visit(n)]
+        with subscribe(third.url, site="shop", start="0", block_s=0) as received:
+            assert [event.data for event in received] == [event for n in range(int(count)) for event in visit(n)]
     daemon.stdin.close()
     daemon.stdout.close()

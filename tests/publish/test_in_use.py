@@ -1,4 +1,4 @@
-"""A folder or site that another daemon has: an exit code of its own, after which the service is started again."""
+"""A folder or site in use by another daemon: an exit code of its own, after which the service is restarted."""
 
 import os
 import subprocess

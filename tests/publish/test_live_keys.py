@@ -1,4 +1,4 @@
-"""The live keys follow the events alone, however these are put together and whatever fails on the way."""
+"""Live keys follow from the events alone, however these are batched and whatever fails."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -67,21 +67,21 @@ class Keys:
                     self.held.setdefault(str(key), {}).setdefault(rest[0], rest[1])
 
 
-def batches(told: Sequence[Event], ends: set[int]) -> list[Sequence[Event]]:
-    cuts = [0, *sorted(end for end in ends if end < len(told)), len(told)]
-    return [told[begin:end] for begin, end in pairwise(cuts)]
+def batches(events: Sequence[Event], ends: set[int]) -> list[Sequence[Event]]:
+    cuts = [0, *sorted(end for end in ends if end < len(events)), len(events)]
+    return [events[begin:end] for begin, end in pairwise(cuts)]
 
 
 @given(events, st.sets(st.integers(0, 25)), st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
 def test_batches_failures_and_lost_answers_change_nothing(
-    told: list[Event], ends: set[int], failing: set[int], unanswered: set[int]
+    events: list[Event], ends: set[int], failing: set[int], unanswered: set[int]
 ) -> None:
     one, at_once = LiveState("s"), Keys()
-    for event in told:
+    for event in events:
         at_once.carry_out(one.commands([event]))
         one.done()
     other, keys = LiveState("s"), Keys()
-    for number, batch in enumerate(batches(told, ends)):
+    for number, batch in enumerate(batches(events, ends)):
         if number in failing:
             other.commands(batch)  # Redis refuses them, so they come again
         keys.carry_out(other.commands(batch))

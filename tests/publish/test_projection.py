@@ -1,4 +1,4 @@
-"""Whoever reads the events from the beginning knows what the daemon knows: people, tracks, names, who is where."""
+"""A subscriber from the start of the stream knows what the daemon knows: people, tracks, names, presence."""
 
 import random
 from itertools import groupby
@@ -35,20 +35,20 @@ class Site:
         self.matcher = Matcher(Match.model_validate(dials), "site", MODEL)
         self.presence = Presence(Publish(seen_interval_s=1.0, left_after_s=2.0))
         self.fold = SiteView()
-        self.told = 0
+        self.published = 0
         self.count = 0
 
-    def step(self, records: list[Perceived], said: list[Instruction], now: float) -> None:
+    def step(self, records: list[Perceived], given: list[Instruction], now: float) -> None:
         decisions = self.matcher.update(records, now)
-        for instruction in said:
+        for instruction in given:
             decisions += self.matcher.instruct(instruction, now)
-        self.tell(decisions, now)
+        self.publish(decisions, now)
 
-    def tell(self, decisions: list[Decision], now: float) -> None:
+    def publish(self, decisions: list[Decision], now: float) -> None:
         events: list[Event] = self.presence.update(decisions, now)
         for event in events:
-            body = encode(event, site="site", run="run", sequence=self.told)
-            self.told += 1
+            body = encode(event, site="site", run="run", sequence=self.published)
+            self.published += 1
             self.fold.take(decode(body).data)
 
     def place(self) -> str:
@@ -63,17 +63,17 @@ class Site:
         assert set(self.fold.people) - erasing == set(known)
         assert self.fold.here() == self.presence.present()
         for name, person in known.items():
-            told = self.fold.people[GlobalId(name)]
-            assert told.label == person.label
-            assert told.state == person.state
-            assert told.revision == person.revision
+            published = self.fold.people[GlobalId(name)]
+            assert published.label == person.label
+            assert published.state == person.state
+            assert published.revision == person.revision
             mine = {(stay.camera, stay.run, stay.track) for stay in person.stays if stay.until is None}
             assert {self.fold.owner(key) for key in mine} <= {name}
             if len(mine) < 32:  # the matcher forgets the oldest of more
                 others = {
                     (s.camera, s.run, s.track) for other in state.people for s in other.stays if s.until is None
                 } - mine
-                assert not set(told.tracks) & others
+                assert not set(published.tracks) & others
 
 
 def an_instruction(site: Site, dice: random.Random, now: float) -> Instruction:
@@ -106,11 +106,11 @@ def test_a_subscriber_knows_what_the_daemon_knows_whatever_people_say(seed: int)
     site = Site(retention_s=25, max_identities=dice.choice([4, 100]))
     world = World(people=4, cameras=2, seed=seed, noise=dice.choice([0.2, 0.7, 1.2]), fps=4)
     for number, (at, group) in enumerate(groupby(world.observations(), key=lambda record: record.seen_at)):
-        said = [an_instruction(site, dice, at)] if number > 8 and number % 4 == 0 else []
-        site.step(list(group), said, at)
+        given = [an_instruction(site, dice, at)] if number > 8 and number % 4 == 0 else []
+        site.step(list(group), given, at)
         if number % 4 < 2:
             site.check()
-    assert site.told > 20
+    assert site.published > 20
 
 
 def entered(person: str) -> IdentityEntered:

@@ -1,4 +1,4 @@
-"""Servers that are no plain Redis: look-alikes work; clusters, sentinels and servers that evict are recognised."""
+"""Other servers than a plain Redis: compatible ones work; clusters, sentinels and evicting servers are recognized."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Events on a real Redis that is killed, stopped, full or robbed of its data."""
+"""Publishing to a real Redis that is killed, stopped, full or emptied."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
         time.sleep(0.01)
 
 
-def told(url: str) -> list[int]:
+def sent_numbers(url: str) -> list[int]:
     """Sequence numbers on the stream, in its order; duplicates would show."""
     client: Any = redis.Redis.from_url(url)
     found = [int(fields[b"event"].partition(b'"sequence":"')[2][:12]) for _, fields in client.xrange(KEY)]
@@ -137,7 +137,7 @@ def test_kill_9_of_redis_loses_and_doubles_nothing(tmp_path: Path) -> None:
     first.stop()
     with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         assert sink.flush(15)
-        assert told(second.url) == list(range(150))
+        assert sent_numbers(second.url) == list(range(150))
         assert sink.close(5)
 
 
@@ -154,7 +154,7 @@ def test_a_redis_that_hangs_gets_every_event_once(server: UnguardedRedis, tmp_pa
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert sink.flush(15)
-    assert told(server.url) == list(range(9))
+    assert sent_numbers(server.url) == list(range(9))
     assert sink.close(5)
 
 
@@ -174,7 +174,7 @@ def test_a_lost_answer_doubles_nothing_and_the_live_keys_go_on(server: Unguarded
     )
     assert sink.flush(5)
     assert raw.smembers("reid:shop:present:door") == {"shop-8"}
-    assert told(server.url) == list(range(6))
+    assert sent_numbers(server.url) == list(range(6))
     assert sink.close(5)
     proxy.close()
     raw.close()
@@ -189,7 +189,7 @@ def test_a_full_redis_gets_the_events_when_it_has_room(server: UnguardedRedis, t
     assert sink.away == "it is out of memory (maxmemory)"
     raw.config_set("maxmemory", 0)
     assert sink.flush(15)
-    assert told(server.url) == [0, 1, 2]
+    assert sent_numbers(server.url) == [0, 1, 2]
     sink.close(5)
     raw.close()
 
@@ -202,7 +202,7 @@ def test_a_read_only_redis_gets_the_events_when_it_is_master_again(server: Ungua
     until(lambda: sink.away == "it is a read-only replica")
     raw.replicaof("NO", "ONE")
     assert sink.flush(15)
-    assert told(server.url) == [0, 1, 2]
+    assert sent_numbers(server.url) == [0, 1, 2]
     sink.close(5)
     raw.close()
 
@@ -219,7 +219,7 @@ def test_a_redis_that_comes_back_without_its_last_second_gets_it_again(tmp_path:
     shutil.rmtree(tmp_path / "redis/appendonlydir", ignore_errors=True)
     with UnguardedRedis(tmp_path / "redis", port=first.port) as second:
         sink.publish(visit(1))
-        until(lambda: told(second.url) == list(range(6)))
+        until(lambda: sent_numbers(second.url) == list(range(6)))
         assert sink.counters.resent == 3
         assert sink.close(5)
 
@@ -236,7 +236,7 @@ def test_what_a_killed_daemon_had_not_sent_goes_first_in_the_next_run(tmp_path: 
         again = a_sink(second.url, tmp_path, first_sequence=3)
         again.publish(visit(1))
         assert again.flush(15)
-        assert told(second.url) == list(range(6))
+        assert sent_numbers(second.url) == list(range(6))
         assert again.close(5)
 
 
@@ -269,7 +269,7 @@ def test_a_full_spool_gives_up_seen_events_and_keeps_identities(tmp_path: Path) 
         assert sink.flush(15)
         with subscribe(second.url, site="shop", start="0", types=["identity.entered"], block_s=0) as events:
             assert len(list(events)) == 41
-        sequences = told(second.url)
+        sequences = sent_numbers(second.url)
         assert sequences == sorted(set(sequences))
         assert sink.close(5)
 

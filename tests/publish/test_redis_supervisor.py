@@ -1,4 +1,4 @@
-"""An embedded Redis that ends or hangs is started again, on the same data at the same address."""
+"""An embedded Redis that ends or hangs is restarted, on the same data at the same address."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Streams that are deleted or begin again with lower IDs while somebody reads them."""
+"""Streams that are deleted or restart with lower IDs while they are read."""
 
 import threading
 import time

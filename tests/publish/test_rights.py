@@ -1,4 +1,4 @@
-"""The users of docs/guide/redis.md on a real Redis: each may do its work, and nothing else."""
+"""The users of docs/guide/redis.md on a real Redis: each has the rights for its work, and no others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,7 +168,7 @@ def test_the_desk_looks_and_decides(server: UnguardedRedis, tmp_path: Path) -> N
     ):
         done = CliRunner().invoke(app, [*words, "--url", url, "--site", "shop"])
         assert done.exit_code == 0, (words, done.output)
-    # Nothing is learned yet: this is what it says of that.
+    # Nothing is learned yet: this is the message for that.
     learned = CliRunner().invoke(app, ["topology", "--url", url, "--site", "shop"])
     assert "recognised" in str(learned.exception)
     assert "Cleo" in str(admin.xrange(INSTRUCTIONS))

@@ -1,4 +1,4 @@
-"""Times that the matcher decided in become UTC by one shift, and times that operators name come back."""
+"""Site times become UTC by one shift, and times given by operators become site times."""
 
 import msgspec
 

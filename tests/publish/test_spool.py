@@ -1,4 +1,4 @@
-"""What waits on disk, and what is given up when there is no room for it."""
+"""Events waiting on disk, and those dropped when there is no room."""
 
 import resource
 import subprocess
@@ -89,7 +89,7 @@ def test_a_move_without_room_leaves_everything_where_it_was(small: Spool) -> Non
 
 
 class Unwritable:
-    """A spool on a disk that is full until it is told otherwise."""
+    """A spool on a disk that is full until the test frees it."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -158,9 +158,9 @@ def test_subscribers_get_an_event_of_what_was_dropped(tmp_path: Path) -> None:
         sink.publish(events)
     with EmbeddedRedis(tmp_path / "redis", port=first.port) as second:
         assert sink.close(15)
-        with subscribe(second.url, site="shop", start="0", block_s=0) as told:
-            got = [event.data for event in told]
-            missed = told.missed
+        with subscribe(second.url, site="shop", start="0", block_s=0) as received:
+            got = [event.data for event in received]
+            missed = received.missed
     news = [event for event in got if isinstance(event, DaemonDropped)]
     assert sum(event.liveness for event in news) == sink.counters.dropped["liveness"] > 0
     assert sum(event.identity + event.operation for event in news) == 0
@@ -209,8 +209,8 @@ print(sink.close(15), sink.is_on_disk, flush=True)
         daemon.stdin.write("\n")
         assert daemon.stdout.readline().startswith("True")
         daemon.wait(20)
-        with subscribe(second.url, site="shop", start="0", block_s=0) as told:
-            assert [event.data for event in told] == [event for n in range(200) for event in visit(n)]
+        with subscribe(second.url, site="shop", start="0", block_s=0) as received:
+            assert [event.data for event in received] == [event for n in range(200) for event in visit(n)]
     daemon.stdin.close()
     daemon.stdout.close()
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

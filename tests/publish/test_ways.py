@@ -1,4 +1,4 @@
-"""Ways to a Redis that is not open to everybody: TLS, users with few rights, sentinels."""
+"""Connections to a protected Redis: TLS, users with few rights, sentinels."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The shell: it starts, hands everything on in order, and ends in order, whatever the stages do."""
+"""The daemon starts, passes everything on in order, and ends in order, whatever the stages do."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -136,12 +136,12 @@ def test_the_first_event_is_started_and_the_last_one_stopped() -> None:
 
 
 def test_the_same_footage_gives_the_same_events() -> None:
-    def told() -> list[Event]:
+    def published() -> list[Event]:
         sink = ListSink()
         build(ListSource(walk(4)), sink).run(threading.Event())
         return sink.events[1:-1]
 
-    assert told() == told()
+    assert published() == published()
 
 
 def test_a_stop_ends_the_visits_in_order() -> None:

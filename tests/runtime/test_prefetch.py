@@ -1,4 +1,4 @@
-"""While one batch is followed, the next one's people are looked for; nothing is lost, held back or out of order."""
+"""Detection overlaps with tracking of the batch before; nothing is lost, delayed or out of order."""
 
 import threading
 import time
@@ -187,7 +187,7 @@ def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() 
     assert not ahead.advance(take, 0.0).records
     assert not half.begun[2].is_set()
     passed: list[float] = []
-    # Both pictures run, so the next may come: it begins before the first is through.
+    # Both images run, so the next may come: it starts before the first is done.
     thread = threading.Thread(
         target=lambda: passed.extend(record.seen_at for record in ahead.advance(take, 0.0).records)
     )

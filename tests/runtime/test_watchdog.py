@@ -1,4 +1,4 @@
-"""A stage that hangs is replaced, or ends the daemon; either way somebody is told."""
+"""A stage that hangs is replaced, or ends the daemon; either way an event says so."""
 
 import subprocess
 import sys
@@ -153,7 +153,7 @@ def test_the_late_result_of_a_hung_call_is_not_published(hung: list[Hanging]) ->
     seen = [record.seen_at for record in records]
     assert 1003.0 not in seen
     assert len(seen) == 99
-    # Track numbers begin anew, so they are of another run.
+    # Track numbers restart, so they are of another run.
     assert [record.run for record in records] == ["run"] * 3 + ["run.1"] * 96
 
 
@@ -275,7 +275,7 @@ def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung:
         assert made[0].embed is not made[1].embed
         used = site.daemon.progress.frames[CameraId("door")]
     (stall,) = stalls(sink)
-    # Whatever is not used was with the detector, and is told: a batch, and one behind it where there are lanes.
+    # What is not used was with the detector, and is reported: a batch, and the one after it where there are lanes.
     assert (stall.action, used + stall.frames) == ("restarted", 40)
     assert 1 <= stall.frames <= 2
     after = sink.events[sink.events.index(stall) :]
@@ -303,8 +303,8 @@ def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_published(tm
         impatient = "observe: {port: null}\nwatchdog: {stage_s: 0.0001, restarts: 1}"
         cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"}, redis=server.url, more=impatient)
         ended = call("--cameras", cams, "--plain", models=models, home=tmp_path, timeout_s=100)
-        with subscribe(server.url, site="lab", start="0", block_s=0) as told:
-            data = [event.data for event in told]
+        with subscribe(server.url, site="lab", start="0", block_s=0) as received:
+            data = [event.data for event in received]
     assert ended.code == 5
     assert ended.is_plain
     assert "must answer within 0.0001 s (watchdog.stage_s)" in ended.err

@@ -1,4 +1,4 @@
-"""Drawn people: a head, a top and two legs before noise, which an embedder tells apart by their colors."""
+"""Drawn people: a head, a top and two legs before noise, which an embedder distinguishes by their colors."""
 
 import cv2
 import numpy as np

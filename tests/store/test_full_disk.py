@@ -1,4 +1,4 @@
-"""A disk that is really full: a file system of two megabytes in a name space of its own."""
+"""A disk that is really full: a file system of two megabytes in its own name space."""
 
 import shutil
 import subprocess

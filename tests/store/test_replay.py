@@ -1,4 +1,4 @@
-"""A store tells the matcher again who was where, and beside whom."""
+"""A store is replayed through the matcher, with presence and conflicts."""
 
 import json
 from pathlib import Path
@@ -87,9 +87,9 @@ def site(folder: Path, shades: dict[int, int]) -> None:
 def test_a_store_is_matched_again_by_the_shipped_embedder(tmp_path: Path) -> None:
     site(tmp_path / "store", {1: 40, 2: 40, 3: 220})
     out = tmp_path / "who.json"
-    told = RUNNER.invoke(app, ["reidentify", str(tmp_path / "store"), "--json", str(out), "--write"])
-    assert told.exit_code == 0, told.output
-    assert "3 tracks, 9 crops (9 embedded by" in told.output
+    result = RUNNER.invoke(app, ["reidentify", str(tmp_path / "store"), "--json", str(out), "--write"])
+    assert result.exit_code == 0, result.output
+    assert "3 tracks, 9 crops (9 embedded by" in result.output
     found = json.loads(out.read_text())["people"]
     assert len(found) == 3
     read = [store.read(path)[0] for path in store.tracks(tmp_path / "store")]
@@ -110,24 +110,24 @@ def test_a_store_is_matched_again_by_what_is_stated_of_the_cameras(tmp_path: Pat
             f"site: shop\nredis: {{url: embedded}}\ntopology: {{overlaps: {overlaps}}}\n"
             "cameras: [{id: a, url: a.mp4}, {id: b, url: b.mp4}]\n"
         )
-        told = RUNNER.invoke(
+        result = RUNNER.invoke(
             app, ["reidentify", str(tmp_path / "store"), "--cameras", str(cams), "--json", str(tmp_path / "who.json")]
         )
-        assert told.exit_code == 0, told.output
+        assert result.exit_code == 0, result.output
         people = json.loads((tmp_path / "who.json").read_text())["people"]
         found[overlaps] = len({person for person, _ in people.values()})
     assert found == {"[[a, b]]": 1, "[]": 2}
 
 
 def test_an_empty_store_is_reported(tmp_path: Path) -> None:
-    told = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
-    assert told.exit_code != 0
-    assert "must hold" in str(told.exception)
+    result = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
+    assert result.exit_code != 0
+    assert "must hold" in str(result.exception)
 
 
 def test_a_broken_track_is_named(tmp_path: Path) -> None:
     site(tmp_path, {1: 40})
     (place,) = store.tracks(tmp_path)
     (place / store.crop_name(2)).write_bytes(b"no picture")
-    told = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
-    assert "must be an image" in str(told.exception)
+    result = RUNNER.invoke(app, ["reidentify", str(tmp_path)])
+    assert "must be an image" in str(result.exception)

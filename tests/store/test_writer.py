@@ -1,4 +1,4 @@
-"""The daemon's tracklets reach the disk whole, with the right names, within their room, and never in the way."""
+"""Tracklets reach the disk whole, with the right names, within the quota, and without delaying the daemon."""
 
 import errno
 import os
@@ -156,7 +156,7 @@ def test_an_erased_person_has_no_crop_left_open_or_on_disk(tmp_path: Path) -> No
         merge = Merge(GlobalId("site-7"), GlobalId("site-1"), 3, 0.9, 0.9, AT)
         writer.decided([merge, Erasing(GlobalId("site-1"), "5-0", AT), sighting(3, "site-8")])
         assert writer.erased("5-0", 5) == 2
-        writer.take([crop(3)], [])  # still in view, and somebody new
+        writer.take([crop(3)], [])  # still in view, and a new person
     assert people(tmp_path) == [(2, "site-2", 0), (3, "site-8", 0), (4, "site-2", 0)]
 
 
@@ -224,7 +224,7 @@ def test_what_comes_while_another_track_is_written_is_kept_at_the_end(
         writer.take([crop(1)], [ended(1)])
         assert is_writing.wait(10)
         writer.take([crop(2)], [ended(2)])
-        threading.Timer(0.2, may_write.set).start()  # the writer is told to close before the first track is written
+        threading.Timer(0.2, may_write.set).start()  # the writer closes before the first track is written
     assert [track for track, _, _ in people(tmp_path)] == [1, 2]
 
 

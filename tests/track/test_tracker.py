@@ -64,8 +64,8 @@ def test_every_box_is_assigned_or_counted_as_unassigned(algorithm: str) -> None:
 def test_a_track_ends_once_by_time_and_its_number_never_returns(algorithm: str) -> None:
     first = walk(frames=20, people=2, fps=5)
     ended_at = first[-1][0]
-    nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    gap = [(ended_at + 1.0, nobody), (ended_at + 1.9, nobody), (ended_at + 2.5, nobody)]
+    no_people = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+    gap = [(ended_at + 1.0, no_people), (ended_at + 1.9, no_people), (ended_at + 2.5, no_people)]
     again = [(at + 60, found) for at, found in walk(frames=20, people=2, fps=5)]
     tracks = follow([*first, *gap, *again], algorithm=algorithm)
     before = {int(i) for frame in tracks[:20] for i in frame.ids}
@@ -73,8 +73,8 @@ def test_a_track_ends_once_by_time_and_its_number_never_returns(algorithm: str) 
     assert before
     assert after
     assert not before & after
-    told = [number for frame in tracks for number in frame.ended]
-    assert sorted(told) == sorted(before)
+    ended_tracks = [number for frame in tracks for number in frame.ended]
+    assert sorted(ended_tracks) == sorted(before)
     assert {frame.seen_at for frame in tracks if frame.ended} == {ended_at + 2.5}
 
 

@@ -1,4 +1,4 @@
-"""The verification head folds into the vectors, and its margins become probabilities that can be believed."""
+"""The verification head folds into the vectors, and its margins become calibrated probabilities."""
 
 import numpy as np
 import pytest
@@ -79,8 +79,8 @@ def test_margins_that_point_the_wrong_way_are_refused() -> None:
 
 
 def test_ece_and_brier_are_those_of_the_definition() -> None:
-    said, same = np.array([0.9, 0.9, 0.1, 0.1]), np.array([True, False, False, False])
+    scores, same = np.array([0.9, 0.9, 0.1, 0.1]), np.array([True, False, False, False])
     weight = np.full(4, 0.25)
-    assert expected_error(said, same, weight) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
-    assert brier(said, same, weight) == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
+    assert expected_error(scores, same, weight) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+    assert brier(scores, same, weight) == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
     assert weights_for(same, 0.01).tolist() == pytest.approx([0.01, 0.33, 0.33, 0.33])

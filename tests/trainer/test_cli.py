@@ -1,4 +1,4 @@
-"""The command line as a whole: which commands there are, and what a missing package looks like."""
+"""The command line: its commands, and the message for a missing package."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The commands from a network to a measured bundle, on pictures drawn here."""
+"""The commands from a network to a measured bundle, on images drawn here."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Runs are measured as the daemon would serve them, grouped over seeds, and never measured twice."""
+"""Runs are measured as the daemon would serve them, grouped over seeds, and never twice."""
 
 import json
 from pathlib import Path
@@ -60,15 +60,15 @@ def test_unknown_tables_and_rows_are_refused() -> None:
 
 @pytest.mark.timeout(240)
 def test_rows_are_trained_once_measured_once_and_drawn(tmp_path: Path) -> None:
-    rows, told = variants("recipes", ("paper", "done_right")), list[str]()
-    runs = ablate(rows, tmp_path, None, 0.001, (1,), SMALL, told.append)
+    rows, lines = variants("recipes", ("paper", "done_right")), list[str]()
+    runs = ablate(rows, tmp_path, None, 0.001, (1,), SMALL, lines.append)
     assert [run.name for run in runs] == ["paper-s1", "done_right-s1"]
     again = list[str]()
     assert ablate(rows, tmp_path, None, 0.001, (1,), SMALL, again.append) == runs
     assert all("has ended, skipped" in line for line in again)
     people = tmp_path / "people"
     _write_people(people)
-    found = compare(runs, [f"folder:{people}"], None, "f32", told.append)
+    found = compare(runs, [f"folder:{people}"], None, "f32", lines.append)
     assert [run.row for run in found] == ["paper", "done_right"]
     assert all(0 <= run.figures[f"folder:{people}"]["mAP"] <= 1 for run in found)
     assert all(run.images == 3 * 8 for run in found)

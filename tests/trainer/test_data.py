@@ -1,4 +1,4 @@
-"""Sets are read whole, splits never share a person, and what is broken is named."""
+"""Data sets are read whole, splits never share a person, and damaged files are named."""
 
 import io
 import os

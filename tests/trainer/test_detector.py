@@ -1,4 +1,4 @@
-"""Head surgery, the boxes that are learned from, average precision and the gate."""
+"""Detector heads, training boxes, average precision and the gate."""
 
 import os
 from pathlib import Path
@@ -43,7 +43,7 @@ def data() -> Path:
     return Path(folder)
 
 
-def nobody(image: UInt8) -> Found:
+def no_people(image: UInt8) -> Found:
     return NOBODY, NOBODY[:, 0]
 
 
@@ -235,21 +235,21 @@ def test_a_wrong_line_of_truth_is_named(tmp_path: Path, line: str) -> None:
 def test_no_images_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"must have labelled pictures, found none"):
-        prepare([BoxSource("yolo", tmp_path / "empty")], tmp_path / "out", nobody)
+        prepare([BoxSource("yolo", tmp_path / "empty")], tmp_path / "out", no_people)
     with pytest.raises(DataError, match=r"at least one source"):
-        prepare([], tmp_path / "out", nobody)
+        prepare([], tmp_path / "out", no_people)
     (tmp_path / "bad" / "labels").mkdir(parents=True)
     (tmp_path / "bad" / "images").mkdir()
     (tmp_path / "bad" / "images" / "a.jpg").write_bytes(b"\xff\xd8 cut off")
     (tmp_path / "bad" / "labels" / "a.txt").write_text("")
     with pytest.raises(DataError, match=r"a\.jpg is not or is cut off"):
-        prepare([BoxSource("yolo", tmp_path / "bad")], tmp_path / "out", nobody)
+        prepare([BoxSource("yolo", tmp_path / "bad")], tmp_path / "out", no_people)
     for text in ("zip:a", "yolo", f"clip:{tmp_path}@0", "yolo:absent"):
         with pytest.raises(DataError, match=r"a source must"):
             parse_source(text, None)
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"a video must be readable"):
-        list(read(BoxSource("clip", tmp_path / "clip.mp4"), nobody))
+        list(read(BoxSource("clip", tmp_path / "clip.mp4"), no_people))
 
 
 def test_unlabelled_images_are_left_out_and_empty_labels_are_kept(tmp_path: Path) -> None:
@@ -258,13 +258,13 @@ def test_unlabelled_images_are_left_out_and_empty_labels_are_kept(tmp_path: Path
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "seen.txt").write_text("")
 
-    assert len(list(read(BoxSource("yolo", tmp_path), nobody))) == 1
+    assert len(list(read(BoxSource("yolo", tmp_path), no_people))) == 1
 
 
 def test_doubtful_boxes_are_painted_grey_and_confident_ones_become_labels(tmp_path: Path) -> None:
     picture(tmp_path / "img1" / "000001.jpg", (80, 40))
     (tmp_path / "gt.txt").write_text("1,1,10,10,10,20,1,1,1\n1,2,15,10,20,20,0,1,1\n")
-    prepare([BoxSource("mot", tmp_path, every=1)], tmp_path / "out", nobody)
+    prepare([BoxSource("mot", tmp_path, every=1)], tmp_path / "out", no_people)
     image = cv2.imread(str(next((tmp_path / "out" / "images").iterdir())))
 
     assert next((tmp_path / "out" / "labels").iterdir()).read_text() == "0 0.187500 0.500000 0.125000 0.500000\n"
@@ -343,6 +343,6 @@ def test_the_defaults_learn_from_nothing_that_they_are_measured_on(data: Path) -
 
     assert {labelled.name for labelled in sets} == {"ADL-Rundle-6", "PETS09-S2L1", "TUD-Campus"}
     for source in sources[:2]:
-        image, truth = next(read(source, nobody))
+        image, truth = next(read(source, no_people))
         assert len(truth.people)
         assert (truth.people <= [image.shape[1], image.shape[0]] * 2).all()

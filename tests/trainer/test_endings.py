@@ -1,4 +1,4 @@
-"""How a run may end early: exploding, a full disk, a wrong folder; what was saved before stays whole."""
+"""Early ends of a run: divergence, a full disk, a wrong folder; earlier files stay whole."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Other people's files: clutter, trailing bytes, distractors, cameras without a common person."""
+"""Data folders from elsewhere: clutter, trailing bytes, distractors, cameras without a common person."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""int8: a real network is really quantised and really served; it is offered only as good and faster."""
+"""int8: a real network is quantised and served, and offered only where it is as good and faster."""
 
 from pathlib import Path
 

@@ -239,7 +239,7 @@ def test_classifiers_that_know_nothing_give_the_losses_of_chance() -> None:
             assert isinstance(head, nn.Linear)
             head.weight.zero_()
     images = torch.randn(4, 3, 64, 32)
-    persons = torch.tensor([0, 1, 2, 3])  # nobody twice: no triplet
+    persons = torch.tensor([0, 1, 2, 3])  # no person twice: no triplet
     terms = own(model(images), batch(images, persons.tolist()))
     assert set(terms) == {"global", "sab_stripes", "sfb_stripes", "parts", "diversity"}
     assert terms["global"].item() == pytest.approx(math.log(4))
@@ -260,7 +260,7 @@ def test_the_triplet_is_batch_hard_on_plain_distances() -> None:
     # anchors: +1 -2, +1 -sqrt(5), +4 -2, +4 -sqrt(13); margin 0.3
     by_hand = (0 + 0 + 2.3 + (4 - math.sqrt(13) + 0.3)) / 4
     assert own.triplet(vectors, torch.tensor([0, 0, 1, 1])).item() == pytest.approx(by_hand, rel=1e-5)
-    assert own.triplet(vectors[:2], torch.tensor([0, 0])).item() == 0  # nobody else
+    assert own.triplet(vectors[:2], torch.tensor([0, 0])).item() == 0  # no negative
 
 
 def test_the_losses_own_no_weight_of_the_branch() -> None:
@@ -315,7 +315,7 @@ def test_a_run_learns_its_regions(learnt: Path) -> None:
     lines = [json.loads(line) for line in (learnt / "losses.jsonl").read_text().splitlines()]
     assert lines[-1]["segmentation"] < 0.9 * lines[0]["segmentation"]
     loaded = load_branch(learnt)
-    assert loaded.settings.model.regions == "labels"  # the checkpoint says who taught it
+    assert loaded.settings.model.regions == "labels"  # the checkpoint records which teacher it had
     assert loaded.dim == 512
     assert loaded.branch(torch.zeros(1, 3, 64, 32)).shape == (1, 512)
 

@@ -1,4 +1,4 @@
-"""Two networks of one architecture are mixed weight by weight, and what came of it says so."""
+"""Weights of two networks of one architecture are interpolated, and the origin is recorded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tracks are put together by likeness, never against a known fact."""
+"""Tracks are clustered by similarity, never against a known fact."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def people(count: int, tracks: int, noise: float = 0.05, seed: int = 0) -> tuple
 
 
 def never(count: int) -> Doubles:
-    """Times (count, 2) that tell nothing: everybody on every camera at any time."""
+    """Times (count, 2) without evidence: all people on every camera at any time."""
     began = np.random.default_rng(1).uniform(0, 1e5, count)
     return np.stack([began, began + 5], axis=1)
 
@@ -48,8 +48,8 @@ def test_the_time_that_people_take_tells_two_look_alikes_apart() -> None:
     """Everybody takes 30 s from camera 0 to camera 1; twins look the same there, and one of them came at that time."""
     vectors, who = people(40, 2)
     cameras = np.tile([0, 1], 40)
-    begins = 50.0 * who + 30.0 * cameras
-    spans = np.stack([begins, begins + 5], axis=1)
+    starts = 50.0 * who + 30.0 * cameras
+    spans = np.stack([starts, starts + 5], axis=1)
     twin, other = 2 * 10, 2 * 20
     vectors[other : other + 2] = vectors[twin : twin + 2]
     blind, seeing = joined(vectors, cameras), joined(vectors, cameras, spans)

@@ -80,7 +80,7 @@ def test_query_and_gallery_follow_the_protocol(
     vectors = np.eye(6, dtype=np.float32)
     vectors[tested.gallery[-1]] = vectors[tested.query[0]]
     found = score(squared_distances(vectors[tested.query], vectors[tested.gallery]), tested.labels, ranks=1)
-    assert (found.queries, found.skipped) == (1, 1)  # nobody finds 12 by another camera
+    assert (found.queries, found.skipped) == (1, 1)  # 12 is on no other camera
     assert "as published, but incomplete: 2 queries and 4 gallery images of " in tested.protocol
 
 

@@ -1,4 +1,4 @@
-"""What `reid-train fit --recipe` and `ablate` take, and what they refuse."""
+"""Options of `reid-train fit --recipe` and `ablate`."""
 
 from pathlib import Path
 

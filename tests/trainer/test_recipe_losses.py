@@ -1,6 +1,6 @@
-"""The first losses of the papers' recipes on made-up persons: a change that moves them is a change of the recipe.
+"""The first losses of the papers' recipes on synthetic persons: a change that moves them changes the recipe.
 
-Written anew by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_recipe_losses.py`.
+Rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_recipe_losses.py`.
 """
 
 import json

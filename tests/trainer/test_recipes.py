@@ -1,4 +1,4 @@
-"""The founding papers' numbers, and what a budget leaves of them."""
+"""The founding papers' numbers, and how a budget scales them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Body regions from label maps, from a parsing and from a pose network; and what is wrong with maps."""
+"""Body regions from label maps, a parsing network and a pose network; and faults of maps."""
 
 from pathlib import Path
 

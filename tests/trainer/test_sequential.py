@@ -1,4 +1,4 @@
-"""One after another gives the gradients of all at once; mined triplets are hard ones."""
+"""Sequential passes give the gradients of one joint pass; mined triplets are hard."""
 
 from pathlib import Path
 

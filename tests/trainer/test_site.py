@@ -1,4 +1,4 @@
-"""A site's store teaches a network, and only what does better on held-out people is handed on."""
+"""A network learns from a site's store, and is exported only if it is better on held-out people."""
 
 import dataclasses
 import json
@@ -76,9 +76,9 @@ SHORT = ("optimiser.steps=3", "run.validate_every=3", "run.checkpoint_every=3", 
 
 @pytest.mark.timeout(240)
 def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     outcome = fit_site(
-        recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 8), rounds=1, log=said.append
+        recipe_settings(base, SHORT), site, base, tmp_path / "run", reviewed(site, 8), rounds=1, log=lines.append
     )
     labels = read_labels(tmp_path / "run" / "round-1.labels.json")
     people = set(labels.tracks.values())
@@ -94,7 +94,7 @@ def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site:
     load_branch(Path(outcome.best))
     kept = json.loads((tmp_path / "run" / "site.json").read_text())
     assert kept["gate"] == msgspec.to_builtins(outcome.gate)
-    assert any("on held-out people" in line for line in said)
+    assert any("on held-out people" in line for line in lines)
     with pytest.raises(TrainerError, match="new folder"):
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run")
 
@@ -125,10 +125,10 @@ def test_a_killed_run_resumes_in_its_round_with_its_own_tracks_and_people(
         fit_site(recipe_settings(base, changes), own, base, tmp_path / "run", reviewed(site, 8), rounds=2)
     with pytest.raises(CheckpointError, match="changed: --reviewed, --rounds 2 -> 1"):
         fit_site(recipe_settings(base, changes), own, base, tmp_path / "run", rounds=1, resume=True)
-    shutil.copytree(next(iter(store.tracks(own))), own / "cam1" / "20990101" / "r-999")  # the daemon goes on meanwhile
-    said: list[str] = []
+    shutil.copytree(next(iter(store.tracks(own))), own / "cam1" / "20990101" / "r-999")  # the daemon writes meanwhile
+    lines: list[str] = []
     outcome = fit_site(
-        recipe_settings(base, changes), own, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=said.append,
+        recipe_settings(base, changes), own, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=lines.append,
         resume=True,
     )  # fmt: skip
     assert len(outcome.rounds) == 2
@@ -155,17 +155,17 @@ def test_a_run_whose_tracks_the_store_has_lost_cannot_resume(base: Path, site: P
 
 @pytest.mark.timeout(240)
 def test_a_time_budget_ends_rounds_early_and_still_compares(base: Path, site: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     long = ("optimiser.steps=100000", "run.validate_every=100000", "run.checkpoint_every=100000", "sampler.persons=2",
             "run.threads=1")  # fmt: skip
     started = time.monotonic()
     outcome = fit_site(
-        recipe_settings(base, long), site, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=said.append,
+        recipe_settings(base, long), site, base, tmp_path / "run", reviewed(site, 8), rounds=2, log=lines.append,
         minutes=0.1,
     )  # fmt: skip
     assert time.monotonic() - started < 100
     assert 1 <= len(outcome.rounds) <= 2
-    assert any("on held-out people" in line for line in said)
+    assert any("on held-out people" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -191,21 +191,21 @@ def test_held_out_people_are_judged_among_strangers(base: Path, site: Path) -> N
     found = figures(loaded, right, judged)
     assert found == {"Rank-1": 1, "mAP": 1, "TPR@FPR0.001": 1}
     wrong = right.copy()
-    wrong[images.cameras == 0] = np.roll(wrong[images.cameras == 0], 2, axis=1)  # everybody is somebody else there
+    wrong[images.cameras == 0] = np.roll(wrong[images.cameras == 0], 2, axis=1)  # all labels are wrong there
     assert figures(loaded, wrong, judged)["mAP"] < 0.7
 
 
 def test_the_bundle_of_a_site_is_calibrated_on_its_held_out_people(base: Path, site: Path, tmp_path: Path) -> None:
     loaded, tracks = load_branch(base), read_site(site)
     held = hold_out(tracks, loaded, reviewed(site, 8), seed=0)
-    said: list[str] = []
+    lines: list[str] = []
     made = load_embedder(
-        export_calibrated(base, tmp_path / "made", read_judged(tracks, held, loaded), held.truth, 1, said.append)
+        export_calibrated(base, tmp_path / "made", read_judged(tracks, held, loaded), held.truth, 1, lines.append)
     )
     assert made.calibration is not None
     assert made.calibration.kind == "platt"
     assert "held-out people (reviewed)" in made.calibration.fitted_on
-    assert said
+    assert lines
 
 
 def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site: Path, tmp_path: Path) -> None:
@@ -230,11 +230,11 @@ def test_a_store_without_tracks_is_reported(tmp_path: Path) -> None:
         read_site(tmp_path)
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "readable text file"), ("\n \n", "names none")])
-def test_a_list_of_reviewed_people_must_name_some(content: str | None, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), [(None, "readable text file"), ("\n \n", "names none")])
+def test_a_list_of_reviewed_people_must_name_some(content: str | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "ids.txt").write_text(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_reviewed(tmp_path / "ids.txt")
 
 

@@ -1,4 +1,4 @@
-"""The curve of strangers is measured on what the matcher compares."""
+"""The stranger curve is measured on what the matcher compares."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
-"""The loop: it learns, goes on after a kill to the same losses, and stops with a clear word.
+"""The training loop: it learns, resumes after a kill to the same losses, and stops with a clear message.
 
-The golden losses are written anew by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_train.py -k golden`.
+The golden losses are rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_train.py -k golden`.
 """
 
 import json

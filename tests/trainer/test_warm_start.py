@@ -1,4 +1,4 @@
-"""Starting from earlier weights: all that fits is taken over, nothing else happens in silence."""
+"""Starting from earlier weights: all that fits is loaded, the rest is reported."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -83,7 +83,7 @@ def test_a_state_dict_gives_the_backbone_without_its_classifier(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"conv1.weight": torch.zeros(1)}, "fit the network"),
         ({"other.weight": torch.zeros(1)}, "name the network's parameters"),
@@ -92,13 +92,13 @@ def test_a_state_dict_gives_the_backbone_without_its_classifier(tmp_path: Path) 
         (None, "readable"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(content: object, told: str, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_refused(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(TrainerError, match=told):
+    with pytest.raises(TrainerError, match=message):
         warm_start(network(5), path)
 
 

@@ -1,4 +1,4 @@
-"""Worlds repeat by their seed and show the people they should."""
+"""Rendered worlds repeat by their seed and show the right people."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     (one / "cam_1.mp4").write_bytes(b"")
     assert render(SMALL, Path(DATA), tmp_path / "one" / "worlds") == one
     assert (one / "cam_1.mp4").read_bytes() == b"", "what lies there as described is left alone"
-    assert not is_there(replace(SMALL, seed=8), one), "another seed is rendered anew"
+    assert not is_there(replace(SMALL, seed=8), one), "another seed is rendered again"
 
 
 @needs_data

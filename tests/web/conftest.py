@@ -1,4 +1,4 @@
-"""One open shop for all tests that change nothing others look at."""
+"""One shop without log-in, shared by tests that change nothing."""
 
 from collections.abc import Iterator
 

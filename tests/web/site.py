@@ -1,4 +1,4 @@
-"""A small shop behind a real server: its events on a Redis of its own, its crops in a store."""
+"""A small shop behind a real server: its events on its own Redis, its crops in a store."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Who may come in, and what another site's page may make a browser do: attacks on a real server."""
+"""Access control, and attacks from other sites' pages through a browser, on a real server."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Attacks with names, paths, pictures, floods and slowness on a real server; each must be refused."""
+"""Attacks with names, paths, images, floods and slowness on a real server; each must be refused."""
 
 import http.client
 import io
@@ -74,7 +74,7 @@ def test_no_path_leads_out_of_the_store_or_the_static_files(web: Shop, path: str
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG that says it is this large, of a few bytes."""
+    """A PNG of a few bytes whose header claims this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""The console in a real Chromium: it fits a phone, obeys its own policy, updates itself, and works by keyboard."""
+"""The console in a real Chromium: it fits a phone, obeys its policy, updates itself, and works by keyboard."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def test_every_page_fits_and_breaks_no_rule(web: Shop, browser: "Browser", width
             found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
             assert not [(path, one["id"]) for one in found["violations"] if one["impact"] in ("serious", "critical")]
     page.context.close()
-    # The page of somebody unknown is a 404, which the browser notes.
+    # The page of an unknown person is a 404, which the browser logs.
     assert not [fault for fault in faults if "404" not in fault]
 
 

@@ -1,4 +1,4 @@
-"""Entries that no daemon would write, on the stream and in the store: only they are left out, whatever they hold."""
+"""Forged entries on the stream and in the store are left out, and nothing else is."""
 
 import json
 import socket

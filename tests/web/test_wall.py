@@ -1,4 +1,4 @@
-"""Live pictures: published only while somebody looks, with the names of today, private to this user."""
+"""Live images: published only for a viewer, with current names, private to this user."""
 
 import tempfile
 import threading

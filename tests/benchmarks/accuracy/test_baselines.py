@@ -1,4 +1,4 @@
-"""Rivals link what they should, the oracle is beyond them, and all are scored as `score` would."""
+"""Baseline linkers, the oracle as their upper bound, and their scores."""
 
 import io
 
@@ -106,9 +106,9 @@ def test_the_oracle_names_a_track_by_the_person_it_is_on_most_often() -> None:
 
 def test_of_two_boxes_with_one_name_in_a_frame_the_surer_stays() -> None:
     found = tracks(("door", 1, 2, 0.0, A), ("door", 2, 3, 200.0, A))
-    told = found.told(np.asarray([5, 5]))["door"]
-    assert told.frames.tolist() == [1, 2, 3]
-    assert told.boxes[:, 0].tolist() == [0.0, 0.0, 200.0]
+    boxes = found.named_boxes(np.asarray([5, 5]))["door"]
+    assert boxes.frames.tolist() == [1, 2, 3]
+    assert boxes.boxes[:, 0].tolist() == [0.0, 0.0, 200.0]
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,9 +122,9 @@ def test_the_quick_idf1_is_the_one_of_score(seed: int, names: int) -> None:
 
     found = tracks(*(row(n) for n in range(6)))
     people = tracks(*(row(n) for n in range(5)))
-    truth = people.told(np.arange(len(people)))
+    truth = people.named_boxes(np.arange(len(people)))
     chosen = rng.integers(0, names, len(found))
-    assert Links(found, truth).idf1(chosen) == pytest.approx(score(truth, found.told(chosen)).idf1)
+    assert Links(found, truth).idf1(chosen) == pytest.approx(score(truth, found.named_boxes(chosen)).idf1)
 
 
 def with_truth(world: World) -> Recording:

@@ -1,4 +1,4 @@
-"""The measurements as they are called, over a small set with truth."""
+"""`python -m benchmarks accuracy` on a small set with truth."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class Place:
         world.mkdir(parents=True)
         for camera in (1, 2):
             draw_clip(world / f"cam_{camera}.mp4", seconds=1)
-            # Where the tiny detector sees somebody: 20 x 40 in the middle of 64 x 64, in pixels of 320 x 240.
+            # Where the tiny detector sees a person: 20 x 40 in the middle of 64 x 64, in pixels of 320 x 240.
             truth = "".join(f"{frame},1,110,20,100,200,1,1,1\n" for frame in range(1, 11))
             (world / f"gt_{camera}.txt").write_text(truth)
         self.models = tiny_models(folder / "models")

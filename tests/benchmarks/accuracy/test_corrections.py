@@ -1,4 +1,4 @@
-"""Merges set against the truth: which were wrong, and which of them were undone."""
+"""Merges compared with the truth: which were wrong, and which of them were undone."""
 
 import numpy as np
 

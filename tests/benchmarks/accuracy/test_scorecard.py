@@ -1,4 +1,4 @@
-"""The score: the card's own figures, means over sets, and what has changed since the last one."""
+"""The scorecard: figures of the bundles' cards, means over sets, changes since the last one."""
 
 import io
 from pathlib import Path

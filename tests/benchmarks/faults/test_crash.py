@@ -1,4 +1,4 @@
-"""The drill that kills daemons, in small: what it finds, and that it would find what is wrong."""
+"""A slice of the crash drill, and that it would find faults."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from reid_stream.evaluation.recording import save
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DrillResult]]:
     folder = tmp_path_factory.mktemp("crash")
     save(made_up(8), folder / "feed.rec")
-    findings = run(folder / "feed.rec", folder, tuple(CASES), points=5, kills=2, lasts_s=1.0, seed=3, say=print)
+    findings = run(folder / "feed.rec", folder, tuple(CASES), points=5, kills=2, lasts_s=1.0, seed=3, progress=print)
     return {name: [finding for finding in findings if finding.drill == name] for name in CASES}
 
 

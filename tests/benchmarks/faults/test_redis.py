@@ -1,4 +1,4 @@
-"""`reid-stream drill redis`: does it see what it is there to see?"""
+"""A slice of the Redis drill, and that it would find faults."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ import structlog
 
 from benchmarks.faults import redis_subscriber as subscriber
 from benchmarks.faults.redis import CASES, Pace, Run, default_settings, judge, run
-from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, told_as_dropped
+from benchmarks.faults.redis_compare import StoredEvents, but_for_liveness, differences, doubled, reported_dropped
 from benchmarks.faults.report import all_hold
 from reid_stream.config.settings import Models, Observe
 from reid_stream.errors import ConfigError
@@ -62,19 +62,25 @@ def test_what_was_given_up_by_rank_leaves_the_rest_the_same() -> None:
     dropped = DaemonDropped(run="r", told_at=1.0, reason="full", liveness=1, operation=0, identity=0)
     ours = StoredEvents(bodies(entered("shop-1"), dropped) + bodies(left("shop-1"), first=9))
     assert not differences(but_for_liveness(ours), but_for_liveness(StoredEvents(VISIT)))
-    assert told_as_dropped(ours) == Counter(liveness=1)
+    assert reported_dropped(ours) == Counter(liveness=1)
 
 
 def a_run(**changes: Any) -> Run:
-    given = {"left": StoredEvents(VISIT), "heard": ["r-0", "r-1", "r-2"], "back_s": 0.1, "waited": 0, "longest_s": 0.01}
+    given = {
+        "left": StoredEvents(VISIT),
+        "received": ["r-0", "r-1", "r-2"],
+        "back_s": 0.1,
+        "waited": 0,
+        "longest_s": 0.01,
+    }
     return Run(**{**given, "faults": {}, "dropped": Counter(), **changes})
 
 
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"left": StoredEvents(VISIT[:2]), "heard": ["r-0", "r-1"]}, "differences in events and live keys"),
-        ({"heard": ["r-0", "r-1", "r-1", "r-2"]}, "differences of the subscriber's lines, killed and started again"),
+        ({"left": StoredEvents(VISIT[:2]), "received": ["r-0", "r-1"]}, "differences in events and live keys"),
+        ({"received": ["r-0", "r-1", "r-1", "r-2"]}, "differences of the subscriber's lines, killed and started again"),
         ({"back_s": 60.0}, "all events there after Redis was back"),
         ({"longest_s": 5.0}, "the daemon waits for its sink, p99"),
     ],
@@ -85,9 +91,9 @@ def test_what_is_wrong_fails_under_its_name(changes: dict[str, Any], what: str) 
 
 
 def test_a_subscriber_that_was_killed_in_a_line_takes_that_event_again(tmp_path: Path) -> None:
-    file = tmp_path / "heard.txt"
+    file = tmp_path / "received.txt"
     file.write_text("1-0 r-0\n2-0 r-")
-    assert subscriber.heard(file) == ["r-0"]
+    assert subscriber.received(file) == ["r-0"]
 
 
 def test_an_unknown_case_is_refused(tmp_path: Path) -> None:
@@ -101,9 +107,9 @@ def test_a_daemon_gets_through_an_outage_beside_one_that_has_none(tmp_path: Path
     named = Models(detector=str(models / "detector"), embedder=str(models / "embedder"))
     clip = draw_clip(tmp_path / "a.mp4", seconds=6)
     settings = default_settings(clip).model_copy(update={"models": named})
-    said: list[str] = []
-    findings = run(settings, ("killed",), Pace(6, 0.5, 1, 1.5, timeout_s=0.5), said.append)
+    lines: list[str] = []
+    findings = run(settings, ("killed",), Pace(6, 0.5, 1, 1.5, timeout_s=0.5), lines.append)
     assert {finding.drill for finding in findings} == {"undisturbed", "killed"} < set(CASES)
     # How long things took is not asked here: the machine may be busy.
     assert all(finding.holds for finding in findings if not finding.found.endswith(" s")), findings
-    assert len(said) == 2
+    assert len(lines) == 2

@@ -1,4 +1,4 @@
-"""A slice of the drill of /metrics, against the whole daemon in a process of its own."""
+"""A slice of the drill of /metrics, on the whole daemon as a process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The drill of far IDs, takeovers and a Redis that lost its data, in small."""
+"""A slice of the drill of far IDs, takeovers and a Redis that lost its data."""
 
 from pathlib import Path
 
@@ -36,4 +36,4 @@ def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(
 
 def test_a_case_that_does_not_exist_is_an_error_with_the_cases() -> None:
     with pytest.raises(ConfigError, match="far-id, takeover, emptied, restored, numbers, got lost"):
-        run(("lost",), people=12, say=print)
+        run(("lost",), people=12, progress=print)

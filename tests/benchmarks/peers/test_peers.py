@@ -1,4 +1,4 @@
-"""A peer runs in an environment of its own, found from wherever `make peers` was called, and is judged by its boxes."""
+"""Peers run in their own environment, found from any folder, and are scored by their boxes."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ def footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FootageSet:
     return FootageSet("mot/made-up", {"cam": tmp_path / "clip.mp4"}, {"cam": tmp_path / "truth.txt"})
 
 
-def python(says: str) -> Path:
+def python(script: str) -> Path:
     """Return a stand-in for the peers' interpreter, by a path that is not absolute."""
     file = Path("env/python")
     file.parent.mkdir()
-    file.write_text(f"#!/bin/sh\n{says}\n")
+    file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
     return file
 
 
 def test_a_peers_boxes_are_scored_beside_its_speed(footage: FootageSet, tmp_path: Path) -> None:
-    tells = (
+    lines = (
         f"""cp {tmp_path}/truth.txt "$(dirname "$2")/cam.txt"; echo '{{"name": "cam", "frames": 8, "seconds": 2.0}}'"""
     )
-    peer = compare._peer("BoxMOT", "boxmot", footage, python(tells), tmp_path / "a.pt", tmp_path / "b.onnx")
+    peer = compare._peer("BoxMOT", "boxmot", footage, python(lines), tmp_path / "a.pt", tmp_path / "b.onnx")
     assert peer.frames_per_s == 4.0
     assert (peer.hota, peer.idf1) == pytest.approx((1.0, 1.0))
     assert (peer.people_hota, peer.people_idf1) == (peer.hota, peer.idf1)
@@ -46,12 +46,12 @@ def test_who_comes_back_is_judged_both_ways(tmp_path: Path) -> None:
     pets = FootageSet("mot/PETS09-S2L1", {}, {})
     frames, corners = np.arange(1, 9), np.tile([10.0, 10.0, 50.0, 110.0], (8, 1))
     truth = {"cam": Boxes(frames, (15,) * 4 + (8,) * 4, corners)}
-    anew, again = (
+    first, again = (
         compare._judged("x", pets, 8, 1.0, truth, {"cam": Boxes(frames, people, corners)})
         for people in (("a",) * 4 + ("b",) * 4, ("a",) * 8)
     )
-    assert (anew.idf1, again.people_idf1) == pytest.approx((1.0, 1.0))
-    assert (again.idf1, anew.people_idf1) == pytest.approx((0.5, 0.5))
+    assert (first.idf1, again.people_idf1) == pytest.approx((1.0, 1.0))
+    assert (again.idf1, first.people_idf1) == pytest.approx((0.5, 0.5))
 
 
 def test_a_peer_that_fails_gives_its_reason(footage: FootageSet, tmp_path: Path) -> None:
@@ -62,4 +62,4 @@ def test_a_peer_that_fails_gives_its_reason(footage: FootageSet, tmp_path: Path)
 
 def test_without_an_environment_the_error_has_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`make peers` makes it"):
-        compare.run([], python=tmp_path / "python", weights=None, reid=None, say=print)
+        compare.run([], python=tmp_path / "python", weights=None, reid=None, progress=print)

@@ -1,4 +1,4 @@
-"""Made-up looks: unit vectors around a direction per person and a smaller one per view."""
+"""Synthetic looks: unit vectors around a direction per person and a smaller one per view."""
 
 import numpy as np
 

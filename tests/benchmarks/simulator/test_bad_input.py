@@ -1,4 +1,4 @@
-"""The matcher and presence from outside, in a world whose observations are spoilt: counted, told, nothing lost."""
+"""Matcher and presence on disturbed observations: all counted and published, none lost."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -27,14 +27,14 @@ class Run:
     events: list[Event] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
 
-    def told(self) -> Counter[tuple[str, int]]:
+    def published(self) -> Counter[tuple[str, int]]:
         """Count the sightings of each observation, by camera and sequence."""
         return Counter(
             (d.observation.camera, d.observation.sequence) for d in self.decisions if isinstance(d, Sighting)
         )
 
     def people_of(self, world: SimulatedWorld) -> dict[int, set[str]]:
-        """Return which identities each true person was told to be."""
+        """Return the identities published of each true person."""
         rows = {name: np.flatnonzero(world.rows.camera == number) for number, name in enumerate(world.names)}
         found: dict[int, set[str]] = defaultdict(set)
         for decision in self.decisions:
@@ -60,7 +60,7 @@ def observations(batches: Batches) -> list[Observation]:
     return [record for _, records in batches for record in records if isinstance(record, Observation)]
 
 
-def spoilt(
+def disturbed(
     world: SimulatedWorld, change: Callable[[Observation], Observation]
 ) -> Iterator[tuple[float, list[Perceived]]]:
     for now, records in world.batches():
@@ -86,9 +86,9 @@ def world() -> SimulatedWorld:
 
 def test_every_observation_is_published_once_and_every_visit_ends(world: SimulatedWorld) -> None:
     out = run(world.batches())
-    told = out.told()
-    assert set(told.values()) == {1}
-    assert len(told) == world.observations
+    published = out.published()
+    assert set(published.values()) == {1}
+    assert len(published) == world.observations
     balance: Counter[tuple[str, str]] = Counter()
     for event in out.events:
         if isinstance(event, IdentityEntered | IdentityLeft):
@@ -110,14 +110,14 @@ def test_vectors_that_cannot_be_compared_are_counted_and_their_people_still_foll
     world: SimulatedWorld, cause: str, changes: dict[str, object]
 ) -> None:
     vectors = sum(seen.vector is not None for seen in observations(world.batches()))
-    out = run(spoilt(world, every(3, **changes)))
+    out = run(disturbed(world, every(3, **changes)))
     assert out.rejected == {cause: -(-vectors // 3)}
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
 def test_a_site_whose_vectors_are_all_of_another_bundle_crashes_nothing(world: SimulatedWorld) -> None:
-    out = run(spoilt(world, every(1, model="bundle-b")))
-    assert not out.told()
+    out = run(disturbed(world, every(1, model="bundle-b")))
+    assert not out.published()
     assert sum(out.rejected.values()) == sum(seen.vector is not None for seen in observations(world.batches()))
 
 
@@ -125,9 +125,9 @@ def test_minutes_of_delay_of_one_camera_lose_nothing_and_assign_no_person_twice(
     people = looks(12)
     late = simulate(calm(stalls_per_hour=60, stall_s=120), people, 1)
     out = run(late.batches())
-    told = out.told()
-    assert set(told.values()) == {1}
-    assert len(told) == late.observations
+    published = out.published()
+    assert set(published.values()) == {1}
+    assert len(published) == late.observations
     assert all(len(names) == 1 for names in out.people_of(late).values())
 
 
@@ -155,10 +155,10 @@ def test_a_camera_whose_clock_goes_back_loses_nothing(world: SimulatedWorld, bac
             return msgspec.structs.replace(seen, seen_at=seen.seen_at - back_s)
         return seen
 
-    out = run(spoilt(world, change))
-    told = out.told()
-    assert set(told.values()) == {1}
-    assert len(told) >= 0.99 * world.observations
+    out = run(disturbed(world, change))
+    published = out.published()
+    assert set(published.values()) == {1}
+    assert len(published) >= 0.99 * world.observations
     assert sum(len(names) for names in out.people_of(world).values()) <= len(out.people_of(world)) + 2
 
 
@@ -167,33 +167,33 @@ def test_an_unconfigured_camera_is_a_camera(world: SimulatedWorld) -> None:
         return msgspec.structs.replace(seen, camera=CameraId("attic")) if seen.camera == "cam2" else seen
 
     out = run((now, [change(record) for record in records]) for now, records in world.batches())
-    assert len(out.told()) == world.observations
+    assert len(out.published()) == world.observations
     entered = {event.camera for event in out.events if isinstance(event, IdentityEntered)}
     assert entered == {"cam1", "attic", "cam3"}
 
 
 def test_boxes_that_lie_on_each_other_crash_nothing_and_have_no_person_in_common(world: SimulatedWorld) -> None:
     same = (100.0, 100.0, 200.0, 400.0)
-    out = run(spoilt(world, lambda seen: msgspec.structs.replace(seen, box=same)))
-    assert len(out.told()) == world.observations
+    out = run(disturbed(world, lambda seen: msgspec.structs.replace(seen, box=same)))
+    assert len(out.published()) == world.observations
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
 def test_records_that_come_twice_make_no_new_people(world: SimulatedWorld) -> None:
     out = run((now, [copy for record in records for copy in (record, record)]) for now, records in world.batches())
-    assert len(out.told()) == world.observations
+    assert len(out.published()) == world.observations
     assert all(len(names) == 1 for names in out.people_of(world).values())
 
 
 def test_time_that_stands_still_or_jumps_ahead_crashes_nothing(world: SimulatedWorld) -> None:
     still = run((0.0, records) for _, records in world.batches())
-    assert len(still.told()) == world.observations
+    assert len(still.published()) == world.observations
     jump = run((now + 1e9 * (number > 50), records) for number, (now, records) in enumerate(world.batches()))
-    assert len(jump.told()) == world.observations
+    assert len(jump.published()) == world.observations
 
 
 def test_a_gallery_of_one_place_still_publishes_every_person_in_view() -> None:
     crowded = simulate(calm(people=20, arrivals_per_hour=3600), looks(20), 2)
     out = run(crowded.batches(), max_identities=1)
-    assert set(out.told().values()) == {1}
+    assert set(out.published().values()) == {1}
     assert len({d.person for d in out.decisions if isinstance(d, Sighting)}) > 1

@@ -1,4 +1,4 @@
-"""`reid-stream simulate` on a small folder of pictures, with the shipped network."""
+"""`python -m benchmarks simulate` on a small folder of images, with the shipped network."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What people look like: real vectors, made-up people who are like them, look-alikes."""
+"""Looks of simulated people: real vectors, synthetic people like them, look-alikes."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_crops_of_a_folder_are_named_by_person_and_camera(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("holiday.jpg", "must begin with PPPP_cC"), ("ann/holiday.jpg", "must tell its camera")]
+    ("name", "message"), [("holiday.jpg", "must start with PPPP_cC"), ("ann/holiday.jpg", "must name its camera")]
 )
 def test_a_crop_without_a_name_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Worlds through the real matcher: what was said of whom, and how it is counted."""
+"""Worlds through the real matcher: published identities and the counts made of them."""
 
 import numpy as np
 import pytest
@@ -53,12 +53,12 @@ def test_everybody_but_the_first_is_a_false_match_where_anything_is_alike_enough
 
 
 def test_final_identities_are_kept_apart_from_first_ones() -> None:
-    # Two crops in three are noise, so that first answers are often somebody new, whom a merge then corrects.
+    # Two crops in three are noise, so that first answers are often a new identity, which a merge then corrects.
     world = simulate(calm(people=20, mixed_share=0.6, mixed_weight=0.5), looks(20), 2)
-    told = replay(world, MatcherSpec(Match(similarity=0.75)))
-    assert told.merges > 0
-    assert (told.at_once != told.in_the_end).any()
-    found = figures(world, told)
+    published = replay(world, MatcherSpec(Match(similarity=0.75)))
+    assert published.merges > 0
+    assert (published.at_once != published.in_the_end).any()
+    found = figures(world, published)
     assert found.idf1 != found.idf1_at_once
 
 

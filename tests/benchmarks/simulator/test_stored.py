@@ -1,4 +1,4 @@
-"""A simulated site's store: whole tracks, each picture once, the truth beside them."""
+"""A simulated site's store: whole tracks, each image once, with the truth."""
 
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,11 @@ def test_parts_of_the_people_have_no_person_in_common() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [({"look_alikes": 0.5}, "look_alikes must be 0.0"), ({"people": PEOPLE + 1}, "at most the 9 that the crops show")],
 )
-def test_what_images_cannot_show_is_refused(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_images_cannot_show_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
         site(tmp_path / "store", **changes)
 
 
@@ -101,9 +101,9 @@ def test_the_command_makes_a_site_of_a_folder(tmp_path: Path) -> None:
         CliRunner().invoke(app, [*words, "5"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "readable file"), ("[1]", "must be JSON")])
-def test_truth_must_be_tracks_and_people(content: str | None, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), [(None, "readable file"), ("[1]", "must be JSON")])
+def test_truth_must_be_tracks_and_people(content: str | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "truth.json").write_text(content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         store.read_truth(tmp_path / "truth.json")

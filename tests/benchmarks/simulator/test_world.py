@@ -1,4 +1,4 @@
-"""Simulated worlds: deterministic, lawful, and with exactly the faults that were asked for."""
+"""Simulated worlds: deterministic, consistent, with exactly the requested disturbances."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,10 +33,10 @@ def test_every_record_comes_once_in_the_order_of_its_camera() -> None:
     world = simulate(Scenario(people=20, cameras=3, stalls_per_hour=40), looks(20), 1)
     sequences: dict[str, list[int]] = defaultdict(list)
     times: dict[str, list[float]] = defaultdict(list)
-    told = -np.inf
+    published = -np.inf
     for now, records in world.batches():
-        assert now > told
-        told = now
+        assert now > published
+        published = now
         for record in records:
             sequences[record.camera].append(record.sequence)
             times[record.camera].append(record.seen_at)

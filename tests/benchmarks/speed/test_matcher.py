@@ -1,4 +1,4 @@
-"""Measurements of the matcher: every figure is there, and the gallery is as full as it was asked to be."""
+"""Measurements of the matcher: every figure is there, and the gallery has the requested size."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The bench of recovery in small: every figure is of something that was done."""
+"""A slice of the recovery benchmark: every figure is measured."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The bench of the tracklet store counts what is really on the disk."""
+"""The benchmark of the tracklet store counts what is on the disk."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from reid_stream.bundles import catalog
 
 
 def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
-    said: list[str] = []
-    found = measure(tmp_path / "store", catalog.embedder("default")[1], 120, 6, 600, said.append)
+    lines: list[str] = []
+    found = measure(tmp_path / "store", catalog.embedder("default")[1], 120, 6, 600, lines.append)
     tracks = {path.parent for path in (tmp_path / "store").rglob("track.json")}
     on_disk = sum(path.stat().st_blocks * 512 for track in tracks for path in [track, *track.rglob("*")])
     assert (found.crops, found.tracks, found.lost) == (120, 20, 0)
@@ -21,7 +21,7 @@ def test_every_crop_is_written_found_again_and_replayed(tmp_path: Path) -> None:
     assert 2000 < found.bytes_per_crop < 20_000
     assert found.people >= 1
     assert 100 < found.span_s < 600
-    assert len(said) == 3
+    assert len(lines) == 3
 
 
 def test_the_command_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cameras and cores are spread evenly; a camera moves only where it helps and somebody is short of time."""
+"""Cameras and cores are spread evenly; a camera moves only where it helps."""
 
 import pytest
 from hypothesis import given
@@ -56,7 +56,7 @@ def test_nothing_moves_where_it_would_not_help_or_no_camera_lacks_frames() -> No
     assert rebalance({1: {A: 2.0, B: 2.0}}, {}) is None
 
 
-def told(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) -> WorkerReport:
+def report(used: dict[CameraId, int], busy_s: float, frames: dict[CameraId, int]) -> WorkerReport:
     return WorkerReport(
         stage=None,
         stage_s=0.0,
@@ -77,8 +77,8 @@ def test_a_camera_moves_once_loads_have_differed_for_long_and_loads_are_learned_
     loads, cameras = WorkerLoads(), {1: [A, B, C], 2: [D]}
     moves = []
     for second in range(400):
-        loads.update(1, told(dict.fromkeys((A, B, C), 10 * second), 0.9, {A: 3, B: 3, C: 3}), float(second))
-        loads.update(2, told({D: 10 * second}, 0.2, {D: 10}), float(second))
+        loads.update(1, report(dict.fromkeys((A, B, C), 10 * second), 0.9, {A: 3, B: 3, C: 3}), float(second))
+        loads.update(2, report({D: 10 * second}, 0.2, {D: 10}), float(second))
         move = loads.due(float(second), cameras)
         moves += [(second, move)] if move is not None else []
     (first, move), *later = moves
@@ -91,6 +91,6 @@ def test_a_load_that_differs_for_a_while_moves_nothing() -> None:
     loads, cameras = WorkerLoads(), {1: [A, B], 2: [C]}
     for second in range(300):
         is_busy = second % 60 < 30
-        loads.update(1, told({A: 10 * second, B: 10 * second}, 0.9 if is_busy else 0.1, {A: 4, B: 4}), float(second))
-        loads.update(2, told({C: 10 * second}, 0.1, {C: 8}), float(second))
+        loads.update(1, report({A: 10 * second, B: 10 * second}, 0.9 if is_busy else 0.1, {A: 4, B: 4}), float(second))
+        loads.update(2, report({C: 10 * second}, 0.1, {C: 8}), float(second))
         assert loads.due(float(second), cameras) is None

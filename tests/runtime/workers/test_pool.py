@@ -1,4 +1,4 @@
-"""Real workers: one that is killed or hangs comes back, the others do not notice; all end in the order of the data."""
+"""Real workers: a killed or hung one is restarted without effect on the others; all end in the order of the data."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ class Running:
         assert isinstance(self.site.daemon.perception, WorkerPool)
         return self.site.daemon.perception
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def of_kind(self, kind: type[Event]) -> list[Any]:
         return [event for event in list(self.sink.events) if isinstance(event, kind)]
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -109,11 +109,11 @@ def test_a_worker_that_is_killed_comes_back_with_its_cameras_and_the_others_miss
         os.kill(run.pid(1), signal.SIGKILL)
         run.until(lambda: run.frames(lost) > before + 5)
         assert run.frames(kept) > used
-        (down,) = run.told(WorkerDown)
+        (down,) = run.of_kind(WorkerDown)
         assert (down.worker, down.cameras, down.cause, down.reason) == (1, (lost,), "crashed", "crashed (SIGKILL)")
-        assert [up.starts for up in run.told(WorkerUp) if up.worker == 1] == [1, 2]
-        assert [event.camera for event in run.told(CameraDown)] == [lost]
-        assert [event.camera for event in run.told(CameraUp)].count(lost) == 2
+        assert [up.starts for up in run.of_kind(WorkerUp) if up.worker == 1] == [1, 2]
+        assert [event.camera for event in run.of_kind(CameraDown)] == [lost]
+        assert [event.camera for event in run.of_kind(CameraUp)].count(lost) == 2
         stats = run.site.source.stats
         assert stats[lost].reconnects == 1
         assert stats[kept].reconnects == 0
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_comes_back_with_its_cameras_and_the_others_miss
         run.end()
         assert isinstance(run.sink.events[-1], DaemonStopped)
         assert run.sink.events[-1].reason == "stopped"
-        assert len(run.told(IdentityEntered)) == len(run.told(IdentityLeft)) > 0
+        assert len(run.of_kind(IdentityEntered)) == len(run.of_kind(IdentityLeft)) > 0
     tracks = sorted((tmp_path / "store").glob("*/*/*/track.json"))
     assert {track.parts[-4] for track in tracks} == {"door", "till"}
     assert {track.parent.name.rpartition("-")[0] for track in tracks} >= {"r.w1.1", "r.w1.2", "r.w2.1"}
@@ -137,10 +137,10 @@ def test_a_worker_that_hangs_is_ended_and_started_again(tmp_path: Path, shelf: P
     with running(tmp_path, shelf, watchdog={"stage_s": 3}) as run:
         run.until(lambda: run.frames("door") > 2 and run.frames("till") > 2)
         os.kill(run.pid(2), signal.SIGSTOP)
-        run.until(lambda: bool(run.told(WorkerDown)))
-        assert run.told(WorkerDown)[0].cause == "stuck"
-        assert [stall.action for stall in run.told(DaemonStalled)][:1] == ["restarted"]
-        run.until(lambda: any(up.worker == 2 and up.starts == 2 for up in run.told(WorkerUp)))
+        run.until(lambda: bool(run.of_kind(WorkerDown)))
+        assert run.of_kind(WorkerDown)[0].cause == "stuck"
+        assert [stall.action for stall in run.of_kind(DaemonStalled)][:1] == ["restarted"]
+        run.until(lambda: any(up.worker == 2 and up.starts == 2 for up in run.of_kind(WorkerUp)))
         assert run.site.daemon.abandoned == []
 
 
@@ -185,8 +185,8 @@ def test_a_camera_that_moves_continues_in_the_other_worker_where_it_stopped(tmp_
         assert source.cameras == [staying]
         assert run.site.source.stats[moving].reconnects == 1
         assert run.site.source.stats[staying].reconnects == 0
-        assert run.told(WorkerDown) == []
-        assert [event.camera for event in run.told(CameraDown)] == [moving]
+        assert run.of_kind(WorkerDown) == []
+        assert [event.camera for event in run.of_kind(CameraDown)] == [moving]
         value = run.site.metrics.registry.get_sample_value
         assert value("reid_stream_cameras_moved_total") == 1
         run.end()

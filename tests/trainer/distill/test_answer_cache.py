@@ -1,4 +1,4 @@
-"""The cache of teachers' answers: in order, resumable, and of the very views that were answered."""
+"""The cache of teachers' outputs: in order, resumable, and for exactly the views that were computed."""
 
 import os
 import resource

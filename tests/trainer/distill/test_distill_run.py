@@ -1,4 +1,4 @@
-"""Distillation from end to end: a small student learns from a bundle and from an OpenVINO network."""
+"""Distillation end to end: a small student learns from a bundle and from an OpenVINO network."""
 
 import json
 import os
