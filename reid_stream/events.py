@@ -59,7 +59,7 @@ class _Sighting(_Identity, frozen=True, kw_only=True):
     state: IdentityState
     """`provisional` until enough evidence has been seen, then `confirmed`."""
     similarity: float | None
-    """Cosine similarity of the track to the identity's best exemplar, -1 to 1; null for a new identity."""
+    """Cosine similarity of the mean vectors of track and identity at the match, -1 to 1; null for a new identity."""
     probability: float | None
     """Calibrated probability, 0 to 1, that the track shows this identity; null for a new or uncalibrated one."""
     model: str

@@ -255,7 +255,7 @@ class Sighting:
     person: GlobalId
     state: IdentityState
     similarity: float | None
-    """Cosine to the identity's best exemplar when it was matched; None for a new identity."""
+    """Cosine similarity of the mean vectors of track and identity when they were matched; None for a new identity."""
     probability: float | None
     """Calibrated P(same) of the assignment; None for a new identity or a bundle without calibration."""
     revision: int

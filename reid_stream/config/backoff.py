@@ -1,4 +1,4 @@
-"""The retry policy of cameras, child processes and the embedded Redis: backoff, and its reset (pure).
+"""The retry policy of cameras, child processes, the embedded Redis and the event sender: backoff, and its reset (pure).
 
 Exponential backoff with "equal jitter" (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015): half
 of each wait is fixed, so that a dead camera is not hammered; half is random, so that cameras that failed together, with

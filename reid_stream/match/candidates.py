@@ -5,10 +5,10 @@
 The appearance ratio is of two templates (scoring.py), the transit ratio of the cameras and the time between stays
 (topology.py); given the identity the two are independent. A candidate is accepted above
 
-    threshold = max(dial, min(prior odds of a new identity, ceiling))
+    threshold = max(dial, min(prior odds of a new identity, prior cap))
 
-where the dial bounds false matches per comparison, and the ceiling is what half of the pairs of one person reach by the
-calibration (`Scorer.ceiling`): beyond it most true matches would be refused, whatever the prior.
+where the dial bounds false matches per comparison, and the prior cap is what half of the pairs of one person reach by
+the calibration (`Scorer.prior_cap`): beyond it most true matches would be refused, whatever the prior.
 """
 
 import math
@@ -21,7 +21,7 @@ import numpy as np
 from reid_stream.match.gallery import FAR, Gallery
 from reid_stream.match.identities import Identities
 from reid_stream.match.scoring import Scorer, Template, squared_distance
-from reid_stream.match.topology import CEILING, Topology
+from reid_stream.match.topology import MAX_LLR, Topology
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import Floats
 
@@ -101,7 +101,7 @@ class Candidates:
     @property
     def threshold(self) -> float:
         """Log likelihood ratio above which a candidate is accepted."""
-        prior = min(self._prior.log_odds(len(self._people)), self._scorer.ceiling)
+        prior = min(self._prior.log_odds(len(self._people)), self._scorer.prior_cap)
         return max(self._scorer.threshold, prior)
 
     def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
@@ -155,7 +155,7 @@ class Candidates:
         near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
         near = near[row[near] < FAR]
         appearance = self._scorer.llr(row[near], self._gallery.floor)
-        good = appearance >= threshold - CEILING
+        good = appearance >= threshold - MAX_LLR
         rules_out = self._topology.rules_out
         llrs = {}
         numbers = self._gallery.people()[near[good]].tolist()

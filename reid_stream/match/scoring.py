@@ -44,8 +44,8 @@ _PRIOR_CORRELATION, _PRIOR_TRACKS = 0.6, 10.0
 """Initial correlation of the vectors of one track, and the number of tracks that it is worth."""
 _MEMORY_TRACKS = 1000.0
 """Weight of the correlation at most, in tracks: older tracks fade."""
-_CEILING_SHARE = 0.5
-"""Share of the pairs of one person that the prior may refuse at most, see `Scorer.ceiling`."""
+_PRIOR_CAP_SHARE = 0.5
+"""Share of the pairs of one person that the prior may refuse at most, see `Scorer.prior_cap`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,11 +69,11 @@ class Scorer:
         if self._calibration is not None:
             self.threshold = threshold_at_rate(self._calibration, settings.false_match_rate)
             """Log likelihood ratio that strangers exceed with `match.false_match_rate`; a match needs more."""
-            self.ceiling = same_person_quantile(self._calibration, _CEILING_SHARE) or self.threshold
+            self.prior_cap = same_person_quantile(self._calibration, _PRIOR_CAP_SHARE) or self.threshold
             """Log likelihood ratio up to which the prior of a new identity may raise the threshold."""
         else:
             self._similarity = settings.similarity if settings.similarity is not None else DEFAULT_SIMILARITY
-            self.threshold = self.ceiling = _UNCALIBRATED_THRESHOLD
+            self.threshold = self.prior_cap = _UNCALIBRATED_THRESHOLD
             self.head = None
 
     def fold(self, means: Floats) -> list[Template]:

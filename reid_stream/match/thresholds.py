@@ -38,7 +38,7 @@ def match_threshold(settings: Match, embedder: EmbedderInfo, people: int, share:
     scorer = Scorer(settings, embedder.verifier, embedder.calibration)
     if not scorer.is_calibrated:
         return MatchThreshold("match.similarity", scorer.threshold, scorer.cosine_at(scorer.threshold), None)
-    prior = min(NewIdentityPrior(share, 1 - share).log_odds(people), scorer.ceiling)
+    prior = min(NewIdentityPrior(share, 1 - share).log_odds(people), scorer.prior_cap)
     llr = max(scorer.threshold, prior)
     rule: Rule = "match.false_match_rate" if scorer.threshold >= prior else "share of new people"
     return MatchThreshold(rule, llr, scorer.cosine_at(llr), float(sigmoid(llr)))

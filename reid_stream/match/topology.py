@@ -11,8 +11,8 @@ modeling for tracking in multiple non-overlapping cameras", CVPR 2005; from corr
 
 With few counts the ratio is near 1: a pair is shrunk towards all pairs of its kind (same camera, two cameras) by
 `PAIR_PRIOR` pseudo-matches, and all pairs towards a log ratio of 0 by `POOL_PRIOR`. A path never taken is therefore
-unlikely, not impossible; the log ratio stays within [FLOOR, CEILING]. Counts decay with a half-life, so that changes of
-the site are learned. Transit times stated by the user enter as initial counts.
+unlikely, not impossible; the log ratio stays within [MIN_LLR, MAX_LLR]. Counts decay with a half-life, so that changes
+of the site are learned. Transit times stated by the user enter as initial counts.
 """
 
 from bisect import bisect_right
@@ -42,7 +42,7 @@ PAIR_PRIOR = 12.0
 """Pseudo-matches distributed as in all pairs of the kind, added to those of one pair."""
 STATED = 50.0
 """Matches that a stated transit time is worth; observed matches can outweigh it."""
-FLOOR, CEILING = -4.0, 3.0
+MIN_LLR, MAX_LLR = -4.0, 3.0
 """Bounds of the log ratio: time alone neither excludes (1 to 55) nor proves (20 to 1) a match."""
 NEVER = -30.0
 """Log ratio of a stated impossibility; no appearance outweighs it."""
@@ -157,9 +157,9 @@ class Topology:
             return 0.0
         a, b = a[-_CHAIN:], b[-_CHAIN:]
         if len(a) == 1 or len(b) == 1:
-            return min(CEILING, max(NEVER, self._insertion_llr(*((a[0], b) if len(a) == 1 else (b[0], a)))))
+            return min(MAX_LLR, max(NEVER, self._insertion_llr(*((a[0], b) if len(a) == 1 else (b[0], a)))))
         both = sorted([*a, *b], key=by_time)
-        return min(CEILING, max(NEVER, self._chain_llr(both) - self._chain_llr(a) - self._chain_llr(b)))
+        return min(MAX_LLR, max(NEVER, self._chain_llr(both) - self._chain_llr(a) - self._chain_llr(b)))
 
     def _insertion_llr(self, stay: Stay, stays: Sequence[Stay]) -> float:
         """Return `transit_llr` of one stay and others: only its neighbours in time matter."""
@@ -183,7 +183,7 @@ class Topology:
         found = ratios[bisect_right(EDGES, gap_s)]
         if a.camera != b.camera or a.left is None or b.came is None or a.area != b.area or gap_s < AT_ONCE:
             return found
-        return min(CEILING, max(FLOOR, found + reentry.log_ratio(a.left, b.came, gap_s, b.area)))
+        return min(MAX_LLR, max(MIN_LLR, found + reentry.log_ratio(a.left, b.came, gap_s, b.area)))
 
     def _ratios_of(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute and cache the log ratios (BINS,) of one pair, including stated impossibilities."""
@@ -310,7 +310,7 @@ class Topology:
         log = np.log(np.maximum(same / (same_away + PAIR_PRIOR), 1e-12)) - np.log(background)
         matches = float(self._pool.same.sum()) + (STATED if stated is not None else 0.0)
         log *= matches / (matches + POOL_PRIOR)
-        ratios: list[float] = np.minimum(np.maximum(log, FLOOR), CEILING).tolist()
+        ratios: list[float] = np.minimum(np.maximum(log, MIN_LLR), MAX_LLR).tolist()
         return ratios
 
 

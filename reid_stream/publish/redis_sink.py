@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _NUMBERS_S = 5.0
 _LOOK_S = 1.0
 """Between looks at Redis while there is nothing to send."""
-_RETRY_FIRST_S = 0.1
-_RETRY_MAX_S = 2.0
 _QUIET_S = 60.0
 """Another writer on the stream is logged again after so long without."""
 _log = structlog.get_logger(__name__)
@@ -274,7 +272,6 @@ class RedisSink:
         self._keep(self._report.events(self._run, self._clock()))
 
     def _send_all(self) -> None:
-        delay = _RETRY_FIRST_S
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closing, _LOOK_S)
@@ -292,11 +289,9 @@ class RedisSink:
                 self._note_fault(error)
                 with self._changed:
                     self._waiting.put_back(batch, self._sent)
-                    if self._changed.wait_for(lambda: self._closing, delay):
+                    if self._changed.wait_for(lambda: self._closing, self._outage.next_wait_s()):
                         return
-                delay = min(delay * 2, _RETRY_MAX_S)
                 continue
-            delay = _RETRY_FIRST_S
             self._note_service()
 
     def _look(self) -> Look:

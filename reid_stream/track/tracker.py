@@ -7,7 +7,7 @@ it leaves open: numbers never used twice, tracks that end in seconds, boxes kept
 A tracker is used by one thread at a time; two trackers share nothing.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -148,7 +148,13 @@ def _tracks(
 
 
 def _build(settings: TrackSettings) -> "tuple[BaseTracker, BIoU]":
-    """Return a tracker and the overlap measure it uses, whose widening is set for each frame."""
+    """Return a tracker and the overlap measure it uses, whose widening is set for each frame.
+
+    Raises:
+        ValueError: there is no such algorithm.
+    """
+    if settings.algorithm not in _NOMINAL_FPS:
+        raise ValueError(f"track.algorithm must be one of {', '.join(_NOMINAL_FPS)}, got {settings.algorithm!r}")
     import trackers
     from trackers.utils.iou import BIoU
 
@@ -175,6 +181,8 @@ def _build(settings: TrackSettings) -> "tuple[BaseTracker, BIoU]":
             iou=overlap,
         )
         return ocsort, overlap
+    if settings.algorithm != "bytetrack":
+        assert_never(settings.algorithm)
     bytetrack = trackers.ByteTrackTracker(
         lost_track_buffer=lost,
         frame_rate=nominal_fps,

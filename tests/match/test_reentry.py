@@ -10,7 +10,7 @@ from reid_stream.config.settings import Match
 from reid_stream.config.settings import TopologySettings as Settings
 from reid_stream.match import reentry
 from reid_stream.match.matcher import Matcher
-from reid_stream.match.topology import CEILING, Topology
+from reid_stream.match.topology import MAX_LLR, Topology
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import CameraId, Observation, TrackId
 
@@ -63,7 +63,7 @@ def stay(serial: int, begin: float, end: float, came: float, left: float, camera
 def test_it_adds_to_what_is_known_of_the_way_and_stays_within_its_bounds() -> None:
     topology, earlier = Topology(Settings()), stay(1, 0, 10, 100, 300)
     here, there = stay(2, 11, 20, 310, 500), stay(2, 11, 20, 700, 500)
-    assert 2 < topology.transit_llr([earlier], [here]) <= CEILING
+    assert 2 < topology.transit_llr([earlier], [here]) <= MAX_LLR
     assert topology.transit_llr([earlier], [there]) < -1
     assert topology.transit_llr([earlier], [stay(2, 11, 20, 310, 500, camera="b")]) == pytest.approx(0)
     beside = stay(3, 2, 4, 700, 700)  # a second box of who is still there: where `earlier` ends is no evidence

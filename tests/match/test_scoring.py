@@ -19,13 +19,13 @@ CURVE = Calibration(
 )
 
 
-def judge(**dials: object) -> Scorer:
+def scorer(**dials: object) -> Scorer:
     verifier = Verifier(d=RNG.uniform(1, 3, 16).tolist(), b=6.0, train_prior=0.5)
     return Scorer(Match.model_validate(dials), verifier, CURVE)
 
 
 def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:
-    one = judge()
+    one = scorer()
     left, right = ([*one.fold(unit(RNG.normal(size=(n, 16))))] for n in (2, 3))
     shares_left, shares_right = [0.25, 0.75], [0.2, 0.3, 0.5]
     pairs = [
@@ -38,7 +38,7 @@ def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:
 
 
 def test_the_heads_margin_is_what_is_calibrated() -> None:
-    one = judge()
+    one = scorer()
     a, b = unit(RNG.normal(size=(2, 16)))
     assert one.head is not None
     margin = 6.0 - float(np.sum((one.head * (a - b)) ** 2))
@@ -50,16 +50,26 @@ def test_the_dial_is_read_off_the_curve_of_strangers() -> None:
     assert [threshold_at_rate(CURVE, rate) for rate in (0.1, 0.01, 0.001)] == pytest.approx([-1, 2, 5])
     assert threshold_at_rate(CURVE, 0.03) == pytest.approx(0.57, abs=0.01)
     assert threshold_at_rate(CURVE, 1e-4) > threshold_at_rate(CURVE, 1e-3)
-    assert judge(false_match_rate=0.001).threshold == pytest.approx(5)
+    assert scorer(false_match_rate=0.001).threshold == pytest.approx(5)
 
 
 def test_a_cosine_asked_for_by_name_is_the_threshold() -> None:
-    one = judge(similarity=0.6)
+    one = scorer(similarity=0.6)
     alike = unit([1, 0] * 8)
     other = unit(0.6 * alike + 0.8 * unit([0, 1] * 8))
     squared = np.asarray(squared_distance(*one.fold(np.stack([alike, other]))))
     assert float(one.llr(squared, floor=0.0)) == pytest.approx(one.threshold, abs=1e-3)
     assert not one.is_calibrated
+
+
+def test_the_published_similarity_is_the_cosine_of_mean_vectors_and_not_of_the_best_view() -> None:
+    one = scorer()
+    views, other = unit(RNG.normal(size=(3, 16))), unit(RNG.normal(size=16))
+    weights = [1.0, 2.0, 3.0]
+    mean = (views * np.asarray(weights)[:, None]).sum(axis=0) / 6
+    found = one.similarity(mean_of(one.fold(views), weights), one.fold(other[None])[0])
+    assert found == pytest.approx(float(mean @ other) / float(np.linalg.norm(mean)), abs=1e-5)
+    assert found < float((views @ other).max())
 
 
 def test_vectors_that_repeat_one_another_are_worth_little_more_than_one() -> None:

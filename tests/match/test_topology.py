@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_stream.config.settings import TopologySettings as Settings
-from reid_stream.match.topology import CEILING, FLOOR, HALF_LIFE_S, NEVER, Topology, TopologyState
+from reid_stream.match.topology import HALF_LIFE_S, MAX_LLR, MIN_LLR, NEVER, Topology, TopologyState
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import CameraId, TrackId
 
@@ -40,14 +40,14 @@ def test_a_topology_without_observations_gives_no_evidence() -> None:
 def test_a_few_matches_say_little() -> None:
     one = stay("a", 0, 10)
     few, many = (learned(n).log_ratio(one, after("b", one, 6)) for n in (2, 60))
-    assert 0 < few < 1 < many <= CEILING
+    assert 0 < few < 1 < many <= MAX_LLR
 
 
 def test_a_path_never_taken_is_unlikely_and_not_impossible() -> None:
     topology, one = learned(), stay("a", 0, 10)
     taken = topology.log_ratio(one, after("b", one, 6))
-    assert FLOOR <= topology.log_ratio(one, after("c", one, 6)) < taken - 1
-    assert FLOOR <= topology.log_ratio(one, after("b", one, 200)) < -1
+    assert MIN_LLR <= topology.log_ratio(one, after("c", one, 6)) < taken - 1
+    assert MIN_LLR <= topology.log_ratio(one, after("b", one, 200)) < -1
 
 
 def test_cameras_that_never_show_a_person_at_once_do_not_overlap() -> None:
@@ -132,4 +132,4 @@ def test_no_history_makes_a_passage_certain_or_impossible(
         other = after(camera, one, gap)
         topology.learn(one if is_match else None, other, [] if is_match else [one], NOW + number)
     earlier = stay(asked[0], 0, 30)
-    assert FLOOR <= topology.log_ratio(earlier, after(asked[1], earlier, asked[2])) <= CEILING
+    assert MIN_LLR <= topology.log_ratio(earlier, after(asked[1], earlier, asked[2])) <= MAX_LLR

@@ -166,3 +166,9 @@ def test_still_boxes_are_followed_where_the_setting_is_off_or_the_detector_score
     frames = person_then_still_box(10, 20)
     assert len(follow(frames, still_score=0)[-1]) == 1
     assert len(follow(frames, birth_score=0.25, high_score=0.25)[-1]) == 1
+
+
+def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
+    settings = Track().model_copy(update={"algorithm": "sort"})
+    with pytest.raises(ValueError, match=r"track\.algorithm must be one of bytetrack, botsort, ocsort, got 'sort'"):
+        Tracker(settings)
