@@ -67,7 +67,7 @@ def test_a_refused_match_does_not_raise_the_share(one: Matcher) -> None:
     before = one.state().newcomers.share
     likely = Scorer(Match(), HEAD, FLAT)
     cosine = 0.62  # above what the dial needs, below what the prior may need
-    assert likely.threshold < 12 * cosine - 6 < likely.ceiling
+    assert likely.threshold < 12 * cosine - 6 < likely.prior_cap
     for person in range(PEOPLE):
         visit(one, person, "out", 10_000 + 100.0 * person, cosine, 1)
     assert one.state().newcomers.share < before - 0.2
@@ -75,8 +75,8 @@ def test_a_refused_match_does_not_raise_the_share(one: Matcher) -> None:
 
 def test_the_prior_never_needs_more_than_half_of_the_pairs_of_one_person_reach() -> None:
     scorer = Scorer(Match(), HEAD, FLAT)
-    assert scorer.ceiling == same_person_quantile(FLAT, 0.5)
-    assert scorer.threshold < scorer.ceiling < NewIdentityPrior(0.95, 0.05).log_odds(PEOPLE)
+    assert scorer.prior_cap == same_person_quantile(FLAT, 0.5)
+    assert scorer.threshold < scorer.prior_cap < NewIdentityPrior(0.95, 0.05).log_odds(PEOPLE)
     quantiles = [same_person_quantile(FLAT, share) for share in (0.1, 0.5, 0.9)]
     assert quantiles == sorted(quantiles, key=lambda value: value or 0)
 

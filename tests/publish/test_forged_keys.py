@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from tests.publish.shop import entered, seen, visit
-from tests.publish.test_redis_sink import KEY, a_sink, told, until
+from tests.publish.test_redis_sink import KEY, a_sink, sent_numbers, until
 
 SENT = "reid:shop:state:sent"
 PRESENT = "reid:shop:present:door"
@@ -45,7 +45,7 @@ def test_a_forged_position_of_the_last_transaction_is_no_loss(
             sink.publish(visit(number))
             assert sink.flush(5)
     assert sink.close(5)
-    assert told(server.url) == list(range(12))
+    assert sent_numbers(server.url) == list(range(12))
     assert not sink.counters.lost
     assert sink.counters.resent == 0
     assert raw.get(SENT).decode() == raw.xinfo_stream(KEY)["last-generated-id"].decode()
@@ -62,7 +62,7 @@ def test_a_daemon_that_starts_with_a_forged_position_reports_no_loss(
     again = a_sink(server.url, tmp_path, first_sequence=3)
     again.publish(visit(1))
     assert again.close(5)
-    assert told(server.url) == list(range(6))
+    assert sent_numbers(server.url) == list(range(6))
     assert not again.counters.lost
 
 
@@ -73,7 +73,7 @@ def test_a_stream_that_is_really_gone_is_still_a_loss(server: UnguardedRedis, ra
     raw.flushall()
     sink.publish(visit(1))
     assert sink.close(5)
-    assert told(server.url) == list(range(6))
+    assert sent_numbers(server.url) == list(range(6))
     assert sink.counters.resent == 3
 
 
@@ -93,7 +93,7 @@ def test_a_live_key_of_another_type_is_named_once_and_replaced(
         until(lambda: raw.type(key) in (b"set", b"hash"))
         sink.publish([seen("shop-7"), seen("shop-7")])
         assert sink.close(5)
-    assert told(server.url) == list(range(5))
+    assert sent_numbers(server.url) == list(range(5))
     assert sink.counters.faults.total() == 0
     assert raw.smembers(PRESENT) == {b"shop-7"}
     assert raw.hget("reid:shop:identity:shop-7", "state") == b"confirmed"
