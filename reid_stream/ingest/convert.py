@@ -1,5 +1,7 @@
 """Decoded images to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
 
+import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -8,6 +10,9 @@ from reid_stream.images import OnDevice, Picture, UInt8
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+_STRAIGHT = 10
+"""A matrix is a quarter turn where its one term is so much larger than the other: within 6 degrees."""
 
 
 class GpuConverter(Protocol):
@@ -45,34 +50,59 @@ class Converter:
 
     def __call__(self, picture: "VideoFrame") -> Picture:
         """Return (h, w, 3) RGB, upright; limited and full range YUV alike become 0..255."""
-        if self._take_over is not None and picture.format.name == "cuda" and not quarter_turns(picture):
+        if self._take_over is not None and picture.format.name == "cuda" and orientation(picture) == _UPRIGHT:
             return self._take_over(picture, self._size)
         self.fell_back = self._take_over is not None
         return self._here(picture)
 
     def _here(self, picture: "VideoFrame") -> UInt8:
-        turns = quarter_turns(picture)
+        upright = orientation(picture)
         width, height = self._size or (picture.width, picture.height)
-        if self._size is not None and turns % 2:
+        if self._size is not None and upright.turns % 2:
             width, height = height, width
         # AREA averages where it shrinks, so that far people do not alias; without scaling it changes nothing.
         scaler = "AREA" if (width, height) != (picture.width, picture.height) else "BILINEAR"
         rgb = self._reformatter.reformat(
             picture, width=width, height=height, format="rgb24", interpolation=scaler, threads=1
         )
-        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns), dtype=np.uint8)
+        image = rgb.to_ndarray()
+        image = np.rot90(image[:, ::-1] if upright.is_mirrored else image, upright.turns)
+        return np.ascontiguousarray(image, dtype=np.uint8)
 
 
-def quarter_turns(picture: "VideoFrame") -> int:
-    """Return how often an image must be turned by 90 degrees counterclockwise to be upright (0 to 3).
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How an image must be changed to be upright."""
 
-    Phones and body cameras note it beside the image (display matrix). Other angles are left as they are.
+    turns: int = 0
+    """By so often 90 degrees counterclockwise (0 to 3), after mirroring."""
+    is_mirrored: bool = False
+    """Left and right must be exchanged."""
+
+
+_UPRIGHT = Orientation()
+
+
+def orientation(picture: "VideoFrame") -> Orientation:
+    """Return the orientation that a phone, body camera or H.264 stream notes beside an image (display matrix).
+
+    Other angles than quarters of a turn are left as they are. Source: ISO 14496-12, 6.2.2 (x' = ax + cy, y' = bx + dy).
     """
-    angle = picture.rotation
-    return angle // 90 % 4 if angle % 90 == 0 else 0
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return _UPRIGHT
+    a, b, _, c, d = struct.unpack_from("=iiiii", bytes(matrix))
+    is_mirrored = a * d - b * c < 0
+    # Of an image whose left and right have been exchanged, x counts the other way.
+    a, b = (-a, -b) if is_mirrored else (a, b)
+    if abs(a) > _STRAIGHT * abs(b):
+        return Orientation(0 if a > 0 else 2, is_mirrored)
+    if abs(b) > _STRAIGHT * abs(a):
+        return Orientation(3 if b > 0 else 1, is_mirrored)
+    return _UPRIGHT
 
 
 def upright_size(picture: "VideoFrame") -> tuple[int, int]:
     """Return (width, height) in pixels of the upright image."""
     width, height = picture.width, picture.height
-    return (height, width) if quarter_turns(picture) % 2 else (width, height)
+    return (height, width) if orientation(picture).turns % 2 else (width, height)
