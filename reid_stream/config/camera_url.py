@@ -1,8 +1,15 @@
 """Split the login off a camera's URL, though passwords may hold any character (pure)."""
 
 import re
+from urllib.parse import unquote
 
-_SECRET_KEY = re.compile(r"pass|pwd|passwd|token|key|secret|auth|^pw$|^p$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"pas|pwd|psw|psd|token|key|secret|auth|credential|^pw$|^p$", re.IGNORECASE)
+_ADMIN = re.compile(r"admin|root", re.IGNORECASE)
+_TOKEN = re.compile(r"[0-9a-f-]{24,}|(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[A-Za-z0-9]{20,}")
+"""Hexadecimal numbers and random letters, as tokens are."""
+
+_LONGEST_KEY = 12
+"""Letters of a segment that names a secret; longer ones are names of streams that hold such a word."""
 
 
 class AmbiguousLoginError(ValueError):
@@ -12,6 +19,44 @@ class AmbiguousLoginError(ValueError):
 def is_secret_key(key: str) -> bool:
     """Whether a parameter of this name may be a password."""
     return _SECRET_KEY.search(key) is not None
+
+
+def masked_path(path: str) -> str:
+    """Return a URL's path without its query, and without what makers of cameras put passwords into."""
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    _, at, after = path.rpartition("@")
+    if at:
+        path = f"/***@{after}"
+    shown: list[str] = []
+    before = ""
+    for segment in path.split("/"):
+        is_secret = bool(segment) and _is_named_secret(before)
+        shown.append("***" if is_secret else _masked_segment(segment))
+        before = segment
+    return "/".join(shown)
+
+
+def _is_named_secret(before: str) -> bool:
+    """Whether what follows this segment of a path may be a password: /token/SECRET, /admin/SECRET/ch0."""
+    return bool(_ADMIN.fullmatch(before)) or (len(before) <= _LONGEST_KEY and before.isalpha() and is_secret_key(before))
+
+
+def _masked_segment(segment: str) -> str:
+    # /user=admin_password=SECRET_channel=1.sdp, and /0/USER:PASSWORD/main; also with the signs escaped
+    plain = unquote(segment)
+    for match in re.finditer(r"([A-Za-z]+)=", plain):
+        if is_secret_key(match[1]):
+            return f"{plain[: match.end()]}***"
+    user, colon, _ = plain.partition(":")
+    if colon:
+        return f"{user}:***"
+    return "***" if _TOKEN.fullmatch(segment) else segment
+
+
+def masked_file(path: str) -> str:
+    """Return a path, masked if it is a mistyped URL with a login, such as `rtsp:/user:SECRET@HOST/s`."""
+    login, at, behind = path.rpartition("@")
+    return f"***@{behind}" if at and ":" in login else path
 
 
 def may_be_host(path: str) -> bool:

@@ -16,6 +16,8 @@ _HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*([^\r\n]*)", re.MUL
 _PART_HEAD = re.compile(rb"\r?\n\r?\n")
 _PART_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
 _JPEG = b"\xff\xd8"
+_CHALLENGE = re.compile(r",\s*(?=(?:digest|basic|bearer|negotiate|ntlm)\b)", re.IGNORECASE)
+"""Between two challenges of one header field."""
 _NEXT_JPEG = re.compile(rb"\xff\xd9[\s0-9A-Fa-f;]{0,32}\xff\xd8\xff")
 """Between two images, with the line of a chunk of transfer encoding."""
 _STREAM_OF = 3
@@ -89,7 +91,9 @@ class AnswerFilter(ABC):
         self.length = _length(fields) if "content-length" in fields else None
         if 300 <= self.status < 400 and self.status != 304:
             self.redirect = fields.get("location", [""])[0]
-        self.wants_sha = self.status == 401 and _wants_sha(fields.get("www-authenticate", []))
+        self.wants_sha = self.status == 401 and _wants_sha(
+            [one for field in fields.get("www-authenticate", []) for one in _CHALLENGE.split(field)]
+        )
         return fields
 
 
@@ -145,7 +149,7 @@ class RtspAnswers(AnswerFilter):
         whole = end + len(_END) + length
         if self.is_refused or len(self._held) < whole:
             return None
-        answer = self._cut(whole)
+        answer = _without_sha(self._cut(whole)) if self.status == 401 else self._cut(whole)
         self._is_playing = self._has_asked_to_play and self.status != 401
         return self._with_source(answer, fields)
 
@@ -203,7 +207,7 @@ class HttpAnswers(AnswerFilter):
         elif self.status == 200 and self.length is None and self._may_be_stream(body, part, is_chunked=is_chunked):
             return b""
         self._is_open = True
-        return head + body
+        return (_without_sha(head) if self.status == 401 else head) + body
 
     def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
         """Whether to wait for more to tell one image from a stream of them."""
@@ -257,12 +261,36 @@ def _length(fields: dict[str, list[str]]) -> int:
 
 def _wants_sha(challenges: list[str]) -> bool:
     """Whether no challenge is one that FFmpeg can answer."""
-    kinds = [challenge.lower() for challenge in challenges]
-    digests = [kind for kind in kinds if kind.startswith("digest")]
-    is_known = any(kind.startswith("basic") for kind in kinds) or any(
-        "algorithm=" not in kind or re.search(r"algorithm=\"?md5\b", kind) for kind in digests
+    return bool(challenges) and all(_is_sha(challenge) for challenge in challenges)
+
+
+def _is_sha(challenge: str) -> bool:
+    """Whether a challenge asks for a digest by another hash than MD5."""
+    algorithm = re.search(r"algorithm=\s*\"?([\w-]+)", challenge, re.IGNORECASE)
+    return (
+        challenge.lower().startswith("digest")
+        and algorithm is not None
+        and not algorithm[1].lower().removesuffix("-sess") == "md5"
     )
-    return bool(digests) and not is_known
+
+
+def _without_sha(answer: bytes) -> bytes:
+    """Leave out challenges that FFmpeg cannot answer where there are others: it tries the last of its favourite kind.
+
+    Several may stand in one field (RFC 9110, 11.6.1).
+    """
+    head, end, body = answer.partition(_END)
+    lines: list[bytes] = []
+    for line in head.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if name.strip().lower() != b"www-authenticate":
+            lines.append(line)
+            continue
+        challenges = _CHALLENGE.split(value.strip().decode("latin-1"))
+        kept = [one.rstrip(", ") for one in challenges if one.strip(", ") and not _is_sha(one)]
+        lines += [name + colon + b" " + one.encode("latin-1") for one in kept]
+    kept_any = any(line.lower().startswith(b"www-authenticate") for line in lines)
+    return b"\r\n".join(lines) + end + body if kept_any else answer
 
 
 class _PictureCount:

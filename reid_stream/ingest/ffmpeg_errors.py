@@ -38,6 +38,8 @@ def explain(
             "camera's settings of authentication",
             "refused",
         )
+    if answers is not None and answers.status == 401 and not where.login and not opened:
+        return StreamError(f"{name} asks for a user name and a password (401): set username and password", "refused")
     if answers is not None and answers.status in _STATUSES and not opened:
         words, cause = _STATUSES[answers.status]
         return StreamError(f"{name} {words}", cause)

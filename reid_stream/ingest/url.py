@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from reid_stream.config.camera_url import AmbiguousLoginError, is_secret_key, split_login
+from reid_stream.config.camera_url import AmbiguousLoginError, masked_file, masked_path, split_login
 from reid_stream.config.settings import Camera
 from reid_stream.errors import StreamError
 from reid_stream.ingest.transport import Endpoint, Tls
@@ -63,11 +63,11 @@ def address(camera: Camera) -> Address:
     match = _URL.fullmatch(url)
     if match is None:
         kind: Kind = "device" if url.startswith("/dev/video") else "file"
-        return Address(kind, url, url)
+        return Address(kind, masked_file(url), url)
     scheme, rest = match["scheme"].lower(), match["rest"]
     kind = _KINDS.get(scheme, "network")
     if kind == "file":
-        return Address(kind, rest, rest)
+        return Address(kind, masked_file(rest), rest)
     try:
         login, host, path = split_login(rest)
     except AmbiguousLoginError as error:
@@ -78,7 +78,7 @@ def address(camera: Camera) -> Address:
         login = ":".join(quote(unquote(part), safe="") for part in login.split(":", 1))
     secret = f"{scheme}://{login}@{host}{path}" if login else f"{scheme}://{host}{path}"
     endpoint = _endpoint(camera, scheme, host)
-    shown = "/***" if endpoint is not None and endpoint.port in _TOKEN_PORTS and path.strip("/") else _masked(path)
+    shown = "/***" if endpoint is not None and endpoint.port in _TOKEN_PORTS and path.strip("/") else masked_path(path)
     return Address(kind, f"{scheme}://{host}{shown}", secret, endpoint, login, path)
 
 
@@ -120,24 +120,6 @@ def _endpoint(camera: Camera, scheme: str, host: str) -> Endpoint | None:
         return None
     tls = Tls(camera.tls, camera.ca_file, camera.fingerprint) if scheme in ("rtsps", "https") else None
     return Endpoint(parts.hostname, port, tls)
-
-
-def _masked(path: str) -> str:
-    """Return a path without its query, and without what makers put passwords into."""
-    path = re.split(r"[?#]", path, maxsplit=1)[0]
-    _, at, after = path.rpartition("@")
-    if at:
-        path = f"/***@{after}"
-    return "/".join(_masked_segment(segment) for segment in path.split("/"))
-
-
-def _masked_segment(segment: str) -> str:
-    # /user=admin_password=SECRET_channel=1.sdp, and /0/USER:PASSWORD/main
-    for match in re.finditer(r"([A-Za-z]+)=", segment):
-        if is_secret_key(match[1]):
-            return f"{segment[: match.end()]}***"
-    user, colon, _ = segment.partition(":")
-    return f"{user}:***" if colon else segment
 
 
 def _password(camera: Camera) -> str:

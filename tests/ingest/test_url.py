@@ -56,6 +56,13 @@ def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advic
         ("rtsp://10.0.0.5:7447/hunter2token", "rtsp://10.0.0.5:7447/***"),
         ("rtsp://HOST/live@main", "rtsp://HOST/***@main"),
         ("rtsp://admin:hunter2@[fe80::1]:554/s", "rtsp://[fe80::1]:554/s"),
+        ("rtsp://10.0.0.5/admin/hunter2/ch0", "rtsp://10.0.0.5/admin/***/ch0"),
+        ("rtsp://10.0.0.5/token/hunter2", "rtsp://10.0.0.5/token/***"),
+        ("rtsp://10.0.0.5/loginuse=admin_loginpas=hunter2", "rtsp://10.0.0.5/loginuse=admin_loginpas=***"),
+        ("rtsp://10.0.0.5/user%3Dadmin_password%3Dhunter2", "rtsp://10.0.0.5/user=admin_password=***"),
+        ("rtsp://10.0.0.5/live/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", "rtsp://10.0.0.5/live/***"),
+        ("rtsp:/admin:hunter2@10.0.0.5/s", "***@10.0.0.5/s"),
+        ("rtsp://10.0.0.5/Streaming/Channels/101", "rtsp://10.0.0.5/Streaming/Channels/101"),
     ],
 )
 def test_a_name_shows_nothing_that_may_be_a_secret(url: str, name: str) -> None:
