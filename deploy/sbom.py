@@ -32,6 +32,8 @@ _CLASSIFIERS = {
     "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "License :: OSI Approved :: Python Software Foundation License": "PSF-2.0",
 }
+_FIELDS = {"3-Clause BSD License": "BSD-3-Clause"}
+"""Licences of packages that have a field `License` alone, by its text."""
 _NATIVE = {
     r"lib(avcodec|avdevice|avfilter|avformat|avutil|swresample|swscale)": "LGPL-3.0-or-later",
     r"libx26[45]": "GPL-2.0-or-later",
@@ -85,6 +87,10 @@ def installed() -> dict[str, Any]:
     options = ["--output-reproducible", "--output-format", "JSON", "--no-validate", "-o", "-"]
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
+    for component in found["components"]:
+        if not component.get("licenses"):
+            field = metadata.metadata(component["name"]).get("License", "").strip()
+            component["licenses"] = [{"license": {"id": _FIELDS[field]}}] if field in _FIELDS else []
     return found
 
 

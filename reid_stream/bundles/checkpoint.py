@@ -13,8 +13,8 @@ def wrappable(model: Path, folder: Path, *, kind: str, size: tuple[int, int] | N
 
     Args:
         model: an ONNX file, which is returned as it is; a .pt file of ultralytics, which is exported; an OpenVINO .xml
-            or its folder, which is returned for an embedder. A detector must be ONNX: of an OpenVINO folder the .onnx
-            or .pt that it was made of, beside it, is taken.
+            or its folder. Of a detector the .onnx or .pt that it was made of is taken where it lies beside it: all
+            engines serve that, OpenVINO alone serves the IR.
         folder: for the file that is exported.
         kind: `detector` or `embedder`.
         size: (height, width) of the input in pixels; none for that of the checkpoint.
@@ -25,9 +25,10 @@ def wrappable(model: Path, folder: Path, *, kind: str, size: tuple[int, int] | N
     """
     if model.is_dir() or model.suffix.lower() == ".xml":
         network = _openvino_network(model)
-        if kind == "embedder":
+        beside = None if kind == "embedder" else _beside_openvino(network)
+        if beside is None:
             return network
-        model = _beside_openvino(network)
+        model = beside
     if model.suffix.lower() not in (".pt", ".pth"):
         return model
     if kind != "detector":
@@ -50,17 +51,14 @@ def _openvino_network(model: Path) -> Path:
     return found[0]
 
 
-def _beside_openvino(network: Path) -> Path:
-    """Return the file that an OpenVINO detector was exported from."""
+def _beside_openvino(network: Path) -> Path | None:
+    """Return the file that an OpenVINO detector was exported from; None where it is not there."""
     name = network.stem
     for place in (network.parent, network.parent.parent):
         for suffix in (".onnx", ".pt"):
             if (place / f"{name}{suffix}").is_file():
                 return place / f"{name}{suffix}"
-    raise ModelError(
-        f"a detector's bundle holds ONNX, which OpenVINO cannot write: {name}.onnx or {name}.pt, of which "
-        f"{network} was made, must lie beside it or its folder; export it again to ONNX"
-    )
+    return None
 
 
 def _export(model: Path, folder: Path, size: tuple[int, int] | None, *, trust_pickle: bool) -> Path:

@@ -37,15 +37,51 @@ def read_ir(model: Path, output: str | None = None) -> tuple[bytes, bytes, Any]:
         ports.input().tensor().set_element_type(openvino.Type.f32)
         ports.output().tensor().set_element_type(openvino.Type.f32)
         network = ports.build()
-        with TemporaryDirectory() as folder:
-            openvino.save_model(network, Path(folder) / "model.xml", compress_to_fp16=False)
-            text, data = ((Path(folder) / f"model.{suffix}").read_bytes() for suffix in ("xml", "bin"))
+        text, data = written(network)
     except RuntimeError as error:
         raise ModelError(
             f"an OpenVINO network must be readable, {model}: {first_line(error)} ({weights.name} has "
             f"{weights.stat().st_size:,} bytes: is it whole?)"
         ) from error
     return text, data, network
+
+
+def written(network: Any) -> tuple[bytes, bytes]:
+    """Return the text and the weights of a network."""
+    import openvino
+
+    with TemporaryDirectory() as folder:
+        openvino.save_model(network, Path(folder) / "model.xml", compress_to_fp16=False)
+        text, data = ((Path(folder) / f"model.{suffix}").read_bytes() for suffix in ("xml", "bin"))
+    return text, data
+
+
+def as_yolo(network: Any, layout: str, size: tuple[int, int], classes: int) -> Any:
+    """Return a detector whose output is converted to the layout `yolo`, (b, 4 + classes, n).
+
+    Args:
+        network: with one float32 output (b, n, columns); taken apart.
+        layout: `yolo_transposed`, `yolov5` or `rtdetr`; see `bundles.detector_layout`.
+        size: (height, width) of the input in pixels.
+        classes: number of classes.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13 as ops
+
+    raw = network.outputs[0].get_node().input(0).get_source_output()
+    if layout != "yolo_transposed":
+        ends = {"yolov5": [4, 1, classes], "rtdetr": [4, classes]}[layout]
+        parts = ops.variadic_split(raw, ops.constant(2), ops.constant(np.array(ends, np.int64)))
+        boxes, scores = parts.output(0), parts.output(len(ends) - 1)
+        if layout == "yolov5":
+            scores = ops.multiply(parts.output(1), scores)
+        else:
+            sides = np.array([size[1], size[0], size[1], size[0]], np.float32)
+            boxes = ops.multiply(boxes, ops.constant(sides))
+        raw = ops.concat([boxes, scores], 2)
+    made = ops.transpose(raw, ops.constant(np.array([0, 2, 1], np.int64)))
+    return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
 
 
 def outputs_of(network: Any) -> str:

@@ -1,14 +1,13 @@
-"""Make a bundle from any ONNX network; what its file leaves open must be given.
+"""Make a bundle from any ONNX or OpenVINO network; what its file leaves open must be given.
 
-    wrap_embedder / wrap_detector: MODEL.onnx -> a folder that `bundle.load` accepts; embedders from MODEL.xml, too
+    wrap_embedder / wrap_detector: MODEL.onnx or MODEL.xml -> a folder that `bundle.load` accepts
 
 The network is run in float32 to record the probe. The file is normalised as needed: external weights are included,
-float16 inputs and outputs are cast to float32, one output is kept, unusual layouts become `yolo` (see `onnx_file`).
+float16 inputs and outputs are cast to float32, one output is kept, unusual layouts become `yolo` (`foreign_network`).
 
 Letters: d embedding dimensions, h and w pixels.
 """
 
-import ast
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from reid_stream.bundles import onnx_file
 from reid_stream.bundles.bundle import (
     Calibration,
     DetectorBundle,
@@ -32,8 +30,8 @@ from reid_stream.bundles.bundle import (
 )
 from reid_stream.bundles.coco import COCO
 from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
+from reid_stream.bundles.foreign_network import class_names, image_size, read_network, run_once, with_yolo_output
 from reid_stream.bundles.input_normalisation import normalisation
-from reid_stream.bundles.openvino_ir import first_line, outputs_of, read_ir
 from reid_stream.errors import ModelError
 
 PROBE_SEED = 7
@@ -42,7 +40,6 @@ EMBEDDER_TOLERANCE = 0.15
 DETECTOR_TOLERANCE = 0.05
 """Tolerance of the probe: bf16 moves a box by less than a hundredth of the image."""
 _PERSONS = frozenset({"person", "pedestrian", "people", "human"})
-_MOST_METADATA = 100_000
 _B = TypeVar("_B", EmbedderBundle, DetectorBundle)
 _UNIFORM_WEIGHT = 10.0
 """Squared factor of all dimensions without a trained head: margin = 10 (2 cos - 1), zero at a cosine of one half."""
@@ -91,13 +88,10 @@ def wrap_embedder(
         ModelError: the file is not a network of one image input and one vector output; or it has several outputs, and
             `output` names none of them.
     """
-    weights = None
-    if model.suffix == ".xml":
-        content, weights, network = read_ir(model, output)
+    read = read_network(model, output)
+    if read.weights is not None:
         colour, scale = colour or "bgr", scale or 255
-    else:
-        content, network = _read(model, output)
-    found = _image_size(network, model)
+    found = image_size(read.network, model)
     means, stds = normalisation(mean, std, scale)
     spec = EmbedderInput(
         height=_agree("height", height, found[0], 256, model),
@@ -118,13 +112,13 @@ def wrap_embedder(
         verifier=Verifier(d=[1.0], b=_UNIFORM_WEIGHT, train_prior=0.5),
         calibration=Calibration(kind="none", parameters={}),
     )
-    vector = run_once(network, probe_input(bundle), model)
+    vector = run_once(read.network, probe_input(bundle), model)
     if vector.ndim != 2 or vector.shape[0] != 1:
         raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
     dim = vector.shape[1]
     verifier = Verifier(d=[_UNIFORM_WEIGHT**0.5] * dim, b=_UNIFORM_WEIGHT, train_prior=0.5)
     made = with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector)
-    return save(made, content, out, weights)
+    return save(made, read.content, out, read.weights)
 
 
 def wrap_detector(
@@ -154,7 +148,7 @@ def wrap_detector(
     converted to `yolo`.
 
     Args:
-        model: the ONNX file.
+        model: an ONNX file, or the .xml of an OpenVINO IR beside its .bin, which OpenVINO alone serves.
         out: folder of the bundle.
         name: display name; default: that of the file.
         height: of the input in pixels, where the network accepts any.
@@ -175,23 +169,20 @@ def wrap_detector(
     Raises:
         ModelError: layout, classes, person class or output are ambiguous and must be given.
     """
-    if model.suffix == ".xml":
-        raise ModelError(f"a detector must be ONNX, got {model}; OpenVINO networks are served as embedders only")
-    content, network = _read(model, output)
-    found = _image_size(network, model)
+    read = read_network(model, output)
+    found = image_size(read.network, model)
     size = (_agree("height", height, found[0], 640, model), _agree("width", width, found[1], 640, model))
-    answer = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
-    names = list(classes or _metadata_names(network))
+    answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
+    names = list(classes or class_names(read))
     layout = _layout(decoder, answer.shape, size, names)
     if not isinstance(layout, LayoutMatch):
-        layout = _layout_by_picture(layout, network, model, answer.shape, size, picture, person or 0)
+        layout = _layout_by_picture(layout, read.network, model, answer.shape, size, picture, person or 0)
     names = names or list(_customary_names(layout, model))
     index = _person_index(names, person, model)
     served = layout.layout
     if layout.layout in ("yolo_transposed", "yolov5", "rtdetr"):
-        content = onnx_file.as_yolo(content, layout.layout, size, len(names))
-        network, served = _parse(content, model), "yolo"
-        answer = run_once(network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
+        read, served = with_yolo_output(read, layout.layout, size, len(names)), "yolo"
+        answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
     is_yolox = served == "yolox"
     raw: dict[str, Any] = {
         "kind": "detector",
@@ -217,7 +208,8 @@ def wrap_detector(
         bundle = msgspec.convert(raw, DetectorBundle)
     except msgspec.ValidationError as error:
         raise ModelError(f"{model} cannot be wrapped: {error}") from error
-    return save(with_probe(bundle, run_once(network, probe_input(bundle), model)), content, out)
+    made = with_probe(bundle, run_once(read.network, probe_input(bundle), model))
+    return save(made, read.content, out, read.weights)
 
 
 def _layout(
@@ -291,19 +283,6 @@ def _customary_names(layout: LayoutMatch, model: Path) -> Sequence[str]:
     )
 
 
-def _metadata_names(network: Any) -> list[str]:
-    """Return the class names in the metadata as written by ultralytics: `{0: 'person', 1: 'bicycle'}`."""
-    if not network.has_rt_info(["framework", "names"]):
-        return []
-    try:
-        found = ast.literal_eval(str(network.get_rt_info(["framework", "names"]).astype(str))[:_MOST_METADATA])
-    except (ValueError, SyntaxError, MemoryError, RecursionError, RuntimeError):
-        return []
-    if isinstance(found, dict) and sorted(found) == list(range(len(found))):
-        found = [found[index] for index in range(len(found))]
-    return [str(name) for name in found] if isinstance(found, list | tuple) else []
-
-
 def _person_index(names: Sequence[str], asked: int | None, model: Path) -> int:
     if asked is not None:
         if not 0 <= asked < len(names):
@@ -325,73 +304,6 @@ def with_probe(bundle: _B, output: Floats) -> _B:
 def now() -> str:
     """Return the current time for `created`, UTC to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def run_once(network: Any, batch: Floats, model: Path) -> Floats:
-    """Run an OpenVINO network in float32 and return its first output."""
-    import openvino  # heavy: half a second
-
-    try:
-        compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.array(compiled(batch)[0], dtype=np.float32)
-    except RuntimeError as error:
-        raise ModelError(f"{model} must run on input {batch.shape}: {first_line(error)}") from error
-
-
-def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
-    """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
-    try:
-        content = model.read_bytes()
-    except OSError as error:
-        raise ModelError(f"a network must be readable, {model}: {error.strerror or error}") from error
-    if not content:
-        raise ModelError(f"a network must not be empty, {model} has 0 bytes; copy or export it again")
-    content = onnx_file.read_whole(model, content)
-    network = _parse(content, model)
-    names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
-    if output is not None and not any(output in each for each in names):
-        raise ModelError(f"--output must be one of {outputs_of(network)} of {model}, got {output!r}")
-    if len(names) > 1:
-        if output is None:
-            raise ModelError(f"which output of {model} to use must be given with --output: {outputs_of(network)}")
-        index = next(index for index, each in enumerate(names) if output in each)
-        content = onnx_file.with_output(content, index)
-        network = _parse(content, model)
-    kinds = {port.element_type.get_type_name() for port in (*network.inputs, *network.outputs)}
-    if kinds & {"f16", "bf16"}:
-        content = onnx_file.with_float32_ports(content)
-        network = _parse(content, model)
-    elif kinds != {"f32"}:
-        raise ModelError(
-            f"a network must take and give float32 or float16, {model} has {', '.join(sorted(kinds))}; export it again "
-            "with images as floating point input"
-        )
-    return content, network
-
-
-def _parse(content: bytes, model: Path) -> Any:
-    import openvino  # heavy: half a second
-
-    try:
-        return openvino.Core().read_model(content)
-    except RuntimeError as error:
-        raise ModelError(f"a network must be ONNX, {model} is not: {first_line(error)}; export it again") from error
-
-
-def _image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
-    """Return height and width of the input, None where the network accepts any."""
-    inputs = network.inputs
-    shape = inputs[0].partial_shape if len(inputs) == 1 else None
-    if (
-        shape is None
-        or shape.rank.is_dynamic
-        or len(shape) != 4
-        or not (shape[1].is_dynamic or shape[1].get_length() == 3)
-    ):
-        found = ", ".join(str(item.partial_shape) for item in inputs)
-        raise ModelError(f"a network must have one input (b, 3, h, w), {model} has {found}")
-    height, width = (None if side.is_dynamic else side.get_length() for side in (shape[2], shape[3]))
-    return height, width
 
 
 def _agree(side: str, asked: int | None, found: int | None, customary: int, model: Path) -> int:

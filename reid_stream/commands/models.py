@@ -71,8 +71,8 @@ def wrap(
     model: Annotated[
         Path,
         typer.Argument(
-            help="ONNX file or ultralytics .pt; of an embedder also an OpenVINO .xml or its folder; of a detector an "
-            "OpenVINO folder with its .onnx or .pt beside it."
+            help="ONNX file, OpenVINO .xml or its folder, or ultralytics .pt. Of an OpenVINO detector the .onnx or .pt "
+            "beside it is taken, where there is one."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],

@@ -10,7 +10,7 @@ import pytest
 from openvino import opset8 as ops
 from typer.testing import CliRunner
 
-from reid_stream.bundles.bundle import check_probe, load_embedder, probe_input, update
+from reid_stream.bundles.bundle import check_probe, load_detector, load_embedder, probe_input, update
 from reid_stream.bundles.input_normalisation import normalisation
 from reid_stream.bundles.network_file import is_openvino_only, network_file
 from reid_stream.bundles.wrap import wrap_detector, wrap_embedder
@@ -18,6 +18,7 @@ from reid_stream.cli import app
 from reid_stream.config.settings import Models
 from reid_stream.engines.load import load_engine
 from reid_stream.errors import ModelError
+from tests.bundles.test_wrap import BOX, CELLS, SIDE, network, person_found, rows_of
 
 
 def ir(folder: Path, name: str = "net", kind: str = "f32", outputs: int = 1) -> Path:
@@ -105,9 +106,40 @@ def test_several_outputs_are_asked_for_and_the_chosen_one_is_kept(tmp_path: Path
         wrap_embedder(model, tmp_path / "bundle", output="nothing")
 
 
-def test_a_detector_must_be_onnx(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="a detector must be ONNX"):
-        wrap_detector(ir(tmp_path), tmp_path / "bundle")
+@pytest.mark.parametrize(
+    ("layout", "classes", "rows"),
+    [
+        ("yolo", 80, CELLS),
+        ("yolo_transposed", 80, CELLS),
+        ("yolov5", 80, 3 * CELLS),
+        ("rtdetr", 80, 300),
+        ("yolox", 80, CELLS),
+        ("yolo_end2end", 80, 300),
+    ],
+)
+def test_an_openvino_detector_of_any_layout_finds_the_same_person(
+    tmp_path: Path, layout: str, classes: int, rows: int
+) -> None:
+    output = rows_of(layout, classes, 0, rows)
+    exported = network(tmp_path / "m.onnx", output.T if layout == "yolo" else output, side=SIDE)
+    openvino.save_model(openvino.Core().read_model(exported), tmp_path / "given" / "m.xml")
+    made = wrap_detector(tmp_path / "given" / "m.xml", tmp_path / "bundle")
+    assert is_openvino_only(tmp_path / "bundle")
+    assert load_detector(tmp_path / "bundle") == made
+    np.testing.assert_allclose(person_found(made, tmp_path / "bundle"), [BOX], atol=0.2)
+
+
+def test_classes_of_an_openvino_detector_are_read_beside_it_and_the_command_needs_no_other_file(tmp_path: Path) -> None:
+    exported = network(tmp_path / "m.onnx", rows_of("yolo", 2, 1, CELLS).T, side=SIDE)
+    folder = tmp_path / "m_openvino_model"
+    openvino.save_model(openvino.Core().read_model(exported), folder / "m.xml")
+    exported.unlink()
+    (folder / "metadata.yaml").write_text("stride: 32\nnames:\n  0: car\n  1: person\n")
+    done = CliRunner().invoke(app, ["models", "wrap", str(folder), str(tmp_path / "bundle"), "--kind", "detector"])
+    assert done.exit_code == 0, done.output
+    assert "served by OpenVINO alone" in done.output
+    made = load_detector(tmp_path / "bundle")
+    assert (made.classes, made.person) == (["car", "person"], 1)
 
 
 def test_the_command_takes_mean_and_std_and_names_the_engine(tmp_path: Path) -> None:

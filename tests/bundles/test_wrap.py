@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from reid_stream.bundles.bundle import DetectorBundle, load, load_detector, save
 from reid_stream.bundles.detector_layout import candidates
+from reid_stream.bundles.network_file import network_file
 from reid_stream.bundles.onnx_file import external_files
 from reid_stream.bundles.wrap import wrap_detector, wrap_embedder
 from reid_stream.commands.models import app
@@ -79,7 +80,7 @@ def network(
 def person_found(bundle: DetectorBundle, folder: Path) -> np.ndarray:
     """Return the boxes that the served detector finds in a grey picture."""
     spec = spec_of(bundle)
-    engine = load_engine(folder / "model.onnx", Models(engine="openvino", precision="f32"), pixels=spec.pixels)
+    engine = load_engine(network_file(folder), Models(engine="openvino", precision="f32"), pixels=spec.pixels)
     frame = Frame(CameraId("a"), 1, 0.0, "file", np.full((SIDE, SIDE, 3), 127, np.uint8))
     (found,) = Detector(engine, spec, Detect(score=0.3, min_height_px=0))([frame])
     return np.asarray(found.boxes)
