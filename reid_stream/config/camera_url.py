@@ -38,7 +38,9 @@ def masked_path(path: str) -> str:
 
 def _is_named_secret(before: str) -> bool:
     """Whether what follows this segment of a path may be a password: /token/SECRET, /admin/SECRET/ch0."""
-    return bool(_ADMIN.fullmatch(before)) or (len(before) <= _LONGEST_KEY and before.isalpha() and is_secret_key(before))
+    return bool(_ADMIN.fullmatch(before)) or (
+        len(before) <= _LONGEST_KEY and before.isalpha() and is_secret_key(before)
+    )
 
 
 def _masked_segment(segment: str) -> str:

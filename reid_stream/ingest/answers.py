@@ -270,7 +270,7 @@ def _is_sha(challenge: str) -> bool:
     return (
         challenge.lower().startswith("digest")
         and algorithm is not None
-        and not algorithm[1].lower().removesuffix("-sess") == "md5"
+        and algorithm[1].lower().removesuffix("-sess") != "md5"
     )
 
 
