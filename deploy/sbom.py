@@ -89,7 +89,7 @@ def installed() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     for component in found["components"]:
         if not component.get("licenses"):
-            field = metadata.metadata(component["name"]).get("License", "").strip()
+            field = str((metadata.metadata(component["name"]).get_all("License") or [""])[0]).strip()
             component["licenses"] = [{"license": {"id": _FIELDS[field]}}] if field in _FIELDS else []
     return found
 

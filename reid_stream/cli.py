@@ -14,7 +14,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
 from reid_stream.commands.compile import compile_engines
+from reid_stream.config.command_help import hide_flag_types
 from reid_stream.config.home import ensure_home
+from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError, StuckError
 
 _SOURCES = "--cameras"
@@ -135,6 +137,7 @@ def main() -> None:
     """Run a command; an error that the user can fix is one message and an exit code, never a traceback."""
     _mask_arguments()
     ensure_home()
+    bound_libraries()
     try:
         command = typer.main.get_command(app)
         hide_flag_types(command)
@@ -155,15 +158,6 @@ def main() -> None:
 
         catch()
         raise
-
-
-def hide_flag_types(command: Any) -> None:
-    """Keep the help from printing `<bool>` beside options that take no value."""
-    for parameter in command.params:
-        if getattr(parameter, "is_bool_flag", False):
-            parameter.display_type_rich = lambda **_: None
-    for child in getattr(command, "commands", {}).values():
-        hide_flag_types(child)
 
 
 def missing_extra(error: Exception) -> str | None:

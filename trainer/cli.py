@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
+from reid_stream.config.command_help import hide_flag_types
 from reid_stream.config.home import ensure_home
+from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError
 from trainer import commands
 from trainer.errors import TrainerError
@@ -99,8 +101,11 @@ _register_commands()
 def main() -> None:
     """Run the command line; an error that the user can fix is one line and exit status 1."""
     ensure_home()
+    bound_libraries()
     try:
-        app()
+        command = typer.main.get_command(app)
+        hide_flag_types(command)
+        command(prog_name="reid-train")
     except (TrainerError, ReidStreamError) as error:
         sys.exit(f"reid-train: {error}")
     except ModuleNotFoundError as error:

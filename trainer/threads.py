@@ -6,13 +6,15 @@ spin while they wait, see `trainer.cli`.
 
 import os
 
+from reid_stream.engines.cpus import cpu_count
+
 
 def idle_cores() -> int:
     """Return how many CPU cores this process may use and others leave idle, by the load of the last minute; at least 1.
 
-    A site trains beside its daemon.
+    A site trains beside its daemon. A CPU quota bounds the number, but the load is that of the whole machine.
     """
-    return max(1, len(os.sched_getaffinity(0)) - round(os.getloadavg()[0]))
+    return max(1, min(cpu_count(), len(os.sched_getaffinity(0)) - round(os.getloadavg()[0])))
 
 
 def limit_threads(count: int) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from benchmarks.accuracy.sets import RETURNERS, FootageSet
 from reid_stream.bundles.wrap import wrap
 from reid_stream.config.settings import Models
+from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes, align
 from reid_stream.evaluation.run import watch
@@ -107,7 +108,7 @@ def _all(
 
 
 def _peer(name: str, file: str, footage: FootageSet, python: Path, weights: Path, reid: Path) -> Peer:
-    threads = len(os.sched_getaffinity(0))
+    threads = cpu_count()
     truth = footage.published()
     with tempfile.TemporaryDirectory(prefix="reid-stream-peers-") as folder:
         job = {

@@ -3,7 +3,6 @@
 stages, pipeline, cameras held, matcher -> rows -> docs/benchmarks/speed.md between <!-- bench --> and <!-- /bench -->
 """
 
-import os
 import platform
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import msgspec
 from benchmarks.speed import matcher, stages
 from reid_stream.bench import live, pipeline
 from reid_stream.bundles import catalog
+from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ConfigError
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
@@ -156,7 +156,7 @@ def write(whole: SpeedTable, page: Path) -> None:
 def _machine() -> str:
     names = re.findall(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     name = names[0] if names else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores, {name}"
+    return f"{cpu_count()} cores, {name}"
 
 
 def _cpuinfo() -> str:

@@ -19,6 +19,7 @@ import msgspec
 from reid_stream.assembly.site import Site, assemble
 from reid_stream.bench.procfs import family, memory_mb, processor_s
 from reid_stream.config.settings import Camera, Models, Observe, Settings
+from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ReidStreamError
 from reid_stream.events import Event
 from reid_stream.observe.logs import quiet
@@ -105,7 +106,7 @@ def measure(
         fps = round(max(0.2, _LOAD * rates[0].frames_per_s / cameras), 2)
         progress(f"kill -9 of one of {max(counts)} workers, cameras at {fps} fps")
         loss = _kill(_settings(clip, max(counts), cameras, fps, models), fps)
-    return WorkerFigures(cores=len(os.sched_getaffinity(0)), cameras=cameras, rates=rates, loss=loss)
+    return WorkerFigures(cores=cpu_count(), cameras=cameras, rates=rates, loss=loss)
 
 
 def _settings(clip: Path, workers: int, cameras: int, fps: float | None, models: Models) -> Settings:

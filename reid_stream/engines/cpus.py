@@ -6,6 +6,7 @@ proc(5), cgroups(7).
 
 import math
 import os
+from collections.abc import MutableMapping
 from pathlib import Path, PurePosixPath
 
 _ROOT = Path("/")
@@ -51,6 +52,17 @@ def threads_for(threads: int) -> int:
         return threads
     count = cpu_count()
     return count if count < len(os.sched_getaffinity(0)) else 0
+
+
+def bound_libraries(environment: MutableMapping[str, str] = os.environ, root: Path = _ROOT) -> None:
+    """Set the default number of threads of OpenMP (torch) and BLAS to the quota; they count all CPUs, and so are slow.
+
+    Before any of them is loaded; what the user has set stays. OpenCV and OpenVINO's engines are bounded elsewhere.
+    """
+    count = cpu_count(root)
+    if count < len(os.sched_getaffinity(0)):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment.setdefault(name, str(count))
 
 
 def _folders(mounts: list[str], path: str, *, is_v2: bool, root: Path) -> list[tuple[Path, Path]]:

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -88,10 +88,10 @@ def orientation(picture: "VideoFrame") -> Orientation:
 
     Other angles than quarters of a turn are left as they are. Source: ISO 14496-12, 6.2.2 (x' = ax + cy, y' = bx + dy).
     """
-    matrix = picture.side_data.get("DISPLAYMATRIX")
+    matrix = cast("Any", picture.side_data).get("DISPLAYMATRIX")  # the library's types know another key alone
     if matrix is None:
         return _UPRIGHT
-    a, b, _, c, d = struct.unpack_from("=iiiii", bytes(matrix))
+    a, b, _, c, d = struct.unpack_from("=iiiii", matrix)
     is_mirrored = a * d - b * c < 0
     # Of an image whose left and right have been exchanged, x counts the other way.
     a, b = (-a, -b) if is_mirrored else (a, b)

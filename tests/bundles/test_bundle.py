@@ -26,7 +26,8 @@ from reid_stream.bundles.bundle import (
     save,
 )
 from reid_stream.bundles.calibration import log_odds, prior_shift, probability
-from reid_stream.bundles.wrap import run_once, wrap
+from reid_stream.bundles.foreign_network import run_once
+from reid_stream.bundles.wrap import wrap
 from reid_stream.errors import ModelError
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny"

@@ -60,3 +60,14 @@ def test_passwords_of_arguments_are_not_shown_by_ps(tmp_path: Path) -> None:
     for secret in ("geheim1", "gehe", "im2", "geheim3", "geheim4"):
         assert secret not in done.stdout
     assert "reid-stream" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["reid_stream.cli", "trainer.cli"])
+def test_the_help_names_no_type_of_options_without_a_value(module: str, tmp_path: Path) -> None:
+    command = {"reid_stream.cli": "check", "trainer.cli": "fit"}[module]
+    code = f"import sys; sys.argv = ['x', {command!r}, '--help']; from {module} import main; main()"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(None, tmp_path), check=True
+    ).stdout
+    assert "--help" in shown
+    assert "<bool>" not in shown

@@ -95,3 +95,15 @@ def test_a_real_quota_is_counted() -> None:
         folder.rmdir()
     alone = len(os.sched_getaffinity(0)) == 1
     assert output == ["1.0", "0" if alone else "1", "3"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_libraries_are_bounded_by_a_quota_and_by_nothing_else(tmp_path: Path) -> None:
+    limited = tree(tmp_path / "a", group="0::/\n", mount=V2_MOUNT, files={"cpu.max": "100000 100000\n"})
+    environment = {"OPENBLAS_NUM_THREADS": "7"}
+    cpus.bound_libraries(environment, limited)
+    assert environment == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "7", "MKL_NUM_THREADS": "1"}
+    free = tree(tmp_path / "b", group="0::/\n", mount=V2_MOUNT, files={"cpu.max": "max 100000\n"})
+    environment = {}
+    cpus.bound_libraries(environment, free)
+    assert environment == {}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from trainer.cli import app
 
@@ -97,3 +98,9 @@ print(json.dumps(found))
         extra = "int8" if "package nncf" in end else "train"
         assert end.startswith("reid-train: this command needs the package ")
         assert end.endswith(f"pip install 'reid-stream[{extra}]'")
+
+
+def test_bench_works_at_any_size() -> None:
+    for options in (["--queries", "1", "--gallery", "1"], ["--queries", "7", "--gallery", "3", "--dim", "1"]):
+        assert CliRunner().invoke(app, ["bench", *options]).exit_code == 0
+    assert CliRunner().invoke(app, ["bench", "--queries", "0"]).exit_code == 2

@@ -164,7 +164,11 @@ def export(
     typer.echo(f"{out}: {bundle.hash[:12]}, {bundle.model_bytes / 2**20:.1f} MiB, {measured}")
 
 
-def bench(queries: int = 3368, gallery: int = 19732, dim: int = 512) -> None:
+def bench(
+    queries: Annotated[int, typer.Option(min=1, help="images to search for")] = 3368,
+    gallery: Annotated[int, typer.Option(min=1, help="images to search in")] = 19732,
+    dim: Annotated[int, typer.Option(min=1, help="dimensions of a vector")] = 512,
+) -> None:
     """Time distances and scores at the size of all of Market-1501, on random vectors."""
     from trainer.evaluate.protocol import synthetic
 

@@ -156,8 +156,10 @@ def synthetic(queries: int = 3368, gallery: int = 19732, dim: int = 512) -> tupl
     """Time distances and scores at the size of the whole of Market-1501, on random vectors; return both."""
     random = np.random.default_rng(0)
     vectors = random.normal(size=(queries + gallery, dim)).astype(np.float32)
-    persons, cameras = random.integers(0, 750, queries + gallery), random.integers(0, 6, queries + gallery)
-    labels = RetrievalLabels(persons[:queries], cameras[:queries], persons[queries:], cameras[queries:])
+    persons, cameras = random.integers(0, 750, gallery), random.integers(0, 6, gallery)
+    # Every query has a match of another camera, however small the gallery is.
+    match = random.integers(0, gallery, queries)
+    labels = RetrievalLabels(persons[match], (cameras[match] + 1) % 6, persons, cameras)
     start = time.perf_counter()
     scores = score(squared_distances(vectors[:queries], vectors[queries:]), labels)
     return time.perf_counter() - start, scores

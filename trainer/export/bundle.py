@@ -21,7 +21,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from reid_stream.bundles.bundle import Calibration, EmbedderBundle, EmbedderInput, Floats, Probe, probe_input, save
-from reid_stream.bundles.wrap import EMBEDDER_TOLERANCE, PROBE_SEED, now, run_once, with_probe
+from reid_stream.bundles.foreign_network import run_once
+from reid_stream.bundles.wrap import EMBEDDER_TOLERANCE, PROBE_SEED, now, with_probe
 from reid_stream.embed.preprocess import InputSpec, UInt8, normalise
 from trainer import provenance
 from trainer.data.test_sets import TestSet, read_test_set
