@@ -6,7 +6,7 @@ import typer
 
 from benchmarks.commands import accuracy, drill, simulate, speed
 from benchmarks.commands.peers import peers
-from benchmarks.commands.size import size
+from benchmarks.commands.size import path, size
 from reid_stream.errors import ReidStreamError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(drill.app, name="drill")
 app.add_typer(simulate.app, name="simulate")
 app.command()(peers)
 app.command()(size)
+app.command()(path)
 
 
 def main() -> None:

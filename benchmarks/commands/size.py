@@ -1,5 +1,6 @@
-"""`python -m benchmarks size`: size figures of this checkout and others."""
+"""`python -m benchmarks size|path`: size figures of this checkout and others, and the path of a frame."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -41,3 +42,19 @@ def size(
     for folder, found in zip(folders, measured, strict=True):
         if found["defined_twice"]:
             typer.echo(f"{folder.resolve().name}, defined more than once: {', '.join(found['defined_twice'])}")
+
+
+def path(
+    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Duration of the recording.")] = 10,
+) -> None:
+    """List the modules that a frame passes from the camera to Redis, by thread, in the order of their first calls."""
+    from benchmarks.frame_path import measure
+    from reid_stream.commands.demo import footage
+
+    source = clip or footage(os.environ, lambda text: typer.echo(text, err=True))
+    found = measure(source, seconds)
+    for thread, modules in found.stages.items():
+        typer.echo(f"{thread} ({len(modules)}): {' '.join(modules)}")
+    typer.echo(f"{found.modules} modules on the path of {found.frames} frames")
+    typer.echo(f"beside it ({len(found.beside)}): {' '.join(found.beside)}")

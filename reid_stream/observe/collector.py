@@ -15,7 +15,7 @@ from reid_stream.records import CameraId
 if TYPE_CHECKING:
     from reid_stream.engines.protocol import PixelEngine
     from reid_stream.ingest.stats import CameraStats
-    from reid_stream.publish.sink_counters import SinkCounters
+    from reid_stream.publish.sink_status import SinkCounters
     from reid_stream.publish.spool import Spool
 
 

@@ -24,12 +24,10 @@ from reid_stream.publish.event_numbers import highest_given
 from reid_stream.publish.event_rows import EventRows
 from reid_stream.publish.evictions import EvictionWatch
 from reid_stream.publish.live_keys import highest_number
-from reid_stream.publish.loss_report import LossReport
-from reid_stream.publish.outage import Outage
 from reid_stream.publish.redis_client import check, translated
 from reid_stream.publish.redis_stream import EventStream, Fence, Look, StreamEndError
 from reid_stream.publish.send_queue import Backlog, Item
-from reid_stream.publish.sink_counters import SinkCounters
+from reid_stream.publish.sink_status import LossReport, Outage, SinkCounters
 from reid_stream.publish.spool import Spool
 from reid_stream.publish.spool_row import RANKS
 from reid_stream.publish.stream_ids import NOWHERE, Position

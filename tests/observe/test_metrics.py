@@ -13,7 +13,7 @@ from reid_stream.ingest.stats import CameraStats
 from reid_stream.observe.collector import SiteCollector
 from reid_stream.observe.metrics import Metrics, serve
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.publish.sink_counters import SinkCounters
+from reid_stream.publish.sink_status import SinkCounters
 from reid_stream.publish.spool import Spool
 from reid_stream.records import CameraId
 

@@ -1,16 +1,24 @@
-"""Losses of events: logged once per change of state, and reported to subscribers by `daemon.dropped`.
+"""State of the sink to Redis: events by outcome, the present outage with its retries, losses and their reports.
 
-Concurrency: not thread-safe; the sink's lock is held around every call.
+Concurrency: not thread-safe; the sink's lock is held around every call but those of `Outage`, which its sender makes.
 """
 
+import math
+import random
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 
 import structlog
 
+from reid_stream.config import stopping
+from reid_stream.config.backoff import RetryPolicy
 from reid_stream.events import DaemonDropped
+from reid_stream.publish.redis_client import cause
 from reid_stream.publish.spool_row import RANKS
 
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
+"""Full waits between attempts to send."""
 _ANNOUNCE_S = 10.0
 """Between two reports while events are being dropped."""
 _REASONS = {
@@ -21,6 +29,67 @@ _REASONS = {
     "spool": "the spool is full",
 }
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class SinkCounters:
+    """Events so far, by outcome."""
+
+    accepted: int = 0
+    """Handed to `publish`, and what an earlier run had left in the spool."""
+    published: int = 0
+    """On the stream."""
+    found: int = 0
+    """Of these, already there when tried again."""
+    resent: int = 0
+    """Delivered again because Redis came back without them."""
+    moved: int = 0
+    """Given a new position, since another writer had passed the first one."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Attempts that failed, by cause."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Lost for want of room, by rank (spool_row.py)."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Lost otherwise, by cause: stale, damaged, redis."""
+
+
+class Outage:
+    """The present outage of Redis, if there is one."""
+
+    def __init__(self, faults: Counter[str]) -> None:
+        """`faults`: counts attempts that failed, by cause."""
+        self.reason: str | None = None
+        """Why Redis does not serve; none while it does."""
+        self._faults = faults
+        self._logged: set[str] = set()
+        self._retry = RetryPolicy(RETRY_FIRST_S, RETRY_MAX_S, random.random, reset_s=0.0)
+        self._serves_since = math.inf
+
+    def add_fault(self, error: BaseException, *, waiting: int) -> None:
+        """Note an attempt that failed while `waiting` events waited."""
+        self.reason = cause(error)
+        # Details in brackets are too many for a label.
+        short = self.reason.partition(" (")[0]
+        self._faults[short] += 1
+        if short not in self._logged:
+            # While the daemon is stopping, an embedded Redis may have been signalled with it.
+            log = _log.info if stopping.is_requested() else _log.warning
+            log("redis_away", reason=self.reason, waiting=waiting)
+        self._logged.add(short)
+
+    def next_wait_s(self) -> float:
+        """Return the seconds to wait after an attempt that failed."""
+        worked_s = max(0.0, time.monotonic() - self._serves_since)
+        self._serves_since = math.inf
+        return self._retry.next_wait_s(worked_s)
+
+    def end(self, *, waiting: int) -> None:
+        """Note that Redis serves."""
+        if self.reason is not None:
+            _log.info("redis_back", waiting=waiting)
+        self.reason = None
+        self._serves_since = min(self._serves_since, time.monotonic())
+        self._logged.clear()
 
 
 class LossReport:

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 
-from reid_stream.publish.outage import RETRY_FIRST_S, RETRY_MAX_S, Outage
+from reid_stream.publish.sink_status import RETRY_FIRST_S, RETRY_MAX_S, Outage
 
 
 def test_waits_grow_to_the_bound_and_reset_once_redis_has_served_for_longer() -> None:
