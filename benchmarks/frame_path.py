@@ -79,7 +79,7 @@ def measure(clip: Path, seconds: float) -> FramePath:
                 stop.set()
                 daemon.join()
     finally:
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return _by_stage(calls, frames)
 
 
