@@ -212,6 +212,26 @@ class CameraUp(_Camera, frozen=True, kw_only=True):
     """Accuracy of capture times."""
 
 
+class CameraAdded(_Camera, frozen=True, kw_only=True):
+    """A camera was added to the settings, or switched on, while the daemon runs; `camera.up` follows."""
+
+    type = "camera.added.v1"
+
+
+class CameraRemoved(_Camera, frozen=True, kw_only=True):
+    """A camera was removed from the settings, or switched off, while the daemon runs."""
+
+    type = "camera.removed.v1"
+
+
+class CameraConfigured(_Camera, frozen=True, kw_only=True):
+    """A camera's settings were changed while the daemon runs."""
+
+    type = "camera.configured.v1"
+    keys: tuple[str, ...]
+    """Keys of its entry in cams.yaml that have changed."""
+
+
 class CameraChanged(_Camera, frozen=True, kw_only=True):
     """A camera that is up changed its frame size, codec or clock."""
 
@@ -340,6 +360,17 @@ class DaemonClockSet(_Daemon, frozen=True, kw_only=True):
     """Seconds by which the clock was set forward; below 0 if back."""
 
 
+class DaemonSettingsRead(_Daemon, frozen=True, kw_only=True):
+    """A changed cams.yaml was read again: applied, or refused as a whole."""
+
+    type = "daemon.settings_read.v1"
+    outcome: Literal["applied", "refused"]
+    reason: str = ""
+    """Every fault of a refused file, one a line; passwords are masked."""
+    needs_restart: tuple[str, ...] = ()
+    """Keys that differ from those in use, and apply from the next start on, as `detect.score`."""
+
+
 class _Worker(_Event, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
@@ -389,8 +420,9 @@ StateEvent = (
 """Events that change the live keys or the projection; code that handles them ends in `assert_never`."""
 # fmt: off
 NewsEvent = (
-    CameraUp | CameraChanged | CameraDown | DaemonHeartbeat | DaemonDropped | DaemonStalled | DaemonOverloaded
-    | DaemonRecovered | DaemonClockSet | WorkerUp | WorkerDown
+    CameraUp | CameraAdded | CameraRemoved | CameraConfigured | CameraChanged | CameraDown | DaemonHeartbeat
+    | DaemonDropped | DaemonStalled | DaemonOverloaded | DaemonRecovered | DaemonClockSet | DaemonSettingsRead
+    | WorkerUp | WorkerDown
 )
 # fmt: on
 Event = StateEvent | NewsEvent

@@ -44,6 +44,8 @@ Gate = Callable[[Sequence[Frame], Mapping[CameraId, int]], list[bool]]
 """A batch and the number of open tracks by camera to whether people are to be detected in each frame."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's detections to tracks; called with increasing times (UTC seconds)."""
+NewFollow = Callable[[int], Follow]
+"""Makes the tracker of one camera, whose track numbers start at the given one."""
 Embed = Callable[[Sequence[Picture]], Floats]
 """n crops to unit vectors (n, d)."""
 Keep = Callable[[Sequence[Crop], Sequence[TrackEnded]], None]
@@ -91,7 +93,7 @@ class Perception:
     model: str
     """Hash of the embedder's bundle."""
     detect: Detect
-    follow: Mapping[CameraId, Follow]
+    follow: dict[CameraId, Follow]
     select: Select
     embed: Embed
     keep: Keep | None = None
@@ -99,8 +101,46 @@ class Perception:
     gate: Gate | None = None
     """Chooses the frames to detect people in; None for all."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
+    new_follow: NewFollow | None = None
+    """Makes the tracker of a camera that is added; None where cameras do not change."""
+    forget: Callable[[CameraId], None] | None = None
+    """Drops what other stages keep of a camera that is removed."""
     _sequence: dict[CameraId, int] = field(default_factory=dict)
     _open: dict[CameraId, set[TrackId]] = field(default_factory=dict)
+    _seen_at: dict[CameraId, float] = field(default_factory=dict)
+    """Capture time of each camera's newest frame, UTC seconds."""
+    _next_track: dict[CameraId, int] = field(default_factory=dict)
+    """Numbers of tracks are not used again if a camera is removed and added."""
+
+    def change_cameras(self, added: Collection[CameraId], removed: Collection[CameraId]) -> list[Perceived]:
+        """Follow people on further cameras, and on some no longer; between two batches, none of which is in progress.
+
+        Returns:
+            The ends of the removed cameras' open tracks.
+        """
+        ended = [
+            TrackEnded(
+                run=self.run,
+                camera=camera,
+                track=track,
+                sequence=self._next(camera),
+                seen_at=self._seen_at.get(camera, 0.0),
+            )
+            for camera in removed
+            for track in sorted(self._open.pop(camera, ()))
+        ]
+        for camera in removed:
+            self.follow.pop(camera, None)
+            self._seen_at.pop(camera, None)
+            if self.forget is not None:
+                self.forget(camera)
+        for camera in added:
+            if camera not in self.follow and self.new_follow is not None:
+                self.follow[camera] = self.new_follow(self._next_track.get(camera, 0))
+        if ended and self.keep is not None:
+            self.keep([], ended)
+        self.counts.records += len(ended)
+        return list[Perceived](ended)
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
         """Process one batch: at most one frame per camera, times increasing within each camera."""
@@ -124,7 +164,7 @@ class Perception:
             for frame, boxes in zip(frames, found, strict=True)
         ]
         for frame, tracks in zip(frames, tracked, strict=True):
-            self._count_open(frame.camera, tracks)
+            self._count_open(frame, tracks)
         picks = [self.select(frame, tracks) for frame, tracks in zip(frames, tracked, strict=True)]
         crops = [pick.crop for chosen in picks for pick in chosen]
         vectors = iter(self.embed(crops) if crops else ())
@@ -174,10 +214,14 @@ class Perception:
         )
         return records
 
-    def _count_open(self, camera: CameraId, tracks: Tracks) -> None:
+    def _count_open(self, frame: Frame, tracks: Tracks) -> None:
+        camera = frame.camera
         open_tracks = self._open.setdefault(camera, set())
         open_tracks.update(TrackId(int(number)) for number in tracks.ids)
         open_tracks.difference_update(tracks.ended)
+        self._seen_at[camera] = frame.captured_at
+        if len(tracks):
+            self._next_track[camera] = max(self._next_track.get(camera, 0), int(tracks.ids.max()) + 1)
 
     def _next(self, camera: CameraId) -> int:
         sequence = self._sequence.get(camera, 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import EmbedderBundle
+from reid_stream.config.differences import with_cameras
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.cpus import cpu_count
 from reid_stream.engines.protocol import PixelEngine, lanes_of
@@ -135,13 +136,15 @@ def open_perception(
             publisher = PreviewPublisher(previews_folder(settings), run)
             opened.callback(publisher.close)
             show = publisher.show
+        make = _Maker(settings, loaded.networks, run, metrics, keep, wrap, show)
         yield PerceptionThread(
             partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock),
-            _Maker(settings, loaded.networks, run, metrics, keep, wrap, show),
+            make,
             InprocLink(),
             watchdog=settings.watchdog,
             lanes=partial(lanes_of, loaded.networks.detector_engine),
             is_eager=fast,
+            configure=make.change_cameras,
         )
 
 
@@ -185,10 +188,17 @@ class _Maker:
         self._keep, self._wrap = keep, wrap
         self._counts = PerceiveCounts()
 
+    def change_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Use the settings of these cameras, now and for perception made from now on."""
+        self._settings = with_cameras(self._settings, cameras)
+        self._networks.change_cameras(cameras)
+
     def __call__(self, number: int, pulse: Pulse) -> PerceptionStages:
+        if number:
+            self._networks = load_networks(self._settings)
         made = make_perception(
             self._settings,
-            load_networks(self._settings) if number else self._networks,
+            self._networks,
             f"{self._run}.{number}" if number else self._run,  # track numbers start from 0 again
             WatchedStages(pulse, self._metrics),
             counts=self._counts,

@@ -4,7 +4,7 @@ Checked before the first frame, in this order: files, models, Redis. Cameras on 
 threads, which keep retrying.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,6 +60,8 @@ class Site:
     """None in a replay."""
     identities_known: Callable[[], int]
     """Number of identities that can be matched, those of earlier runs included."""
+    expect_cameras: Callable[[Collection[str]], None]
+    """Makes the matcher count observations of other cameras as odd."""
 
     @property
     def source(self) -> CameraCounters:
@@ -191,6 +193,7 @@ def assemble(
             redis_url=state.redis_name,
             overload=overload,
             identities_known=lambda: len(state.matcher),
+            expect_cameras=state.matcher.change_cameras,
         )
 
 

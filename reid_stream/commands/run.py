@@ -43,8 +43,9 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
     """
     from contextlib import ExitStack
 
+    from reid_stream.assembly.settings_follower import SettingsFollower
     from reid_stream.assembly.site import assemble
-    from reid_stream.commands.sources import load_settings
+    from reid_stream.commands.sources import is_config, load_settings
     from reid_stream.commands.watch import Watch
     from reid_stream.commands.web_process import WebProcess, address
     from reid_stream.console.output import Output
@@ -58,7 +59,8 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
     logs.catch()
     out = Output(error=True)
     run_name = run_id or uuid.uuid4().hex[:12]
-    with _stopping() as stop, ExitStack() as opened:
+    from_file = len(cameras) == 1 and is_config(cameras[0])
+    with _stopping(rereads=from_file and not fast) as (stop, hangups), ExitStack() as opened:
         with out.status("loading models") if out.is_terminal and not plain else _nothing():
             site = opened.enter_context(assemble(settings, run=run_name, continues=run_id is not None, fast=fast))
         if settings.observe.port is not None:
@@ -75,6 +77,9 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
             if settings.web.port:
                 with suppress(OSError):
                     out.say(f"web console on {address(settings.web)}", style="bold")
+        if from_file and not fast:
+            follower = opened.enter_context(SettingsFollower(Path(cameras[0]), settings, site))
+            opened.enter_context(hangups.passed_to(follower.reread))
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         opened.enter_context(_after(duration_s, stop))
         rearm = opened.enter_context(last_resort(2 * settings.watchdog.stage_s + _MORE_S))
@@ -136,13 +141,49 @@ def last_resort(limit_s: float) -> Iterator[Callable[[], None]]:
         faulthandler.cancel_dump_traceback_later()
 
 
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM, SIGHUP or Ctrl-C sets; a second signal ends at once.
+class _Hangups:
+    """SIGHUP while the terminal is there, or where there was none: read cams.yaml again."""
 
-    A closed terminal sends SIGHUP; under nohup, which ignores it, it stays ignored.
+    def __init__(self) -> None:
+        self._call: Callable[[], None] | None = None
+        self._is_due = False
+
+    def note(self) -> None:
+        """Call the function, or do so once there is one."""
+        if self._call is None:
+            self._is_due = True
+        else:
+            self._call()
+
+    @contextmanager
+    def passed_to(self, call: Callable[[], None]) -> Iterator[None]:
+        """Call a function, which must return at once, at each signal while the block runs."""
+        self._call = call
+        if self._is_due:
+            call()
+        try:
+            yield
+        finally:
+            self._call = None
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _stopping(*, rereads: bool) -> Iterator[tuple[threading.Event, _Hangups]]:
+    """Give an event that SIGTERM, Ctrl-C or a closed terminal sets; a second signal ends at once.
+
+    A closed terminal sends SIGHUP; under nohup, which ignores it, it stays ignored. Any other SIGHUP is noted if
+    `rereads`, and else stops as well.
     """
-    stop = threading.Event()
+    stop, hangups, had_terminal = threading.Event(), _Hangups(), _has_terminal()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
@@ -150,12 +191,19 @@ def _stopping() -> Iterator[threading.Event]:
         stopping.request()
         stop.set()
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, ask) for number in numbers}
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        # The terminal is gone by the time that the kernel, or a shell, sends the signal.
+        if rereads and not (had_terminal and not _has_terminal()):
+            hangups.note()
+        else:
+            ask(number, frame)
+
+    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGHUP: hang_up}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del handlers[signal.SIGHUP]
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield stop
+        yield stop, hangups
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -30,6 +30,11 @@ class MotionGate:
         """Return of each frame whether to detect people in it."""
         return [self._is_due(frame, open_tracks.get(frame.camera, 0)) for frame in frames]
 
+    def forget(self, camera: CameraId) -> None:
+        """Drop the state of a camera."""
+        for state in (self._motion, self._moved_at, self._looked_at):
+            state.pop(camera, None)
+
     def _is_due(self, frame: Frame, open_tracks: int) -> bool:
         camera, now = frame.camera, frame.captured_at
         if not isinstance(frame.image, np.ndarray):  # on a GPU, where looking costs less than fetching the image

@@ -88,6 +88,10 @@ class Detector:
         self._canvases: dict[tuple[int, int], list[UInt8]] = {}
         """Those that no call uses now, by image size."""
 
+    def change_zones(self, zones: Mapping[CameraId, Zones]) -> None:
+        """Use other zones from the next frame on."""
+        self._zones = zones
+
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, best first, in pixels of the full frame.
 

@@ -55,6 +55,10 @@ class Selector:
             picks.append(Pick(index=int(index), quality=round(worth, 4), crop=cut(frame.image, tracks.boxes[index])))
         return picks
 
+    def forget(self, camera: CameraId) -> None:
+        """Drop the state of a camera."""
+        self._memory.pop(camera, None)
+
     def _is_due(self, memory: _Memory | None, worth: float, now: float) -> bool:
         if memory is None:
             return True

@@ -41,7 +41,8 @@ def serve(
     end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
 ) -> None:
     """Run the camera to its end, then exit the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     _bound_memory(has_gpu=settings.hardware_decode)
     with suppress(ImportError):

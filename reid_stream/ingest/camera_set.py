@@ -45,7 +45,7 @@ class CameraSet:
         take_over: GpuConverter | None = None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
-        """Create the enabled cameras, or none yet, to `add` them later.
+        """Create the enabled cameras, or none yet, to `put` them later.
 
         `utc`: the system's clock, to start a time base with (cameras in processes compare with their own), or the
         time base itself.
@@ -57,6 +57,8 @@ class CameraSet:
         """The time base of the capture times."""
         self.inbox = Inbox({CameraId(camera.id): float(camera.priority) for camera in cameras})
         self._changing = threading.Lock()
+        self._replacing = 0
+        """Changes in progress, during which a camera may be missing."""
         self._known = {CameraId(camera.id): camera for camera in cameras}
         self._running: dict[CameraId, CameraThread | CameraProcess] = {}
         self._throttle = Throttle({}, {})
@@ -68,7 +70,7 @@ class CameraSet:
         for camera in cameras:
             if camera.enabled and not none_yet:
                 self._make(CameraId(camera.id), None)
-        self._begin_anew()
+        self._share_again()
 
     @property
     def threads(self) -> tuple[CameraThread | CameraProcess, ...]:
@@ -80,25 +82,53 @@ class CameraSet:
         for thread in self.threads:
             thread.start()
 
-    def add(self, camera: CameraId, resume: ResumePoint | None) -> None:
-        """Read one more of the configured cameras; `resume`: state of its earlier process."""
-        self._make(camera, resume).start()
-        self._begin_anew()
+    def put(self, camera: config.Camera, resume: ResumePoint | None = None) -> None:
+        """Read a camera by these settings; one of that ID that is read already is closed first, and its counts go on.
+
+        `resume`: state of its earlier process.
+        """
+        name = CameraId(camera.id)
+        with self._changing:
+            self._replacing += 1
+        try:
+            if name in self._running:
+                resume = self.remove(name)
+            self.configure(camera)
+            self._make(name, resume).start()
+            self._share_again()
+        finally:
+            with self._changing:
+                self._replacing -= 1
+
+    def configure(self, camera: config.Camera) -> None:
+        """Use other settings for a camera, those of its stream from its next opening by `put` on."""
+        name = CameraId(camera.id)
+        with self._changing:
+            self._known = {**self._known, name: camera}
+        self.inbox.set_weight(name, float(camera.priority))
+        if name in self._running:
+            self._share_again()
 
     def remove(self, camera: CameraId) -> ResumePoint:
-        """Close a camera; return its state for another process."""
+        """Close a camera; return its state for another process. Waits up to `STOP_S` seconds for its thread."""
         with self._changing:
             thread = self._running[camera]
             self._running = {name: other for name, other in self._running.items() if name != camera}
-        self._begin_anew()
+        self._share_again()
         thread.stop()
         thread.join(STOP_S)
         return ResumePoint(thread.stats, thread.captured_at)
 
+    def forget(self, camera: CameraId) -> None:
+        """Drop the settings and counts of a camera that was removed for good."""
+        with self._changing:
+            self._known = {name: one for name, one in self._known.items() if name != camera}
+        self.inbox.forget(camera)
+
     def take_frames(self, timeout_s: float) -> list[Frame] | None:
         """Return the newest frames, at most one per camera; empty after `timeout_s`; None once all have ended."""
         asked_at = time.monotonic()
-        have_ended = all(thread.has_ended for thread in self.threads)
+        have_ended = not self._replacing and all(thread.has_ended for thread in self.threads)
         frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
         with self._guard("governor"):
             self._look(asked_at, len(frames))
@@ -141,12 +171,14 @@ class CameraSet:
             self._running = {**self._running, camera: made}
         return made
 
-    def _begin_anew(self) -> None:
-        known = [self._known[camera] for camera in self._running]
-        self._throttle.change(
-            {CameraId(camera.id): wanted_fps(camera) for camera in known},
-            {CameraId(camera.id): float(camera.priority) for camera in known},
-        )
+    def _share_again(self) -> None:
+        """Share the frame rate among the cameras that are read now."""
+        with self._changing:
+            known = [self._known[camera] for camera in self._running]
+            self._throttle.change(
+                {CameraId(camera.id): wanted_fps(camera) for camera in known},
+                {CameraId(camera.id): float(camera.priority) for camera in known},
+            )
 
     def _look(self, asked_at: float, frames: int) -> None:
         """Account for the time since the last frames were taken, and slow cameras if it is short."""
@@ -154,7 +186,7 @@ class CameraSet:
         if self._taken_at is not None:
             replaced = sum(self.inbox.dropped.values())
             is_new = self._throttle.spent(
-                asked_at - self._taken_at, now - asked_at, self._taken, replaced - self._replaced
+                asked_at - self._taken_at, now - asked_at, self._taken, max(0, replaced - self._replaced)
             )
             self._replaced = replaced
             if is_new:

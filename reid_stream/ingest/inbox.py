@@ -66,6 +66,17 @@ class Inbox:
             frames = [self._frames.pop(camera) for camera in chosen]
         return sorted(frames, key=lambda frame: (frame.captured_at, frame.camera))
 
+    def set_weight(self, camera: CameraId, weight: float) -> None:
+        """Serve a camera `weight` times as often as one of weight 1."""
+        with self._changed:
+            self._weights[camera] = weight
+
+    def forget(self, camera: CameraId) -> None:
+        """Drop the waiting frame and the state of a camera that is gone."""
+        with self._changed:
+            for state in (self._frames, self._came, self._dropped, self._turn, self._weights):
+                state.pop(camera, None)
+
     def _drop_stale(self, most: int) -> None:
         """Drop the oldest of more frames than can be taken, as far as they are too old."""
         latest = self._clock() - STALE_S

@@ -45,6 +45,11 @@ class OverloadAlarm:
         self.share = 1.0
         """Used of wanted frames, of all cameras, in the last window."""
 
+    def change_cameras(self, wanted_fps: Mapping[CameraId, float]) -> None:
+        """Expect these cameras from now on, each with its highest rate."""
+        self._most = dict(wanted_fps)
+        self._free = {camera: rate for camera, rate in self._free.items() if camera in self._most}
+
     @property
     def is_on(self) -> bool:
         """Overloaded, and said so."""

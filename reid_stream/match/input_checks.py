@@ -29,6 +29,10 @@ class InputChecks:
         self.odd: dict[str, int] = {}
         """Observations with an implausible time or an unknown camera, by cause; they are used all the same."""
 
+    def change_cameras(self, cameras: Collection[str]) -> None:
+        """Expect these cameras from now on."""
+        self._cameras = frozenset(cameras)
+
     def check_times(self, seen: Observation, now: float) -> None:
         """Count what is implausible about an observation that arrives at `now` (UTC seconds)."""
         latest = self._latest.get(seen.camera, seen.seen_at)

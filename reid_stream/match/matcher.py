@@ -125,6 +125,10 @@ class Matcher:
         """Observations used although late, out of order, ahead of time or of an unknown camera, by cause."""
         return self._input_checks.odd
 
+    def change_cameras(self, cameras: Collection[str]) -> None:
+        """Count observations of cameras other than these as odd from now on."""
+        self._input_checks.change_cameras(cameras)
+
     @property
     def unnamed(self) -> int:
         """Observations never attributed to an identity, since their track ended without one."""

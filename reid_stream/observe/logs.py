@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 
-from reid_stream.config.settings import Observe, Settings
+from reid_stream.config.settings import Camera, Observe, Settings
 from reid_stream.console.printable import printable, printable_lines
 
 _LOGIN = re.compile(r"://[^\s'\"<>]*@")
@@ -51,15 +51,27 @@ def configure(settings: Observe) -> None:
 
 def hide(settings: Settings) -> None:
     """Mask the passwords of these settings in all output from now on."""
+    for camera in settings.cameras:
+        hide_camera(camera)
     given = [settings.redis.password, settings.redis.sentinel_password, settings.web.token]
-    given += [camera.password for camera in settings.cameras]
     found = {secret.get_secret_value() for secret in given if secret is not None}
-    for url in (settings.redis.url, *(camera.url for camera in settings.cameras)):
-        found.update(_passwords(url.get_secret_value()))
+    found.update(_passwords(settings.redis.url.get_secret_value()))
     if settings.redis.password_file is not None:
         # Where it is needed, an unreadable file is an error.
         with contextlib.suppress(OSError, ValueError, IndexError):
             found.add(settings.redis.password_file.read_text(encoding="utf-8").splitlines()[0].strip())
+    _hide(found)
+
+
+def hide_camera(camera: Camera) -> None:
+    """Mask the passwords of one camera in all output from now on."""
+    found = set(_passwords(camera.url.get_secret_value()))
+    if camera.password is not None:
+        found.add(camera.password.get_secret_value())
+    _hide(found)
+
+
+def _hide(found: Iterable[str]) -> None:
     forms = {form for word in found for form in (word, quote(word, safe=""), quote(word))}
     known = {*_hidden, *(form for form in forms if len(form) >= _LEAST_LETTERS)}
     # The longest first, since one may be part of another.

@@ -106,6 +106,16 @@ class Metrics:
             "reid_stream_cameras_moved", "Cameras moved to another worker.", registry=self.registry
         )
         self.camera_up = self._gauge("camera_up", "1 while a camera delivers frames.", "camera")
+        self.settings_read = self._counter(
+            "settings_read", "Times that a changed cams.yaml was read again: applied or refused.", "outcome"
+        )
+        self.settings_valid = Gauge(
+            "reid_stream_settings_valid", "0 while a changed cams.yaml is refused.", registry=self.registry
+        )
+        self.settings_valid.set(1)
+        self.settings_pending = Gauge(
+            "reid_stream_settings_pending", "Settings that apply from the next start on.", registry=self.registry
+        )
         self.observations = self._counter("observations", "Observations handed to the matcher.")
         self.events = self._counter("events", "Events published, by type.", "type")
         self.identities = self._gauge("gallery_identities", "Identities that can be matched.")
@@ -123,6 +133,18 @@ class Metrics:
             registry=self.registry,
             buckets=_STAGE_S,
         )
+
+    def forget_camera(self, camera: str) -> None:
+        """Drop the series of a camera that was removed; counters of other components go with it."""
+        for metric in (self.frames_used, self.frames_stuck, self.camera_up):
+            with suppress(KeyError):
+                metric.remove(camera)
+
+    def count_reread(self, outcome: str, needs_restart: int) -> None:
+        """Count that cams.yaml was read again; `needs_restart`: keys that await a restart."""
+        self.settings_read.labels(outcome).inc()
+        self.settings_valid.set(outcome == "applied")
+        self.settings_pending.set(needs_restart)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"reid_stream_{name}", text, labels, registry=self.registry)

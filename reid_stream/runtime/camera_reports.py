@@ -32,6 +32,10 @@ class CameraReports:
         """Cameras that deliver frames."""
         return len(self._up)
 
+    def forget(self, camera: CameraId) -> None:
+        """Drop a camera that was removed."""
+        self._up.discard(camera)
+
     def report(self, change: CameraChange, after: int) -> None:
         """Publish a change; in a replay once identification has finished `after` batches."""
         if self._is_live:

@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from reid_stream.config.differences import SettingsChange
 from reid_stream.config.settings import Watchdog
 from reid_stream.errors import StuckError
-from reid_stream.events import DaemonStarted, DaemonStopped, Event
+from reid_stream.events import (
+    CameraAdded,
+    CameraConfigured,
+    CameraRemoved,
+    DaemonSettingsRead,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+)
 from reid_stream.ingest.overload_alarm import OverloadAlarm
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.logs import scrub
@@ -103,12 +112,14 @@ class Daemon:
         self._clock_watch = ClockWatch(clock, settings.run)
         self._overload_watch = OverloadWatch(monitors.overload, metrics)
         self._on_look: Callable[[], None] = _do_nothing
+        self._known = set(settings.cameras)
+        """Cameras of the settings in use."""
         self.health = Health(
             perception,
             identification,
             self._cameras,
             sink,
-            camera_count=len(settings.cameras),
+            camera_count=lambda: len(self._known),
             limit_s=settings.watchdog.stage_s,
             is_live=settings.is_live,
             instructions_fault=monitors.instructions_fault,
@@ -139,6 +150,54 @@ class Daemon:
             self._finish(reason)
         if self._identification.error is not None:
             raise self._identification.error
+
+    def change_cameras(self, change: SettingsChange) -> None:
+        """Add, remove and change cameras of a live site while `run` is at work; called by one thread."""
+        now = self._clock.utc
+        for camera in change.added:
+            _log.info("camera_added", camera=camera.id)
+        for one in change.changed:
+            _log.info("camera_configured", camera=one.camera.id, keys=",".join(one.keys))
+        self._known |= {CameraId(camera.id) for camera in change.added}
+        self._overload_watch.change_cameras(change.cameras)
+        self._events.publish(
+            [
+                *(CameraAdded(camera=CameraId(camera.id), changed_at=now()) for camera in change.added),
+                *(
+                    CameraConfigured(camera=CameraId(one.camera.id), changed_at=now(), keys=one.keys)
+                    for one in change.changed
+                ),
+            ]
+        )
+        self.perception.change_cameras(change)
+        removed = [CameraId(name) for name in change.removed]
+        self._known.difference_update(removed)
+        for name in removed:
+            _log.info("camera_removed", camera=name)
+            self._cameras.forget(name)
+            self.progress.frames.pop(name, None)
+            self._metrics.forget_camera(name)
+        self._events.publish([CameraRemoved(camera=name, changed_at=now()) for name in removed])
+
+    def report_settings(
+        self, outcome: Literal["applied", "refused"], reason: str, needs_restart: Sequence[str]
+    ) -> None:
+        """Publish that cams.yaml was read again; `reason`: why it was refused."""
+        self.health.settings_fault = "cams.yaml was changed and refused" if outcome == "refused" else ""
+        if needs_restart:
+            self.health.settings_fault = f"a restart is needed for {', '.join(needs_restart)}"
+        self._metrics.count_reread(outcome, len(needs_restart))
+        self._events.publish(
+            [
+                DaemonSettingsRead(
+                    run=self.settings.run,
+                    told_at=self._clock.utc(),
+                    outcome=outcome,
+                    reason=scrub(reason),
+                    needs_restart=tuple(needs_restart),
+                )
+            ]
+        )
 
     def _started(self) -> Event:
         cameras, version = tuple(self.settings.cameras), self.settings.version
@@ -200,6 +259,8 @@ class Daemon:
         """Count frames that perception has finished."""
         with self._metrics.monitoring.part("frame counts"):
             for camera, count in frames.items():
+                if camera not in self._known:  # the last frames of one that was removed
+                    continue
                 self.progress.frames[camera] = self.progress.frames.get(camera, 0) + count
                 self._metrics.frames_used.labels(camera).inc(count)
 

@@ -17,7 +17,7 @@ class Health:
         cameras: CameraReports,
         sink: Sink,
         *,
-        camera_count: int,
+        camera_count: Callable[[], int],
         limit_s: float,
         is_live: bool,
         instructions_fault: Callable[[], str | None],
@@ -29,11 +29,13 @@ class Health:
             identification: records to events.
             cameras: that are up.
             sink: takes the events.
-            camera_count: cameras of the site.
+            camera_count: returns the number of cameras of the site.
             limit_s: a stage that takes longer hangs, seconds.
             is_live: False for a replay, which needs no camera.
             instructions_fault: returns why operator instructions cannot be read; None while they can.
         """
+        self.settings_fault = ""
+        """Why the cams.yaml on disk is not in use, as a remark; empty where it is."""
         self._perception, self._identification, self._cameras, self._sink = perception, identification, cameras, sink
         self._camera_count, self._limit_s, self._is_live = camera_count, limit_s, is_live
         self._instructions_fault = instructions_fault
@@ -46,7 +48,10 @@ class Health:
             stuck = part.stuck(self._limit_s)
             if stuck is not None:
                 return False, f"{stuck.stage} has not answered for {stuck.after_s:.0f} s"
-        return True, f"ok, {self._cameras.up} of {self._camera_count} cameras"
+        return True, f"ok, {self._cameras.up} of {self._camera_count()} cameras{self._remark()}"
+
+    def _remark(self) -> str:
+        return f"; {self.settings_fault}" if self.settings_fault else ""
 
     def ready(self) -> tuple[bool, str]:
         """Return whether frames arrive and events can be stored, and a text."""
@@ -57,7 +62,7 @@ class Health:
         if not can_store:
             return False, where
         if self._is_live and not self._cameras.up:
-            return False, f"no camera delivers frames (0 of {self._camera_count})"
+            return False, f"no camera delivers frames (0 of {self._camera_count()}){self._remark()}"
         text = f"{text}, events: {where}"
         fault = self._instructions_fault()
         # Without them people are still followed: it is said, but the daemon is ready.

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from reid_stream.config.differences import SettingsChange
+from reid_stream.config.settings import Camera
 from reid_stream.events import Event
 from reid_stream.journal.direct import EventSink
 from reid_stream.pipeline import PerceiveCounts
@@ -41,6 +43,19 @@ class PerceptionStages(Protocol):
         ...
 
 
+@runtime_checkable
+class LiveStages(PerceptionStages, Protocol):
+    """Stages whose cameras can change; `pipeline.Perception`."""
+
+    def change_cameras(self, added: Collection[CameraId], removed: Collection[CameraId]) -> list[Perceived]:
+        """Follow people on further cameras, and on some no longer; between two batches, none of which is in progress.
+
+        Returns:
+            The ends of the removed cameras' open tracks.
+        """
+        ...
+
+
 class CameraSource(Protocol):
     """Frames: of live cameras behind an inbox, or of files that are read as fast as the pipeline takes them."""
 
@@ -64,6 +79,27 @@ class CameraSource(Protocol):
     @property
     def replaced(self) -> Mapping[CameraId, int]:
         """Frames that a newer one replaced before the pipeline took them, by camera."""
+        ...
+
+
+@runtime_checkable
+class LiveSource(CameraSource, Protocol):
+    """A source whose cameras can change while it is read; `ingest.camera_set.CameraSet`."""
+
+    def put(self, camera: Camera) -> None:
+        """Open a camera, or close it and open it again with other settings."""
+        ...
+
+    def configure(self, camera: Camera) -> None:
+        """Use other settings for a camera without opening it again."""
+        ...
+
+    def remove(self, camera: CameraId) -> object:
+        """Close a camera; may take seconds."""
+        ...
+
+    def forget(self, camera: CameraId) -> None:
+        """Drop what is kept of a camera that was removed."""
         ...
 
 
@@ -175,6 +211,10 @@ class PerceptionRunner(Protocol):
 
     def stuck(self, limit_s: float) -> HungStage | None:
         """Return the stage that has hung for longer than `limit_s`, if any."""
+        ...
+
+    def change_cameras(self, change: SettingsChange) -> None:
+        """Add, remove and change cameras of a live site while it runs; may take seconds, called by one thread."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Load and check the two networks of a site, and make the perception that runs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +15,28 @@ from reid_stream.bundles.bundle import (
     probe_input,
 )
 from reid_stream.bundles.network_file import network_file
+from reid_stream.config.settings import Camera, Models, Settings
 from reid_stream.config.settings import Embed as EmbedSettings
-from reid_stream.config.settings import Models, Settings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
-from reid_stream.pipeline import Detect, Embed, Keep, PerceiveCounts, Perception, Select, StageWrapper, unwrapped
+from reid_stream.pipeline import (
+    Detect,
+    Embed,
+    Follow,
+    Keep,
+    PerceiveCounts,
+    Perception,
+    Select,
+    StageWrapper,
+    unwrapped,
+)
 from reid_stream.records import CameraId, Frame, Pick, Tracks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reid_stream.detect.yolo import Detector as Yolo
+    from reid_stream.detect.zones import Zones
     from reid_stream.ingest.convert import GpuConverter
 
 
@@ -36,6 +50,14 @@ class Networks:
     embedder: EmbedderBundle
     detector_engine: PixelEngine
     embedder_engine: PixelEngine
+    change_zones: "Callable[[Mapping[CameraId, Zones]], None]"
+    """Makes the detector use other zones."""
+
+    def change_cameras(self, cameras: Iterable[Camera]) -> None:
+        """Use the zones of these cameras."""
+        from reid_stream.detect.zones import zones_of
+
+        self.change_zones(zones_of(cameras))
 
 
 def load_networks(settings: Settings) -> Networks:
@@ -53,16 +75,17 @@ def load_networks(settings: Settings) -> Networks:
         embedder=embedder,
         detector_engine=finds,
         embedder_engine=embeds,
+        change_zones=detect.change_zones,
     )
 
 
-def load_detector(settings: Settings) -> tuple[DetectorBundle, Detect, PixelEngine]:
+def load_detector(settings: Settings) -> "tuple[DetectorBundle, Yolo, PixelEngine]":
     """Load the detector's bundle, build its engine and make sure that it computes what it should.
 
     Raises:
         ModelError: see `load_networks`.
     """
-    from reid_stream.detect.yolo import Detector as Yolo
+    from reid_stream.detect.yolo import Detector
     from reid_stream.detect.yolo import spec_of as detector_spec
     from reid_stream.detect.zones import zones_of
     from reid_stream.engines.load import load_engine
@@ -72,7 +95,7 @@ def load_detector(settings: Settings) -> tuple[DetectorBundle, Detect, PixelEngi
     engine = _checked(
         bundle, load_engine(network_file(folder), settings.models, pixels=yolo.pixels, bundle=bundle), folder
     )
-    return bundle, Yolo(engine, yolo, settings.detect, zones_of(settings.cameras)), engine
+    return bundle, Detector(engine, yolo, settings.detect, zones_of(settings.cameras)), engine
 
 
 def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBundle, Embed, PixelEngine]:
@@ -119,16 +142,27 @@ def make_perception(
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
+    gate, selector = MotionGate(settings.detect.full_every_s), Selector(settings.embed)
+
+    def new_follow(first_id: int) -> Follow:
+        return stage("track", Tracker(settings.track, first_id).update)
+
+    def forget(camera: CameraId) -> None:
+        gate.forget(camera)
+        selector.forget(camera)
+
     return Perception(
         run=run,
         model=networks.embedder.hash,
         detect=stage("detect", networks.detect),
-        follow={CameraId(camera.id): stage("track", Tracker(settings.track).update) for camera in settings.cameras},
-        select=stage("select", _shown(Selector(settings.embed), show)),
+        follow={CameraId(camera.id): new_follow(0) for camera in settings.cameras},
+        select=stage("select", _shown(selector, show)),
         embed=stage("embed", networks.embed),
         keep=keep,
-        gate=stage("gate", MotionGate(settings.detect.full_every_s)) if settings.detect.gate == "auto" else None,
+        gate=stage("gate", gate) if settings.detect.gate == "auto" else None,
         counts=counts or PerceiveCounts(),
+        new_follow=new_follow,
+        forget=forget,
     )
 
 

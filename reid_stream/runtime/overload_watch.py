@@ -1,11 +1,13 @@
 """Detect that the machine is too slow for its cameras."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
+from reid_stream.config.settings import Camera
 from reid_stream.events import DaemonOverloaded, DaemonRecovered
+from reid_stream.ingest.camera_set import wanted_fps
 from reid_stream.ingest.overload_alarm import OverloadAlarm
 from reid_stream.observe.metrics import Metrics
 from reid_stream.records import CameraId
@@ -20,6 +22,11 @@ class OverloadWatch:
     def __init__(self, alarm: OverloadAlarm | None, metrics: Metrics) -> None:
         """`alarm`: None for a replay, which is never overloaded."""
         self._alarm, self._metrics = alarm, metrics
+
+    def change_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Expect the frames of these cameras from now on."""
+        if self._alarm is not None:
+            self._alarm.change_cameras({CameraId(camera.id): wanted_fps(camera) for camera in cameras})
 
     def look(
         self, perception: PerceptionRunner, frames: Mapping[CameraId, int]

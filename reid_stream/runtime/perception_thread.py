@@ -8,17 +8,28 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import structlog
 
-from reid_stream.config.settings import Watchdog
+from reid_stream.config.differences import SettingsChange
+from reid_stream.config.settings import Camera, Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.pipeline import PerceiveCounts
-from reid_stream.records import CameraId
-from reid_stream.runtime.interfaces import CameraSource, ObservationLink, PerceptionStages, Supervisor
+from reid_stream.records import CameraId, Frame
+from reid_stream.runtime.interfaces import (
+    CameraSource,
+    LiveSource,
+    LiveStages,
+    ObservationLink,
+    PerceptionStages,
+    Supervisor,
+)
 from reid_stream.runtime.prefetch import DetectionPrefetch, Prefetched
 from reid_stream.runtime.watchdog import HungStage, Pulse, StageLimits, Worker
 
@@ -40,6 +51,15 @@ MakeStages = Callable[[int, Pulse], PerceptionStages]
 """Makes perception number n, counted from 0, whose stages are wrapped with the given pulse."""
 
 
+@dataclass(frozen=True, slots=True)
+class _CameraOrder:
+    """Cameras to follow, and not to follow any more, between two batches."""
+
+    added: Collection[CameraId] = ()
+    removed: Collection[CameraId] = ()
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class PerceptionThread:
     """Cameras, perception and the link to identification; a `PerceptionRunner`."""
 
@@ -52,6 +72,7 @@ class PerceptionThread:
         watchdog: Watchdog,
         lanes: Callable[[], int] = lambda: 1,
         is_eager: bool = False,
+        configure: Callable[[Sequence[Camera]], None] = lambda _: None,
     ) -> None:
         """Make the source and perception number 0; nothing runs yet.
 
@@ -62,6 +83,7 @@ class PerceptionThread:
             watchdog: when a stage hangs, and how often perception is replaced.
             lanes: see `DetectionPrefetch`.
             is_eager: see `DetectionPrefetch`.
+            configure: makes the networks, and perception made from now on, use these cameras' settings.
         """
         self.link = link
         self._pulse = Pulse()
@@ -71,7 +93,10 @@ class PerceptionThread:
         self._sent = 0
         self._prefetch: DetectionPrefetch | None = None
         self._watchdog = watchdog
-        self._lanes, self._is_eager = lanes, is_eager
+        self._lanes, self._is_eager, self._configure = lanes, is_eager, configure
+        self._orders: SimpleQueue[_CameraOrder] = SimpleQueue()
+        self._gone: frozenset[CameraId] = frozenset()
+        """Cameras that were removed: a process that hangs may still deliver a frame."""
         self._number = 0
         """Number of the perception at work, counted from 0."""
         self._supervisor: Supervisor | None = None
@@ -139,6 +164,32 @@ class PerceptionThread:
                 raise StuckError(stuck.message(self._watchdog.stage_s))
             self._pulse = Pulse()
 
+    def change_cameras(self, change: SettingsChange) -> None:
+        """Add, remove and change cameras; the others go on meanwhile.
+
+        Trackers are added before their camera is opened, and dropped when all frames of their camera are finished.
+        """
+        source = self._source
+        assert isinstance(source, LiveSource), "cameras of a replay do not change"
+        removed = [CameraId(name) for name in change.removed]
+        self._configure(change.cameras)
+        for name in removed:
+            source.remove(name)
+        self._gone = (self._gone | set(removed)) - {CameraId(camera.id) for camera in change.cameras}
+        self._order(_CameraOrder(removed=removed))
+        for name in removed:
+            source.forget(name)
+        self._order(_CameraOrder(added=[CameraId(camera.id) for camera in change.added]))
+        for one in change.changed:
+            (source.put if one.reopens else source.configure)(one.camera)
+        for camera in change.added:
+            source.put(camera)
+
+    def _order(self, order: _CameraOrder) -> None:
+        """Have perception carry out an order; wait for it, but not for perception that hangs."""
+        self._orders.put(order)
+        order.done.wait(self._watchdog.stage_s)
+
     def close(self) -> None:
         """Close the cameras."""
         self._source.stop()
@@ -154,13 +205,32 @@ class PerceptionThread:
         self._prefetch = prefetch = DetectionPrefetch(self._stages, pulse, lanes=self._lanes, is_eager=self._is_eager)
         try:
             while not stop.is_set() and not supervisor.has_failed:
-                done = prefetch.advance(self._source.take_frames, TAKE_S)
+                if not self._orders.empty():
+                    while prefetch.in_hand:
+                        if not self._send(prefetch.finish(), pulse, supervisor):
+                            return
+                    self._carry_out_orders()
+                done = prefetch.advance(self._take_frames, TAKE_S)
                 if not self._send(done, pulse, supervisor) or done.is_over:
                     return
             while prefetch.in_hand and self._send(prefetch.finish(), pulse, supervisor):
                 pass
         finally:
             prefetch.close()
+
+    def _take_frames(self, timeout_s: float) -> list[Frame] | None:
+        frames = self._source.take_frames(timeout_s)
+        return frames and [frame for frame in frames if frame.camera not in self._gone]
+
+    def _carry_out_orders(self) -> None:
+        with suppress(Empty):
+            while True:
+                order = self._orders.get_nowait()
+                assert isinstance(self._stages, LiveStages), "cameras of a replay do not change"
+                if records := self._stages.change_cameras(order.added, order.removed):
+                    self.link.send(records)
+                    self._sent += 1
+                order.done.set()
 
     def _send(self, done: Prefetched, pulse: Pulse, supervisor: Supervisor) -> bool:
         """Send the records of a batch; False if this perception was abandoned meanwhile."""

@@ -35,12 +35,13 @@ _NO_TRACK = -1
 class Tracker:
     """Follow the people of one camera."""
 
-    def __init__(self, settings: TrackSettings) -> None:
+    def __init__(self, settings: TrackSettings, first_id: int = 0) -> None:
+        """`first_id`: lowest number of a track."""
         self._settings = settings
         self._inner, self._overlap = _build(settings)
-        self._first_id = 0
+        self._first_id = first_id
         """Added to the package's numbers, so that none comes twice after a reset."""
-        self._next_id = 0
+        self._next_id = first_id
         self._last_at: float | None = None
         self._alive: set[int] = set()
         # A detector with low scores lowers `birth_score`; what may start a track must be able to continue it.

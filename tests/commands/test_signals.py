@@ -1,4 +1,4 @@
-"""SIGHUP, as sent by a reload or a closed terminal, ends the daemon in order."""
+"""A closed terminal ends the daemon in order; SIGHUP otherwise makes it read cams.yaml again."""
 
 import json
 import signal
@@ -29,8 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models(tmp_path_factory.mktemp("models"))
 
 
-@pytest.mark.parametrize("how", ["SIGHUP", "the terminal is closed"])
-def test_hanging_up_ends_the_daemon_in_order(how: str, models: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal_ends_the_daemon_in_order(models: Path, tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "a.mp4", seconds=3)
     with UnguardedRedis(tmp_path / "server") as server:
         client: Any = redis.Redis.from_url(server.url)
@@ -39,26 +38,44 @@ def test_hanging_up_ends_the_daemon_in_order(how: str, models: Path, tmp_path: P
         def is_seen() -> bool:
             return bool(client.keys("reid:lab:present:*"))
 
-        if how == "SIGHUP":
-            with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
-                daemon.until(is_seen)
-                daemon.process.send_signal(signal.SIGHUP)
-                ended = daemon.wait(60)
-            assert (ended.code, ended.is_plain) == (0, True)
-        else:
-            terminal = Terminal("--cameras", cams, environ=environment(models, tmp_path))
-            try:
-                terminal.read(120, until=lambda _shown: is_seen())
-                terminal.close()
-                assert terminal.process.wait(60) == 0
-            finally:
-                terminal.kill()
+        terminal = Terminal("--cameras", cams, environ=environment(models, tmp_path))
+        try:
+            terminal.read(120, until=lambda _shown: is_seen())
+            # While the terminal is there, the signal is a request to read the file again.
+            terminal.process.send_signal(signal.SIGHUP)
+            terminal.read(60, until=lambda shown: b"settings_applied" in shown)
+            terminal.close()
+            assert terminal.process.wait(60) == 0
+        finally:
+            terminal.kill()
         types, last = endings(client)
         assert types.count("daemon.stopped.v1") == 1
         assert last["reason"] == "stopped"
         assert types.count("identity.left.v1") == types.count("identity.entered.v1") > 0
         assert not is_seen()
         client.close()
+
+
+def test_sighup_reads_cams_yaml_again_and_the_daemon_goes_on(models: Path, tmp_path: Path) -> None:
+    clip = draw_clip(tmp_path / "a.mp4", seconds=3)
+    cams = write_cams(tmp_path, {"a": f"{clip}, loop: true"})
+    with running("--cameras", cams, "--plain", models=models, home=tmp_path) as daemon:
+        daemon.until(lambda: "camera a up" in daemon.out)
+        write_cams(tmp_path, {"a": f"{clip}, loop: true", "b": f"{clip}, loop: true"})
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until(lambda: "camera b up" in daemon.out)
+        daemon.until(lambda: "settings_applied" in daemon.err)
+        ended = daemon.terminate(60)
+    assert (ended.code, ended.is_plain) == (0, True)
+    assert "entered b" in ended.out
+
+
+def test_sighup_ends_a_daemon_that_has_no_file_to_read_again(models: Path, tmp_path: Path) -> None:
+    with running("--cameras", "rtsp://127.0.0.1:9/x", "--plain", models=models, home=tmp_path) as daemon:
+        daemon.until(lambda: "camera_down" in daemon.err)
+        daemon.process.send_signal(signal.SIGHUP)
+        ended = daemon.wait(60)
+    assert (ended.code, ended.is_plain) == (0, True)
 
 
 def test_under_nohup_the_daemon_stays(models: Path, tmp_path: Path) -> None:

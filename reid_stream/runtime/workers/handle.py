@@ -8,9 +8,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Literal
 
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.settings import Settings
+from reid_stream.events import WorkerDown, WorkerUp
 from reid_stream.ingest.child_processes import fork_server
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process
@@ -73,6 +75,21 @@ class WorkerHandle:
     def pid(self) -> int | None:
         """ID of its process, while there is one."""
         return self.process.pid if self.process is not None else None
+
+    def up_event(self) -> WorkerUp:
+        """Return the event that it has loaded its networks."""
+        return WorkerUp(worker=self.number, changed_at=time.time(), cameras=tuple(self.cameras), starts=self.starts)
+
+    def down_event(self, cause: Literal["crashed", "stuck", "failed"], reason: str, *, again_in_s: float) -> WorkerDown:
+        """Return the event that it was lost."""
+        return WorkerDown(
+            worker=self.number,
+            changed_at=time.time(),
+            cameras=tuple(self.cameras),
+            cause=cause,
+            reason=reason,
+            again_in_s=round(again_in_s, 3),
+        )
 
     def send(self, order: messages.ToWorker) -> None:
         """Send an order; if the process has ended, `receive` returns that."""

@@ -3,10 +3,12 @@
 Counts in a report are the increase since the last one, so that work before a crash stays counted.
 """
 
+import pickle
 from typing import Literal
 
 import msgspec
 
+from reid_stream.config.settings import Camera
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
@@ -15,11 +17,20 @@ from reid_stream.records import CameraId
 
 
 class AddCamera(msgspec.Struct, frozen=True, tag="read"):
-    """To a worker: open a camera."""
+    """To a worker: open a camera, or open it again with other settings."""
 
     camera: CameraId
+    settings: bytes
+    """Its `config.settings.Camera`, pickled, since its secrets go along; the pipe is the daemon's own."""
     resume: ResumePoint | None
     """Where another process stopped reading it."""
+
+
+class ConfigureCamera(msgspec.Struct, frozen=True, tag="configure"):
+    """To a worker: use other settings for a camera without opening it again."""
+
+    settings: bytes
+    """As in `AddCamera`."""
 
 
 class RemoveCamera(msgspec.Struct, frozen=True, tag="leave"):
@@ -92,10 +103,12 @@ class WorkerEnd(msgspec.Struct, frozen=True, tag="ended"):
     code: Literal[0] = 0
 
 
-ToWorker = AddCamera | RemoveCamera | StopWorker
+ToWorker = AddCamera | ConfigureCamera | RemoveCamera | StopWorker
 FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
 _encoder = msgspec.msgpack.Encoder()
-_to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(AddCamera | RemoveCamera | StopWorker)
+_to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(
+    AddCamera | ConfigureCamera | RemoveCamera | StopWorker
+)
 _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
     WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
 )
@@ -104,6 +117,17 @@ _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
 def encode(message: ToWorker | FromWorker) -> bytes:
     """Encode a message as msgpack."""
     return _encoder.encode(message)
+
+
+def pack_camera(camera: Camera) -> bytes:
+    """Pack the settings of a camera."""
+    return pickle.dumps(camera)
+
+
+def unpack_camera(body: bytes) -> Camera:
+    """Return the settings of a camera, which only `pack_camera` may have packed."""
+    camera: Camera = pickle.loads(body)  # noqa: S301 (from the daemon over its own pipe, as the job itself)
+    return camera
 
 
 def to_worker(body: bytes) -> ToWorker:

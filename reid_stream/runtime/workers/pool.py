@@ -16,15 +16,17 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 import structlog
 
 from reid_stream import errors
-from reid_stream.config.settings import Settings
+from reid_stream.config.differences import ReconfiguredCamera, SettingsChange
+from reid_stream.config.settings import Camera, Settings
 from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ReidStreamError
-from reid_stream.events import CameraDown, WorkerDown, WorkerUp
+from reid_stream.events import CameraDown
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
 from reid_stream.ingest.changes import CameraChange
@@ -95,6 +97,10 @@ class WorkerPool:
         self._captured: dict[CameraId, float] = {}
         self._moving: dict[CameraId, int] = {}
         """Cameras that are moving, each with the number of its new worker."""
+        self._leaving: dict[CameraId, int] = {}
+        """Cameras that are removed, each with the number of the worker that is closing it."""
+        self._orders: SimpleQueue[SettingsChange] = SimpleQueue()
+        self._known = {CameraId(camera.id): camera for camera in settings.cameras if camera.enabled}
         wanted = {CameraId(camera.id): wanted_fps(camera) for camera in settings.cameras if camera.enabled}
         split = split_cores(cores, workers)
         threads = settings.models.threads
@@ -124,10 +130,20 @@ class WorkerPool:
         """
         while not stop.is_set() and not supervisor.has_failed and not self._have_ended():
             self._listen(supervisor)
+            while not self._orders.empty():
+                self._carry_out(self._orders.get())
             self._restart_lost(supervisor)
             with self._metrics.monitoring.part("worker loads"):
                 self._balance()
             supervisor.look(self._limit_s)
+
+    def change_cameras(self, change: SettingsChange) -> None:
+        """Have `watch` add, remove and change cameras; waits for the removed ones to be closed."""
+        self._leaving.update({CameraId(name): 0 for name in change.removed})
+        self._orders.put(change)
+        until = time.monotonic() + STOP_S
+        while any(name in self._leaving for name in change.removed) and time.monotonic() < until:
+            time.sleep(LOOK_S / 2)
 
     def close(self) -> None:
         """Stop all workers; what they sent can still be received."""
@@ -163,6 +179,51 @@ class WorkerPool:
     def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
         """Return None: workers that hang are replaced."""
         return None
+
+    def _carry_out(self, change: SettingsChange) -> None:
+        for name in change.removed:
+            self._remove(CameraId(name))
+        for one in change.changed:
+            self._configure(one)
+        for camera in change.added:
+            self._add(camera)
+
+    def _remove(self, camera: CameraId) -> None:
+        self._moving.pop(camera, None)
+        for by_camera in (self._known, self.stats, self._captured, self.replaced):
+            by_camera.pop(camera, None)
+        self._leaving.pop(camera, None)
+        for worker in self.workers:
+            if camera not in worker.cameras:
+                continue
+            worker.cameras.remove(camera)
+            if worker.is_loaded:
+                self._leaving[camera] = worker.number
+                worker.send(messages.RemoveCamera(camera))
+
+    def _configure(self, one: ReconfiguredCamera) -> None:
+        camera = CameraId(one.camera.id)
+        self._known[camera] = one.camera
+        if one.reopens:
+            # A file that has ended is read again.
+            self.stats[camera] = replace(self.stats[camera], state="waiting")
+        for worker in self.workers:
+            # One that is moving is opened by its new worker, which gets these settings.
+            if camera in worker.cameras and worker.is_loaded and camera not in self._moving:
+                if one.reopens:
+                    self._read(worker, camera)
+                else:
+                    worker.send(messages.ConfigureCamera(messages.pack_camera(one.camera)))
+
+    def _add(self, one: Camera) -> None:
+        """Add a camera to the worker whose cameras want the fewest frames."""
+        camera = CameraId(one.id)
+        self._known[camera] = one
+        self.stats[camera] = CameraStats(camera, name=one.id, since=time.time())
+        worker = min(self.workers, key=lambda worker: sum(wanted_fps(self._known[name]) for name in worker.cameras))
+        worker.cameras.append(camera)
+        if worker.is_loaded:
+            self._read(worker, camera)
 
     def _start(self, worker: WorkerHandle) -> None:
         worker.start(self._settings, self._run, self._folder, self._base_s, has_store=self._keep is not None)
@@ -204,21 +265,13 @@ class WorkerPool:
                     self._read(worker, camera)
                 _log.info("worker_up", worker=worker.number, pid=worker.pid, cameras=len(worker.cameras))
                 if supervisor is not None:
-                    supervisor.publish(
-                        [
-                            WorkerUp(
-                                worker=worker.number,
-                                changed_at=time.time(),
-                                cameras=tuple(worker.cameras),
-                                starts=worker.starts,
-                            )
-                        ]
-                    )
+                    supervisor.publish([worker.up_event()])
             case messages.CameraChangeMessage():
                 self._report_camera(message.change.unpack())
             case messages.WorkerReport():
                 self._count(worker, message, supervisor)
             case messages.CameraRemoved():
+                self._leaving.pop(message.camera, None)
                 self._assign_moved(message.camera, message.resume)
             case messages.WorkerEnd():
                 worker.has_ended = True
@@ -226,13 +279,15 @@ class WorkerPool:
     def _read(self, worker: WorkerHandle, camera: CameraId) -> None:
         resume = ResumePoint(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
         if resume.stats.state not in ("ended", "stopped"):
-            worker.send(messages.AddCamera(camera, resume))
+            worker.send(messages.AddCamera(camera, messages.pack_camera(self._known[camera]), resume))
 
     def _count(self, worker: WorkerHandle, report: messages.WorkerReport, supervisor: Supervisor | None) -> None:
         worker.report = report
         self.stats.update({stats.camera: stats for stats in report.stats if stats.camera in worker.cameras})
-        self._captured.update(report.captured)
+        self._captured.update({camera: at for camera, at in report.captured.items() if camera in self._known})
         for camera, count in report.replaced.items():
+            if camera not in self._known:
+                continue
             self.replaced[camera] = self.replaced.get(camera, 0) + count
         self.counts.more(report.counts)
         self.crops_lost += report.crops_lost
@@ -284,21 +339,11 @@ class WorkerPool:
         wait = worker.retry.next_wait_s(now - worker.loaded_at if worker.is_loaded else 0.0)
         worker.again_at, worker.is_loaded, worker.report = now + wait, False, None
         self._loads.forget(worker.number)
+        self._leaving = {camera: number for camera, number in self._leaving.items() if number != worker.number}
         self._metrics.worker_up.labels(str(worker.number)).set(0)
         self._metrics.workers_lost.labels(str(worker.number), cause).inc()
         _log.error("worker_lost", worker=worker.number, cause=cause, reason=reason, again_in_s=round(wait, 2))
-        supervisor.publish(
-            [
-                WorkerDown(
-                    worker=worker.number,
-                    changed_at=time.time(),
-                    cameras=tuple(worker.cameras),
-                    cause=cause,
-                    reason=reason,
-                    again_in_s=round(wait, 3),
-                )
-            ]
-        )
+        supervisor.publish([worker.down_event(cause, reason, again_in_s=wait)])
         for camera in list(worker.cameras):
             was_up = self.stats[camera].state == "up"
             if self.stats[camera].state != "ended":

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,17 +21,19 @@ from typing import ParamSpec, TypeVar
 import zmq
 
 from reid_stream.config import stopping
-from reid_stream.config.settings import Settings
+from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ReidStreamError
+from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange, PackedChange
 from reid_stream.ingest.site_clock import SiteClock
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.zmq import ZmqSender
 from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
-from reid_stream.runtime.networks import load_networks, make_perception, take_over
+from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
 from reid_stream.runtime.previews import PreviewPublisher, previews_folder
 from reid_stream.runtime.stages import WatchedStages
@@ -42,6 +44,7 @@ from reid_stream.runtime.workers.messages import (
     AddCamera,
     CameraChangeMessage,
     CameraRemoved,
+    ConfigureCamera,
     FromWorker,
     RemoveCamera,
     StopWorker,
@@ -83,7 +86,9 @@ CROPS = "crops"
 
 def serve(pipe: Connection, job: WorkerJob) -> None:
     """Run a worker, then exit the process; never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A closed terminal ends the daemon, which ends its workers.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # The daemon ends its workers itself; what of theirs ends before was signalled with them.
     signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.request())
     with contextlib.suppress(ImportError):
@@ -143,6 +148,9 @@ class _Process:
             take_over=take_over(job.settings),
             guard=self._monitoring.part,
         )
+        self._settings = {camera.id: camera for camera in job.settings.cameras}
+        self._orders: queue.SimpleQueue[Callable[[Perception, Networks], None]] = queue.SimpleQueue()
+        """Carried out by perception between two batches."""
         self._stop = threading.Event()
         self._pulse = Pulse()
         self._times = StageTimes()
@@ -196,22 +204,57 @@ class _Process:
     def _handle(self, order: messages.ToWorker) -> None:
         match order:
             case AddCamera():
-                self._cameras.add(order.camera, order.resume)
+                camera = messages.unpack_camera(order.settings)
+                self._configure(camera)
+                self._orders.put(lambda perception, _: self._follow(perception, added=[order.camera]))
+                # Closing an open one takes seconds if it does not respond.
+                threading.Thread(target=self._cameras.put, args=(camera, order.resume), daemon=True).start()
+            case ConfigureCamera():
+                camera = messages.unpack_camera(order.settings)
+                self._configure(camera)
+                self._cameras.configure(camera)
             case RemoveCamera():
                 # Closing takes seconds if a camera does not respond.
                 threading.Thread(target=self._remove, args=(order.camera,), daemon=True).start()
             case StopWorker():
                 self._stop.set()
 
+    def _configure(self, camera: Camera) -> None:
+        self._settings[camera.id] = camera
+        logs.hide_camera(camera)
+        cameras = tuple(self._settings.values())
+        self._orders.put(lambda _, networks: networks.change_cameras(cameras))
+
     def _remove(self, camera: CameraId) -> None:
-        resume = self._cameras.remove(camera)
+        try:
+            resume = self._cameras.remove(camera)
+        except KeyError:  # a file that had ended before this process started
+            resume = ResumePoint(CameraStats(camera, name=camera, since=time.time(), state="ended"))
+        self._settings.pop(camera, None)
+        self._orders.put(lambda perception, _: self._follow(perception, removed=[camera]))
+        self._orders.put(lambda _, __: self._cameras.forget(camera))
         self._outbox.put(CameraRemoved(camera, resume))
+
+    def _follow(
+        self, perception: Perception, *, added: Sequence[CameraId] = (), removed: Sequence[CameraId] = ()
+    ) -> None:
+        if records := perception.change_cameras(added, removed):
+            self._link.send(records)
+        with self._counting:
+            for camera in removed:
+                self._in_view.pop(camera, None)
+
+    def _carry_out_orders(self, perception: Perception, networks: Networks) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._orders.get_nowait()(perception, networks)
 
     def _perceive(self) -> None:
         with self._pulse.busy("load", slack=LOAD_SLACK):
+            networks = load_networks(self._job.settings)
             perception = self._perception = make_perception(
                 self._job.settings,
-                load_networks(self._job.settings),
+                networks,
                 self._job.run,
                 WatchedStages(self._pulse, self._times),
                 keep=self._crops.take if self._crops is not None else None,
@@ -220,9 +263,12 @@ class _Process:
         self._outbox.put(WorkerReady())
         while not self._stop.is_set():
             frames = self._cameras.take_frames(TAKE_S)
+            self._carry_out_orders(perception, networks)
             if frames is None:  # no camera yet, or all files have ended
                 self._stop.wait(TAKE_S)
                 continue
+            # A removed camera that hangs may still deliver a frame.
+            frames = [frame for frame in frames if frame.camera in perception.follow]
             if not frames:
                 continue
             start = time.monotonic()
