@@ -3,7 +3,8 @@
 record [SET ...]        keep what perception observed, so that matching replays in seconds
 compare FILE.rec ...    our linking beside simpler ones and the oracle
 settle FILE.rec ...     the event stream as published and after corrections
-score [SET ...]         `make score`: the figures that matter, kept per commit
+battery [WORLD ...]     the matcher on simulated sites that nothing was tuned on, by group and half
+score [SET ...]         `make score`: the figures that matter, the battery's among them, kept per commit
 """
 
 import os
@@ -22,6 +23,7 @@ from reid_stream.config.settings import Models, Observe
 from reid_stream.observe import logs
 
 if TYPE_CHECKING:
+    from benchmarks.simulator.battery_report import Results
     from reid_stream.evaluation.recording import Recording
     from reid_stream.runtime.networks import Networks
 
@@ -89,6 +91,24 @@ def settle(
 
 
 @app.command()
+def battery(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[WORLD]...", help="Parts of names of worlds.")] = None,
+    half: Annotated[str | None, typer.Option(help="development or reported; both, where none is given.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of `match`; may be repeated.")] = None,
+    embedder: Embedder = "default",
+    threads: Threads = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Let the matcher meet simulated sites of three groups of people: half to develop on, half that is reported."""
+    from benchmarks.simulator import battery_report
+
+    results = _battery(embedder, threads, half, changes or (), names or ())
+    battery_report.show(results, console)
+    if json is not None:
+        battery_report.write(results, json)
+
+
+@app.command()
 def score(
     names: Names = None,
     kept: Annotated[
@@ -136,6 +156,7 @@ def score(
         figures={
             **scorecard.of_embedder(networks.embedder.metrics),
             **scorecard.of_sets(single, links),
+            **({} if names else _battery_groups(embedder, threads)),
             scorecard.SPEED: {"4 cameras": speed.share_of_ceiling},
         },
         compared=links,
@@ -167,6 +188,53 @@ def _recorded(
             line += f", {file} {file.stat().st_size / 1e6:.1f} MB"
         console.print(line, style="dim")
         yield made
+
+
+def _battery(
+    embedder: str, threads: int, half: str | None = None, changes: Sequence[str] = (), names: Sequence[str] = ()
+) -> "Results":
+    import platformdirs
+    from pydantic import ValidationError
+
+    from benchmarks.simulator import battery_report
+    from benchmarks.simulator.battery import HALVES
+    from reid_stream.bundles import catalog
+    from reid_stream.config.settings import Match
+    from reid_stream.errors import ConfigError
+
+    data = os.environ.get("REID_STREAM_DATA")
+    if data is None:
+        raise ConfigError("the battery needs the folder that holds people/: set REID_STREAM_DATA")
+    if half is not None and half not in HALVES:
+        raise ConfigError(f"--half must be {' or '.join(HALVES)}, got {half!r}")
+    pairs = [text.partition("=") for text in changes]
+    try:
+        match = Match.model_validate({key.removeprefix("match."): value for key, _, value in pairs})
+    except ValidationError as error:
+        raise ConfigError(f"--set must be KEY=VALUE of match: {error.errors()[0]['msg']}") from None
+    found = battery_report.run(
+        catalog.embedder(embedder)[1],
+        embedder,
+        match,
+        Path(data),
+        platformdirs.user_cache_path("reid-stream") / "looks",
+        [name for name in HALVES if half in (None, name)],
+        threads,
+        names,
+    )
+    return battery_report.collected(found)
+
+
+def _battery_groups(embedder: str, threads: int) -> dict[str, dict[str, float]]:
+    """Return the battery's groups of the scorecard; none where the images of people are absent."""
+    from benchmarks.simulator import battery_report
+    from reid_stream.errors import ConfigError
+
+    try:
+        return battery_report.score_groups(_battery(embedder, threads))
+    except ConfigError as error:
+        console.print(f"without the battery: {error}", style="dim")
+        return {}
 
 
 def _commit() -> str:

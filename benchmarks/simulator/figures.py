@@ -78,8 +78,8 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
 def figures(world: SimulatedWorld, result: ReplayResult) -> WorldFigures:
     """Score one world."""
     rows = np.flatnonzero((world.ends == 0) & ~world.rows.duplicate)
-    truth = _boxes(world, world.rows.person, rows)
-    at_once, final = (align(truth, _boxes(world, ids, rows)) for ids in (result.at_once, result.in_the_end))
+    truth = boxes_named(world, world.rows.person, rows)
+    at_once, final = (align(truth, boxes_named(world, ids, rows)) for ids in (result.at_once, result.in_the_end))
     one = count_identity_errors(final, visits(final, dict.fromkeys(truth, world.scenario.fps)))
     each = np.arange(0, len(final.steps), max(1, round(world.scenario.fps * world.scenario.vector_every_s)))
     across = score_aligned(final, each)  # identities change no oftener than vectors come
@@ -122,7 +122,7 @@ def figures(world: SimulatedWorld, result: ReplayResult) -> WorldFigures:
     )
 
 
-def _boxes(world: SimulatedWorld, names: Ints, rows: Ints) -> dict[str, Boxes]:
+def boxes_named(world: SimulatedWorld, names: Ints, rows: Ints) -> dict[str, Boxes]:
     """Return boxes under their names by camera; of two of one name in one frame the first counts."""
     found = {}
     rows = rows[names[rows] >= 0]

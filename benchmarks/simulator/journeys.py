@@ -80,7 +80,8 @@ def visits(scenario: Scenario, paths: CameraGraph, seen: Bools, rng: np.random.G
     begins = arrivals(scenario, rng)
     person = np.arange(scenario.people)
     back = rng.random(scenario.people) < scenario.return_share
-    returns = begins[back] + scenario.return_after_s + rng.uniform(-_RETURN_GIVE_S, _RETURN_GIVE_S, back.sum())
+    give = min(_RETURN_GIVE_S, scenario.return_after_s / 4)
+    returns = begins[back] + scenario.return_after_s + rng.uniform(-give, give, back.sum())
     person, begins = np.concatenate([person, person[back]]), np.concatenate([begins, returns])
     rows = _walk(scenario, paths, person, begins, rng)
     rows = _merged(np.concatenate([rows, _overlapping(scenario, rows, rng)]))

@@ -114,6 +114,19 @@ def cast(looks: Looks, people: int, look_alikes: float, likeness: float, rng: np
     return Looks(vectors, chosen.first, chosen.count, chosen.model)
 
 
+def dressed_alike(looks: Looks, share: float, likeness: float, rng: np.random.Generator) -> Looks:
+    """Put a share of people into one uniform: their vectors move towards the mean of one of them."""
+    wearers = rng.permutation(len(looks))[: round(share * len(looks))]
+    if len(wearers) < 2:
+        return looks
+    vectors = looks.vectors.copy()
+    uniform = _unit(looks.vectors[looks.rows(int(wearers[0]))].astype(np.float32).mean(axis=0))
+    for person in wearers[1:]:
+        rows = looks.rows(int(person))
+        vectors[rows] = _unit(looks.vectors[rows].astype(np.float32) * (1 - likeness) + uniform * likeness)
+    return Looks(vectors, looks.first, looks.count, looks.model)
+
+
 def made(looks: Looks, people: int, rng: np.random.Generator) -> Looks:
     """Synthesize people: a mean drawn from the real persons' covariance, around it the variation of a real one.
 

@@ -51,13 +51,19 @@ class Scenario(SettingsSection):
     return_share: Fraction = 0.1
     """Share of people who come back once, in the same clothes."""
     return_after_s: Seconds = 57_600
-    """Absence, give or take a quarter of an hour: by default until the next morning."""
+    """Absence, give or take a quarter of an hour, at most a quarter of it: by default until the next morning."""
     look_alikes: Fraction = 0.1
     """Share of people who look like another person of this world."""
     likeness: Fraction = 0.4
     """How far their vectors are moved towards the other's."""
+    uniform_share: Fraction = 0
+    """Share of people who wear the same clothes: their vectors are moved towards those of one of them."""
+    uniform_likeness: Fraction = 0.5
+    """How far."""
     fps: Annotated[float, Field(gt=0, le=60)] = 5
     """Frames per second and camera."""
+    camera_fps: tuple[Annotated[float, Field(gt=0, le=60)], ...] = ()
+    """Lower rates of single cameras, by camera, `fps` at most; cameras beyond the last have `fps`."""
     dropped_frames: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of frames that never arrive."""
     vector_every_s: Seconds = 1
@@ -98,6 +104,11 @@ class Scenario(SettingsSection):
                 )
         if self.rush and not sum(self.rush):
             raise ValueError("rush: at least one number must be above 0, got only zeros")
+        if len(self.camera_fps) > self.cameras or any(rate > self.fps for rate in self.camera_fps):
+            raise ValueError(
+                f"camera_fps: must be {self.cameras} rates at most, none above fps ({self.fps}), got "
+                f"{list(self.camera_fps)}"
+            )
         if self.transit_s[0] > self.transit_s[1]:
             raise ValueError(f"transit_s: must be [least, most], got {list(self.transit_s)}")
         return self

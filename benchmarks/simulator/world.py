@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.simulator import journeys, tracking
 from benchmarks.simulator.journeys import Bools, CameraGraph, Doubles, SimulatedVisits
-from benchmarks.simulator.looks import Looks, cast
+from benchmarks.simulator.looks import Looks, cast, dressed_alike
 from benchmarks.simulator.scenario import Scenario
 from benchmarks.simulator.tracking import FRAME_SIZE, TrackerRows
 from reid_stream.records import CameraId, Ints, Observation, Perceived, TrackEnded, TrackId, pack_vector
@@ -143,6 +143,9 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     """
     chances = iter(np.random.default_rng([seed, part]) for part in range(9))
     people = cast(looks, scenario.people, scenario.look_alikes, scenario.likeness, next(chances))
+    if scenario.uniform_share:
+        uniforms = np.random.default_rng([seed, 10])
+        people = dressed_alike(people, scenario.uniform_share, scenario.uniform_likeness, uniforms)
     paths = journeys.graph(scenario, next(chances))
     view = np.arange(scenario.cameras) % looks.views
     visits = journeys.visits(scenario, paths, people.count[:, view] > 0, next(chances))
@@ -183,6 +186,10 @@ def _times(scenario: Scenario, rows: TrackerRows, rng: np.random.Generator) -> t
     key = rows.frame * scenario.cameras + rows.camera
     frames, which = np.unique(key, return_inverse=True)
     arrived = (rng.random(len(frames)) >= scenario.dropped_frames)[which]
+    rates = np.full(scenario.cameras, scenario.fps)
+    rates[: len(scenario.camera_fps)] = scenario.camera_fps
+    share = rates[rows.camera] / scenario.fps
+    arrived &= np.floor((rows.frame + 1) * share) > np.floor(rows.frame * share)
     most = _MOST_JITTER / scenario.fps
     jitter = np.clip(rng.normal(0, scenario.clock_jitter_s, len(frames)), -most, most)
     when = rows.frame / scenario.fps + jitter[which]
