@@ -17,7 +17,8 @@ app = typer.Typer(
 @app.command()
 def cameras(
     name: Annotated[
-        list[str] | None, typer.Argument(help="reconnect, sick, udp, crash, clock, freeze; all of them by default.")
+        list[str] | None,
+        typer.Argument(help="reconnect, sick, udp, crash, clock, own-clock, freeze, finite; all of them by default."),
     ] = None,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,

@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.faults import (
     cameras_clock,
     cameras_crash,
+    cameras_finite,
     cameras_freeze,
     cameras_own_clock,
     cameras_reconnect,
@@ -24,6 +25,7 @@ DRILLS: dict[str, Callable[..., list[DrillResult]]] = {
     cameras_clock.NAME: cameras_clock.run,
     cameras_own_clock.NAME: cameras_own_clock.run,
     cameras_freeze.NAME: cameras_freeze.run,
+    cameras_finite.NAME: cameras_finite.run,
 }
 
 

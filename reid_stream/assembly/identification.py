@@ -332,7 +332,12 @@ def _warn_of_other_model(client: Any, key: str, model: str) -> None:
             raise
         client.set(key, model)
         found = b"another type"
-    if found is not None and (was := found.decode(errors="replace")) != model:
+    if found is None or (was := found.decode(errors="replace")) == model:
+        return
+    scope = key.removesuffix("current")
+    if not client.exists(*(f"{scope}{was[:16]}:{part}" for part in ("journal", "snapshot:a", "snapshot:b"))):
+        _log.error("state_key_invalid", key=key, reason=f"it must name a model with a state here, found {was[:20]!r}")
+    else:
         _log.warning("identities_reset_other_model", was=was[:12], now=model[:12])
 
 

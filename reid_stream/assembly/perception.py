@@ -131,9 +131,9 @@ def open_perception(
 
         show = None
         if settings.web.enabled and not fast:
-            from reid_stream.runtime.previews import PreviewPublisher, previews_folder
+            from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 
-            publisher = PreviewPublisher(previews_folder(settings), run)
+            publisher = PreviewPublisher(previews_folders(settings), run)
             opened.callback(publisher.close)
             show = publisher.show
         make = _Maker(settings, loaded.networks, run, metrics, keep, wrap, show)

@@ -323,6 +323,9 @@ class Web(SettingsSection):
     always allowed."""
     users_file: Path | None = None
     """Users and their roles, written by `reid-stream web user`. null for open access, on loopback only."""
+    local: Literal["user", "everyone"] = "user"
+    """Who on this machine has open access: the user who runs the console (and root), or every user. Only Linux tells
+    users apart."""
     token: SecretStr | None = None
     """For programs: `Authorization: Bearer TOKEN`, at least 16 characters; may be ${ENV}, never logged."""
     token_role: Literal["viewer", "operator", "admin"] = "viewer"  # noqa: S105 (a role)

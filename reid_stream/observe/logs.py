@@ -1,7 +1,8 @@
 """Structured log on the standard error output: one line per change of state, without passwords.
 
 Text is logfmt (`key=value`), JSON is one object per line. The last step of every line, message and traceback masks the
-passwords of cams.yaml and everything between `://` and `@`, and escapes control characters.
+passwords of cams.yaml and everything between `://` and `@`, and escapes control characters. Lines of one event beyond
+100 at once and 1 a second are left out and counted: other writers on Redis, requests and cameras may cause any number.
 """
 
 import contextlib
@@ -10,8 +11,9 @@ import logging
 import re
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -30,6 +32,8 @@ _PARAMETER = re.compile(
 _IN_PATH = re.compile(r"[/_&;]\w*?(?:pass|pwd|token|secret)[a-z]*=([^/&;]+?)(?=_[a-z]+=|[/&;]|$)", re.IGNORECASE)
 _LEAST_LETTERS = 4
 """Shorter passwords are masked in URLs only: elsewhere they would mask parts of harmless words."""
+_AT_ONCE, _PER_S = 100.0, 1.0
+"""Lines of one event at once, and per second afterwards."""
 _hidden: list[str] = []
 
 
@@ -38,6 +42,7 @@ def configure(settings: Observe) -> None:
     last: Any = _json if settings.log == "json" else _text()
     structlog.configure(
         processors=[
+            RepeatLimit(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -47,6 +52,32 @@ def configure(settings: Observe) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=lambda *_: _Stderr(),
     )
+
+
+class RepeatLimit:
+    """A structlog processor that drops lines of an event that come too fast; the next line has their number."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left: dict[str, tuple[float, float, int]] = {}
+        """By event: lines left, at which time, lines dropped since the last one. Bounded, as names of events are."""
+
+    def __call__(self, _logger: Any, _name: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Return the line, with `suppressed` where others before it were dropped.
+
+        Raises:
+            structlog.DropEvent: there were too many.
+        """
+        event, now = str(line.get("event")), self._clock()
+        with self._lock:
+            left, at, dropped = self._left.get(event, (_AT_ONCE, now, 0))
+            left = min(_AT_ONCE, left + _PER_S * (now - at))
+            is_kept = left >= 1
+            self._left[event] = (left - 1, now, 0) if is_kept else (left, now, dropped + 1)
+        if not is_kept:
+            raise structlog.DropEvent
+        return {**line, "suppressed": dropped} if dropped else line
 
 
 def hide(settings: Settings) -> None:

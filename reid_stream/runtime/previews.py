@@ -11,17 +11,21 @@ import stat
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
+import platformdirs
 import structlog
 import zmq
 
 from reid_stream.config.settings import Settings
 from reid_stream.records import CameraId, Frame, Tracks
 
+_MOST_PATH = 107 - len("/4194304-9973.previews")
+"""Bytes of a folder's path, so that a socket in it can be bound (unix(7))."""
 WIDTH = 640
 """Pixels; wider frames are scaled down."""
 MOST_FPS = 5.0
@@ -45,12 +49,18 @@ class PreviewHeader(msgspec.Struct, frozen=True):
     """Of the tracks, pixels of the scaled frame."""
 
 
-def previews_folder(settings: Settings) -> Path:
-    """Return the folder of a site's preview sockets."""
+def previews_folders(settings: Settings) -> list[Path]:
+    """Return the folders that may have a site's preview sockets, the best first.
+
+    Another user of the machine can take the name in the last one, that for temporary files; not in the others.
+    """
     redis = settings.redis
     name = f"{settings.site} {redis.directory} {redis.url.get_secret_value()}"
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(base) / f"reid-stream-previews-{os.geteuid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    bases = [Path(runtime)] if runtime else []
+    bases += [platformdirs.user_data_path("reid-stream"), Path(tempfile.gettempdir())]
+    ending = f"reid-stream-previews-{os.geteuid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return [base / ending for base in bases if len(os.fsencode(base / ending)) < _MOST_PATH]
 
 
 def is_private(folder: Path) -> bool:
@@ -62,11 +72,25 @@ def is_private(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
+def _private_folder(folders: Sequence[Path]) -> Path:
+    """Return the first folder that is ours alone, made if it is missing.
+
+    Raises:
+        OSError: there is none.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if is_private(folder):
+                return folder
+    raise OSError(f"one of {', '.join(map(str, folders))} must be a private folder of our own")
+
+
 class PreviewPublisher:
     """Sends frames of the cameras that are watched."""
 
-    def __init__(self, folder: Path, run: str) -> None:
-        """Bind a socket in `folder`; where that fails, nothing is published and the log says so."""
+    def __init__(self, folders: Sequence[Path], run: str) -> None:
+        """Bind a socket in the first folder that is ours alone; where none is, nothing is published."""
         self._run = run
         self._wanted: dict[bytes, int] = {}
         self._slots: dict[CameraId, tuple[Frame, Tracks]] = {}
@@ -75,9 +99,7 @@ class PreviewPublisher:
         self._thread: threading.Thread | None = None
         self._context = zmq.Context(io_threads=1)
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if not is_private(folder):
-                raise OSError(f"{folder} must be a private folder of our own")
+            folder = _private_folder(folders)
             _remove_stale(folder)
             self._path = folder / f"{os.getpid()}-{id(self) % 9973}{SUFFIX}"
             self._socket = self._context.socket(zmq.XPUB)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib import resources
 
+import anyio.to_thread
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,7 @@ from reid_stream.web.limits import TooManyError
 from reid_stream.web.site import WebSite
 
 _MOST_FAULTS = 5
+_THREADS = 200
 _log = structlog.get_logger(__name__)
 
 
@@ -31,6 +33,8 @@ def make_app(web: WebSite) -> Guard:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.closing = False
+        # As many as connections: a correction may wait a minute for the daemon, and others must not wait for a thread.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         yield
         app.state.closing = True
 

@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -19,9 +20,12 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from reid_stream.config.settings import Web as WebSettings
-from reid_stream.web.limits import Limits, TooManyError
+from reid_stream.web.directory import API
+from reid_stream.web.limits import Limits, TooManyError, group_of
+from reid_stream.web.peer import uid_of
 from reid_stream.web.pictures import MOST_BYTES
 from reid_stream.web.sessions import Sessions, Visitor, is_loopback
+from reid_stream.web.turns import Turns
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,6 +36,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 COOKIE = "reid_stream_session"
 BODY_S = 20.0
 """Longest for a whole body to arrive."""
+_STREAM = f"{API}/events"
+_NOT_YOURS = (
+    "this console is open to the user of this machine who runs it; for other users make accounts with "
+    "`reid-stream web user`, or set web.local: everyone"
+)
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _JSON_BYTES = 256 << 10
 _POLICY = (
@@ -81,7 +90,7 @@ class Guard:
 
     def __init__(self, app: App, settings: WebSettings, sessions: Sessions, limits: Limits) -> None:
         self.application = app
-        self._app, self._sessions, self._limits = app, sessions, limits
+        self._app, self._sessions, self._limits, self._turns = app, sessions, limits, Turns()
         self._is_tls = settings.cert_file is not None
         self._names = {name.lower().rstrip(".") for name in settings.names}
         self._names.add(settings.host.lower())
@@ -102,13 +111,21 @@ class Guard:
         try:
             headers = _headers(scope)
             self._check_host(headers)
-            address = str((scope.get("client") or ("unknown", 0))[0])
+            address = group_of(str((scope.get("client") or ("unknown", 0))[0]))
             self._limits.spend(address, "request")
-            visitor = self._visitor(headers)
+            visitor = self._visitor(scope, headers)
+            if visitor is None and self._sessions.is_open:
+                raise _RefusedError(HTTPStatus.FORBIDDEN, _NOT_YOURS)
             if scope["method"] not in _SAFE:
                 self._check_change(scope, headers, visitor)
             scope.setdefault("state", {}).update(visitor=visitor, address=address, limits=self._limits)
-            await self._app(scope, _bounded(receive, headers), answer)
+            # Before its turn: a body may take its time.
+            body = await _read(_bounded(receive, headers)) if _has_body(headers) else receive
+            if scope["path"] == _STREAM:  # open for hours, and bounded by itself
+                await self._app(scope, body, answer)
+            else:
+                async with self._turns.turn(address):
+                    await self._app(scope, body, answer)
         except Exception as error:
             # The application has logged its own faults and answered 500.
             if answer.has_begun:
@@ -135,9 +152,13 @@ class Guard:
                 HTTPStatus.MISDIRECTED_REQUEST, f"{host!r:.80} is no name of this console; web.names lists allowed ones"
             )
 
-    def _visitor(self, headers: dict[str, str]) -> Visitor | None:
+    def _visitor(self, scope: Scope, headers: dict[str, str]) -> Visitor | None:
+        def uid() -> int | None:
+            client, server = scope.get("client"), scope.get("server")
+            return uid_of(tuple(client), tuple(server)) if client and server else None
+
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return self._sessions.visitor(token.strip() if scheme.lower() == "bearer" else None, cookie_of(headers))
+        return self._sessions.visitor(token.strip() if scheme.lower() == "bearer" else None, cookie_of(headers), uid)
 
     def _check_change(self, scope: Scope, headers: dict[str, str], visitor: Visitor | None) -> None:
         """Refuse changes that another site's page may have asked for."""
@@ -185,6 +206,22 @@ def _hostname(host: str) -> str | None:
     except ValueError:
         return None
     return name.rstrip(".") if name and "@" not in host else None
+
+
+def _has_body(headers: dict[str, str]) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+async def _read(receive: Receive) -> Receive:
+    """Receive a body to its end, or to the client's; return what gives it again."""
+    messages: deque[Message] = deque()
+    while not messages or messages[-1].get("more_body", False):
+        messages.append(await receive())
+
+    async def again() -> Message:
+        return messages.popleft() if messages else await receive()
+
+    return again
 
 
 def _bounded(receive: Receive, headers: dict[str, str]) -> Receive:

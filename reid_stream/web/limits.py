@@ -1,10 +1,15 @@
-"""How much one address may ask: token buckets by what it costs, and a bound on open streams."""
+"""How much one address may ask: token buckets by what it costs, and a bound on open streams.
+
+An IPv6 address counts as its /64 network, all of which one client may have.
+"""
 
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Literal
 
 Cost = Literal["request", "login", "search", "change"]
@@ -29,6 +34,23 @@ class TooManyError(Exception):
         self.wait_s = wait_s
 
 
+def group_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    address: str
+    end: Callable[[], None]
+
+
 class Limits:
     """Buckets per address and cost; thread-safe."""
 
@@ -36,7 +58,8 @@ class Limits:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[tuple[str, Cost], tuple[float, float]] = OrderedDict()
         """(address, cost) -> tokens left, at (monotonic seconds)."""
-        self._streams: Counter[str] = Counter()
+        self._streams: list[_Stream] = []
+        """The oldest first."""
 
     def spend(self, address: str, cost: Cost) -> None:
         """Take a token.
@@ -57,20 +80,41 @@ class Limits:
             raise TooManyError((1 - left) / rate)
 
     @contextmanager
-    def stream(self, address: str) -> Iterator[None]:
+    def stream(self, address: str, end: Callable[[], None]) -> Iterator[None]:
         """Hold one of the streams.
+
+        Where all are taken, one of the address with most of them gives way, unless this one would have as many.
+
+        Args:
+            address: who asks.
+            end: ends this stream, called by any thread when it has to give way.
 
         Raises:
             TooManyError: none is free.
         """
+        stream = _Stream(address, end)
         with self._lock:
-            if self._streams.total() >= STREAMS or self._streams[address] >= STREAMS_EACH:
-                raise TooManyError(10)
-            self._streams[address] += 1
+            ended = self._make_room(address)
+            if ended is not None:
+                self._streams.remove(ended)
+            self._streams.append(stream)
+        if ended is not None:
+            ended.end()
         try:
             yield
         finally:
             with self._lock:
-                self._streams[address] -= 1
-                if not self._streams[address]:
-                    del self._streams[address]
+                if stream in self._streams:
+                    self._streams.remove(stream)
+
+    def _make_room(self, address: str) -> _Stream | None:
+        """Return the stream that has to give way to one more of an address; None where there is room."""
+        counts = Counter(stream.address for stream in self._streams)
+        if counts[address] >= STREAMS_EACH:
+            raise TooManyError(10)
+        if len(self._streams) < STREAMS:
+            return None
+        most = max(counts, key=lambda one: counts[one])
+        if counts[most] <= counts[address] + 1:
+            raise TooManyError(10)
+        return next(stream for stream in self._streams if stream.address == most)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ _COLORS = ((20, 184, 166), (96, 165, 250), (251, 191, 36), (192, 132, 252), (251
 _UNKNOWN = (150, 160, 168)
 _QUALITY = 72
 _HEAD = 0.22
+_PARTS = 3
+"""Of a message: camera, header, pixels."""
 
 
 @dataclass(slots=True)
@@ -39,9 +41,9 @@ class _Latest:
 class PreviewHub:
     """The newest frame of each camera that is looked at; thread-safe."""
 
-    def __init__(self, folder: Path, name_of: Callable[[Key], str], *, blur: bool) -> None:
+    def __init__(self, folders: Sequence[Path], name_of: Callable[[Key], str], *, blur: bool) -> None:
         """`name_of`: what to write at a track's box; empty if not identified yet."""
-        self._folder, self._name_of, self._blur = folder, name_of, blur
+        self._folders, self._name_of, self._blur = folders, name_of, blur
         self._lock = threading.Lock()
         self._looked_at: dict[CameraId, float] = {}
         self._latest: dict[CameraId, _Latest] = {}
@@ -97,7 +99,8 @@ class PreviewHub:
                         return
                 if now - searched_at > _SEARCH_S:
                     searched_at = now
-                    there = set(self._folder.glob(f"*{SUFFIX}")) if is_private(self._folder) else set()
+                    private = [folder for folder in self._folders if is_private(folder)]
+                    there = {path for folder in private for path in folder.glob(f"*{SUFFIX}")}
                     for path in there - connected:
                         socket.connect(f"ipc://{path}")
                     for path in connected - there:
@@ -116,8 +119,12 @@ class PreviewHub:
             context.term()
 
     def _take(self, parts: list[bytes]) -> None:
-        header = msgspec.msgpack.decode(parts[1], type=PreviewHeader)
-        if len(parts[2]) == header.width * header.height * 3:
+        try:
+            header = msgspec.msgpack.decode(parts[1], type=PreviewHeader)
+        except (msgspec.DecodeError, IndexError):
+            return  # no preview of this version
+        is_whole = len(parts) == _PARTS and len(parts[2]) == header.width * header.height * 3 and header.width > 0
+        if is_whole and len(header.tracks) == len(header.boxes):
             image = np.frombuffer(parts[2], np.uint8).reshape(header.height, header.width, 3)
             self._latest[header.camera] = _Latest(header, image, time.monotonic())
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections import Counter
 from typing import Any
 
 import h11
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from reid_stream.config.settings import Web as WebSettings
 from reid_stream.errors import ConfigError
 from reid_stream.web.app import make_app
+from reid_stream.web.limits import group_of
 from reid_stream.web.site import WebSite
 
 HEAD_S = 5.0
@@ -21,7 +23,10 @@ HEAD_S = 5.0
 _KEEP_ALIVE_S = 15
 _UNREAD_MS = 30_000
 """A client that takes nothing for so long is cut off."""
-_CONNECTIONS = 200
+_MOST_REQUESTS = 1000
+"""Requests under way, those of closed connections included: at more, every client gets 503."""
+MOST = 180
+"""Connections of all addresses."""
 PER_ADDRESS = 64
 """Connections of one address: a browser holds about six, and streams are bounded apart (see limits)."""
 _BACKLOG = 128
@@ -32,8 +37,9 @@ _log = structlog.get_logger(__name__)
 class _Protocol(H11Protocol):
     """HTTP/1.1 that neither waits for ever for a request's head nor for a client to take its answer.
 
-    An address has at most `PER_ADDRESS` connections, so that one cannot use up those of all; a further one takes the
-    place of the oldest that waits for a request, else it is refused.
+    An address has at most `PER_ADDRESS` connections, and all together have `MOST`. A further one takes the place of
+    another: of the oldest that waits for a request, of the address with most of them if possible; or of the oldest of
+    an address with more connections than this one would have. Else it is refused.
     """
 
     opened_at = 0.0
@@ -61,19 +67,28 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
-        address = self.client[0] if self.client is not None else None
-        others = [
-            one
-            for one in self.connections
-            if isinstance(one, _Protocol) and one is not self and one.client is not None and one.client[0] == address
-        ]
-        if len(others) < PER_ADDRESS:
-            return
-        idle = [one for one in others if one.waits_for_request]
-        closed = min(idle, key=lambda one: one.opened_at, default=self)
+        mine = self.group
+        everyone = [one for one in self.connections if isinstance(one, _Protocol)]
+        counts = Counter(one.group for one in everyone)
+        if counts[mine] > PER_ADDRESS:
+            idle = [one for one in everyone if one.group == mine and one is not self and one.waits_for_request]
+            self._close(min(idle, key=_age, default=self))
+        elif len(everyone) > MOST:
+            most = max(counts, key=lambda one: counts[one])
+            idle = [one for one in everyone if one is not self and one.waits_for_request]
+            busy = [one for one in everyone if one.group == most and counts[most] > counts[mine]]
+            theirs = [one for one in idle if one.group == most]
+            self._close(min(theirs or idle or busy, key=_age, default=self))
+
+    def _close(self, closed: "_Protocol") -> None:
         # Counted no more from here on, though the loop ends the connection only later.
         self.connections.discard(closed)
         closed.transport.abort()
+
+    @property
+    def group(self) -> str:
+        """What `limits` counts as one client."""
+        return group_of(self.client[0]) if self.client is not None else ""
 
     @property
     def waits_for_request(self) -> bool:
@@ -94,6 +109,10 @@ class _Protocol(H11Protocol):
         self._head = None
         if self.waits_for_request:
             self.transport.close()
+
+
+def _age(connection: _Protocol) -> float:
+    return connection.opened_at
 
 
 class WebServer:
@@ -119,7 +138,7 @@ class WebServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=_MOST_REQUESTS,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=32 << 10,

@@ -1,16 +1,17 @@
 """Who asks: open access on loopback, a bearer token, or a session made by signing in."""
 
-import getpass
 import hashlib
 import hmac
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from reid_stream.config.settings import Web as WebSettings
 from reid_stream.errors import ConfigError
+from reid_stream.web import peer
 from reid_stream.web.accounts import Accounts
 from reid_stream.web.schemas import ROLES, Role
 
@@ -63,24 +64,35 @@ class Sessions:
             raise ConfigError(f"web.token must have at least {_LEAST_TOKEN} characters, got {len(self._token)}")
         self.accounts = Accounts(settings.users_file) if settings.users_file is not None else None
         self.is_open = self.accounts is None and self._token is None
-        """Everybody who reaches the port may do everything."""
+        """Nobody signs in: who reaches the port from this machine, as `web.local` has it, may do everything."""
         if self.is_open and not is_loopback(settings.host):
             raise ConfigError(
                 f"web.host {settings.host} can be reached from other machines, so web.users_file or web.token must say "
                 "who may come in, found neither; `reid-stream web user NAME --role viewer` makes a users_file"
             )
-        self._open_name = f"{_user()} (console)"
+        self._is_for_everyone = settings.local == "everyone" or not peer.is_supported()
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
 
-    def visitor(self, bearer: str | None, cookie: str | None) -> Visitor | None:
-        """Return who asks; None if unknown."""
+    def visitor(self, bearer: str | None, cookie: str | None, uid: Callable[[], int | None]) -> Visitor | None:
+        """Return who asks; None if unknown.
+
+        Args:
+            bearer: token of the request.
+            cookie: session of the request.
+            uid: returns the user ID of a visitor on this machine, None if it is not known.
+        """
         if bearer is not None:
             known = self._token is not None and hmac.compare_digest(bearer.encode(), self._token)
             return Visitor("token", self._token_role) if known else None
         if self.is_open:
-            return Visitor(self._open_name, "admin")
+            return self._local_visitor(uid())
         return self._by_cookie(cookie) if cookie else None
+
+    def _local_visitor(self, uid: int | None) -> Visitor | None:
+        if not self._is_for_everyone and not peer.may_enter(uid):
+            return None
+        return Visitor("console (local)" if uid is None else f"{peer.user_name(uid)} (console)", "admin")
 
     def login(self, name: str, password: str) -> tuple[str, Visitor] | None:
         """Return a new session's token and its visitor; None where the password is wrong."""
@@ -128,10 +140,3 @@ def is_loopback(host: str) -> bool:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in containers
-        return "local"

@@ -17,7 +17,7 @@ from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
 from reid_stream.records import Box, CameraId, Floats, Frame
-from reid_stream.runtime.previews import previews_folder
+from reid_stream.runtime.previews import previews_folders
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
 from reid_stream.web.feed import Feed
@@ -84,7 +84,7 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
         index = TrackIndex(settings.store.folder)
         directory = Directory(feed, index)
         search = Search(index, directory, load or (lambda: load_networks(settings)), embedder, settings.match)
-        previews = PreviewHub(previews_folder(settings), directory.name_of, blur=settings.web.blur)
+        previews = PreviewHub(previews_folders(settings), directory.name_of, blur=settings.web.blur)
         opened.callback(previews.close)
         yield WebSite(
             settings=settings,

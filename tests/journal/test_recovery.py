@@ -254,6 +254,20 @@ def test_people_known_by_another_model_are_left_alone_with_a_log_line(
         assert len(life.state.matcher) > 0
 
 
+@pytest.mark.parametrize("value", [b"zz", b"\xff", b"0123456789abcdef"])
+def test_a_damaged_name_of_the_model_resets_nobody_and_is_not_logged_so(
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path, value: bytes
+) -> None:
+    with Life(settings(server, tmp_path)) as life:
+        life.see(world)
+    (key,) = raw.keys("reid:*:state:*:current")
+    raw.set(key, value)
+    with Life(settings(server, tmp_path)) as life:
+        assert "identities_reset_other_model" not in life.notes
+        assert "state_key_invalid" in life.notes
+        assert len(life.state.matcher) > 0
+
+
 def test_a_snapshot_is_taken_when_redis_is_back_and_the_journal_holds_what_came_meanwhile(
     server: UnguardedRedis, raw: Any, world: Batches, undisturbed: list[Event], tmp_path: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """Log lines of the daemon: one per change of state, as text or JSON."""
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +55,39 @@ def test_every_change_of_state_is_one_json_object_a_line(capsys: pytest.CaptureF
     )
     assert output[1]["level"] == "warning"
     assert all(line["timestamp"].endswith("Z") for line in output)
+
+
+def test_lines_of_one_event_that_come_too_fast_are_counted_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe(log="json"))
+    log = structlog.get_logger()
+    for number in range(3000):
+        log.warning("instruction_invalid", place=f"{number}-0")
+    log.warning("redis_away", reason="x")
+    time.sleep(1.1)
+    log.warning("instruction_invalid", place="3000-0")
+    said = [json.loads(line) for line in lines(capsys)]
+    assert 100 <= len(said) < 110
+    assert "redis_away" in {line["event"] for line in said}
+    assert len(said) - 1 + sum(line.get("suppressed", 0) for line in said) == 3001
+
+
+def test_a_limit_on_lines_forgets_with_time() -> None:
+    now = [0.0]
+    limit = logs.RepeatLimit(lambda: now[0])
+
+    def kept() -> int:
+        count = 0
+        for _ in range(500):
+            with contextlib.suppress(structlog.DropEvent):
+                limit(None, "", {"event": "camera_up"})
+                count += 1
+        return count
+
+    assert kept() == 100
+    now[0] = 10.0
+    assert kept() == 10
+    now[0] = 10_000.0
+    assert kept() == 100
 
 
 def test_text_is_one_line_of_key_and_value_whatever_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

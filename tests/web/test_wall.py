@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from reid_stream.config.settings import Web
 from reid_stream.records import CameraId, Frame, Tracks
-from reid_stream.runtime.previews import PreviewPublisher, is_private, previews_folder
+from reid_stream.runtime.previews import PreviewHeader, PreviewPublisher, is_private, previews_folders
+from reid_stream.web.previews import PreviewHub
 from tests.web.site import RUN, Shop, shop
 
 API = "/api/v1"
@@ -24,7 +26,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Shop
     with tempfile.TemporaryDirectory(prefix="wall") as short:
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
         with shop(tmp_path / "shop", Web(enabled=True)) as made:
-            publisher = PreviewPublisher(previews_folder(made.settings), RUN)
+            publisher = PreviewPublisher(previews_folders(made.settings), RUN)
             yield made, publisher
             publisher.close()
 
@@ -86,7 +88,7 @@ def test_nothing_is_kept_or_sent_without_a_viewer(live: tuple[Shop, PreviewPubli
 
 def test_the_sockets_are_for_our_user_alone(live: tuple[Shop, PreviewPublisher]) -> None:
     made, _ = live
-    folder = previews_folder(made.settings)
+    folder = previews_folders(made.settings)[0]
     assert is_private(folder)
     assert len(list(folder.iterdir())) == 1
     folder.chmod(0o755)
@@ -97,3 +99,39 @@ def test_an_unknown_camera_has_no_image(live: tuple[Shop, PreviewPublisher]) -> 
     made, _ = live
     assert made.get(f"{API}/cameras/nothing/preview").status == 404
     assert made.get("/wall").status == 200
+
+
+def test_a_folder_that_another_user_has_made_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="wall") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        monkeypatch.setenv("XDG_DATA_HOME", f"{short}/share")
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        with shop(tmp_path / "shop", Web(enabled=True)) as made:
+            *_, shared = previews_folders(made.settings)
+            assert shared.parent == Path(short)
+            shared.mkdir()
+            shared.chmod(0o777)
+            publisher = PreviewPublisher(previews_folders(made.settings), RUN)
+            try:
+                assert show_until(made, publisher, f"{API}/cameras/door/preview")
+            finally:
+                publisher.close()
+            assert not list(shared.iterdir())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"door"],
+        [b"door", b""],
+        [b"door", b"\xff", b""],
+        [b"door", msgspec.msgpack.encode(PreviewHeader(CameraId("door"), RUN, 0.0, 0, 0, [], [])), b""],
+        [b"door", msgspec.msgpack.encode(PreviewHeader(CameraId("door"), RUN, 0.0, -2, -2, [], [])), b"x" * 12],
+        [b"door", msgspec.msgpack.encode(PreviewHeader(CameraId("door"), RUN, 0.0, 2, 2, [1], [])), b"x" * 12],
+    ],
+)
+def test_a_malformed_preview_is_left_out(tmp_path: Path, parts: list[bytes]) -> None:
+    hub = PreviewHub([tmp_path], lambda _: "", blur=False)
+    hub._take(parts)
+    assert hub.jpeg(CameraId("door")) is None

@@ -35,7 +35,7 @@ from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
-from reid_stream.runtime.previews import PreviewPublisher, previews_folder
+from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, Worker
 from reid_stream.runtime.workers import messages
@@ -156,7 +156,7 @@ class _Process:
         self._times = StageTimes()
         self._link = ZmqSender(job.folder / RECORDS)
         self._crops = CropSender(job.folder / CROPS) if job.has_store else None
-        self._previews = PreviewPublisher(previews_folder(job.settings), job.run) if job.settings.web.enabled else None
+        self._previews = PreviewPublisher(previews_folders(job.settings), job.run) if job.settings.web.enabled else None
         self._perception: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
