@@ -129,7 +129,7 @@ $(BASE)/.ready: requirements/base.txt pyproject.toml | $(UV)
 # Without an NVIDIA GPU torch and torchvision come as CPU builds of the pinned versions (2.8 GB in all). Their index,
 # PyTorch's own unless TORCH_INDEX names another (a URL, or a folder of wheels), has no hashes in requirements/; all other
 # packages are checked against theirs. Where it cannot be reached, the registry's build has to do, with CUDA libraries
-# (5.5 GB) but without triton, which only GPUs use; every hash is checked then. With a GPU, TORCH_INDEX is not used.
+# (6.2 GB) but without triton, which only GPUs use; every hash is checked then. With a GPU, TORCH_INDEX is not used.
 TORCH_INDEX ?=
 NVIDIA := $(shell command -v nvidia-smi 2>/dev/null)
 without = awk '/^[A-Za-z]/ { kept = !/^($(1))[=-]/ } kept' requirements/dev.txt
@@ -141,7 +141,7 @@ $(SYNC) --quiet --python $(DEV)/bin/python $(DEV)/cpu.txt && \
 UV_HTTP_TIMEOUT=20 $(UV) pip install --quiet --no-deps --python $(DEV)/bin/python $(TORCH_FROM) \
 $$(sed -nE 's/^(torch|torchvision)(==[^ ;]+).*/\1\2/p' requirements/dev.txt) $(if $(TORCH_INDEX),,2>/dev/null) || { \
 $(if $(TORCH_INDEX),echo "setup: TORCH_INDEX must hold CPU builds of the pinned torch and torchvision: $(TORCH_INDEX)"; exit 1,\
-echo "setup: torch's CPU build cannot be reached (TORCH_INDEX=URL names another index); its CUDA build is taken (5.5 GB)"; \
+echo "setup: torch's CPU build cannot be reached (TORCH_INDEX=URL names another index); its CUDA build is taken (6.2 GB)"; \
 $(SYNC) --python $(DEV)/bin/python $(DEV)/no-gpu.txt); }; }
 endef
 else
