@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
 from reid_stream.commands.compile import compile_engines
 from reid_stream.config.command_help import hide_flag_types
-from reid_stream.config.home import ensure_home
+from reid_stream.config.home import ensure_home, ensure_utf8
 from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -135,6 +135,7 @@ app.add_typer(web.app, name="web")
 
 def main() -> None:
     """Run a command; an error that the user can fix is one message and an exit code, never a traceback."""
+    ensure_utf8("reid_stream.cli")
     _mask_arguments()
     ensure_home()
     bound_libraries()

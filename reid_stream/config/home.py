@@ -1,6 +1,7 @@
-"""A home folder for processes without one, as containers with `--user 12345` have it."""
+"""What a process must have before libraries load: a home folder, and names of files in UTF-8."""
 
 import os
+import sys
 from pathlib import Path
 
 NO_HOME = "/nonexistent"
@@ -18,3 +19,17 @@ def ensure_home() -> None:
         is_known = False
     if not is_known:
         os.environ["HOME"] = NO_HOME
+
+
+def ensure_utf8(module: str) -> None:
+    """Start this process again in Python's UTF-8 mode where the locale and the settings of Python rule it out.
+
+    Names of folders in cams.yaml are UTF-8; an interpreter that takes names for ASCII cannot open them.
+
+    Args:
+        module: has the function `main` that is to run.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    code = f"from {module} import main; main()"
+    os.execve(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})

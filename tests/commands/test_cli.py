@@ -1,5 +1,6 @@
 """The command line: several sources, missing packages, the masked process title."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,20 @@ def test_the_help_names_no_type_of_options_without_a_value(module: str, tmp_path
     ).stdout
     assert "--help" in shown
     assert "<bool>" not in shown
+
+
+def test_names_of_folders_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    folder = tmp_path / "größe"
+    folder.mkdir()
+    (folder / "cams.yaml").write_text(
+        "site: lab\nredis: {directory: rédis}\nobserve: {port: null}\ncameras: [{id: a, url: ./nöne.mp4}]\n", "utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "reid_stream", "check", "--json", "--cameras", str(folder / "cams.yaml")],
+        capture_output=True,
+        check=False,
+        env=environment(None, tmp_path) | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    findings = json.loads(done.stdout.decode("utf-8"))["findings"]
+    assert any("größe/rédis" in found["text"] for found in findings if found["check"] == "redis")
