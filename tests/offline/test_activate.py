@@ -21,6 +21,7 @@ from reid_stream.assembly.resources import redis_url
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.bundles.wrap import wrap_embedder
 from reid_stream.cli import app
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Embed, Match, Models, Settings
@@ -34,6 +35,7 @@ from reid_stream.records import CameraId, GlobalId, Observation, TrackId
 from reid_stream.runtime.networks import load_embedder
 from reid_stream.store.ground_truth import TRUTH_FILE
 from reid_stream.store.replay import StoredReplay, batches
+from tests.engines.networks import channel_means
 
 BUNDLE_B = "b" * 64
 
@@ -182,6 +184,33 @@ def test_what_would_change_is_printed_and_nothing_changes(other: Path, tmp_path:
     (tmp_path / "wrong.json").write_text('{"nowhere": "anna"}')
     with pytest.raises(ConfigError, match="none of which is in"):
         call("shadow", str(other), "--store", str(folder), "--truth", str(tmp_path / "wrong.json"))
+
+
+@pytest.mark.timeout(120)
+def test_the_verdict_says_which_embedder_is_right_and_names_the_sites_own_people(tmp_path: Path) -> None:
+    """One embedder sees the mean colour alone, which is right for bands of colours; the shipped one is for people."""
+    folder, kept = tmp_path / "store", tmp_path / "shadow.json"
+    truth = simulated(folder)
+    numbers = {person: f"shop-{number}" for number, person in enumerate(sorted(set(truth.values())), 11)}
+    for place in store.tracks(folder):
+        track, _ = store.read(place)
+        own = GlobalId(numbers[truth[str(place.relative_to(folder))]])
+        store.relabel(place, msgspec.structs.replace(track, global_id=own))
+    plain = tmp_path / "plain"
+    wrap_embedder(channel_means(tmp_path / "plain.onnx"), plain)
+    for options, outcome in ((["--truth", str(folder / TRUTH_FILE)], "better"), ([], "unknown")):
+        printed = call("shadow", str(plain), "--store", str(folder), "--json", str(kept), *options)
+        found = json.loads(kept.read_text())
+        assert found["verdict"]["outcome"] == outcome, printed
+        assert " ".join(found["verdict"]["text"].split()) in printed
+        assert found["merges"]
+        assert {person for change in found["merges"] for person in change["people"]} <= set(numbers.values())
+        assert (f"models activate {plain}" in printed) == (outcome == "better")
+    truths = ["--truth", str(folder / TRUTH_FILE)]
+    printed = call("shadow", "default", "--embedder", str(plain), "--store", str(folder), "--json", str(kept), *truths)
+    assert json.loads(kept.read_text())["verdict"]["outcome"] == "worse"
+    assert "keep the present one" in printed
+    assert "models activate" not in printed
 
 
 def known(**people: list[int]) -> tuple[MatcherState, dict[int, np.ndarray[Any, Any]]]:
