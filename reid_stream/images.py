@@ -3,6 +3,8 @@
 Only the engines know what is behind `OnDevice`. All else asks for its size, cuts it, or brings it home.
 """
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -35,3 +37,25 @@ Picture = UInt8 | OnDevice
 def host(picture: Picture) -> UInt8:
     """Return pixels (h, w, 3) in main memory; copied only where they are not there yet."""
     return picture if isinstance(picture, np.ndarray) else picture.host()
+
+
+_CLUTTER = frozenset(
+    {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Icon\r"}
+)
+
+
+def is_clutter(path: str | PurePath) -> bool:
+    """Whether any part of a relative path was left by an operating system, an editor or a notebook.
+
+    >>> is_clutter("0001/._0001_c1.jpg"), is_clutter("__MACOSX/0001_c1.jpg"), is_clutter("0001/0001_c1.jpg")
+    (True, True, False)
+    """
+    parts = PurePath(path).parts
+    return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in parts)
+
+
+def without_clutter(paths: Iterable[Path], folder: Path) -> Iterator[Path]:
+    """Yield the paths below a folder that no operating system, editor or notebook left there."""
+    for path in paths:
+        if not is_clutter(path.relative_to(folder)):
+            yield path

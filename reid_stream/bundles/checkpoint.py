@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_stream.errors import ModelError
+from reid_stream.images import without_clutter
 
 
 def wrappable(model: Path, folder: Path, *, kind: str, size: tuple[int, int] | None, trust_pickle: bool) -> Path:
@@ -42,7 +43,7 @@ def wrappable(model: Path, folder: Path, *, kind: str, size: tuple[int, int] | N
 def _openvino_network(model: Path) -> Path:
     if not model.is_dir():
         return model
-    found = sorted(model.glob("*.xml"))
+    found = sorted(without_clutter(model.glob("*.xml"), model))
     if len(found) != 1:
         listed = ", ".join(path.name for path in found) or "none"
         raise ModelError(

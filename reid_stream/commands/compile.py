@@ -129,9 +129,10 @@ def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
 
     from reid_stream.engines.build import profile_of
     from reid_stream.errors import ConfigError
+    from reid_stream.images import without_clutter
 
     height, width = profile_of(bundle.kind, (bundle.input.height, bundle.input.width)).usual
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+    files = sorted(path for path in without_clutter(folder.rglob("*"), folder) if path.suffix.lower() in _PICTURES)
     read = (cv2.imread(str(path)) for path in files[:: max(1, len(files) // _MOST_PICTURES)][:_MOST_PICTURES])
     sized = [cv2.resize(picture, (width, height))[..., ::-1] for picture in read if picture is not None]
     if not sized:

@@ -32,4 +32,5 @@ def ensure_utf8(module: str) -> None:
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     code = f"from {module} import main; main()"
-    os.execve(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
+    command = [sys.executable, "-c", code, *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606 (no shell is wanted)

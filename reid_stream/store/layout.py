@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.images import without_clutter
 from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, TrackId
 
 SCHEMA = 1
@@ -78,7 +79,7 @@ def read(folder: Path) -> tuple[StoredTrack, list[Path]]:
         ValueError: track.json is missing or wrong, or the number of crops differs from it.
     """
     track = read_track(folder / TRACK_FILE)
-    crops = sorted(folder.glob("*.jpg"))
+    crops = sorted(without_clutter(folder.glob("*.jpg"), folder))
     if len(crops) != len(track.times):
         raise ValueError(f"{folder} must have {len(track.times)} crops as {TRACK_FILE} says, found {len(crops)}")
     return track, crops
@@ -100,7 +101,7 @@ def read_track(path: Path) -> StoredTrack:
 
 def tracks(store: Path) -> Iterator[Path]:
     """Yield the folders of all whole tracks, in a fixed order."""
-    for path in sorted(store.glob(f"*/*/*/{TRACK_FILE}")):
+    for path in sorted(without_clutter(store.glob(f"*/*/*/{TRACK_FILE}"), store)):
         yield path.parent
 
 

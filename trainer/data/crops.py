@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.embed.preprocess import UInt8, resize
+from reid_stream.images import is_clutter
 from reid_stream.store import read as read_track
 from reid_stream.store import tracks
-from trainer.data.files import is_clutter, is_whole_jpeg
+from trainer.data.files import is_whole_jpeg
 from trainer.errors import DataError
 
 Ints = npt.NDArray[np.int64]

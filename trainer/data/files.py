@@ -1,4 +1,4 @@
-"""Checks of image files: clutter of operating systems, distractors, truncated JPEGs (pure).
+"""Checks of image files: distractors, truncated JPEGs (pure).
 
 Sources: JPEG markers: ITU-T T.81, annex B; names of Market-1501's distractors: Zheng et al., ICCV 2015, section 3.
 """
@@ -7,19 +7,8 @@ import re
 from pathlib import PurePath
 
 _MARKET_DISTRACTOR = re.compile(r"^0000_c\d+s\d+_")
-_CLUTTER = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _RESTARTS = range(0xD0, 0xD8)
-
-
-def is_clutter(path: str | PurePath) -> bool:
-    """Whether any part of a relative path was left by an operating system, an editor or a notebook.
-
-    >>> is_clutter("0001/._0001_c1.jpg"), is_clutter("__MACOSX/0001_c1.jpg"), is_clutter("0001/0001_c1.jpg")
-    (True, True, False)
-    """
-    parts = PurePath(path).parts
-    return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in parts)
 
 
 def is_distractor(name: str) -> bool:

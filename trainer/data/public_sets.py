@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from reid_stream.images import without_clutter
 from trainer.data.crops import IMAGE_SUFFIXES, StoredCrop, parse_name
 from trainer.errors import DataError
 
@@ -93,8 +94,8 @@ def _market_layout(kind: str, root: Path, part: str) -> Iterator[StoredCrop]:
         inside = ", ".join(_FOLDERS.values())
         hint = "; name its folder labeled or detected" if kind == "cuhk03-np" else ""
         raise DataError(f"{SETS[kind].title} must hold {inside}, {folder} is missing{hint}")
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(("-1", ".")):
+    for file in sorted(without_clutter(folder.iterdir(), folder)):
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("-1"):
             yield StoredCrop(file.name, *parse_name(file.name, str(file)), kind, file.read_bytes())
 
 

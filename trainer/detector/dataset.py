@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from trainer.data.files import is_clutter
+from reid_stream.images import is_clutter, without_clutter
 from trainer.detector.evaluation import Floats, Found, LabelledSet, Truth, UInt8, pictures, read_mot
 from trainer.errors import DataError
 
@@ -214,8 +214,12 @@ def _read_mot(path: Path, every: int) -> Iterator[tuple[UInt8, Truth]]:
     if truth_file is None:
         raise DataError(f"a MOT folder must have gt/gt.txt or gt.txt, {path} has neither")
     truth = read_mot(truth_file)
-    videos = sorted(found for found in path.iterdir() if found.suffix.lower() in (".mp4", ".avi", ".mkv", ".webm"))
-    stills = sorted((path / "img1").glob("*.jpg"))
+    videos = sorted(
+        found
+        for found in without_clutter(path.iterdir(), path)
+        if found.suffix.lower() in (".mp4", ".avi", ".mkv", ".webm")
+    )
+    stills = sorted(without_clutter((path / "img1").glob("*.jpg"), path))
     if not videos and not stills:
         raise DataError(f"a MOT folder must have a video or img1/*.jpg, {path} has neither")
     numbered = (

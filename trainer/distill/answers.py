@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reid_stream.embed.preprocess import UInt8, resize
+from reid_stream.images import without_clutter
 from trainer.config import SamplerSettings, TrainSettings
 from trainer.data.crops import IMAGE_SUFFIXES, Images, Ints, decode
 from trainer.data.sampler import Sampler
@@ -120,7 +121,7 @@ def read_unlabelled(folder: Path, height: int, width: int) -> UInt8:
     Raises:
         DataError: there is none, or one cannot be decoded.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(file for file in without_clutter(folder.rglob("*"), folder) if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DataError(f"distill.unlabelled must name folders with images, {folder} has none")
     return np.stack([resize(decode(file.read_bytes(), str(file)), height, width) for file in files])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from reid_stream.embed.preprocess import UInt8
+from reid_stream.images import without_clutter
 from reid_stream.records import CameraId, Frame
 from trainer.data.crops import IMAGE_SUFFIXES, decode
 from trainer.detector.evaluation import open_detector, pictures
@@ -63,7 +64,9 @@ def cut_people(
 def _images(source: Path, every: int) -> Iterator[tuple[str, UInt8]]:
     """Yield (label, image) of a video, an image or a folder of images."""
     if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(
+            file for file in without_clutter(source.rglob("*"), source) if file.suffix.lower() in IMAGE_SUFFIXES
+        )
         if not files:
             raise DataError(f"a folder to cut people from must hold images, {source} has none")
         for number, file in enumerate(files):
