@@ -103,9 +103,12 @@ def run(
         str | None, typer.Option(help="Name of this run in events. Default: a random one each time.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live table.")] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="While another daemon runs the site, wait and take over when it is gone.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Run the daemon until Ctrl-C, SIGTERM, SIGHUP, or the end of all files."""
+    """Run the daemon until Ctrl-C, SIGTERM, or the end of all files; SIGHUP reads cams.yaml again."""
     if version:
         from reid_stream import __version__
 
@@ -118,7 +121,7 @@ def run(
         raise typer.Exit(2)
     from reid_stream.commands.run import run as run_daemon
 
-    run_daemon(cameras, duration_s=duration, fast=replay is Replay.fast, run_id=run_id, plain=plain)
+    run_daemon(cameras, duration_s=duration, fast=replay is Replay.fast, run_id=run_id, plain=plain, standby=standby)
 
 
 app.command(cls=_SourcesCommand)(check.check)

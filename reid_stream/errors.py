@@ -6,6 +6,7 @@
     ├── BrokerError    Redis cannot be reached or refuses to serve                    exit 4
     ├── StuckError     a stage hangs: start the daemon again                          exit 5
     ├── InUseError     another daemon has the site or a folder: try again later       exit 6
+    ├── StoppedError   asked to stop before the start                                 exit 0
     └── StreamError    one camera failed; the daemon lives on and tries again
 
 A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
@@ -49,6 +50,12 @@ class InUseError(ConfigError):
     """Another daemon holds the site or a folder; starting again succeeds once that one has ended."""
 
     exit_code = 6
+
+
+class StoppedError(ReidStreamError):
+    """The daemon was asked to stop before it had started."""
+
+    exit_code = 0
 
 
 StreamCause = Literal["refused", "untrusted", "unreachable", "unreadable", "silent", "ended", "crashed", "stuck"]

@@ -18,7 +18,9 @@ app = typer.Typer(
 def cameras(
     name: Annotated[
         list[str] | None,
-        typer.Argument(help="reconnect, sick, udp, crash, clock, own-clock, freeze, finite; all of them by default."),
+        typer.Argument(
+            help="reconnect, sick, udp, crash, clock, own-clock, freeze, finite, hot; all of them by default."
+        ),
     ] = None,
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     short: Annotated[bool, typer.Option("--short", help="A slice that takes seconds instead of minutes.")] = False,

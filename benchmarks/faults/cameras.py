@@ -8,6 +8,7 @@ from benchmarks.faults import (
     cameras_crash,
     cameras_finite,
     cameras_freeze,
+    cameras_hot,
     cameras_own_clock,
     cameras_reconnect,
     cameras_sick,
@@ -26,6 +27,7 @@ DRILLS: dict[str, Callable[..., list[DrillResult]]] = {
     cameras_own_clock.NAME: cameras_own_clock.run,
     cameras_freeze.NAME: cameras_freeze.run,
     cameras_finite.NAME: cameras_finite.run,
+    cameras_hot.NAME: cameras_hot.run,
 }
 
 

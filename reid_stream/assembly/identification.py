@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config import stopping
 from reid_stream.config.settings import Match, Settings, TopologySettings
+from reid_stream.errors import ConfigError, StoppedError
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
 from reid_stream.journal.direct import DirectIdentification, EventSink
@@ -70,6 +71,22 @@ class SiteState:
     """Raises where another daemon has taken over the site."""
 
 
+class Standby(Protocol):
+    """Daemon that waits for a site to be free."""
+
+    def is_over(self) -> bool:
+        """Return whether to wait no longer."""
+        ...
+
+    def waits(self, holder: str) -> None:
+        """Note which daemon runs the site."""
+        ...
+
+    def took_over(self) -> None:
+        """Note that the site is this daemon's now."""
+        ...
+
+
 @contextmanager
 def open_state(
     settings: Settings,
@@ -80,6 +97,7 @@ def open_state(
     fast: bool = False,
     sink: EventSink | None = None,
     shift_s: Callable[[], float] = float,
+    standby: Standby | None = None,
 ) -> Iterator[SiteState]:
     """Open a site's state; closed when the block ends.
 
@@ -94,11 +112,17 @@ def open_state(
         fast: a replay as fast as possible.
         sink: takes the events instead of Redis; the state then ends with the process.
         shift_s: returns UTC less site time now, seconds.
+        standby: waits while another daemon runs the site; None to refuse then.
 
     Raises:
-        ConfigError: another daemon uses the site or its spool.
+        ConfigError: another daemon uses the site or its spool, or `standby` has no Redis to share.
         BrokerError: Redis cannot be reached.
+        StoppedError: `standby` ended before the site was free.
     """
+    if standby is not None and settings.redis.is_embedded:
+        raise ConfigError(
+            "redis.url must name a Redis that all daemons of the site share for --standby, found embedded"
+        )
     if sink is not None:
         yield unrecorded_state(settings, embedder, _UtcSink(sink, shift_s))
         return
@@ -106,7 +130,7 @@ def open_state(
     with ExitStack() as opened:
         if settings.state.enabled and (continues or not fast):
             yield opened.enter_context(
-                _recorded_state(settings, embedder, make, run, shift_s, continues=continues, fast=fast)
+                _recorded_state(settings, embedder, make, run, shift_s, standby, continues=continues, fast=fast)
             )
             return
         from reid_stream.assembly.resources import embedded_redis, redis_sink
@@ -114,7 +138,7 @@ def open_state(
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
         # A fast replay without a name belongs to no site.
-        lease = None if fast else opened.enter_context(_lease(settings, embedder, url))
+        lease = None if fast else opened.enter_context(_lease(settings, embedder, url, standby=standby))
         redis = opened.enter_context(
             redis_sink(settings, url, run, continues=continues, keeps_numbers=not fast, fence=lease, shift_s=shift_s)
         )
@@ -124,7 +148,9 @@ def open_state(
 
 
 @contextmanager
-def _lease(settings: Settings, embedder: EmbedderInfo, url: str, replay: str | None = None) -> "Iterator[Lease]":
+def _lease(
+    settings: Settings, embedder: EmbedderInfo, url: str, replay: str | None = None, standby: Standby | None = None
+) -> "Iterator[Lease]":
     """Hold the lease on the site, or on a replay of it, while the block runs."""
     from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.lease import Lease
@@ -133,7 +159,12 @@ def _lease(settings: Settings, embedder: EmbedderInfo, url: str, replay: str | N
     key = StateKeys.of(settings.site, embedder.model, replay=replay).lease
     lease = Lease(connect(settings.redis, url=url), key, lasts_s=settings.state.lease_s, where=url)
     try:
-        lease.take()
+        if standby is None:
+            lease.take()
+        elif lease.stand_by(standby.is_over, standby.waits):
+            standby.took_over()
+        else:
+            raise StoppedError("stopped on standby")
         yield lease
     finally:
         lease.give_back()
@@ -227,6 +258,7 @@ def _recorded_state(
     make: "Make",
     run: str,
     shift_s: Callable[[], float],
+    standby: Standby | None,
     *,
     continues: bool,
     fast: bool,
@@ -243,7 +275,7 @@ def _recorded_state(
     with ExitStack() as opened:
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
-        lease = opened.enter_context(_lease(settings, embedder, url, replay=run if fast else None))
+        lease = opened.enter_context(_lease(settings, embedder, url, replay=run if fast else None, standby=standby))
         client = connect(settings.redis, url=url)
         opened.callback(client.close)
         redis = opened.enter_context(

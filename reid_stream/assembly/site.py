@@ -4,6 +4,7 @@ Checked before the first frame, in this order: files, models, Redis. Cameras on 
 threads, which keep retrying.
 """
 
+import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reid_stream import __version__
-from reid_stream.assembly.identification import identification, open_state, records_run
-from reid_stream.assembly.perception import WrapPerception, load_perception, open_perception
+from reid_stream.assembly.identification import Standby, identification, open_state, records_run
+from reid_stream.assembly.perception import LoadedPerception, WrapPerception, load_perception, open_perception
 from reid_stream.assembly.resources import (
     OperatorInstructions,
     check_files,
@@ -33,7 +34,7 @@ from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, Decision
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
 from reid_stream.runtime.identification_thread import IdentificationThread
-from reid_stream.runtime.networks import Networks
+from reid_stream.runtime.networks import Networks, make_perception
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
 
@@ -86,6 +87,7 @@ def assemble(
     frames: int | None = None,
     clock: SiteClock | None = None,
     wrap: WrapPerception | None = None,
+    standby: Standby | None = None,
 ) -> Iterator[Site]:
     """Build a daemon; everything it opened is closed when the block ends.
 
@@ -98,8 +100,10 @@ def assemble(
         frames: end after so many frames of all cameras together; None for no limit.
         clock: time base; None for one that starts now.
         wrap: wraps perception in this process, for benchmarks and evaluation.
+        standby: waits, with the networks loaded, while another daemon runs the site; None to refuse then.
 
     Raises:
+        StoppedError: `standby` ended before the site was free.
         ConfigError: a camera's file is a folder, or is missing with `fast`.
         InUseError: another daemon uses the site, the spool or the tracklet store.
         ModelError: see `load_networks`.
@@ -113,6 +117,8 @@ def assemble(
             _log.warning("camera_tls_unverified", camera=camera.id)
     metrics, time_base, pulse = Metrics(), clock or SiteClock(), Pulse()
     loaded = load_perception(settings, fast=fast, frames=frames)
+    if standby is not None:
+        _load_ahead(settings, loaded)
 
     def shift_s() -> float:
         return time_base.shift_s
@@ -120,7 +126,9 @@ def assemble(
     with ExitStack() as opened:
         embedder = EmbedderInfo.of(loaded.embedder)
         state = opened.enter_context(
-            open_state(settings, embedder, run=run, continues=continues, fast=fast, sink=sink, shift_s=shift_s)
+            open_state(
+                settings, embedder, run=run, continues=continues, fast=fast, sink=sink, shift_s=shift_s, standby=standby
+            )
         )
         store = opened.enter_context(tracklet_store(settings))
         perception = opened.enter_context(
@@ -195,6 +203,27 @@ def assemble(
             identities_known=lambda: len(state.matcher),
             expect_cameras=state.matcher.change_cameras,
         )
+
+
+def _load_ahead(settings: Settings, loaded: LoadedPerception) -> None:
+    """Import what a takeover needs, which would otherwise cost it most of its time."""
+    for name in (
+        "reid_stream.ingest.camera_set",
+        "reid_stream.journal.recorder",
+        "reid_stream.journal.recovery",
+        "reid_stream.journal.snapshot_writer",
+        "reid_stream.operators.dispatch",
+        "reid_stream.operators.erasure",
+        "reid_stream.operators.reader",
+        "reid_stream.publish.event_numbers",
+        "reid_stream.publish.redis_sink",
+        "reid_stream.store.writer",
+        "watchfiles",
+    ):
+        importlib.import_module(name)
+    if loaded.networks is not None:
+        # Trackers import the most, and only once they are made.
+        make_perception(settings, loaded.networks, "ahead")
 
 
 def _listeners(

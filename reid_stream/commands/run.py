@@ -28,7 +28,15 @@ _MORE_S = 30.0
 """The last resort fires this long after the daemon's own watchdog would have."""
 
 
-def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id: str | None, plain: bool) -> None:
+def run(
+    cameras: Sequence[str],
+    *,
+    duration_s: float | None,
+    fast: bool,
+    run_id: str | None,
+    plain: bool,
+    standby: bool = False,
+) -> None:
     """Run until a signal, the duration or the end of all files.
 
     Args:
@@ -37,6 +45,7 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
         fast: replay files as fast as possible.
         run_id: name of the run in events; none for a random one.
         plain: lines even on a terminal.
+        standby: while another daemon runs the site, wait and take over when it is gone.
 
     Raises:
         ConfigError, ModelError, BrokerError, StreamError: with the exit code that each carries.
@@ -46,9 +55,11 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
     from reid_stream.assembly.settings_follower import SettingsFollower
     from reid_stream.assembly.site import assemble
     from reid_stream.commands.sources import is_config, load_settings
+    from reid_stream.commands.standby import StandbyServer
     from reid_stream.commands.watch import Watch
     from reid_stream.commands.web_process import WebProcess, address
     from reid_stream.console.output import Output
+    from reid_stream.errors import StoppedError
     from reid_stream.observe import logs
 
     # Crops, spool and state show people: files written from here on, by child processes too, are for this user alone.
@@ -61,8 +72,14 @@ def run(cameras: Sequence[str], *, duration_s: float | None, fast: bool, run_id:
     run_name = run_id or uuid.uuid4().hex[:12]
     from_file = len(cameras) == 1 and is_config(cameras[0])
     with _stopping(rereads=from_file and not fast) as (stop, hangups), ExitStack() as opened:
-        with out.status("loading models") if out.is_terminal and not plain else _nothing():
-            site = opened.enter_context(assemble(settings, run=run_name, continues=run_id is not None, fast=fast))
+        waiting = opened.enter_context(StandbyServer(settings.observe, stop)) if standby and not fast else None
+        try:
+            with out.status("loading models") if out.is_terminal and not plain and not standby else _nothing():
+                site = opened.enter_context(
+                    assemble(settings, run=run_name, continues=run_id is not None, fast=fast, standby=waiting)
+                )
+        except StoppedError:
+            return
         if settings.observe.port is not None:
             _serve_metrics(site, settings.observe, out, opened)
         with suppress(OSError):

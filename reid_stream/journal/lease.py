@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,39 @@ class Lease:
                 before = left_ms
                 time.sleep(_LOOK_S)
         self._renewing.start()
+
+    def stand_by(self, is_over: Callable[[], bool], on_holder: Callable[[str], None]) -> bool:
+        """Wait, however long, until no other daemon has the lease, then acquire it; False if `is_over` comes first.
+
+        A lease that ends while Redis serves is that of a daemon that has failed. Where Redis itself was away, its owner
+        gets the duration of a lease to acquire it again: it may hold events that Redis has not got yet.
+
+        `on_holder` is called with the daemon that has it, first and at each change.
+        """
+        known, is_away, free_from = "", False, 0.0
+        while not is_over():
+            try:
+                with translated(self._where):
+                    found = get_string(self._client, self.key)
+                    left_ms = self._client.pttl(self.key)
+                if is_away:
+                    is_away, free_from = False, time.monotonic() + self._lasts_ms / 1000
+                owner = _read(found)
+                holder = _name(owner) if found is not None else "no daemon, for Redis has just come back"
+                is_forged = found is not None and (owner is None or left_ms == _NO_EXPIRY)
+                is_free = found is None and time.monotonic() >= free_from
+                if is_free or is_forged or (owner is not None and owner.is_gone()):
+                    self.take()
+                    return True
+            except InUseError:  # another one on standby was faster
+                continue
+            except BrokerError as error:
+                is_away, holder = True, f"an unknown daemon: {error}"
+            if holder != known:
+                known = holder
+                on_holder(holder)
+            time.sleep(_LOOK_S)
+        return False
 
     def begin(self) -> None:
         """List this holding: from now on the spool knows it, so that a daemon killed here is followed without loss.

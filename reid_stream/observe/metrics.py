@@ -116,6 +116,9 @@ class Metrics:
         self.settings_pending = Gauge(
             "reid_stream_settings_pending", "Settings that apply from the next start on.", registry=self.registry
         )
+        self.standby = Gauge(
+            "reid_stream_standby", "1 while another daemon runs the site and this one waits.", registry=self.registry
+        )
         self.observations = self._counter("observations", "Observations handed to the matcher.")
         self.events = self._counter("events", "Events published, by type.", "type")
         self.identities = self._gauge("gallery_identities", "Identities that can be matched.")

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.tiny_networks import tiny_models
 from reid_stream.bundles.wrap import wrap
-from tests.engines.networks import answers, channel_means
 
-BEGINS_S = 60
+__all__ = ["Ended", "Running", "call", "environment", "real_models", "running", "tiny_models", "write_cams"]
+
+BEGINS_S = 180
 """Longest wait for a process to have read its models: the machine may be busy."""
 
 
@@ -107,16 +107,6 @@ def running(*arguments: str | Path, models: Path, home: Path) -> Iterator[Runnin
         if started.process.poll() is None:
             started.process.kill()
             started.process.wait()
-
-
-def tiny_models(folder: Path) -> Path:
-    """Make a shelf: a detector that sees one person in the middle of every picture, an embedder of mean colours."""
-    rows = np.zeros((5, 20), dtype=np.float32)
-    rows[:, 0] = (32, 32, 20, 40, 0.9)
-    folder.mkdir(parents=True, exist_ok=True)
-    wrap(answers(folder / "d.onnx", rows, 64, 64), folder / "detector", kind="detector", decoder="yolo", licence="MIT")
-    wrap(channel_means(folder / "e.onnx", height=64, width=32), folder / "embedder", kind="embedder", licence="MIT")
-    return folder
 
 
 def real_models(data: Path, folder: Path) -> Path:

@@ -1,10 +1,12 @@
 """The lease of a site: who holds it, who may take it, and what happens to a daemon that lost it."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
+from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, InUseError
 from reid_stream.journal.lease import Lease, LeaseLostError, Owner
@@ -212,3 +215,62 @@ def test_a_daemon_whose_lease_is_overwritten_goes_on(server: EmbeddedRedis, raw:
     assert raw.xlen("reid:shop:events") == 3
     one.check()
     one.give_back()
+
+
+def test_a_daemon_on_standby_takes_over_when_the_lease_is_released_or_expires(server: EmbeddedRedis, raw: Any) -> None:
+    one, other = lease(server, 0.5), lease(server, 0.5)
+    one.take()
+    holders: list[str] = []
+    waiting = Thread(target=lambda: other.stand_by(lambda: False, holders.append))
+    waiting.start()
+    time.sleep(1.0)  # two durations of a lease that is renewed
+    assert waiting.is_alive()
+    assert holders == [f"process {os.getpid()} on {os.uname().nodename}"]
+    one.give_back()
+    waiting.join(5)
+    assert msgspec.json.decode(raw.get(KEY), type=Owner).token == other.epoch.token
+    other.give_back()
+    raw.set(KEY, owner(), px=300)  # of a daemon on another machine that died
+    third = lease(server, 0.5)
+    began = time.monotonic()
+    assert third.stand_by(lambda: False, holders.append)
+    assert 0.2 < time.monotonic() - began < 3
+    assert holders[-1] == "process 7 on elsewhere"
+    third.give_back()
+
+
+def test_a_daemon_on_standby_can_be_stopped(server: EmbeddedRedis) -> None:
+    one, other = lease(server), lease(server)
+    one.take()
+    looks = iter([False, False, True])
+    assert not other.stand_by(lambda: next(looks), lambda _: None)
+    other.give_back()
+    one.give_back()
+
+
+def test_where_redis_was_away_the_daemon_that_had_the_lease_gets_it_again(tmp_path: Path) -> None:
+    server = UnguardedRedis(tmp_path / "redis")
+    one = Lease(connect(Redis(), url=server.url), KEY, lasts_s=1.5, where=server.url)
+    other = Lease(connect(Redis(), url=server.url), KEY, lasts_s=1.5, where=server.url)
+    one.take()
+    holders: list[str] = []
+    over = Event()
+    waiting = Thread(target=lambda: other.stand_by(over.is_set, holders.append))
+    waiting.start()
+    time.sleep(0.5)
+    server.stop()
+    time.sleep(2.0)  # longer than the lease
+    server = UnguardedRedis(tmp_path / "again", server.port)  # empty: no lease
+    client: Any = redis.Redis.from_url(server.url)
+    end = time.monotonic() + 10
+    while (found := client.get(KEY)) is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert msgspec.json.decode(found or b"", type=Owner).token == one.epoch.token
+    assert waiting.is_alive()
+    assert one.lost is None
+    over.set()
+    waiting.join(5)
+    for each in (one, other):
+        each.give_back()
+    client.close()
+    server.stop()
