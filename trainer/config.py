@@ -49,6 +49,9 @@ class DataSettings(TrainSection):
     """Leave out images that cannot be decoded, instead of stopping with their names."""
     regions: Path | None = None
     """magnifier: a folder of label maps, or the file of a parsing or pose network; see trainer/model/regions.py."""
+    keypoints: Path | None = None
+    """magnifier: folder for the keypoints of a .tflite pose network, which several runs may share; default: `keypoints`
+    in the run's folder."""
     max_persons: Positive | None = None
     """Learn from this many persons of each set only; for small checks."""
 

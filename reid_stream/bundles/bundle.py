@@ -69,8 +69,9 @@ class Verifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Map from margin to P(same person); see bundles/calibration.py."""
 
-    kind: Literal["platt", "isotonic", "none"]
-    """`platt`: slope, intercept; `isotonic`: margin, probability (rising); `none`: the margin is the log odds."""
+    kind: Literal["platt", "isotonic", "none", "default"]
+    """`platt`: slope, intercept; `isotonic`: margin, probability (rising); `none`: the margin is the log odds; `default`:
+    as `platt`, of other networks, on margins of vectors whose mean is subtracted (bundles/default_calibration.py)."""
     parameters: dict[str, float | list[float]]
     """Parameters of that kind."""
     prior: Inside = 0.5
@@ -83,6 +84,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """False-match rates, falling, at which `stranger_log_odds` was measured; empty without a curve."""
     stranger_log_odds: list[float] = []
     """Log likelihood ratio, rising, that pairs of different persons exceed with each rate."""
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is of other networks, on the scale of vectors whose mean is subtracted."""
+        return self.kind == "default"
 
 
 class DetectorInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -364,18 +370,17 @@ def _calibration_faults(calibration: Calibration) -> list[str]:
         return [f"calibration.stranger_rates and stranger_log_odds must agree, got {len(rates)} and {len(odds)}"]
     if any(after >= before for before, after in pairwise(rates)) or any(b < a for a, b in pairwise(odds)):
         return ["calibration.stranger_rates must fall and stranger_log_odds must not fall"]
-    expected = {"platt": {"slope", "intercept"}, "isotonic": {"margin", "probability"}, "none": set[str]()}[
-        calibration.kind
-    ]
+    line, curve = {"slope", "intercept"}, {"margin", "probability"}
+    expected = {"platt": line, "default": line, "isotonic": curve, "none": set[str]()}[calibration.kind]
     if set(parameters) != expected:
         return [f"calibration.parameters of {calibration.kind} must be {sorted(expected)}, got {sorted(parameters)}"]
-    if calibration.kind == "platt" and any(isinstance(value, list) for value in parameters.values()):
-        return ["calibration.parameters of platt must be two numbers"]
+    if expected is line and any(isinstance(value, list) for value in parameters.values()):
+        return [f"calibration.parameters of {calibration.kind} must be two numbers"]
     if calibration.kind == "isotonic":
         curves = [value for value in parameters.values() if isinstance(value, list)]
         if len(curves) != 2 or len(curves[0]) != len(curves[1]) or len(curves[0]) < 2:
             return ["calibration.parameters of isotonic must be two lists of one length, 2 or more"]
-        if any(after < before for curve in curves for before, after in pairwise(curve)):
+        if any(after < before for each in curves for before, after in pairwise(each)):
             return ["calibration.parameters of isotonic must not fall"]
     return []
 

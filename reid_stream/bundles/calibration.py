@@ -28,7 +28,7 @@ def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | No
         prior: expected share of same-person pairs among those asked about; default: that of the calibration.
     """
     values = np.asarray(margins, dtype=np.float64)
-    if calibration.kind == "platt":
+    if calibration.kind in ("platt", "default"):
         slope, intercept = (cast(float, calibration.parameters[name]) for name in ("slope", "intercept"))
         odds = slope * values + intercept
     elif calibration.kind == "isotonic":
@@ -45,7 +45,7 @@ def margin_at(calibration: Calibration, odds: float) -> float:
 
     Beyond the fitted range of an isotonic calibration the nearest margin is returned.
     """
-    if calibration.kind == "platt":
+    if calibration.kind in ("platt", "default"):
         slope, intercept = (cast(float, calibration.parameters[name]) for name in ("slope", "intercept"))
         return (odds - intercept) / slope if slope else float("inf")
     if calibration.kind == "isotonic":

@@ -45,9 +45,10 @@ def add(network: KnownNetwork, url: str | None, shelf: Path | None, log: Callabl
             for file in network.files:
                 fetch(f"{base.rstrip('/')}/{file.name}", file, Path(place))
                 log(f"{file.name}: {(Path(place) / file.name).stat().st_size:,} bytes, checksum right")
+            options = {**network.options, **({"log": log} if network.kind == "embedder" else {})}
             bundle = wrap(
                 Path(place) / network.files[0].name, Path(place) / "bundle", kind=network.kind, name=network.name,
-                licence=network.licence, data=network.data, source=base, **network.options,
+                licence=network.licence, data=network.data, source=base, **options,
             )  # fmt: skip
             shutil.rmtree(folder, ignore_errors=True)
             (Path(place) / "bundle").rename(folder)

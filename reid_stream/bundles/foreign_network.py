@@ -4,13 +4,14 @@ Letters: b images, h and w pixels.
 """
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reid_stream.bundles import onnx_file
+from reid_stream.bundles import ir_to_onnx, onnx_file
 from reid_stream.bundles.bundle import Floats
 from reid_stream.bundles.openvino_ir import as_yolo, first_line, outputs_of, read_ir, written
 from reid_stream.errors import ModelError
@@ -59,6 +60,17 @@ def with_yolo_output(found: ForeignNetwork, layout: str, size: tuple[int, int], 
     return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
 
+def as_onnx(found: ForeignNetwork, log: Callable[[str], None]) -> ForeignNetwork:
+    """Return an OpenVINO embedder as ONNX where that is exact (`ir_to_onnx`), else as it is; log which, and why."""
+    try:
+        content = ir_to_onnx.converted(found.network, compiled_in_f32)
+    except ir_to_onnx.InexactError as error:
+        log(f"stays an OpenVINO network, {error}: OpenVINO alone serves it, models.engine auto or openvino")
+        return found
+    log("converted to ONNX, with the same vectors: every engine serves it")
+    return ForeignNetwork(content, None, _parse(content, found.model), found.model)
+
+
 def class_names(found: ForeignNetwork) -> list[str]:
     """Return the class names that ultralytics writes into a file's metadata, or beside an IR; empty without."""
     network = found.network
@@ -90,13 +102,17 @@ def _listed(text: str) -> list[str]:
 
 def run_once(network: Any, batch: Floats, model: Path) -> Floats:
     """Run an OpenVINO network in float32 and return its first output."""
-    import openvino  # heavy: half a second
-
     try:
-        compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.array(compiled(batch)[0], dtype=np.float32)
+        return np.array(compiled_in_f32(network)(batch)[0], dtype=np.float32)
     except RuntimeError as error:
         raise ModelError(f"{model} must run on input {batch.shape}: {first_line(error)}") from error
+
+
+def compiled_in_f32(network: Any) -> Any:
+    """Return an OpenVINO network compiled in float32."""
+    import openvino  # heavy: half a second
+
+    return openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def _read(model: Path, output: str | None) -> tuple[bytes, Any]:

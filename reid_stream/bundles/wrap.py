@@ -8,7 +8,7 @@ float16 inputs and outputs are cast to float32, one output is kept, unusual layo
 Letters: d embedding dimensions, h and w pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 
 from reid_stream.bundles.bundle import (
-    Calibration,
     DetectorBundle,
     EmbedderBundle,
     EmbedderInput,
@@ -29,8 +28,9 @@ from reid_stream.bundles.bundle import (
     save,
 )
 from reid_stream.bundles.coco import COCO
+from reid_stream.bundles.default_calibration import UNIFORM_WEIGHT, default_calibration
 from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
-from reid_stream.bundles.foreign_network import class_names, image_size, read_network, run_once, with_yolo_output
+from reid_stream.bundles.foreign_network import as_onnx, class_names, image_size, read_network, run_once, with_yolo_output
 from reid_stream.bundles.input_normalisation import normalisation
 from reid_stream.errors import ModelError
 
@@ -41,8 +41,6 @@ DETECTOR_TOLERANCE = 0.05
 """Tolerance of the probe: bf16 moves a box by less than a hundredth of the image."""
 _PERSONS = frozenset({"person", "pedestrian", "people", "human"})
 _B = TypeVar("_B", EmbedderBundle, DetectorBundle)
-_UNIFORM_WEIGHT = 10.0
-"""Squared factor of all dimensions without a trained head: margin = 10 (2 cos - 1), zero at a cosine of one half."""
 
 
 def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> EmbedderBundle | DetectorBundle:
@@ -69,11 +67,13 @@ def wrap_embedder(
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> EmbedderBundle:
-    """Wrap a re-ID network; its vectors are compared by cosine until `reid-train calibrate` has calibrated it.
+    """Wrap a re-ID network, with the default calibration until `reid-train calibrate` replaces it.
 
     Height and width come from the network where it fixes them, else 256 x 128. ONNX networks take RGB, mean and
-    standard deviation of ImageNet; OpenVINO IRs, which OpenVINO alone serves, BGR from 0 to 255, as in Open Model Zoo.
+    standard deviation of ImageNet; OpenVINO IRs BGR from 0 to 255, as in Open Model Zoo. An IR becomes ONNX where that
+    is exact; any other stays one, which OpenVINO alone serves.
 
     Args:
         model: an ONNX file, or the .xml of an OpenVINO IR beside its .bin.
@@ -83,6 +83,7 @@ def wrap_embedder(
         std: divides each channel afterwards.
         colour: `rgb` or `bgr`.
         scale: pixel values run to 1 or 255; default: 255 where a mean or std is above 1, else 1.
+        log: called with a line on what became of an IR.
 
     Raises:
         ModelError: the file is not a network of one image input and one vector output; or it has several outputs, and
@@ -91,6 +92,7 @@ def wrap_embedder(
     read = read_network(model, output)
     if read.weights is not None:
         colour, scale = colour or "bgr", scale or 255
+        read = as_onnx(read, log)
     found = image_size(read.network, model)
     means, stds = normalisation(mean, std, scale)
     spec = EmbedderInput(
@@ -109,14 +111,14 @@ def wrap_embedder(
         probe=Probe(seed=PROBE_SEED, shape=[], output=[], tolerance=EMBEDDER_TOLERANCE),
         input=spec,
         dim=1,
-        verifier=Verifier(d=[1.0], b=_UNIFORM_WEIGHT, train_prior=0.5),
-        calibration=Calibration(kind="none", parameters={}),
+        verifier=Verifier(d=[1.0], b=UNIFORM_WEIGHT, train_prior=0.5),
+        calibration=default_calibration(),
     )
     vector = run_once(read.network, probe_input(bundle), model)
     if vector.ndim != 2 or vector.shape[0] != 1:
         raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
     dim = vector.shape[1]
-    verifier = Verifier(d=[_UNIFORM_WEIGHT**0.5] * dim, b=_UNIFORM_WEIGHT, train_prior=0.5)
+    verifier = Verifier(d=[UNIFORM_WEIGHT**0.5] * dim, b=UNIFORM_WEIGHT, train_prior=0.5)
     made = with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector)
     return save(made, read.content, out, read.weights)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from reid_stream.bundles.bundle import EmbedderBundle
     from reid_stream.offline.compare_embedders import EmbedderComparison
 
 app = typer.Typer(help="List, show, make, compare and activate model bundles.", no_args_is_help=True)
@@ -118,7 +119,6 @@ def wrap(
 
     from reid_stream.bundles.bundle import EmbedderBundle
     from reid_stream.bundles.checkpoint import wrappable
-    from reid_stream.bundles.network_file import is_openvino_only
     from reid_stream.bundles.wrap import wrap as make
     from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
@@ -134,17 +134,18 @@ def wrap(
     given = {**common, **of_detectors, **of_embedders}
     options = {name: value for name, value in given.items() if value is not None}
     shown = Output()
+    if kind is Kind.embedder:
+        options["log"] = shown.say
     size = (height, width) if height is not None and width is not None else None
     with tempfile.TemporaryDirectory() as folder:
         network = wrappable(model, Path(folder), kind=kind.value, size=size, trust_pickle=trust_pickle)
         source = {} if network == model else {"source": model.name}
         made = make(network, out, kind=kind.value, name=name or out.name, licence=licence, **source, **options)
     shown.say(f"{out}: {made.kind} {made.hash[:12]}")
-    if is_openvino_only(out):
-        shown.say("served by OpenVINO alone: `models.engine` must be auto or openvino")
     if isinstance(made, EmbedderBundle):
         spec = made.input
         shown.say(f"input {spec.colour}, mean {spec.mean}, std {spec.std} of pixels in [0, 1]")
+        shown.say(_threshold(made))
 
 
 @app.command("add")
@@ -159,6 +160,7 @@ def add_network(
     ] = None,
 ) -> None:
     """Download a known network, check its checksum, show its licence, and wrap it."""
+    from reid_stream.bundles.bundle import EmbedderBundle
     from reid_stream.bundles.download import add
     from reid_stream.bundles.known_networks import known_network
     from reid_stream.bundles.licences import commercial_use
@@ -166,6 +168,8 @@ def add_network(
 
     shown = Output()
     folder, made = add(known_network(name), url, to, shown.say)
+    if isinstance(made, EmbedderBundle):
+        shown.say(_threshold(made))
     shown.say(f"{folder}: {made.kind} {made.hash[:12]}; commercial use: {commercial_use(made.licence).reason}")
     shown.say(f"use it: `models: {{{made.kind}: {folder if to else folder.name}}}` in cams.yaml")
 
@@ -321,6 +325,15 @@ def _print_comparison(found: "EmbedderComparison") -> None:
         out.say(f"  would be {len(change.parts)} people: {', '.join(change.people)} ({parts} tracks)")
     out.say("")
     out.say(("verdict: ", "bold"), (found.verdict.text))
+
+
+def _threshold(bundle: "EmbedderBundle") -> str:
+    """Return what a match needs at default settings."""
+    from reid_stream.bundles.embedder_info import EmbedderInfo
+    from reid_stream.config.settings import Match
+    from reid_stream.match.thresholds import describe_thresholds
+
+    return describe_thresholds(Match(), EmbedderInfo.of(bundle))
 
 
 def _channels(option: str, text: str | None) -> list[float] | None:

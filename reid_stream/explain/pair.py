@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from reid_stream.bundles.bundle import EmbedderBundle, Verifier, load_embedder
 from reid_stream.bundles.calibration import probability
+from reid_stream.bundles.default_calibration import TYPICAL_SQUARE
 from reid_stream.bundles.network_file import network_file
 from reid_stream.embed.preprocess import Floats, InputSpec, UInt8, prepare
 from reid_stream.errors import ModelError
@@ -92,7 +93,7 @@ class Explainer:
             crops,
             float(products.sum()),
             margin,
-            float(probability(self.bundle.calibration, margin)),
+            float(probability(self.bundle.calibration, self._centred(margin))),
             self.bundle.dim,
             _chosen(np.argsort(-products, kind="stable")[:count], products, units, looked, crops),
             _chosen(np.argsort(costs, kind="stable")[:count], costs, units, looked, crops),
@@ -102,6 +103,12 @@ class Explainer:
     def vectors(self, crops: Sequence[UInt8]) -> Doubles:
         """Return the unit vectors (n, d) of RGB crops (h, w, 3) of any size, n at least 1."""
         return self._unit(self.attention.vectors(prepare(crops, self.spec)))
+
+    def _centred(self, margin: float) -> float:
+        """Return a margin on the scale of the calibration."""
+        if not self.bundle.calibration.is_default:
+            return margin
+        return self.bundle.verifier.b + (margin - self.bundle.verifier.b) / (1 - TYPICAL_SQUARE)
 
     def _unit(self, vectors: Floats) -> Doubles:
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)

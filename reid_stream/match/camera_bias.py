@@ -10,6 +10,10 @@ raw 0.77 becomes about 0.4. `CameraBias.floor` reverses that, so that thresholds
 scale of raw cosines throughout: with the share a of the common mean subtracted and |mean|^2 = m, unrelated vectors,
 whose raw cosine is about m, have the centred cosine (m - f) / (1 - f), where f = m (2a - a^2).
 
+The default calibration of a wrapped network is on the scale of vectors whose mean is subtracted entirely, since cosines
+of different networks are alike there, whereas their m is 0.05 to 0.5: a raw cosine c is (c - m) / (1 - m) on it.
+`CameraBias.common` estimates m.
+
 Letters: d embedding dimensions.
 """
 
@@ -18,12 +22,15 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from reid_stream.bundles.default_calibration import TYPICAL_SQUARE
 from reid_stream.records import CameraId, Floats
 
 PRIOR_VECTORS = 10.0
 """Vectors of a camera at which its shift is halfway from the common mean to its own mean."""
 PRIOR_COMMON = 30.0
 """Vectors in all at which half of the common mean is subtracted."""
+MOST_SQUARE = 0.9
+"""Bound of m: one vector alone has m = 1."""
 MEMORY_VECTORS = 2000.0
 """Weight of a mean at most, in vectors: older vectors fade, so that the mean follows changes of light."""
 
@@ -36,6 +43,8 @@ class CameraBias:
     """(d,) by camera."""
     floor: float
     """A cosine c of centred vectors corresponds to the raw cosine c (1 - floor) + floor."""
+    common: float = TYPICAL_SQUARE
+    """Estimate of |mean|^2, the raw cosine of unrelated vectors."""
 
 
 class CameraBiasState(msgspec.Struct):
@@ -82,7 +91,11 @@ class CameraShifts:
             camera: (common * share + (self._mean[camera] - common) * own).astype(np.float32)
             for camera, own in trust.items()
         }
-        return CameraBias(shifts, float(common @ common) * (2 * share - share**2))
+        square = float(common @ common)
+        # The mean of n independent vectors is longer than that of all: by (1 - m) / n, squared.
+        found = max(0.0, (seen * square - 1) / (seen - 1)) if seen > 1 else square
+        estimate = TYPICAL_SQUARE + (found - TYPICAL_SQUARE) * share
+        return CameraBias(shifts, square * (2 * share - share**2), min(estimate, MOST_SQUARE))
 
     def state(self) -> dict[str, CameraBiasState]:
         """Return the means for `restore`."""

@@ -120,7 +120,7 @@ class Candidates:
 
     def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
         """Return the log likelihood ratios by appearance of squared distances."""
-        found: list[float] = self._scorer.llr(np.asarray(squared, dtype=np.float32), self._gallery.floor).tolist()
+        found: list[float] = self._scorer.llr(np.asarray(squared, dtype=np.float32), self._floor).tolist()
         return found
 
     def transit_llr(self, a: Sequence[Stay], b: Sequence[Stay]) -> float:
@@ -130,15 +130,19 @@ class Candidates:
     def pair_llr(self, a: Query, b: Query) -> float:
         """Return the log likelihood ratio of two queries being one person."""
         squared = np.asarray(squared_distance(a.template, b.template))
-        appearance = float(self._scorer.llr(squared, self._gallery.floor))
+        appearance = float(self._scorer.llr(squared, self._floor))
         return appearance + self._topology.transit_llr(a.stays, b.stays)
 
     def similarity(self, template: Template, person: int) -> float:
         """Return the cosine of a template and that of an identity, on the scale of raw vectors."""
         other = self._gallery.template(person)
         assert other is not None, "a candidate has a template"
-        cosine = self._scorer.similarity(template, other)
-        return min(1.0, cosine * (1 - self._gallery.floor) + self._gallery.floor)
+        cosine, floor = self._scorer.similarity(template, other), self._gallery.bias.floor
+        return min(1.0, cosine * (1 - floor) + floor)
+
+    @property
+    def _floor(self) -> float:
+        return self._scorer.floor(self._gallery.bias)
 
     def _ranked(self, queries: Sequence[Query], threshold: float) -> list[dict[int, float]]:
         """Return the log likelihood ratio by identity of each query's shortlist, as far as it may pass a threshold."""
@@ -154,8 +158,13 @@ class Candidates:
                 row[at] = FAR
         near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
         near = near[row[near] < FAR]
+<<<<<<< HEAD
         appearance = self._scorer.llr(row[near], self._gallery.floor)
         good = appearance >= threshold - MAX_LLR
+=======
+        appearance = self._scorer.llr(row[near], self._floor)
+        good = appearance >= threshold - CEILING
+>>>>>>> ce55da4 (bundles: Convert OpenVINO networks to ONNX where exact, and start wrapped ones with a default curve)
         rules_out = self._topology.rules_out
         llrs = {}
         numbers = self._gallery.people()[near[good]].tolist()

@@ -30,7 +30,7 @@ def find_change(vectors: Floats, shares: Floats, scorer: Scorer, floor: float) -
         vectors: (n, d) centred unit vectors in order of time, two or more.
         shares: (n,) weight of each vector, summing to 1.
         scorer: gives the log likelihood ratio of two means.
-        floor: see `CameraBias.floor`.
+        floor: see `Scorer.floor`.
     """
     weighted = vectors * shares[:, None]
     before = np.cumsum(weighted, axis=0)[:-1]

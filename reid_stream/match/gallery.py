@@ -108,9 +108,8 @@ class Gallery:
         """Cached by identity, until one of its views changes."""
         self._applied: dict[CameraId, Floats] = {}
         self._stale: list[int] = []
-        self._bias: CameraBias | None = None
-        self.floor = 0.0
-        """`CameraBias.floor` in use."""
+        self.bias = CameraBias({}, 0.0)
+        """Shifts and scale in use."""
 
     def __len__(self) -> int:
         return len(self._row)
@@ -290,7 +289,7 @@ class Gallery:
 
     def restore(self, state: GalleryState, exemplars: Mapping[int, Sequence[Exemplar]], bias: CameraBias) -> None:
         """Restore all identities, each in the row it had."""
-        self._bias, self.floor = bias, bias.floor
+        self.bias = bias
         self._applied = {CameraId(c): np.frombuffer(s, dtype=np.float32).copy() for c, s in state.applied.items()}
         stale = {row.person: row for row in state.stale}
         dim = next((len(e.vector) // 2 for views in exemplars.values() for e in views), 0)
@@ -323,9 +322,8 @@ class Gallery:
 
     def apply_bias(self, bias: CameraBias) -> None:
         """Adopt camera shifts that have changed by more than `_STALE`, and recompute up to `_REFRESH` stale rows."""
-        if bias is not self._bias:
-            self._bias = bias
-            self.floor = bias.floor
+        if bias is not self.bias:
+            self.bias = bias
             stale = [c for c, shift in bias.shifts.items() if self._is_stale(c, shift)]
             if stale:
                 self._applied.update((camera, bias.shifts[camera]) for camera in stale)

@@ -254,7 +254,7 @@ class Matcher:
             if tracklet is None or len(tracklet.vectors) < 2 or tracklet.stay.held:
                 continue
             vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-            place = find_change(vectors, tracklet.shares(), self._scorer, self._gallery.floor)
+            place = find_change(vectors, tracklet.shares(), self._scorer, self._scorer.floor(self._gallery.bias))
             if place is None:
                 continue
             other = self._tracks.cut(tracklet, place, now, self._stay)

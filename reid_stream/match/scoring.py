@@ -16,7 +16,8 @@ false-match rate.
 
 With a calibration, the score is the calibrated log likelihood ratio of the verification head, and its threshold follows
 from `match.false_match_rate` by the curve of the bundle (bundles/stranger_curve.py). Without one it is a cosine
-relative to `match.similarity`, scaled to be comparable with log odds.
+relative to `match.similarity`, scaled to be comparable with log odds. The default calibration of a wrapped network is
+on the scale of centred vectors (camera_bias.py).
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.bundles.calibration import log_odds, logit, margin_at
 from reid_stream.bundles.stranger_curve import same_person_quantile, threshold_at_rate
 from reid_stream.config.settings import Match as MatchSettings
+from reid_stream.match.camera_bias import CameraBias
 from reid_stream.records import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -101,7 +103,7 @@ class Scorer:
 
         Args:
             squared: squared distances of templates.
-            floor: see `CameraBias.floor`.
+            floor: what `floor` returns.
         """
         if self._calibration is None:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
@@ -109,8 +111,20 @@ class Scorer:
         margins = self._b - (1 - floor) * squared.astype(np.float64)
         return log_odds(self._calibration, margins) - float(logit(self._calibration.prior))
 
+    def floor(self, bias: CameraBias) -> float:
+        """Return f such that (1 - f) times a squared distance of templates is on the scale of the calibration.
+
+        That is the scale of raw vectors; for the default calibration, that of vectors without their mean.
+        """
+        if self._calibration is None or not self._calibration.is_default:
+            return bias.floor
+        return 1 - (1 - bias.floor) / (1 - bias.common)
+
     def cosine_at(self, llr: float) -> float:
-        """Return the cosine of raw vectors with a log likelihood ratio, averaged over dimensions; may exceed 1."""
+        """Return the cosine of raw vectors with a log likelihood ratio, averaged over dimensions; may exceed 1.
+
+        For the default calibration it is that of vectors whose mean is subtracted.
+        """
         if self._calibration is None:
             return self._similarity + (llr - self.threshold) / _STEEPNESS
         assert self.head is not None, "a calibration is of a head"

@@ -50,6 +50,11 @@ def describe_thresholds(settings: Match, embedder: EmbedderInfo, people: int = 1
     text = f"a match needs {_named(first, settings)}"
     if later.rule != first.rule:
         text += f"; with {people:,} known people {_named(later, settings)}"
+    if first.probability is not None and embedder.calibration is not None and embedder.calibration.is_default:
+        text += (
+            "; cosines are those of vectors without their mean, by the default curve, which is not of this network: "
+            "`reid-train calibrate` measures its own"
+        )
     return text
 
 

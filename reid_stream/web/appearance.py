@@ -51,7 +51,7 @@ class Appearances:
         # By products: no copy of all templates.
         squares = self.squares if others is self.templates else np.einsum("nd,nd->n", others, others)
         squared = np.maximum(squares + np.float32(template @ template) - 2 * (others @ template), 0).astype(np.float32)
-        return np.asarray(self.scorer.llr(squared, self.bias.floor), dtype=np.float32)
+        return np.asarray(self.scorer.llr(squared, self.scorer.floor(self.bias)), dtype=np.float32)
 
     def rank(self, template: Floats, count: int | None = None) -> list["Ranking"]:
         """Return everybody, or `count` people, the most likely first, each with the most similar track."""

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from reid_stream.bundles.bundle import Bundle
+from reid_stream.bundles.licences import commercial_use
 from reid_stream.config.settings import Settings, TopologySettings
 from reid_stream.match.topology import Topology, TopologyState
 from reid_stream.publish.latest_value import topology_key
@@ -153,6 +154,8 @@ class Overview:
                     name=bundle.name,
                     hash=bundle.hash,
                     licence=bundle.licence,
+                    commercial_use=commercial_use(bundle.licence).use,
+                    commercial_use_reason=commercial_use(bundle.licence).reason,
                     created=bundle.created,
                     data=bundle.data,
                     metrics=bundle.metrics,

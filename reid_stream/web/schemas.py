@@ -192,6 +192,10 @@ class ModelRecord(Record):
     name: str
     hash: str
     licence: str
+    commercial_use: Literal["yes", "conditions", "no", "unknown"]
+    """Whether that licence allows the weights in a product; no legal advice."""
+    commercial_use_reason: str
+    """The rule that binds."""
     created: str
     data: list[str]
     metrics: dict[str, float]

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """OpenVINO networks become bundles, which only OpenVINO serves."""
+=======
+"""OpenVINO networks become ONNX bundles where that is exact, else bundles that OpenVINO alone serves."""
+>>>>>>> ce55da4 (bundles: Convert OpenVINO networks to ONNX where exact, and start wrapped ones with a default curve)
 
 import json
 import shutil
@@ -21,13 +25,18 @@ from reid_stream.errors import ModelError
 from tests.bundles.test_wrap import BOX, CELLS, SIDE, network, person_found, rows_of
 
 
-def ir(folder: Path, name: str = "net", kind: str = "f32", outputs: int = 1) -> Path:
-    """A network of one layer: the means of four parts of the image, times a matrix."""
+def ir(folder: Path, name: str = "net", kind: str = "f32", outputs: int = 1, with_mish: bool = True) -> Path:
+    """A network of one layer: the means of four parts of the image, times a matrix.
+
+    Mish is among the operations without a counterpart, so that the network stays an IR.
+    """
     images = ops.parameter([1, 3, 32, 16], np.float32 if kind == "f32" else np.float16, name="images")
     pooled = ops.avg_pool(images, [8, 16], [0, 0], [0, 0], [8, 16], True)
     flat = ops.reshape(pooled, ops.constant(np.array([1, 12])), False)
     weights = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32 if kind == "f32" else np.float16)
     found = [ops.matmul(flat, ops.constant(weights + number), False, False) for number in range(outputs)]
+    if with_mish:
+        found = [ops.mish(port) for port in found]
     for number, port in enumerate(found):
         port.output(0).set_names({f"vectors{number}"})
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +59,56 @@ def test_an_openvino_embedder_is_wrapped_and_served_alike(tmp_path: Path, kind: 
     dtype = np.float32 if kind == "f32" else np.float16
     expected = np.concatenate([compiled(one[None].astype(dtype))[0] for one in batch])
     np.testing.assert_allclose(engine(batch), expected, rtol=2e-2 if kind == "f16" else 1e-4, atol=1e-2)
+
+
+def convolutional(folder: Path, **changes: object) -> Path:
+    """An embedder with every operation that is converted, weights in float16, as Open Model Zoo publishes them."""
+    draw = np.random.default_rng(1)
+
+    def constant(*shape: int) -> openvino.Node:
+        return ops.convert(ops.constant(draw.normal(size=shape).astype(np.float16) * np.float16(0.3)), "f32")
+
+    images = ops.parameter([1, 3, 32, 16], np.float32, name="images")
+    port = ops.gather(images, ops.constant([2, 1, 0]), ops.constant(1))
+    port = ops.multiply(ops.subtract(port, constant(1, 3, 1, 1)), ops.constant(np.float32(1 / 255)))
+    port = ops.convolution(port, constant(8, 3, 3, 3), [1, 1], [1, 1], [1, 1], [1, 1])
+    port = ops.mvn(port, ops.constant(changes.get("axes", [2, 3])), True, 1e-5, "inside_sqrt")
+    port = ops.relu(ops.add(port, constant(1, 8, 1, 1)))
+    port = ops.max_pool(port, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+    port = ops.group_convolution(port, constant(8, 1, 1, 3, 3), [1, 1], [1, 1], [1, 1], [1, 1])
+    gate = ops.sigmoid(ops.reduce_mean(port, ops.constant([2, 3]), True))
+    port = ops.concat([ops.multiply(port, gate), ops.clamp(port, -1.0, 1.0)], 1)
+    port = ops.avg_pool(port, [2, 2], [0, 0], [0, 0], [2, 2], True)
+    port = ops.prelu(ops.reduce_mean(port, ops.constant([2, 3]), True), constant(16))
+    port = ops.matmul(ops.reshape(port, ops.constant([1, 16]), False), constant(6, 16), False, True)
+    folder.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(openvino.Model([port], [images]), folder / "conv.xml", compress_to_fp16=False)
+    return folder / "conv.xml"
+
+
+def test_a_convolutional_network_becomes_onnx_with_the_same_vectors(tmp_path: Path) -> None:
+    model = convolutional(tmp_path / "given")
+    told: list[str] = []
+    made = wrap_embedder(model, tmp_path / "bundle", log=told.append)
+    assert told == ["converted to ONNX, with the same vectors: every engine serves it"]
+    assert not is_openvino_only(tmp_path / "bundle")
+    batch = np.concatenate([probe_input(made, 5)])
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = np.concatenate([compiled(one[None])[0].copy() for one in batch])
+    for engine in ("openvino", "onnx"):
+        served = load_engine(network_file(tmp_path / "bundle"), Models(engine=engine, precision="f32"), size=(32, 16))
+        np.testing.assert_allclose(served(batch), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [(ir, "its Mish has no counterpart"), (lambda folder: convolutional(folder, axes=[1, 2, 3]), r"its MVN is over")],
+)
+def test_what_has_no_counterpart_stays_an_ir_and_says_why(make, reason: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    told: list[str] = []
+    wrap_embedder(make(tmp_path / "given"), tmp_path / "bundle", log=told.append)
+    assert is_openvino_only(tmp_path / "bundle")
+    assert "stays an OpenVINO network" in told[0] and reason in told[0] and "OpenVINO alone serves it" in told[0]
 
 
 def test_other_engines_are_refused_by_name(tmp_path: Path) -> None:
@@ -156,7 +215,9 @@ def test_the_command_takes_mean_and_std_and_names_the_engine(tmp_path: Path) -> 
     ]
     done = CliRunner().invoke(app, ["models", "wrap", str(model), str(tmp_path / "bundle"), *options])
     assert done.exit_code == 0, done.output
-    assert "served by OpenVINO alone" in done.output
+    assert "OpenVINO alone serves it" in done.output.replace("\n", " ")
+    assert "a match needs cosine" in done.output
+    assert "by the default curve" in done.output.replace("\n", " ")
     kept = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["input"]
     assert kept["mean"] == pytest.approx([0.485, 0.456, 0.406])
     assert kept["std"] == pytest.approx([0.229, 0.224, 0.225])

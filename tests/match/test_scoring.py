@@ -1,13 +1,17 @@
 """Similarity of templates, and the value of several views."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from reid_stream.bundles.bundle import Calibration, Verifier
+from reid_stream.bundles.default_calibration import TYPICAL_SQUARE, UNIFORM_WEIGHT, default_calibration
 from reid_stream.bundles.stranger_curve import threshold_at_rate
 from reid_stream.config.settings import Match
+from reid_stream.match.camera_bias import CameraBias, CameraShifts
 from reid_stream.match.candidates import NewIdentityPrior
 from reid_stream.match.scoring import EvidenceDiscount, Scorer, mean_of, squared_distance
+from reid_stream.records import CameraId
 from tests.worlds import unit
 
 RNG = np.random.default_rng(3)
@@ -99,3 +103,34 @@ def test_a_new_identity_stays_possible_where_none_ever_came() -> None:
     for _ in range(10_000):
         one.learn(is_new=False)
     assert one.share == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("square", [0.05, 0.3, 0.6])
+def test_the_default_curve_asks_the_same_of_networks_whose_cosines_differ_by_their_mean(square: float) -> None:
+    """A pair whose centred cosine is 0.45 scores the same whatever is known of the mean, and whatever its length."""
+    calibration = default_calibration()
+    verifier = Verifier(d=[UNIFORM_WEIGHT**0.5] * 8, b=UNIFORM_WEIGHT, train_prior=0.5)
+    scorer = Scorer(Match(), verifier, calibration)
+    wanted = 0.9084 * 10 * (2 * 0.45 - 1) + 6.0618
+    for share in (0.0, 0.5, 1.0):  # of the mean that is subtracted: floor = m (2a - a^2), as CameraShifts has it
+        floor = square * (2 * share - share**2)
+        raw = 0.45 * (1 - square) + square
+        cosine = (raw - floor) / (1 - floor)
+        squared = np.array([UNIFORM_WEIGHT * 2 * (1 - cosine)], np.float32)
+        found = scorer.llr(squared, scorer.floor(CameraBias({}, floor, common=square)))
+        assert found == pytest.approx([wanted], abs=1e-3)
+    assert scorer.cosine_at(wanted) == pytest.approx(0.45)
+    own = Scorer(Match(), verifier, msgspec.structs.replace(calibration, kind="platt"))
+    assert own.floor(CameraBias({}, 0.2, common=0.5)) == 0.2  # a network's own calibration is on the raw scale
+
+
+def test_the_square_of_the_mean_is_learned_from_the_site() -> None:
+    draw = np.random.default_rng(3)
+    shifts, common = CameraShifts(), np.eye(64, dtype=np.float32)[0]
+    assert shifts.bias().common == TYPICAL_SQUARE
+    for _ in range(400):
+        noise = draw.normal(size=64).astype(np.float32)
+        noise[0] = 0
+        vector = 0.15**0.5 * common + 0.85**0.5 * noise / np.linalg.norm(noise)
+        shifts.learn(CameraId("a"), vector.astype(np.float32))
+    assert shifts.bias().common == pytest.approx(0.15 + 0.35 * 30 / 430, abs=0.02)

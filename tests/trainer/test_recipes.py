@@ -14,6 +14,7 @@ from trainer.data.pair_sampler import PairSampler
 from trainer.errors import DataError, TrainerError
 from trainer.model.backbones import Backbone
 from trainer.model.siamese import Siamese
+from trainer.train.ablation import ablate, variants
 from trainer.train.loop import in_steps
 from trainer.train.optimiser import build_optimiser, learning_rate, rate_at
 from trainer.train.recipe import FOLDER, names, parse_budget, recipe, run_length
@@ -190,3 +191,27 @@ def test_recipes_lie_in_the_package() -> None:
 def test_a_budget_is_a_share_or_a_time(text: str) -> None:
     with pytest.raises(TrainerError, match=r"must be a share in \(0, 1\] or a time such as 90s, 20m or 2h"):
         parse_budget(text)
+
+
+@pytest.mark.parametrize("table", ["distillation", "regions"])
+def test_every_row_of_a_table_changes_the_recipe_alone(table: str) -> None:
+    common = {
+        "distillation": ("distill.teachers=[{path: a.xml}]", "distill.unlabelled=[crops]"),
+        "regions": ("data.regions=pose.tflite",),
+    }[table]
+    rows = [recipe(row.recipe, (*common, *row.changes)) for row in variants(table)]
+    assert len({row.model_dump_json() for row in rows}) == len(rows)
+    assert rows[0] == recipe(variants(table)[0].recipe, (*common, *variants(table)[0].changes))
+
+
+@pytest.mark.parametrize(("table", "needed"), [("distillation", "distill.teachers"), ("regions", "data.regions")])
+def test_a_table_that_needs_a_network_says_so(table: str, needed: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=needed):
+        ablate(variants(table), tmp_path, None, 1.0, (1,), ("optimiser.steps=1",), print)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_shipped_leg_is_the_recipe_with_more_blocks_and_a_time() -> None:
+    kept = load(Path(__file__).parents[2] / "configs" / "train-distilled.yaml")
+    changes = ("model.layers=[3, 4, 6, 3]", "optimiser.lr=7.0e-4", "optimiser.warmup=0.03", "run.validate_every=600")
+    assert kept == recipe("distilled", (*changes, "optimiser.budget_minutes=234"))

@@ -10,6 +10,7 @@ from trainer.data.crops import assemble, read
 from trainer.errors import DataError
 from trainer.model.region_networks import FEET, HEAD, SHINS, TORSO
 from trainer.model.regions import build_provider
+from trainer.model.tflite_pose import TflitePose
 
 DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="needs REID_STREAM_DATA")
@@ -42,3 +43,20 @@ def test_what_is_no_pose_network_is_refused(tmp_path: Path) -> None:
 def test_another_tflite_network_is_refused() -> None:
     with pytest.raises(DataError, match=r"data.regions must be .*selfie_segmentation"):
         build_provider("pose", Path(str(DATA)) / "pose" / "selfie_segmentation.tflite")
+
+
+@needs_data
+def test_keypoints_are_kept_by_content_and_a_broken_file_is_made_again(tmp_path: Path) -> None:
+    crops = [crop for _, crop in zip(range(4), read("market1501", Path(str(DATA))), strict=False)]
+    images = assemble(crops, 128, 64)
+    model = Path(str(DATA)) / "pose" / "lite-model_movenet_singlepose_lightning_tflite_int8_4.tflite"
+    provider = TflitePose(model, threads=1, cache=tmp_path)
+    first = provider(images)
+    (file,) = tmp_path.rglob("*.npy")
+    kept = np.load(file)
+    assert kept.shape == (4, 17, 3) and kept.dtype == np.float16
+    np.save(file, np.zeros_like(kept))  # shows that the network is not asked again
+    assert not TflitePose(model, threads=1, cache=tmp_path)(images).any()
+    file.write_bytes(file.read_bytes()[:100])
+    assert (TflitePose(model, threads=1, cache=tmp_path)(images) == first).all()
+    assert len(list(tmp_path.rglob("*.npy"))) == 1

@@ -67,6 +67,11 @@ def test_cameras_topology_and_system_show_no_password(web: Shop) -> None:
     system = web.get(f"{API}/system").json
     assert [model["kind"] for model in system["models"]] == ["detector", "embedder"]
     assert all(model["licence"] for model in system["models"])
+    # The shipped ones: the embedder learned from research data, the detector is AGPL-3.0.
+    assert {model["kind"]: model["commercial_use"] for model in system["models"]} == {
+        "embedder": "no",
+        "detector": "conditions",
+    }
     assert system["bounds"]["store.retention_s"] == 30 * 86_400
     assert web.get(f"{API}/topology").json["cameras"] == ["door", "till"]
     pages = [web.get(path).body for path in ("/cameras", "/system", f"{API}/cameras", f"{API}/system")]

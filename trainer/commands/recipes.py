@@ -1,4 +1,4 @@
-"""`reid-train ablate`, `compare`, `schedule`: recipes side by side."""
+"""`reid-train ablate`, `compare`, `curves`, `schedule`: recipes and runs side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of t
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (ablate, compare, schedule):
+    for command in (ablate, compare, curves, schedule):
         app.command()(command)
 
 
@@ -21,10 +21,13 @@ def ablate(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            help="erasing, backbones: tables 2 and 3 of Cao & Lee, the default; recipes: all, and what each owes"
+            help="erasing, backbones: tables 2 and 3 of Cao & Lee, the default; recipes: all, each without its parts; "
+            "distillation: the recipe distilled without its parts; regions: magnifier by a pose network and by stripes"
         ),
     ] = None,
-    budget: Annotated[float, typer.Option(help="share of the recipe's full length, in (0, 1]")] = 1.0,
+    budget: Annotated[
+        str, typer.Option(help="of each run: share of the recipe's full length, in (0, 1], or a time: 90s, 20m, 2h")
+    ] = "1.0",
     seeds: Annotated[int, typer.Option(min=1, help="how many")] = 2,
     only: Annotated[list[str] | None, typer.Option(help="a row of the table; may be repeated")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, of all rows")] = None,
@@ -34,11 +37,14 @@ def ablate(
 ) -> None:
     """Train a paper's table row by row; runs that have ended are skipped, killed ones resumed."""
     from trainer.train import ablation
+    from trainer.train.recipe import parse_budget
 
+    share, minutes = parse_budget(budget)
+    limits = () if minutes is None else (f"optimiser.budget_minutes={minutes}",)
     for name in table or ["erasing", "backbones"]:
         rows = ablation.variants(name, tuple(only or ()))
         numbers = tuple(range(1, seeds + 1))
-        folders = ablation.ablate(rows, out / name, data, budget, numbers, tuple(changes or ()), typer.echo)
+        folders = ablation.ablate(rows, out / name, data, share, numbers, (*limits, *(changes or ())), typer.echo)
         published = {row.name: row.published for row in rows if row.published}
         _write_table(folders, tests, data, precision, out / name, published)
 
@@ -52,6 +58,20 @@ def compare(
 ) -> None:
     """Measure runs side by side: one table and one plot."""
     _write_table(runs, sets, data, precision, out, {})
+
+
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs, each the start of the next one")],
+    out: Annotated[Path, typer.Option(help="SVG or PNG file")],
+    window: Annotated[int, typer.Option(min=1, help="steps of the losses' moving average")] = 50,
+) -> None:
+    """Draw the losses and the validation of runs that continue one another; print steps, images and hours."""
+    from trainer.evaluate import learning_curves, plots
+
+    read = [learning_curves.read_curve(run) for run in runs]
+    plots.learning_curves(read, out, window)
+    for line in learning_curves.summary(read):
+        typer.echo(line)
 
 
 def schedule(

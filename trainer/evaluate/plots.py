@@ -1,4 +1,4 @@
-"""Evaluations, calibrations, comparisons and schedules -> PNG files; matplotlib without a display."""
+"""Evaluations, calibrations, comparisons, schedules and learning curves -> image files; matplotlib without a display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from trainer.config import TrainSettings
 from trainer.data.augment import erase_area_at
 from trainer.data.pair_sampler import share_of_negatives
 from trainer.evaluate.comparison import RunMeasurement, rows
+from trainer.evaluate.learning_curves import LearningCurve, smoothed
 from trainer.evaluate.protocol import Evaluation
 from trainer.evaluate.reliability import Bins
 from trainer.evaluate.retrieval import detection_rate
@@ -90,6 +91,40 @@ def schedule(settings: TrainSettings, path: Path) -> None:
     area.set(xlabel=unit, ylim=(0, 1), title=f"erased share of an image, in {settings.augment.erase:.0%} of them")
     ratio.set(xlabel=unit, ylim=(0, 5), title="negatives per positive pair")
     for axes in (rate, area, ratio):
+        axes.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def learning_curves(curves: Sequence[LearningCurve], path: Path, window: int = 50) -> None:
+    """Draw losses and validation mAP over the steps of runs that continue one another, a dotted line between two.
+
+    Args:
+        curves: in their order.
+        path: file, whose suffix chooses the format.
+        window: steps of the moving average of the losses.
+    """
+    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(13, 4.5))
+    starts = np.concatenate([[0], np.cumsum([curve.steps for curve in curves])])
+    terms = list(dict.fromkeys(term for curve in curves for term in curve.losses))
+    figures = list(dict.fromkeys(key for curve in curves for point in curve.validation for key in point))
+    for number, term in enumerate(terms):
+        for curve, start in zip(curves, starts, strict=False):
+            if term in curve.losses:
+                steps, shown = start + np.arange(1, curve.steps + 1), smoothed(curve.losses[term], window)
+                losses.plot(steps, shown, color=f"C{number}", label=term, linewidth=1.6 if term == "loss" else 1)
+    for number, name in enumerate(key for key in figures if key.endswith("mAP")):
+        label = name.removesuffix(".mAP") if name != "mAP" else "validation persons"
+        for curve, start in zip(curves, starts, strict=False):
+            points = [(start + point["step"], point[name]) for point in curve.validation if name in point]
+            if points:
+                accuracy.plot(*zip(*points, strict=True), marker="o", color=f"C{number}", label=label)
+    losses.set(xlabel="step", title=f"losses, mean of {window} steps", yscale="log")
+    accuracy.set(xlabel="step", title="mAP")
+    for axes in (losses, accuracy):
+        for start in starts[1:-1]:
+            axes.axvline(start, color="grey", linestyle=":")
+        unique = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        axes.legend(unique.values(), unique.keys(), fontsize=8)
         axes.grid(alpha=0.3)
     _write(figure, path)
 

@@ -50,16 +50,16 @@ class RegionProvider(Protocol):
         """
 
 
-def region_labels(settings: TrainSettings, images: Images) -> UInt8 | None:
-    """Return the labels that a run learns by; None where it needs none."""
+def region_labels(settings: TrainSettings, images: Images, cache: Path | None = None) -> UInt8 | None:
+    """Return the labels that a run learns by; None where it needs none. `cache` is a folder for keypoints."""
     if settings.model.descriptor != "magnifier" or settings.data.regions is None:
         return None
-    provider = build_provider(settings.model.regions, settings.data.regions, settings.run.threads)
+    provider = build_provider(settings.model.regions, settings.data.regions, settings.run.threads, cache)
     return provider(images)
 
 
-def build_provider(kind: str, source: Path, threads: int | None = None) -> RegionProvider:
-    """Return the provider that `model.regions` names, reading `source`.
+def build_provider(kind: str, source: Path, threads: int | None = None, cache: Path | None = None) -> RegionProvider:
+    """Return the provider that `model.regions` names, reading `source`; `cache` is a folder for keypoints.
 
     Raises:
         DataError: there is no such folder or network.
@@ -71,7 +71,7 @@ def build_provider(kind: str, source: Path, threads: int | None = None) -> Regio
             raise DataError(f"data.regions of a parser must be ONNX, got {source}; .tflite is for model.regions pose")
         from trainer.model.tflite_pose import TflitePose  # late: it loads OpenVINO
 
-        return TflitePose(source, threads)
+        return TflitePose(source, threads, cache)
     return RegionNetwork(source, {"parser": from_parsing, "pose": from_keypoints}[kind], threads)
 
 

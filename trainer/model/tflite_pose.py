@@ -6,9 +6,15 @@ Known by the shape of their output: MoveNet, (1, 1, 17, 3) y, x, score as shares
 Sources: https://www.tensorflow.org/hub/tutorials/movenet; Bazarevsky et al., "BlazePose", 2020 (arXiv 2006.10204), with
 the order of points in https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker.
 
+Keypoints are kept in a folder if one is given, in blocks of images by their content, so that a run that is killed or
+resumed, or another run on the same images, asks the network for none twice:
+
+    CACHE/<network hash>/<hash of the block's pixels>.npy    float16 (n, 17, 3)
+
 Letters: n images, h and w pixels.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +24,21 @@ import openvino
 
 from reid_stream.embed.preprocess import Floats, UInt8
 from trainer.data.crops import Images
-from trainer.errors import DataError
+from trainer.errors import DataError, TrainerError
 from trainer.model.region_networks import from_points
 
 _BLAZE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """Rows of BlazePose's points in COCO's order: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles."""
+_BLOCK = 256
+"""Images of a block: what a kill can cost."""
 _BLAZE_SHAPE, _MOVE_SHAPE = (1, 195), (1, 1, 17, 3)
 
 
 class TflitePose:
     """A pose network of one person per image; a `regions.RegionProvider`."""
 
-    def __init__(self, model: Path, threads: int | None = None) -> None:
-        """Compile the network.
+    def __init__(self, model: Path, threads: int | None = None, cache: Path | None = None) -> None:
+        """Compile the network; `cache` is a folder for keypoints.
 
         Raises:
             DataError: it cannot be read, or is neither MoveNet nor BlazePose.
@@ -51,13 +59,39 @@ class TflitePose:
                 f"data.regions must be MoveNet, (1, 1, 17, 3), or BlazePose, (1, 195), {model} takes {source} and "
                 f"gives {', '.join(map(str, shapes))}"
             )
+        self._cache = None if cache is None else cache / hashlib.sha256(model.read_bytes()).hexdigest()[:16]
         self._size = source[1], source[2]
         self._is_bytes = self._run.input(0).element_type == openvino.Type.u8
 
     def __call__(self, images: Images) -> UInt8:
         """See `regions.RegionProvider`."""
-        size = (images.pixels.shape[1], images.pixels.shape[2])
-        return np.concatenate([from_points(self.keypoints(image)[None], size) for image in images.pixels])
+        pixels = images.pixels
+        blocks = [self._block(pixels[start : start + _BLOCK]) for start in range(0, len(pixels), _BLOCK)]
+        return from_points(np.concatenate(blocks), (pixels.shape[1], pixels.shape[2]))
+
+    def _block(self, pixels: UInt8) -> Floats:
+        """Return keypoints (n, 17, 3) of images (n, h, w, 3), from the cache where they are there."""
+        if self._cache is None:
+            return self._found(pixels)
+        pixels = np.ascontiguousarray(pixels)
+        file = self._cache / f"{hashlib.sha256(repr(pixels.shape).encode() + pixels.data).hexdigest()[:24]}.npy"
+        known = _read(file, len(pixels))
+        if known is not None:
+            return known
+        found = self._found(pixels)
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(".part")
+            with part.open("wb") as stream:
+                np.save(stream, found.astype(np.float16))
+            part.replace(file)
+        except OSError as error:
+            raise TrainerError(f"keypoints need room, {self._cache}: {error.strerror or error}") from error
+        return found
+
+    def _found(self, pixels: UInt8) -> Floats:
+        # float16, as in the cache: a run that is resumed sees the regions that it saw before.
+        return np.stack([self.keypoints(image) for image in pixels]).astype(np.float16).astype(np.float32)
 
     def keypoints(self, image: UInt8) -> Floats:
         """Return COCO's keypoints (17, 3) of an RGB image (h, w, 3): x and y as shares of it, score in [0, 1]."""
@@ -76,3 +110,12 @@ class TflitePose:
             score = 1 / (1 + np.exp(-points[:, 3]))
         shares = np.asarray((self._size[1] / inner[0], self._size[0] / inner[1]), np.float32)
         return np.stack([x * shares[0], y * shares[1], score], axis=1).astype(np.float32)
+
+
+def _read(file: Path, count: int) -> Floats | None:
+    """Return keypoints (n, 17, 3); None where there are none, or not those of so many images."""
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return np.asarray(found, np.float32) if found.shape == (count, 17, 3) else None

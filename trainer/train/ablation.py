@@ -1,4 +1,4 @@
-"""Ablation tables: the two of Cao & Lee, and each recipe without its parts.
+"""Ablation tables: the two of Cao & Lee, each recipe without its parts, and distillation without its parts.
 
     a table's variants x seeds ─▶ runs OUT/VARIANT-sSEED ─▶ trainer/evaluate/comparison.py
 
@@ -65,6 +65,26 @@ TABLES: dict[str, tuple[AblationVariant, ...]] = {
         AblationVariant("done_right,even-erasing", "done_right", ("augment.erase_start=null",)),
         AblationVariant("magnifier,no-diversity", "magnifier", ("model.diversity_weight=0",)),
     ),
+    # The pose network is the user's: --set data.regions=FILE.tflite, --set data.keypoints=FOLDER to ask it once.
+    "regions": (
+        AblationVariant("magnifier,pose", "magnifier", ("model.regions=pose",)),
+        AblationVariant("magnifier,stripes", "magnifier", ("data.regions=null",)),
+        AblationVariant(
+            "magnifier,no-branches", "magnifier", ("data.regions=null", "model.adversarial=false", "model.fusion=false")
+        ),
+    ),
+    # Teachers and crops without labels are the user's: --set distill.teachers=..., --set distill.unlabelled=...
+    "distillation": (
+        AblationVariant("distilled", "distilled"),
+        AblationVariant("distilled,no-teacher", "distilled", ("distill.teachers=[]",)),
+        AblationVariant("distilled,vectors-alone", "distilled", ("distill.pairs=0",)),
+        AblationVariant("distilled,pairs-alone", "distilled", ("distill.vectors=0",)),
+        AblationVariant("distilled,no-unlabelled", "distilled", ("distill.unlabelled=[]",)),
+        AblationVariant("distilled,fewer-people", "distilled", ("data.sets=[market1501, cuhk03]",)),
+        AblationVariant("distilled,no-verification", "distilled", ("loss.verification=0",)),
+        AblationVariant("distilled,no-labels", "distilled", ("distill.labels=0",)),
+        AblationVariant("distilled,larger", "distilled", ("model.layers=[3, 4, 6, 3]",)),
+    ),
 }
 
 
@@ -91,7 +111,16 @@ def ablate(
     changes: tuple[str, ...],
     log: Callable[[str], None],
 ) -> list[Path]:
-    """Train every row with every seed and return the folders; `changes` are common to all rows, whose own come last."""
+    """Train every row with every seed and return the folders; `changes` are common to all rows, whose own come last.
+
+    Raises:
+        TrainerError: rows of `distillation` have no teacher, or those of `regions` no network; or a run fails.
+    """
+    named = {change.split("=", 1)[0].strip() for change in changes}
+    if any(row.recipe == "distilled" for row in rows) and "distill.teachers" not in named:
+        raise TrainerError('the table distillation needs --set "distill.teachers=[{path: NETWORK}]"')
+    if any("model.regions=pose" in row.changes for row in rows) and "data.regions" not in named:
+        raise TrainerError("the table regions needs --set data.regions=FILE, a pose network (.tflite or ONNX)")
     folders: list[Path] = []
     loaded: dict[str, tuple[Images, Images]] = {}
     for seed in seeds:
@@ -111,7 +140,7 @@ def _images(
     settings: TrainSettings, data: Path | None, loaded: dict[str, tuple[Images, Images]]
 ) -> tuple[Images, Images]:
     """Return the images of a run, read once for all that want the same."""
-    key = settings.data.model_copy(update={"regions": None}).model_dump_json()
+    key = settings.data.model_copy(update={"regions": None, "keypoints": None}).model_dump_json()
     if key not in loaded:
         while len(loaded) > 1:  # they are large: two at a time
             del loaded[next(iter(loaded))]

@@ -161,7 +161,7 @@ def _learner(settings: TrainSettings, training: Images, out: Path) -> Learner:
         from trainer.distill.learner import DistillLearner  # late: most runs have no teachers
 
         return DistillLearner(settings, training, out / "teachers")
-    return Learner(settings, training, region_labels(settings, training))
+    return Learner(settings, training, region_labels(settings, training, settings.data.keypoints or out / "keypoints"))
 
 
 def _development(settings: TrainSettings, name: str, data: Path | None) -> Images:

@@ -114,5 +114,7 @@ def run_length(settings: TrainSettings) -> str:
     length = (
         f"{plan.epochs:g} of {plan.nominal_epochs or plan.epochs:g} epochs" if plan.epochs else f"{plan.steps} steps"
     )
+    if plan.budget_minutes:
+        length += f", at most {plan.budget_minutes:g} minutes"
     size = f"larger side {max(data.height, data.width)}" if data.undistorted else f"{data.height}x{data.width}"
     return f"{settings.run.recipe or 'own settings'} at budget {settings.run.budget:g}: {length}, {size} px"
