@@ -70,8 +70,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Map from margin to P(same person); see bundles/calibration.py."""
 
     kind: Literal["platt", "isotonic", "none", "default"]
-    """`platt`: slope, intercept; `isotonic`: margin, probability (rising); `none`: the margin is the log odds; `default`:
-    as `platt`, of other networks, on margins of vectors whose mean is subtracted (bundles/default_calibration.py)."""
+    """`platt`: slope, intercept; `isotonic`: margin, probability (rising); `none`: the margin is the log odds;
+    `default`: as `platt`, of other networks, for vectors whose mean is subtracted (bundles/default_calibration.py)."""
     parameters: dict[str, float | list[float]]
     """Parameters of that kind."""
     prior: Inside = 0.5

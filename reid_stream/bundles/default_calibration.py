@@ -15,7 +15,7 @@ from reid_stream.bundles.bundle import Calibration
 UNIFORM_WEIGHT = 10.0
 """Squared factor of all dimensions without a trained head: margin = 10 (2 cos - 1), zero at a cosine of one half."""
 TYPICAL_SQUARE = 0.5
-"""Squared length of the mean vector where it is not known: OSNet's, the largest measured, so that a match needs more."""
+"""Squared length of the mean vector where it is unknown: OSNet's, the largest measured, so that a match needs more."""
 _RATES = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]
 _LOG_ODDS = [-2.28, -0.014, 2.27, 4.318, 6.482, 8.0, 9.399]
 

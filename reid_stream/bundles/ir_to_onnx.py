@@ -113,62 +113,81 @@ class _Writer:
             InexactError: it has no counterpart.
         """
         inputs = [self._names[_source(op, place)] for place in range(op.get_input_size())]
-        facts = op.get_attributes()
+        writers = {
+            "Convolution": self._write_convolution, "GroupConvolution": self._write_convolution,
+            "MaxPool": self._write_pool, "AvgPool": self._write_pool, "MVN": self._write_instance_norm,
+            "PRelu": self._write_prelu, "Clamp": self._write_clamp, "ReduceMean": self._write_mean,
+            "Reshape": self._write_reshape, "Squeeze": self._write_reshape, "Unsqueeze": self._write_reshape,
+            "Gather": self._write_gather, "Transpose": self._write_transpose, "Concat": self._write_concat,
+            "MatMul": self._write_product,
+        }  # fmt: skip
         if kind in _ELEMENTWISE:
             self._add(_ELEMENTWISE[kind], inputs, name)
-        elif kind in ("Convolution", "GroupConvolution"):
-            weights = _constant(op, 1)
-            groups = len(weights) if kind == "GroupConvolution" else 1
-            if groups > 1:  # (groups, out, in, h, w) -> (groups * out, in, h, w)
-                weights = weights.reshape(-1, *weights.shape[2:])
-            kernel = self._constant(np.asarray(weights, np.float32), f"{name}_weights")
-            self._add("Conv", [inputs[0], kernel], name, group=groups, dilations=facts["dilations"], **_window(facts))
-        elif kind in ("MaxPool", "AvgPool"):
-            extra: dict[str, Any] = {
-                "kernel_shape": facts["kernel"],
-                "ceil_mode": int(facts["rounding_type"] == "ceil"),
-            }
-            if kind == "AvgPool":
-                extra["count_include_pad"] = int(not facts["exclude-pad"])
-            elif any(side != 1 for side in facts["dilations"]):
-                raise InexactError("its MaxPool is dilated")
-            self._add("MaxPool" if kind == "MaxPool" else "AveragePool", inputs[:1], name, **_window(facts), **extra)
-        elif kind == "MVN":
-            rank, axes = len(op.input(0).get_shape()), sorted(_constant(op, 1).ravel().tolist())
-            positive = [axis % rank for axis in axes]
-            if positive != list(range(2, rank)) or facts["eps_mode"].lower() != "inside_sqrt":
-                raise InexactError(f"its MVN is over the axes {positive} of {rank}")
-            channels = op.input(0).get_shape()[1]
-            ones, zeros = (self._constant(np.full(channels, value, np.float32), f"{name}_{value}") for value in (1, 0))
-            self._add("InstanceNormalization", [inputs[0], ones, zeros], name, epsilon=float(facts["eps"]))
-        elif kind == "PRelu":
-            slope, rank = _constant(op, 1).ravel().astype(np.float32), len(op.input(0).get_shape())
-            slopes = self._constant(slope.reshape(-1, *(1,) * (rank - 2)), f"{name}_slope")
-            self._add("PRelu", [inputs[0], slopes], name)
-        elif kind == "Clamp":
-            ends = [self._constant(np.float32(facts[end]), f"{name}_{end}") for end in ("min", "max")]
-            self._add("Clip", [inputs[0], *ends], name)
-        elif kind == "ReduceMean":
-            axes = [int(axis) for axis in _constant(op, 1).ravel()]
-            self._add("ReduceMean", inputs[:1], name, axes=axes, keepdims=int(facts["keep_dims"]))
-        elif kind in ("Reshape", "Squeeze", "Unsqueeze"):
-            # A batch of one became a 1 in the shape: 0 copies the size of the input instead.
-            shape = np.asarray(op.output(0).get_shape(), np.int64)
-            shape[0] = 0 if shape[0] == 1 else shape[0]
-            self._add("Reshape", [inputs[0], self._constant(shape, f"{name}_shape")], name)
-        elif kind == "Gather":
-            rows = self._constant(_constant(op, 1).astype(np.int64), f"{name}_rows")
-            self._add("Gather", [inputs[0], rows], name, axis=int(_constant(op, 2).ravel()[0]))
-        elif kind == "Transpose":
-            self._add("Transpose", inputs[:1], name, perm=_constant(op, 1).ravel().tolist())
-        elif kind == "Concat":
-            self._add("Concat", inputs, name, axis=int(facts["axis"]))
-        elif kind == "MatMul" and not facts["transpose_a"]:
-            if facts["transpose_b"]:
-                inputs[1] = self._constant(np.swapaxes(_constant(op, 1), -1, -2).astype(np.float32), f"{name}_turned")
-            self._add("MatMul", inputs, name)
+        elif kind in writers:
+            writers[kind](op, inputs, name)
         else:
             raise InexactError(f"its {kind} has no counterpart here")
+
+    def _write_convolution(self, op: Any, inputs: list[str], name: str) -> None:
+        facts, weights, groups = op.get_attributes(), _constant(op, 1), 1
+        if op.get_type_name() == "GroupConvolution":  # (groups, out, in, h, w) -> (groups * out, in, h, w)
+            groups, weights = len(weights), weights.reshape(-1, *weights.shape[2:])
+        kernel = self._constant(weights.astype(np.float32), f"{name}_weights")
+        self._add("Conv", [inputs[0], kernel], name, group=groups, dilations=facts["dilations"], **_window(facts))
+
+    def _write_pool(self, op: Any, inputs: list[str], name: str) -> None:
+        facts = op.get_attributes()
+        shape = {"kernel_shape": facts["kernel"], "ceil_mode": int(facts["rounding_type"] == "ceil"), **_window(facts)}
+        if op.get_type_name() == "AvgPool":
+            self._add("AveragePool", inputs[:1], name, count_include_pad=int(not facts["exclude-pad"]), **shape)
+        else:
+            self._add("MaxPool", inputs[:1], name, dilations=facts["dilations"], **shape)
+
+    def _write_instance_norm(self, op: Any, inputs: list[str], name: str) -> None:
+        facts, sides = op.get_attributes(), op.input(0).get_shape()
+        axes = sorted(int(axis) % len(sides) for axis in _constant(op, 1).ravel())
+        if axes != list(range(2, len(sides))) or facts["eps_mode"].lower() != "inside_sqrt":
+            raise InexactError(f"its MVN is over the axes {axes} of {len(sides)}, {facts['eps_mode']}")
+        scale, shift = (self._constant(np.full(sides[1], value, np.float32), f"{name}_{value}") for value in (1, 0))
+        self._add("InstanceNormalization", [inputs[0], scale, shift], name, epsilon=float(facts["eps"]))
+
+    def _write_prelu(self, op: Any, inputs: list[str], name: str) -> None:
+        slope = _constant(op, 1).ravel().astype(np.float32)
+        slope = slope.reshape(-1, *(1,) * (len(op.input(0).get_shape()) - 2))  # one per channel, or one in all
+        self._add("PRelu", [inputs[0], self._constant(slope, f"{name}_slope")], name)
+
+    def _write_clamp(self, op: Any, inputs: list[str], name: str) -> None:
+        ends = [self._constant(np.float32(op.get_attributes()[end]), f"{name}_{end}") for end in ("min", "max")]
+        self._add("Clip", [inputs[0], *ends], name)
+
+    def _write_mean(self, op: Any, inputs: list[str], name: str) -> None:
+        axes = [int(axis) for axis in _constant(op, 1).ravel()]
+        self._add("ReduceMean", inputs[:1], name, axes=axes, keepdims=int(op.get_attributes()["keep_dims"]))
+
+    def _write_reshape(self, op: Any, inputs: list[str], name: str) -> None:
+        # A batch of one is a 1 in the shape: 0 copies the size of the input instead.
+        shape = np.asarray(op.output(0).get_shape(), np.int64)
+        shape[0] = 0 if shape[0] == 1 else shape[0]
+        self._add("Reshape", [inputs[0], self._constant(shape, f"{name}_shape")], name)
+
+    def _write_gather(self, op: Any, inputs: list[str], name: str) -> None:
+        rows = self._constant(_constant(op, 1).astype(np.int64), f"{name}_rows")
+        self._add("Gather", [inputs[0], rows], name, axis=int(_constant(op, 2).ravel()[0]))
+
+    def _write_transpose(self, op: Any, inputs: list[str], name: str) -> None:
+        self._add("Transpose", inputs[:1], name, perm=[int(axis) for axis in _constant(op, 1).ravel()])
+
+    def _write_concat(self, op: Any, inputs: list[str], name: str) -> None:
+        self._add("Concat", inputs, name, axis=int(op.get_attributes()["axis"]))
+
+    def _write_product(self, op: Any, inputs: list[str], name: str) -> None:
+        facts = op.get_attributes()
+        if facts["transpose_a"]:
+            raise InexactError("its MatMul transposes the first input")
+        if facts["transpose_b"]:
+            turned = np.swapaxes(_constant(op, 1), -1, -2).astype(np.float32)
+            inputs = [inputs[0], self._constant(turned, f"{name}_turned")]
+        self._add("MatMul", inputs, name)
 
     def _add(self, kind: str, inputs: list[str], name: str, **facts: Any) -> None:
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [name], **facts))

@@ -132,7 +132,7 @@ def wrap(
         other = Kind.detector if kind is Kind.embedder else Kind.embedder
         raise ConfigError(f"--{wrong[0]} is for {other.value}s, got it with --kind {kind.value}")
     given = {**common, **of_detectors, **of_embedders}
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     shown = Output()
     if kind is Kind.embedder:
         options["log"] = shown.say

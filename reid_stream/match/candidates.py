@@ -158,13 +158,8 @@ class Candidates:
                 row[at] = FAR
         near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
         near = near[row[near] < FAR]
-<<<<<<< HEAD
-        appearance = self._scorer.llr(row[near], self._gallery.floor)
-        good = appearance >= threshold - MAX_LLR
-=======
         appearance = self._scorer.llr(row[near], self._floor)
-        good = appearance >= threshold - CEILING
->>>>>>> ce55da4 (bundles: Convert OpenVINO networks to ONNX where exact, and start wrapped ones with a default curve)
+        good = appearance >= threshold - MAX_LLR
         rules_out = self._topology.rules_out
         llrs = {}
         numbers = self._gallery.people()[near[good]].tolist()

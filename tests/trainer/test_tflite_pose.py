@@ -54,7 +54,8 @@ def test_keypoints_are_kept_by_content_and_a_broken_file_is_made_again(tmp_path:
     first = provider(images)
     (file,) = tmp_path.rglob("*.npy")
     kept = np.load(file)
-    assert kept.shape == (4, 17, 3) and kept.dtype == np.float16
+    assert kept.shape == (4, 17, 3)
+    assert kept.dtype == np.float16
     np.save(file, np.zeros_like(kept))  # shows that the network is not asked again
     assert not TflitePose(model, threads=1, cache=tmp_path)(images).any()
     file.write_bytes(file.read_bytes()[:100])

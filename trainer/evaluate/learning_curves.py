@@ -46,8 +46,7 @@ def read_curve(run: Path) -> LearningCurve:
         DataError: losses.jsonl is missing, empty or broken.
         CheckpointError: last.pt is missing or broken.
     """
-    saved = checkpoint.load(run / "last.pt")
-    state = RunState.of(saved["facts"], str(run / "last.pt"))
+    state = RunState.of(checkpoint.load_facts(run / "last.pt"), str(run / "last.pt"))
     file = run / "losses.jsonl"
     try:
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[: state.step]]

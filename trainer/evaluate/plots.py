@@ -1,4 +1,4 @@
-"""Evaluations, calibrations, comparisons, schedules and learning curves -> image files; matplotlib without a display."""
+"""Evaluations, calibrations, comparisons, schedules, learning curves -> image files; matplotlib without a display."""
 
 from collections.abc import Sequence
 from pathlib import Path

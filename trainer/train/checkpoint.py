@@ -36,9 +36,33 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote."""
+    """Read what `save` wrote into last.pt.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or no last.pt.
+    """
+    state = _read(path)
+    if not {"settings", "facts", "model", "averaged", "optimiser"} <= set(state):
+        raise CheckpointError(f"{path} must be a last.pt of reid-train fit, it holds something else")
+    return state
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """Read the `facts` of a last.pt or best.pt.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or no checkpoint of a run.
+    """
+    facts = _read(path, mmap=True).get("facts")
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} must be a checkpoint of reid-train fit, it holds something else")
+    return facts
+
+
+def _read(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """Read what `save` wrote, as a dict; with `mmap` no tensor is read before it is used."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except OSError as error:
         raise CheckpointError(
             f"--resume needs a checkpoint, {path}: {error.strerror or error}; without one start without --resume"
@@ -51,6 +75,6 @@ def load(path: Path) -> dict[str, Any]:
         pickle.UnpicklingError,
     ) as error:  # a damaged file can raise any of these
         raise CheckpointError(f"{path} must be a whole checkpoint: {error}") from error
-    if not isinstance(state, dict) or not {"settings", "facts", "model", "averaged", "optimiser"} <= set(state):
-        raise CheckpointError(f"{path} must be a last.pt of reid-train fit, it holds something else")
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} must be a checkpoint of reid-train fit, it holds something else")
     return state
