@@ -30,7 +30,14 @@ from reid_stream.bundles.bundle import (
 from reid_stream.bundles.coco import COCO
 from reid_stream.bundles.default_calibration import UNIFORM_WEIGHT, default_calibration
 from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
-from reid_stream.bundles.foreign_network import as_onnx, class_names, image_size, read_network, run_once, with_yolo_output
+from reid_stream.bundles.foreign_network import (
+    as_onnx,
+    class_names,
+    image_size,
+    read_network,
+    run_once,
+    with_yolo_output,
+)
 from reid_stream.bundles.input_normalisation import normalisation
 from reid_stream.errors import ModelError
 

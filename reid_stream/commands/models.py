@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -119,6 +119,7 @@ def wrap(
 
     from reid_stream.bundles.bundle import EmbedderBundle
     from reid_stream.bundles.checkpoint import wrappable
+    from reid_stream.bundles.network_file import is_openvino_only
     from reid_stream.bundles.wrap import wrap as make
     from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
@@ -132,7 +133,7 @@ def wrap(
         other = Kind.detector if kind is Kind.embedder else Kind.embedder
         raise ConfigError(f"--{wrong[0]} is for {other.value}s, got it with --kind {kind.value}")
     given = {**common, **of_detectors, **of_embedders}
-    options: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     shown = Output()
     if kind is Kind.embedder:
         options["log"] = shown.say
@@ -142,6 +143,8 @@ def wrap(
         source = {} if network == model else {"source": model.name}
         made = make(network, out, kind=kind.value, name=name or out.name, licence=licence, **source, **options)
     shown.say(f"{out}: {made.kind} {made.hash[:12]}")
+    if kind is Kind.detector and is_openvino_only(out):
+        shown.say("served by OpenVINO alone: `models.engine` must be auto or openvino")
     if isinstance(made, EmbedderBundle):
         spec = made.input
         shown.say(f"input {spec.colour}, mean {spec.mean}, std {spec.std} of pixels in [0, 1]")
