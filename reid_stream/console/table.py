@@ -183,9 +183,9 @@ def _headline(snapshot: Snapshot, *, is_narrow: bool) -> Text:
     if len(snapshot.cameras) > 1:
         words = f"{'on 2+' if is_narrow else 'on 2+ cameras'} {snapshot.people_on_two}"
         parts.insert(4, (words, "bold green" if snapshot.people_on_two else ""))
-    text = Text(f" {snapshot.site} ", style="bold reverse", no_wrap=True, overflow="ellipsis")
+    text = Text(no_wrap=True, overflow="ellipsis").append(f" {snapshot.site} ", style="bold reverse")
     for words, style in parts:
-        text.append(gap).append(words, style=f"not reverse {style or 'not bold'}")
+        text.append(gap).append(words, style=style)
     return text
 
 

@@ -1,5 +1,6 @@
 """The live table and the lines for a pipe."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 
@@ -28,6 +29,14 @@ def test_the_table_shows_who_is_where_since_when() -> None:
     row = next(line for line in drawn(NOW).splitlines() if "demo-3" in line)
     assert row.split()[:5] == ["demo-3", "street", "14:13:08", "00:12", "confirmed"]
     assert "0.81" in row
+
+
+def test_only_the_name_of_the_site_is_inverted() -> None:
+    console = Console(width=110, record=True, force_terminal=True, color_system="standard")
+    with console.capture() as capture:
+        console.print(live(NOW, 40, 110, UTC))
+    inverted = re.findall(r"\x1b\[[0-9;]*\b7(?:;[0-9;]*)?m([^\x1b]*)", capture.get())
+    assert inverted == [" demo "]
 
 
 def test_a_person_on_two_cameras_comes_first_and_is_named_once() -> None:
