@@ -100,7 +100,7 @@ requirements: $(UV)
 	$(COMPILE) requirements/build.in -o requirements/build.txt >/dev/null
 	$(COMPILE) pyproject.toml --extra headless -o requirements/base.txt >/dev/null
 	$(COMPILE) pyproject.toml -c requirements/base.txt --extra headless --extra dev --extra docs --extra train \
-		--extra eval --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
+		--extra eval --extra parquet --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
 	$(COMPILE) requirements/peers.in -o requirements/peers.txt >/dev/null
 	$(COMPILE) requirements/fuzz.in -o requirements/fuzz.txt >/dev/null
 

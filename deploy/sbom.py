@@ -100,14 +100,20 @@ def normal(name: str) -> str:
 
 
 def licences(component: dict[str, Any]) -> list[str]:
-    """Return the SPDX identifiers of a component, alternatives and parts alike; other words as they are."""
+    """Return the SPDX identifiers of a component, alternatives and parts alike; other words as they are.
+
+    Of plain alternatives, such as `EPL-2.0 OR BSD-3-Clause`, those in `ALLOWED` are taken where there are any.
+    """
     found = []
     for entry in component.get("licenses", ()):
         licence = entry.get("license", {})
         text = entry.get("expression") or licence.get("id") or licence.get("name", "")
         if text.startswith("declared license"):
             continue  # the text of a licence whose name is another entry
-        found += re.split(r" AND | OR ", _CLASSIFIERS.get(text, text).replace("(", "").replace(")", ""))
+        text = _CLASSIFIERS.get(text, text).replace("(", "").replace(")", "")
+        parts = re.split(r" AND | OR ", text)
+        chosen = [part for part in parts if part in ALLOWED] if " AND " not in text else []
+        found += chosen or parts
     return list(dict.fromkeys(found))
 
 

@@ -9,15 +9,17 @@ The map, one verb a stage, one noun an arrow; `ls` shows the same:
 Read on in this order: records (what flows), pipeline (the order), daemon (threads and endings), then any one stage.
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reid_stream.annotate.follow import follow as follow
     from reid_stream.publish.projection import Fold as Fold
     from reid_stream.publish.projection import SiteView as SiteView
     from reid_stream.publish.subscribe import subscribe as subscribe
 
-__all__ = ["Fold", "SiteView", "__version__", "subscribe"]
+__all__ = ["Fold", "SiteView", "__version__", "follow", "subscribe"]
 
 try:
     __version__ = version("reid-stream")
@@ -31,6 +33,9 @@ def __getattr__(name: str) -> Any:
         from reid_stream.publish.subscribe import subscribe
 
         return subscribe
+    if name == "follow":
+        # Packages below `annotate` import this one.
+        return import_module("reid_stream.annotate.follow").follow
     if name in {"SiteView", "Fold"}:
         from reid_stream.publish import projection
 

@@ -7,12 +7,26 @@ Exit codes: 0 success, 1 another error, 2 configuration or usage, 3 model, 4 Red
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from reid_stream.commands import bench, check, evaluate, events, identity, models, reidentify, topology, web
+from reid_stream.commands import (
+    annotate,
+    bench,
+    check,
+    evaluate,
+    events,
+    export,
+    identity,
+    models,
+    outlet,
+    reidentify,
+    topology,
+    web,
+)
 from reid_stream.commands.compile import compile_engines
 from reid_stream.config.command_help import hide_flag_types
 from reid_stream.config.home import ensure_home, ensure_utf8
@@ -27,6 +41,7 @@ _EXTRAS = {
     "onnx": "train",
     "onnxruntime": "onnx",
     "pandas": "eval",
+    "pyarrow": "parquet",
     "reid_hota": "eval",
     "tensorrt": "gpu",
     "tensorrt_rtx": "rtx",
@@ -106,6 +121,10 @@ def run(
     standby: Annotated[
         bool, typer.Option("--standby", help="While another daemon runs the site, wait and take over when it is gone.")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="With --replay fast: write annotated videos of the file cameras to this folder."),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Run the daemon until Ctrl-C, SIGTERM, or the end of all files; SIGHUP reads cams.yaml again."""
@@ -121,9 +140,18 @@ def run(
         raise typer.Exit(2)
     from reid_stream.commands.run import run as run_daemon
 
-    run_daemon(cameras, duration_s=duration, fast=replay is Replay.fast, run_id=run_id, plain=plain, standby=standby)
+    run_daemon(
+        cameras,
+        duration_s=duration,
+        fast=replay is Replay.fast,
+        run_id=run_id,
+        plain=plain,
+        standby=standby,
+        save=save,
+    )
 
 
+app.command()(annotate.annotate)
 app.command(cls=_SourcesCommand)(check.check)
 app.command("compile")(compile_engines)
 app.command()(events.events)
@@ -131,8 +159,10 @@ app.command("eval")(evaluate.evaluate)
 app.command()(reidentify.reidentify)
 app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")
+app.add_typer(export.app, name="export")
 app.add_typer(identity.app, name="identity")
 app.add_typer(models.app, name="models")
+app.add_typer(outlet.app, name="outlet")
 app.add_typer(web.app, name="web")
 
 

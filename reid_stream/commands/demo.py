@@ -8,6 +8,7 @@ is kept. Needs no camera, GPU, Redis or ffmpeg.
 
 import argparse
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -83,8 +84,8 @@ def footage(environ: Mapping[str, str], say: Say) -> Path:
     )
 
 
-def second_view(source: Path, out: Path, say: Say) -> None:
-    """Write the footage as another camera would see it: cropped, scaled, in other colours."""
+def second_view(source: Path, out: Path, say: Say, frames: int | None = None) -> None:
+    """Write the footage, or its first `frames`, as another camera would see it: cropped, scaled, in other colours."""
     import av  # heavy
     import numpy as np
 
@@ -100,8 +101,8 @@ def second_view(source: Path, out: Path, say: Say) -> None:
         stream.pix_fmt = "yuv420p"
         # A key frame each second, so that a player can start anywhere.
         stream.gop_size = round(float(rate))
-        total = video.frames or 0
-        for number, frame in enumerate(reader.decode(video)):
+        total = min(video.frames or 0, frames or video.frames)
+        for number, frame in enumerate(itertools.islice(reader.decode(video), frames)):
             image: UInt8 = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
             h, w = image.shape[:2]
             x1, y1, x2, y2 = (round(share * side) for share, side in zip(_CROP, (w, h, w, h), strict=True))

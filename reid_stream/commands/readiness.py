@@ -65,7 +65,7 @@ class Readiness:
 
     def run(self) -> None:
         """Make all checks."""
-        from reid_stream.commands.sources import load_settings
+        from reid_stream.config.sources import load_settings
 
         try:
             settings = load_settings(self._sources)

@@ -36,6 +36,7 @@ def run(
     run_id: str | None,
     plain: bool,
     standby: bool = False,
+    save: Path | None = None,
 ) -> None:
     """Run until a signal, the duration or the end of all files.
 
@@ -46,6 +47,7 @@ def run(
         run_id: name of the run in events; none for a random one.
         plain: lines even on a terminal.
         standby: while another daemon runs the site, wait and take over when it is gone.
+        save: folder for annotated videos of a fast replay; none for none.
 
     Raises:
         ConfigError, ModelError, BrokerError, StreamError: with the exit code that each carries.
@@ -54,10 +56,11 @@ def run(
 
     from reid_stream.assembly.settings_follower import SettingsFollower
     from reid_stream.assembly.site import assemble
-    from reid_stream.commands.sources import is_config, load_settings
+    from reid_stream.commands.annotate import SavedReplay
     from reid_stream.commands.standby import StandbyServer
     from reid_stream.commands.watch import Watch
     from reid_stream.commands.web_process import WebProcess, address
+    from reid_stream.config.sources import is_config, load_settings
     from reid_stream.console.output import Output
     from reid_stream.errors import StoppedError
     from reid_stream.observe import logs
@@ -65,6 +68,7 @@ def run(
     # Crops, spool and state show people: files written from here on, by child processes too, are for this user alone.
     os.umask(0o077)
     settings = load_settings(cameras)
+    saved = None if save is None else SavedReplay(settings, save, fast=fast)
     logs.configure(settings.observe)
     logs.hide(settings)
     logs.catch()
@@ -76,7 +80,14 @@ def run(
         try:
             with out.status("loading models") if out.is_terminal and not plain and not standby else _nothing():
                 site = opened.enter_context(
-                    assemble(settings, run=run_name, continues=run_id is not None, fast=fast, standby=waiting)
+                    assemble(
+                        settings,
+                        run=run_name,
+                        continues=run_id is not None,
+                        fast=fast,
+                        standby=waiting,
+                        listeners=[] if saved is None else [saved.log.note],
+                    )
                 )
         except StoppedError:
             return
@@ -103,6 +114,10 @@ def run(
         site.daemon.run(stop, rearm)
         watch.finish()
         abandoned = site.daemon.abandoned
+        if saved is not None:
+            saved.log.labels |= site.labels()
+    if saved is not None:
+        saved.write(out)
     if abandoned:
         # Their threads run native code, which must not be unloaded under them.
         with suppress(OSError):
@@ -113,7 +128,7 @@ def run(
 
 def _options(cameras: Sequence[str]) -> str:
     """Return the options that lead other commands to this site; none where its Redis is found without."""
-    from reid_stream.commands.sources import is_config
+    from reid_stream.config.sources import is_config
 
     return f" --cameras {shlex.quote(cameras[0])}" if len(cameras) == 1 and is_config(cameras[0]) else ""
 

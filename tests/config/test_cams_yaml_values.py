@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_stream.commands.sources import load_settings
 from reid_stream.config.cams_yaml import load
+from reid_stream.config.sources import load_settings
 from reid_stream.errors import ConfigError
 from tests.config.test_cams_yaml import CAMERAS, message_of, write
 

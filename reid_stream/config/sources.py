@@ -20,8 +20,12 @@ _NO_ID = re.compile(r"[^A-Za-z0-9_.-]+")
 _MOST_ID = 48
 
 
-def load_settings(sources: Sequence[str]) -> "Settings":
+def load_settings(sources: Sequence[str], option: str = "--cameras") -> "Settings":
     """Read cams.yaml, or make the settings of the default site from files and URLs.
+
+    Args:
+        sources: one cams.yaml, or files and URLs.
+        option: name of the argument in errors.
 
     Raises:
         ConfigError: the file is wrong, a file is missing, a URL is malformed, or both kinds are mixed.
@@ -34,7 +38,7 @@ def load_settings(sources: Sequence[str]) -> "Settings":
         return cams_yaml.load(Path(sources[0]))
     if files:
         raise ConfigError(
-            f"--cameras must be one cams.yaml, or files and URLs of cameras, found both: {files[0]} among "
+            f"{option} must be one cams.yaml, or files and URLs of cameras, found both: {files[0]} among "
             f"{len(sources)}; name the cameras in {files[0]}"
         )
     missing = [
@@ -46,13 +50,13 @@ def load_settings(sources: Sequence[str]) -> "Settings":
         kinds = {each: "a folder" if Path(each).is_dir() else "nothing" for each in missing}
         raise ConfigError(
             "\n".join(
-                f"--cameras must name files that are there, found {kind} at {each}; a camera on the network needs its "
+                f"{option} must name files that are there, found {kind} at {each}; a camera on the network needs its "
                 "scheme, such as rtsp://"
                 for each, kind in kinds.items()
             )
         )
     return cams_yaml.from_values(
-        {"cameras": [{"id": name, "url": source} for name, source in _named(sources)]}, Path.cwd(), "--cameras"
+        {"cameras": [{"id": name, "url": source} for name, source in _named(sources)]}, Path.cwd(), option
     )
 
 

@@ -1,0 +1,1 @@
+"""Identities in a Python loop (`follow`) and in videos (`annotate`), without Redis."""
