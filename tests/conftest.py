@@ -17,6 +17,7 @@ GROUPS = {
         "an RTSP server",
         "apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly}",
     ),
+    "mosquitto": ("an MQTT broker", "apt-get install mosquitto"),
     "redis": ("redis-server with TLS", "apt-get install redis-server openssl"),
     "extra": ("an extra", "make setup"),
     "tensorrt_rtx": ("TensorRT-RTX", "make setup on Linux x86_64"),
