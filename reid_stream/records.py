@@ -1,6 +1,6 @@
 """Records that flow between the stages: frozen, validated on construction, never filled in later.
 
-    Frame ─▶ Detections ─▶ Tracks ─▶ Observation | TrackEnded ─▶ Sighting ─▶ (events.py)
+    Frame ─▶ Detections ─▶ Tracks ─▶ Observation | TrackEnded ─▶ Sighting ─▶ (events)
 
 Conventions, stated once: boxes are `(x1, y1, x2, y2)` in pixels of the full frame; images are RGB; `*_at` is UTC epoch
 seconds, `*_s` a duration in seconds; vectors have unit length, so that a dot product is a cosine; scores and qualities

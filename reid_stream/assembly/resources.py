@@ -247,7 +247,7 @@ def tracklet_store(settings: Settings) -> "Iterator[StoreWriter | None]":
         return
     from reid_stream.store.writer import StoreWriter
 
-    writer = StoreWriter(settings.store, settings.store.folder)
+    writer = StoreWriter(settings.store, settings.store.folder, shows_now=settings.publish.snapshots)
     try:
         yield writer
     finally:

@@ -5,7 +5,7 @@ threads, which keep retrying.
 """
 
 import importlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from reid_stream.assembly.resources import (
     tracklet_store,
 )
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.journal.direct import EventSink
@@ -31,7 +32,7 @@ from reid_stream.observe.collector import CameraCounters, SiteCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import DecisionListener
 from reid_stream.publish.projection import SiteView
-from reid_stream.records import CameraId, Decision
+from reid_stream.records import CameraId, Decision, GlobalId
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
 from reid_stream.runtime.identification_thread import IdentificationThread
 from reid_stream.runtime.networks import Networks, make_perception
@@ -63,6 +64,8 @@ class Site:
     """Number of identities that can be matched, those of earlier runs included."""
     expect_cameras: Callable[[Collection[str]], None]
     """Makes the matcher count observations of other cameras as odd."""
+    labels: Callable[[], Mapping[GlobalId, str]]
+    """Names of people by global ID."""
 
     @property
     def source(self) -> CameraCounters:
@@ -88,6 +91,7 @@ def assemble(
     clock: SiteClock | None = None,
     wrap: WrapPerception | None = None,
     standby: Standby | None = None,
+    listeners: Sequence[DecisionListener] = (),
 ) -> Iterator[Site]:
     """Build a daemon; everything it opened is closed when the block ends.
 
@@ -101,6 +105,7 @@ def assemble(
         clock: time base; None for one that starts now.
         wrap: wraps perception in this process, for benchmarks and evaluation.
         standby: waits, with the networks loaded, while another daemon runs the site; None to refuse then.
+        listeners: see the matcher's decisions of each step.
 
     Raises:
         StoppedError: `standby` ended before the site was free.
@@ -110,6 +115,7 @@ def assemble(
         BrokerError: Redis cannot be reached.
         StreamError: a camera that is no file was to be replayed fast.
     """
+    settings = settings.model_copy(update={"publish": _presence_settings(settings)})
     cameras = [camera for camera in settings.cameras if camera.enabled]
     check_files(cameras, must_exist=fast)
     for camera in cameras:
@@ -154,7 +160,7 @@ def assemble(
             state,
             run,
             instructions=operators.take if operators is not None else tuple,
-            listeners=list(_listeners(operators, topology, store, metrics)),
+            listeners=[*_listeners(operators, topology, store, metrics), *listeners],
             stage=WatchedStages(pulse, metrics),
         )
         metrics.registry.register(
@@ -202,6 +208,7 @@ def assemble(
             overload=overload,
             identities_known=lambda: len(state.matcher),
             expect_cameras=state.matcher.change_cameras,
+            labels=state.matcher.labels,
         )
 
 
@@ -224,6 +231,13 @@ def _load_ahead(settings: Settings, loaded: LoadedPerception) -> None:
     if loaded.networks is not None:
         # Trackers import the most, and only once they are made.
         make_perception(settings, loaded.networks, "ahead")
+
+
+def _presence_settings(settings: Settings) -> PresenceSettings:
+    """Return the section `publish` with what visits depend on besides."""
+    found = PresenceSettings.of(settings.publish, settings.cameras)
+    # No event names a picture that nobody keeps.
+    return found if settings.store.folder is not None else found.model_copy(update={"snapshots": False})
 
 
 def _listeners(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from reid_stream.assembly.site import Site
-    from reid_stream.config.settings import Observe
+    from reid_stream.config.settings import Observe, Settings, Web
     from reid_stream.console.output import Output
 
 _REARM_S = 5.0
@@ -59,7 +59,6 @@ def run(
     from reid_stream.commands.annotate import SavedReplay
     from reid_stream.commands.standby import StandbyServer
     from reid_stream.commands.watch import Watch
-    from reid_stream.commands.web_process import WebProcess, address
     from reid_stream.config.sources import is_config, load_settings
     from reid_stream.console.output import Output
     from reid_stream.errors import StoppedError
@@ -93,18 +92,10 @@ def run(
             return
         if settings.observe.port is not None:
             _serve_metrics(site, settings.observe, out, opened)
-        with suppress(OSError):
-            out.say(
-                f"site {settings.site}, run {run_name}, events to {site.redis_url} stream reid:{settings.site}:events",
-                style="dim",
-            )
-            out.say(f"follow them: reid-stream events --follow{_options(cameras)}", style="dim")
+        _say_where(out, site, settings, run_name, cameras)
         if settings.web.enabled:
             # Only a cams.yaml can enable it.
-            opened.enter_context(WebProcess(Path(cameras[0]), settings.web))
-            if settings.web.port:
-                with suppress(OSError):
-                    out.say(f"web console on {address(settings.web)}", style="bold")
+            _start_web(Path(cameras[0]), settings.web, out, opened)
         if from_file and not fast:
             follower = opened.enter_context(SettingsFollower(Path(cameras[0]), settings, site))
             opened.enter_context(hangups.passed_to(follower.reread))
@@ -124,6 +115,25 @@ def run(
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(0)
+
+
+def _say_where(out: "Output", site: "Site", settings: "Settings", run: str, cameras: Sequence[str]) -> None:
+    """Say where events go, and how to follow them."""
+    with suppress(OSError):
+        out.say(
+            f"site {settings.site}, run {run}, events to {site.redis_url} stream reid:{settings.site}:events",
+            style="dim",
+        )
+        out.say(f"follow them: reid-stream events --follow{_options(cameras)}", style="dim")
+
+
+def _start_web(cameras: Path, settings: "Web", out: "Output", opened: "ExitStack") -> None:
+    from reid_stream.commands.web_process import WebProcess, address
+
+    opened.enter_context(WebProcess(cameras, settings))
+    if settings.port:
+        with suppress(OSError):
+            out.say(f"web console on {address(settings)}", style="bold")
 
 
 def _options(cameras: Sequence[str]) -> str:

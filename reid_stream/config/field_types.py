@@ -13,6 +13,12 @@ def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
     return points
 
 
+def _segment(points: tuple[Point, Point]) -> tuple[Point, Point]:
+    if points[0] == points[1]:
+        raise ValueError(f"a line must have two different points, found {list(points[0])} twice")
+    return points
+
+
 def _two(pair: tuple[str, str]) -> tuple[str, str]:
     if pair[0] == pair[1]:
         raise ValueError(f"a pair must be two cameras, found {pair[0]} twice")
@@ -34,6 +40,7 @@ def _workers(value: object) -> object:
 
 Workers = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], BeforeValidator(_workers)]
 Polygon = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
+Segment = Annotated[tuple[Point, Point], AfterValidator(_segment)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from reid_stream.config.field_types import Fraction, Name, Pair, Passage, Polygon, Seconds, Transit, Workers
+from reid_stream.config.field_types import Fraction, Name, Pair, Passage, Polygon, Seconds, Segment, Transit, Workers
 
 
 class SettingsSection(BaseModel):
@@ -48,6 +48,12 @@ class Camera(SettingsSection):
     """Polygon: people whose feet are outside are ignored. Corners as fractions of width and height, (0, 0) top left."""
     ignore: tuple[Polygon, ...] = ()
     """Polygons: people whose feet are inside are ignored (a poster, a screen). Fractions as in `region`."""
+    zones: dict[Name, Polygon] = {}
+    """Polygons by name, corners as fractions of width and height: `zone.entered` and `zone.left` say whose feet are in
+    one, and for how long."""
+    lines: dict[Name, Segment] = {}
+    """Lines by name, two points as fractions each: `line.crossed` says whose feet crossed one; `in` is to the right, as
+    seen from its first point to its second."""
     loop: bool = False
     """Files only: start over at the end."""
     start_after_s: Annotated[float, Field(ge=0)] = 0
@@ -243,6 +249,11 @@ class Publish(SettingsSection):
     """Interval of `daemon.heartbeat`, seconds."""
     max_events: Annotated[int, Field(ge=1000)] = 1_000_000
     """Approximate number of events kept on the Redis stream; the oldest are trimmed."""
+    zone_settle_s: Annotated[float, Field(ge=0)] = 0.5
+    """Time inside or outside a zone, seconds, before it counts; a shorter stay, as by jitter of a box, is none."""
+    snapshots: bool = True
+    """With `store.folder`: name the best picture of each visit in `identity.left`, and keep the best picture so far of
+    people in view."""
 
 
 class SpoolSettings(SettingsSection):

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.config.settings import Match, Publish, TopologySettings
 from reid_stream.match.presence import VisitState
 from reid_stream.match.snapshot import MatcherState, join
@@ -40,7 +41,7 @@ class MatcherSettings(msgspec.Struct, frozen=True):
         """
         return (
             Match.model_validate_json(self.match),
-            Publish.model_validate_json(self.publish),
+            PresenceSettings.model_validate_json(self.publish),
             TopologySettings.model_validate_json(self.topology),
         )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.config.settings import Publish as PublishSettings
 from reid_stream.events import (
     Event,
@@ -24,6 +25,8 @@ from reid_stream.events import (
     IdentitySplit,
     InstructionAnswered,
 )
+from reid_stream.match.zone_stays import PlaceState, leave, see, stays
+from reid_stream.match.zone_stays import entered as place_entered
 from reid_stream.records import (
     Answer,
     CameraId,
@@ -45,6 +48,17 @@ _TRACK_S = 60.0
 """Time without observations after which a visit drops a track."""
 
 
+class BestCrop(msgspec.Struct, frozen=True, array_like=True):
+    """The crop of a visit that shows the person best."""
+
+    run: str
+    track: TrackId
+    at: float
+    """UTC seconds."""
+    quality: float
+    """[0, 1]."""
+
+
 class _Visit(msgspec.Struct):
     """One identity on one camera."""
 
@@ -56,6 +70,8 @@ class _Visit(msgspec.Struct):
     """Time of the latest `entered` or `seen`."""
     tracks: dict[tuple[str, TrackId], float]
     """(run, track) -> last seen at."""
+    best: "BestCrop | None" = None
+    places: PlaceState = msgspec.field(default_factory=PlaceState)
 
 
 class VisitState(msgspec.Struct, frozen=True):
@@ -67,6 +83,9 @@ class VisitState(msgspec.Struct, frozen=True):
     told_at: float
     tracks: list[tuple[str, TrackId, float]]
     """(run, track, last seen at)."""
+    best: BestCrop | None = None
+    places: PlaceState | None = None
+    """Zones and lines; None where the camera has none."""
 
 
 class Presence:
@@ -75,6 +94,7 @@ class Presence:
     def __init__(self, settings: PublishSettings, state: Sequence[VisitState] = ()) -> None:
         """Start without visits, or with those of an earlier `state`."""
         self._settings = settings
+        self._places = settings.places if isinstance(settings, PresenceSettings) else {}
         self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {
             (kept.sighting.person, kept.sighting.observation.camera): _Visit(
                 kept.sighting,
@@ -82,6 +102,8 @@ class Presence:
                 kept.last_at,
                 kept.told_at,
                 {(run, track): at for run, track, at in kept.tracks},
+                kept.best,
+                kept.places or PlaceState(),
             )
             for kept in state
         }
@@ -95,6 +117,8 @@ class Presence:
                 visit.last_at,
                 visit.told_at,
                 [(run, track, at) for (run, track), at in visit.tracks.items()],
+                visit.best,
+                visit.places if visit.places.zones or visit.places.lines else None,
             )
             for visit in self._visits.values()
         ]
@@ -134,13 +158,13 @@ class Presence:
         return events + self.tick(now)
 
     def tick(self, now: float) -> list[Event]:
-        """Return a `left` for each visit over by `now` (UTC seconds)."""
+        """Return a `left` for each visit over by `now` (UTC seconds), after those of its zones."""
         over = [key for key, visit in self._visits.items() if now - visit.last_at >= self._settings.left_after_s]
-        return [self._leave(key) for key in over]
+        return [event for key in over for event in self._leave(key)]
 
     def close(self) -> list[Event]:
         """End all visits, as the daemon stops, and return a `left` for each."""
-        return [self._leave(key) for key in list(self._visits)]
+        return [event for key in list(self._visits) for event in self._leave(key)]
 
     def _see(self, sighting: Sighting) -> list[Event]:
         events: list[Event] = []
@@ -148,24 +172,33 @@ class Presence:
         key = (sighting.person, seen.camera)
         visit = self._visits.get(key)
         if visit is not None and seen.seen_at - visit.last_at >= self._settings.left_after_s:
-            events.append(self._leave(key))
+            events += self._leave(key)
             visit = None
         if visit is None:
             visit = _Visit(sighting, seen.seen_at, seen.seen_at, seen.seen_at, {})
             self._visits[key] = visit
-            events.append(_entered(sighting, seen.seen_at))
+            events += [_entered(sighting, seen.seen_at), *self._see_places(visit, sighting)]
         else:
             is_new = (seen.run, seen.track) not in visit.tracks
-            if seen.seen_at >= visit.last_at:
+            is_late = seen.seen_at < visit.last_at
+            if not is_late:
                 visit.sighting, visit.last_at = sighting, seen.seen_at
                 if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
                     visit.told_at, is_new = seen.seen_at, True
             if is_new:
                 events.append(_seen(sighting, visit.since))
+            if not is_late:
+                events += self._see_places(visit, sighting)
+        if seen.vector is not None and (visit.best is None or seen.quality > visit.best.quality):
+            visit.best = BestCrop(seen.run, seen.track, seen.seen_at, seen.quality)
         visit.tracks[seen.run, seen.track] = max(seen.seen_at, visit.tracks.get((seen.run, seen.track), seen.seen_at))
         if len(visit.tracks) > 1:
             visit.tracks = {t: at for t, at in visit.tracks.items() if visit.last_at - at < _TRACK_S}
         return events
+
+    def _see_places(self, visit: _Visit, sighting: Sighting) -> list[Event]:
+        places = self._places.get(sighting.observation.camera)
+        return [] if places is None else [*see(visit.places, places, sighting, self._settings.zone_settle_s)]
 
     def _merge(self, merge: Merge) -> list[Event]:
         moved = [(camera, visit) for (person, camera), visit in self._visits.items() if person == merge.gone]
@@ -190,10 +223,13 @@ class Presence:
             heir = self._visits.get((merge.into, camera))
             if heir is not None:
                 heir.tracks |= visit.tracks
+                if visit.best is not None and (heir.best is None or visit.best.quality > heir.best.quality):
+                    heir.best = visit.best
                 continue
             visit.sighting = replace(visit.sighting, person=merge.into, revision=merge.revision)
             self._visits[merge.into, camera] = visit
             events.append(_entered(visit.sighting, visit.since))
+            events += [place_entered(visit.sighting, zone, since) for zone, since in stays(visit.places)]
         return events
 
     def _split(self, split: Split) -> list[Event]:
@@ -203,8 +239,10 @@ class Presence:
             until = split.spans[index][1] if split.spans else None
             if visit is not None and (until is None or until > visit.tracks.get((run, track), until)):
                 visit.tracks.pop((run, track), None)
+                if visit.best is not None and (visit.best.run, visit.best.track) == (run, track):
+                    visit.best = None
                 if not visit.tracks:
-                    events.append(self._leave((split.person, camera)))
+                    events += self._leave((split.person, camera))
         events.append(
             IdentitySplit(
                 person=split.person,
@@ -220,21 +258,28 @@ class Presence:
         )
         return events
 
-    def _leave_all(self, person: GlobalId) -> list[IdentityLeft]:
-        return [self._leave(key) for key in [key for key in self._visits if key[0] == person]]
+    def _leave_all(self, person: GlobalId) -> list[Event]:
+        return [event for key in [key for key in self._visits if key[0] == person] for event in self._leave(key)]
 
-    def _leave(self, key: tuple[GlobalId, CameraId]) -> IdentityLeft:
+    def _leave(self, key: tuple[GlobalId, CameraId]) -> list[Event]:
         visit = self._visits.pop(key)
         person, camera = key
-        return IdentityLeft(
+        revision, clock = visit.sighting.revision, visit.sighting.observation.clock
+        left = IdentityLeft(
             person=person,
-            revision=visit.sighting.revision,
+            revision=revision,
             camera=camera,
             since=visit.since,
             last_seen_at=visit.last_at,
-            clock=visit.sighting.observation.clock,
+            clock=clock,
             state=visit.sighting.state,
+            snapshot=_snapshot(camera, visit.best) if self._settings.snapshots else None,
         )
+        return [*leave(visit.places, person, revision, camera, clock, visit.last_at), left]
+
+
+def _snapshot(camera: CameraId, best: BestCrop | None) -> str | None:
+    return None if best is None else f"{camera}/{best.run}/{best.track}/{round(best.at * 1000)}"
 
 
 def _entered(sighting: Sighting, since: float) -> IdentityEntered:

@@ -1,6 +1,6 @@
 """Events to CloudEvents 1.0 JSON and back (pure).
 
-One flat JSON object per event; `data` is one of the structs of `events.py`, named by `type`. Two extension attributes:
+One flat JSON object per event; `data` is one of the structs of `events`, named by `type`. Two extension attributes:
 `sequence` (of the CloudEvents sequence extension: a string that sorts; grows by one per event and run, so a gap is a
 loss) and `runid`. `source` and `id` together are unique.
 

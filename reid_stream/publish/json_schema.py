@@ -1,4 +1,4 @@
-"""JSON Schemas of the events, one file per type, generated from `events.py`.
+"""JSON Schemas of the events, one file per type, generated from `events`.
 
     python -m reid_stream.publish.json_schema [DIRECTORY]      writes configs/schemas/events/*.json
 
@@ -6,6 +6,7 @@ Each schema describes the whole CloudEvents object, so a subscriber validates wh
 """
 
 import ast
+import functools
 import inspect
 import json
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-from reid_stream import events
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import SCHEMA_URI
 
@@ -25,15 +25,24 @@ DIRECTORY = Path("configs/schemas/events")
 def field_descriptions(event: type[Event]) -> dict[str, str]:
     """Return the description of each documented field of an event, from the strings below its fields."""
     found: dict[str, str] = {}
-    module = ast.parse(inspect.getsource(events))
-    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
-    for base in reversed([classes[kind.__name__] for kind in event.__mro__ if kind.__name__ in classes]):
-        for field, text in pairwise(base.body):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
-                    found[name] = " ".join(words.split())
+    for kind in reversed(event.__mro__):
+        if issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct:
+            found |= _descriptions(kind)
     times = {name: "UTC seconds." for name in event.__struct_fields__ if name.endswith("_at")}
     return times | found
+
+
+@functools.cache
+def _descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the descriptions of the fields that one class defines."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                found[name] = " ".join(words.split())
+    return found
 
 
 def schema_of(event: type[Event]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class Visit(msgspec.Struct):
     last_at: float
     is_over: bool
     tracks: set[Key]
+    snapshot: str | None = None
+    """Name of its best picture; none while it lasts, or where none is stored."""
 
 
 class IdentityChange(msgspec.Struct, frozen=True):
@@ -257,7 +259,7 @@ class SiteView:
         if known is None or visit is None:
             return
         known.last_seen_at = max(known.last_seen_at, event.last_seen_at)
-        visit.is_over, visit.last_at = True, event.last_seen_at
+        visit.is_over, visit.last_at, visit.snapshot = True, event.last_seen_at, event.snapshot
 
     def _merge(self, event: IdentityMerged) -> None:
         into = self._of(event.person, event.revision)

@@ -10,7 +10,8 @@ import msgspec
 from reid_stream.events import Event, IdentityErased
 from reid_stream.instructions import Instruction
 
-_PREFIXES = ("identity.", "instruction.")
+_IN_UTC = ("camera.", "daemon.", "worker.")
+"""Types of events whose times do not come from the matcher."""
 
 
 def in_utc(event: Event, shift_s: float) -> Event:
@@ -18,7 +19,7 @@ def in_utc(event: Event, shift_s: float) -> Event:
 
     `shift_s`: UTC less site time, seconds.
     """
-    if not shift_s or not event.type.startswith(_PREFIXES) or isinstance(event, IdentityErased):
+    if not shift_s or event.type.startswith(_IN_UTC) or isinstance(event, IdentityErased):
         return event
     return msgspec.structs.replace(event, **_shifted(event, shift_s))
 

@@ -1,6 +1,7 @@
 """Layout of a tracklet store on disk: the daemon writes it, `reidentify` replays it, the trainer reads it.
 
     STORE/<camera>/<YYYYMMDD>/<run>-<track>/    000001.jpg ...  track.json  [vectors file]
+    STORE/.now/<camera>/<run>-<track>.jpg       best crop so far of a track that is not written yet
 
 `YYYYMMDD` is the UTC day of the first crop. A track appears whole, by a rename; only its `track.json` is replaced
 later, when its identity is corrected.
@@ -22,6 +23,8 @@ TRACK_FILE = "track.json"
 VECTORS_FILE = "vectors.npy"
 PART = ".part"
 """Folder of incomplete tracks; emptied when the store is opened."""
+NOW = ".now"
+"""Folder of pictures of tracks that are not written yet; emptied when the store is opened."""
 
 
 class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +63,11 @@ class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def folder_of(store: Path, camera: str, day: str, run: str, track: int) -> Path:
     """Return where a track lies; `day` is YYYYMMDD."""
     return store / camera / day / f"{run}-{track}"
+
+
+def now_file(store: Path, camera: str, run: str, track: int) -> Path:
+    """Return where the best crop so far of a track is that is not written yet."""
+    return store / NOW / camera / f"{run}-{track}.jpg"
 
 
 def day_of(at: float) -> str:

@@ -38,7 +38,7 @@ from reid_stream.records import (
     TrackEnded,
 )
 from reid_stream.store.labels import Key, TrackLabels
-from reid_stream.store.layout import PART, VECTORS_FILE, StoredTrack, read, write
+from reid_stream.store.layout import NOW, PART, VECTORS_FILE, StoredTrack, now_file, read, write
 from reid_stream.store.quota import StoreQuota
 
 _QUEUE = 2048
@@ -74,6 +74,8 @@ class _Open:
     """Monotonic seconds of its last record."""
     has_ended: bool = False
     crops: list[_Kept] = field(default_factory=list)
+    shown: float = -1.0
+    """Quality of the crop that is shown as its picture so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,17 @@ class StoreWriter:
     """One store, one writer; `take` and `decided` never wait for the disk."""
 
     def __init__(
-        self, settings: StoreSettings, folder: Path, clock: Callable[[], float] = time.time, queue_size: int = _QUEUE
+        self,
+        settings: StoreSettings,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        queue_size: int = _QUEUE,
+        *,
+        shows_now: bool = False,
     ) -> None:
         """Open the store, made if it is new; `clock` gives UTC seconds.
+
+        `shows_now` keeps a picture of each track that is not written yet.
 
         Raises:
             ConfigError: the folder cannot be written, or another process writes it.
@@ -100,6 +110,8 @@ class StoreWriter:
         self._clock = clock
         self._lock = _lock(folder)
         shutil.rmtree(folder / PART, ignore_errors=True)
+        shutil.rmtree(folder / NOW, ignore_errors=True)
+        self._shows_now = shows_now
         self._room = StoreQuota(folder, round(settings.max_gb * 1e9), settings.retention_s)
         self._labels = TrackLabels()
         self._take_stock()
@@ -225,6 +237,8 @@ class StoreWriter:
     def _erase(self, person: GlobalId, keys: set[Key]) -> int:
         """Drop a person's tracks, those being collected and those on disk; return how many."""
         count = sum(self._open.pop(key, None) is not None for key in keys)
+        for key in keys:
+            now_file(self._folder, *key).unlink(missing_ok=True)
         for folder in self._labels.of(person):
             self._room.forget(folder)
             self._labels.forget(folder)
@@ -252,11 +266,27 @@ class StoreWriter:
             if now - track.heard_at >= wait_s:
                 del self._open[key]
                 self._write(key, track)
+                now_file(self._folder, *key).unlink(missing_ok=True)
+            elif self._shows_now:
+                self._show(key, track)
         if len(self._named) > _NAMES:
             for key in [key for key in list(self._named) if key not in self._open]:
                 self._named.pop(key, None)
         for folder in self._room.trim(self._clock()):
             self._labels.forget(folder)
+
+    def _show(self, key: Key, track: _Open) -> None:
+        """Keep the best crop so far where others can see it, until the track is written."""
+        best = max(track.crops, key=lambda kept: kept.quality)
+        if best.quality <= track.shown:
+            return
+        track.shown = best.quality
+        path = now_file(self._folder, *key)
+        with contextlib.suppress(OSError):  # reported when the track is written
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(PART)
+            part.write_bytes(best.jpeg)
+            part.replace(path)
 
     def _write(self, key: Key, track: _Open) -> None:
         crops = sorted(track.crops, key=lambda kept: kept.at)

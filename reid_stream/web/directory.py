@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from reid_stream.publish.projection import PersonView, TrackView, Visit
-from reid_stream.records import GlobalId
+from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store.labels import Key
 from reid_stream.web.feed import Feed
 from reid_stream.web.schemas import Change, Person, PersonSummary, Picture, TrackRecord, VisitRecord
@@ -75,7 +75,9 @@ class Directory:
         with self._feed.lock:
             here = self._here()
             people = self._feed.view.people
-            found = [_known(known, owned.get(person, []), here.get(person, ())) for person, known in people.items()]
+            found = [
+                self._known(known, owned.get(person, []), here.get(person, ())) for person, known in people.items()
+            ]
             found += [_stored(person, tracks) for person, tracks in owned.items() if self._is_earlier(person)]
         return sorted(found, key=lambda one: (bool(one.here), one.last_seen_at), reverse=True)
 
@@ -85,7 +87,7 @@ class Directory:
         with self._feed.lock:
             known = self._feed.view.people.get(person)
             if known is not None:
-                return _known(known, owned, self._here().get(person, ()))
+                return self._known(known, owned, self._here().get(person, ()))
         return _stored(person, owned) if owned else None
 
     def person(self, asked: str) -> Person | None:
@@ -100,8 +102,8 @@ class Directory:
             if known is None:
                 short, journey, history = _stored(person, tracks), _stored_visits(tracks), []
             else:
-                short = _known(known, tracks, self._here().get(person, ()))
-                journey = [_visit(visit, known, stored) for visit in known.visits]
+                short = self._known(known, tracks, self._here().get(person, ()))
+                journey = [_visit(visit, known, stored, self._snapshot(visit)) for visit in known.visits]
                 history = [
                     Change(
                         at=change.at, what=change.what, text=change.text, by=change.by, probability=change.probability
@@ -114,6 +116,38 @@ class Directory:
             journey=sorted(journey, key=lambda visit: visit.since),
             history=history,
         )
+
+    def _known(self, known: PersonView, tracks: list[IndexedTrack], here: Iterable[str]) -> PersonSummary:
+        return PersonSummary(
+            person=known.person,
+            label=known.label,
+            state=known.state,
+            revision=known.revision,
+            here=list(here),
+            cameras=list(dict.fromkeys(visit.camera for visit in known.visits)),
+            first_seen_at=_finite(known.first_seen_at),
+            last_seen_at=_finite(known.last_seen_at),
+            visits=len(known.visits),
+            tracks=len(known.tracks),
+            probability=known.probability,
+            picture=best_picture(tracks) or self._picture_now(known, here),
+        )
+
+    def _picture_now(self, known: PersonView, here: Iterable[str]) -> str | None:
+        """Return the path of a picture of somebody in view of whom no track is stored yet."""
+        for key in reversed(known.tracks) if here else ():
+            if self._index.now(key) is not None:
+                return snapshot_url("/".join(map(str, key)))
+        return None
+
+    def _snapshot(self, visit: Visit) -> str | None:
+        """Return the path of a visit's best picture; None where it is not kept (any more)."""
+        if visit.snapshot is None:
+            return None
+        camera, run, track, _ = visit.snapshot.split("/")
+        key = (CameraId(camera), run, TrackId(int(track)))
+        is_kept = self._index.get(key) is not None or self._index.now(key) is not None
+        return snapshot_url(visit.snapshot) if is_kept else None
 
     def _is_earlier(self, person: GlobalId) -> bool:
         view = self._feed.view
@@ -151,27 +185,15 @@ def crop_url(key: Key, number: int) -> str:
     return f"{API}/tracks/{quote(camera)}/{quote(run)}/{track}/crops/{number}"
 
 
+def snapshot_url(name: str) -> str:
+    """Return the path of a snapshot by the name that events give it, or of a track's by <camera>/<run>/<track>."""
+    return f"{API}/snapshots/{quote(name)}"
+
+
 def best_picture(tracks: Iterable[IndexedTrack]) -> str | None:
     """Return the path of the best crop of several tracks; None without any."""
     best = max(tracks, key=lambda track: max(track.qualities), default=None)
     return None if best is None else crop_url(best.key, best.best)
-
-
-def _known(known: PersonView, tracks: list[IndexedTrack], here: Iterable[str]) -> PersonSummary:
-    return PersonSummary(
-        person=known.person,
-        label=known.label,
-        state=known.state,
-        revision=known.revision,
-        here=list(here),
-        cameras=list(dict.fromkeys(visit.camera for visit in known.visits)),
-        first_seen_at=_finite(known.first_seen_at),
-        last_seen_at=_finite(known.last_seen_at),
-        visits=len(known.visits),
-        tracks=len(known.tracks),
-        probability=known.probability,
-        picture=best_picture(tracks),
-    )
 
 
 def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
@@ -217,7 +239,7 @@ def _stored_visits(tracks: list[IndexedTrack]) -> list[VisitRecord]:
     return visits
 
 
-def _visit(visit: Visit, known: PersonView, stored: dict[Key, IndexedTrack]) -> VisitRecord:
+def _visit(visit: Visit, known: PersonView, stored: dict[Key, IndexedTrack], snapshot: str | None) -> VisitRecord:
     tracks = [_track(key, known.tracks.get(key), stored.get(key)) for key in visit.tracks]
     return VisitRecord(
         camera=visit.camera,
@@ -225,6 +247,7 @@ def _visit(visit: Visit, known: PersonView, stored: dict[Key, IndexedTrack]) -> 
         last_at=visit.last_at,
         is_over=visit.is_over,
         tracks=sorted(tracks, key=lambda track: track.first_at),
+        snapshot=snapshot,
     )
 
 

@@ -1,10 +1,11 @@
 """Geometry of the console's figures: swim lanes of a journey, the graph of cameras; templates draw them as SVG."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from reid_stream.web.count_schemas import HourCount
 from reid_stream.web.schemas import Person, TopologyRecord
 
 _LANE, _GAP, _HEAD = 30, 20, 6
@@ -84,6 +85,31 @@ def lanes(person: Person, colors: Callable[[str], int]) -> Lanes:
 
 def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class HourBar:
+    """One hour of a chart."""
+
+    hour: float
+    """Its begin, UTC seconds."""
+    people: int
+    height: float
+    """Percent of the chart."""
+
+
+def hour_bars(counts: Iterable[HourCount], now: float) -> dict[str | None, list[HourBar]]:
+    """Lay out the last 24 hours by camera, None for the site; all charts have the scale of the site's."""
+    found: dict[str | None, dict[float, int]] = {}
+    for one in counts:
+        found.setdefault(one.camera, {})[one.hour] = one.people
+    most = max((people for hours in found.values() for people in hours.values()), default=1)
+    last = now // 3600 * 3600
+    hours = [last - 3600 * back for back in range(23, -1, -1)]
+    return {
+        camera: [HourBar(hour, of.get(hour, 0), round(100 * of.get(hour, 0) / most, 1)) for hour in hours]
+        for camera, of in found.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from reid_stream.publish.projection import SiteView
 from reid_stream.publish.stream_ids import Position
 from reid_stream.publish.subscribe import Received, Subscription
 from reid_stream.records import CameraId
+from reid_stream.web.counts import PlaceTally
 from reid_stream.web.intake import check_event
 
 IDLE_S = 30.0
@@ -88,6 +89,7 @@ class Feed:
         """Held while the projection is read or changed."""
         self.view = SiteView()
         self.daemon = DaemonNews()
+        self.places = PlaceTally()
         self.version = 0
         """Rises with every event that is not a mere sighting."""
         self.is_complete = False
@@ -164,6 +166,7 @@ class Feed:
                     if self._position == "0":
                         with self.lock:
                             self.view = SiteView(labels=self._labels())  # type: ignore[arg-type]
+                            self.places = PlaceTally()
                     subscription = self._subscribe(self._position)
                 self._read(subscription)
                 self.fault = None
@@ -216,6 +219,7 @@ class Feed:
                 try:
                     self.view.apply(event.data)
                     self._note(event)
+                    self.places.note(event.data)
                 except Exception as error:  # noqa: BLE001 (one event must not end the news of all others)
                     self._refuse(event.position, error)
                     continue

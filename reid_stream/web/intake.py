@@ -20,6 +20,7 @@ _EARLIEST, _LATEST = -62_135_596_800.0, 253_402_300_799.0
 """UTC seconds of the years 1 to 9999, beyond which no date can be shown; no other figure of an event is so large."""
 _MOST_DEPTH = 16
 """Levels of nesting: the deepest event has four; serialisers give up at some hundreds."""
+_SNAPSHOT = re.compile(f"{CAMERA_PATTERN[:-1]}/{RUN_PATTERN[1:-1]}/[0-9]{{1,16}}/[0-9]{{1,16}}$")
 _PERSON, _CAMERA, _RUN = re.compile(PERSON_PATTERN), re.compile(CAMERA_PATTERN), re.compile(RUN_PATTERN)
 _PERSON_FIELDS = ("person", "previous", "into")
 _CAMERA_FIELDS = ("camera", "slowest")
@@ -63,6 +64,8 @@ def _check_names(data: Event) -> None:
             _check(_PERSON, name, [value])
         elif name in _CAMERA_FIELDS:
             _check(_CAMERA, name, [value])
+        elif name == "snapshot" and value is not None:
+            _check(_SNAPSHOT, name, [value])
         elif name == "run" and value:  # empty in events of earlier versions
             _check(_RUN, name, [value])
     match data:

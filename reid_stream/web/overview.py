@@ -13,6 +13,8 @@ from reid_stream.config.settings import Settings, TopologySettings
 from reid_stream.match.topology import Topology, TopologyState
 from reid_stream.publish.latest_value import topology_key
 from reid_stream.publish.redis_client import public, translated
+from reid_stream.web.count_schemas import Counts, PlaceCount
+from reid_stream.web.counts import hour_of, people_per_hour
 from reid_stream.web.daemon_metrics import DaemonMetrics, Reading, quantile
 from reid_stream.web.feed import CameraNews, Feed
 from reid_stream.web.schemas import CameraRecord, ModelRecord, PassageRecord, SystemRecord, TopologyRecord
@@ -102,6 +104,20 @@ class Overview:
             "reconnects": None if reconnects is None else round(reconnects),
             "skew_s": reading.one("camera_skew_seconds", camera=camera),
         }
+
+    def counts(self, since: float, until: float, camera: str | None = None) -> Counts:
+        """Return people, stays and crossings per hour, from `since` to `until` in UTC seconds."""
+        with self._feed.lock:
+            return Counts(
+                hours=people_per_hour(self._feed.view.people.values(), since, until, camera),
+                places=self._feed.places.counts(hour_of(since), until, camera),
+                is_complete=self._feed.is_complete,
+            )
+
+    def places(self, since: float) -> list[PlaceCount]:
+        """Return one count per zone and line since a time, UTC seconds."""
+        with self._feed.lock:
+            return self._feed.places.totals(hour_of(since))
 
     def topology(self) -> TopologyRecord:
         """Return what has been learned of the cameras, from its key on Redis."""

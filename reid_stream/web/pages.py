@@ -17,8 +17,9 @@ from reid_stream.records import GlobalId
 from reid_stream.web.api.corrections import list_instructions
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
 from reid_stream.web.api.people import filtered, track_of
-from reid_stream.web.drawing import lanes, topology_graph
-from reid_stream.web.schemas import PersonId
+from reid_stream.web.counts import HOUR_S
+from reid_stream.web.drawing import hour_bars, lanes, topology_graph
+from reid_stream.web.schemas import CameraName, PersonId
 from reid_stream.web.site import WebSite
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -95,7 +96,7 @@ def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any
     here = name.partition(".")[0]
     text = _environment.get_template(name).render(
         nav=_NAV,
-        here={"person": "people"}.get(here, here),
+        here={"person": "people", "zones": "cameras"}.get(here, here),
         site=web.settings.site,
         visitor=visitor_of(request),
         needs_login=web.sessions.accounts is not None,
@@ -207,7 +208,27 @@ def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
         for person in camera.here
         if (summary := web.directory.summary(GlobalId(person))) is not None
     }
-    return page(request, "cameras.html", cameras=records, labels=labels)
+    now = datetime.now(UTC).timestamp()
+    counts = web.overview.counts(now - 23 * HOUR_S, now)
+    return page(
+        request,
+        "cameras.html",
+        cameras=records,
+        labels=labels,
+        hours=hour_bars(counts.hours, now),
+        places=web.overview.places(now - 23 * HOUR_S),
+        zoned={one.id: len(one.zones) + len(one.lines) for one in web.settings.cameras},
+    )
+
+
+@router.get("/cameras/{camera}")
+def camera(web: SiteParts, _visitor: Viewer, request: Request, camera: CameraName) -> Response:
+    """One camera: draw its zones and lines."""
+    found = next((one for one in web.settings.cameras if one.id == camera and one.enabled), None)
+    if found is None:
+        return error_page(request, HTTPStatus.NOT_FOUND, f"There is no camera {camera}.")
+    places = {"zones": found.zones, "lines": found.lines}
+    return page(request, "zones.html", camera=found.id, places=places, is_published=web.settings.web.enabled)
 
 
 @router.get("/search")

@@ -74,6 +74,8 @@ class VisitRecord(Record):
     last_at: float
     is_over: bool
     tracks: list[TrackRecord]
+    snapshot: str | None = None
+    """Path of the visit's best picture; null without one."""
 
 
 class Change(Record):

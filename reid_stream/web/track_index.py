@@ -10,7 +10,7 @@ import structlog
 
 from reid_stream.records import Box, Floats, GlobalId
 from reid_stream.store.labels import Key
-from reid_stream.store.layout import TRACK_FILE, VECTORS_FILE, crop_name, read_track
+from reid_stream.store.layout import TRACK_FILE, VECTORS_FILE, crop_name, now_file, read_track
 from reid_stream.web import pictures
 from reid_stream.web.intake import check_track
 
@@ -40,6 +40,11 @@ class IndexedTrack:
     def best(self) -> int:
         """Number of the crop of the highest quality, from 1."""
         return int(np.argmax(self.qualities)) + 1
+
+    def crop_at(self, milliseconds: int | None) -> int:
+        """Return the number of the crop of a time, UTC milliseconds; that of the highest quality if there is none."""
+        found = (number for number, at in enumerate(self.times, 1) if round(at * 1000) == milliseconds)
+        return next(found, self.best)
 
     def crop(self, number: int) -> Path:
         """Return the file of a crop, numbered from 1.
@@ -81,6 +86,13 @@ class TrackIndex:
         """Return one track; None where the store has none such (any more)."""
         found = self.tracks().get(key)
         return found if found is not None and found.folder.is_dir() else None
+
+    def now(self, key: Key) -> Path | None:
+        """Return the picture of a track that is not stored yet; None where there is none."""
+        if self.store is None:
+            return None
+        path = now_file(self.store, *key)
+        return path if path.is_file() else None
 
     def mean(self, track: IndexedTrack) -> Floats | None:
         """Return the mean (d,) of a track's unit vectors; None where it has none that can be read."""

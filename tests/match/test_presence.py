@@ -1,8 +1,10 @@
 """Presence: entered, seen, left, balanced for every published ID."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from reid_stream.events import (
     IdentitySplit,
 )
 from reid_stream.match.matcher import Matcher
-from reid_stream.match.presence import Presence
+from reid_stream.match.presence import BestCrop, Presence
 from reid_stream.records import CameraId, GlobalId, Merge, Observation, Sighting, Split, TrackId
 from tests.worlds import FRAME, MODEL, RUN, World
 
@@ -90,6 +92,40 @@ def test_a_split_ends_the_visit_that_only_the_moved_track_held() -> None:
     split = Split(GlobalId("site-1"), GlobalId("site-2"), (moved,), 2, 1.0)
     events = presence.update([split, sighting(1.0, "site-2", track=7)], 1.0)
     assert persons(events) == [("left", "site-1"), ("split", "site-1"), ("entered", "site-2")]
+
+
+def best_of(at: float, quality: float, person: str = "site-1", track: int = 1) -> Sighting:
+    """A sighting with a crop of a quality."""
+    seen = sighting(at, person, track=track)
+    observation = msgspec.structs.replace(seen.observation, quality=quality, vector=b"\0\0")
+    return replace(seen, observation=observation)
+
+
+def snapshots(events: Sequence[Event]) -> list[str | None]:
+    return [event.snapshot for event in events if isinstance(event, IdentityLeft)]
+
+
+def test_a_visit_that_ends_names_its_best_crop() -> None:
+    presence = Presence(Publish(left_after_s=3))
+    crops = [best_of(0.0, 0.4), best_of(1.0, 0.9, track=2), best_of(2.0, 0.9, track=2), sighting(2.5)]
+    events = presence.update(crops, 2.5) + Presence(Publish(), presence.state()).tick(9.0)
+    assert snapshots(events) == [f"a/{RUN}/2/1000"]
+    # The next visit does not show a picture of the one before.
+    assert snapshots(presence.tick(9.0) + presence.update([sighting(10.0)], 10.0) + presence.close())[1:] == [None]
+
+
+def test_no_visit_names_a_crop_where_none_are_kept() -> None:
+    presence = Presence(Publish(snapshots=False))
+    assert snapshots(presence.update([best_of(0.0, 0.4)], 9.0)) == [None]
+
+
+def test_a_merged_visit_names_the_best_crop_of_both_and_a_split_one_none_that_moved() -> None:
+    presence = Presence(Publish())
+    presence.update([best_of(0.0, 0.4), best_of(0.0, 0.8, "site-2", 2)], 0.0)
+    presence.update([Merge(GlobalId("site-2"), GlobalId("site-1"), 2, 0.9, None, 0.1)], 0.1)
+    assert presence.state()[0].best == BestCrop(RUN, TrackId(2), 0.0, 0.8)
+    presence.update([Split(GlobalId("site-1"), GlobalId("site-3"), ((CameraId("a"), RUN, TrackId(2)),), 3, 0.2)], 0.2)
+    assert snapshots(presence.close()) == [None]
 
 
 def test_closing_ends_every_visit() -> None:

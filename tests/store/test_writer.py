@@ -32,6 +32,7 @@ from reid_stream.records import (
     pack_vector,
 )
 from reid_stream.store import writer as writing
+from reid_stream.store.layout import NOW, now_file
 from reid_stream.store.writer import StoreWriter
 
 DOOR = CameraId("door")
@@ -74,8 +75,9 @@ def ended(track: int) -> TrackEnded:
 
 
 @contextmanager
-def opened(folder: Path, at: float = AT, **settings: float) -> Iterator[StoreWriter]:
-    writer = StoreWriter(StoreSettings.model_validate({"settle_s": 0} | settings), folder, lambda: at)
+def opened(folder: Path, at: float = AT, *, shows_now: bool = False, **settings: float) -> Iterator[StoreWriter]:
+    made = StoreSettings.model_validate({"settle_s": 0} | settings)
+    writer = StoreWriter(made, folder, lambda: at, shows_now=shows_now)
     try:
         yield writer
     finally:
@@ -158,6 +160,36 @@ def test_an_erased_person_has_no_crop_left_open_or_on_disk(tmp_path: Path) -> No
         assert writer.erased("5-0", 5) == 2
         writer.take([crop(3)], [])  # still in view, and a new person
     assert people(tmp_path) == [(2, "site-2", 0), (3, "site-8", 0), (4, "site-2", 0)]
+
+
+def test_the_best_crop_so_far_is_there_until_the_track_is_written(tmp_path: Path) -> None:
+    shown = now_file(tmp_path, DOOR, "r", 1)
+    with opened(tmp_path, shows_now=True) as writer:
+        writer.take([crop(quality=0.3, shade=40)], [])
+        wait(shown.is_file)
+        first = shown.read_bytes()
+        writer.take([crop(at=AT + 1, quality=0.2, shade=80), crop(at=AT + 2, quality=0.8, shade=200)], [])
+        wait(lambda: shown.read_bytes() != first)
+        best = cv2.imdecode(np.frombuffer(shown.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        assert best is not None
+        assert best[..., 2].mean() == pytest.approx(200, abs=3)
+        writer.take([], [ended(1)])
+        wait(lambda: list(store.tracks(tmp_path)) != [])
+        wait(lambda: not shown.exists())
+    with opened(tmp_path / "off") as writer:
+        writer.take([crop()], [])
+        time.sleep(0.1)
+        assert not (tmp_path / "off" / NOW).exists()
+
+
+def test_a_picture_of_somebody_in_view_is_erased_with_the_person(tmp_path: Path) -> None:
+    shown = now_file(tmp_path, DOOR, "r", 1)
+    with opened(tmp_path, shows_now=True) as writer:
+        writer.take([crop()], [])
+        wait(shown.is_file)
+        writer.decided([sighting(1, "shop-1"), Erasing(GlobalId("shop-1"), "1-0", AT)])
+        assert writer.erased("1-0", 10) == 1
+        assert not shown.exists()
 
 
 def test_room_is_counted_in_blocks_of_the_disk(tmp_path: Path) -> None:

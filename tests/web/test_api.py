@@ -5,11 +5,13 @@ from pathlib import Path
 
 import cv2
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 
 from reid_stream.events import IdentityErased, IdentityMerged
 from reid_stream.records import GlobalId
+from reid_stream.store.layout import now_file
 from tests.web.site import RUN, T0, Shop, instructions, shop, visit
 
 API = "/api/v1"
@@ -207,3 +209,45 @@ def test_an_unknown_page_and_person_are_errors_for_people(web: Shop) -> None:
         answer = web.get(path)
         assert answer.status == 404
         assert b"</html>" in answer.body
+
+
+def test_a_visit_has_its_best_picture_while_it_lasts_and_after(own: Shop) -> None:
+    entered, left = visit("shop-2", "till", 9, T0 + 100)
+    own.publish([entered])
+    path = now_file(own.store, "till", RUN, 9)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(cv2.imencode(".jpg", np.full((80, 40, 3), 90, np.uint8))[1].tobytes())
+    # Somebody new is in view, of whom nothing is stored yet.
+    own.publish([*visit("shop-9", "till", 9, T0 + 101)[:1]])
+    summary = next(one for one in own.get(f"{API}/people").json["people"] if one["person"] == "shop-9")
+    assert summary["picture"] == f"{API}/snapshots/till/{RUN}/9"
+    assert own.get(summary["picture"]).headers["content-type"] == "image/jpeg"
+
+    name = f"till/{RUN}/3/{round((T0 + 31) * 1000)}"
+    own.publish([msgspec.structs.replace(left, person=GlobalId("shop-9"), snapshot=name)])
+    (visited,) = own.get(f"{API}/people/shop-9").json["journey"]
+    assert visited["snapshot"] == f"{API}/snapshots/{name}"
+    picture = own.get(visited["snapshot"])
+    assert picture.body == own.get(f"{API}/tracks/till/{RUN}/3/crops/2").body
+    assert own.get(visited["snapshot"], If_None_Match=picture.headers["etag"]).status == 304
+    assert own.get(f"{visited['snapshot']}?width=64").status == 200
+    # Another time gives the best crop of the track, another track none.
+    assert own.get(f"{API}/snapshots/till/{RUN}/3/1").body == picture.body
+    assert own.get(f"{API}/snapshots/till/{RUN}/77/1").status == 404
+    path.unlink()
+    assert own.get(f"{API}/snapshots/till/{RUN}/9").status == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "till/run1/3", "till/../../3/1", "till/run1/3/1/x", "till/run1/-3/1"]
+)
+def test_a_forged_name_of_a_picture_is_not_shown(own: Shop, name: str) -> None:
+    entered, left = visit("shop-9", "till", 3, T0 + 100)
+    own.publish([entered, msgspec.structs.replace(left, snapshot=name)])
+    (visited,) = own.get(f"{API}/people/shop-9").json["journey"]
+    assert (visited["is_over"], visited["snapshot"]) == (False, None)
+
+
+def test_a_name_of_a_picture_leads_nowhere_else(own: Shop) -> None:
+    for name in ("../../etc/passwd", "till/../3/1", "till/..%2f..%2f/3/1", "till/run1/-3/1", "till/run1/3/1/x"):
+        assert own.get(f"{API}/snapshots/{name}").status in {404, 422}, name

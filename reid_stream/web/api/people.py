@@ -1,6 +1,7 @@
 """People, their journeys and their pictures."""
 
 from http import HTTPStatus
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
@@ -8,6 +9,7 @@ from pydantic import AfterValidator
 from starlette.responses import Response
 
 from reid_stream.records import CameraId, GlobalId, TrackId
+from reid_stream.store.labels import Key
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
 from reid_stream.web.directory import best_picture
@@ -93,7 +95,7 @@ def person_picture(
     if best_picture(tracks) is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no picture of {person} is stored")
     best = max(tracks, key=lambda track: max(track.qualities))
-    return _jpeg(web, request, best, best.best, width)
+    return _jpeg(web, request, best.folder, best.crop(best.best), width)
 
 
 @router.get("/tracks/{camera}/{run}/{track}")
@@ -124,7 +126,57 @@ def show_crop(
     width: Width = None,
 ) -> Response:
     """Return one stored crop of a track, numbered from 1."""
-    return _jpeg(web, request, track_of(web, camera, run, track), number, width)
+    found = track_of(web, camera, run, track)
+    try:
+        path = found.crop(number)
+    except LookupError:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "this crop is not stored any more") from None
+    return _jpeg(web, request, found.folder, path, width)
+
+
+@router.get(
+    "/snapshots/{camera}/{run}/{track}/{milliseconds}",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+def show_snapshot(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    camera: Annotated[CameraName, Path()],
+    run: Annotated[RunName, Path()],
+    track: TrackNumber,
+    milliseconds: Annotated[int, Path(ge=0, le=2**53)],
+    width: Width = None,
+) -> Response:
+    """Return the picture that `identity.left` names as the visit's best."""
+    return _snapshot(web, request, (CameraId(camera), run, TrackId(track)), milliseconds, width)
+
+
+@router.get(
+    "/snapshots/{camera}/{run}/{track}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}}
+)
+def show_track_snapshot(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    camera: Annotated[CameraName, Path()],
+    run: Annotated[RunName, Path()],
+    track: TrackNumber,
+    width: Width = None,
+) -> Response:
+    """Return the best picture of a track; the best so far while the track lasts."""
+    return _snapshot(web, request, (CameraId(camera), run, TrackId(track)), None, width)
+
+
+def _snapshot(web: WebSite, request: Request, key: Key, milliseconds: int | None, width: int | None) -> Response:
+    if web.index.get(key) is not None:
+        found = track_of(web, *key)
+        return _jpeg(web, request, found.folder, found.crop(found.crop_at(milliseconds)), width)
+    now = web.index.now(key)
+    if now is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no picture of {key[0]}/{key[1]}/{key[2]} is stored")
+    return _jpeg(web, request, now, now, width)
 
 
 def track_of(web: WebSite, camera: str, run: str, track: int) -> IndexedTrack:
@@ -139,14 +191,15 @@ def track_of(web: WebSite, camera: str, run: str, track: int) -> IndexedTrack:
     return found
 
 
-def _jpeg(web: WebSite, request: Request, track: IndexedTrack, number: int, width: int | None) -> Response:
+def _jpeg(web: WebSite, request: Request, dated: FilePath, path: FilePath, width: int | None) -> Response:
+    """Return a stored picture; `dated` is the file or folder whose time changes with it."""
     try:
-        tag = f'"{track.folder.stat().st_mtime_ns:x}-{number}-{width or 0}"'
+        tag = f'"{dated.stat().st_mtime_ns:x}-{path.stem}-{width or 0}"'
         # Asked again at each use: retention and erasure hold for caches, too.
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("if-none-match") == tag and track.crop(number).is_file():
+        if request.headers.get("if-none-match") == tag and path.is_file():
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-        body = pictures.jpeg(track.crop(number), width, blur=web.settings.web.blur)
-    except (OSError, LookupError):
+        body = pictures.jpeg(path, width, blur=web.settings.web.blur)
+    except OSError:
         raise HTTPException(HTTPStatus.NOT_FOUND, "this crop is not stored any more") from None
     return Response(body, media_type="image/jpeg", headers=headers)

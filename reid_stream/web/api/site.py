@@ -1,5 +1,6 @@
 """Cameras, topology and system."""
 
+import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from reid_stream.records import CameraId
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
+from reid_stream.web.count_schemas import Counts
 from reid_stream.web.schemas import CameraName, CameraRecord, SystemRecord, TopologyRecord
 
 router = APIRouter(tags=["site"], responses=PROBLEMS)
@@ -21,6 +23,20 @@ def list_cameras(web: SiteParts, _visitor: Viewer) -> list[CameraRecord]:
     """List cameras with their health."""
     web.feed.look()
     return web.overview.cameras()
+
+
+@router.get("/counts")
+def count_people(
+    web: SiteParts,
+    _visitor: Viewer,
+    since: Annotated[float | None, Query(description="UTC seconds; default: a day ago.")] = None,
+    until: Annotated[float | None, Query(description="UTC seconds; default: now.")] = None,
+    camera: Annotated[CameraName | None, Query(description="Only this camera.")] = None,
+) -> Counts:
+    """Count unique people per hour, by camera and for the site; stays in zones and crossings of lines."""
+    web.feed.look()
+    end = until if until is not None else time.time()
+    return web.overview.counts(since if since is not None else end - 86_400, end, camera)
 
 
 @router.get(

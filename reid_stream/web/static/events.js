@@ -29,13 +29,23 @@ function isWanted(event) {
   return !camera.value || event.data.camera === camera.value;
 }
 
+function snapshot(name) {
+  const link = element("a", "", "picture");
+  link.href = `/api/v1/snapshots/${name.split("/").map(encodeURIComponent).join("/")}`;
+  link.target = "_blank";
+  link.rel = "noopener";
+  return link;
+}
+
 function row(event) {
   const item = element("li");
   const time = element("time", "soft", shownTime(Date.parse(event.time) / 1000));
   time.dateTime = event.time;
   const subject = element(event.kind.startsWith("identity.") ? "a" : "span", "", event.subject);
   if (event.kind.startsWith("identity.")) subject.href = `/people/${encodeURIComponent(event.subject)}`;
-  item.append(time, element("span", "what", event.kind), subject, element("span", "soft detail", details(event.data)));
+  const detail = element("span", "soft detail", details(event.data));
+  if (event.data.snapshot) detail.append(" ", snapshot(event.data.snapshot));
+  item.append(time, element("span", "what", event.kind), subject, detail);
   return item;
 }
 
