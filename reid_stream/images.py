@@ -31,6 +31,22 @@ class OnDevice(Protocol):
         ...
 
 
+class Unread:
+    """An image that was decoded and not converted, for there was no need to look at it; only its size is known."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.shape = (height, width, 3)
+        """(h, w, 3)."""
+
+    def cut(self, left: int, top: int, right: int, bottom: int) -> Self:
+        """Raise ValueError: there are no pixels."""
+        raise ValueError(f"an image must have been converted to be cut, ({left}, {top}, {right}, {bottom}) asked for")
+
+    def host(self) -> UInt8:
+        """Raise ValueError: there are no pixels."""
+        raise ValueError("an image must have been converted to be read")
+
+
 Picture = UInt8 | OnDevice
 
 

@@ -8,11 +8,11 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
+from reid_stream.detect.followed import NOBODY, Followed
 from reid_stream.events import Event
 from reid_stream.images import Picture, host
 from reid_stream.instructions import Instruction
@@ -40,8 +40,10 @@ R = TypeVar("R")
 
 Detect = Callable[[Sequence[Frame]], list[Detections]]
 """Frames of several cameras to the people in each."""
-Gate = Callable[[Sequence[Frame], Mapping[CameraId, int]], list[bool]]
-"""A batch and the number of open tracks by camera to whether people are to be detected in each frame."""
+Gate = Callable[[Sequence[Frame], Mapping[CameraId, Followed]], list[Frame | None]]
+"""A batch, and what is followed by camera, to what to detect people in of each frame: perhaps limited, or None."""
+Attend = Callable[[CameraId, int], None]
+"""Takes a camera and its number of open tracks."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's detections to tracks; called with increasing times (UTC seconds)."""
 NewFollow = Callable[[int], Follow]
@@ -61,6 +63,10 @@ class PerceiveCounts:
     frames: int = 0
     gated: int = 0
     """Frames among them that the gate kept from the detector."""
+    limited: int = 0
+    """Frames among them that people were detected in regions of."""
+    predicted: int = 0
+    """Gated frames with people in view, who were predicted."""
     detections: int = 0
     unassigned: int = 0
     crops: int = 0
@@ -99,14 +105,16 @@ class Perception:
     keep: Keep | None = None
     """Stores crops; None where they are not stored."""
     gate: Gate | None = None
-    """Chooses the frames to detect people in; None for all."""
+    """Chooses what to detect people in; None for all frames."""
+    attend: Attend = lambda *_: None
+    """Called with each camera's number of open tracks after each frame."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     new_follow: NewFollow | None = None
     """Makes the tracker of a camera that is added; None where cameras do not change."""
     forget: Callable[[CameraId], None] | None = None
     """Drops what other stages keep of a camera that is removed."""
     _sequence: dict[CameraId, int] = field(default_factory=dict)
-    _open: dict[CameraId, set[TrackId]] = field(default_factory=dict)
+    _followed: dict[CameraId, Followed] = field(default_factory=dict)
     _seen_at: dict[CameraId, float] = field(default_factory=dict)
     """Capture time of each camera's newest frame, UTC seconds."""
     _next_track: dict[CameraId, int] = field(default_factory=dict)
@@ -127,7 +135,7 @@ class Perception:
                 seen_at=self._seen_at.get(camera, 0.0),
             )
             for camera in removed
-            for track in sorted(self._open.pop(camera, ()))
+            for track in sorted(map(TrackId, self._followed.pop(camera, NOBODY).ids.tolist()))
         ]
         for camera in removed:
             self.follow.pop(camera, None)
@@ -144,13 +152,15 @@ class Perception:
 
     def step(self, frames: Sequence[Frame]) -> list[Perceived]:
         """Process one batch: at most one frame per camera, times increasing within each camera."""
-        return self.finish(frames, detect_chosen(self.detect, frames, self.choose(frames)))
+        return self.finish(frames, detect_chosen(self.detect, self.choose(frames)))
 
-    def choose(self, frames: Sequence[Frame]) -> list[bool]:
-        """Return of each frame of a batch whether to detect people in it; batches in order."""
+    def choose(self, frames: Sequence[Frame]) -> list[Frame | None]:
+        """Return what to detect people in of each frame of a batch, None for nothing; batches in order."""
         if self.gate is None:
-            return [True] * len(frames)
-        return self.gate(frames, {camera: len(tracks) for camera, tracks in self._open.items()})
+            return list(frames)
+        chosen = self.gate(frames, self._followed)
+        self.counts.limited += sum(frame is not None and frame.regions is not None for frame in chosen)
+        return chosen
 
     def finish(self, frames: Sequence[Frame], found: Sequence[Detections | None]) -> list[Perceived]:
         """Track and embed a detected batch; batches in order, while another thread may detect in the next one.
@@ -159,13 +169,11 @@ class Perception:
             frames: of the batch.
             found: people of each frame; None where the gate kept the frame from the detector.
         """
-        tracked = [
-            self.follow[frame.camera](frame.camera, frame.captured_at, NO_ONE if boxes is None else boxes)
-            for frame, boxes in zip(frames, found, strict=True)
+        tracked = [self._track(frame, boxes) for frame, boxes in zip(frames, found, strict=True)]
+        picks = [
+            self.select(frame, tracks if boxes is not None else _ended(tracks))
+            for frame, tracks, boxes in zip(frames, tracked, found, strict=True)
         ]
-        for frame, tracks in zip(frames, tracked, strict=True):
-            self._count_open(frame, tracks)
-        picks = [self.select(frame, tracks) for frame, tracks in zip(frames, tracked, strict=True)]
         crops = [pick.crop for chosen in picks for pick in chosen]
         vectors = iter(self.embed(crops) if crops else ())
         records: list[Perceived] = []
@@ -214,14 +222,21 @@ class Perception:
         )
         return records
 
-    def _count_open(self, frame: Frame, tracks: Tracks) -> None:
-        camera = frame.camera
-        open_tracks = self._open.setdefault(camera, set())
-        open_tracks.update(TrackId(int(number)) for number in tracks.ids)
-        open_tracks.difference_update(tracks.ended)
-        self._seen_at[camera] = frame.captured_at
+    def _track(self, frame: Frame, found: Detections | None) -> Tracks:
+        """Follow the people of a frame; where none were to be detected, predict those in view."""
+        camera, now = frame.camera, frame.captured_at
+        self._seen_at[camera] = now
+        followed = self._followed.get(camera, NOBODY)
+        if found is None and followed.is_in_view(now):
+            self.counts.predicted += 1
+            return followed.predicted(camera, now, frame.size)
+        people = NO_ONE if found is None else found
+        tracks = self.follow[camera](camera, now, people)
+        self._followed[camera] = followed = followed.after(tracks, people)
+        self.attend(camera, len(followed))
         if len(tracks):
             self._next_track[camera] = max(self._next_track.get(camera, 0), int(tracks.ids.max()) + 1)
+        return tracks
 
     def _next(self, camera: CameraId) -> int:
         sequence = self._sequence.get(camera, 0)
@@ -229,11 +244,17 @@ class Perception:
         return sequence
 
 
-def detect_chosen(detect: Detect, frames: Sequence[Frame], chosen: Sequence[bool]) -> list[Detections | None]:
+def detect_chosen(detect: Detect, chosen: Sequence[Frame | None]) -> list[Detections | None]:
     """Return the people of the chosen frames of a batch, None for the others; no call of `detect` for none."""
-    due = list(compress(frames, chosen))
+    due = [frame for frame in chosen if frame is not None]
     found = iter(detect(due) if due else ())
-    return [next(found) if is_due else None for is_due in chosen]
+    return [next(found) if frame is not None else None for frame in chosen]
+
+
+def _ended(tracks: Tracks) -> Tracks:
+    """Return the tracks' ends alone: nothing is cut out of a frame in which boxes are predicted."""
+    none = np.empty((0, 4), np.float32)
+    return Tracks(tracks.camera, tracks.seen_at, none, none[:, 0], np.empty(0, np.int64), 0, tracks.ended)
 
 
 NO_ONE = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))

@@ -48,6 +48,10 @@ class Frame:
     clock: ClockQuality
     image: Picture
     """(h, w, 3) RGB."""
+    moving: Floats | None = None
+    """Boxes (n, 4) of what moves; None where that is unknown, so that everything may."""
+    regions: Floats | None = None
+    """Boxes (n, 4) to detect people in, none of which overlap; None for the whole image."""
 
     def __post_init__(self) -> None:
         if len(self.image.shape) != 3 or self.image.shape[2] != 3:

@@ -4,6 +4,7 @@ record [SET ...]        keep what perception observed, so that matching replays 
 compare FILE.rec ...    our linking beside simpler ones and the oracle
 settle FILE.rec ...     the event stream as published and after corrections
 battery [WORLD ...]     the matcher on simulated sites that nothing was tuned on, by group and half
+savings [SET ...]       what the gate, packing and the adaptive rate spare, and cost
 score [SET ...]         `make score`: the figures that matter, the battery's among them, kept per commit
 """
 
@@ -164,6 +165,30 @@ def score(
     before = scorecard.latest(KEPT)
     console.print(scorecard.table(card.figures, before))
     console.print(f"kept in {scorecard.keep(card, KEPT)}", style="dim")
+
+
+@app.command()
+def savings(
+    names: Names = None,
+    row: Annotated[list[str] | None, typer.Option(help="Rows; default: all. Pixels refer to the first.")] = None,
+    detector: Detector = "default",
+    embedder: Embedder = "default",
+    threads: Threads = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """What gate, packing and adaptive rate spare the detector, with HOTA and IDF1 beside each."""
+    from benchmarks.accuracy import savings as measured
+    from reid_stream.runtime.networks import load_networks
+
+    models = Models(detector=detector, embedder=embedder, threads=threads)
+    chosen = sets.find(sets.roots(), names or ())
+    networks = load_networks(chosen[0].settings(models))
+    found = []
+    for each in chosen:
+        found += measured.measure(each.name, each.settings(models), each.truth(), networks, row or list(measured.ROWS))
+        measured.show(found, console)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
 
 
 def _recorded(

@@ -155,9 +155,9 @@ class _Memory:
         empty = np.zeros((1, 1, 3), np.uint8)
         return [Frame(camera, self._next, seen_at, "file", empty) for camera, seen_at in times.items()]
 
-    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+    def choose(self, frames: Sequence[Frame], /) -> list[Frame | None]:
         """Choose no frame for detection: records come from the recording."""
-        return [False for _ in frames]
+        return [None for _ in frames]
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         """Return no people for each frame; `finish` returns the recorded ones."""

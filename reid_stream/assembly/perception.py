@@ -1,6 +1,7 @@
 """Perception of a site: in this process, or in worker processes."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from reid_stream.engines.cpus import cpu_count
 from reid_stream.engines.protocol import PixelEngine, lanes_of
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.metrics import Metrics
-from reid_stream.pipeline import Keep, PerceiveCounts, Perception
+from reid_stream.pipeline import Attend, Keep, PerceiveCounts, Perception
 from reid_stream.records import Frame, Tracks
+from reid_stream.runtime.attention import Attention, full_every_s
 from reid_stream.runtime.interfaces import CameraSource, PerceptionRunner, PerceptionStages
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import PerceptionThread
@@ -74,7 +76,7 @@ def load_perception(settings: Settings, *, fast: bool, frames: int | None) -> Lo
         return LoadedPerception(cameras, workers, catalog.embedder(settings.models.embedder)[1], None)
     if settings.ingest.isolate and not fast:
         prepare()
-    networks = load_networks(settings)
+    networks = load_networks(settings, None if fast else time.perf_counter)
     return LoadedPerception(cameras, workers, networks.embedder, networks)
 
 
@@ -130,15 +132,17 @@ def open_perception(
         from reid_stream.link.inproc import InprocLink
 
         show = None
+        attention = Attention()
         if settings.web.enabled and not fast:
             from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 
             publisher = PreviewPublisher(previews_folders(settings), run)
             opened.callback(publisher.close)
             show = publisher.show
-        make = _Maker(settings, loaded.networks, run, metrics, keep, wrap, show)
+            attention = Attention(publisher.is_watched)
+        make = _Maker(settings, loaded.networks, run, metrics, keep, wrap, show, attention.follow)
         yield PerceptionThread(
-            partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock),
+            partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock, attention),
             make,
             InprocLink(),
             watchdog=settings.watchdog,
@@ -155,6 +159,7 @@ def _open_source(
     frames: int | None,
     metrics: Metrics,
     clock: SiteClock,
+    attention: Attention,
     on_change: "Callable[[CameraChange], None]",
 ) -> CameraSource:
     from reid_stream.ingest.camera_set import CameraSet
@@ -166,7 +171,16 @@ def _open_source(
     if fast:
         source = FastReplay(cameras, settings.ingest, origin=REPLAY_ORIGIN, on_change=on_change, take_over=on_gpu)
     else:
-        source = CameraSet(cameras, settings.ingest, on_change, clock, take_over=on_gpu, guard=metrics.monitoring.part)
+        source = CameraSet(
+            cameras,
+            settings.ingest,
+            on_change,
+            clock,
+            take_over=on_gpu,
+            guard=metrics.monitoring.part,
+            full_every_s=full_every_s(settings),
+            is_attended=attention.wants,
+        )
     return source if frames is None else FrameLimit(source, frames)
 
 
@@ -182,8 +196,9 @@ class _Maker:
         keep: Keep | None,
         wrap: WrapPerception | None,
         show: Callable[[Frame, Tracks], None] | None = None,
+        attend: Attend = lambda *_: None,
     ) -> None:
-        self._show = show
+        self._show, self._attend = show, attend
         self._settings, self._networks, self._run, self._metrics = settings, networks, run, metrics
         self._keep, self._wrap = keep, wrap
         self._counts = PerceiveCounts()
@@ -195,7 +210,7 @@ class _Maker:
 
     def __call__(self, number: int, pulse: Pulse) -> PerceptionStages:
         if number:
-            self._networks = load_networks(self._settings)
+            self._networks = load_networks(self._settings, time.perf_counter)
         made = make_perception(
             self._settings,
             self._networks,
@@ -204,5 +219,6 @@ class _Maker:
             counts=self._counts,
             keep=self._keep,
             show=self._show,
+            attend=self._attend,
         )
         return made if self._wrap is None else self._wrap(made)

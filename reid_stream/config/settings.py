@@ -158,7 +158,13 @@ class Detect(SettingsSection):
     gate: Literal["auto", "off"] = "auto"
     """auto: detect only in frames of cameras where something moves or a person is followed; off: in every frame."""
     full_every_s: Seconds = 2.0
-    """Under `gate: auto`, detect in a frame of each camera at least at this interval, seconds."""
+    """Under `gate: auto`, detect in a whole frame of each camera at least at this interval, seconds."""
+    packing: Literal["auto", "off"] = "off"
+    """auto: under `gate: auto`, detect only where something moves or people should be, and pack these parts of several
+    cameras into shared images where that costs less; off: always in whole frames."""
+    min_fps: Annotated[float, Field(gt=0)] | None = None
+    """Under `gate: auto`, detect at least this often where all people in view can be predicted, and predict them
+    in between; null: in every frame with people."""
 
 
 class Track(SettingsSection):

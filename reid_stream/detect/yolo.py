@@ -1,6 +1,6 @@
 """Frames of many cameras -> people in each: one batch through the network, then back to each image's pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,8 @@ import numpy as np
 from reid_stream import boxes as box_maths
 from reid_stream.bundles.bundle import DetectorBundle
 from reid_stream.config.settings import Detect
+from reid_stream.detect import canvas as canvases
+from reid_stream.detect.costs import Costs
 from reid_stream.detect.decoders import MAX_CANDIDATES, Decoder, Found, decode, fits, suppress, yolox_cells
 from reid_stream.detect.letterbox import Letterbox, fit
 from reid_stream.detect.zones import Zones
@@ -17,8 +19,12 @@ from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 from reid_stream.records import CameraId, Detections, Floats, Frame
 
-# The coarsest grid of all these networks; an input's sides must be multiples of it.
-_STRIDE = 32
+_STRIDE = canvases.CELL
+"""An input's sides must be multiples of it."""
+_CANVAS_SIDES = (256, 320, 384)
+"""Sides of canvases for regions, beside the network's own input: each size is a network to compile and keep."""
+_MOST_AREA = 0.6
+"""Share of the network's input from which a frame's regions are not worth packing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,21 @@ class Detector:
     """Find people; as many threads may call as the engine bears."""
 
     def __init__(
-        self, engine: Engine, spec: DetectorSpec, settings: Detect, zones: Mapping[CameraId, Zones] | None = None
+        self,
+        engine: Engine,
+        spec: DetectorSpec,
+        settings: Detect,
+        zones: Mapping[CameraId, Zones] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Check that network and spec belong together.
+
+        Args:
+            engine: runs the network.
+            spec: its input and output.
+            settings: thresholds.
+            zones: by camera, where people count.
+            clock: to measure what images cost; None to go by their areas, so that a replay repeats.
 
         Raises:
             ModelError: they do not.
@@ -87,6 +105,11 @@ class Detector:
         self._stride = _STRIDE if height is None and width is None else None
         self._canvases: dict[tuple[int, int], list[UInt8]] = {}
         """Those that no call uses now, by image size."""
+        self._costs = Costs(clock)
+        sides = [side for side in _CANVAS_SIDES if side < min(spec.width, spec.height)]
+        self._canvas_sizes = [(side, side) for side in sides] if self._stride is not None else []
+        self._ready = [] if clock is not None else list(self._canvas_sizes)
+        """Sizes of canvases that may be used."""
 
     def change_zones(self, zones: Mapping[CameraId, Zones]) -> None:
         """Use other zones from the next frame on."""
@@ -95,19 +118,75 @@ class Detector:
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, best first, in pixels of the full frame.
 
+        Of a frame that is limited to regions, only those are looked at where this costs less, and all of it where a
+        person may have been cut.
+
         Raises:
             ModelError: the network's answer is not of the promised kind.
         """
-        found: list[Detections | None] = [None] * len(frames)
         layouts = [self._layout(frame.size) for frame in frames]
-        for size in dict.fromkeys(layout.network for layout in layouts):
-            same = [index for index, layout in enumerate(layouts) if layout.network == size]
+        found: dict[int, Detections] = {}
+        packing = self._pack(frames, layouts)
+        if packing is not None:
+            found = self._packed(packing, frames, layouts)
+        whole = [row for row in range(len(frames)) if row not in found]
+        for size in dict.fromkeys(layouts[row].network for row in whole):
+            same = [row for row in whole if layouts[row].network == size]
             for start in range(0, len(same), self._settings.max_batch):
                 chunk = same[start : start + self._settings.max_batch]
-                several = self._boxes([(frames[index], layouts[index]) for index in chunk], size)
-                for index, boxes in zip(chunk, several, strict=True):
-                    found[index] = self._people(frames[index], layouts[index], boxes)
-        return [people for people in found if people is not None]
+                several = self._boxes([(frames[row], layouts[row]) for row in chunk], size)
+                for row, (boxes, scores) in zip(chunk, several, strict=True):
+                    found[row] = self._people(frames[row], layouts[row].to_picture(boxes), scores)
+        return [found[row] for row in range(len(frames))]
+
+    def _pack(self, frames: Sequence[Frame], layouts: Sequence[Letterbox]) -> canvases.Packing | None:
+        """Return how to pack the frames' regions, None where whole frames cost no more."""
+        if device_engine(self._engine, self._spec.pixels) is not None:
+            return None
+        patches: list[canvases.Patch] = []
+        whole_cost = 0.0
+        for row, (frame, layout) in enumerate(zip(frames, layouts, strict=True)):
+            if frame.regions is None or not len(frame.regions):
+                continue
+            mine = canvases.patches_of(row, frame.regions, layout)
+            if sum(patch.area for patch in mine) <= _MOST_AREA * layout.network[0] * layout.network[1]:
+                patches += mine
+                whole_cost += self._costs.of(layout.network)
+        if not patches:
+            return None
+        sizes = dict.fromkeys([*self._ready, *(layouts[patch.frame].network for patch in patches)])
+        return canvases.cheapest(patches, list(sizes), self._costs.of, whole_cost)
+
+    def _packed(
+        self, packing: canvases.Packing, frames: Sequence[Frame], layouts: Sequence[Letterbox]
+    ) -> dict[int, Detections]:
+        """Return the people of the packed frames, by row; without frames of which a person may have been cut."""
+        answers: list[Found] = []
+        for start in range(0, packing.canvases, self._settings.max_batch):
+            numbers = range(start, min(start + self._settings.max_batch, packing.canvases))
+            images = self._canvas(packing.size, len(numbers))
+            images[: len(numbers)] = self._spec.pad
+            for patch in packing.patches:
+                if patch.canvas in numbers:
+                    row, image = patch.frame, images[patch.canvas - start]
+                    patch.draw(frames[row], layouts[row], image, self._spec.pad)
+            answers += self._decoded(self._run(images, len(numbers), packing.size), packing.size)
+        joint, cut = canvases.split(packing, answers)
+        return {
+            row: self._people(frames[row], layouts[row].to_picture(boxes), scores)
+            for row, (boxes, scores) in joint.items()
+            if row not in cut
+        }
+
+    def warm_up(self) -> None:
+        """Compile the network for the canvases, which may be used from then on; for a thread of its own.
+
+        A detector with a clock uses none before, so that no frame waits for the compiler.
+        """
+        for size in self._canvas_sizes:
+            for count in (1, 2):
+                run_images(self._engine, np.zeros((count, *size[::-1], 3), np.uint8), self._spec.pixels)
+            self._ready = [*self._ready, size]
 
     def _layout(self, size: tuple[int, int]) -> Letterbox:
         limit = self._spec.width, self._spec.height
@@ -129,19 +208,25 @@ class Detector:
                 cells=yolox_cells(size) if spec.decoder == "yolox" else None,
             )
             return engine.people([frame.image for frame, _ in pairs], asked)
+        images = self._canvas(size, len(pairs))
+        for image, (frame, layout) in zip(images, pairs, strict=False):  # it may have more
+            layout.draw(frame.pixels, image, spec.pad)
+        return self._decoded(self._run(images, len(pairs), size), size)
+
+    def _decoded(self, outputs: Floats, size: tuple[int, int]) -> list[Found]:
+        spec, settings = self._spec, self._settings
         several = []
-        for output in self._run(pairs, size):
+        for output in outputs:
             boxes = decode(spec.decoder, output, spec.person, settings.score, size)
             several.append(boxes if spec.decoder == "yolo_end2end" else suppress(boxes, settings.iou))
         return several
 
-    def _run(self, pairs: Sequence[tuple[Frame, Letterbox]], size: tuple[int, int]) -> Floats:
-        canvas = self._canvas(size, len(pairs))
-        for picture, (frame, layout) in zip(canvas, pairs, strict=False):  # it may have more
-            layout.draw(frame.pixels, picture, self._spec.pad)
-        outputs = run_images(self._engine, canvas[: len(pairs)], self._spec.pixels)
-        self._canvases[size].append(canvas)
-        if len(outputs) != len(pairs) or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
+    def _run(self, images: UInt8, count: int, size: tuple[int, int]) -> Floats:
+        """Run the first `count` images (n, h, w, 3), which may be used again afterwards."""
+        with self._costs.measured(size, count):
+            outputs = run_images(self._engine, images[:count], self._spec.pixels)
+        self._canvases[size].append(images)
+        if len(outputs) != count or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
             raise ModelError(
                 f"a detector of kind {self._spec.decoder} with {self._spec.classes} classes must answer so, got "
                 f"{outputs.shape}; make the bundle again with the right decoder and classes"
@@ -153,10 +238,9 @@ class Detector:
         canvas = idle.pop() if idle else None
         return canvas if canvas is not None and len(canvas) >= rows else np.empty((rows, *size[::-1], 3), np.uint8)
 
-    def _people(self, frame: Frame, layout: Letterbox, found: Found) -> Detections:
+    def _people(self, frame: Frame, boxes: Floats, scores: Floats) -> Detections:
         settings = self._settings
-        boxes, scores = found
-        boxes = box_maths.clip(layout.to_picture(boxes), frame.size)
+        boxes = box_maths.clip(boxes, frame.size)
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = (sides[:, 1] >= max(1.0, settings.min_height_px)) & (sides[:, 0] >= 1)
         zones = self._zones.get(frame.camera)

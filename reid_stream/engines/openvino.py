@@ -32,7 +32,7 @@ from reid_stream.errors import ModelError
 from reid_stream.images import UInt8
 
 # Cameras of a site have few image sizes; a compiled network takes some ten megabytes.
-_MAX_COMPILED = 12
+_MAX_COMPILED = 16
 
 
 class _Key(NamedTuple):
@@ -98,6 +98,7 @@ class OpenVinoEngine(EngineBase):
                 raise ModelError(f"models.precision must be auto or f32 for {model}, which computes in int8, got bf16")
             self._is_bf16 = False
         self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
+        self._compiling: dict[_Key, threading.Lock] = {}
         self._lock = threading.Lock()
         fixed = self._input[2:]
         if size is None and None not in fixed:
@@ -170,7 +171,15 @@ class OpenVinoEngine(EngineBase):
             if key in self._compiled:
                 self._compiled.move_to_end(key)
                 return self._compiled[key]
-            compiled = self._compile(key)
+            compiling = self._compiling.setdefault(key, threading.Lock())
+        with compiling:  # other sizes run meanwhile
+            with self._lock:
+                if key in self._compiled:
+                    return self._compiled[key]
+            return self._keep(key, self._compile(key))
+
+    def _keep(self, key: _Key, compiled: _Compiled) -> _Compiled:
+        with self._lock:
             if key.is_pixels:  # numbers are for the probe at the start; what was compiled for it is memory for nothing
                 for plain in [known for known in self._compiled if not known.is_pixels]:
                     del self._compiled[plain]

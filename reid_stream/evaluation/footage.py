@@ -10,6 +10,7 @@ import numpy as np
 from reid_stream import boxes as box_maths
 from reid_stream.assembly.resources import check_files
 from reid_stream.config.settings import Camera, Settings
+from reid_stream.detect.followed import Followed
 from reid_stream.detect.zones import Zones
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.align import Boxes
@@ -77,9 +78,9 @@ def recorded(
         first_half = wire(settings, networks, run)
         gate = first_half.gate
 
-        def noting_gate(frames: Sequence[Frame], open_tracks: Mapping[CameraId, int]) -> list[bool]:
+        def noting_gate(frames: Sequence[Frame], followed: Mapping[CameraId, Followed]) -> list[Frame | None]:
             used.note(frames)
-            return [True] * len(frames) if gate is None else gate(frames, open_tracks)
+            return list(frames) if gate is None else gate(frames, followed)
 
         first_half.gate = noting_gate
         return first_half

@@ -140,7 +140,7 @@ class _Noting:
     def counts(self) -> PerceiveCounts:
         return self.perception.counts
 
-    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
+    def choose(self, frames: Sequence[Frame], /) -> list[Frame | None]:
         return self.perception.choose(frames)
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:

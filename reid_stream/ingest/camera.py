@@ -18,6 +18,7 @@ from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
+from reid_stream.ingest.quiet import QuietFilter
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats, RateMeter, State
@@ -36,6 +37,8 @@ class CameraRunner(ABC):
         self.stats = stats
         self.limit_fps: float | None = None
         """Limit in frames per second below `max_fps`, set by the consumer at any time; None for no limit."""
+        self.is_attended = True
+        """Whether pixels of quiet images are wanted as well, set by the consumer at any time."""
 
     def start(self) -> None:
         """Start the thread and return."""
@@ -89,12 +92,14 @@ class CameraThread(CameraRunner):
         site_clock: SiteClock | None = None,
         resume: ResumePoint | None = None,
         take_over: GpuConverter | None = None,
+        full_every_s: float | None = None,
     ) -> None:
         """`on_change` is called on the camera's thread when it comes up, changes (size, codec, clock), or goes down.
 
         Capture times are site time by `site_clock`, by default a new one. Without `resume` all counts are 0.
-        `take_over` keeps images that a GPU decodes in its memory.
+        `take_over` keeps images that a GPU decodes in its memory. `full_every_s`: see `QuietFilter`.
         """
+        self._full_every_s = full_every_s
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
@@ -155,7 +160,7 @@ class CameraThread(CameraRunner):
                 else LivePlayback(self._clock, self._site_clock)
             )
             pace = _Pace(self._camera.max_fps)
-            convert = Converter(self._camera.resize, self._take_over)
+            look = QuietFilter(Converter(self._camera.resize, self._take_over), self._full_every_s)
 
             def wants(stream_s: float | None, is_key: bool) -> bool:
                 late_s = player.late_s(stream_s, source.decode_s, source.steps)
@@ -171,7 +176,7 @@ class CameraThread(CameraRunner):
                     if self.limit_fps != self.stats.limit_fps:
                         pace.limit(self.limit_fps)
                         self.stats.limit_fps = self.limit_fps
-                    self._take(source, player, packet, pace, convert)
+                    self._take(source, player, packet, pace, look)
                 if not source.is_recorded or self._stop.is_set():
                     return False
                 if not self.stats.read:
@@ -188,7 +193,7 @@ class CameraThread(CameraRunner):
         player: LivePlayback | FilePlayback,
         packet: DecodedPacket,
         pace: "_Pace",
-        convert: Converter,
+        look: QuietFilter,
     ) -> None:
         self.stats.heard_at = time.monotonic()
         self.stats.waits_for = "" if source.has_key or self.stats.state == "up" else "key frame"
@@ -211,8 +216,9 @@ class CameraThread(CameraRunner):
             elif not pace.slow.wants(when):
                 self.stats.dropped["slowed"] += 1
             else:
-                self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, convert(picture)))
-                if convert.fell_back:
+                image, moving = look(picture, stamp.at, is_attended=self.is_attended)
+                self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, image, moving))
+                if look.fell_back:
                     self.stats.fall_back()
         self.stats.skew_s = player.skew_s
 

@@ -23,7 +23,7 @@ from reid_stream.config import stopping
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import StreamCause
 from reid_stream.events import CameraDown
-from reid_stream.images import UInt8
+from reid_stream.images import Picture
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
 from reid_stream.ingest.changes import CameraChange
@@ -51,12 +51,15 @@ class CameraProcess(CameraRunner):
         on_change: Callable[[CameraChange], None],
         resume: ResumePoint | None = None,
         base_s: float | None = None,
+        full_every_s: float | None = None,
     ) -> None:
         """`on_change` is called on this camera's thread when it comes up, changes (size, codec, clock), or goes
         down.
 
         Without `resume` all counts are 0. `base_s` is that of the site's clock; without, one that starts now.
+        `full_every_s`: see `QuietFilter`.
         """
+        self._full_every_s = full_every_s
         self._camera = camera
         self._settings = settings
         self._inbox = inbox
@@ -98,7 +101,7 @@ class CameraProcess(CameraRunner):
         # The fork server hands nothing else over; above all no password appears on a command line.
         process = fork_server().Process(
             target=camera_process_main.serve,
-            args=(far, self._camera, self._settings, resume, self._base_s),
+            args=(far, self._camera, self._settings, resume, self._base_s, self._full_every_s),
             name=self._camera.id,
             daemon=True,
         )
@@ -120,6 +123,7 @@ class CameraProcess(CameraRunner):
         heard_at = time.monotonic()
         is_told = False
         limit_fps: float | None = None
+        is_attended = True
         while True:
             if self._stop.is_set() and not is_told:
                 is_told, heard_at = True, time.monotonic()
@@ -129,6 +133,10 @@ class CameraProcess(CameraRunner):
                 limit_fps = self.limit_fps
                 with contextlib.suppress(OSError):
                     near.send(camera_process_main.limit(limit_fps))
+            elif self.is_attended != is_attended:
+                is_attended = self.is_attended
+                with contextlib.suppress(OSError):
+                    near.send(camera_process_main.attention(is_on=is_attended))
             try:
                 said = frame_ipc.receive(near)
             except TimeoutError:
@@ -143,7 +151,7 @@ class CameraProcess(CameraRunner):
             if not is_told and self._is_late():
                 return True
 
-    def _take(self, message: frame_ipc.Message, image: UInt8 | None) -> None:
+    def _take(self, message: frame_ipc.Message, image: Picture | None) -> None:
         self.stats = message.stats
         match message:
             case frame_ipc.FrameMessage():

@@ -13,6 +13,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
+
 from reid_stream.config import settings as config
 from reid_stream.ingest.camera import CameraThread, ResumePoint
 from reid_stream.ingest.changes import CameraChange, PackedChange
@@ -30,6 +32,7 @@ MEMORY_BYTES = 1536 << 20
 OOM_SCORE = 500
 _JOIN_S = 1.0
 _LIMIT = b"fps "
+_ATTENTION = b"attend "
 
 
 def limit(fps: float | None) -> bytes:
@@ -37,20 +40,31 @@ def limit(fps: float | None) -> bytes:
     return _LIMIT + (b"" if fps is None else f"{fps:.4g}".encode())
 
 
+def attention(*, is_on: bool) -> bytes:
+    """Return the message that says whether pixels of quiet images are wanted as well."""
+    return _ATTENTION + str(int(is_on)).encode()
+
+
 def serve(
-    end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
+    end: socket.socket,
+    camera: config.Camera,
+    settings: config.Ingest,
+    resume: ResumePoint,
+    base_s: float,
+    full_every_s: float | None = None,
 ) -> None:
     """Run the camera to its end, then exit the process."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
+    cv2.setNumThreads(0)  # images of some ten thousand cells; threads would cost more
     _bound_memory(has_gpu=settings.hardware_decode)
     with suppress(ImportError):
         from setproctitle import setproctitle
 
         setproctitle(f"reid-stream: camera {camera.id}")
     with suppress(OSError):  # the daemon is gone
-        _run(end, camera, settings, resume, base_s)
+        _run(end, camera, settings, resume, base_s, full_every_s)
     # Ends threads that hang in FFmpeg.
     os._exit(0)
 
@@ -69,10 +83,17 @@ def _bound_memory(*, has_gpu: bool) -> None:
 
 
 def _run(
-    end: socket.socket, camera: config.Camera, settings: config.Ingest, resume: ResumePoint, base_s: float
+    end: socket.socket,
+    camera: config.Camera,
+    settings: config.Ingest,
+    resume: ResumePoint,
+    base_s: float,
+    full_every_s: float | None,
 ) -> None:
     way = _WayBack(end)
-    thread = CameraThread(camera, settings, way, way.changed, SiteClock(base_s=base_s), resume)
+    thread = CameraThread(
+        camera, settings, way, way.changed, SiteClock(base_s=base_s), resume, full_every_s=full_every_s
+    )
     way.thread = thread
     thread.start()
     end.settimeout(TELL_S)
@@ -81,9 +102,12 @@ def _run(
             said = end.recv(16)
             if not said:
                 return
-            if not said.startswith(_LIMIT):
+            if said.startswith(_LIMIT):
+                thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
+            elif said.startswith(_ATTENTION):
+                thread.is_attended = said[len(_ATTENTION) :] == b"1"
+            else:
                 break  # a stop request
-            thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
         except TimeoutError:
             way.tell()
     thread.stop()

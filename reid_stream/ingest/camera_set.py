@@ -44,6 +44,8 @@ class CameraSet:
         none_yet: bool = False,
         take_over: GpuConverter | None = None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+        full_every_s: float | None = None,
+        is_attended: Callable[[CameraId], bool] = lambda _: True,
     ) -> None:
         """Create the enabled cameras, or none yet, to `put` them later.
 
@@ -51,7 +53,9 @@ class CameraSet:
         time base itself.
         `take_over` keeps images that a GPU decodes in its memory, for cameras on threads.
         `guard`: context manager around monitoring code, named by its part; by default its faults propagate.
+        `full_every_s`: see `QuietFilter`; `is_attended`: whether a camera's quiet images are wanted as well now.
         """
+        self._full_every_s, self._is_attended = full_every_s, is_attended
         self._settings, self._on_change, self._take_over = settings, on_change, take_over
         self.site_clock = utc if isinstance(utc, SiteClock) else SiteClock(utc)
         """The time base of the capture times."""
@@ -132,6 +136,8 @@ class CameraSet:
         frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
         with self._guard("governor"):
             self._look(asked_at, len(frames))
+        for camera, thread in self._running.items():
+            thread.is_attended = self._is_attended(camera)
         with self._guard("camera log"):
             self._stats_log.look(self.stats)
         return None if have_ended and not frames else frames
@@ -163,9 +169,20 @@ class CameraSet:
     def _make(self, camera: CameraId, resume: ResumePoint | None) -> CameraThread | CameraProcess:
         one, settings = self._known[camera], self._settings
         made = (
-            CameraProcess(one, settings, self.inbox, self._on_change, resume, self.site_clock.base_s)
+            CameraProcess(
+                one, settings, self.inbox, self._on_change, resume, self.site_clock.base_s, self._full_every_s
+            )
             if settings.isolate
-            else CameraThread(one, settings, self.inbox, self._on_change, self.site_clock, resume, self._take_over)
+            else CameraThread(
+                one,
+                settings,
+                self.inbox,
+                self._on_change,
+                self.site_clock,
+                resume,
+                self._take_over,
+                self._full_every_s,
+            )
         )
         with self._changing:
             self._running = {**self._running, camera: made}

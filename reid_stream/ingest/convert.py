@@ -2,14 +2,17 @@
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from reid_stream.images import OnDevice, Picture, UInt8
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+T = TypeVar("T", bound=np.generic)
 
 _STRAIGHT = 10
 """A matrix is a quarter turn where its one term is so much larger than the other: within 6 degrees."""
@@ -48,6 +51,10 @@ class Converter:
         """An image that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
         self._reformatter = VideoReformatter()
 
+    def size_of(self, picture: "VideoFrame") -> tuple[int, int]:
+        """Return (width, height) in pixels that an image has when it is converted."""
+        return self._size or upright_size(picture)
+
     def __call__(self, picture: "VideoFrame") -> Picture:
         """Return (h, w, 3) RGB, upright; limited and full range YUV alike become 0..255."""
         if self._take_over is not None and picture.format.name == "cuda" and orientation(picture) == _UPRIGHT:
@@ -65,9 +72,7 @@ class Converter:
         rgb = self._reformatter.reformat(
             picture, width=width, height=height, format="rgb24", interpolation=scaler, threads=1
         )
-        image = rgb.to_ndarray()
-        image = np.rot90(image[:, ::-1] if upright.is_mirrored else image, upright.turns)
-        return np.ascontiguousarray(image, dtype=np.uint8)
+        return np.ascontiguousarray(upright.applied(rgb.to_ndarray()), dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,10 @@ class Orientation:
     """By so often 90 degrees counterclockwise (0 to 3), after mirroring."""
     is_mirrored: bool = False
     """Left and right must be exchanged."""
+
+    def applied(self, image: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Return an image (h, w) or (h, w, c) upright; a view."""
+        return np.rot90(image[:, ::-1] if self.is_mirrored else image, self.turns)
 
 
 _UPRIGHT = Orientation()

@@ -12,7 +12,7 @@ import socket
 import msgspec
 import numpy as np
 
-from reid_stream.images import UInt8
+from reid_stream.images import Picture, UInt8, Unread
 from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, ClockQuality, Frame
@@ -44,6 +44,9 @@ class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
     clock: ClockQuality
     width: int
     height: int
+    moving: bytes | None = None
+    """Boxes of what moves, float32 (n, 4); None where that is unknown."""
+    has_pixels: bool = True
 
 
 Message = StatsMessage | ChangeMessage | FrameMessage
@@ -73,13 +76,20 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
     Raises:
         OSError: the other side is gone.
     """
+    width, height = frame.size
+    moving = None if frame.moving is None else frame.moving.tobytes()
+    message = FrameMessage(stats, frame.sequence, frame.captured_at, frame.clock, width, height, moving)
+    if isinstance(frame.image, Unread):
+        try:
+            end.send(_encode(msgspec.structs.replace(message, has_pixels=False)), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
     image = frame.pixels
-    height, width = image.shape[:2]
     file = os.memfd_create("frame", os.MFD_CLOEXEC)
     try:
         os.truncate(file, image.nbytes)
         os.pwrite(file, image.data, 0)
-        message = FrameMessage(stats, frame.sequence, frame.captured_at, frame.clock, width, height)
         # `socket.send_fds` ignores its flags.
         along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
         end.sendmsg([_encode(message)], along, socket.MSG_DONTWAIT)
@@ -90,7 +100,7 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
     return True
 
 
-def receive(end: socket.socket) -> tuple[Message, UInt8 | None] | None:
+def receive(end: socket.socket) -> tuple[Message, Picture | None] | None:
     """Wait for a message and its image; return None if the other side is gone.
 
     Raises:
@@ -105,13 +115,16 @@ def receive(end: socket.socket) -> tuple[Message, UInt8 | None] | None:
     message = _decode(said)
     if not isinstance(message, FrameMessage):
         return message, None
+    if not message.has_pixels:
+        return message, Unread(message.width, message.height)
     (file,) = files
     return message, _pixels(file, message)
 
 
-def frame_of(camera: CameraId, message: FrameMessage, image: UInt8) -> Frame:
+def frame_of(camera: CameraId, message: FrameMessage, image: Picture) -> Frame:
     """Return the frame of a message and its image."""
-    return Frame(camera, message.sequence, message.captured_at, message.clock, image)
+    moving = None if message.moving is None else np.frombuffer(message.moving, np.float32).reshape(-1, 4)
+    return Frame(camera, message.sequence, message.captured_at, message.clock, image, moving)
 
 
 def _pixels(file: int, message: FrameMessage) -> UInt8:

@@ -17,6 +17,7 @@ from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_chang
 from reid_stream.ingest.clock import FileClock
 from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, GpuConverter
+from reid_stream.ingest.motion import PictureMotion
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.ingest.stats_log import StatsLog
@@ -236,6 +237,7 @@ class _File:
         clock = FileClock(self._origin + self._camera.start_after_s, 1.0 / (source.rate or DEFAULT_FPS))
         cap, keys = RateCap(self._camera.max_fps), KeyframePolicy(self._camera.max_fps)
         convert = Converter(self._camera.resize, self._take_over)
+        motion = PictureMotion()
         sequence = 0
         while not self._stop.is_set():
             for packet in source.read(keys.wants):
@@ -245,7 +247,9 @@ class _File:
                     at = clock.stamp(source.seconds(picture))
                     self.stats.read += 1
                     if cap.wants(at):
-                        self._frames.put(Frame(self.id, sequence, at, "file", convert(picture)))
+                        moving = motion(picture, convert.size_of(picture))
+                        image = convert(picture)
+                        self._frames.put(Frame(self.id, sequence, at, "file", image, moving))
                         if convert.fell_back:
                             self.stats.fall_back()
                     else:

@@ -166,6 +166,8 @@ class SiteCollector(Collector):
 
     def _of_perceive(self) -> Iterator[Metric]:
         yield _count("frames_gated", "Quiet frames, kept from the detector.", self._counts.gated)
+        yield _count("frames_limited", "Frames that people were looked for in regions of.", self._counts.limited)
+        yield _count("frames_predicted", "Frames kept from the detector with people predicted.", self._counts.predicted)
         yield _count("detections", "People found in frames.", self._counts.detections)
         yield _count("unassigned_boxes", "Boxes without a track.", self._counts.unassigned)
         yield _count("crops_embedded", "Crops turned into vectors.", self._counts.crops)

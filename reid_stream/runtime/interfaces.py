@@ -30,8 +30,8 @@ class PerceptionStages(Protocol):
         """Work so far."""
         ...
 
-    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
-        """Return of each frame of a batch whether to detect people in it; called before `detect`, batch by batch."""
+    def choose(self, frames: Sequence[Frame], /) -> list[Frame | None]:
+        """Return what to detect people in of each frame of a batch; called before `detect`, batch by batch."""
         ...
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:

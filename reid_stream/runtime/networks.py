@@ -1,6 +1,8 @@
 """Load and check the two networks of a site, and make the perception that runs them."""
 
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,9 @@ from reid_stream.config.settings import Camera, Models, Settings
 from reid_stream.config.settings import Embed as EmbedSettings
 from reid_stream.engines.protocol import PixelEngine
 from reid_stream.errors import ModelError
+from reid_stream.images import Unread
 from reid_stream.pipeline import (
+    Attend,
     Detect,
     Embed,
     Follow,
@@ -60,13 +64,17 @@ class Networks:
         self.change_zones(zones_of(cameras))
 
 
-def load_networks(settings: Settings) -> Networks:
+def load_networks(settings: Settings, clock: Callable[[], float] | None = None) -> Networks:
     """Load both bundles, build their engines and check the engines' outputs.
+
+    Args:
+        settings: of the site.
+        clock: for live cameras, see `load_detector`.
 
     Raises:
         ModelError: a bundle is missing, broken or of the wrong kind, or its network gives other outputs here.
     """
-    detector, detect, finds = load_detector(settings)
+    detector, detect, finds = load_detector(settings, clock)
     embedder, embed, embeds = load_embedder(settings.models, settings.embed)
     return Networks(
         detect=detect,
@@ -79,8 +87,15 @@ def load_networks(settings: Settings) -> Networks:
     )
 
 
-def load_detector(settings: Settings) -> "tuple[DetectorBundle, Yolo, PixelEngine]":
+def load_detector(
+    settings: Settings, clock: Callable[[], float] | None = None
+) -> "tuple[DetectorBundle, Yolo, PixelEngine]":
     """Load the detector's bundle, build its engine and make sure that it computes what it should.
+
+    Args:
+        settings: of the site.
+        clock: to choose between whole frames and packed regions by what they cost here; None to choose by their areas,
+            so that a replay repeats.
 
     Raises:
         ModelError: see `load_networks`.
@@ -95,7 +110,16 @@ def load_detector(settings: Settings) -> "tuple[DetectorBundle, Yolo, PixelEngin
     engine = _checked(
         bundle, load_engine(network_file(folder), settings.models, pixels=yolo.pixels, bundle=bundle), folder
     )
-    return bundle, Detector(engine, yolo, settings.detect, zones_of(settings.cameras)), engine
+    detector = Detector(engine, yolo, settings.detect, zones_of(settings.cameras), clock)
+    if clock is not None and settings.detect.gate == settings.detect.packing == "auto":
+        threading.Thread(target=_warm_up, args=(detector,), name="warm-up", daemon=True).start()
+    return bundle, detector, engine
+
+
+def _warm_up(detector: "Yolo") -> None:
+    """Prepare a detector for packed regions; without it, it goes on with whole frames."""
+    with suppress(ModelError):
+        detector.warm_up()
 
 
 def load_embedder(models: Models, settings: EmbedSettings) -> tuple[EmbedderBundle, Embed, PixelEngine]:
@@ -126,6 +150,7 @@ def make_perception(
     counts: PerceiveCounts | None = None,
     keep: Keep | None = None,
     show: Callable[[Frame, Tracks], None] | None = None,
+    attend: Attend = lambda *_: None,
 ) -> Perception:
     """Return perception that runs the networks.
 
@@ -137,12 +162,13 @@ def make_perception(
         counts: continued; None to start from 0.
         keep: stores crops; None where they are not stored.
         show: takes every frame with its tracks, for previews; None for none.
+        attend: takes each camera's number of open tracks after each frame.
     """
     from reid_stream.detect.gate import MotionGate
     from reid_stream.embed.selector import Selector
     from reid_stream.track.tracker import Tracker
 
-    gate, selector = MotionGate(settings.detect.full_every_s), Selector(settings.embed)
+    gate, selector = MotionGate(settings.detect), Selector(settings.embed)
 
     def new_follow(first_id: int) -> Follow:
         return stage("track", Tracker(settings.track, first_id).update)
@@ -160,6 +186,7 @@ def make_perception(
         embed=stage("embed", networks.embed),
         keep=keep,
         gate=stage("gate", gate) if settings.detect.gate == "auto" else None,
+        attend=attend,
         counts=counts or PerceiveCounts(),
         new_follow=new_follow,
         forget=forget,
@@ -172,7 +199,8 @@ def _shown(select: Select, show: Callable[[Frame, Tracks], None] | None) -> Sele
         return select
 
     def shown(frame: Frame, tracks: Tracks) -> list[Pick]:
-        show(frame, tracks)
+        if not isinstance(frame.image, Unread):
+            show(frame, tracks)
         return select(frame, tracks)
 
     return shown

@@ -45,12 +45,17 @@ class _Job:
     """A batch in detection."""
 
     frames: list[Frame]
-    due: list[bool]
-    """Of each frame, whether the detector is to see it."""
+    chosen: list[Frame | None]
+    """What the detector is to see of each frame."""
     begun_at: float
     ended: threading.Event = field(default_factory=threading.Event)
     answer: list[Detections | None] | BaseException | None = None
     ended_at: float = 0.0
+
+    @property
+    def looks(self) -> int:
+        """Number of frames that the detector is to see."""
+        return sum(frame is not None for frame in self.chosen)
 
 
 class DetectionPrefetch:
@@ -116,10 +121,10 @@ class DetectionPrefetch:
         if lanes == 1 or self._is_eager or len(self._under_way) != 1:
             return False
         job = self._under_way[0]
-        if sum(job.due) <= 1:  # a single image uses all cores
+        if job.looks <= 1:  # a single image uses all cores
             return False
         begun_at = max(job.begun_at, self._last_end)
-        lead_at = begun_at + (sum(job.due) - lanes) * self._image_s
+        lead_at = begun_at + (job.looks - lanes) * self._image_s
         while (left_s := lead_at - time.monotonic()) > 0 and not self._pulse.is_abandoned:
             if job.ended.wait(min(left_s, _LOOK_S)):
                 return False
@@ -142,7 +147,7 @@ class DetectionPrefetch:
             self._under_way.popleft()
             if isinstance(job.answer, BaseException):
                 raise job.answer
-            if looks := sum(job.due):
+            if looks := job.looks:
                 took_s = (job.ended_at - max(job.begun_at, self._last_end)) / looks
                 self._image_s += (took_s - self._image_s) * (_EASE if self._image_s else 1.0)
             self._last_end = job.ended_at
@@ -165,7 +170,7 @@ class DetectionPrefetch:
         while (job := self._asked.get()) is not None:
             try:
                 with self._pulse.busy("perceive"):
-                    job.answer = detect_chosen(self._stages.detect, job.frames, job.due)
+                    job.answer = detect_chosen(self._stages.detect, job.chosen)
             except BaseException as error:  # noqa: BLE001 (raised on the caller's thread)
                 job.answer = error
             job.ended_at = time.monotonic()

@@ -113,6 +113,10 @@ class PreviewPublisher:
         self._thread = threading.Thread(target=self._serve, name="previews", daemon=True)
         self._thread.start()
 
+    def is_watched(self, camera: CameraId) -> bool:
+        """Return whether somebody looks at a camera."""
+        return camera.encode() in self._wanted
+
     def show(self, frame: Frame, tracks: Tracks) -> None:
         """Take a frame; costs nothing unless its camera is looked at."""
         if not self._wanted or frame.camera.encode() not in self._wanted:

@@ -27,8 +27,8 @@ class Half:
     model: str = "model"
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
 
-    def choose(self, frames: Sequence[Frame], /) -> list[bool]:
-        return [frame.captured_at not in self.quiet for frame in frames]
+    def choose(self, frames: Sequence[Frame], /) -> list[Frame | None]:
+        return [None if frame.captured_at in self.quiet else frame for frame in frames]
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         at = frames[0].captured_at

@@ -33,6 +33,7 @@ from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
+from reid_stream.runtime.attention import Attention, full_every_s
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
 from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
 from reid_stream.runtime.previews import PreviewPublisher, previews_folders
@@ -139,6 +140,8 @@ class _Process:
         self._pipe, self._job = pipe, job
         self._outbox: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         self._monitoring = Monitoring()
+        self._previews = PreviewPublisher(previews_folders(job.settings), job.run) if job.settings.web.enabled else None
+        self._attention = Attention(self._previews.is_watched if self._previews is not None else lambda _: False)
         self._cameras = CameraSet(
             job.settings.cameras,
             job.settings.ingest,
@@ -147,6 +150,8 @@ class _Process:
             none_yet=True,
             take_over=take_over(job.settings),
             guard=self._monitoring.part,
+            full_every_s=full_every_s(job.settings),
+            is_attended=self._attention.wants,
         )
         self._settings = {camera.id: camera for camera in job.settings.cameras}
         self._orders: queue.SimpleQueue[Callable[[Perception, Networks], None]] = queue.SimpleQueue()
@@ -156,7 +161,6 @@ class _Process:
         self._times = StageTimes()
         self._link = ZmqSender(job.folder / RECORDS)
         self._crops = CropSender(job.folder / CROPS) if job.has_store else None
-        self._previews = PreviewPublisher(previews_folders(job.settings), job.run) if job.settings.web.enabled else None
         self._perception: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
@@ -251,7 +255,7 @@ class _Process:
 
     def _perceive(self) -> None:
         with self._pulse.busy("load", slack=LOAD_SLACK):
-            networks = load_networks(self._job.settings)
+            networks = load_networks(self._job.settings, time.perf_counter)
             perception = self._perception = make_perception(
                 self._job.settings,
                 networks,
@@ -259,6 +263,7 @@ class _Process:
                 WatchedStages(self._pulse, self._times),
                 keep=self._crops.take if self._crops is not None else None,
                 show=self._previews.show if self._previews is not None else None,
+                attend=self._attention.follow,
             )
         self._outbox.put(WorkerReady())
         while not self._stop.is_set():

@@ -1,0 +1,128 @@
+"""What is known of the people of a camera between two detections: where they should be, and how sure that is (pure).
+
+Letters: n tracks, m boxes without one.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reid_stream import boxes as box_maths
+from reid_stream.records import CameraId, Detections, Floats, Ints, Tracks
+
+Doubles = npt.NDArray[np.float64]
+
+_EASE = np.float32(0.5)
+"""Weight of the newest step in a track's velocity and doubt."""
+_MOST_GAP_S = 1.0
+"""Seconds after which a person who was lost is no longer taken to walk on."""
+_LEAST_SCORE = 0.3
+"""Weaker boxes without a track are not kept: they come and go."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """The open tracks of one camera after a detection."""
+
+    seen_at: float
+    """Of the frame that people were detected in last, UTC seconds."""
+    ids: Ints
+    """(n,) of tracks."""
+    boxes: Floats
+    """(n, 4) where each was seen last, in pixels."""
+    scores: Floats
+    """(n,) of those boxes."""
+    velocities: Floats
+    """(n, 4) of the boxes' edges, pixels per second."""
+    doubts: Floats
+    """(n,) distance per second between where each was seen and expected, in heights; infinite before a second look."""
+    last_at: Doubles
+    """(n,) when each was seen last, UTC seconds."""
+    others: Floats
+    """(m, 4) boxes of the last detection that no track has."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def expected(self, now: float) -> Floats:
+        """Return where each should be at `now` (n, 4), at constant velocity."""
+        gaps_s = np.clip(now - self.last_at, 0.0, _MOST_GAP_S).astype(np.float32)
+        return np.asarray(self.boxes + self.velocities * gaps_s[:, None], dtype=np.float32)
+
+    @property
+    def is_seen(self) -> npt.NDArray[np.bool_]:
+        """Which were seen at the last detection (n,); the others are lost for now."""
+        return np.asarray(self.last_at >= self.seen_at, dtype=bool)
+
+    def is_in_view(self, now: float) -> bool:
+        """Whether any was seen at the last detection, and it was not long before `now`."""
+        return 0 < now - self.seen_at <= _MOST_GAP_S and bool(self.is_seen.any())
+
+    def predicted(self, camera: CameraId, now: float, size: tuple[int, int]) -> Tracks:
+        """Return those seen at the last detection where they should be at `now`, in a frame of `size`."""
+        boxes = box_maths.clip(self.expected(now), size)
+        kept = self.is_seen & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+        return Tracks(camera, now, boxes[kept], self.scores[kept], self.ids[kept], 0, ())
+
+    def after(self, tracks: Tracks, found: Detections) -> "Followed":
+        """Return what is known after the detection of `found` and the tracks that it gave."""
+        is_open = ~np.isin(self.ids, [*tracks.ended, *tracks.ids.tolist()])
+        lost = self._only(is_open)
+        rows = {int(number): row for row, number in enumerate(self.ids)}
+        count = len(tracks)
+        velocities = np.zeros((count, 4), np.float32)
+        doubts = np.full(count, np.inf, np.float32)
+        for index, number in enumerate(tracks.ids):
+            row = rows.get(int(number))
+            gap_s = tracks.seen_at - self.last_at[row] if row is not None else 0.0
+            if row is None or gap_s <= 0:
+                continue
+            step = (tracks.boxes[index] - self.boxes[row]) / np.float32(gap_s)
+            is_first = not np.isfinite(self.doubts[row])
+            velocities[index] = step if is_first else self.velocities[row] + _EASE * (step - self.velocities[row])
+            height = max(1.0, float(tracks.boxes[index, 3] - tracks.boxes[index, 1]))
+            doubt = np.float32(np.abs(step - self.velocities[row]).max() / height)
+            doubts[index] = doubt if is_first else self.doubts[row] + _EASE * (doubt - self.doubts[row])
+        return Followed(
+            seen_at=tracks.seen_at,
+            ids=np.concatenate([tracks.ids, lost.ids]),
+            boxes=np.concatenate([tracks.boxes, lost.boxes]),
+            scores=np.concatenate([tracks.scores, lost.scores]),
+            velocities=np.concatenate([velocities, lost.velocities]),
+            doubts=np.concatenate([doubts, lost.doubts]),
+            last_at=np.concatenate([np.full(count, tracks.seen_at), lost.last_at]),
+            others=_without_track(tracks, found),
+        )
+
+    def _only(self, rows: npt.NDArray[np.bool_]) -> "Followed":
+        return replace(
+            self,
+            ids=self.ids[rows],
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            velocities=self.velocities[rows],
+            doubts=self.doubts[rows],
+            last_at=self.last_at[rows],
+        )
+
+
+def _without_track(tracks: Tracks, found: Detections) -> Floats:
+    """Return the boxes of `found` that are not among the tracks' (m, 4)."""
+    known = {box.tobytes() for box in tracks.boxes}
+    others = [box for box, score in zip(found.boxes, found.scores, strict=True) if score >= _LEAST_SCORE]
+    kept = [box for box in others if box.tobytes() not in known]
+    return np.asarray(kept, dtype=np.float32).reshape(-1, 4)
+
+
+NOBODY = Followed(
+    seen_at=float("-inf"),
+    ids=np.empty(0, np.int64),
+    boxes=np.empty((0, 4), np.float32),
+    scores=np.empty(0, np.float32),
+    velocities=np.empty((0, 4), np.float32),
+    doubts=np.empty(0, np.float32),
+    last_at=np.empty(0, np.float64),
+    others=np.empty((0, 4), np.float32),
+)
+"""No one is followed."""
