@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from reid_stream.bundles.bundle import Bundle
+import msgspec
+
+from reid_stream.bundles.bundle import Bundle, EmbedderBundle, update
 from reid_stream.bundles.catalog import added_folder
 from reid_stream.bundles.known_networks import KnownFile, KnownNetwork
 from reid_stream.bundles.wrap import wrap
@@ -50,6 +52,10 @@ def add(network: KnownNetwork, url: str | None, shelf: Path | None, log: Callabl
                 Path(place) / network.files[0].name, Path(place) / "bundle", kind=network.kind, name=network.name,
                 licence=network.licence, data=network.data, source=base, **options,
             )  # fmt: skip
+            if isinstance(bundle, EmbedderBundle) and network.calibration is not None:
+                bundle = update(
+                    msgspec.structs.replace(bundle, calibration=network.calibration), Path(place) / "bundle"
+                )
             shutil.rmtree(folder, ignore_errors=True)
             (Path(place) / "bundle").rename(folder)
     except OSError as error:

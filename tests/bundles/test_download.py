@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reid_stream.bundles import catalog
-from reid_stream.bundles.bundle import load
+from reid_stream.bundles.bundle import EmbedderBundle, load
 from reid_stream.bundles.download import add
 from reid_stream.bundles.known_networks import NETWORKS, PERMISSIVE, known_network
 from reid_stream.bundles.licences import commercial_use
@@ -67,6 +67,10 @@ def test_a_known_network_is_added_with_its_licence_and_found_by_name(alias: str,
     folder = own_shelf / network.name
     made = load(folder)
     assert (made.kind, made.licence, made.source) == (network.kind, network.licence, server)
+    if isinstance(made, EmbedderBundle):
+        assert made.calibration == network.calibration
+        assert "a match needs cosine" in done.output.replace("\n", " ")
+        assert "default curve" not in done.output
     assert catalog.find(network.name, network.kind) == folder
     assert catalog.find("default", network.kind).parent == catalog.SHIPPED  # what was added never becomes the default
     assert [path.name for path in own_shelf.iterdir()] == [network.name]  # nothing left over

@@ -21,6 +21,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt  # the backend must be chosen first
 from matplotlib.figure import Figure
 
+_POINTS = 400
+"""Points of a line, so that an SVG stays small."""
+
 
 def evaluation(found: Sequence[Evaluation], path: Path) -> None:
     """Draw CMC, score histograms and DIR over FAR of several rankings side by side."""
@@ -105,13 +108,17 @@ def learning_curves(curves: Sequence[LearningCurve], path: Path, window: int = 5
     """
     figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(13, 4.5))
     starts = np.concatenate([[0], np.cumsum([curve.steps for curve in curves])])
+    every = max(1, int(starts[-1]) // _POINTS)
     terms = list(dict.fromkeys(term for curve in curves for term in curve.losses))
     figures = list(dict.fromkeys(key for curve in curves for point in curve.validation for key in point))
     for number, term in enumerate(terms):
         for curve, start in zip(curves, starts, strict=False):
             if term in curve.losses:
-                steps, shown = start + np.arange(1, curve.steps + 1), smoothed(curve.losses[term], window)
-                losses.plot(steps, shown, color=f"C{number}", label=term, linewidth=1.6 if term == "loss" else 1)
+                places = np.arange(0, curve.steps, every)
+                shown = smoothed(curve.losses[term], window)[places]
+                losses.plot(
+                    start + places + 1, shown, color=f"C{number}", label=term, linewidth=1.6 if term == "loss" else 1
+                )
     for number, name in enumerate(key for key in figures if key.endswith("mAP")):
         label = name.removesuffix(".mAP") if name != "mAP" else "validation persons"
         for curve, start in zip(curves, starts, strict=False):
