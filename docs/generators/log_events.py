@@ -46,6 +46,7 @@ _MEANING = {
     "lease_not_released": "The lease could not be given back; it expires by itself.",
     "lease_not_renewed": "The lease could not be renewed this time.",
     "lease_wait": "Another daemon holds the site; waiting for its lease to expire.",
+    "link_message_invalid": "A message between our processes cannot be read; dropped.",
     "live_key_invalid": "A key of ours is of another type and is replaced, or is not UTF-8 and left alone.",
     "live_keys_restored": "Redis had lost data; the live keys are written again.",
     "live_keys_unreadable": "The Redis user may not read the live keys (HGETALL).",

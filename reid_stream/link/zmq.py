@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 import zmq
 
 from reid_stream.errors import ConfigError
@@ -17,12 +18,15 @@ from reid_stream.records import Perceived, decode, encode
 
 MAX_BATCHES = 100
 """High-water mark on each side, in batches."""
+MOST_BYTES = 64 << 20
+"""Of one part of a message; a larger one ends its sender's connection. A crop of 4K has 25 MB."""
 _LINGER_MS = 5000
 _POLL_MS = 100
 _FINISHED = b""
 """Last message of a sender."""
 # sizeof(sockaddr_un.sun_path) less the final zero, Linux unix(7).
 _MAX_PATH = 107
+_log = structlog.get_logger(__name__)
 
 
 class ZmqSender:
@@ -84,6 +88,8 @@ class ZmqReceiver:
         self._closing = threading.Event()
         self.finished = 0
         """Senders that have finished; all their records were received."""
+        self.malformed = 0
+        """Messages that hold no records, dropped."""
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Wait for one batch, then return all that have come; empty after `timeout_s` or when closed."""
@@ -99,8 +105,16 @@ class ZmqReceiver:
                 if parts == [_FINISHED]:
                     self.finished += 1
                 else:
-                    records += [decode(part) for part in parts]
+                    records += self._decoded(parts)
         return records
+
+    def _decoded(self, parts: Sequence[bytes]) -> list[Perceived]:
+        try:
+            return [decode(part) for part in parts]
+        except ValueError as error:
+            self.malformed += 1
+            _log.error("link_message_invalid", reason=str(error)[:200])
+            return []
 
     def acknowledge(self) -> None:
         """Do nothing: a socket keeps no copy."""
@@ -143,6 +157,7 @@ def bind(path: Path, mark: int) -> "zmq.Socket[bytes]":
 def _socket(kind: int, mark: int) -> "zmq.Socket[bytes]":
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.set_hwm(mark)
+    socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
     # Without it, messages are queued before the receiver is there.
     socket.setsockopt(zmq.IMMEDIATE, 1)
     return socket

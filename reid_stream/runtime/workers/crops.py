@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import structlog
 import zmq
 
 from reid_stream.link.zmq import bind, connect
@@ -20,6 +21,7 @@ from reid_stream.records import decode as decode_record
 MOST = 200
 """Most steps in the queue at each end."""
 _LOOK_MS = 200
+_log = structlog.get_logger(__name__)
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -80,6 +82,8 @@ class CropReceiver:
         self._socket = bind(path, MOST)
         self._keep = keep
         self._closing = threading.Event()
+        self.malformed = 0
+        """Messages that hold no crops, or that the store did not take."""
         self._thread = threading.Thread(target=self._loop, name="crops", daemon=True)
         self._thread.start()
 
@@ -92,7 +96,11 @@ class CropReceiver:
     def _loop(self) -> None:
         while True:
             if self._socket.poll(_LOOK_MS):
-                self._take(self._socket.recv_multipart())
+                try:
+                    self._take(self._socket.recv_multipart())
+                except Exception as error:  # noqa: BLE001 (one message must not end the thread that stores all others)
+                    self.malformed += 1
+                    _log.error("link_message_invalid", reason=str(error)[:200])
             elif self._closing.is_set():
                 return
 
