@@ -48,13 +48,16 @@ class SnapshotSource(VideoSource):
         Raises:
             StreamError: a request failed, or its answer is not an image.
         """
-        due = time.monotonic()
+        due = usable_at = time.monotonic()
         while not is_stopped():
+            # Each answer is in time, so its own limit is never reached.
+            self._check_usable(time.monotonic() - usable_at, 0.0)
             answer, self._next = self._next or self._reopen(), None
             with answer:
                 for packet in answer.read(wanted):
                     if packet.frames:
                         yield DecodedPacket(None, None, packet.frames[:1])
+                        usable_at = time.monotonic()
                         break
                 self._corrupt += answer.take_corrupt()
             due = max(due + self._interval_s, time.monotonic())

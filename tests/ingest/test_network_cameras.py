@@ -113,6 +113,21 @@ def test_a_snapshot_url_is_polled_and_stays_up() -> None:
         assert report.rate == pytest.approx(2, abs=0.5)
 
 
+def test_a_snapshot_that_cannot_be_decoded_is_said_and_no_hung_decoder() -> None:
+    whole_image = jpeg()
+    size = whole_image.index(b"\xff\xc0") + 5
+    huge = whole_image[:size] + (65500).to_bytes(2, "big") * 2 + whole_image[size + 4 :]
+    with WebCamera({"/shot.jpg": snapshot(huge)}) as web, running(camera(web.url("/shot.jpg"), max_fps=5)) as run:
+        run.until(lambda: run.stats.state == "waiting")
+        assert "no picture that can be decoded (at most" in run.stats.reason
+        assert run.stats.cause == "silent"
+        web.answers["/shot.jpg"] = snapshot(whole_image)
+        run.until(lambda: len(run.frames) > 2)
+        web.answers["/shot.jpg"] = snapshot(huge)
+        run.until(lambda: run.stats.state == "waiting")
+        assert [type(change) for change in run.changes].count(CameraUp) == 1
+
+
 def test_parts_and_images_of_other_types_play() -> None:
     def parts() -> Iterator[bytes]:
         while True:
