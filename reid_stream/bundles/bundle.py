@@ -32,6 +32,7 @@ Channels = tuple[float, float, float]
 
 SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
+_MOST_JSON_BYTES = 64 << 20
 MODEL_FILE = network_file.ONNX_FILE
 MAX_DIM = 512
 _NOT_SERVED = ("name", "hash", "created", "licence", "data", "metrics", "source")
@@ -188,15 +189,16 @@ def load(folder: Path) -> Bundle:
     Raises:
         ModelError: a file is missing, empty, truncated or altered, or a field is invalid.
     """
-    text = _read(folder / BUNDLE_FILE, "a bundle is a folder with bundle.json and model.onnx")
+    rule = "a bundle is a folder with bundle.json and model.onnx"
+    text = network_file.read_file(folder / BUNDLE_FILE, rule, _MOST_JSON_BYTES)
     bundle = _parse(text, folder / BUNDLE_FILE)
     _check_fields(bundle, folder / BUNDLE_FILE)
-    model, file = network_file.read_network(folder), network_file.network_file(folder)
-    if len(model) != bundle.model_bytes:
+    size, file = network_file.network_bytes(folder), network_file.network_file(folder)
+    if size != bundle.model_bytes:
         raise ModelError(
-            f"{file} must have {bundle.model_bytes:,} bytes, found {len(model):,}; "
-            "it is truncated: copy the bundle again"
+            f"{file} must have {bundle.model_bytes:,} bytes, found {size:,}; it is truncated: copy the bundle again"
         )
+    model = network_file.read_network(folder)
     if outside := external_files(model):
         raise ModelError(
             f"{file} must contain all weights, found some in {', '.join(outside)}, which the hash does "
@@ -315,16 +317,6 @@ def check_probe(bundle: Bundle, output: Floats) -> float:
             "engine, or export again"
         )
     return error
-
-
-def _read(path: Path, rule: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{rule}; {path}: {error.strerror or error}") from error
-    if not content:
-        raise ModelError(f"{path} must not be empty, found 0 bytes; copy the bundle again")
-    return content
 
 
 def _parse(text: bytes, path: Path) -> Bundle:

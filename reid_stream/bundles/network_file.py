@@ -3,12 +3,16 @@
 An IR is served by OpenVINO alone; there is no exact way back to ONNX.
 """
 
+import stat
 from pathlib import Path
 
 from reid_stream.errors import ModelError
 
 ONNX_FILE, IR_FILE, IR_WEIGHTS = "model.onnx", "model.xml", "model.bin"
 _FILES = (ONNX_FILE, IR_FILE, IR_WEIGHTS)
+_RULE = "every bundle carries its network"
+MOST_BYTES = 4 << 30
+"""Of a network's file."""
 
 
 def network_file(folder: Path) -> Path:
@@ -27,8 +31,53 @@ def read_network(folder: Path) -> bytes:
     Raises:
         ModelError: a file is missing or empty.
     """
-    names = (IR_FILE, IR_WEIGHTS) if is_openvino_only(folder) else (ONNX_FILE,)
-    return b"".join(_read(folder / name) for name in names)
+    return b"".join(read_file(folder / name, _RULE) for name in _names(folder))
+
+
+def network_bytes(folder: Path) -> int:
+    """Return the size of a bundle's network on disk, of an IR that of both files.
+
+    Raises:
+        ModelError: a file is missing or is no regular file.
+    """
+    return sum(file_bytes(folder / name, _RULE) for name in _names(folder))
+
+
+def file_bytes(path: Path, rule: str) -> int:
+    """Return the size of a file.
+
+    Raises:
+        ModelError: it is missing, empty, or no regular file: a pipe or a device may have no end. `rule` begins the
+            message.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ModelError(f"{rule}; {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelError(f"{rule}; {path}: no regular file")
+    if not found.st_size:
+        raise ModelError(f"{path} must not be empty, found 0 bytes; copy the bundle again")
+    return found.st_size
+
+
+def read_file(path: Path, rule: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ModelError: it is missing, empty, no regular file, or has more than `most` bytes. `rule` begins the message.
+    """
+    size = file_bytes(path, rule)
+    if size > most:
+        raise ModelError(f"{path} must have at most {most:,} bytes, found {size:,}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{rule}; {path}: {error.strerror or error}") from error
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return (IR_FILE, IR_WEIGHTS) if is_openvino_only(folder) else (ONNX_FILE,)
 
 
 def write_network(folder: Path, model: bytes, weights: bytes | None) -> None:
@@ -38,13 +87,3 @@ def write_network(folder: Path, model: bytes, weights: bytes | None) -> None:
         (folder / name).write_bytes(content or b"")
     for name in set(_FILES) - set(kept):
         (folder / name).unlink(missing_ok=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"every bundle carries its network; {path}: {error.strerror or error}") from error
-    if not content:
-        raise ModelError(f"{path} must not be empty, found 0 bytes; copy the bundle again")
-    return content

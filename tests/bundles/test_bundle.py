@@ -188,3 +188,23 @@ def test_known_networks_are_wrapped_without_being_described(
     assert getattr(made, "decoder", None) == decoder
     if isinstance(made, DetectorBundle):
         assert made.classes[made.person] == "person"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "bundle.json"])
+@pytest.mark.timeout(30)
+def test_a_pipe_a_device_or_a_file_without_end_is_refused_unread(folder: Path, name: str) -> None:
+    file = folder / name
+    size = file.stat().st_size
+    os.truncate(file, 1 << 40)  # a hole: takes no room on the disk
+    with pytest.raises(ModelError, match=r"must have (at most )?[0-9,]+ bytes, found 1,099,511,627,776"):
+        load(folder)
+    os.truncate(file, size)
+    load(folder)
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="no regular file"):
+        load(folder)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ModelError, match="no regular file"):
+        load(folder)
