@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reid_stream.config import settings as config
 from reid_stream.config.backoff import RetryPolicy
@@ -17,6 +17,7 @@ from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
+from reid_stream.ingest.frame_plan import FramePlan
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
 from reid_stream.ingest.quiet import QuietFilter
 from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
@@ -161,6 +162,7 @@ class CameraThread(CameraRunner):
             )
             pace = _Pace(self._camera.max_fps)
             look = QuietFilter(Converter(self._camera.resize, self._take_over), self._full_every_s)
+            source.needs = pace.plan.needs
 
             def wants(stream_s: float | None, is_key: bool) -> bool:
                 late_s = player.late_s(stream_s, source.decode_s, source.steps)
@@ -184,6 +186,7 @@ class CameraThread(CameraRunner):
                 if not self._camera.loop:
                     return True
                 source.rewind()
+                pace.plan.forget()
                 player.again()
         return False
 
@@ -198,14 +201,17 @@ class CameraThread(CameraRunner):
         self.stats.heard_at = time.monotonic()
         self.stats.waits_for = "" if source.has_key or self.stats.state == "up" else "key frame"
         self.stats.clock_steps += player.hear(packet, source.steps)
-        self._count_losses(source, player, packet)
+        arrived = pace.arrived(packet, [source.seconds(picture) for picture in packet.frames], source.steps)
+        self._count_losses(source, player, packet, arrived.times)
+        for _ in arrived.left_out:
+            self._count_read()
+            self.stats.dropped["rate" if pace.cap.has_limit else "slowed"] += 1
         for picture in packet.frames:
-            self.stats.read += 1
-            self._sequence += 1
-            self.stats.rate = self._read_rate.tick(time.monotonic())
+            self._count_read()
             stream_s = source.seconds(picture)
             stamp = player.stamp(stream_s)
             when = player.when(stream_s, stamp)
+            pace.plan.runs_by(None if stream_s is None else when - stream_s)
             is_due = player.wait(stamp.at)
             if self._stop.is_set():
                 return
@@ -222,14 +228,23 @@ class CameraThread(CameraRunner):
                     self.stats.fall_back()
         self.stats.skew_s = player.skew_s
 
-    def _count_losses(self, source: VideoSource, player: LivePlayback | FilePlayback, packet: DecodedPacket) -> None:
+    def _count_read(self) -> None:
+        self.stats.read += 1
+        self._sequence += 1
+        self.stats.rate = self._read_rate.tick(time.monotonic())
+
+    def _count_losses(
+        self,
+        source: VideoSource,
+        player: LivePlayback | FilePlayback,
+        packet: DecodedPacket,
+        times: list[float | None],
+    ) -> None:
         corrupt = source.take_corrupt()
         self.stats.dropped["corrupt"] += corrupt
         self.stats.repaired += source.take_repaired()
         if isinstance(player, LivePlayback):
-            self.stats.dropped["lost"] += player.missing(
-                [source.seconds(picture) for picture in packet.frames], corrupt, is_skipped=packet.is_skipped
-            )
+            self.stats.dropped["lost"] += player.missing(times, corrupt, is_skipped=packet.is_skipped)
 
     def _give(self, source: VideoSource, stamp: CaptureTime, frame: Frame) -> None:
         now = FrameFormat(frame.size, source.codec, stamp.clock)
@@ -266,6 +281,15 @@ class CameraThread(CameraRunner):
             self.stats.heard_at = time.monotonic()
 
 
+class _Arrived(NamedTuple):
+    """Images that arrived, decoded or not, in the order they are shown."""
+
+    times: list[float | None]
+    """Stream seconds of each."""
+    left_out: list[float]
+    """Stream seconds of those that were not decoded."""
+
+
 class _Pace:
     """Choose the frames of a connection to use and the packets to decode."""
 
@@ -274,6 +298,20 @@ class _Pace:
         self.cap = RateCap(max_fps)
         self.slow = RateCap(None, phase=random.random())
         self.keys = KeyframePolicy(max_fps)
+        self.plan = FramePlan(self.cap, self.slow)
+        self._steps = 0
+
+    def arrived(self, packet: DecodedPacket, stamps: list[float | None], steps: int) -> "_Arrived":
+        """Return what came with a packet, of images with these stamps, after so many steps of the timestamps."""
+        if packet.is_skipped or steps != self._steps:
+            self._steps = steps
+            self.plan.forget()
+        arrived = _Arrived([], [])
+        for stamp in stamps:
+            left_out = [] if stamp is None else self.plan.came(stamp)
+            arrived.left_out.extend(left_out)
+            arrived.times.extend([*left_out, stamp])
+        return arrived
 
     def limit(self, fps: float | None) -> None:
         """Use at most so many frames per second beside `max_fps`."""

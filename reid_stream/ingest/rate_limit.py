@@ -23,6 +23,11 @@ class RateCap:
         self._phase = phase
         self._due_s: float | None = None
 
+    @property
+    def has_limit(self) -> bool:
+        """Whether there is a rate to keep."""
+        return self._interval_s > 0
+
     def change(self, max_fps: float | None) -> None:
         """Change the rate."""
         interval_s = 0.0 if max_fps is None else 1.0 / max_fps

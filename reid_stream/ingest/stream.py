@@ -75,6 +75,8 @@ class VideoSource:
         """An image since the last key frame was damaged: those after it build on it."""
         self.has_key = False
         """A key frame has arrived on this connection; nothing can be decoded before it."""
+        self.needs: Callable[[float], bool] | None = None
+        """Stream seconds -> whether the image may be used. Others are decoded only if further ones refer to them."""
         self.decode_s: float | None = None
         """Decoding time of the newest packet, on the axis of `DecodedPacket.stream_s`; None if unknown or untrusted."""
 
@@ -201,6 +203,10 @@ class VideoSource:
                 self._follow_codec()
         if not is_flush and not wanted(stream_s, packet.is_keyframe):
             return DecodedPacket(stream_s, self._camera_at(packet), [], is_skipped=True)
+        if self.needs is not None:
+            # Nothing refers to the images that this leaves out, so all others stay as they are, bit by bit.
+            is_needed = is_flush or stream_s is None or self.needs(stream_s)
+            self._decoder.skip_frame = "DEFAULT" if is_needed else "NONREF"
         try:
             pictures = self._decoder.decode(packet)
         except (av.FFmpegError, ValueError):
