@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -82,3 +85,31 @@ def test_videos_are_not_written_over_their_sources(clips: tuple[Path, Path]) -> 
     assert result.exit_code != 0
     assert "another folder" in str(result.exception)
     assert clips[0].read_bytes() == before
+
+
+def test_a_fast_replay_saves_the_same_people_and_a_live_one_is_refused(
+    clips: tuple[Path, Path], tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "reid_stream",
+        "--cameras",
+        *map(str, clips),
+        "--plain",
+        "--save",
+        str(tmp_path / "out"),
+    ]
+    home = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    live = subprocess.run(command, env=home, capture_output=True, text=True, timeout=60, check=False)
+    assert live.returncode == 2
+    assert "--replay fast" in live.stderr
+    done = subprocess.run(
+        [*command, "--replay", "fast"], env=home, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out" / "door.mp4")) as drawn, av.open(str(clips[0])) as plain:
+        pairs = list(zip(drawn.decode(video=0), plain.decode(video=0), strict=True))
+    shown, source = (frame.to_ndarray(format="bgr24").astype(int) for frame in pairs[-1])
+    assert (np.abs(shown - source).max(axis=2) > 60).sum() > 1500
+    assert "of them on several cameras" in done.stderr
