@@ -21,6 +21,7 @@ from reid_stream.commands import (
     events,
     export,
     identity,
+    init,
     models,
     outlet,
     reidentify,
@@ -156,6 +157,7 @@ app.command(cls=_SourcesCommand)(check.check)
 app.command("compile")(compile_engines)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
+app.command()(init.init)
 app.command()(reidentify.reidentify)
 app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")

@@ -56,7 +56,7 @@ def load_settings(sources: Sequence[str], option: str = "--cameras") -> "Setting
             )
         )
     return cams_yaml.from_values(
-        {"cameras": [{"id": name, "url": source} for name, source in _named(sources)]}, Path.cwd(), option
+        {"cameras": [{"id": name, "url": source} for name, source in named(sources)]}, Path.cwd(), option
     )
 
 
@@ -79,8 +79,8 @@ def is_config(source: str) -> bool:
     return bool(head) and not any(byte < 9 for byte in head)
 
 
-def _named(sources: Sequence[str]) -> list[tuple[str, str]]:
-    """Give each source an ID: the name of its file without suffix, or its host; numbered where that is taken."""
+def named(sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each source with an ID: the name of its file without suffix, or its host; numbered where that is taken."""
     named: dict[str, str] = {}
     for source in sources:
         wanted = _id(source)
