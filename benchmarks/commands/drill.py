@@ -126,6 +126,14 @@ def crash(
 
 
 @app.command()
+def alerts(json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None) -> None:
+    """Make faults beside a real Prometheus with the alert rules of deploy/prometheus: each must fire its alert."""
+    from benchmarks.faults.alerts import run
+
+    _end(run(), json)
+
+
+@app.command()
 def overload(
     clip: Annotated[Path | None, typer.Option(help="Video of people. Default: the demo's clip.")] = None,
     cameras: Annotated[

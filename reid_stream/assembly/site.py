@@ -177,6 +177,7 @@ def assemble(
                 monitoring=metrics.monitoring,
             )
         )
+        metrics.identities_max.set(settings.match.max_identities)
         view = SiteView(labels=state.matcher.labels())
         overload = None if fast else _overload_alarm(settings, run)
         daemon = Daemon(

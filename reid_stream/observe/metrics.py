@@ -122,6 +122,7 @@ class Metrics:
         self.observations = self._counter("observations", "Observations handed to the matcher.")
         self.events = self._counter("events", "Events published, by type.", "type")
         self.identities = self._gauge("gallery_identities", "Identities that can be matched.")
+        self.identities_max = self._gauge("gallery_identities_max", "Most identities: match.max_identities.")
         self.people = self._gauge("people_in_view", "Identities in view now.")
         self.latency = Histogram(
             "reid_stream_capture_to_event_seconds",
