@@ -78,6 +78,7 @@ _MEANING = {
     "settings_refused": "A changed cams.yaml is faulty and was refused as a whole.",
     "camera_added": "A camera was added to cams.yaml or switched on.",
     "camera_configured": "A camera's entry in cams.yaml has changed.",
+    "camera_edited": "An admin changed cams.yaml through the API: which camera, what, who.",
     "camera_removed": "A camera was removed from cams.yaml or switched off.",
     "spool_full": "The spool is full: the least important events are dropped.",
     "spool_has_room": "The spool is no longer full.",

@@ -101,7 +101,7 @@ def serve(cameras: Path, host: str | None, port: int | None) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup
             signal.signal(number, ask)
     _end_with_parent(stop)
-    with open_site(settings) as site:
+    with open_site(settings, path=cameras) as site:
         server = WebServer(site, settings.web.host, settings.web.port)
         # The daemon prints it itself, where it knows the port.
         if PARENT not in os.environ or not settings.web.port:

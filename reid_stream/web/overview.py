@@ -13,6 +13,7 @@ from reid_stream.config.settings import Settings, TopologySettings
 from reid_stream.match.topology import Topology, TopologyState
 from reid_stream.publish.latest_value import topology_key
 from reid_stream.publish.redis_client import public, translated
+from reid_stream.web.camera_list import CameraList
 from reid_stream.web.count_schemas import Counts, PlaceCount
 from reid_stream.web.counts import hour_of, people_per_hour
 from reid_stream.web.daemon_metrics import DaemonMetrics, Reading, quantile
@@ -38,13 +39,15 @@ class Overview:
     def __init__(
         self,
         settings: Settings,
+        cameras: CameraList,
         feed: Feed,
         index: TrackIndex,
         metrics: DaemonMetrics,
         bundles: list[Bundle],
         client: "redis.Redis",
     ) -> None:
-        self._settings, self._feed, self._index, self._metrics = settings, feed, index, metrics
+        self._settings, self._cameras = settings, cameras
+        self._feed, self._index, self._metrics = feed, index, metrics
         self._bundles, self._client = bundles, client
         self._has_refused_topology = False
 
@@ -68,9 +71,7 @@ class Overview:
             news = dict(self._feed.daemon.cameras)
         running = self.is_running()
         found = []
-        for camera in self._settings.cameras:
-            if not camera.enabled:
-                continue
+        for camera in self._cameras.enabled():
             known = news.get(camera.id, CameraNews())  # type: ignore[call-overload]
             up = None if reading is None else reading.one("camera_up", camera=camera.id)
             is_up = bool(up) if up is not None else known.is_up
@@ -121,7 +122,7 @@ class Overview:
 
     def topology(self) -> TopologyRecord:
         """Return what has been learned of the cameras, from its key on Redis."""
-        cameras = [camera.id for camera in self._settings.cameras if camera.enabled]
+        cameras = [camera.id for camera in self._cameras.enabled()]
         with translated(topology_key(self._settings.site)):
             body = self._client.get(topology_key(self._settings.site))
         passages: list[PassageRecord] = []

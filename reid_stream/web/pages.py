@@ -164,7 +164,7 @@ def people(
         before=link(max(0, offset - _EACH)) if offset else "",
         after=link(offset + _EACH) if offset + _EACH < len(found) else "",
         asked=asked,
-        cameras=[one.id for one in web.settings.cameras],
+        cameras=[one.id for one in web.cameras.all()],
         has_store=web.index.store is not None,
     )
 
@@ -193,7 +193,7 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
 @router.get("/wall")
 def wall(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """Cameras, live."""
-    cameras = [one.id for one in web.settings.cameras if one.enabled]
+    cameras = [one.id for one in web.cameras.enabled()]
     return page(request, "wall.html", cameras=cameras, is_published=web.settings.web.enabled)
 
 
@@ -264,7 +264,7 @@ def events(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """Events, live."""
     web.feed.look()
     recent = [{**msgspec.json.decode(event.body), "position": event.position} for event in web.feed.recent(300)]
-    return page(request, "events.html", recent=recent, cameras=[one.id for one in web.settings.cameras])
+    return page(request, "events.html", recent=recent, cameras=[one.id for one in web.cameras.all()])
 
 
 @router.get("/topology")
@@ -289,5 +289,5 @@ def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 
 
 def _colors(web: WebSite) -> Callable[[str], int]:
-    order = {camera.id: number % 8 for number, camera in enumerate(web.settings.cameras)}
+    order = {camera.id: number % 8 for number, camera in enumerate(web.cameras.all())}
     return lambda camera: order.get(camera, 7)

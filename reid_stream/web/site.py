@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.subscribe import Subscription, subscribe
 from reid_stream.records import Box, CameraId, Floats, Frame
 from reid_stream.runtime.previews import previews_folders
+from reid_stream.web.camera_list import CameraList
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
 from reid_stream.web.feed import Feed
@@ -38,6 +40,8 @@ class WebSite:
     """Everything that the application asks."""
 
     settings: Settings
+    cameras: CameraList
+    """Those of now; `settings.cameras` are those of the start."""
     feed: Feed
     index: TrackIndex
     directory: Directory
@@ -51,12 +55,15 @@ class WebSite:
 
 
 @contextmanager
-def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> Iterator[WebSite]:
+def open_site(
+    settings: Settings, load: Callable[[], Loaded] | None = None, path: Path | None = None
+) -> Iterator[WebSite]:
     """Open the parts; closed when the block ends.
 
     Args:
         settings: of cams.yaml.
         load: loads the networks of a search; None for those of the settings.
+        path: of the cams.yaml that `settings` come from, to follow its cameras; None for cameras that never change.
 
     Raises:
         ConfigError: others than this machine could come in without being known.
@@ -77,7 +84,7 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
     def labels() -> dict[str, str]:
         return {row.person: row.label for row in list_identities(client, site, url) if row.label}
 
-    feed = Feed(follow, labels)
+    feed, cameras = Feed(follow, labels), CameraList(settings, path)
     with ExitStack() as opened:
         opened.callback(client.close)
         opened.callback(feed.close)
@@ -88,12 +95,14 @@ def open_site(settings: Settings, load: Callable[[], Loaded] | None = None) -> I
         opened.callback(previews.close)
         yield WebSite(
             settings=settings,
+            cameras=cameras,
             feed=feed,
             index=index,
             directory=directory,
             search=search,
             overview=Overview(
                 settings,
+                cameras,
                 feed,
                 index,
                 DaemonMetrics(settings.observe.host, settings.observe.port),

@@ -130,8 +130,8 @@ VISITS = (
 
 
 @contextmanager
-def shop(folder: Path, web: Web | None = None) -> Iterator[Shop]:
-    """Serve a shop of two cameras and three people, one of whom was on both."""
+def shop(folder: Path, web: Web | None = None, cams: Path | None = None) -> Iterator[Shop]:
+    """Serve a shop of two cameras and three people, one of whom was on both; `cams`: a cams.yaml to change."""
     web = (web or Web()).model_copy(update={"port": 0})
     with EmbeddedRedis(folder / "redis") as redis:
         settings = Settings(
@@ -156,7 +156,7 @@ def shop(folder: Path, web: Web | None = None) -> Iterator[Shop]:
         for person, camera, track, after, probability in VISITS:
             made.publish(visit(person, camera, track, T0 + after, probability))
         stop = threading.Event()
-        with open_site(settings) as site:
+        with open_site(settings, path=cams) as site:
             server = WebServer(site, web.host, 0)
             made.url, made.port = server.url.rstrip("/"), server.port
             thread = threading.Thread(target=server.run, args=(stop,), daemon=True)

@@ -52,7 +52,7 @@ async def show_preview(
 ) -> Response:
     """Return the newest frame of a camera with boxes and names; `X-Captured-At` is its time. Needs `web.enabled`."""
     name = CameraId(camera)
-    if name not in {one.id for one in web.settings.cameras if one.enabled}:
+    if name not in {one.id for one in web.cameras.enabled()}:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")
     web.previews.look(name)
     end = anyio.current_time() + _WAIT_S

@@ -1,0 +1,198 @@
+"""Add, change, test and remove cameras: cams.yaml is changed, and the daemon follows it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+import structlog
+from fastapi import APIRouter, Depends, HTTPException, Path
+from pydantic import Field, ValidationError
+
+from reid_stream.config import cams_edit
+from reid_stream.config.settings import Camera
+from reid_stream.errors import ConfigError
+from reid_stream.ingest.probe import CameraFailure, probe
+from reid_stream.publish.redis_client import public
+from reid_stream.web.api.parts import PROBLEMS, SiteParts, needs, spends
+from reid_stream.web.camera_address import check_address
+from reid_stream.web.schemas import Asked, CameraName, Record
+from reid_stream.web.sessions import Visitor
+from reid_stream.web.site import WebSite
+
+router = APIRouter(tags=["cameras"], responses=PROBLEMS)
+Admin = Annotated[Visitor, Depends(needs("admin"))]
+_SPEND = [Depends(spends("change"))]
+_LOOK_S, _TIMEOUT_S = 1.0, 5.0
+_probing = threading.BoundedSemaphore(2)
+"""At most so many cameras are tested at once."""
+_log = structlog.get_logger(__name__)
+Point = tuple[float, float]
+Text = Annotated[str, Field(max_length=1000)]
+
+
+class CameraChange(Asked):
+    """Keys of a camera's entry in cams.yaml, as in the configuration reference; null removes a key."""
+
+    url: Text | None = None
+    """rtsp://, rtsps://, http:// or https://, with a host in `web.camera_networks`."""
+    username: Text | None = None
+    password: Text | None = None
+    enabled: bool | None = None
+    tls: Literal["verified", "unverified"] | None = None
+    fingerprint: Text | None = None
+    transport: Literal["tcp", "udp"] | None = None
+    max_fps: float | None = None
+    priority: int | None = None
+    resize: tuple[int, int] | None = None
+    region: list[Point] | None = None
+    ignore: list[list[Point]] | None = None
+
+
+class NewCamera(CameraChange):
+    """A camera to add."""
+
+    id: CameraName
+    url: Text
+
+
+class CameraEntry(Record):
+    """A camera's entry, without secrets."""
+
+    camera: str
+    address: str
+    """The URL without user, password and query."""
+    username: str | None
+    has_password: bool
+    enabled: bool
+    tls: str
+    transport: str
+    max_fps: float | None
+    priority: int
+    resize: tuple[int, int] | None
+    region: list[Point] | None
+    ignore: list[list[Point]]
+
+
+class CameraTest(Record):
+    """What was found at a camera's address."""
+
+    works: bool
+    codec: str | None = None
+    frame_size: tuple[int, int] | None = None
+    fps: float | None = None
+    clock: str | None = None
+    cause: str | None = None
+    """Kind of failure, as in the metrics."""
+    reason: str | None = None
+
+
+@router.get("/cameras/{camera}/settings")
+def show_camera(web: SiteParts, _visitor: Admin, camera: Annotated[CameraName, Path()]) -> CameraEntry:
+    """Return a camera's entry in cams.yaml."""
+    return _entry(web, camera)
+
+
+@router.post("/cameras", status_code=HTTPStatus.CREATED, dependencies=_SPEND)
+def add_camera(web: SiteParts, visitor: Admin, asked: NewCamera) -> CameraEntry:
+    """Add a camera to cams.yaml; the event `camera.added` follows."""
+    with _problems():
+        values = _values(asked)
+        check_address(asked.url, web.settings.web.camera_networks)
+        cams_edit.add_camera(_path(web), values)
+    return _done(web, visitor, "added", asked.id)
+
+
+@router.post("/cameras/test", dependencies=_SPEND)
+def try_camera(web: SiteParts, _visitor: Admin, asked: NewCamera) -> CameraTest:
+    """Open a camera for a moment, without saving anything."""
+    with _problems():
+        values = _values(asked)
+        cams_edit.check_plain(values)
+        check_address(asked.url, web.settings.web.camera_networks)
+        try:
+            camera = Camera.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not _probing.acquire(blocking=False):
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "other cameras are being tested, try again soon")
+    try:
+        limits = {"open_timeout_s": _TIMEOUT_S, "read_timeout_s": _TIMEOUT_S, "hardware_decode": False}
+        found = probe(camera, web.settings.ingest.model_copy(update=limits), _LOOK_S)
+    finally:
+        _probing.release()
+    if isinstance(found, CameraFailure):
+        return CameraTest(works=False, cause=found.error.cause, reason=found.reason)
+    return CameraTest(works=True, codec=found.codec, frame_size=found.size, fps=found.rate, clock=found.clock)
+
+
+@router.patch("/cameras/{camera}", dependencies=_SPEND)
+def change_camera(
+    web: SiteParts, visitor: Admin, camera: Annotated[CameraName, Path()], asked: CameraChange
+) -> CameraEntry:
+    """Change keys of a camera's entry; the event `camera.configured` follows."""
+    with _problems():
+        if asked.url is not None:
+            check_address(asked.url, web.settings.web.camera_networks)
+        cams_edit.change_camera(_path(web), camera, _values(asked))
+    return _done(web, visitor, "changed", camera)
+
+
+@router.delete("/cameras/{camera}", status_code=HTTPStatus.NO_CONTENT, dependencies=_SPEND)
+def remove_camera(web: SiteParts, visitor: Admin, camera: Annotated[CameraName, Path()]) -> None:
+    """Remove a camera from cams.yaml; the event `camera.removed` follows."""
+    with _problems():
+        cams_edit.remove_camera(_path(web), camera)
+    _log.info("camera_edited", camera=camera, what="removed", by=visitor.name)
+
+
+def _values(asked: CameraChange) -> dict[str, Any]:
+    """Return the keys that were given, as cams.yaml holds them."""
+    return asked.model_dump(mode="json", exclude_unset=True)
+
+
+def _path(web: WebSite) -> FilePath:
+    if web.cameras.path is None:
+        raise HTTPException(HTTPStatus.CONFLICT, "this site has no cams.yaml that could be changed")
+    return web.cameras.path
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    try:
+        yield
+    except cams_edit.NoSuchCameraError as error:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
+    except cams_edit.CameraExistsError as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    except ConfigError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+
+
+def _done(web: WebSite, visitor: Visitor, what: str, camera: str) -> CameraEntry:
+    _log.info("camera_edited", camera=camera, what=what, by=visitor.name)
+    web.cameras.read_again()
+    return _entry(web, camera)
+
+
+def _entry(web: WebSite, camera: str) -> CameraEntry:
+    for one in web.cameras.all():
+        if one.id == camera:
+            return CameraEntry(
+                camera=one.id,
+                address=public(one.url.get_secret_value()),
+                username=one.username,
+                has_password=one.password is not None,
+                enabled=one.enabled,
+                tls=one.tls,
+                transport=one.transport,
+                max_fps=one.max_fps,
+                priority=one.priority,
+                resize=one.resize,
+                region=list(one.region) if one.region is not None else None,
+                ignore=[list(polygon) for polygon in one.ignore],
+            )
+    raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")

@@ -1,0 +1,44 @@
+"""Addresses that a camera set through the API may have: those in `web.camera_networks`.
+
+So nobody makes the daemon connect to other services (server-side request forgery). The daemon looks a name up again
+when it connects: a name whose owner changes its address passes this check, so admins should name addresses.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from reid_stream.config.camera_url import split_login
+from reid_stream.errors import ConfigError
+
+
+def check_address(url: str, networks: Sequence[str]) -> None:
+    """Check that all addresses of a URL's host are in the networks (CIDR). A name is looked up now.
+
+    Raises:
+        ConfigError: some are not, or the name has none.
+    """
+    scheme, _, rest = url.partition("://")
+    try:
+        parts = urlsplit(f"{scheme}://{split_login(rest)[1]}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise ConfigError("url: must name a host, as in rtsp://HOST/PATH")
+    try:
+        found = socket.getaddrinfo(host, port or 554, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ConfigError(f"url: the host must have an address, found none of {host:.80}") from None
+    try:
+        allowed = [ipaddress.ip_network(network, strict=False) for network in networks]
+    except ValueError as error:
+        raise ConfigError(f"web.camera_networks: must be networks, as 10.0.0.0/8: {error}") from None
+    for *_, where in found:
+        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if not any(mapped in network for network in allowed if network.version == mapped.version):
+            raise ConfigError(
+                f"url: the host must be in one of web.camera_networks ({', '.join(networks)}), found {mapped}"
+            )

@@ -1,0 +1,116 @@
+"""Cameras are added, changed, tested and removed through the API, by admins, within the networks of cameras only."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from benchmarks.rtsp.clips import draw_clip, serve_clips, why_not
+from reid_stream.config import cams_yaml
+from reid_stream.config.settings import Web
+from reid_stream.errors import ConfigError
+from reid_stream.web.camera_address import check_address
+from tests.web.site import Shop, shop
+
+API = "/api/v1/cameras"
+TOKEN = "a-token-of-some-length"
+NETWORKS = ("10.0.0.0/8", "127.0.0.0/8")
+
+
+@pytest.fixture(scope="module")
+def cams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cams") / "cams.yaml"
+    path.write_text(
+        "cameras:\n  # by the entrance\n  - {id: door, url: rtsp://10.0.0.5/door, username: u, password: hunter22}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory, cams: Path) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("admin")
+    with shop(folder, Web(token=SecretStr(TOKEN), token_role="admin", camera_networks=NETWORKS), cams) as made:
+        yield made
+
+
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_a_camera_is_added_changed_and_removed_and_comments_stay(admin: Shop, cams: Path) -> None:
+    body = {"id": "yard", "url": "rtsp://10.0.0.7/yard", "username": "u", "password": "hunter23", "max_fps": 5}
+    added = admin.ask("POST", API, body, **AUTH)
+    assert (added.status, added.json["camera"], added.json["max_fps"]) == (201, "yard", 5)
+    assert admin.ask("POST", API, body, **AUTH).status == 409
+    changed = admin.ask("PATCH", f"{API}/yard", {"max_fps": None, "region": [[0, 0], [1, 0], [1, 1]]}, **AUTH)
+    assert (changed.status, changed.json["max_fps"], changed.json["region"]) == (200, 10, [[0, 0], [1, 0], [1, 1]])
+    shown = admin.ask("GET", f"{API}/yard/settings", None, **AUTH)
+    assert (shown.json["has_password"], b"hunter" in shown.body) == (True, False)
+    camera = cams_yaml.load(cams).cameras[1]
+    assert camera.password is not None
+    assert camera.password.get_secret_value() == "hunter23"
+    assert admin.ask("DELETE", f"{API}/yard", None, **AUTH).status == 204
+    assert admin.ask("DELETE", f"{API}/yard", None, **AUTH).status == 404
+    assert "# by the entrance" in cams.read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"url": "rtsp://169.254.169.254/latest"}, 422, "web.camera_networks"),
+        ({"url": "http://[::ffff:169.254.169.254]/"}, 422, "web.camera_networks"),
+        ({"url": "http://8.8.8.8/x"}, 422, "web.camera_networks"),
+        ({"url": "file:///etc/passwd"}, 422, "url"),
+        ({"url": "/etc/passwd"}, 422, "url"),
+        ({"url": "rtsp://10.0.0.5/${PATH}"}, 422, "must be plain text"),
+        ({"password_file": "/etc/shadow"}, 422, "password_file"),
+        ({"max_fps": -3}, 422, "cameras[0].max_fps: must be greater than 0"),
+    ],
+)
+def test_what_would_reach_other_services_files_or_variables_is_refused(
+    admin: Shop, cams: Path, body: dict[str, object], status: int, text: str
+) -> None:
+    before = cams.read_text()
+    answer = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    assert (answer.status, text in answer.body.decode()) == (status, True), answer.body
+    tested = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.5/x", **body}, **AUTH)
+    assert tested.status == 422, tested.body
+    assert cams.read_text() == before
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_path: Path) -> None:
+    before = cams.read_text()
+    with serve_clips({"a": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
+        works = admin.ask("POST", f"{API}/test", {"id": "x", "url": server.url("a")}, **AUTH)
+        assert (works.json["works"], works.json["codec"], works.json["frame_size"]) == (True, "h264", [320, 240])
+        fails = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://127.0.0.1:9/x"}, **AUTH)
+        assert (fails.json["works"], fails.json["cause"]) == (False, "unreachable")
+    assert cams.read_text() == before
+
+
+def test_operators_and_viewers_may_not(tmp_path: Path, cams: Path) -> None:
+    with shop(tmp_path, Web(token=SecretStr(TOKEN), token_role="operator", camera_networks=NETWORKS), cams) as made:
+        for method, path, body in (
+            ("GET", f"{API}/door/settings", None),
+            ("POST", API, {"id": "x", "url": "rtsp://10.0.0.9/x"}),
+            ("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.9/x"}),
+            ("PATCH", f"{API}/door", {"max_fps": 1}),
+            ("DELETE", f"{API}/door", None),
+        ):
+            assert made.ask(method, path, body, **AUTH).status == 403, (method, path)
+
+
+def test_a_site_without_a_file_has_nothing_to_change(web: Shop) -> None:
+    answer = web.ask("PATCH", f"{API}/door", {"max_fps": 1})
+    assert (answer.status, b"no cams.yaml" in answer.body) == (409, True)
+
+
+def test_a_name_must_have_only_addresses_of_the_networks() -> None:
+    check_address("rtsp://user:pa@localhost/x", ["127.0.0.0/8", "::1/128"])
+    with pytest.raises(ConfigError, match=r"in one of web.camera_networks \(10.0.0.0/8\)"):
+        check_address("rtsp://localhost/x", ["10.0.0.0/8"])
+    with pytest.raises(ConfigError, match="must name a host"):
+        check_address("rtsp:///x", ["10.0.0.0/8"])
+    with pytest.raises(ConfigError, match="must have an address"):
+        check_address("rtsp://no-such-host.invalid/x", ["10.0.0.0/8"])
