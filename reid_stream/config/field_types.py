@@ -42,8 +42,6 @@ Workers = Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], Before
 Polygon = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
 Segment = Annotated[tuple[Point, Point], AfterValidator(_segment)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Network = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
-"""Network in CIDR notation, as 10.0.0.0/8."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0)]
 

@@ -5,18 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from reid_stream.config.field_types import (
-    Fraction,
-    Name,
-    Network,
-    Pair,
-    Passage,
-    Polygon,
-    Seconds,
-    Segment,
-    Transit,
-    Workers,
-)
+from reid_stream.config.field_types import Fraction, Name, Pair, Passage, Polygon, Seconds, Segment, Transit, Workers
 
 
 class SettingsSection(BaseModel):
@@ -358,7 +347,12 @@ class Web(SettingsSection):
     """For programs: `Authorization: Bearer TOKEN`, at least 16 characters; may be ${ENV}, never logged."""
     token_role: Literal["viewer", "operator", "admin"] = "viewer"  # noqa: S105 (a role)
     """Rights of `token`: look, correct as well, erase as well."""
-    camera_networks: tuple[Network, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+    camera_networks: tuple[Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")], ...] = (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "fc00::/7",
+    )
     """Networks (CIDR) of cameras that an admin may add, change or test through the API; cams.yaml may name others."""
     cert_file: Path | None = None
     """TLS: the server's certificate (PEM); with `key_file`."""

@@ -217,14 +217,14 @@ def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
         labels=labels,
         hours=hour_bars(counts.hours, now),
         places=web.overview.places(now - 23 * HOUR_S),
-        zoned={one.id: len(one.zones) + len(one.lines) for one in web.settings.cameras},
+        zoned={one.id: len(one.zones) + len(one.lines) for one in web.cameras.all()},
     )
 
 
 @router.get("/cameras/{camera}")
 def camera(web: SiteParts, _visitor: Viewer, request: Request, camera: CameraName) -> Response:
     """One camera: draw its zones and lines."""
-    found = next((one for one in web.settings.cameras if one.id == camera and one.enabled), None)
+    found = next((one for one in web.cameras.enabled() if one.id == camera), None)
     if found is None:
         return error_page(request, HTTPStatus.NOT_FOUND, f"There is no camera {camera}.")
     places = {"zones": found.zones, "lines": found.lines}

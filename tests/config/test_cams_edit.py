@@ -54,7 +54,7 @@ def test_a_camera_is_added_and_removed(path: Path) -> None:
     add_camera(path, {"id": "yard", "url": "rtsp://10.0.0.7/x", "region": [[0, 0], [1, 0], [1, 1]]})
     settings = cams_yaml.load(path)
     assert [camera.id for camera in settings.cameras] == ["door", "till", "yard"]
-    assert settings.cameras[2].region == ((0, 0), (1, 0), (1, 1))
+    assert list(settings.cameras[2].region or ()) == [(0, 0), (1, 0), (1, 1)]
     assert path.read_text().startswith(TEXT.rstrip("\n"))
     with pytest.raises(CameraExistsError, match="'yard' is taken"):
         add_camera(path, {"id": "yard", "url": "rtsp://10.0.0.8/x"})

@@ -18,7 +18,7 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="ne
 
 def known() -> dict[str, set[str]]:
     """Return the series of the daemon with their labels, from the reference, which is generated from its code."""
-    found = {}
+    found: dict[str, set[str]] = {}
     pattern = re.compile(r"\| `(reid_stream_\w+)` \| (\w+) \| ([^|]*) \|")
     for name, kind, labels in pattern.findall((ROOT / "docs/reference/metrics.md").read_text()):
         names = {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
