@@ -9,6 +9,7 @@ import argon2
 import msgspec
 
 from reid_stream.errors import ConfigError
+from reid_stream.web.limits import TooManyError
 from reid_stream.web.schemas import Role
 
 LEAST_PASSWORD = 10
@@ -16,6 +17,9 @@ LEAST_PASSWORD = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
 _HASHING = threading.BoundedSemaphore(2)
 """A hash takes 64 MiB and 50 ms: never more than two at once."""
+_IN_LINE = threading.BoundedSemaphore(16)
+"""Log-ins under way, those that wait for a hash included: more would take the threads of all other requests."""
+_OTHERS_WRITE = 0o022
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,19 +56,30 @@ class Accounts:
         return self._users.get(name)
 
     def check(self, name: str, password: str) -> User | None:
-        """Return the user if the password is right; None otherwise, after the same time."""
+        """Return the user if the password is right; None otherwise, after the same time.
+
+        Raises:
+            TooManyError: too many sign in at once.
+        """
         user = self.find(name)
-        with _HASHING:
-            try:
+        if not _IN_LINE.acquire(blocking=False):
+            raise TooManyError(2)
+        try:
+            with _HASHING:
                 self._hasher.verify(user.password if user is not None else self._nobody, password)
-            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-                return None
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return None
+        finally:
+            _IN_LINE.release()
         return user
 
     def _refresh(self) -> None:
         with self._lock:
             try:
-                changed = self._path.stat().st_mtime_ns
+                found = self._path.stat()
+                if found.st_mode & _OTHERS_WRITE:
+                    raise PermissionError(0, "others may write it, and so sign in; `chmod go-w` it")
+                changed = found.st_mtime_ns
                 if changed != self._changed:
                     self._users = {user.name: user for user in read_users(self._path)}
                     self._changed = changed
@@ -74,8 +89,8 @@ class Accounts:
                         f"web.users_file must be a readable file, {self._path}: {error.strerror}; "
                         "make it with `reid-stream web user`"
                     ) from None
-                # It was there and is gone: no one may sign in until it is back.
-                self._users = {}
+                # It was there and is gone, or others may write it: no one may sign in until it is back.
+                self._users, self._changed = {}, 0
 
 
 def read_users(path: Path) -> list[User]:

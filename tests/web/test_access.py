@@ -1,6 +1,7 @@
 """Access control, and attacks from other sites' pages through a browser, on a real server."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pydantic import SecretStr
 
 from reid_stream.config.settings import Web
 from reid_stream.errors import ConfigError
-from reid_stream.web.accounts import put_user, remove_user
+from reid_stream.web import accounts as module
+from reid_stream.web.accounts import Accounts, put_user, remove_user
 from reid_stream.web.guard import COOKIE
+from reid_stream.web.limits import TooManyError
 from reid_stream.web.sessions import Sessions
 from tests.web.site import RUN, Shop, instructions, raw, shop
 
@@ -120,6 +123,45 @@ def test_roles_bound_what_may_be_changed(closed: Shop, sessions: dict[str, dict[
     }
     assert found == {"vera": [403, 403, 403], "otto": [200, 404, 403], "ada": [200, 404, 200]}
     assert [one["who"] for one in instructions(closed)] == ["otto", "ada", "ada"]
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_users_file_that_others_may_write_lets_nobody_in(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "users.json"
+    put_user(file, "anna", "admin", "a long password")
+    assert file.stat().st_mode & 0o777 == 0o600
+    accounts = Accounts(file)
+    assert accounts.find("anna") is not None
+    file.chmod(mode)
+    assert accounts.find("anna") is None
+    with pytest.raises(ConfigError, match="others may write it"):
+        Accounts(file)
+    file.chmod(0o640)
+    assert accounts.find("anna") is not None
+
+
+def test_a_flood_of_log_ins_is_refused_beyond_a_short_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_IN_LINE", threading.BoundedSemaphore(3))
+    file = tmp_path / "users.json"
+    put_user(file, "anna", "admin", "a long password")
+    accounts = Accounts(file)
+    outcomes: list[str] = []
+
+    def sign_in() -> None:
+        try:
+            outcomes.append("in" if accounts.check("anna", "a long password") else "wrong")
+        except TooManyError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=sign_in) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 20
+    assert outcomes.count("in") >= 3
+    assert outcomes.count("refused") > 0
+    assert accounts.check("anna", "a long password") is not None
 
 
 def test_a_removed_user_and_a_signed_out_one_are_out_at_once(tmp_path: Path) -> None:
