@@ -14,6 +14,7 @@ DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="REID_STREAM_DATA is not set: no footage and no models to prepare")
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_demo_is_two_cameras_of_one_street_and_prepared_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

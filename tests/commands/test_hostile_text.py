@@ -132,6 +132,7 @@ def test_no_command_breaks_a_row_or_stumbles_over_markup_in_a_pipe(
         assert "[/][bold]:smile:" in ended.out
 
 
+@pytest.mark.slow
 def test_errors_and_log_lines_are_as_harmless(tmp_path: Path) -> None:
     models = tiny_models(tmp_path / "models")
     cams = write_cams(tmp_path, {"a": tmp_path / f"{HOSTILE.replace('/', '')}.mp4".replace("\r\n\t", "")})

@@ -13,7 +13,7 @@ from benchmarks.rtsp.clips import draw_clip
 from tests.commands.pty import Terminal
 from tests.integration.program import environment, running, write_cams
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
 
 
 def endings(client: Any) -> tuple[list[str], dict[str, Any]]:

@@ -181,6 +181,7 @@ def _frames(pictures: list[np.ndarray], *, are_there: bool) -> list[Frame]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_real_people_are_found_and_look_the_same_by_torch_tensorrt_and_here(
     footage: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +219,7 @@ def test_real_people_are_found_and_look_the_same_by_torch_tensorrt_and_here(
         assert (vectors[name] * vectors["here"]).sum(1).min() > 0.97
 
 
+@pytest.mark.slow
 def test_perception_gives_the_same_for_images_on_a_device() -> None:
     """Five seconds of a street, followed and embedded both ways: the same tracks, nearly the same vectors."""
     folder = os.environ.get("REID_STREAM_DATA")

@@ -296,6 +296,7 @@ with last_resort(0.5) as rearm:
     assert "line 6 in" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_program_ends_with_a_code_of_its_own_and_its_events_are_published(tmp_path: Path) -> None:
     models, clip = tiny_models(tmp_path / "models"), draw_clip(tmp_path / "a.mp4", seconds=3)
     with EmbeddedRedis(tmp_path / "redis") as server:

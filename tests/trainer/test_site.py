@@ -99,6 +99,7 @@ def test_a_round_learns_clusters_and_keeps_held_out_people_out(base: Path, site:
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_killed_run_resumes_in_its_round_with_its_own_tracks_and_people(
     base: Path, site: Path, tmp_path: Path

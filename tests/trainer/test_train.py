@@ -90,6 +90,7 @@ def test_the_first_twenty_losses_are_the_golden_ones(tmp_path: Path) -> None:
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)  # other processors round otherwise
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_killed_run_continues_to_the_same_losses(tmp_path: Path) -> None:
     settings = tiny(*QUICK, "optimiser.steps=60")

@@ -58,6 +58,7 @@ def test_a_student_learns_by_vectors_pairs_and_labels(undisturbed: Path) -> None
     assert len(list((undisturbed / "teachers").glob("*/*.npy"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_run_killed_midway_resumes_to_the_same_losses(undisturbed: Path, tmp_path: Path) -> None:
     run, config = tmp_path / "killed", tmp_path / "config.yaml"
