@@ -2,9 +2,10 @@
 (pure).
 
     rate -> log likelihood ratio that pairs of different persons exceed with that rate
+    log likelihood ratio -> rate, the inverse
     share -> log likelihood ratio that this share of the pairs of one person stays below
 
-The second follows from the first: a calibrated log likelihood ratio l has e^l times the density among pairs of one
+The third follows from the first: a calibrated log likelihood ratio l has e^l times the density among pairs of one
 person that it has among pairs of different persons (van Leeuwen & Brümmer, "The distribution of calibrated
 likelihood-ratios in speaker recognition", Interspeech 2013, equation 10).
 """
@@ -44,3 +45,21 @@ def same_person_quantile(calibration: Calibration, share: float) -> float | None
     mass = strangers * np.exp(np.append((odds[:-1] + odds[1:]) / 2, odds[-1]))
     below = np.concatenate([[0.0], np.cumsum(mass)[:-1]]) / mass.sum()
     return float(np.interp(share, below, odds))
+
+
+def rate_at(calibration: Calibration, odds: float) -> float:
+    """Return the rate at which pairs of different persons exceed a log likelihood ratio: inverts `threshold_at_rate`.
+
+    At most 1; a bundle without the curve gets e^-odds (Markov's inequality).
+    """
+    rates, known = calibration.stranger_rates, calibration.stranger_log_odds
+    if len(rates) < 2:
+        return float(min(1.0, np.exp(-odds)))
+    places = np.log(rates)
+    if known[0] <= odds <= known[-1]:
+        return float(np.exp(np.interp(odds, known, places)))
+    low, high = (0, 1) if odds < known[0] else (-2, -1)
+    if known[high] == known[low]:
+        return float(min(1.0, rates[high]))
+    slope = (places[high] - places[low]) / (known[high] - known[low])
+    return float(min(1.0, np.exp(places[high] + slope * (odds - known[high]))))

@@ -213,6 +213,9 @@ class Match(SettingsSection):
     """Minimum cosine similarity to a known identity; null uses the calibration of the bundle."""
     false_match_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.004
     """Accepted rate of false matches with a given identity; the threshold follows from the calibration."""
+    answer_s: Annotated[float, Field(ge=0, le=8)] = 0.9
+    """Time, seconds, for which a track without a clear match collects vectors before it gets an identity. Longer waits
+    give fewer corrections; a clear match is published at once."""
     settle_s: Annotated[float, Field(ge=0)] = 900
     """Time unseen, seconds, after which an identity is no longer corrected. 0 corrects nothing: no track is cut, no
     identity merged or split, unless two tracks of one identity are seen side by side."""

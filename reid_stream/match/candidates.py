@@ -21,6 +21,7 @@ import numpy as np
 from reid_stream.match.gallery import FAR, Gallery
 from reid_stream.match.identities import Identities
 from reid_stream.match.scoring import Scorer, Template, squared_distance
+from reid_stream.match.site_strangers import SiteDial
 from reid_stream.match.topology import MAX_LLR, Topology
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import Floats
@@ -93,16 +94,22 @@ class Candidates:
     """Search for candidates in the gallery."""
 
     def __init__(
-        self, scorer: Scorer, gallery: Gallery, people: Identities, topology: Topology, prior: NewIdentityPrior
+        self,
+        scorer: Scorer,
+        gallery: Gallery,
+        people: Identities,
+        topology: Topology,
+        prior: NewIdentityPrior,
+        dial: SiteDial,
     ) -> None:
         self._scorer, self._gallery, self._people = scorer, gallery, people
-        self._topology, self._prior = topology, prior
+        self._topology, self._prior, self._dial = topology, prior, dial
 
     @property
     def threshold(self) -> float:
         """Log likelihood ratio above which a candidate is accepted."""
         prior = min(self._prior.log_odds(len(self._people)), self._scorer.prior_cap)
-        return max(self._scorer.threshold, prior)
+        return max(self._dial.threshold, prior)
 
     def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
         """Return the candidates of each query above the threshold, best first."""
@@ -113,10 +120,9 @@ class Candidates:
     def resembles_known(self, query: Query) -> bool:
         """Return whether an identity seen before the query exceeds the threshold of the dial, whatever the prior."""
         at = query.stays[0]
-        (llrs,) = self._ranked([query], self._scorer.threshold)
-        return any(
-            llr > self._scorer.threshold and self._people[number].before(at) is not None for number, llr in llrs.items()
-        )
+        threshold = self._dial.threshold
+        (llrs,) = self._ranked([query], threshold)
+        return any(llr > threshold and self._people[number].before(at) is not None for number, llr in llrs.items())
 
     def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
         """Return the log likelihood ratios by appearance of squared distances."""

@@ -6,7 +6,7 @@
 
 Invariant: an identity never has two tracks side by side on one camera. Tracks seen side by side never share an identity
 again; where two tracks of one identity turn out to be side by side, the one less like the rest is split off. A track is
-identified within `tracklets.ANSWER_S` of its first vector; where that was too early, a Merge or Split follows.
+identified within `match.answer_s` of its first vector; where that was too early, a Merge or Split follows.
 
 `Matcher.state` returns the complete state as one serialisable value.
 """
@@ -29,8 +29,9 @@ from reid_stream.match.identities import Identities, Person, RetirementReason
 from reid_stream.match.input_checks import InputChecks
 from reid_stream.match.override_log import OverrideLog
 from reid_stream.match.overrides import Overrides
-from reid_stream.match.scoring import EvidenceDiscount, Scorer
+from reid_stream.match.scoring import EvidenceDiscount, Scorer, Template
 from reid_stream.match.sightings import SightingBuffer
+from reid_stream.match.site_strangers import SiteDial, SiteStrangers
 from reid_stream.match.snapshot import MatcherSnapshot, MatcherState, join
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet
@@ -70,19 +71,10 @@ class Matcher:
         topology: TopologySettings | None = None,
         cameras: Collection[str] | None = None,
     ) -> None:
-        """Create a matcher, or restore one from an earlier `state`; see `factory.matcher_for`.
+        """Create a matcher, or restore one from an earlier `state`; `factory.matcher_for` states the other arguments.
 
-        Args:
-            settings: section `match` of cams.yaml.
-            site: prefix of global IDs.
-            model: hash of the embedder's bundle; vectors of another model are rejected.
-            verifier: verification head of the bundle; None scores by cosine.
-            calibration: calibration of that head.
-            dim: length of the vectors; None accepts the length of the first one.
-            first_number: lowest number of a new identity; greater than any number used on this site.
-            state: of an earlier matcher; identities of another model are dropped, their numbers are not reused.
-            topology: stated facts about cameras; None states nothing.
-            cameras: configured cameras; observations of others are counted as odd. None accepts all.
+        Of the embedder, `model` is the hash of its bundle, whose vectors alone are accepted; without `verifier` pairs
+        are scored by cosine; without `dim` the length of the first vector is accepted.
         """
         self._settings = settings
         self.site = site
@@ -93,12 +85,14 @@ class Matcher:
         self._gallery = Gallery(settings.exemplars, settings.max_identities, self._scorer.fold)
         self._people = Identities(settings, self._gallery, first_number)
         self._camera_shifts = CameraShifts()
-        self._tracks = OpenTracks()
+        self._tracks = OpenTracks(settings.answer_s)
         self.topology = Topology(topology or TopologySettings())
         """Stated and learned transitions between cameras."""
         self._prior = state.newcomers if state is not None else NewIdentityPrior()
         self._discount = state.redundancy if state is not None else EvidenceDiscount()
-        self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior)
+        self._strangers = state.strangers if state is not None and state.model == model else SiteStrangers()
+        self._dial = SiteDial(self._scorer, self._strangers, settings.false_match_rate)
+        self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior, self._dial)
         self._sightings = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
@@ -196,6 +190,7 @@ class Matcher:
             recent=self._people.seen_order(),
             turn=self._corrections.queue,
             instants=self._tracks.instants(),
+            strangers=self._strangers,
         )
         return MatcherSnapshot(state, self._gallery.freeze())
 
@@ -279,6 +274,9 @@ class Matcher:
             if tracklet.person is not None:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
+    def _template(self, tracklet: Tracklet) -> Template:
+        return self._gallery.fold(tracklet.mean(), tracklet.camera)
+
     def _update_view(self, tracklet: Tracklet) -> None:
         """Update the view of a track in the gallery."""
         assert tracklet.person is not None, "only tracks with an identity have a view"
@@ -288,19 +286,17 @@ class Matcher:
     def _identify(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
         """Assign all tracks without an identity jointly; return the decisions and the tracks considered."""
         waiting = [t for t in self._tracks if t.person is None and t.vectors]
-        waiting = [t for t in waiting if t.serial in fresh or t.is_due(now)]  # others have not changed
+        waiting = [t for t in waiting if t.serial in fresh or self._tracks.is_due(t, now)]  # others have not changed
         if not waiting:
             return [], []
         decisions: list[Decision] = []
-        queries = [
-            Query(self._gallery.fold(t.mean(), t.camera), [t.stay], self._people.beside(t.stay)) for t in waiting
-        ]
+        queries = [Query(self._template(t), [t.stay], self._people.beside(t.stay)) for t in waiting]
         found = self._candidates.find(queries)
         gains = {
             (row, candidate.person): candidate.surplus
             for row, candidates in enumerate(found)
             for candidate in candidates
-            if waiting[row].is_due(now) or candidate.surplus >= _CLEAR
+            if self._tracks.is_due(waiting[row], now) or candidate.surplus >= _CLEAR
         }
         conflicts = {
             (a, b) for a in range(len(waiting)) for b in range(a + 1, len(waiting)) if self._conflict(waiting, a, b)
@@ -310,7 +306,7 @@ class Matcher:
             if person is not None:
                 best = next(c for c in found[row] if c.person == person)
                 decisions += self._bind(waiting[row], person, best, now)
-            elif waiting[row].is_due(now) or not self._can_be_known(queries[row]):
+            elif self._tracks.is_due(waiting[row], now) or not self._can_be_known(queries[row]):
                 left.append(row)
         return decisions + self._add_identities(left, waiting, queries, now), waiting
 
@@ -385,7 +381,9 @@ class Matcher:
         self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
         earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
         forbidden = self._people.beside(tracklet.stay) | {person.number}
-        query = Query(self._gallery.fold(tracklet.mean(), tracklet.camera), [tracklet.stay], forbidden)
+        query = Query(self._template(tracklet), [tracklet.stay], forbidden)
+        beside = (self._tracks[serial] for serial in sorted(tracklet.stay.apart) if serial in self._tracks)
+        self._dial.learn(tracklet, beside, self._template, self._gallery.floor)
         self._prior.learn(is_new=not earlier and not self._candidates.resembles_known(query))
         if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
             others = [

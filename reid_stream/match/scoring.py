@@ -64,14 +64,15 @@ class Scorer:
     """Scores of templates by the verification head of a bundle, or by cosine where it has no calibration."""
 
     def __init__(self, settings: MatchSettings, verifier: Verifier | None, calibration: Calibration | None) -> None:
-        self._calibration = calibration if verifier is not None and settings.similarity is None else None
+        self.calibration = calibration if verifier is not None and settings.similarity is None else None
+        """Calibration in use; None scores by cosine."""
         self.head = np.asarray(verifier.d, dtype=np.float32) if verifier is not None else None
         """(d,) factors of unit vectors, so that squared distances are those of the margin; None for cosines."""
         self._b = verifier.b if verifier is not None else 0.0
-        if self._calibration is not None:
-            self.threshold = threshold_at_rate(self._calibration, settings.false_match_rate)
+        if self.calibration is not None:
+            self.threshold = threshold_at_rate(self.calibration, settings.false_match_rate)
             """Log likelihood ratio that strangers exceed with `match.false_match_rate`; a match needs more."""
-            self.prior_cap = same_person_quantile(self._calibration, _PRIOR_CAP_SHARE) or self.threshold
+            self.prior_cap = same_person_quantile(self.calibration, _PRIOR_CAP_SHARE) or self.threshold
             """Log likelihood ratio up to which the prior of a new identity may raise the threshold."""
         else:
             self._similarity = settings.similarity if settings.similarity is not None else DEFAULT_SIMILARITY
@@ -105,18 +106,18 @@ class Scorer:
             squared: squared distances of templates.
             floor: what `floor` returns.
         """
-        if self._calibration is None:
+        if self.calibration is None:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
             return np.asarray(_STEEPNESS * (cosine - self._similarity) + self.threshold)
         margins = self._b - (1 - floor) * squared.astype(np.float64)
-        return log_odds(self._calibration, margins) - float(logit(self._calibration.prior))
+        return log_odds(self.calibration, margins) - float(logit(self.calibration.prior))
 
     def floor(self, bias: CameraBias) -> float:
         """Return f such that (1 - f) times a squared distance of templates is on the scale of the calibration.
 
         That is the scale of raw vectors; for the default calibration, that of vectors without their mean.
         """
-        if self._calibration is None or not self._calibration.is_default:
+        if self.calibration is None or not self.calibration.is_default:
             return bias.floor
         return 1 - (1 - bias.floor) / (1 - bias.common)
 
@@ -125,16 +126,16 @@ class Scorer:
 
         For the default calibration it is that of vectors whose mean is subtracted.
         """
-        if self._calibration is None:
+        if self.calibration is None:
             return self._similarity + (llr - self.threshold) / _STEEPNESS
         assert self.head is not None, "a calibration is of a head"
-        squared = self._b - margin_at(self._calibration, llr + float(logit(self._calibration.prior)))
+        squared = self._b - margin_at(self.calibration, llr + float(logit(self.calibration.prior)))
         return 1 - squared / (2 * float(np.mean(self.head**2)))
 
     @property
     def is_calibrated(self) -> bool:
         """Whether scores are likelihood ratios, so that there are probabilities."""
-        return self._calibration is not None
+        return self.calibration is not None
 
 
 def squared_distance(a: Template, b: Template) -> float:

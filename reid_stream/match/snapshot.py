@@ -15,6 +15,7 @@ from reid_stream.match.gallery import Exemplar, FrozenViews, GalleryState
 from reid_stream.match.identities import Person
 from reid_stream.match.override_log import OverrideLog
 from reid_stream.match.scoring import EvidenceDiscount
+from reid_stream.match.site_strangers import SiteStrangers
 from reid_stream.match.topology import TopologyState
 from reid_stream.match.tracklets import Instant, Tracklet
 
@@ -41,6 +42,7 @@ class MatcherState(msgspec.Struct):
     """Identities queued for review, the next one last."""
     instants: dict[str, Instant] = {}
     """Boxes of the latest instant, by camera."""
+    strangers: SiteStrangers = msgspec.field(default_factory=SiteStrangers)
 
 
 _AT_ONCE = 250

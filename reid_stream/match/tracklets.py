@@ -16,15 +16,13 @@ StoredVector = tuple[float, bytes, float]
 
 MAX_VECTORS = 16
 """Vectors kept of an open track."""
-ANSWER_S = 0.9
-"""Longest time that a track with one vector waits for another before it is identified."""
 REVIEW_AT = (2, 3, 5, 8, 12)
 """Numbers of vectors at which the identity of a track is reviewed, then at every twelfth: each review costs a product
 with all identities, and one more vector of many changes little."""
 _LATEST = 4
 """How many of the kept vectors are the latest ones, whatever their quality: they show whether the track is still on the
 same person."""
-MAX_PENDING = 64
+MAX_PENDING = 256
 """Observations buffered until the track is identified; the oldest are dropped first."""
 
 
@@ -104,11 +102,6 @@ class Tracklet(msgspec.Struct):
         if len(self.vectors) > MAX_VECTORS:
             del self.vectors[min(range(MAX_VECTORS - _LATEST), key=lambda index: self.vectors[index][0])]
 
-    def is_due(self, now: float) -> bool:
-        """Return whether it must be identified now, with the vectors it has."""
-        waited = max(now, self.stay.last_at) - self.stay.first_at
-        return self.num_vectors > 1 or self.ended_at is not None or waited >= ANSWER_S
-
     def has_changed(self) -> bool:
         """Return whether its number of vectors calls for a review, see `REVIEW_AT`."""
         return self.num_vectors in REVIEW_AT or self.num_vectors % REVIEW_AT[-1] == 0
@@ -168,7 +161,9 @@ Instant = tuple[float, dict[int, Box]]
 class OpenTracks:
     """Open tracks by serial."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float = 0.0) -> None:
+        """Start without tracks; `answer_s`: see `match.answer_s`."""
+        self._answer_s = answer_s
         self._tracks: dict[int, Tracklet] = {}
         self._serials: dict[Key, int] = {}
         self._instant: dict[CameraId, Instant] = {}
@@ -259,6 +254,15 @@ class OpenTracks:
         for tracklet in list(self._tracks.values()):
             if tracklet.person == person:
                 self._remove(tracklet)
+
+    def is_due(self, tracklet: Tracklet, now: float) -> bool:
+        """Return whether a track must be identified now, with the vectors it has.
+
+        As many vectors as `match.answer_s` brings at one a second, and one more, are also enough.
+        """
+        waited = max(now, tracklet.stay.last_at) - tracklet.stay.first_at
+        is_enough = tracklet.num_vectors > 1 + self._answer_s
+        return is_enough or tracklet.ended_at is not None or waited >= self._answer_s
 
     def close(self, now: float) -> list[Tracklet]:
         """Remove and return the tracks that ended `_LINGER_S` ago, or had no record for `_SILENT_S`."""

@@ -61,5 +61,5 @@ def test_what_is_no_capture_is_refused() -> None:
 def test_the_names_on_disk_stay_so_that_older_snapshots_are_read() -> None:
     assert set(msgspec.msgpack.decode(next(iter(matcher().capture().parts())))) == {
         "model", "next_number", "next_serial", "people", "exemplars", "tracks", "cameras", "topology", "newcomers",
-        "redundancy", "said", "gallery", "recent", "turn", "instants",
+        "redundancy", "said", "gallery", "recent", "turn", "instants", "strangers",
     }  # fmt: skip

@@ -1,0 +1,43 @@
+"""How long a track collects vectors before it is published: `match.answer_s`."""
+
+import numpy as np
+import pytest
+
+from reid_stream.records import Floats, Sighting
+from tests.match.test_matcher import look, matcher
+from tests.worlds import unit
+
+DIM = 16
+
+
+def direction(number: int) -> Floats:
+    return unit(np.eye(DIM, dtype=np.float32)[number])
+
+
+def answered_at(answer_s: float, first: Floats, interval_s: float = 1.0) -> float:
+    """Return when a new track, with a vector each interval, is first published; one person is known already."""
+    one = matcher(similarity=0.6, answer_s=answer_s)
+    for step in range(10):
+        one.update([look("in", 1, step / 2, direction(0))], step / 2)
+    one.update([], 100.0)
+    for step in range(100):
+        at = 200 + step / 10
+        is_due = step % round(interval_s * 10) == 0
+        decisions = one.update([look("out", 2, at, first if is_due else None)], at)
+        if any(isinstance(decision, Sighting) for decision in decisions):
+            return step / 10
+    raise AssertionError("the track was never published")
+
+
+@pytest.mark.parametrize("answer_s", [0.0, 0.9, 2.4, 4.0])
+def test_a_new_person_is_published_when_the_wait_is_over(answer_s: float) -> None:
+    assert answered_at(answer_s, direction(3), interval_s=5.0) == pytest.approx(answer_s, abs=0.11)
+
+
+def test_a_clear_match_does_not_wait() -> None:
+    assert answered_at(4.0, direction(0)) == 0.0
+
+
+def test_enough_vectors_end_the_wait() -> None:
+    assert answered_at(0.9, direction(3), interval_s=0.3) == pytest.approx(0.3, abs=0.01)
+    assert answered_at(2.4, direction(3), interval_s=0.3) == pytest.approx(0.9, abs=0.01)
