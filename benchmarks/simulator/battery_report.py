@@ -20,6 +20,9 @@ _LEGEND = (
     "in a camera: IDF1 under global IDs, and under track numbers; false: newcomers taken for a given known person"
 )
 
+_WIDTH = 160
+"""Of the table where no terminal sets it, in columns."""
+
 
 def run(
     bundle: EmbedderBundle,
@@ -92,7 +95,7 @@ def show(results: Results, console: Console) -> None:
                 table.add_row(f"  mean of {group}", *_cells(battery.average(group, chosen)), style="dim")
         table.add_row("  mean", *_cells(battery.average(half, worlds)), style="bold")
         table.add_section()
-    console.print(table)
+    (console if console.is_terminal else Console(width=_WIDTH)).print(table)
     for title, values in score_groups(results).items():
         if "distance" in values:
             console.print(f"{title}: development less reported {values['distance']:+.3f}", highlight=False)

@@ -383,7 +383,7 @@ class Matcher:
         forbidden = self._people.beside(tracklet.stay) | {person.number}
         query = Query(self._template(tracklet), [tracklet.stay], forbidden)
         beside = (self._tracks[serial] for serial in sorted(tracklet.stay.apart) if serial in self._tracks)
-        self._dial.learn(tracklet, beside, self._template, self._gallery.floor)
+        self._dial.learn(tracklet, beside, self._template, self._scorer.floor(self._gallery.bias))
         self._prior.learn(is_new=not earlier and not self._candidates.resembles_known(query))
         if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
             others = [

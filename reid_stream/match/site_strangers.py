@@ -115,7 +115,7 @@ class SiteDial:
             track: the track.
             others: open tracks.
             template: gives the template of a track.
-            floor: see `CameraBias.floor`.
+            floor: what `Scorer.floor` returns.
         """
         if self._scorer.calibration is None or not _is_whole(track):
             return
