@@ -41,7 +41,7 @@ _ONE_PERSON = 1.5
 """Pairs of one person for each that exceeds that threshold."""
 _LEAST_VECTORS = 3
 """Vectors of a track that is counted: the curve was measured on means, and fewer vectors are noisier."""
-_EDGES: npt.NDArray[np.float64] = np.arange(BINS) * _WIDTH
+_EDGES: npt.NDArray[np.float64] = np.arange(BINS, dtype=np.float64) * _WIDTH
 _BESIDE_S = 2.0
 """Time for which two tracks must have been there both, seconds."""
 
