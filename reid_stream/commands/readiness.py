@@ -229,7 +229,10 @@ def check_redis(settings: "Settings") -> _Found:
         return
     yield Finding("redis", public(url), "ok", f"{version} at {public(url)}", {"version": version}), None
     if policy is not None:
-        text = f"maxmemory-policy {policy} may delete events and state when memory is short; set noeviction"
+        name, remedy = (
+            (policy, "turn it off") if policy == "cache_mode" else (f"maxmemory-policy {policy}", "set noeviction")
+        )
+        text = f"{name} may delete events and state when memory is short; {remedy}"
         yield Finding("redis", public(url), "warning", text), None
     if settings.redis.tls == "unverified":
         yield Finding("tls", "redis", "warning", "redis is unverified, any certificate is accepted"), None

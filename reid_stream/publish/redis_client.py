@@ -198,7 +198,8 @@ def eviction_policy(client: "redis.Redis") -> str | None:
         info: Any = client.info("memory")
     except redis.exceptions.ResponseError:
         return None
-    policy = str(info.get("maxmemory_policy", "noeviction"))
+    # Dragonfly evicts in its cache mode, and has no policies.
+    policy = "cache_mode" if info.get("cache_mode") == "cache" else str(info.get("maxmemory_policy", "noeviction"))
     return None if policy == "noeviction" else policy
 
 

@@ -1,9 +1,11 @@
 """Other servers than a plain Redis: compatible ones work; clusters, sentinels and evicting servers are recognized."""
 
 import shutil
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -109,6 +111,48 @@ def test_a_policy_that_deletes_keys_is_named_and_noeviction_is_not(tmp_path: Pat
         few = connect(Redis(username="few", password=SecretStr("x")), url=server.url)
         assert eviction(few, server.url) is None
         assert check(few, server.url) != "unknown"
+
+
+class Recorded(socketserver.StreamRequestHandler):
+    """Answer commands as recorded, all others with an error, as look-alikes do to what they lack."""
+
+    answers: ClassVar[dict[bytes, bytes]] = {}
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:-2])
+            answer = self.answers.get(words[0].upper(), b"-ERR unknown command `" + words[0] + b"`\r\n")
+            self.wfile.write(answer)
+
+
+def bulk(text: str) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(text.encode()), text.encode())
+
+
+@pytest.mark.parametrize(("mode", "policy"), [("cache", "cache_mode"), ("store", None)])
+def test_a_server_that_knows_few_commands_is_used_and_its_cache_mode_named(mode: str, policy: str | None) -> None:
+    """Shapes of Dragonfly 1.x: no CLIENT SETINFO, no policies; HELLO as a map of RESP3."""
+    hello = {"server": "redis", "version": "7.4.0", "proto": "3", "mode": "standalone"}
+    info = f"# Memory\r\nused_memory:1000\r\nmaxmemory:0\r\ncache_mode:{mode}\r\n"
+    known = {
+        b"HELLO": b"%%%d\r\n" % len(hello) + b"".join(bulk(word) for pair in hello.items() for word in pair),
+        b"PING": b"+PONG\r\n",
+        b"INFO": bulk(info),
+        b"CLIENT": b"+OK\r\n",
+    }
+    kind = type("Dragonfly", (Recorded,), {"answers": known})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        client = connect(Redis(), url=url)
+        assert check(client, url) == "7.4.0"
+        assert eviction(client, url) == policy
+        client.close()
+        server.shutdown()
 
 
 def test_the_login_of_the_settings_wins_over_that_of_the_url(tmp_path: Path) -> None:
