@@ -1,4 +1,4 @@
-"""Maths of boxes (pure): overlap, clipping, who stands in front, where the feet are.
+"""Geometry of boxes (pure): overlap, clipping, occlusion, foot points.
 
 Boxes are (n, 4) float32 `(x1, y1, x2, y2)` in pixels. Letters: n and m boxes.
 """

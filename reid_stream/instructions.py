@@ -34,7 +34,7 @@ class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", fo
     at: float
     """UTC seconds, by the clock of who asked."""
     who: str
-    """Who asked; told in the events that follow."""
+    """Operator who asked; named in the events that follow."""
     why: str = ""
 
     def __post_init__(self) -> None:

@@ -316,7 +316,7 @@ class Split:
 
     @property
     def last_parts(self) -> tuple[tuple[CameraId, str, TrackId], ...]:
-        """Those of `tracks` that moved with their end: whoever names a track by one person names it by its last."""
+        """Those of `tracks` that moved with their end: a track that has one name has that of its last person."""
         return last_parts(self.tracks, self.spans)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from reid_stream.publish.redis_sink import RedisSink
 
 _REPLAY_KEPT_S = 7 * 86_400
-"""The state of a named replay is kept for so long, in case it runs again."""
+"""Time that the state of a named replay is kept, in case it runs again."""
 _log = structlog.get_logger(__name__)
 
 

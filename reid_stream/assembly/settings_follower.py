@@ -101,7 +101,7 @@ class SettingsFollower:
             _log.error("settings_refused", file=str(self._path), reason=str(error))
             daemon.report_settings("refused", str(error), ())
             return
-        except Exception as error:  # noqa: BLE001 (the daemon goes on with the cameras it has)
+        except Exception as error:  # noqa: BLE001 (the daemon continues with the cameras it has)
             _log.error("settings_failed", file=str(self._path), exc_info=error)
             daemon.report_settings("refused", f"{type(error).__name__}, see the log", ())
             return

@@ -42,7 +42,7 @@ def commercial_use(licence: str) -> CommercialUse:
     if any(_is_named(word, text) for word in _PERMISSIVE):
         return CommercialUse("yes", f"{short}: keep its notices")
     return CommercialUse(
-        "unknown", f"licence is {licence!r}, ask whoever made the weights" if licence else "no licence"
+        "unknown", f"licence is {licence!r}, ask the authors of the weights" if licence else "no licence"
     )
 
 

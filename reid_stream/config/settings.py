@@ -79,7 +79,7 @@ class Redis(SettingsSection):
     password_file: Path | None = None
     """File whose first line is the password; read at each connection, so that it can be rotated."""
     tls: Literal["verified", "unverified"] = "verified"
-    """TLS only: `unverified` accepts any certificate: whoever is on the network path can read and change everything."""
+    """TLS only: `unverified` accepts any certificate: an attacker on the network path can read and change all."""
     ca_file: Path | None = None
     """TLS only: authorities (PEM) that the server's certificate is verified against; null for those of the system."""
     cert_file: Path | None = None

@@ -42,8 +42,8 @@ def _words(shape: Shape) -> str:
 def first_line(error: Exception) -> str:
     """Shorten a library's error to its informative line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (told or lines or [type(error).__name__])[0][:300]
+    kept = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (kept or lines or [type(error).__name__])[0][:300]
 
 
 class EngineBase:

@@ -87,7 +87,7 @@ class CameraSet:
             thread.start()
 
     def put(self, camera: config.Camera, resume: ResumePoint | None = None) -> None:
-        """Read a camera by these settings; one of that ID that is read already is closed first, and its counts go on.
+        """Read a camera by these settings; one of that ID that is read already is closed first; its counts continue.
 
         `resume`: state of its earlier process.
         """

@@ -38,7 +38,7 @@ class FrameGaps:
             return 0
         usual = median(self._steps) if len(self._steps) >= LEAST_STEPS else None
         gap = 0 if usual is None else max(0, round(step / usual) - 1)
-        # Not divided by what is missing: a camera that halves its rate would be taken for one that loses half.
+        # Not divided by what is missing: a camera that halves its rate would count as one that loses half.
         self._steps.append(step / (unusable + 1))
         return max(0, gap - unusable)
 

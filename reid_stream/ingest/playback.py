@@ -23,7 +23,7 @@ class LivePlayback:
         self._arrived_at = 0.0
         self._shift_s = site_clock.shift_s
         self._camera_shift_s = 0.0
-        """Camera's wall clock less the site time that it is taken for."""
+        """Camera's wall clock minus the site time that it is mapped to."""
         self._gaps = FrameGaps()
         self._unusable = 0
         self._steps = 0
@@ -34,7 +34,7 @@ class LivePlayback:
 
     @property
     def skew_s(self) -> float | None:
-        """The camera's wall clock less the system's, where it is known."""
+        """The camera's wall clock minus the system's, where it is known."""
         skew_s = self._clock.skew_s
         return None if skew_s is None else skew_s + self._camera_shift_s - self._shift_s
 

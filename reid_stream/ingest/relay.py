@@ -106,19 +106,19 @@ class Relay:
             if not ready and (passed := answers.fell_silent()):
                 client.sendall(passed)
             if client in ready:
-                said = client.recv(_CHUNK)
-                if not said or not answers.asked(said):
+                request = client.recv(_CHUNK)
+                if not request or not answers.asked(request):
                     return
                 camera.settimeout(self._limit_s)
-                camera.sendall(said)
+                camera.sendall(request)
             if camera in ready:
                 camera.settimeout(0.0)
                 try:
-                    told = camera.recv(_CHUNK)
+                    data = camera.recv(_CHUNK)
                 except (ssl.SSLWantReadError, BlockingIOError):  # a record of TLS's own
                     continue
-                passed = answers.answered(told) if told else answers.ended()
+                passed = answers.answered(data) if data else answers.ended()
                 if passed:
                     client.sendall(passed)
-                if not told or answers.is_refused:
+                if not data or answers.is_refused:
                     return

@@ -15,7 +15,7 @@ PREFIX = "reid-stream-tmp-"
 _NEW = "reid-stream-new-"
 """Prefix of a folder whose owner has not locked it yet."""
 _NEW_S = 3600.0
-"""A folder that has not been locked for so long never will be."""
+"""Age at which a folder that was never locked never will be."""
 _MOST_BYTES = 50
 """Of the path above our folder: sockets in it are up to 57 bytes longer, of 107 (Linux, unix(7))."""
 _PRIORITY = -101

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 STEP_S = 0.1
-"""A smaller change of the system's clock against the steady one is not taken for a step yet."""
+"""A smaller change of the system's clock against the steady one does not count as a step."""
 
 
 def steady_s() -> float:

@@ -90,10 +90,10 @@ class ClockSpread:
 
 def clock_spread(skews: Mapping[CameraId, float | None]) -> ClockSpread | None:
     """Return the largest difference between cameras' clocks by their skews; None for fewer than two (pure)."""
-    told = sorted((skew, camera) for camera, skew in skews.items() if skew is not None)
-    if len(told) < 2:
+    known = sorted((skew, camera) for camera, skew in skews.items() if skew is not None)
+    if len(known) < 2:
         return None
-    (least, behind), (most, ahead) = told[0], told[-1]
+    (least, behind), (most, ahead) = known[0], known[-1]
     return ClockSpread(ahead, behind, most - least)
 
 

@@ -1,4 +1,4 @@
-"""How many frames each camera may give, so that the machine just bears it (pure).
+"""Limit the frames of each camera to what the machine can process (pure).
 
 Frames that will not be used should cost nothing: above what the pipeline can take, cameras are slowed before their
 images are scaled, copied and handed over, and below a frame a second they may decode key frames alone (`pace`). The
@@ -53,7 +53,7 @@ class Throttle:
     @property
     def batch(self) -> int:
         """Frames to take at once at most."""
-        # A hundred cameras give a hundred frames for the first batch, before anybody knows what one costs.
+        # A hundred cameras give a hundred frames for the first batch, before the cost of one is known.
         return _FIRST_BATCH if self._frame_s is None else max(1, int(BATCH_S / max(self._frame_s, 1e-6)))
 
     def spent(self, busy_s: float, idle_s: float, frames: int, replaced: int) -> bool:

@@ -15,7 +15,7 @@ from reid_stream.publish.redis_client import cause, connect
 from reid_stream.publish.redis_server import RedisProcess
 
 HUNG_S = 30.0
-"""A server that runs and answers nothing for so long is ended and started again: frozen, or its socket is gone."""
+"""Time without an answer after which a running server is restarted: it is frozen, or its socket is gone."""
 _HUNG_STOP_S = 1.0
 _FIRST_S, _MAX_S = 0.5, 10.0
 """Waits before a new start."""

@@ -15,7 +15,7 @@ _TOKENS = 100
 
 
 def begin(db: sqlite3.Connection, file: SpoolFile, epoch: Epoch, delivered: Position) -> tuple[int, dict[int, int]]:
-    """Begin a holding; return its number, and how many undelivered rows of each rank were dropped as stale.
+    """Start a holding; return its number, and how many undelivered rows of each rank were dropped as stale.
 
     Call it within a transaction. Another daemon had the lease since if the latest holding that Redis knows of is
     unknown here. A Redis without its data, or with older data, knows of none or of an older one of ours.
@@ -45,7 +45,7 @@ def begin(db: sqlite3.Connection, file: SpoolFile, epoch: Epoch, delivered: Posi
 
 
 def _next(file: SpoolFile) -> int:
-    """Return a number that no row bears yet."""
+    """Return a number that no row has yet."""
     number = int(file.get("epoch", NO_EPOCH)) + 1
     file.put("epoch", number)
     return number

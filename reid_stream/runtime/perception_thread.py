@@ -165,7 +165,7 @@ class PerceptionThread:
             self._pulse = Pulse()
 
     def change_cameras(self, change: SettingsChange) -> None:
-        """Add, remove and change cameras; the others go on meanwhile.
+        """Add, remove and change cameras; the others continue meanwhile.
 
         Trackers are added before their camera is opened, and dropped when all frames of their camera are finished.
         """

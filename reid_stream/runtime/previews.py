@@ -114,7 +114,7 @@ class PreviewPublisher:
         self._thread.start()
 
     def is_watched(self, camera: CameraId) -> bool:
-        """Return whether somebody looks at a camera."""
+        """Return whether a viewer has a camera's live images open."""
         return camera.encode() in self._wanted
 
     def show(self, frame: Frame, tracks: Tracks) -> None:

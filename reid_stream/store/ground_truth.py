@@ -9,12 +9,12 @@ TRUTH_FILE = "truth.json"
 
 
 def write_truth(store: Path, people: Mapping[str, str]) -> None:
-    """Write who is who: folder of a track within the store -> person."""
+    """Write the true person of each track: folder within the store -> person."""
     (store / TRUTH_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(people), indent=1) + b"\n")
 
 
 def read_truth(file: Path) -> dict[str, str]:
-    """Read who is who, as `write_truth` wrote it or a person did.
+    """Read the true person of each track, as `write_truth` or a person wrote it.
 
     Raises:
         ValueError: the file cannot be read, or holds something else.

@@ -1,7 +1,7 @@
 """Stored tracks to the records that perception made of them, for the matcher to process again (pure).
 
 A store keeps a crop now and then, but the matcher wants to know who was side by side. So at the time of every crop each
-other track that the camera then saw is told of, too: without a vector, its box on a straight line between its crops.
+other track that the camera then saw is replayed, too: without a vector, its box on a straight line between its crops.
 """
 
 from collections import defaultdict

@@ -23,7 +23,7 @@ from reid_stream.web.track_index import IndexedTrack
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearances:
-    """The stored tracks of everybody, ready to be compared."""
+    """The stored tracks of all people, ready to be compared."""
 
     tracks: list[IndexedTrack]
     people: list[GlobalId]
@@ -54,7 +54,7 @@ class Appearances:
         return np.asarray(self.scorer.llr(squared, self.scorer.floor(self.bias)), dtype=np.float32)
 
     def rank(self, template: Floats, count: int | None = None) -> list["Ranking"]:
-        """Return everybody, or `count` people, the most likely first, each with the most similar track."""
+        """Return all people, or `count` of them, the most likely first, each with the most similar track."""
         if not self.tracks:
             return []
         llr = self.evidence(template, self.templates).astype(np.float64)

@@ -48,7 +48,7 @@ class CameraList:
         self._seen = state
         try:
             cameras = cams_yaml.load(self.path).cameras
-        except ConfigError:  # the daemon says so and goes on as well
+        except ConfigError:  # the daemon reports it and continues
             return
         for camera in cameras:
             logs.hide_camera(camera)

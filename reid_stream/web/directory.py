@@ -70,7 +70,7 @@ class Directory:
             return track.global_id is not None and self.owner(track.key, track) is None
 
     def summaries(self) -> list[PersonSummary]:
-        """Return everybody, those seen last first."""
+        """Return all people, those seen last first."""
         owned = self.owned()
         with self._feed.lock:
             here = self._here()
@@ -134,7 +134,7 @@ class Directory:
         )
 
     def _picture_now(self, known: PersonView, here: Iterable[str]) -> str | None:
-        """Return the path of a picture of somebody in view of whom no track is stored yet."""
+        """Return the path of a picture of a person in view of whom no track is stored yet."""
         for key in reversed(known.tracks) if here else ():
             if self._index.now(key) is not None:
                 return snapshot_url("/".join(map(str, key)))

@@ -230,7 +230,7 @@ class Feed:
             call()
 
     def _refuse(self, position: str, error: Exception) -> None:
-        """Count an event that is not shown; only the first is logged, as whoever forges one may forge a million."""
+        """Count an event that is not shown; only the first is logged, since a forger may send a million."""
         self.refused += 1
         if self.refused == 1:
             _log.warning("event_refused", position=position, reason=f"{type(error).__name__}: {error}")

@@ -260,7 +260,7 @@ class SearchResult(Record):
     model: str
     """Hash of the embedder."""
     box: tuple[float, float, float, float] | None = None
-    """Part of the uploaded picture that was taken for the person, pixels; null for all of it."""
+    """Part of the uploaded picture used as the person, pixels; null for all of it."""
     seconds: float
 
 

@@ -23,7 +23,7 @@ from reid_stream.web.track_index import IndexedTrack, TrackIndex
 
 _IDLE_S = 600.0
 _UPRIGHT = 1.3
-"""A picture at least this much higher than wide is taken for a person whole."""
+"""A picture at least this much higher than wide is used whole, as one person."""
 
 Embedding = Callable[[UInt8], Floats]
 Finding = Callable[[UInt8], list[Box]]
@@ -93,7 +93,7 @@ class Search:
                 self._loaded = None
 
     def appearances(self) -> Appearances:
-        """Return the stored tracks of everybody that this embedder's vectors can be compared with."""
+        """Return the stored tracks of all people that this embedder's vectors can be compared with."""
         owned = self._directory.owned()
         version = (id(owned), self._index.version)
         if self._known is None or self._known[0] != version:

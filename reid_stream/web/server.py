@@ -22,7 +22,7 @@ HEAD_S = 5.0
 """Longest for a request's head to arrive."""
 _KEEP_ALIVE_S = 15
 _UNREAD_MS = 30_000
-"""A client that takes nothing for so long is cut off."""
+"""Time after which a client that receives nothing is disconnected."""
 _MOST_REQUESTS = 1000
 """Requests under way, those of closed connections included: at more, every client gets 503."""
 MOST = 180

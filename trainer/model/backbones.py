@@ -2,7 +2,7 @@
 
 Sources: Gao et al., "Res2Net", TPAMI 2021 (arXiv 1904.01169), He et al., "Deep Residual Learning" (arXiv 1512.03385),
 Huang et al., "Densely Connected Convolutional Networks" (arXiv 1608.06993), all as implemented in timm (Apache-2.0; the
-"ResNet-121" of Cao & Lee's table 3 is taken for DenseNet-121, since no ResNet has that depth); last stride 1 from
+"ResNet-121" of Cao & Lee's table 3 is read as DenseNet-121, since no ResNet has that depth); last stride 1 from
 Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019; IBN-a from Pan et al.,
 "Two at Once", ECCV 2018 (arXiv 1807.09441).
 

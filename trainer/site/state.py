@@ -1,6 +1,6 @@
 """Progress of a site's run on disk, so that a killed one resumes with the same tracks, held-out people and rounds.
 
-The store goes on filling and losing tracks while a site trains; a run keeps to the tracks that it started with.
+The store keeps gaining and losing tracks while a site trains; a run keeps to the tracks that it started with.
 """
 
 from pathlib import Path
