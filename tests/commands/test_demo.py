@@ -1,6 +1,8 @@
 """Preparation of the demo's files."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -62,3 +64,10 @@ def test_without_models_the_error_has_the_command_that_gets_one(
     monkeypatch.setattr("reid_stream.bundles.catalog.SHIPPED", tmp_path / "none")
     with pytest.raises(ModelError, match="reid-stream models wrap"):
         demo.prepare(tmp_path / "demo", {}, lambda text: None)
+
+
+def test_help_makes_no_folder(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "reid_stream.commands.demo", "--help"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "usage:" in done.stdout
+    assert not list(tmp_path.iterdir())
