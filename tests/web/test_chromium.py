@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
+from reid_stream.config.settings import Camera
 from reid_stream.events import IdentityNamed
 from reid_stream.records import GlobalId
 from tests.web.site import RUN, T0, Shop, shop, visit
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = (
     "/wall",
-    "/people", "/people/shop-1", "/cameras", "/search", f"/search?camera=till&run={RUN}&track=3", "/review", "/events",
+    "/people", "/people/shop-1", "/cameras", "/cameras/door",
+    "/search", f"/search?camera=till&run={RUN}&track=3", "/review", "/events",
     "/topology", "/corrections", "/system", "/people/shop-99",
 )  # fmt: skip
 AXE = os.environ.get("REID_STREAM_AXE")
@@ -70,6 +74,32 @@ def test_every_page_fits_and_breaks_no_rule(web: Shop, browser: "Browser", width
     page.context.close()
     # The page of an unknown person is a 404, which the browser logs.
     assert not [fault for fault in faults if "404" not in fault]
+
+
+def test_zones_and_lines_are_drawn_by_mouse_and_by_keyboard(web: Shop, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(f"{web.url}/cameras/door", wait_until="load")
+    board = page.locator("#board")
+    box = board.bounding_box()
+    assert box is not None
+    for x, y in ((0.2, 0.4), (0.6, 0.4), (0.6, 0.8), (0.2, 0.4)):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.locator("input[value=line]").check()
+    page.locator("#place-name").fill("gate")
+    board.focus()
+    page.keyboard.press("Enter")  # in the middle
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Enter")
+    shown = YAML(typ="safe").load(page.locator("#yaml").inner_text())
+    assert shown["lines"] == {"gate": [[0.5, 0.5], [0.8, 0.5]]}
+    corners = np.array(shown["zones"]["zone-1"])
+    assert corners == pytest.approx(np.array([[0.2, 0.4], [0.6, 0.4], [0.6, 0.8]]), abs=0.005)
+    # What is shown is what cams.yaml takes.
+    Camera.model_validate({"id": "door", "url": "rtsp://10.0.0.5/door", **shown})
+    page.get_by_role("button", name="Remove zone zone-1").click()
+    assert "zone-1" not in page.locator("#yaml").inner_text()
+    assert faults == []
 
 
 def test_a_journey_is_one_click_away_and_a_lookalike_two(web: Shop, browser: "Browser") -> None:
