@@ -17,7 +17,7 @@ import numpy as np
 from reid_stream.assembly.site import assemble
 from reid_stream.bench.pipeline import check_hardware
 from reid_stream.bench.procfs import family, memory_mb, processor_s
-from reid_stream.config.settings import Camera, Ingest, Models, Observe, Settings
+from reid_stream.config.settings import Camera, Detect, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.delay import FrameLatency
 from reid_stream.evaluation.recording import EVERY_FRAME, timelines
@@ -81,6 +81,7 @@ def hold(
     detector: str,
     embedder: str,
     ingest: Ingest | None = None,
+    detect: Detect | None = None,
 ) -> LiveLoad:
     """Run `cameras` cameras at `fps` for `seconds` and measure.
 
@@ -99,6 +100,7 @@ def hold(
         observe=Observe(port=None),
         publish=EVERY_FRAME,
         ingest=ingest or Ingest(),
+        detect=detect or Detect(),
     )
     due = sum(min(fps, line.fps) for line in timelines(settings.cameras, settings).values())
     sink, stop = _LatencySink(), threading.Event()

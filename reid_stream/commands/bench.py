@@ -1,9 +1,12 @@
 """`reid-stream bench`: speed and memory, as shares of what the parts do alone in the same run."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+Scene = Literal["quiet", "ordinary", "crowded"]
 
 app = typer.Typer(help="Measure speed and memory of this machine.", no_args_is_help=True)
 
@@ -78,6 +81,16 @@ def live(
     find_max: Annotated[
         bool, typer.Option("--find-max", help="Search for the largest number of cameras that is held.")
     ] = False,
+    scene: Annotated[
+        Scene | None,
+        typer.Option(
+            help="Traffic, composed from each clip and empty stretches of the same camera: no people (quiet), people a "
+            "tenth of the time (ordinary), all the time (crowded). Default: the clip as it is."
+        ),
+    ] = None,
+    gate: Annotated[Literal["auto", "off"], typer.Option(help="detect.gate")] = "auto",
+    packing: Annotated[Literal["auto", "off"], typer.Option(help="detect.packing")] = "off",
+    min_fps: Annotated[float | None, typer.Option(min=0.01, help="detect.min_fps. Default: none.")] = None,
     gpu_frames: Annotated[
         bool, typer.Option("--gpu-frames", help="Decode on an NVIDIA GPU and keep the images in its memory.")
     ] = False,
@@ -86,19 +99,27 @@ def live(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure whether this many live cameras are held: nearly every frame used, with little latency."""
-    from reid_stream.bench import live
+    from reid_stream.bench import live, scenes
     from reid_stream.bench.pipeline import on_gpu
-    from reid_stream.config.settings import Ingest
+    from reid_stream.config.settings import Detect, Ingest
     from reid_stream.console import output
 
     clips = clip or [demo_clip()]
     ingest = Ingest.model_validate(on_gpu() if gpu_frames else {})
+    detect = Detect(gate=gate, packing=packing, min_fps=min_fps)
 
     def holds(count: int) -> live.LiveLoad:
         output.Output(error=True).say(output.count(count, "camera"))
-        return live.hold(clips, count, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest)
+        return live.hold(
+            clips, count, max_fps, seconds, detector=detector, embedder=embedder, ingest=ingest, detect=detect
+        )
 
-    loads = live.find_max(holds, cameras) if find_max else [holds(cameras)]
+    with tempfile.TemporaryDirectory(prefix="reid-stream-scene-") as folder:
+        if scene is not None:
+            fps = max(1, round(max_fps))
+            composed = [scenes.compose(one, scene, Path(folder) / str(n), fps=fps) for n, one in enumerate(clips)]
+            clips = [each for one in zip(*composed, strict=True) for each in one]
+        loads = live.find_max(holds, cameras) if find_max else [holds(cameras)]
     live.show(loads)
     write_figures(loads, json)
 
