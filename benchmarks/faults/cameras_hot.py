@@ -58,9 +58,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
                 ]
                 samples, err = _samples(daemon), daemon.log.read_text(encoding="utf-8")
                 people_seen, tracks = _people(folder)
-    lost = {
-        camera: sum(samples.get(("frames_dropped_total", camera, cause), 0.0) for cause in _OWN) for camera in _STAY
-    }
+    lost = {cause: sum(samples.get(("frames_dropped_total", camera, cause), 0.0) for camera in _STAY) for cause in _OWN}
     back = sum(samples.get(("camera_reconnects_total", camera, ""), 0.0) for camera in _STAY)
     used = sum(samples.get(("frames_used_total", camera, ""), 0.0) for camera in _STAY)
     left = {camera for _, camera, _ in samples if camera.startswith("comes")}
@@ -70,6 +68,9 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
         figure(NAME, "cameras added and removed", f"{rounds * each} in {rounds} rounds"),
         figure(NAME, "frames used of the two that stay", f"{used:.0f}"),
         within(NAME, "... lost by the changes", sum(lost.values()), 0, digits=0),
+        figure(
+            NAME, "... by cause", " ".join(f"{cause} {count:.0f}" for cause, count in lost.items() if count) or "none"
+        ),
         within(NAME, "... reconnects", back, 0, digits=0),
         within(NAME, "... identities changed", people_seen - len(_STAY), 0, digits=0),
         figure(NAME, "... tracks (a starved machine breaks them)", tracks),

@@ -109,10 +109,11 @@ def cut_clip(source: Path, path: Path, *, seconds: float) -> Path:
 
 
 def color_clip(path: Path, rgb: tuple[int, int, int], *, seconds: float, fps: int = 5, side: int = 128) -> Path:
-    """Encode a square clip of a single color."""
+    """Encode a square clip of a single color, with one key frame a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        stream.codec_context.gop_size = fps
         image = np.full((side, side, 3), rgb, np.uint8)
         for n in range(round(seconds * fps)):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
