@@ -119,8 +119,8 @@ def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
         assert [event.camera for event in run.told(CameraAdded)] == ["comes", "goes"] * 2
         assert [event.camera for event in run.told(CameraRemoved)] == ["goes", "comes"] * 2
         assert {(event.camera, event.keys) for event in run.told(CameraConfigured)} == {("comes", ("transport",))}
-        # A busy machine reads files late; what is asked for here is that the changes cost nothing.
-        lost = sum(count for cause, count in stats.dropped.items() if cause not in ("rate", "late"))
+        # A busy machine reads and decodes files late; what is asked for here is that the changes cost nothing.
+        lost = sum(count for cause, count in stats.dropped.items() if cause not in ("rate", "late", "behind"))
         assert (stats.reconnects, lost, replaced.get(CameraId("stays"), 0)) == (0, 0, 0)
         assert [event.camera for event in run.told(CameraUp)].count("stays") == 1
         assert all(event.camera != "stays" for event in run.told(CameraDown))
