@@ -7,8 +7,9 @@ The appearance ratio is of two templates (scoring.py), the transit ratio of the 
 
     threshold = max(dial, min(prior odds of a new identity, prior cap))
 
-where the dial bounds false matches per comparison, and the prior cap is what half of the pairs of one person reach by
-the calibration (`Scorer.prior_cap`): beyond it most true matches would be refused, whatever the prior.
+where the dial (site_strangers.py) bounds false matches per comparison at `match.false_match_rate`, and the prior cap is
+what half of the pairs of one person reach by the calibration (`Scorer.prior_cap`): beyond it most true matches would be
+refused, whatever the prior.
 """
 
 import math
