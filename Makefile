@@ -87,7 +87,7 @@ setup: $(BASE)/.ready $(DEV)/.ready
 # Generates the reference pages, then the site in site/; --strict fails on wrong links and anchors.
 docs: $(DEV)/.ready
 	$(DEV)/bin/python -m docs.generators
-	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/python -m mkdocs build --strict
 	@echo "docs: open site/index.html"
 
 # The runtime's components with versions, hashes and licences (CycloneDX), and a table of the licences; offline.
