@@ -14,7 +14,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def area(boxes: Floats) -> Floats:
-    """Return the areas (n,) in square pixels; 0 for a box turned inside out."""
+    """Return the areas (n,) in square pixels; 0 for a box with x2 < x1 or y2 < y1."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float32)
 
@@ -43,7 +43,7 @@ def clip(boxes: Floats, size: tuple[int, int]) -> Floats:
 def covered(boxes: Floats) -> Floats:
     """Return for each box which share of it (n,), in [0, 1], one other box in front of it covers at most.
 
-    In front is who stands lower in the picture: seen from above eye level, a nearer person's feet are lower.
+    The person lower in the picture is in front: seen from above eye level, a nearer person's feet are lower.
     """
     if len(boxes) < 2:
         return np.zeros(len(boxes), dtype=np.float32)

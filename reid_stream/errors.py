@@ -9,7 +9,7 @@
     ├── StoppedError   asked to stop before the start                                 exit 0
     └── StreamError    one camera failed; the daemon lives on and tries again
 
-A message says what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
+A message states what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
 the caller), `assert` for what cannot happen.
 """
 

@@ -1,10 +1,10 @@
-"""What people tell the daemon about people: one struct per instruction, read from `reid:<site>:instructions` (pure).
+"""Operator instructions about people: one struct per instruction, read from `reid:<site>:instructions` (pure).
 
     merge A into B | split tracks off A | name A | erase A | undo an earlier instruction
 
 Each entry of that Redis Stream is one instruction as JSON (`encode`, `decode`); the stream is the log of who asked for
-what, and when. The matcher applies an instruction or refuses it (`match.instructed`) and says so in an event
-`instruction.answered`. `Erased` is the daemon's own: the shell tells the matcher that nothing of a person is left.
+what, and when. The matcher applies an instruction or refuses it (`match.instructed`) and reports that in an event
+`instruction.answered`. `Erased` is the daemon's own: it reports to the matcher that all data of a person is deleted.
 
 An instruction takes effect once: its `id` is its place on the stream, and what is not behind the last one applied was
 applied before.
@@ -180,7 +180,7 @@ VERBS: dict[type[Instruction], Verb] = {
     ErasePerson: "erase",
     Undo: "undo",
 }
-"""What people can say, as answers name it."""
+"""Instructions by the name that answers give them."""
 
 
 def _keys(tracks: tuple[tuple[CameraId, str, TrackId], ...]) -> list[str]:

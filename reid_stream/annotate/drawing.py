@@ -11,7 +11,7 @@ from reid_stream.annotate.moment import BoxLabel, detections
 from reid_stream.images import UInt8
 
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
-"""Fonts of systems, for names in any script; Pillow's own has Latin letters only."""
+"""Fonts commonly installed, for names in any script; Pillow's built-in font has Latin letters only."""
 _COLORS = (
     "#e6194b", "#3a7bd5", "#2e8b57", "#9b51e0", "#d2691e", "#008b8b", "#c71585", "#6b8e23", "#1e6fff", "#a0741a",
     "#8b4513", "#d6336c",
@@ -22,7 +22,7 @@ _REFERENCE = 720
 
 
 class Annotator:
-    """Draws the people of one camera, frame by frame; colours follow the global ID, so they agree over cameras."""
+    """Draws the people of one camera, frame by frame; colours follow the global ID, so they agree across cameras."""
 
     def __init__(self, size: tuple[int, int], fps: float, trail_s: float = 3.0) -> None:
         """Prepare for frames of `size` (width, height) pixels, at `fps`; `trail_s`: length of trails, 0 for none."""
@@ -74,7 +74,7 @@ class Annotator:
 
 @cache
 def font_path() -> str | None:
-    """Return a font of the system that has more than Latin letters; None where none is installed."""
+    """Return the path of an installed font that has more than Latin letters; None if there is none."""
     for name in _FONTS:
         try:
             return str(ImageFont.truetype(name, 10).path)

@@ -30,7 +30,7 @@ def follow(
     max_fps: float | None = None,
     listeners: Sequence[DecisionListener] = (),
 ) -> Iterator[Moment]:
-    """Follow people over cameras; yields every frame that is used, in order of time, with the people in it.
+    """Follow people across cameras; yields every processed frame in order of time, with the people in it.
 
     Args:
         sources: video files and URLs of cameras, or one cams.yaml.

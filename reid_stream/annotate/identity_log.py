@@ -1,4 +1,4 @@
-"""Who every box shows, corrections included: collects the matcher's decisions while files are replayed (pure)."""
+"""Identity of every box, corrections included: collects the matcher's decisions while files are replayed (pure)."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from reid_stream.annotate.moment import BoxLabel
 from reid_stream.records import Box, CameraId, Decision, Erasing, GlobalId, Merge, Naming, Sighting, Split, TrackId
 
 GAP_S = 0.7
-"""Longest time between two boxes of a track, seconds, over which those between are interpolated."""
+"""Longest gap between two boxes of a track, seconds, that is filled by interpolation."""
 HOLD_S = 0.2
 """Time after the last box of a track, seconds, for which it is still shown: until the next frame would be used."""
 
 
 @dataclass(slots=True)
 class TrackPath:
-    """Boxes of one track and whose they are; rows rise in time."""
+    """Boxes of one track and the person they show; rows in order of time."""
 
     times: list[float] = field(default_factory=list)
     """UTC seconds."""
@@ -84,7 +84,7 @@ class IdentityLog:
                     path.people[row] = split.into
 
     def people(self) -> dict[GlobalId, set[CameraId]]:
-        """Return everybody who was seen, with the cameras."""
+        """Return all people who were seen, with their cameras."""
         found: dict[GlobalId, set[CameraId]] = {}
         for (camera, _, _), path in self._paths.items():
             for person in set(path.people):

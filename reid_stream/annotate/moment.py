@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import supervision as sv
 
 BoxLabel = tuple[Box, GlobalId, str]
-"""A box, whose it is, and what that person is called; the name is empty for none."""
+"""A box, its person, and that person's name, empty if there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Moment:
     source: Frame
     """The frame as the detector saw it, RGB."""
     sightings: Sequence[Sighting]
-    """Of the people that are identified."""
+    """Boxes of the people who are identified."""
     waiting: Sequence[Observation]
-    """People that are tracked and not identified yet; this takes a few vectors of a track."""
+    """Boxes of the people who are tracked but not identified yet; identification takes a few vectors of a track."""
     events: Sequence[Event]
-    """Identity events of the whole site since the moment before."""
+    """Identity events of the whole site since the previous moment."""
 
     @property
     def camera(self) -> CameraId:
@@ -39,7 +39,7 @@ class Moment:
 
     @property
     def at(self) -> float:
-        """Capture time, UTC seconds; files begin at 2024-01-01T00:00:00Z."""
+        """Capture time, UTC seconds; files start at 2024-01-01T00:00:00Z."""
         return self.source.captured_at
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Annotated videos of file cameras: replay once to know who is who in the end, then decode again and draw.
+"""Annotated videos of file cameras: replay once to get the final identities, then decode again and draw.
 
     files ─▶ follow ─▶ IdentityLog          files, every frame ─▶ IdentityLog.at ─▶ draw ─▶ OUT/<camera>.mp4
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reid_stream.ingest.stream import VideoSource
 
 Report = Callable[[str, float, float], None]
-"""Called with what is being done, and seconds of footage done and in all."""
+"""Called with the name of the step, and the seconds of footage done and in total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def annotate(
     trail_s: float = 3.0,
     report: Report = lambda _what, _done, _of: None,
 ) -> tuple[list[Rendered], IdentityLog]:
-    """Follow people over file cameras and write one annotated video per camera.
+    """Follow people across file cameras and write one annotated video per camera.
 
     Args:
         settings: of cams.yaml; its enabled cameras must be files.
@@ -135,7 +135,7 @@ def video_path(out: Path, camera: Camera) -> Path:
 
 
 def durations(settings: Settings) -> dict[str, float]:
-    """Return the seconds of each enabled file camera; 0 where the file does not say.
+    """Return the duration of each enabled file camera, seconds; 0 where the file states none.
 
     Raises:
         StreamError: a camera is no readable file.

@@ -1,4 +1,4 @@
-"""Write frames as an H.264 file in MP4, which browsers play; it appears whole, by a rename."""
+"""Write frames as H.264 in an MP4 file, which browsers play; the finished file is put in place by a rename."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from reid_stream.errors import ConfigError
 from reid_stream.images import UInt8
 
 _BASE = 90_000
-"""Ticks per second of time stamps, as in MPEG."""
+"""Ticks per second of the timestamps, as in MPEG."""
 
 
 class VideoFile:

@@ -235,9 +235,9 @@ def _load_ahead(settings: Settings, loaded: LoadedPerception) -> None:
 
 
 def _presence_settings(settings: Settings) -> PresenceSettings:
-    """Return the section `publish` with what visits depend on besides."""
+    """Return the section `publish` with the other settings that visits depend on."""
     found = PresenceSettings.of(settings.publish, settings.cameras)
-    # No event names a picture that nobody keeps.
+    # Events name no picture that is not stored.
     return found if settings.store.folder is not None else found.model_copy(update={"snapshots": False})
 
 
@@ -247,7 +247,7 @@ def _listeners(
     store: "StoreWriter | None",
     metrics: Metrics,
 ) -> Iterator[DecisionListener]:
-    """Yield what sees the decisions of each step, in the order in which it does."""
+    """Yield the listeners to the decisions of each step, in the order in which they are called."""
     if operators is not None:
         yield operators.dispatcher.decided
     if topology is not None:

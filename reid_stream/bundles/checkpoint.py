@@ -91,7 +91,7 @@ def _export(model: Path, folder: Path, size: tuple[int, int] | None, *, trust_pi
         network: Any = YOLO(str(copy), task="detect")
         options = {} if size is None else {"imgsz": size}
         return Path(network.export(format="onnx", simplify=False, dynamic=False, verbose=False, **options))
-    except Exception as error:  # whatever the file holds can go wrong
+    except Exception as error:  # a damaged file can raise anything
         if not trust_pickle and "references types outside" in str(error):
             raise ModelError(
                 f"{model} must hold nothing but an ultralytics network, it names other code, which loading would run; "

@@ -1,4 +1,4 @@
-"""Class names of COCO 2017 (Lin et al., 2014), in the order that detectors give them."""
+"""Class names of COCO 2017 (Lin et al., 2014), in the order of detectors' outputs."""
 
 COCO = (
     "person",

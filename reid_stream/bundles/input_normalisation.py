@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a network's input, as people give them (pure)."""
+"""Convert the mean and standard deviation given for a network's input to one scale (pure)."""
 
 from collections.abc import Sequence
 from math import isfinite

@@ -31,7 +31,7 @@ class KnownNetwork:
     licence: str
     """Of the weights."""
     data: tuple[str, ...]
-    """What it learned from, as published."""
+    """Training data, as published."""
     url: str | None
     """Official folder of the files, which ends with `/`; none where no official one is known."""
     aliases: tuple[str, ...] = ()

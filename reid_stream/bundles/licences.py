@@ -1,6 +1,6 @@
-"""What a licence of weights allows in a product (pure).
+"""Classify licences of weights by commercial use (pure).
 
-A plain reading for operators, no legal advice: it names the rule that binds, and says so where it is not known.
+A plain reading for operators, no legal advice: it names the rule that applies, or states that it is unknown.
 """
 
 from dataclasses import dataclass

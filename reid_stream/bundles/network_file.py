@@ -47,7 +47,7 @@ def file_bytes(path: Path, rule: str) -> int:
     """Return the size of a file.
 
     Raises:
-        ModelError: it is missing, empty, or no regular file: a pipe or a device may have no end. `rule` begins the
+        ModelError: it is missing, empty, or no regular file: a pipe or a device may have no end. `rule` starts the
             message.
     """
     try:
@@ -65,7 +65,7 @@ def read_file(path: Path, rule: str, most: int = MOST_BYTES) -> bytes:
     """Return the content of a file.
 
     Raises:
-        ModelError: it is missing, empty, no regular file, or has more than `most` bytes. `rule` begins the message.
+        ModelError: it is missing, empty, no regular file, or has more than `most` bytes. `rule` starts the message.
     """
     size = file_bytes(path, rule)
     if size > most:

@@ -33,7 +33,7 @@ StateOption = Annotated[
 FromOption = Annotated[
     str | None,
     typer.Option(
-        "--from", help="Where to begin without a kept place: 0 (all), $ (new ones), a stream position or an ISO time."
+        "--from", help="Start if no position is stored: 0 (all), $ (new ones), a stream position or an ISO time."
     ),
 ]
 

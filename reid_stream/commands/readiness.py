@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     result: Literal["ok", "warning", "failed"]
     text: str
     facts: dict[str, str | float | int] = {}
-    """Of a camera: codec, size, fps, first_frame_s, clock, skew_s where it tells the time, and timestamps: none."""
+    """Of a camera: codec, size, fps, first_frame_s, clock, skew_s where it sends its time, and timestamps: none."""
 
 
 class Readiness:

@@ -118,7 +118,7 @@ def run(
 
 
 def _say_where(out: "Output", site: "Site", settings: "Settings", run: str, cameras: Sequence[str]) -> None:
-    """Say where events go, and how to follow them."""
+    """Print where events go, and how to follow them."""
     with suppress(OSError):
         out.say(
             f"site {settings.site}, run {run}, events to {site.redis_url} stream reid:{settings.site}:events",

@@ -234,7 +234,7 @@ def _at(value: Value, keys: Keys) -> Value:
 
 
 def _bool_is_no_number(tree: YamlTree) -> None:
-    # To pydantic `true` is also the number 1.
+    # pydantic accepts `true` as the number 1.
     for keys in list(tree.lines):
         if isinstance(_at(tree.value, keys), bool) and schema_at(keys).get("type") in ("number", "integer"):
             tree.add(keys, f"must be a number, found {_found(tree, keys)}; allowed: {allowed(keys)}")

@@ -1,1 +1,1 @@
-"""What the daemon shows to the person who started it."""
+"""Terminal output of the daemon and the commands."""

@@ -1,4 +1,4 @@
-"""The one way to a terminal or a pipe: plain text and tables, without markup, safe to show.
+"""Write plain text and tables to a terminal or a pipe, without markup and with control characters escaped.
 
 Everything that commands print goes through `Output`, which takes no markup from text and escapes what a terminal would
 obey (see `printable`). Where the output is no terminal, tables are as wide as their content, so that a line of the
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _UNBOUNDED = 1_000_000
-"""Columns of a pipe: more than any row has."""
+"""Width of a pipe in columns: more than any row has."""
 _MOST_WHOLE = 30
 """Characters of a cell in the first column that are never folded."""
 MARKS = {"ok": "green", "--": "red", "!!": "yellow"}
@@ -60,12 +60,12 @@ class Rows(Table):
     """A table whose cells are text, never markup, one line each; too long ones are folded, and no column is lost."""
 
     def __init__(self, *columns: str, right: Iterable[str] = ()) -> None:
-        """Make the columns; `right`: heads of those that are set right."""
+        """Make the columns; `right`: headers of those that are right-aligned."""
         super().__init__(box=None, pad_edge=False, header_style="bold")
         numbers = set(right)
         for head in columns:
             justify: JustifyMethod = "right" if head in numbers else "left"
-            # At least as wide as the longest word of the head.
+            # At least as wide as the longest word of the header.
             least = max(map(len, head.split()), default=1)
             self.add_column(head, justify=justify, overflow="fold", min_width=least)
 

@@ -4,7 +4,7 @@
 
 A patch holds the very pixels that the network's input of the whole frame would have there, moved by whole cells of the
 network's coarsest grid: the answer for a person in it differs only by what lies around the patch, and a box comes back
-by that whole number of pixels. Patches of a frame do not overlap, so nobody is found whole in two of them; a box that
+by that whole number of pixels. Patches of a frame do not overlap, so no one is found whole in two of them; a box that
 ends at a cut edge may be half a person, and its frame has to be looked at as a whole.
 """
 
@@ -28,7 +28,7 @@ Size = tuple[int, int]
 CELL = 32
 """Pixels of the network's coarsest grid."""
 _SEAM_PX = 2.0
-"""A box that ends so near a cut edge, in pixels of the network, was cut by it."""
+"""A box within this distance of a cut edge, in pixels of the network, was cut by it."""
 _SEAM_SCORE = 0.3
 """Weaker boxes at a cut edge are left out instead: a foot or a bag."""
 _PAYS = 0.9
@@ -44,7 +44,7 @@ class Patch:
     box: tuple[int, int, int, int]
     """x1, y1, x2, y2 in the input of the whole frame; multiples of `CELL`."""
     inner: tuple[bool, bool, bool, bool]
-    """Whether the image goes on beyond the left, upper, right, lower edge."""
+    """Whether the image continues beyond the left, upper, right, lower edge."""
     canvas: int = -1
     left: int = 0
     top: int = 0
@@ -94,7 +94,7 @@ class Patch:
         return np.asarray(((centres >= 0) & (centres < self.size)).all(axis=1), dtype=bool)
 
     def cuts(self, boxes: Floats) -> Bools:
-        """Return which boxes (n, 4) of its canvas end at an edge beyond which the image goes on (n,)."""
+        """Return which boxes (n, 4) of its canvas end at an edge beyond which the image continues (n,)."""
         right, bottom = self.left + self.size[0], self.top + self.size[1]
         room = np.concatenate([boxes[:, :2] - (self.left, self.top), (right, bottom) - boxes[:, 2:]], axis=1)
         return np.asarray(((room <= _SEAM_PX) & self.inner).any(axis=1), dtype=bool)
@@ -142,7 +142,7 @@ def joined(boxes: Floats) -> Floats:
         if not met:
             done.append(box)
             continue
-        # It has grown over some that were done.
+        # It has grown over some that were processed already.
         done = [other for other in done if not any(other is one for one in met)]
         held = np.stack([box, *met])
         left = np.concatenate([left, [np.concatenate([held[:, :2].min(axis=0), held[:, 2:].max(axis=0)])]])
@@ -196,7 +196,7 @@ def cheapest(
 def split(
     packing: Packing, answers: Sequence[tuple[Floats, Floats]]
 ) -> tuple[dict[int, tuple[Floats, Floats]], set[int]]:
-    """Give what was found on the canvases to the frames.
+    """Assign the detections on the canvases to the frames.
 
     Args:
         packing: that made the canvases.

@@ -1,4 +1,4 @@
-"""What an image of a size costs the detector, to choose between whole frames and packed regions (pure)."""
+"""Detector cost of an image by its size, to choose between whole frames and packed regions (pure)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _EASE = 0.05
 _CALLS = 3
 """Calls of a size before its mean is used; the first may compile."""
 _BASE_PX = 6000.0
-"""Pixels that cost as much as an image does beside its own; measured for YOLO11n with OpenVINO on two cores."""
+"""Fixed cost of an image in addition to its pixels, in pixels; measured for YOLO11n with OpenVINO on two cores."""
 
 
 class Costs:

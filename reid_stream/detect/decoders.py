@@ -1,4 +1,4 @@
-"""What detectors say -> boxes of persons, in the network's pixels (pure).
+"""Decode detector outputs to boxes of persons, in the network's pixels (pure).
 
     yolo         (4 + classes, n)  centre, size, class scores         YOLOv8, YOLO11; needs suppression
     yolo_end2end (n, 6)            corners, score, class              YOLO26, YOLOv10; suppressed by the network
@@ -23,7 +23,7 @@ Found = tuple[Floats, Floats]
 # Ge et al., "YOLOX", 2021: one anchor per cell of three grids; the exports leave the grid to the reader.
 _YOLOX_STRIDES = (8, 16, 32)
 MAX_CANDIDATES = 1000
-"""An image with more persons has none that could be followed; bounds the suppression's quadratic cost."""
+"""Most persons per image; bounds the quadratic cost of suppression, and a denser crowd cannot be tracked anyway."""
 
 
 def decode(decoder: Decoder, output: Floats, person: int, score: float, size: tuple[int, int]) -> Found:
@@ -57,7 +57,7 @@ def suppress(found: Found, iou: float) -> Found:
         boxes, scores = boxes[best], scores[best]
     if len(scores) > 1:
         corners_and_sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        picked = cv2.dnn.NMSBoxes(cast(Any, corners_and_sizes), cast(Any, scores), 0.0, iou)  # stubs know lists only
+        picked = cv2.dnn.NMSBoxes(cast(Any, corners_and_sizes), cast(Any, scores), 0.0, iou)  # stubs accept lists only
         kept = np.asarray(picked, dtype=np.int64).reshape(-1)
         boxes, scores = boxes[kept], scores[kept]
     return boxes, scores

@@ -1,4 +1,4 @@
-"""What is known of the people of a camera between two detections: where they should be, and how sure that is (pure).
+"""State of a camera's people between two detections: predicted boxes and their uncertainty (pure).
 
 Letters: n tracks, m boxes without one.
 """
@@ -14,11 +14,11 @@ from reid_stream.records import CameraId, Detections, Floats, Ints, Tracks
 Doubles = npt.NDArray[np.float64]
 
 _EASE = np.float32(0.5)
-"""Weight of the newest step in a track's velocity and doubt."""
+"""Weight of the newest step in a track's velocity and uncertainty."""
 _MOST_GAP_S = 1.0
 """Seconds after which a person who was lost is no longer taken to walk on."""
 _LEAST_SCORE = 0.3
-"""Weaker boxes without a track are not kept: they come and go."""
+"""Least score of a box without a track to be kept; weaker ones come and go."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ class Followed:
         return Tracks(camera, now, boxes[kept], self.scores[kept], self.ids[kept], 0, ())
 
     def after(self, tracks: Tracks, found: Detections) -> "Followed":
-        """Return what is known after the detection of `found` and the tracks that it gave."""
+        """Return the state after the detection of `found` and the tracks that resulted."""
         is_open = ~np.isin(self.ids, [*tracks.ended, *tracks.ids.tolist()])
         lost = self._only(is_open)
         rows = {int(number): row for row, number in enumerate(self.ids)}
@@ -125,4 +125,4 @@ NOBODY = Followed(
     last_at=np.empty(0, np.float64),
     others=np.empty((0, 4), np.float32),
 )
-"""No one is followed."""
+"""State of a camera without tracks."""

@@ -1,4 +1,4 @@
-"""What of each frame is worth a call of the detector (pure).
+"""Choose which parts of each frame the detector sees (pure).
 
     nothing moved within `HOLD_S`, no open tracks      the frame is skipped
     every `detect.full_every_s`, or motion is unknown  the whole image
@@ -29,7 +29,7 @@ _PAD_SIDES, _PAD_ENDS, _PAD_PX = 0.3, 0.2, 20.0
 """A box's context, as shares of its height and at least so many pixels: what a person walks in two frames and what the
 detector needs to see around one. With half of it the scores of YOLO11n fall by 0.02, with this by less than 0.005."""
 _MOTION_SIDES, _MOTION_ENDS, _MOTION_PX = 0.05, 0.1, 6.0
-"""The same of a motion, which may be a part of a person only."""
+"""The same for a motion, which may be only a part of a person."""
 _INSIDE = 0.9
 """Share of a motion from which it lies in a region for people."""
 _MOST_DOUBT = 0.05
@@ -84,7 +84,7 @@ class MotionGate:
         return self._look(frame, self._regions(frame, followed, moving) if self._settings.packing == "auto" else None)
 
     def _without_vain(self, frame: Frame, followed: Followed) -> Floats | None:
-        """Return what moves, without what was looked at in vain; None where everything may move."""
+        """Return the motions except those without people so far (`vain`); None where everything may move."""
         if frame.moving is None:
             return None
         vain = self._vain.get(frame.camera)

@@ -1,4 +1,4 @@
-"""Fit any image in the network's input without changing its proportions, and bring boxes back (pure).
+"""Fit any image into the network's input without changing its aspect ratio, and map boxes back (pure).
 
     image (h, w) -> scaled to fit -> grey bars -> network;   boxes of the network -> boxes of the image
 

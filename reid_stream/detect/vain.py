@@ -1,6 +1,6 @@
-"""Motion that was looked at in vain: leaves, flags, screens, the place that someone has left (pure).
+"""Motion without people: leaves, flags, screens, a place that someone has just left (pure).
 
-A part of the image where something moved in two detections that found nobody is left alone until the next full look is
+A part of the image where something moved in two detections that found no one is ignored until the next full look is
 due, unless the motion grows beyond it. Letters: n boxes.
 """
 
@@ -16,13 +16,13 @@ Bools = npt.NDArray[np.bool_]
 _CELL_PX = 16
 """Pixels of the grid that this is kept on."""
 _LOOKS = 2
-"""Detections that found nobody before a part is left alone."""
+"""Detections without a person before a part is ignored."""
 _WITHIN = 0.9
 """Share of a motion that must lie in such parts."""
 
 
 class VainMotion:
-    """The parts of one camera's image that were looked at in vain."""
+    """Parts of one camera's image whose motion showed no people."""
 
     def __init__(self, size: tuple[int, int], lasts_s: float) -> None:
         """Keep parts of an image of `size` (width, height) in pixels for `lasts_s` seconds."""
@@ -53,7 +53,7 @@ class VainMotion:
             self._looks[self._cells(box)] = 0
 
     def holds(self, moving: Floats, now: float) -> Bools:
-        """Return which motions (n,) were looked at in vain."""
+        """Return which motions (n,) lie in such parts."""
         in_vain = (self._looks >= _LOOKS) & (self._until >= now) & (self._until <= now + self._lasts_s)
         if not in_vain.any():
             return np.zeros(len(moving), dtype=bool)

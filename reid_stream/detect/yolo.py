@@ -39,7 +39,7 @@ class DetectorSpec:
     person: int = 0
     """Index of the class."""
     classes: int = 80
-    """How many there are."""
+    """Number of classes."""
     colour: Literal["rgb", "bgr"] = "rgb"
     scale: Literal[1, 255] = 1
     """Pixel values run from 0 to this."""
@@ -54,7 +54,7 @@ class DetectorSpec:
 
 
 def spec_of(bundle: DetectorBundle) -> DetectorSpec:
-    """Return a bundle's part that this stage needs."""
+    """Return the part of a bundle that this stage needs."""
     return DetectorSpec(
         height=bundle.input.height,
         width=bundle.input.width,
@@ -68,7 +68,7 @@ def spec_of(bundle: DetectorBundle) -> DetectorSpec:
 
 
 class Detector:
-    """Find people; as many threads may call as the engine bears."""
+    """Find people; may be called by as many threads as the engine supports."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class Detector:
         height, width = engine.input_shape[2:]
         if height not in (None, spec.height) or width not in (None, spec.width):
             raise ModelError(
-                f"the detector must take {spec.width}x{spec.height} as its bundle says, its network takes "
+                f"the detector must take {spec.width}x{spec.height} as its bundle states, its network takes "
                 f"{width}x{height}; make the bundle again"
             )
         if not fits(spec.decoder, engine.output_shape, spec.classes):
             raise ModelError(
-                f"a detector of kind {spec.decoder} with {spec.classes} classes must answer so, its network answers "
+                f"a detector of kind {spec.decoder} with {spec.classes} classes must have such output, its network has "
                 f"{engine.output_shape}; make the bundle again with the right decoder and classes"
             )
         self._stride = _STRIDE if height is None and width is None else None
@@ -122,7 +122,7 @@ class Detector:
         person may have been cut.
 
         Raises:
-            ModelError: the network's answer is not of the promised kind.
+            ModelError: the network's output does not have the shape of its family.
         """
         layouts = [self._layout(frame.size) for frame in frames]
         found: dict[int, Detections] = {}
@@ -228,7 +228,7 @@ class Detector:
         self._canvases[size].append(images)
         if len(outputs) != count or not fits(self._spec.decoder, outputs.shape, self._spec.classes):
             raise ModelError(
-                f"a detector of kind {self._spec.decoder} with {self._spec.classes} classes must answer so, got "
+                f"a detector of kind {self._spec.decoder} with {self._spec.classes} classes must have such output, got "
                 f"{outputs.shape}; make the bundle again with the right decoder and classes"
             )
         return outputs

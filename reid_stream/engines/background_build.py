@@ -1,4 +1,4 @@
-"""Build a TensorRT engine behind the serving one: get a plan, load and check it, else try the next precision.
+"""Build a TensorRT engine while another one serves: get a plan, load and check it, else try the next precision.
 
 f16 -> (refused by the comparison) bf16 -> f32; `models.precision` names it, unless it is `auto`
 """
@@ -27,7 +27,7 @@ from reid_stream.images import UInt8
 
 PRECISIONS: tuple[Precision, ...] = ("f16", "bf16", "f32")
 _SAMPLES_S = 60.0
-"""Longest wait for images to compare on; the probe alone is used in an empty place."""
+"""Longest wait for images to compare on, seconds; in an empty scene the probe alone is used."""
 _ENOUGH = {"embedder": 32, "detector": 4}
 _TELL_S = 10.0
 
@@ -51,7 +51,7 @@ class TensorRtPreparation:
         return f"{self.library.name} for {self.arch}"
 
     def ready(self) -> TensorRtEngine | None:
-        """Return the engine at once where its plan is there and was found right before, else none.
+        """Return the engine at once if its plan exists and passed the comparison before, else none.
 
         Raises:
             ModelError: the plan cannot be loaded here.
@@ -93,7 +93,7 @@ class TensorRtPreparation:
                 if pictures is None:
                     pictures = _by_size(swap.samples(_ENOUGH[self.bundle.kind], self.samples_s))
                 parity = compare_engines(self.bundle, self.model.parent, engine, pictures)
-                with suppress(OSError):  # looked at again at the next start
+                with suppress(OSError):  # compared again at the next start
                     self.plans.remember(key, found.plan, parity)
                 engine.keep_kernels()
             if stop.is_set():

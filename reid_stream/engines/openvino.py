@@ -46,7 +46,7 @@ Requests = list[ov.InferRequest]
 
 
 class _Compiled:
-    """A network for one image size, and the requests of those who run it; a set for each of them."""
+    """A network for one image size, with a set of inference requests for each thread that runs it."""
 
     def __init__(self, model: ov.CompiledModel, streams: int, requests: Requests) -> None:
         self.streams = streams
@@ -59,7 +59,7 @@ class _Compiled:
         return [self._model.create_infer_request() for _ in range(self._count)]
 
     def give_back(self, requests: Requests) -> None:
-        """Let another use the set."""
+        """Return a set for use by other threads."""
         self._idle.append(requests)
 
 
@@ -180,7 +180,7 @@ class OpenVinoEngine(EngineBase):
 
     def _keep(self, key: _Key, compiled: _Compiled) -> _Compiled:
         with self._lock:
-            if key.is_pixels:  # numbers are for the probe at the start; what was compiled for it is memory for nothing
+            if key.is_pixels:  # only the probe at the start uses f32 input; its compiled network would waste memory
                 for plain in [known for known in self._compiled if not known.is_pixels]:
                     del self._compiled[plain]
             self._compiled[key] = compiled
@@ -242,7 +242,7 @@ def _is_bf16(core: ov.Core, precision: str) -> bool:
 
 
 def _use_cache(core: ov.Core, model: Path) -> None:
-    """Keep compiled networks on disk, so that the next start is quick; go without where that cannot be written."""
+    """Cache compiled networks on disk for a quick next start; without a cache if the folder cannot be written."""
     # One folder per content: OpenVINO's own key takes another network at the same path for the one it has compiled.
     files = [file for file in (model, model.with_suffix(".bin")) if file.is_file()]
     content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -85,7 +85,7 @@ def record_all(
 
     def wire(settings: Settings, networks: Networks, run: str) -> Perception:
         ours = make_perception(settings, networks, run)
-        ours.gate = None  # the sides need all boxes of all frames
+        ours.gate = None  # the other pipelines need all boxes of all frames
         found: list[Detections] = []  # of the current frames, for the pipeline with true tracks
 
         def half(*, boxes: bool, tracks: bool) -> _Side:

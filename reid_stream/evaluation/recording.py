@@ -2,7 +2,7 @@
 
     cameras ─▶ ingest ─▶ perceive ─▶ Recording ─▶ file ─▶ Recording ─▶ match ─▶ presence ─▶ events
 
-Decoding and the networks take minutes and say the same every time; who is matched with whom changes with every setting.
+Decoding and the networks take minutes and give the same result every time; matches change with every setting.
 A recording holds exactly the batches that the daemon's matcher would be called with, in their order, the truth beside
 them, and the verification head that goes with the vectors, so that it stays whole when the bundle is replaced. `replay`
 gives the identity events that the daemon publishes, field by field.

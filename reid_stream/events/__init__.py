@@ -1,6 +1,6 @@
 """Events for subscribers: one struct per CloudEvents type, versioned `.v1` (pure).
 
-A struct says everything about its type: fields, priority in the spool, time and subject. A new type is added in
+A struct defines everything about its type: fields, priority in the spool, time and subject. A new type is added in
 `people` or `operation`, with a sample in tests/samples/events, and below to `StateEvent` if it changes the live keys or
 the projection of the stream, else to `NewsEvent`; no other code lists all types. A change that a subscriber's parser
 could notice is a new version beside the old one, never an edit. Times are UTC seconds since 1970.

@@ -10,7 +10,7 @@ Priority = Literal["identity", "operation", "liveness"]
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True):
-    """What every event says about itself."""
+    """Properties that every event defines."""
 
     type: ClassVar[str]
     priority: ClassVar[Priority]

@@ -158,7 +158,7 @@ class DaemonOverloaded(_Daemon, frozen=True, kw_only=True):
 
 
 class DaemonRecovered(_Daemon, frozen=True, kw_only=True):
-    """An overload is over."""
+    """An overload has ended."""
 
     type = "daemon.recovered.v1"
     after_s: float

@@ -39,7 +39,7 @@ class _Sighting(_Identity, frozen=True, kw_only=True):
     model: str
     """Hash of the embedding bundle."""
     since: float
-    """UTC seconds at which this visit to the camera began."""
+    """UTC seconds at which this visit to the camera started."""
     run: str = ""
     """Run of the daemon that numbered the track; (camera, run, track) is unique for good."""
 
@@ -64,7 +64,7 @@ class IdentityLeft(_Identity, frozen=True, kw_only=True):
     time_field = "last_seen_at"
     camera: CameraId
     since: float
-    """UTC seconds at which the visit began."""
+    """UTC seconds at which the visit started."""
     last_seen_at: float
     """UTC seconds at which the visit ended."""
     clock: ClockQuality

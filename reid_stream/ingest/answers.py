@@ -25,7 +25,7 @@ _STREAM_OF = 3
 _MOST_PICTURES = 64 << 20
 """Bytes to search for them."""
 _MOST_SILENCES = 4
-"""Silences after which what has arrived is a snapshot whose camera keeps the connection open."""
+"""Silences after which the data so far counts as a snapshot whose camera keeps the connection open."""
 _BOUNDARY = re.compile(r"boundary=\"?([^\";]+)\"?", re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ class AnswerFilter(ABC):
         """Parts that FFmpeg's reader of multipart streams refuses: not of type image/jpeg."""
         self.is_jpeg_stream = False
         """JPEG images one after another with nothing between them; the connection ends there, since FFmpeg takes them
-        for one image unless it is told."""
+        for one image unless the format is set."""
         self.wants_sha = False
         """The camera takes a password only as a digest by another hash than MD5, which FFmpeg does not know."""
 
@@ -108,7 +108,7 @@ class RtspAnswers(AnswerFilter):
         self._is_playing = self._has_asked_to_play = False
 
     def asked(self, said: bytes) -> bool:
-        """See whether FFmpeg asks to play."""
+        """Note whether FFmpeg sends PLAY."""
         self._has_asked_to_play = self._has_asked_to_play or said.startswith(b"PLAY ")
         return True
 
@@ -177,7 +177,7 @@ class HttpAnswers(AnswerFilter):
         self._silences = 0
 
     def asked(self, said: bytes) -> bool:  # noqa: ARG002 (the protocol's)
-        """Let one answer be asked for: the next one would not be looked at."""
+        """Allow a single request: a second answer would not be filtered."""
         return not self._is_open or self.status is None
 
     def answered(self, told: bytes) -> bytes:
@@ -210,7 +210,7 @@ class HttpAnswers(AnswerFilter):
         return (_without_sha(head) if self.status == 401 else head) + body
 
     def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
-        """Whether to wait for more to tell one image from a stream of them."""
+        """Whether more data is needed to tell one image from a stream of them."""
         if not (part.startswith(_JPEG) or _JPEG.startswith(part[:2])):
             return False
         self.is_jpeg_stream = self._pictures.of(body) >= _STREAM_OF
@@ -219,7 +219,7 @@ class HttpAnswers(AnswerFilter):
         )
 
     def fell_silent(self) -> bytes:
-        """Pass on what may have been a stream of images."""
+        """Pass on what was held back as a possible stream of images."""
         self._silences += 1
         return self.ended() if self._pictures.count and self._silences >= _MOST_SILENCES else b""
 

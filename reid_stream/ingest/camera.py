@@ -269,7 +269,7 @@ class CameraThread(CameraRunner):
             self._on_change(CameraDown(camera=self._id, changed_at=time.time(), reason=reason))
 
     def _state(self, state: State, reason: str | None = None) -> None:
-        # While connecting, the reason of the last failure still holds.
+        # While connecting, the reason of the last failure still applies.
         if reason is not None or state == "up":
             self.stats.reason = reason or ""
         if state != "up":

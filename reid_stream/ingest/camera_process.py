@@ -41,7 +41,7 @@ _END_S = 2.0
 
 
 class CameraProcess(CameraRunner):
-    """What `CameraThread` is, with the decoder in another process."""
+    """Counterpart of `CameraThread` whose decoder runs in another process."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Find the video of a camera of which only the host is known, by the paths that makers use; take a picture of it."""
+"""Find the video of a camera by its host alone, trying the paths that makers use; take a picture of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ PATHS = (
 )
 """Maker and path of the main stream, as their manuals have it."""
 _ENDS = ("refused", "unreachable", "untrusted")
-"""Failures that another path does not mend; many cameras lock a user out after a few refused attempts."""
+"""Failures that end the search: another path would not help, and many cameras lock users out after a few refusals."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCamera:
-    """What came of a camera's address."""
+    """Result of a search at a camera's address."""
 
     camera: Camera
     """With the URL that works, or as it was given."""
     report: CameraReport | CameraFailure
     maker: str = ""
-    """Whose path it is; empty where the URL was given whole."""
+    """Maker whose path it is; empty where the URL was given whole."""
 
 
 def search(

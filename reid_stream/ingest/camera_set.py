@@ -189,7 +189,7 @@ class CameraSet:
         return made
 
     def _share_again(self) -> None:
-        """Share the frame rate among the cameras that are read now."""
+        """Redistribute the frame rate among the cameras that are read now."""
         with self._changing:
             known = [self._known[camera] for camera in self._running]
             self._throttle.change(
@@ -198,7 +198,7 @@ class CameraSet:
             )
 
     def _look(self, asked_at: float, frames: int) -> None:
-        """Account for the time since the last frames were taken, and slow cameras if it is short."""
+        """Account for the time since the last frames were taken, and slow the cameras under overload."""
         now = time.monotonic()
         if self._taken_at is not None:
             replaced = sum(self.inbox.dropped.values())

@@ -1,4 +1,4 @@
-"""The fork server that cameras and workers are forked from: what it may import, and what of the environment it gets.
+"""Fork server of cameras and workers: the modules it may import and the environment variables it receives.
 
 It is started once, with FFmpeg loaded and no network open. Modules in the working folder are not importable in it, and
 of the environment it gets what libraries need, not what may be a secret: a camera's decoder works on data from outside.
@@ -22,7 +22,7 @@ _starting = threading.Lock()
 
 
 def fork_server() -> ForkServerContext:
-    """Return what starts processes, started."""
+    """Return the multiprocessing context of the fork server, which is started."""
     prepare()
     return _context()
 

@@ -9,7 +9,7 @@ is UTC but late by whatever the network and the decoder's queue held it up. `Str
 - before that, or without it, from arrivals: the least (arrival - stream_s) of the last seconds belongs to the packet
   that waited least, and a sliding window follows the drift between the two clocks (quality `arrival`).
 
-Times never go back: where a better offset says so, the camera's time runs at half speed until the two agree again, so
+Times never go back: where a better offset is lower, the camera's time runs at half speed until the two agree again, so
 that trackers see short but positive steps.
 """
 
@@ -78,7 +78,7 @@ class StreamClock:
             self._least.append((second, offset))
 
     def _tell(self, camera_offset: float) -> None:
-        # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are believed.
+        # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are used.
         if self._told_offset is not None and abs(camera_offset - self._told_offset) < AGREE_S:
             self._camera_offset = camera_offset
         self._told_offset = camera_offset

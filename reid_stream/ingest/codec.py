@@ -1,4 +1,4 @@
-"""The codec of a stream now, which a transport stream may change while it is read.
+"""Detect the current codec of a stream, which a transport stream may change while it is read.
 
 FFmpeg's demuxer follows such a change; PyAV keeps the decoder that it made when the stream was opened, and shows the
 demuxer's codec nowhere. Bitstream filters accept one codec each and look at the demuxer's: whether one can be made

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_REDIRECTS = 3
 _STREAMS = ("mpjpeg", "mjpeg")
-"""FFmpeg's readers of images without end: in parts, and one after another."""
+"""FFmpeg's demuxers of endless images: multipart, and concatenated."""
 
 
 def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | None" = None) -> VideoSource:

@@ -19,7 +19,7 @@ _STRAIGHT = 10
 
 
 class GpuConverter(Protocol):
-    """Makes RGB of images where the GPU that decoded them keeps them."""
+    """Converts images to RGB in the memory of the GPU that decoded them."""
 
     def prepare(self) -> None:
         """Get this thread ready; before a decoder is opened on it."""
@@ -35,7 +35,7 @@ class GpuConverter(Protocol):
 
 
 class Converter:
-    """Turns one camera's images into RGB; keeps FFmpeg's scaler between calls, which is dear to make."""
+    """Turns one camera's images into RGB; keeps FFmpeg's scaler between calls, which is costly to create."""
 
     def __init__(self, size: tuple[int, int] | None, take_over: GpuConverter | None = None) -> None:
         """Convert to one size.

@@ -1,4 +1,4 @@
-"""FFmpeg's errors in plain words, without the URL that they carry (pure but for the names of the error types)."""
+"""Explain FFmpeg's errors in plain words, without the URL they contain (pure but for the names of the error types)."""
 
 import errno
 import os
@@ -17,15 +17,15 @@ def explain(
     opened: bool,
     answers: AnswerFilter | None = None,
 ) -> StreamError:
-    """Say what went wrong.
+    """Return a message that explains an error.
 
     Args:
         error: FFmpeg's, or the system's; nothing of its text is used but the system's own words for its number.
-        where: whose name the message begins with.
+        where: whose name the message starts with.
         took_s: how long the call ran.
         limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time tells.
         opened: False while connecting.
-        answers: what the camera has answered, where that is known.
+        answers: what the camera has answered, if known.
     """
     import av
 
@@ -74,11 +74,11 @@ _STATUSES: dict[int, tuple[str, StreamCause]] = {
     500: ("answers with a failure of its own (500)", "unreadable"),
     503: ("is too busy to serve this stream (503): it may have reached its limit of connections", "unreadable"),
 }
-"""What a camera means by a status of RTSP or HTTP."""
+"""Meaning of each RTSP or HTTP status."""
 
 
 def _kinds() -> tuple[tuple[type[Exception], str, StreamCause], ...]:
-    """What each type of error means; the first that fits counts."""
+    """Meaning of each type of error; the first match counts."""
     import av
 
     return (

@@ -1,4 +1,4 @@
-"""End calls that block inside FFmpeg from outside.
+"""Interrupt calls that block inside FFmpeg.
 
 While FFmpeg waits for a network, it asks a callback about ten times a second whether to stop waiting. PyAV's callback
 compares `time.monotonic()` with its timeout and offers no other hook, so its clock is replaced by one that leaps ahead
@@ -23,7 +23,7 @@ def is_stopped() -> bool:
 
 
 class _Clock:
-    """What PyAV uses of the module `time`."""
+    """The part of the module `time` that PyAV uses."""
 
     @staticmethod
     def monotonic() -> float:

@@ -1,4 +1,4 @@
-"""FFmpeg's options for each kind of address: what it may open, how long it looks, how large an image may be (pure)."""
+"""FFmpeg's options for each kind of address: allowed formats, probing time, largest image (pure)."""
 
 from reid_stream.config.settings import Camera
 from reid_stream.ingest.url import Address
@@ -22,7 +22,7 @@ def options_for(where: Address, camera: Camera) -> dict[str, str]:
             "max_pixels": str(MAX_PIXELS),
             "rtsp_transport": camera.transport,
             "allowed_media_types": "video",
-            # How long to look at the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
+            # How long to analyse the stream before the first frame, in microseconds; FFmpeg's own is 5 s. It need not
             # find out the rate. What it saw is kept: with `nobuffer`, the first key frame would be thrown away.
             "analyzeduration": "1000000",
             "fpsprobesize": "0",
@@ -37,7 +37,7 @@ def options_for(where: Address, camera: Camera) -> dict[str, str]:
             "headers": f"Host: {where.host}\r\n",
             "analyzeduration": "2000000",
             "fpsprobesize": "0",
-            # Packets to look at for a first timestamp; FFmpeg's own is 50, which are 50 s of some cameras' JPEGs.
+            # Packets to search for a first timestamp; FFmpeg's default is 50, which are 50 s of some cameras' JPEGs.
             "max_ts_probe": "1",
         }
     if where.kind == "network":

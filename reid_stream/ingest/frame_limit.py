@@ -1,4 +1,4 @@
-"""The first frames of another source, for benchmarks: the same amount of work in every run."""
+"""Limit a source to its first frames, for benchmarks: the same amount of work in every run."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -44,7 +44,7 @@ class FrameLimit:
 
     @property
     def stats(self) -> Mapping[CameraId, CameraStats]:
-        """What is known of each camera now."""
+        """Current state of each camera."""
         return self._source.stats
 
     @property

@@ -1,6 +1,6 @@
 """Count frames of a live camera that never arrived (pure).
 
-Neither RTP nor FFmpeg tells: a packet that is lost takes its image along, or leaves one that the decoder drops. What
+Neither RTP nor FFmpeg reports it: a lost packet takes its image along, or leaves one that the decoder drops. What
 tells is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
 """
 
@@ -11,7 +11,7 @@ STEPS = 31
 """Steps whose median is the usual one: robust to every second image of a burst missing, quick to follow a camera that
 changes its rate."""
 LEAST_STEPS = 8
-"""Before so many, the usual step is not known."""
+"""Least steps before the usual one is known."""
 MOST_S = 10.0
 """A longer gap is an outage, reported as such."""
 

@@ -1,7 +1,7 @@
-"""Where frames wait for the pipeline: the newest of each camera wins, what it replaces is counted.
+"""Queue of frames for the pipeline: only the newest of each camera is kept, replaced ones are counted.
 
 So memory holds one frame per camera, and a slow pipeline sees fresh frames, whatever the cameras do. Where more wait
-than can be taken, cameras take turns by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): over any while,
+than can be taken, cameras take turns by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): over any span,
 cameras that always have a frame are served in proportion to their weights. A frame that has waited too long for its
 camera's turn is dropped there, for a camera that is slowed has no newer one to replace it.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from reid_stream.records import CameraId, Frame
 
 STALE_S = 1.0
-"""A frame that has waited so long is not worth its time while others wait as well."""
+"""Age at which a frame is dropped while others wait as well, seconds."""
 
 
 class Inbox:
@@ -32,7 +32,7 @@ class Inbox:
         self._turn: dict[CameraId, float] = {}
         """Virtual time at which a camera's last frame was finished."""
         self._virtual = 0.0
-        """That at which the last frame taken began."""
+        """Virtual time at which the last frame taken started."""
         self._closed = False
 
     def put(self, frame: Frame) -> None:
@@ -40,7 +40,7 @@ class Inbox:
         with self._changed:
             if self._closed:
                 return
-            # Taken out first, so that the order stays that of arrival.
+            # Removed first, so that the order stays that of arrival.
             if self._frames.pop(frame.camera, None) is not None:
                 self._dropped[frame.camera] = self._dropped.get(frame.camera, 0) + 1
             self._frames[frame.camera] = frame

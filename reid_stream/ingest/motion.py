@@ -1,8 +1,8 @@
-"""Where something moves in a camera's image: a background model on a small grey copy.
+"""Detect motion in a camera's image with a background model on a small grey copy.
 
 Every cell of the grey image has a running mean and a running mean deviation. A cell is in motion where it differs from
 its mean by more than its own noise, after light that changed for the whole image is taken off; a motion is a group of
-such cells. Cells in motion are learned slowly, so that who stops stays foreground for a while, and a parked car does
+such cells. Cells in motion are learned slowly, so that people who stop stay foreground a while, and a parked car does
 not stay it for ever. This is the running Gaussian average of Wren et al., "Pfinder" (IEEE PAMI 19(7), 1997), with the
 mean deviation in place of the variance (Stauffer & Grimson's mixture, CVPR 1999, costs ten times as much).
 
@@ -41,13 +41,13 @@ _LEAST = 8.0
 _DEVIATIONS = 4.0
 """A cell moves beyond so many times its mean deviation."""
 _MOST_NOISE = 30.0
-"""Grey levels: a cell that always changes (leaves, a screen) is deaf up to 4 times this."""
+"""Grey levels: a cell that always changes (leaves, a screen) ignores changes up to 4 times this."""
 _GROUP = 5
 """Cells of a 3 x 3 neighbourhood that must move together; fewer are noise, rain or a wire in the wind."""
 _JOINED = np.ones((5, 5), np.uint8)
 """Motions less than 5 cells apart are one region: the legs and the head of a person."""
 _MOST_REGIONS = 40
-"""More regions than that are said to be everywhere."""
+"""Most regions; more count as motion everywhere."""
 _LUMA_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray")
 """Formats whose first plane is 8-bit luma."""
 _SWITCHED = 0.6
@@ -114,7 +114,7 @@ class MotionDetector:
 
 
 class PictureMotion:
-    """Where something moves in the decoded images of one camera; one thread at a time."""
+    """Motion in the decoded images of one camera; one thread at a time."""
 
     def __init__(self) -> None:
         self._detector = MotionDetector()

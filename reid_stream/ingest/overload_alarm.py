@@ -10,7 +10,7 @@ from reid_stream.records import CameraId
 WARM_UP_S = 15.0
 """Longest wait for the first frame to be used: networks are slow at their first images."""
 WINDOW_S = 2.5
-"""Rates are counted over so long."""
+"""Window over which rates are counted, seconds."""
 SHORT = 0.9
 """Overloaded below this share of the wanted frames ..."""
 ENOUGH = 0.97
@@ -30,7 +30,7 @@ class _Counts:
 
 
 class OverloadAlarm:
-    """Looks at cameras' counts as often as one likes; times on any steady clock."""
+    """Compares cameras' counts over windows; `look` may be called at any interval; times on any steady clock."""
 
     def __init__(self, run: str, wanted_fps: Mapping[CameraId, float]) -> None:
         """`run`: of the daemon; `wanted_fps`: of each camera at most."""
@@ -52,7 +52,7 @@ class OverloadAlarm:
 
     @property
     def is_on(self) -> bool:
-        """Overloaded, and said so."""
+        """Whether an overload was reported and has not ended."""
         return self._since is not None
 
     def look(

@@ -23,7 +23,7 @@ class LivePlayback:
         self._arrived_at = 0.0
         self._shift_s = site_clock.shift_s
         self._camera_shift_s = 0.0
-        """Camera's wall clock minus the site time that it is mapped to."""
+        """Camera's wall clock minus the site time it is mapped to, seconds."""
         self._gaps = FrameGaps()
         self._unusable = 0
         self._steps = 0

@@ -1,7 +1,7 @@
-"""Convert decoded images, but not those of a camera where nothing moves and no one is followed.
+"""Convert decoded images, except those of a camera where nothing moves and no one is tracked.
 
 The detector would not look at them (`detect.gate`), so neither conversion nor the copy to the daemon is paid for. They
-are handed on without pixels: times, counts and tracks go on as ever.
+are passed on without pixels: times, counts and tracks continue as usual.
 """
 
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
 """Choose the frames to use and the packets to decode (pure)."""
 
 TOLERANCE = 0.25
-"""Of the wanted interval: how early a frame may be. Covers jitter of timestamps; a 10 fps camera keeps all its frames
+"""Share of an interval a frame may be early. Covers jitter of timestamps; a 10 fps camera keeps all its frames
 at `max_fps: 10`."""
 KEY_MARGIN = 1.1
 """Key frames may be this much rarer than wanted frames before all packets are decoded again."""
 KEYFRAME_FPS = 1.0
-"""At or below this rate key frames alone may do."""
+"""Frames per second at or below which key frames alone may suffice."""
 BEHIND_S = 2.0
 """A decoder this late skips all packets up to a key frame in time."""
 _IN_TIME_S = 0.5
@@ -62,7 +62,7 @@ class KeyframePolicy:
         self._steady = 0
         self._left_out = 0
         self._accepted_s = 0.0
-        """Lateness at which waiting was given up; only what is added to it counts."""
+        """Lateness at which waiting for a key frame ended; only further lateness counts."""
         self.keys_only = False
         self.is_behind = False
 
@@ -110,7 +110,7 @@ class Lateness:
     _MOST_S = 30.0
     """Beyond it the stream's time has jumped."""
     _BACK_S = 1.0
-    """Presentation times go back by less where frames are sent in another order than they are shown."""
+    """Most that presentation times go back where frames are sent in another order than they are shown, seconds."""
 
     def __init__(self) -> None:
         self._least: float | None = None

@@ -4,8 +4,8 @@
 
 FFmpeg verifies no certificates of RTSP, pins none, follows redirects with the camera's password to any host, and
 believes whatever length an answer announces. Through the relay it reaches one host alone: a redirect ends the
-connection and is reported (`redirect`), an answer beyond all measure is refused (`refusal`), and the status of each
-answer is kept, for messages. Once video flows, bytes are passed on unseen.
+connection and is reported (`redirect`), an oversized answer is refused (`refusal`), and the status of each
+answer is kept, for messages. Once video flows, bytes are passed on unchecked.
 """
 
 import select

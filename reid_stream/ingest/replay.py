@@ -100,12 +100,12 @@ class FastReplay:
 
     @property
     def stats(self) -> dict[CameraId, CameraStats]:
-        """What is known of each camera now."""
+        """Current state of each camera."""
         return {file.id: file.stats for file in self._files}
 
     @property
     def replaced(self) -> dict[CameraId, int]:
-        """Nothing: the pipeline pulls, so no frame is replaced by a newer one."""
+        """Empty: the pipeline pulls, so no frame is replaced by a newer one."""
         return {}
 
     def __iter__(self) -> Iterator[list[Frame]]:

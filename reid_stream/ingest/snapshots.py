@@ -50,7 +50,7 @@ class SnapshotSource(VideoSource):
         """
         due = usable_at = time.monotonic()
         while not is_stopped():
-            # Each answer is in time, so its own limit is never reached.
+            # Each answer arrives in time, so its own limit is never reached.
             self._check_usable(time.monotonic() - usable_at, 0.0)
             answer, self._next = self._next or self._reopen(), None
             with answer:

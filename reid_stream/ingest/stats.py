@@ -24,13 +24,13 @@ class CameraStats:
     """Address without secrets."""
     state: State = "connecting"
     since: float = 0.0
-    """UTC seconds at which this state began."""
+    """UTC seconds at which this state started."""
     heard_at: float = 0.0
     """Steady seconds (`time.monotonic`, the same in all processes) of the last packet or change of state."""
     reason: str = ""
     """Why it is not up."""
     waits_for: Literal["", "key frame"] = ""
-    """What it waits for while it is connecting and packets arrive; empty for nothing."""
+    """What it waits for while it is connecting and packets arrive; empty if nothing."""
     assumed_fps: float | None = None
     """Frames per second at which a file without timestamps (raw video) is played; None for all others."""
     cause: StreamCause | None = None

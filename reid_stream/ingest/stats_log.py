@@ -10,7 +10,7 @@ from reid_stream.ingest.stream import KEY_WAIT_S
 from reid_stream.records import CameraId
 
 KEY_NEWS_S = 5.0
-"""A wait for a key frame is logged after so long; most cameras send one every second or two."""
+"""Wait for a key frame after which it is logged, seconds; most cameras send one every second or two."""
 
 _log = structlog.get_logger(__name__)
 

@@ -117,7 +117,7 @@ class VideoSource:
         """Whether it is a file: it ends, and is played at its own pace, though it could be read faster.
 
         Only a path is a file. What a server sends is live, even if it announces a duration: a camera that answers with
-        a finite video once must not be over for good.
+        a finite video once must not count as ended for good.
         """
         return self.where.is_local
 

@@ -1,6 +1,6 @@
 """Distinguish lasting steps of a stream's timestamps from single wrong ones (pure).
 
-A camera that was restarted behind a proxy, or whose clock was set, goes on with other timestamps: a step, after which
+A camera that was restarted behind a proxy, or whose clock was set, continues with other timestamps: a step, after which
 all that was learned from the earlier ones is void. A single frame stamped hours off is only wrong. Neither is lateness,
 which never turns stream time back.
 """
@@ -8,11 +8,11 @@ which never turns stream time back.
 from dataclasses import dataclass
 
 BACK_S = 1.0
-"""Presentation times go back by less where frames are sent in another order than they are shown."""
+"""Most that presentation times go back where frames are sent in another order than they are shown, seconds."""
 DECODE_BACK_S = 0.1
 """Decoding times never go back in a stream that is right; by less they do in clocks that jitter."""
 AHEAD_S = 1.0
-"""Timestamps may run ahead of the time that passed by so much, or by `_STEPS_AHEAD` frames of a slow camera."""
+"""Most by which timestamps may run ahead of elapsed time, seconds; for a slow camera, `_STEPS_AHEAD` frames."""
 _STEPS_AHEAD = 4
 FORWARD_S = 10.0
 """Beyond it a lasting jump ahead is a step; up to it frames were lost before a burst. Also the tolerance before the

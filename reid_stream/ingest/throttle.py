@@ -11,23 +11,23 @@ from itertools import accumulate
 from reid_stream.records import CameraId
 
 WINDOW_S = 1.0
-"""Between two looks."""
+"""Interval between two checks, seconds."""
 FULL = 0.97
 """Share of the time at work from which on the pipeline counts as full."""
 AIM = 0.9
-"""Share at which it is then kept ..."""
+"""Share at which it is then held ..."""
 EASY = 0.82
 """... and below which cameras get more again."""
 _LEAST_REPLACED = 0.05
 """Of the frames taken: below, the pipeline is busy but keeps up."""
 _PATIENCE = 2
-"""Looks in a row: a network that is compiled for a new image size is no overload."""
+"""Checks in a row over the limit: a single one may be a network being compiled for a new image size."""
 _FASTER = 2.0
-"""Rates rise at most by so much a look."""
+"""Largest factor by which rates rise per check."""
 _LEAST_FPS = 0.05
 _FIRST_BATCH = 4
 BATCH_S = 0.25
-"""A batch takes about so long at most: that much later is a frame that comes just after it began."""
+"""Longest time of a batch, seconds: the wait of a frame that arrives just after its start."""
 
 
 class Throttle:
@@ -57,7 +57,7 @@ class Throttle:
         return _FIRST_BATCH if self._frame_s is None else max(1, int(BATCH_S / max(self._frame_s, 1e-6)))
 
     def spent(self, busy_s: float, idle_s: float, frames: int, replaced: int) -> bool:
-        """Learn of a while at work and the wait before it; True if `limits` is new.
+        """Account for a period of work and the wait before it; True if `limits` changed.
 
         Args:
             busy_s: seconds that `frames` took.

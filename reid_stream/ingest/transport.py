@@ -21,7 +21,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a camera's certificate is judged."""
+    """Verification of a camera's certificate."""
 
     mode: Literal["verified", "unverified"] = "verified"
     ca_file: Path | None = None

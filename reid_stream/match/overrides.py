@@ -35,7 +35,7 @@ from reid_stream.records import Answer, Decision, Erasing, Erasure, GlobalId, Me
 _Effect = tuple[list[Decision], str, tuple[int, ...]]
 """Effect of an instruction: decisions, text of the answer, numbers of the identities concerned."""
 _PLACEHOLDER = -1
-"""Serial that stands for a track in view, so that an identity is not evicted."""
+"""Serial of a placeholder track in view, which keeps an identity from being evicted."""
 
 
 class _RefusedError(Exception):

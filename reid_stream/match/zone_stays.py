@@ -1,4 +1,4 @@
-"""Who is in which zone, and who crosses which line, by the feet (pure).
+"""Detect zone stays and line crossings by the position of people's feet (pure).
 
 Boxes jitter, so neither counts at once: a zone is entered or left when the feet have been inside or outside for
 `zone_settle_s`, and the events have the time at which that began; a line is crossed when the feet are clear of it on
@@ -26,7 +26,7 @@ class ZoneStay(msgspec.Struct):
     """One person and one zone."""
 
     since: float | None = None
-    """UTC seconds at which the stay began; None outside."""
+    """UTC seconds at which the stay started; None outside."""
     changing_at: float | None = None
     """UTC seconds since when the feet are on the other side of the edge; None while they are not."""
 
@@ -116,7 +116,7 @@ def leave(
 
 
 def entered(sighting: Sighting, zone: str, at: float) -> ZoneEntered:
-    """Return the begin of a stay."""
+    """Return the event of a stay's start."""
     seen = sighting.observation
     return ZoneEntered(
         person=sighting.person,
@@ -131,7 +131,7 @@ def entered(sighting: Sighting, zone: str, at: float) -> ZoneEntered:
 def left(
     person: GlobalId, revision: int, camera: CameraId, clock: ClockQuality, zone: str, since: float, at: float
 ) -> ZoneLeft:
-    """Return the end of a stay."""
+    """Return the event of a stay's end."""
     return ZoneLeft(
         person=person,
         revision=revision,

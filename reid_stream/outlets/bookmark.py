@@ -1,4 +1,4 @@
-"""Where an outlet is on the event stream, on disk, so that the next one continues there."""
+"""Position of an outlet on the event stream, kept on disk so that a restart continues there."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ class Bookmark:
     """A file with the position of the last event that was passed on; held by one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Take the file over.
+        """Open and lock the file.
 
         Raises:
             InUseError: another outlet uses it.
@@ -43,7 +43,7 @@ class Bookmark:
         return self._position
 
     def put(self, position: str) -> None:
-        """Keep a position, on disk when this returns."""
+        """Store a position; it is on disk when this returns."""
         if position == self._position:
             return
         part = self._path.with_suffix(".part")
@@ -76,7 +76,7 @@ class Bookmark:
 
 
 def default_path(site: str, name: str) -> Path:
-    """Return where the bookmark of an outlet is unless an option says so."""
+    """Return the path of an outlet's bookmark where no option sets it."""
     import platformdirs
 
     return platformdirs.user_state_path("reid-stream") / "outlets" / f"{site}-{name}.position"

@@ -1,4 +1,4 @@
-"""Topics and messages of a site for MQTT, with the discovery messages that Home Assistant makes entities of (pure).
+"""MQTT topics and messages of a site, with discovery messages for Home Assistant's entities (pure).
 
     <base>/<site>/status                        online | offline    the outlet (last will)
     <base>/<site>/daemon                        online | offline
@@ -81,7 +81,7 @@ def everything(board: PresenceBoard, topics: Topics) -> Iterator[Message]:
 def changes(
     board: PresenceBoard, changed: Changed, topics: Topics, known: frozenset[str] = frozenset()
 ) -> Iterator[Message]:
-    """Yield the messages of what an event changed; `known` are cameras and people with discovery messages already."""
+    """Yield the messages for an event's changes; `known`: cameras and people with discovery messages already."""
     if changed.is_daemon:
         yield Message(topics.daemon, "online" if board.is_running else "offline")
     for camera in sorted(changed.cameras):
@@ -142,7 +142,7 @@ def _person_entities(person: GlobalId, name: str, topics: Topics) -> Iterator[Me
 
 
 def _gone(person: GlobalId, topics: Topics) -> Iterator[Message]:
-    """Remove all that the broker keeps of a person who has no name any more."""
+    """Remove the retained messages of a person who no longer has a name."""
     for name in ("presence", "camera", "attributes"):
         yield Message(topics.person(person, name), "")
     if topics.has_discovery:
@@ -183,6 +183,6 @@ def _entity(
 
 
 def _object(name: str) -> str:
-    """Return a name of letters, digits, `_` and `-` as discovery topics need, another one for another name."""
+    """Return a unique name of letters, digits, `_` and `-`, as discovery topics need."""
     made = _NOT_OBJECT.sub("_", name)
     return made if made == name else f"{made}_{zlib.crc32(name.encode()):08x}"

@@ -1,4 +1,4 @@
-"""Read the event stream until a signal, and keep the place."""
+"""Read the event stream until a signal, and store the position."""
 
 import signal
 import threading
@@ -12,14 +12,14 @@ from reid_stream.outlets.bookmark import Bookmark
 from reid_stream.publish.subscribe import Received, Subscription
 
 _KEEP_S = 1.0
-"""The place is written to disk at most so often while events flow."""
+"""Shortest interval between two writes of the position while events flow, seconds."""
 
 
 class Outlet(Protocol):
     """Passes events on."""
 
     def deliver(self, event: Received) -> bool:
-        """Pass an event on; returns when it has arrived, or False where the outlet is stopped before."""
+        """Pass an event on; return True once it has arrived, False if the outlet is stopped before."""
         ...
 
     def settle(self) -> bool:
@@ -39,7 +39,7 @@ def run(
     `on_idle` is called whenever there is nothing to read.
     """
     if bookmark.position is None:
-        # An outlet that is killed before its first event continues here, and not later.
+        # An outlet that is killed before its first event resumes here, not at a later position.
         bookmark.put(subscription.position)
     kept_at, last = time.monotonic(), bookmark.position
 
@@ -69,7 +69,7 @@ def run(
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM or Ctrl-C sets."""
+    """Yield an event that SIGTERM or Ctrl-C sets."""
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:

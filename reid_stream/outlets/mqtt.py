@@ -27,10 +27,10 @@ from reid_stream.publish.subscribe import Received
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _ACK_S = 30.0
-"""Longest wait for the acknowledgement of what was sent before it is sent again."""
+"""Longest wait for an acknowledgement before a message is sent again, seconds."""
 _LOOK_S = 0.2
 _UNACKED = 100
-"""Most events that wait for the broker's acknowledgement."""
+"""Most events that await the broker's acknowledgement."""
 _log = structlog.get_logger(__name__)
 
 
@@ -142,11 +142,11 @@ class MqttOutlet:
         while self._unacked:
             info, event = self._unacked[0]
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                # It could not be sent at all; paho waits for no such message.
+                # It could not be sent at all; paho does not wait for such a message.
                 if self._connected.wait(_LOOK_S):
                     self._unacked[0] = (self._publish_event(_kind(event), event), event)
             else:
-                # Of a lost connection, paho sends it again.
+                # Its connection was lost; paho sends it again.
                 info.wait_for_publish(_LOOK_S)
                 if info.is_published():
                     self._unacked.popleft()
@@ -155,7 +155,7 @@ class MqttOutlet:
         return True
 
     def close(self) -> None:
-        """Say that the outlet is offline, and disconnect."""
+        """Publish that the outlet is offline, and disconnect."""
         if self._connected.is_set():
             self._client.publish(self._topics.status, "offline", qos=1, retain=True).wait_for_publish(5)
         self._client.disconnect()

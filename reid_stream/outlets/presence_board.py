@@ -1,4 +1,4 @@
-"""Who is where now, for outlets that show a state: the live keys at the start, then the events (pure).
+"""Current presence for outlets that show a state: from the live keys at the start, then from events (pure).
 
 Unlike `SiteView` it needs no history, and it names every camera, daemon and person whose state an event changed.
 """
@@ -26,11 +26,11 @@ from reid_stream.records import CameraId, GlobalId
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What an event changed."""
+    """Cameras, people and daemon state changed by an event."""
 
     cameras: frozenset[CameraId] = frozenset()
     people: frozenset[GlobalId] = frozenset()
-    """Named people, those who lost their name included."""
+    """Named people, including those who lost their name."""
     is_daemon: bool = False
 
 
@@ -48,13 +48,13 @@ class PresenceBoard:
     last: dict[GlobalId, CameraId] = field(default_factory=dict)
     """Camera that saw a named person last."""
     is_running: bool = True
-    """Whether the daemon runs, as far as events say."""
+    """Whether the daemon runs, according to the events."""
 
     @classmethod
     def of(
         cls, cameras: Iterable[CameraId], people: Iterable[tuple[GlobalId, str, Iterable[CameraId], CameraId | None]]
     ) -> "PresenceBoard":
-        """Make it of the live keys: (global ID, name, cameras in view, last camera) of each person."""
+        """Make a board from the live keys: (global ID, name, cameras in view, last camera) of each person."""
         board = cls(dict.fromkeys(cameras), {camera: set() for camera in cameras})
         for person, name, here, last in people:
             for camera in here:

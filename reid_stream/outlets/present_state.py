@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _PAGES = 20
-"""The start of the daemon is looked for among so many pages of events, the newest first."""
+"""Most pages of events searched for the start of the daemon, newest first."""
 _KINDS = {kind.type for kind in (CameraUp, CameraDown, DaemonStarted, DaemonStopped)}
 _StateEvent = CameraUp | CameraDown | DaemonStarted | DaemonStopped
 
@@ -24,7 +24,7 @@ _StateEvent = CameraUp | CameraDown | DaemonStarted | DaemonStopped
 def present_state(
     client: "redis.Redis", site: str, where: str, cameras: Iterable[CameraId]
 ) -> tuple[PresenceBoard, str]:
-    """Return who is where, and the position on the stream up to which that holds.
+    """Return the current presence, and the stream position up to which it holds.
 
     Args:
         client: Redis.
@@ -73,7 +73,7 @@ def _latest(client: Any, site: str, position: str) -> Iterator[_StateEvent]:
     for _ in range(_PAGES):
         page = client.xrevrange(stream_key(site), max=last, count=_PAGE)
         for _place, fields in page:
-            # The type is beside the event, so that few bodies are decoded.
+            # The type is a field of its own, so that few bodies are decoded.
             if fields.get(b"type", b"").decode(errors="replace").removeprefix(PREFIX) not in _KINDS:
                 continue
             try:

@@ -13,7 +13,7 @@ from reid_stream.publish.projection import SiteView
 from reid_stream.publish.subscribe import Received
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+"""First characters by which spreadsheets recognise a formula (OWASP, "CSV Injection")."""
 
 
 class VisitRow(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class VisitRow(msgspec.Struct, frozen=True):
 def visit_rows(
     events: Iterable[Received], since: float = float("-inf"), until: float = float("inf")
 ) -> Iterator[VisitRow]:
-    """Yield the visits that overlap [since, until) in UTC seconds, in the order of their begin."""
+    """Yield the visits that overlap [since, until) in UTC seconds, by start time."""
     view = SiteView()
     for event in events:
         view.apply(event.data)
@@ -62,7 +62,7 @@ def visit_rows(
 
 
 def write_csv(rows: Iterable[VisitRow], file: IO[str]) -> int:
-    """Write rows as CSV with a head (RFC 4180); return their number."""
+    """Write rows as CSV with a header (RFC 4180); return their number."""
     writer = csv.writer(file)
     writer.writerow(VisitRow.__struct_fields__)
     count = 0
@@ -104,7 +104,7 @@ def _cell(value: Any) -> Any:
         case bool():
             return str(value).lower()
         case str():
-            # A terminal would obey control characters.
+            # A terminal would interpret control characters.
             return printable(f"'{value}" if value.startswith(_FORMULA) else value)
         case _:
             return value

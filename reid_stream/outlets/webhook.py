@@ -1,4 +1,4 @@
-"""POST events to a URL, signed as the Standard Webhooks specification (1.0) says, until the receiver takes them.
+"""POST events to a URL, signed by the Standard Webhooks specification (1.0), until the receiver accepts them.
 
 Events go one after another: one that is refused holds those behind it, so that they arrive in order, at least once. The
 receiver tells a repeated one by `webhook-id`.
@@ -54,7 +54,7 @@ class Webhook:
         timeout_s: float = 10.0,
         give_up_s: float = 86_400.0,
     ) -> None:
-        """Send nothing yet.
+        """Prepare without sending.
 
         Args:
             url: http:// or https://.
@@ -72,12 +72,12 @@ class Webhook:
         self._key = None if secret is None else key_of(secret)
         self._opener = urllib.request.build_opener(_NoRedirect)
         self.delivered = 0
-        """Events that the receiver has taken."""
+        """Events accepted by the receiver."""
         self.skipped = 0
-        """Events that were given up."""
+        """Events skipped after `give_up_s`."""
 
     def deliver(self, event: Received) -> bool:
-        """Send an event until it is taken; False if stopped before.
+        """Send an event until it is accepted; False if stopped before.
 
         Raises:
             WebhookGoneError: the receiver wants no more events.
@@ -106,7 +106,7 @@ class Webhook:
         return True
 
     def _send(self, event: Received) -> str | None:
-        """Send an event once; return why it was not taken, None if it was."""
+        """Send an event once; return why it was not accepted, None if it was."""
         body = event.body.encode()
         headers = {
             "Content-Type": "application/cloudevents+json; charset=utf-8",
@@ -133,12 +133,12 @@ class Webhook:
 
 
 def message_id(event: Received) -> str:
-    """Return a name of the event for a header, the same each time; it holds no dot, which separates what is signed."""
+    """Return a stable ID of the event for a header, without a dot, the separator of the signed parts."""
     return quote(f"{event.source}/{event.id}", safe="-_").replace(".", "%2E")
 
 
 def key_of(secret: str) -> bytes:
-    """Return the key that a secret stands for.
+    """Return the key of a secret.
 
     Raises:
         ConfigError: it is malformed, or too short to be one.

@@ -1,4 +1,4 @@
-"""How many events were delivered up to which position, by rank: what is gone when Redis comes back without its data.
+"""Log of delivered events by position and rank, to count what is lost when Redis comes back without its data.
 
 Exact for the latest few thousand transactions, which Redis has whole or not at all; further back the log is thinned,
 and an answer counts at most one interval of the thinned log too much (pure).

@@ -1,4 +1,4 @@
-"""Numbers that an earlier daemon gave: of the events of a run, and of global IDs."""
+"""Find the numbers used by an earlier daemon: of a run's events, and of global IDs."""
 
 import re
 from collections.abc import Iterable, Iterator

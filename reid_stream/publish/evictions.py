@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 _RESTORE_S = 60.0
-"""Between two restorations: what is written again takes the room of other keys."""
+"""Shortest interval between restorations, seconds: keys written again displace others."""
 _log = structlog.get_logger(__name__)
 
 
 class EvictionWatch:
-    """The server's count of evicted keys; it does not say whose keys they were."""
+    """The server's count of evicted keys; it does not tell our keys from others."""
 
     def __init__(self, client: "redis.Redis", clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds."""
@@ -29,7 +29,7 @@ class EvictionWatch:
     def has_evicted(self) -> bool:
         """Whether keys were evicted since the last call that returned True; at most once a minute.
 
-        False where the server does not tell (INFO denied or without `evicted_keys`).
+        False where the server does not report it (INFO denied or without `evicted_keys`).
 
         Raises:
             redis.RedisError: Redis does not answer.

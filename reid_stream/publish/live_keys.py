@@ -1,4 +1,4 @@
-"""Events to the live keys of a site: who is where now, readable without the stream (pure).
+"""Events to the live keys of a site: current presence, readable without the stream (pure).
 
     reid:<site>:present:<camera>    set of global IDs in view
     reid:<site>:state:numbers       highest number given to a person; private
@@ -124,7 +124,7 @@ class LiveState:
         return self._commands
 
     def follow(self, events: Sequence[Event]) -> None:
-        """Note events whose commands were carried out, though the answer that said so got lost."""
+        """Note events whose commands were carried out, though the reply was lost."""
         self.commands(events)
         self.done()
 

@@ -119,7 +119,7 @@ class SiteView:
         self.people: dict[GlobalId, PersonView] = {}
         """Identities that can be matched."""
         self.gone: dict[GlobalId, str] = {}
-        """Fate of the others: `merged into ...`, `retired: ...` or `erased`."""
+        """State of the other identities: `merged into ...`, `retired: ...` or `erased`."""
         self._owner: dict[Key, GlobalId] = {}
         self._here: dict[tuple[GlobalId, CameraId], Visit] = {}
         self._labels = dict(labels or {})

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 _NUMBERS_S = 5.0
 _LOOK_S = 1.0
-"""Between looks at Redis while there is nothing to send."""
+"""Interval of checks of Redis while there is nothing to send, seconds."""
 _QUIET_S = 60.0
-"""Another writer on the stream is logged again after so long without."""
+"""Time without another writer on the stream after which the next one is logged again, seconds."""
 _log = structlog.get_logger(__name__)
 
 
@@ -150,7 +150,7 @@ class RedisSink:
         return self._waiting.in_memory_only
 
     def ready(self) -> tuple[bool, str]:
-        """Is there room for events somewhere, and where."""
+        """Return whether events can be stored anywhere, and where."""
         if self._outage.reason is None:
             return True, "redis"
         if self.is_on_disk:
@@ -293,7 +293,7 @@ class RedisSink:
             self._note_service()
 
     def _look(self) -> Look:
-        """Check how far Redis has what was sent; begin to send again what it has lost."""
+        """Check how far Redis has what was sent; start to resend what it has lost."""
         look = self._stream.look()
         behind = self._stream.lost_behind(look, self._sent)
         if behind is not None:

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Fence(Protocol):
-    """What must hold at the moment of a transaction: that the site is ours."""
+    """Condition of every transaction: this daemon holds the site."""
 
     key: str
     """A transaction fails if another client changes this key between `holds` and the transaction."""
@@ -55,7 +55,7 @@ class StreamEndError(BrokerError):
 
 
 class Look(NamedTuple):
-    """How far Redis has what was sent."""
+    """State of the streams on Redis compared with what was sent."""
 
     ends: Mapping[str, Position]
     """Highest ID that each stream ever had, trimmed and deleted entries included."""

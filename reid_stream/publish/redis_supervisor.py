@@ -37,7 +37,7 @@ class RedisSupervisor:
         """Start the server and wait until it serves.
 
         Args:
-            start: starts a server at `url`, given what tells that it is not wanted any more.
+            start: starts a server at `url`, given a function that returns whether it is no longer wanted.
             url: where it serves.
             hung_s: seconds without an answer after which a running server is replaced.
 
@@ -88,7 +88,7 @@ class RedisSupervisor:
             process = self._start_again(time.monotonic() - started_at)
 
     def _watch(self, process: RedisProcess) -> None:
-        """Return when the server has ended or hangs, `fault` saying which, or when it is to be stopped."""
+        """Return when the server has ended or hangs, with the reason in `fault`, or when it is to be stopped."""
         answered_at = probed_at = time.monotonic()
         while not self._closing.wait(_LOOK_S):
             if (ended := process.ended()) is not None:

@@ -25,7 +25,7 @@ _MEMORY = 20_000
 _MEMORY_BYTES = 64 * 2**20
 """Largest memory of events and entries that find no room on the disk."""
 _RETRY_S = 1.0
-"""Between attempts to write to a disk that took nothing, with everything that waits for it."""
+"""Interval between attempts to write the waiting events to a full disk, seconds."""
 _log = structlog.get_logger(__name__)
 
 Item = tuple[Row, Event | None]
@@ -33,7 +33,7 @@ Item = tuple[Row, Event | None]
 
 
 class Backlog:
-    """What waits for Redis, in order."""
+    """Events and entries that wait for Redis, in order."""
 
     def __init__(self, spool: Spool, max_memory: int = _MEMORY, retry_s: float = _RETRY_S) -> None:
         self.spool = spool

@@ -1,4 +1,4 @@
-"""Which events a subscriber has seen, and how many it missed, by their sequence numbers (pure).
+"""Track which events a subscriber has seen and how many it missed, by sequence number (pure).
 
 The numbers of a run grow by one per event, so a gap is a loss. Any writer of the stream can write any number, so none
 is trusted alone: an event is a repetition only if the same bytes came before under the same number, and a jump of more

@@ -18,9 +18,9 @@ from reid_stream.publish.redis_client import cause
 from reid_stream.publish.spool_row import RANKS
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
-"""Full waits between attempts to send."""
+"""Longest waits between attempts to send, seconds."""
 _ANNOUNCE_S = 10.0
-"""Between two reports while events are being dropped."""
+"""Interval of reports while events are being dropped, seconds."""
 _REASONS = {
     "stale": "another daemon took over the site before they were sent",
     "damaged": "the spool's file was damaged",

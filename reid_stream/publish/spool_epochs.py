@@ -1,4 +1,4 @@
-"""Which rows of a spool may still be sent: those of this holding of the lease, and of earlier ones that no other
+"""Find the rows of a spool that may still be sent: of this holding of the lease, and of earlier ones that no other
 daemon's holding came between.
 """
 

@@ -27,7 +27,7 @@ _LOG_PAGES = 256
 """The write-ahead log is written into the database at this size: it stays below the reserve."""
 _RESERVE = 2 * 2**20
 _RESERVE_S = 5.0
-"""Between attempts to make the reserve again."""
+"""Interval between attempts to restore the reserve, seconds."""
 _CHECKED = 64 * 2**20
 """Up to this size the index is checked at the start, too."""
 _SET_ASIDE = 2

@@ -1,4 +1,4 @@
-"""What a spool knows of its rows: delivered up to where, how many wait, which are lost, and the numbers of global IDs.
+"""Bookkeeping of a spool: delivered position, waiting and lost rows, and the numbers of global IDs.
 
 Kept in the database and, for the latest state, in `spool.last` beside it. Rows that should wait according to
 `spool.last` and are not in the database are lost: its file was damaged.

@@ -1,4 +1,4 @@
-"""Cameras whose every image is wanted, whether or not something moves in it."""
+"""Determine the cameras of which every image is wanted, whether or not something moves in it."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ from reid_stream.records import CameraId
 
 
 class Attention:
-    """Written by the thread that follows people, read by the one that takes frames."""
+    """Written by the perception thread, read by the one that takes frames."""
 
     def __init__(self, is_watched: Callable[[CameraId], bool] = lambda _: False) -> None:
-        """`is_watched`: whether somebody looks at a camera's pictures in the console."""
+        """`is_watched`: whether a camera's live images are open in the console."""
         self._is_watched = is_watched
         self._followed: frozenset[CameraId] = frozenset()
 

@@ -65,5 +65,5 @@ class Health:
             return False, f"no camera delivers frames (0 of {self._camera_count()}){self._remark()}"
         text = f"{text}, events: {where}"
         fault = self._instructions_fault()
-        # Without them people are still followed: it is said, but the daemon is ready.
+        # Tracking works without instructions: the fault is reported, but the daemon is ready.
         return True, text if fault is None else f"{text}, operator instructions are not read: {fault}"

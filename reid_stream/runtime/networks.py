@@ -90,7 +90,7 @@ def load_networks(settings: Settings, clock: Callable[[], float] | None = None) 
 def load_detector(
     settings: Settings, clock: Callable[[], float] | None = None
 ) -> "tuple[DetectorBundle, Yolo, PixelEngine]":
-    """Load the detector's bundle, build its engine and make sure that it computes what it should.
+    """Load the detector's bundle, build its engine and check the engine's output.
 
     Args:
         settings: of the site.
@@ -117,7 +117,7 @@ def load_detector(
 
 
 def _warm_up(detector: "Yolo") -> None:
-    """Prepare a detector for packed regions; without it, it goes on with whole frames."""
+    """Prepare a detector for packed regions; if that fails, it continues with whole frames."""
     with suppress(ModelError):
         detector.warm_up()
 

@@ -186,7 +186,7 @@ class PerceptionThread:
             source.put(camera)
 
     def _order(self, order: _CameraOrder) -> None:
-        """Have perception carry out an order; wait for it, but not for perception that hangs."""
+        """Have perception execute an order, and wait for it unless perception hangs."""
         self._orders.put(order)
         order.done.wait(self._watchdog.stage_s)
 

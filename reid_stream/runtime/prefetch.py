@@ -46,7 +46,7 @@ class _Job:
 
     frames: list[Frame]
     chosen: list[Frame | None]
-    """What the detector is to see of each frame."""
+    """Part of each frame for the detector; None for frames that are skipped."""
     begun_at: float
     ended: threading.Event = field(default_factory=threading.Event)
     answer: list[Detections | None] | BaseException | None = None

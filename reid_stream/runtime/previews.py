@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PreviewHeader(msgspec.Struct, frozen=True):
-    """What goes with a frame: RGB (height, width, 3), row by row."""
+    """Metadata of a frame, whose pixels follow: RGB (height, width, 3), row by row."""
 
     camera: CameraId
     run: str
@@ -64,7 +64,7 @@ def previews_folders(settings: Settings) -> list[Path]:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether a folder is ours alone: another user may have made one of its name."""
+    """Whether only our user can access a folder; another user may have created one of that name."""
     try:
         found = folder.lstat()
     except OSError:
@@ -90,7 +90,7 @@ class PreviewPublisher:
     """Sends frames of the cameras that are watched."""
 
     def __init__(self, folders: Sequence[Path], run: str) -> None:
-        """Bind a socket in the first folder that is ours alone; where none is, nothing is published."""
+        """Bind a socket in the first private folder; without one, nothing is published."""
         self._run = run
         self._wanted: dict[bytes, int] = {}
         self._slots: dict[CameraId, tuple[Frame, Tracks]] = {}
@@ -118,7 +118,7 @@ class PreviewPublisher:
         return camera.encode() in self._wanted
 
     def show(self, frame: Frame, tracks: Tracks) -> None:
-        """Take a frame; costs nothing unless its camera is looked at."""
+        """Take a frame; costs nothing unless its camera is watched."""
         if not self._wanted or frame.camera.encode() not in self._wanted:
             return
         now = time.monotonic()
@@ -149,7 +149,7 @@ class PreviewPublisher:
             self._path.unlink(missing_ok=True)
 
     def _subscribe(self, message: bytes) -> None:
-        """Follow XPUB's messages: 1 and a name that is subscribed to, 0 and one that no longer is."""
+        """Apply XPUB's messages: 1 and a name that is subscribed to, 0 and one that no longer is."""
         wanted = dict(self._wanted)
         if message[:1] == b"\x01":
             wanted[message[1:]] = 1

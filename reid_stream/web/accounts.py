@@ -1,4 +1,4 @@
-"""Who may sign in: names, roles and argon2id hashes in a JSON file of mode 0600, read again when it changes."""
+"""User accounts: names, roles and argon2id hashes in a JSON file of mode 0600, reloaded when it changes."""
 
 import os
 import re
@@ -23,7 +23,7 @@ _OTHERS_WRITE = 0o022
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One person who may sign in."""
+    """One account."""
 
     name: str
     role: Role
@@ -43,7 +43,7 @@ class Accounts:
         self._path = path
         self._lock = threading.Lock()
         self._hasher = argon2.PasswordHasher()
-        # What a wrong name is checked against, so that it takes as long as a wrong password.
+        # Hash to check unknown names against, so that they take as long as a wrong password.
         self._nobody = self._hasher.hash(os.urandom(16).hex())
         self._changed, self._users = -1, dict[str, User]()
         self._refresh()
@@ -97,7 +97,7 @@ def read_users(path: Path) -> list[User]:
     """Read a users file.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a users file.
         OSError: it cannot be read.
     """
     try:

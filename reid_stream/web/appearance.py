@@ -27,11 +27,11 @@ class Appearances:
 
     tracks: list[IndexedTrack]
     people: list[GlobalId]
-    """Whose each track is."""
+    """Global ID of each track."""
     numbers: npt.NDArray[np.int64]
     """(n,) of the people, from 0."""
     weights: npt.NDArray[np.float64]
-    """(n,) how many independent vectors each track is worth."""
+    """(n,) effective number of independent vectors of each track."""
     templates: Floats
     """(n, d) unit vectors times the head."""
     squares: Floats
@@ -90,7 +90,7 @@ class Appearances:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A person and how likely."""
+    """A person and the probability of a match."""
 
     person: GlobalId
     track: IndexedTrack

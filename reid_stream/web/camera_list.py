@@ -25,7 +25,7 @@ class CameraList:
         self._looked_at = time.monotonic()
 
     def all(self) -> tuple[Camera, ...]:
-        """Return all cameras; those of before while the file is faulty or away."""
+        """Return all cameras; the previous ones while the file is faulty or missing."""
         with self._lock:
             if time.monotonic() - self._looked_at >= _LOOK_S:
                 self._looked_at = time.monotonic()
@@ -38,7 +38,7 @@ class CameraList:
             self._looked_at = -_LOOK_S
 
     def enabled(self) -> list[Camera]:
-        """Return the cameras that are switched on."""
+        """Return the cameras that are enabled."""
         return [camera for camera in self.all() if camera.enabled]
 
     def _look(self) -> None:

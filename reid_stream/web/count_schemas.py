@@ -1,4 +1,4 @@
-"""What the HTTP API says of people per hour."""
+"""Response schemas of the HTTP API for people per hour."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ class HourCount(Record):
     """Unique people in an hour."""
 
     hour: float
-    """Its begin, UTC seconds."""
+    """Start of the hour, UTC seconds."""
     camera: str | None
     """Null for the whole site, where a person on two cameras counts once."""
     people: int
@@ -19,16 +19,16 @@ class PlaceCount(Record):
     """A zone or a line in an hour."""
 
     hour: float
-    """Its begin, UTC seconds; a stay counts where it begins."""
+    """Start of the hour, UTC seconds; a stay counts in the hour in which it starts."""
     camera: str
     kind: Literal["zone", "line"]
     name: str
     people: int
     """Unique people."""
     entries: int
-    """Stays that are over, or crossings `in`."""
+    """Ended stays, or crossings `in`."""
     exits: int
-    """The same for a zone; crossings `out`."""
+    """Ended stays again for a zone; crossings `out` for a line."""
     dwell_s: float | None
     """Mean stay, seconds; null for a line."""
 
@@ -37,7 +37,7 @@ class Counts(Record):
     """People per hour."""
 
     hours: list[HourCount]
-    """Hours with anybody."""
+    """Hours with at least one person."""
     places: list[PlaceCount]
     is_complete: bool
     """False while the console still reads older events."""

@@ -12,7 +12,7 @@ from reid_stream.web.count_schemas import HourCount, PlaceCount
 
 HOUR_S = 3600
 _MOST_HOURS = 24 * 31
-"""Hours that are counted at once."""
+"""Most hours per request."""
 _MOST_KEPT = 50_000
 """(camera, place, hour) that are remembered; the oldest are forgotten first."""
 
@@ -39,7 +39,7 @@ class PlaceTally:
                 tally.into += event.direction == "in"
                 tally.out += event.direction == "out"
             case ZoneLeft():
-                # Counted in the hour in which the stay began.
+                # Counted in the hour in which the stay started.
                 tally = self._of(event.camera, "zone", event.zone, event.since, event.person)
                 tally.into += 1
                 tally.out += 1
@@ -48,7 +48,7 @@ class PlaceTally:
                 pass
 
     def counts(self, since: float, until: float, camera: str | None = None) -> list[PlaceCount]:
-        """Return the hours that begin in [since, until), UTC seconds, in the order of time."""
+        """Return the hours that start in [since, until), UTC seconds, in order of time."""
         rows = sorted(self._found.items(), key=lambda row: (row[0][3], *row[0][:3]))
         return [
             _count(where, kind, name, hour, tally)
@@ -57,7 +57,7 @@ class PlaceTally:
         ]
 
     def totals(self, since: float) -> list[PlaceCount]:
-        """Return one count per zone and line of all hours that begin at or after `since`, UTC seconds."""
+        """Return one count per zone and line of all hours that start at or after `since`, UTC seconds."""
         sums: dict[tuple[CameraId, str, str], _Tally] = defaultdict(_Tally)
         for (where, kind, name, hour), tally in self._found.items():
             if hour >= since:
@@ -92,7 +92,7 @@ def _count(camera: CameraId, kind: str, name: str, hour: float, tally: _Tally) -
 
 
 def hour_of(at: float) -> int:
-    """Return the begin of the hour of a time, UTC seconds."""
+    """Return the start of the hour of a time, UTC seconds."""
     return int(at // HOUR_S) * HOUR_S
 
 

@@ -1,4 +1,4 @@
-"""The daemon's own figures, read from its /metrics when it is asked for; rates by two readings."""
+"""The daemon's metrics, read from its /metrics on demand; rates from two readings."""
 
 import http.client
 import threading

@@ -1,4 +1,4 @@
-"""Who is known: the people of the projection, and earlier ones of whom the store still has tracks."""
+"""Directory of people: those of the projection, and earlier ones of whom the store still has tracks."""
 
 import time
 from collections import defaultdict
@@ -14,9 +14,9 @@ from reid_stream.web.track_index import IndexedTrack, TrackIndex
 
 API = "/api/v1"
 _SHARE = 10.0
-"""Who owns which stored track is worked out again after so many times what it took: some ms with 10^4 tracks."""
+"""The owners of stored tracks are recomputed after this multiple of the time it takes: some ms with 10^4 tracks."""
 _SAME_VISIT_S = 60.0
-"""Stored tracks of one camera that are no further apart are shown as one visit, where events do not say."""
+"""Largest gap, seconds, between stored tracks of one camera that are shown as one visit, without events of visits."""
 
 
 class Directory:
@@ -54,7 +54,7 @@ class Directory:
             return [] if self._feed.view.gone.get(person) == "erased" else owned
 
     def owner(self, key: Key, track: IndexedTrack) -> GlobalId | None:
-        """Return whose a stored track is: by the events, else by its own file; None if no one's."""
+        """Return the person of a stored track by the events, else by its own file; None if it has none."""
         view = self._feed.view
         known = view.owner(key)
         if known is not None:
@@ -154,7 +154,7 @@ class Directory:
         return person not in view.people and view.gone.get(person) != "erased"
 
     def fate(self, person: str) -> str:
-        """Say what became of an ID that is no person's: `erased`, `retired: ...`, or empty."""
+        """Return the fate of an ID that is no current person's: `erased`, `retired: ...`, or empty."""
         with self._feed.lock:
             return self._feed.view.gone.get(GlobalId(person), "")
 

@@ -92,7 +92,7 @@ class HourBar:
     """One hour of a chart."""
 
     hour: float
-    """Its begin, UTC seconds."""
+    """Start of the hour, UTC seconds."""
     people: int
     height: float
     """Percent of the chart."""
@@ -139,7 +139,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Cameras on a circle with what is known between them."""
+    """Cameras on a circle with the transitions between them."""
 
     nodes: list[Node]
     edges: list[Edge]
@@ -148,7 +148,7 @@ class Graph:
 
 
 _OVERLAP = 0.3
-"""Share of matches at once from which two cameras are said to overlap."""
+"""Share of simultaneous matches from which two cameras count as overlapping."""
 
 
 def topology_graph(record: TopologyRecord) -> Graph:

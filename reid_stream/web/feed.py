@@ -33,9 +33,9 @@ from reid_stream.web.intake import check_event
 
 IDLE_S = 30.0
 _POLL_S = 0.25
-"""Between two reads while the console is used."""
+"""Interval between reads while the console is used, seconds."""
 _WATCHED_S = 60.0
-"""The console counts as used as long after the last request."""
+"""Time after the last request for which the console counts as used, seconds."""
 _KEPT = 5000
 """Events in memory; older ones are read from Redis again."""
 _AT_ONCE = 2000
@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class CameraNews:
-    """What events tell of a camera."""
+    """State of a camera according to events."""
 
     is_up: bool | None = None
     """None before the first news."""
@@ -60,7 +60,7 @@ class CameraNews:
 
 @dataclass(slots=True)
 class DaemonNews:
-    """What events tell of the daemon."""
+    """State of the daemon according to events."""
 
     run: str = ""
     version: str = ""
@@ -93,7 +93,7 @@ class Feed:
         self.version = 0
         """Rises with every event that is not a mere sighting."""
         self.is_complete = False
-        """All that Redis kept has been read once."""
+        """Whether all events kept on Redis have been read once."""
         self.fault: str | None = "not read yet"
         """Why events cannot be read now."""
         self.refused = 0
@@ -109,7 +109,7 @@ class Feed:
         self._thread.start()
 
     def look(self, wait_s: float = 2.0) -> None:
-        """Note a request, and wait until what is known is fresh, but not for long."""
+        """Note a request, and wait briefly until the state is up to date."""
         self._looked_at = time.monotonic()
         self._wanted.set()
         asked = self._looked_at
@@ -220,7 +220,7 @@ class Feed:
                     self.view.apply(event.data)
                     self._note(event)
                     self.places.note(event.data)
-                except Exception as error:  # noqa: BLE001 (one event must not end the news of all others)
+                except Exception as error:  # noqa: BLE001 (one faulty event must not stop all others)
                     self._refuse(event.position, error)
                     continue
                 self.version += not isinstance(event.data, IdentitySeen | DaemonHeartbeat)

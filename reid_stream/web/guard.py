@@ -68,7 +68,7 @@ class _RefusedError(HTTPException):
 
 
 class _Answer:
-    """Sends an answer with the headers that all of them bear."""
+    """Sends a response with the headers common to all of them."""
 
     def __init__(self, send: Send, *, is_static: bool, is_tls: bool) -> None:
         self._send = send
@@ -119,7 +119,7 @@ class Guard:
             if scope["method"] not in _SAFE:
                 self._check_change(scope, headers, visitor)
             scope.setdefault("state", {}).update(visitor=visitor, address=address, limits=self._limits)
-            # Before its turn: a body may take its time.
+            # Before its turn, since a body may arrive slowly.
             body = await _read(_bounded(receive, headers)) if _has_body(headers) else receive
             if scope["path"] == _STREAM:  # open for hours, and bounded by itself
                 await self._app(scope, body, answer)
@@ -161,7 +161,7 @@ class Guard:
         return self._sessions.visitor(token.strip() if scheme.lower() == "bearer" else None, cookie_of(headers), uid)
 
     def _check_change(self, scope: Scope, headers: dict[str, str], visitor: Visitor | None) -> None:
-        """Refuse changes that another site's page may have asked for."""
+        """Refuse changes that may have been requested by another site's page (CSRF)."""
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise _RefusedError(HTTPStatus.FORBIDDEN, "a change must come from a page of this console")
         origin = headers.get("origin")

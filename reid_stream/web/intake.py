@@ -27,10 +27,10 @@ _CAMERA_FIELDS = ("camera", "slowest")
 
 
 def check_event(event: Received) -> None:
-    """Check an event's data, and its body, which is shown as it came.
+    """Check an event's data, and its body, which is shown unchanged.
 
     Raises:
-        ValueError: a name is none, a time cannot be shown, or the body cannot be serialised.
+        ValueError: a name is malformed, a time cannot be shown, or the body cannot be serialised.
     """
     try:
         body = msgspec.json.decode(event.body)
@@ -46,7 +46,7 @@ def check_track(track: StoredTrack) -> None:
     """Check a stored track.
 
     Raises:
-        ValueError: a name is none, or a figure cannot be shown.
+        ValueError: a name is malformed, or a figure cannot be shown.
     """
     _check(_CAMERA, "camera", [track.camera])
     _check(_RUN, "run", [track.run])
@@ -95,7 +95,7 @@ def _check_figures(value: Any, depth: int) -> None:
         case bool() | str() | None:
             pass
         case int() | float():
-            # Of not a number, no comparison holds.
+            # NaN fails every comparison.
             if not _EARLIEST <= value <= _LATEST:
                 raise ValueError(f"a figure must be from {_EARLIEST:.0f} to {_LATEST:.0f}, found {str(value)[:40]}")
         case dict() | list() | tuple():

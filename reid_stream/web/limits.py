@@ -1,4 +1,4 @@
-"""How much one address may ask: token buckets by what it costs, and a bound on open streams.
+"""Rate limits per address: token buckets by cost of a request, and a bound on open streams.
 
 An IPv6 address counts as its /64 network, all of which one client may have.
 """
@@ -27,7 +27,7 @@ _MOST = 10_000
 
 
 class TooManyError(Exception):
-    """An address asks too much."""
+    """An address sent too many requests."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"too many requests, wait {wait_s:.0f} s")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _SILENT = 3
-"""A daemon counts as gone after so many heartbeats that did not come."""
+"""Number of missed heartbeats after which a daemon counts as gone."""
 _COUNTERS = (
     "events_spooled", "redis_up", "spool_bytes", "spool_bytes_max", "store_bytes", "store_crops", "journal_entries",
     "store_tracks_removed", "snapshot_seconds", "detections", "crops_embedded", "people_in_view", "gallery_identities",
@@ -52,7 +52,7 @@ class Overview:
         self._has_refused_topology = False
 
     def is_running(self) -> bool:
-        """Whether the daemon was heard of lately."""
+        """Whether a recent event or heartbeat shows that the daemon runs."""
         daemon = self._feed.daemon
         if daemon.started_at is None or daemon.stopped_at is not None:
             return False
@@ -121,7 +121,7 @@ class Overview:
             return self._feed.places.totals(hour_of(since))
 
     def topology(self) -> TopologyRecord:
-        """Return what has been learned of the cameras, from its key on Redis."""
+        """Return the learned topology, from its key on Redis."""
         cameras = [camera.id for camera in self._cameras.enabled()]
         with translated(topology_key(self._settings.site)):
             body = self._client.get(topology_key(self._settings.site))
@@ -137,7 +137,7 @@ class Overview:
         return TopologyRecord(cameras=[*cameras, *sorted(others)], passages=passages)
 
     def system(self) -> SystemRecord:
-        """Return how the daemon fares, what it runs and what it keeps."""
+        """Return the daemon's health, its models and its retention limits."""
         reading = self._metrics.read()
         settings = self._settings
         with self._feed.lock:

@@ -139,7 +139,7 @@ def people(
     text: Text = "",
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
-    """Everybody, with filters."""
+    """All people, with filters."""
     web.feed.look()
     now = datetime.now(UTC).timestamp()
     found = filtered(
@@ -177,7 +177,7 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
-        return error_page(request, status, f"{person} is {fate}." if fate else f"Nobody is called {person}.")
+        return error_page(request, status, f"{person} is {fate}." if fate else f"No person is called {person}.")
     colors = _colors(web)
     return page(
         request,
@@ -199,7 +199,7 @@ def wall(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 
 @router.get("/cameras")
 def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
-    """How the cameras fare."""
+    """Health of the cameras."""
     web.feed.look()
     records = web.overview.cameras()
     labels = {
@@ -276,7 +276,7 @@ def topology(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 
 @router.get("/corrections")
 def corrections(web: SiteParts, visitor: Viewer, request: Request) -> Response:
-    """Who asked for what."""
+    """Instructions with their operators and outcomes."""
     web.feed.look()
     return page(request, "corrections.html", entries=list_instructions(web, visitor, 200))
 

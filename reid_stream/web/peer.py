@@ -1,4 +1,4 @@
-"""Which user of this machine made a connection over loopback.
+"""Find the user of this machine who made a connection over loopback.
 
 The other end of our connection is a socket of this machine, too, whose owner the kernel knows. It is asked by
 sock_diag(7), one exact question a connection; where that is forbidden, `/proc/net/tcp` is searched (proc_net_tcp(5)),
@@ -30,7 +30,7 @@ _TIMEOUT_S = 1.0
 
 
 def is_supported() -> bool:
-    """Return whether this system says who owns a socket."""
+    """Return whether this system can report the owner of a socket."""
     return _TABLES[4].exists()
 
 

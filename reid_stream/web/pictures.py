@@ -24,11 +24,11 @@ WIDTHS = (64, 128, 256)
 
 
 class PictureError(ValueError):
-    """An upload that is no picture we take; the message says why."""
+    """An upload that is not an accepted picture; the message has the reason."""
 
 
 def decode(body: bytes) -> UInt8:
-    """Return an uploaded picture as RGB (h, w, 3), turned as its EXIF data says.
+    """Return an uploaded picture as RGB (h, w, 3), rotated according to its EXIF data.
 
     Raises:
         PictureError: it is none of the formats, broken, or too large.
@@ -70,7 +70,7 @@ def jpeg(path: Path, width: int | None, *, blur: bool) -> bytes:
     Raises:
         OSError: it is gone, or no picture.
     """
-    changed = path.stat().st_mtime_ns  # also tells a crop that is gone
+    changed = path.stat().st_mtime_ns  # also raises for a deleted crop
     if width is None and not blur:
         return path.read_bytes()
     return _made(path, changed, width, blur)

@@ -17,9 +17,9 @@ from reid_stream.runtime.previews import SUFFIX, PreviewHeader, is_private
 from reid_stream.store.labels import Key
 
 _LOOKED_S = 6.0
-"""A camera is looked at so long after the last request."""
+"""Time after the last request for which a camera counts as watched, seconds."""
 _SEARCH_S = 2.0
-"""Between looks for new sockets."""
+"""Interval of the search for new sockets, seconds."""
 _POLL_MS = 200
 _COLORS = ((20, 184, 166), (96, 165, 250), (251, 191, 36), (192, 132, 252), (251, 113, 133), (163, 230, 53))
 _UNKNOWN = (150, 160, 168)
@@ -39,7 +39,7 @@ class _Latest:
 
 
 class PreviewHub:
-    """The newest frame of each camera that is looked at; thread-safe."""
+    """The newest frame of each watched camera; thread-safe."""
 
     def __init__(self, folders: Sequence[Path], name_of: Callable[[Key], str], *, blur: bool) -> None:
         """`name_of`: what to write at a track's box; empty if not identified yet."""

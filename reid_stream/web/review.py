@@ -1,4 +1,4 @@
-"""Pairs of tracks of which the matcher is not sure, and what people say about them.
+"""Pairs of tracks of which the matcher is not sure, and operators' answers about them.
 
     doubtful    a track that was given to a person with little certainty, beside another track of that person
     missed      tracks of two people that look so alike that they might be one person's
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Note(msgspec.Struct):
-    """What every kept answer must have."""
+    """Required fields of a stored answer."""
 
     pair: str
     answer: Answer
@@ -50,7 +50,7 @@ _SHAPE = msgspec.json.Decoder(_Note)
 
 
 def reviews_key(site: str) -> str:
-    """Name of the stream of people's answers to pairs."""
+    """Name of the stream of operators' answers to pairs."""
     return f"reid:{site}:reviews"
 
 

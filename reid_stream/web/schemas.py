@@ -1,4 +1,4 @@
-"""What the HTTP API says, with the words of the events; pages show the same records. Times are UTC seconds."""
+"""Schemas of the HTTP API, in the terms of the events; pages show the same records. Times are UTC seconds."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from reid_stream.records import ClockQuality, IdentityState
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
-"""Rising: each may do what those before it may."""
+"""In ascending order: each role includes those before it."""
 PERSON_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$"
 CAMERA_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 RUN_PATTERN = r"^[A-Za-z0-9_.-]{1,100}$"
@@ -133,7 +133,7 @@ class People(Record):
 
 
 class CameraRecord(Record):
-    """A camera and how it fares."""
+    """A camera and its health."""
 
     camera: str
     state: Literal["up", "down", "waiting", "off"]
@@ -153,7 +153,7 @@ class CameraRecord(Record):
     fps_used: float | None = None
     """Frames per second that went through the detector."""
     limit_fps: float | None = None
-    """What the machine can do under overload; null without one."""
+    """Frame rate that the machine can process under overload; null without one."""
     dropped: dict[str, int] = {}
     """Frames left out since the daemon's start, by cause."""
     failures: dict[str, int] = {}
@@ -181,7 +181,7 @@ class PassageRecord(Record):
 
 
 class TopologyRecord(Record):
-    """What has been learned of the cameras."""
+    """Learned transitions between cameras."""
 
     cameras: list[str]
     passages: list[PassageRecord]
@@ -227,7 +227,7 @@ class SystemRecord(Record):
     """Settings that bound what is kept: seconds, bytes, counts, by their names in cams.yaml."""
     store_tracks: int
     refused: int = 0
-    """Events and stored tracks that are not shown, as they cannot be right; the log has the first."""
+    """Events and stored tracks not shown because they are invalid; the log has the first."""
     store_bytes: int | None
     stages_ms: dict[str, float]
     """Mean time of a call of each stage since the start."""
@@ -265,7 +265,7 @@ class SearchResult(Record):
 
 
 class Session(Record):
-    """Who asks."""
+    """The visitor and the session."""
 
     name: str
     """As corrections name it (`by`)."""
@@ -314,7 +314,7 @@ class Correction(Asked):
 
 
 class Outcome(Record):
-    """What became of an instruction."""
+    """Result of an instruction."""
 
     instruction: str
     """Its id, for `undo`."""
@@ -365,7 +365,7 @@ class PairSide(Record):
 
 
 class Pairs(Record):
-    """Pairs to look at, those first whose answer tells most."""
+    """Pairs to review, the most informative first."""
 
     pairs: list[Pair]
     reviewed: int
@@ -380,10 +380,10 @@ class Review(Asked):
 
 
 class Reviewed(Record):
-    """An answer that was taken in."""
+    """An answer that was stored."""
 
     review: str
-    """Its id, to take it back."""
+    """Its id, to withdraw it."""
     answer: Literal["same", "different", "unsure"]
     at: float
     by: str

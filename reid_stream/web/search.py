@@ -31,7 +31,7 @@ Finding = Callable[[UInt8], list[Box]]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a search needs."""
+    """Loaded networks of a search."""
 
     bundle: EmbedderBundle
     embed: Embedding
@@ -58,7 +58,7 @@ class Search:
         self._used_at = time.monotonic()
         self._lock = threading.Lock()
         self._known: tuple[tuple[int, int], Appearances, object] | None = None
-        """By which state of directory and index; the last keeps the first's `id` from being given to another."""
+        """Key of the cached result: state of directory and index; its last entry keeps the `id` in it from being reused."""
 
     def by_picture(self, image: UInt8, count: int) -> SearchResult:
         """Rank people by an RGB picture (h, w, 3)."""

@@ -1,4 +1,4 @@
-"""Run the application on uvicorn: TLS, bounds on slow and idle clients, an end in order."""
+"""Run the application on uvicorn: TLS, bounds on slow and idle clients, orderly shutdown."""
 
 import asyncio
 import contextlib
@@ -87,7 +87,7 @@ class _Protocol(H11Protocol):
 
     @property
     def group(self) -> str:
-        """What `limits` counts as one client."""
+        """Client group as counted by `limits`."""
         return group_of(self.client[0]) if self.client is not None else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Who asks: open access on loopback, a bearer token, or a session made by signing in."""
+"""Authenticate visitors: open access on loopback, a bearer token, or a session made by signing in."""
 
 import hashlib
 import hmac
@@ -16,9 +16,9 @@ from reid_stream.web.accounts import Accounts
 from reid_stream.web.schemas import ROLES, Role
 
 IDLE_S = 12 * 3600.0
-"""A session ends so long after its last request ..."""
+"""Idle time after which a session ends, seconds ..."""
 LONGEST_S = 7 * 86_400.0
-"""... and so long after it began."""
+"""... and its longest duration, seconds."""
 _MOST = 1000
 """Sessions at once; the longest idle one gives way."""
 _LEAST_TOKEN = 16
@@ -26,10 +26,10 @@ _LEAST_TOKEN = 16
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who makes a request, and by what right."""
+    """Originator of a request and the role that applies."""
 
     name: str
-    """As corrections name it."""
+    """Name as recorded in corrections."""
     role: Role
     csrf: str = ""
     """Token that changes must carry; empty for bearer tokens and open access."""
@@ -64,10 +64,10 @@ class Sessions:
             raise ConfigError(f"web.token must have at least {_LEAST_TOKEN} characters, got {len(self._token)}")
         self.accounts = Accounts(settings.users_file) if settings.users_file is not None else None
         self.is_open = self.accounts is None and self._token is None
-        """Nobody signs in: who reaches the port from this machine, as `web.local` has it, may do everything."""
+        """Open access without sign-in: users of this machine allowed by `web.local` may do everything."""
         if self.is_open and not is_loopback(settings.host):
             raise ConfigError(
-                f"web.host {settings.host} can be reached from other machines, so web.users_file or web.token must say "
+                f"web.host {settings.host} can be reached from other machines, so web.users_file or web.token must set "
                 "who may come in, found neither; `reid-stream web user NAME --role viewer` makes a users_file"
             )
         self._is_for_everyone = settings.local == "everyone" or not peer.is_supported()
@@ -75,7 +75,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def visitor(self, bearer: str | None, cookie: str | None, uid: Callable[[], int | None]) -> Visitor | None:
-        """Return who asks; None if unknown.
+        """Return the visitor; None if unknown.
 
         Args:
             bearer: token of the request.

@@ -1,4 +1,4 @@
-"""Know the tracks of a tracklet store without holding its pictures: listed again where a folder's time has changed."""
+"""Index the tracks of a tracklet store without its pictures; a folder is listed again when its time has changed."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from reid_stream.web import pictures
 from reid_stream.web.intake import check_track
 
 _LOOK_S = 2.0
-"""The store is listed no more often."""
+"""Shortest interval between two listings of the store, seconds."""
 _SETTLED_NS = 1_000_000_000
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class IndexedTrack:
     bundle: str
     """Hash of the embedder that made its vectors."""
     global_id: GlobalId | None
-    """Who it was when its file was read; events may know better."""
+    """Its person when its file was read; later events may differ."""
     has_vectors: bool
 
     @property
@@ -72,7 +72,7 @@ class TrackIndex:
         self.version = 0
         """Rises whenever a track comes or goes."""
         self.refused = 0
-        """Times that a stored track was left out as it cannot be right."""
+        """Number of times an invalid stored track was left out."""
 
     def tracks(self) -> dict[Key, IndexedTrack]:
         """Return all tracks; not to be changed."""
@@ -102,7 +102,7 @@ class TrackIndex:
             try:
                 vectors = np.load(track.folder / VECTORS_FILE, allow_pickle=False).astype(np.float32)
                 mean = vectors.mean(axis=0) if vectors.ndim == 2 and len(vectors) else None
-                # What is no number would spread to all that it is compared with.
+                # NaN would spread to everything it is compared with.
                 self._means[track.key] = mean if mean is not None and np.isfinite(mean).all() else None
             except (OSError, ValueError, TypeError, EOFError, MemoryError):
                 self._means[track.key] = None

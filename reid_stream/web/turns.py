@@ -1,4 +1,4 @@
-"""Fair turns: an address has a few requests under way at once and its others wait: a burst delays only its sender."""
+"""Fair scheduling: an address has few requests in progress, its others wait, so a burst delays only its sender."""
 
 import asyncio
 from collections import Counter, deque

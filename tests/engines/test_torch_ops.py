@@ -150,7 +150,7 @@ def test_an_answer_of_another_kind_is_refused(tmp_path: Path) -> None:
     from tests.engines.networks import channel_means
 
     engine = TorchEngine(channel_means(tmp_path / "m.onnx"), F32, pixels=Pixels())
-    with pytest.raises(ModelError, match=r"kind yolo with 1 classes must answer so, got \(1, 4\)"):
+    with pytest.raises(ModelError, match=r"kind yolo with 1 classes must have such output, got \(1, 4\)"):
         engine.people([_scene(64, 48)], _asked([(64, 48)]))
     with pytest.raises(ModelError, match="must be of its kind"):
         engine.vectors([SimpleNamespace(shape=(2, 2, 3))], (8, 8))

@@ -57,7 +57,7 @@ def test_an_unknown_person_is_a_problem_document(web: Shop) -> None:
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
-        "detail": "nobody is called shop-99",
+        "detail": "no person is called shop-99",
     }
     assert web.get(f"{API}/people?limit=0").status == 422
 

@@ -34,7 +34,7 @@ class Sampler:
             cameras = images.cameras[rows]
             self._by_camera.append([rows[cameras == camera] for camera in np.unique(cameras)])
         self.alone = tuple(images.person_names[p] for p in range(count) if len(self._by_camera[p]) == 1)
-        """Persons seen by one camera only: nothing across cameras can be learnt from them."""
+        """Persons seen by one camera only, from whom no matching across cameras can be learned."""
         first = np.unique(images.persons, return_index=True)[1]
         domain_of = images.domains[first]  # (persons,)
         self._persons = [np.flatnonzero(domain_of == domain) for domain in range(len(images.domain_names))]
@@ -42,7 +42,7 @@ class Sampler:
         self.shares = weights / weights.sum()
         """Share of each domain in a batch."""
 
-    def batch(self, step: int, progress: float = 0.0) -> Ints:  # noqa: ARG002 (alike all along the run)
+    def batch(self, step: int, progress: float = 0.0) -> Ints:  # noqa: ARG002 (the same throughout the run)
         """Return the rows (P * K,) of one batch; images of a person are neighbours."""
         random = np.random.default_rng([self.seed, step])
         return np.concatenate([self._images(person, random) for person in self._draw_persons(random)])

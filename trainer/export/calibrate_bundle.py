@@ -17,7 +17,7 @@ from trainer.evaluate.retrieval import Floats
 from trainer.export import model_card
 
 PLOT_FILE = "reliability.png"
-# One same-person pair in two, and in a hundred and one: a gallery of a hundred others.
+# Shares of same-person pairs: 1 in 2, and 1 in 101, as in a gallery with a hundred others.
 PRIORS = {"1:1": 1 / 2, "1:100": 1 / 101}
 
 

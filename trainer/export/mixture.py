@@ -1,6 +1,6 @@
 """Mix two networks of one architecture by interpolating their weights: a fine-tuned one with its start.
 
-The mixture keeps much of what each of the two knows: .65 of a distilled network and .35 of its start brought the
+The mixture keeps much of what both have learned: .65 of a distilled network and .35 of its start brought the
 shipped embedder .02 to .04 mAP.
 
 Source: WiSE-FT, Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (arXiv 2109.01903).

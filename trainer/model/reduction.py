@@ -21,7 +21,7 @@ from trainer.model.siamese import REDUCTION, load_branch, read_weights
 from trainer.train import checkpoint
 
 LARGEST = 512
-"""Of a bundle's contract."""
+"""Largest length of a bundle's vectors."""
 _IMAGES = 4096
 
 

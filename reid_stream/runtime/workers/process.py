@@ -90,7 +90,7 @@ def serve(pipe: Connection, job: WorkerJob) -> None:
     # A closed terminal ends the daemon, which ends its workers.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # The daemon ends its workers itself; what of theirs ends before was signalled with them.
+    # The daemon ends its workers itself; child processes that end before got the same signal.
     signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.request())
     with contextlib.suppress(ImportError):
         from setproctitle import setproctitle

@@ -52,7 +52,7 @@ def correct(web: SiteParts, visitor: Operator, request: Request, asked: Correcti
 def list_instructions(
     web: SiteParts, _visitor: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> list[LoggedInstruction]:
-    """Return who asked for what and what became of it, the newest first."""
+    """Return instructions with their operators and outcomes, the newest first."""
     entries = [entry for entry in web.instructions.entries() if not isinstance(entry.instruction, Erased)]
     undone = {entry.instruction.instruction for entry in entries if isinstance(entry.instruction, Undo)}
     found = []

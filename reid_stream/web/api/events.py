@@ -131,14 +131,14 @@ def _older(web: WebSite, position: str) -> list[Received]:
                 check_event(event)
             except StopIteration:
                 break
-            except ValueError:  # the feed counts and logs them
+            except ValueError:  # counted and logged by the feed
                 continue
             found.append(event)
     return found
 
 
 def _is_known(web: WebSite, request: Request) -> bool:
-    """Whether who asked would still be let in: a session may end, a user be removed."""
+    """Whether the visitor still has access: a session may end, a user be removed."""
     if web.sessions.is_open:
         return True
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -1,4 +1,4 @@
-"""What routes are given: the site, and the visitor with the right to ask."""
+"""Dependencies of routes: the site, and the visitor with the required role."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -24,7 +24,7 @@ def site_of(request: Request) -> WebSite:
 
 
 def visitor_of(request: Request) -> Visitor | None:
-    """Return who asks; None if unknown."""
+    """Return the visitor; None if unknown."""
     visitor: Visitor | None = request.state.visitor
     return visitor
 

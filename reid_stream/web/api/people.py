@@ -81,7 +81,7 @@ def show_person(web: SiteParts, _visitor: Viewer, person: Annotated[PersonId, Pa
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
-        raise HTTPException(status, f"{person} is {fate}" if fate else f"nobody is called {person}")
+        raise HTTPException(status, f"{person} is {fate}" if fate else f"no person is called {person}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""Routes to sign in and out."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ router = APIRouter(tags=["session"], responses=PROBLEMS)
 
 @router.get("/session")
 def show_session(web: SiteParts, visitor: Viewer) -> Session:
-    """Return who asks."""
+    """Return the current session."""
     return _session(visitor, needs_login=web.sessions.accounts is not None)
 
 

@@ -66,7 +66,7 @@ async def show_preview(
 
 @router.get("/topology")
 def show_topology(web: SiteParts, _visitor: Viewer) -> TopologyRecord:
-    """Return what has been learned of how people get from camera to camera."""
+    """Return the learned topology: how people get from camera to camera."""
     return web.overview.topology()
 
 
