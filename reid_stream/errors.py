@@ -1,4 +1,4 @@
-"""Everything that reid-stream raises on purpose.
+"""Errors that reid-stream raises on purpose.
 
     ReidStreamError
     ├── ConfigError    cams.yaml or an option is wrong: fix it and start again        exit 2
@@ -7,7 +7,7 @@
     ├── StuckError     a stage hangs: start the daemon again                          exit 5
     ├── InUseError     another daemon has the site or a folder: try again later       exit 6
     ├── StoppedError   asked to stop before the start                                 exit 0
-    └── StreamError    one camera failed; the daemon lives on and tries again
+    └── StreamError    one camera failed; the daemon continues and tries again
 
 A message states what must hold, what was found, and where or what to do. `ValueError` is for a broken record (a bug of
 the caller), `assert` for what cannot happen.

@@ -1,6 +1,6 @@
-"""Pictures, wherever they lie: numpy arrays in main memory, or what a GPU has decoded and keeps (pure).
+"""Images in main memory as numpy arrays, or in the memory of the GPU that decoded them (pure).
 
-Only the engines know what is behind `OnDevice`. All else asks for its size, cuts it, or brings it home.
+Only the engines know what is behind `OnDevice`. All other code reads its size, crops it, or copies it to main memory.
 """
 
 from collections.abc import Iterable, Iterator

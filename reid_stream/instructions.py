@@ -71,7 +71,7 @@ class TrackSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MergePeople(_Instruction, frozen=True, kw_only=True, tag="merge"):
-    """`gone` was `into` all along; never taken apart again but by a person."""
+    """`gone` was `into` all along; only an operator can split them again."""
 
     gone: GlobalId
     into: GlobalId
@@ -117,7 +117,7 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
 
 
 class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
-    """People call this person `label` from now on; empty for no name."""
+    """Give this person the name `label`; empty removes the name."""
 
     person: GlobalId
     label: str
@@ -145,7 +145,7 @@ class ErasePerson(_Instruction, frozen=True, kw_only=True, tag="erase"):
 
 
 class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
-    """Take an earlier instruction back, as far as what it touched is still there."""
+    """Undo an earlier instruction, as far as the identities it changed still exist."""
 
     instruction: str
     """Its `id`."""
@@ -157,7 +157,7 @@ class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
 
 
 class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
-    """The daemon to itself: what an `erase` asked for is gone from disk and from Redis."""
+    """Sent by the daemon to itself: the data of an `erase` is gone from disk and from Redis."""
 
     instruction: str
     """`id` of the `erase`."""
@@ -208,7 +208,7 @@ def encode(instruction: Instruction) -> bytes:
 
 
 def decode(body: bytes, place: str) -> Instruction:
-    """Read an instruction that stands at `place` on the stream.
+    """Read the instruction at `place` on the stream.
 
     Raises:
         ValueError: it is no instruction, or too large.

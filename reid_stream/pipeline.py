@@ -1,4 +1,4 @@
-"""The hot path: frames in, events out, in two steps with one seam (pure).
+"""Pipeline from frames to events in two steps, perception and identification (pure).
 
     Perception.step:     frames ─▶ (gate) ─▶ detect ─▶ track ─▶ embed ─▶ Observation | TrackEnded
     Identification.step:                                                 └──────────▶ match ─▶ presence ─▶ events

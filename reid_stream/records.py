@@ -121,7 +121,7 @@ class Tracks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pick:
-    """A track of a frame that deserves a fresh vector now."""
+    """A track of a frame that is due for a new vector."""
 
     index: int
     """Row of the frame's Tracks."""
@@ -291,7 +291,7 @@ class Merge:
     by: str | None = None
     """Operator; None for the matcher's own correction."""
     label: str = ""
-    """What people called `gone`, where they call `into` so from now on; else empty."""
+    """Label of `gone` where it becomes the label of `into`; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,11 +340,11 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """People call a person something."""
+    """An operator has named a person."""
 
     person: GlobalId
     label: str
-    """Empty for no name any more."""
+    """Empty if the name was removed."""
     revision: int
     by: str
     at: float
@@ -352,7 +352,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
-    """The matcher has removed a person; the shell deletes the rest and confirms by an instruction `Erased`."""
+    """The matcher has removed a person; the daemon deletes the other data and confirms by an instruction `Erased`."""
 
     person: GlobalId
     instruction: str
@@ -362,7 +362,7 @@ class Erasing:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Nothing of a person is left."""
+    """All data of a person has been deleted."""
 
     person: GlobalId
     revision: int

@@ -82,7 +82,7 @@ class ModelSettings(TrainSection):
     last_stride: Literal[1, 2] = 1
     """1 keeps a finer last map (Bag of Tricks, Luo et al. 2019)."""
     instance_norm: bool = False
-    """IBN-a in the first three stages: half of the channels forget the style of the camera (Pan et al. 2018)."""
+    """IBN-a in the first three stages: half of the channels discard the style of the camera (Pan et al. 2018)."""
     pool: Literal["gem", "average", "max"] = "gem"
     """How descriptor `fc` makes the last map one vector."""
     dim: Annotated[int, Field(ge=8, le=4096)] = 512
@@ -115,7 +115,7 @@ class ModelSettings(TrainSection):
     weights: Path | None = None
     """Where to start: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
     weights_of: Literal["all", "backbone"] = "all"
-    """What is taken of a checkpoint: all, for a network of the same shape; or the backbone alone, for others."""
+    """Weights loaded from a checkpoint: all, for a network of the same shape; or the backbone alone, for others."""
 
 
 class AugmentSettings(TrainSection):
@@ -239,7 +239,7 @@ class OptimiserSettings(TrainSection):
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Length of the run in passes over the training images, in place of `steps`."""
     nominal_epochs: Annotated[float, Field(gt=0)] | None = None
-    """What `epochs` is in full: a shorter run goes through the whole schedule, faster."""
+    """`epochs` of the full recipe: a shorter run passes through the whole schedule faster."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
     """Ends the run earlier by the clock; the schedule follows whichever is further."""
     clip: Annotated[float, Field(gt=0)] = 5.0

@@ -1,4 +1,4 @@
-"""Measure what corrections are worth: a recording's events as first published and after corrections (pure).
+"""Measure the effect of corrections: a recording's events as first published and after corrections (pure).
 
     Recording ─▶ replay ─▶ events ─▶ HOTA, IDF1 before and after; corrections a person; wrong merges, and those undone
 
@@ -126,7 +126,7 @@ def _end(names: CurrentNames, boxes: Sequence[_Box]) -> str:
 
 
 def show(found: Sequence[Settling], console: Console) -> None:
-    """Print one line a set."""
+    """Print one line per set."""
     table = Table(
         "", "IDF1 at once", "after", "HOTA at once", "after", "merges", "splits", "of parts", "a person",
         "wrong merges", "undone", "mixed up at once", "after", box=None, pad_edge=False,

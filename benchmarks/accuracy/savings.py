@@ -1,4 +1,4 @@
-"""What the detector is spared, row by row, with what it costs in accuracy: the same footage once a row.
+"""Savings of detector work and their cost in accuracy, measured on the same footage once per row.
 
 A row is a set of `detect` settings. CPU time is that of this process, so rows can be compared on a shared machine;
 shares of the detector's input are exact.
@@ -46,9 +46,9 @@ class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
     pixels: float
     """Pixels that the detector saw, as a share of those of whole frames."""
     cpu_ms: float
-    """CPU time a frame, with decoding and embedding."""
+    """CPU time per frame, decoding and embedding included."""
     crops: float
-    """Embedded crops a frame."""
+    """Embedded crops per frame."""
     hota: float
     """Of people over all cameras."""
     idf1: float

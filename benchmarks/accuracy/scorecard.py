@@ -49,7 +49,7 @@ class ScoreCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EarlierCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What of an earlier score is compared with."""
+    """The part of an earlier score that is compared."""
 
     schema: Literal[2]
     commit: str

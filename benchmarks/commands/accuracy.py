@@ -81,7 +81,7 @@ def settle(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings with truth.")],
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Measure what corrections are worth: scores as published and after them, their number, wrong merges undone."""
+    """Measure the effect of corrections: scores as published and after them, their number, wrong merges undone."""
     from benchmarks.accuracy import corrections
     from reid_stream.evaluation import recording
 
@@ -100,7 +100,7 @@ def battery(
     threads: Threads = 0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """Let the matcher meet simulated sites of three groups of people: half to develop on, half that is reported."""
+    """Run the matcher on simulated sites of three groups of people: half for development, half that is reported."""
     from benchmarks.simulator import battery_report
 
     results = _battery(embedder, threads, half, changes or (), names or ())
@@ -176,7 +176,7 @@ def savings(
     threads: Threads = 0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
 ) -> None:
-    """What gate, packing and adaptive rate spare the detector, with HOTA and IDF1 beside each."""
+    """Measure the detector work saved by gate, packing and adaptive rate, with HOTA and IDF1 of each."""
     from benchmarks.accuracy import savings as measured
     from reid_stream.runtime.networks import load_networks
 

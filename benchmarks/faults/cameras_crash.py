@@ -1,6 +1,6 @@
 """Crash and hang a decoder: its camera comes back, the others are not affected.
 
-Signals stand in for bugs: SIGSEGV ends a process as a native crash does, SIGSTOP leaves it hanging.
+Signals simulate bugs: SIGSEGV ends a process as a native crash does, SIGSTOP leaves it hanging.
 The cost of isolation is measured, too: private memory of a process, and CPU time for a full HD frame.
 """
 

@@ -36,7 +36,7 @@ _OWN = ("busy", "slowed", "replaced", "behind")
 def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # noqa: ARG001 (as all drills)
     """Add and remove 100 cameras in 5 rounds, 9 in 3 if short, beside two that stay.
 
-    Networks are stand-ins that see one person in every picture, so that a small machine bears the cameras.
+    Networks are stand-ins that see one person in every picture, so that a small machine can carry the cameras.
     """
     rounds, each = (3, 3) if is_short else (5, 20)
     with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
@@ -168,7 +168,7 @@ def _up(daemon: DaemonProcess) -> set[str]:
 
 
 def _people(folder: Path) -> tuple[int, int]:
-    """Return how many identities and tracks the cameras that stay have had; nobody there looks like anybody else."""
+    """Return how many identities and tracks the cameras that stay have had; people there all look different."""
     people, tracks = set(), set()
     for event in subscribe(running_url(folder / "redis"), site="drill", start="0", block_s=0):
         data = event.data

@@ -173,7 +173,7 @@ class CrashSite:
             redis.config_set("appendfsync", "no")
 
     def published(self) -> PublishedEvents:
-        """Return what is on the stream and in the live keys."""
+        """Return the stream and the live keys."""
         with self._client() as redis:
             events = [json.loads(fields[b"event"]) for _, fields in redis.xrange(stream_key(SITE))]
             live = {key.decode(): redis.hgetall(key) for key in redis.keys(f"reid:{SITE}:identity:*")}

@@ -21,7 +21,7 @@ from reid_stream.records import Detections, Floats, Frame
 
 _GIVE_UP_S = 30.0
 _BOX = (0.3, 0.15, 0.5, 0.95)
-"""Box of the stand-in's person, as fractions of width and height."""
+"""Box of the stub's person, as fractions of width and height."""
 
 
 class Events:

@@ -28,7 +28,7 @@ class HostileServer:
         self.script = script
         self.repeat = repeat
         self.received: list[bytes] = []
-        """What clients sent, for tests; the newest thousand."""
+        """Requests of clients, for tests; the newest thousand."""
         self._over = threading.Event()
         self._door = socket.create_server((_HOST, 0))
         self._door.settimeout(_POLL_S)

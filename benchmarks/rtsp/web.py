@@ -115,7 +115,7 @@ class TlsFront:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
         self.received: list[bytes] = []
-        """What clients sent."""
+        """Requests of clients."""
         self._door = socket.create_server((_HOST, 0))
         self.port: int = self._door.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="tls front", daemon=True)

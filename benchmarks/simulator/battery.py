@@ -177,7 +177,7 @@ def people_of(group: Group, half: Half, data: Path) -> list[PersonCrop]:
 
 
 def run(prepared: PreparedWorld, mind: MatcherSpec) -> BatteryFigures:
-    """Let a matcher meet a world, and the same with true tracks."""
+    """Run a matcher on a world, and again with true tracks."""
     world, spec = prepared.world, prepared.spec
     told = replay(world, mind)
     found = figures(world, told)

@@ -1,4 +1,4 @@
-"""Experiments that need known identities: the obtained false-match rate, and what each part of the matcher is worth.
+"""Experiments that need known identities: the obtained false-match rate, and the share of each part of the matcher.
 
     looks, scenario, seeds -> Experiment: figures of every seed of every variant, as JSON and as plots (plots.py)
 

@@ -123,7 +123,7 @@ CALM = {
     "stalls_per_hour": 0.0,
     "return_share": 0.0,
 }
-"""Nothing that makes an observation wrong, incomplete or late: what is left is how people look."""
+"""Scenario settings without wrong, incomplete or late observations, so that only appearance matters."""
 
 
 def load(path: Path | None, **changes: Any) -> Scenario:

@@ -42,7 +42,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured."""
+    """Measured figures."""
 
     cameras: Sequence[str]
     minutes: float

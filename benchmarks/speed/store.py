@@ -36,7 +36,7 @@ _WAITING = 1000
 
 
 class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured; MB are 10^6 bytes."""
+    """Measured figures; MB are 10^6 bytes."""
 
     crops: int
     tracks: int

@@ -70,7 +70,7 @@ class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured."""
+    """Measured figures."""
 
     cores: int
     cameras: int

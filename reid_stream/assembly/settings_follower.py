@@ -26,7 +26,7 @@ from reid_stream.observe import logs
 _LOOK_MS = 250
 """Longest wait for a change before `reread` is looked at."""
 _SETTLE_MS = 400
-"""Changes within so long are one: an editor writes a file in steps."""
+"""Changes within this time, seconds, count as one: editors write a file in steps."""
 _END_S = 15.0
 """Longest wait for a change in progress when the block ends."""
 _log = structlog.get_logger(__name__)

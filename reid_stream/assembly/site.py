@@ -49,7 +49,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A daemon with what a user interface or a benchmark reads."""
+    """A daemon with the state that user interfaces and benchmarks read."""
 
     daemon: Daemon
     loaded: Networks | None
@@ -214,7 +214,7 @@ def assemble(
 
 
 def _load_ahead(settings: Settings, loaded: LoadedPerception) -> None:
-    """Import what a takeover needs, which would otherwise cost it most of its time."""
+    """Import the modules that a takeover needs, which would otherwise take most of its time."""
     for name in (
         "reid_stream.ingest.camera_set",
         "reid_stream.journal.recorder",

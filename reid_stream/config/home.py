@@ -1,11 +1,11 @@
-"""What a process must have before libraries load: a home folder, and names of files in UTF-8."""
+"""Prepare the environment before libraries load: a home folder, and file names in UTF-8."""
 
 import os
 import sys
 from pathlib import Path
 
 NO_HOME = "/nonexistent"
-"""What Debian gives to system accounts as their home."""
+"""Home folder that Debian gives to system accounts."""
 
 
 def ensure_home() -> None:

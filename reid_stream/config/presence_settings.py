@@ -1,4 +1,4 @@
-"""What visits depend on: the section `publish`, and the zones and lines of the cameras (pure)."""
+"""Settings that visits depend on: the section `publish`, and the zones and lines of the cameras (pure)."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ class CameraPlaces(SettingsSection):
 
 
 class PresenceSettings(Publish):
-    """All that visits depend on: the section `publish`, and the zones and lines of the cameras."""
+    """The section `publish`, and the zones and lines of the cameras."""
 
     places: dict[str, CameraPlaces] = Field(default_factory=dict)
     """By camera."""

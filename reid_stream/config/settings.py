@@ -49,11 +49,11 @@ class Camera(SettingsSection):
     ignore: tuple[Polygon, ...] = ()
     """Polygons: people whose feet are inside are ignored (a poster, a screen). Fractions as in `region`."""
     zones: dict[Name, Polygon] = {}
-    """Polygons by name, corners as fractions of width and height: `zone.entered` and `zone.left` say whose feet are in
-    one, and for how long."""
+    """Polygons by name, corners as fractions of width and height: `zone.entered` and `zone.left` report whose feet are
+    in one, and for how long."""
     lines: dict[Name, Segment] = {}
-    """Lines by name, two points as fractions each: `line.crossed` says whose feet crossed one; `in` is to the right, as
-    seen from its first point to its second."""
+    """Lines by name, two points as fractions each: `line.crossed` reports whose feet crossed one; `in` is to the right,
+    as seen from its first point to its second."""
     loop: bool = False
     """Files only: start over at the end."""
     start_after_s: Annotated[float, Field(ge=0)] = 0
@@ -344,7 +344,7 @@ class Web(SettingsSection):
     users_file: Path | None = None
     """Users and their roles, written by `reid-stream web user`. null for open access, on loopback only."""
     local: Literal["user", "everyone"] = "user"
-    """Who on this machine has open access: the user who runs the console (and root), or every user. Only Linux tells
+    """Users of this machine with open access: the user who runs the console (and root), or all. Only Linux tells
     users apart."""
     token: SecretStr | None = None
     """For programs: `Authorization: Bearer TOKEN`, at least 16 characters; may be ${ENV}, never logged."""

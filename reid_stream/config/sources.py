@@ -1,4 +1,4 @@
-"""What `--cameras` takes: a cams.yaml, or video files and URLs of cameras, which need none."""
+"""Load settings from the arguments of `--cameras`: a cams.yaml, or video files and URLs of cameras, which need none."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whether this process has been asked to stop.
+"""Record whether this process has been asked to stop.
 
 A service manager may signal a whole control group: children then end before their parents have asked them to. Their
 supervisors look here before they report such an end as a fault or start the child again.

@@ -113,7 +113,7 @@ class Snapshot:
     people_known: int = 0
     """Identities that can be matched, those of earlier runs included."""
     overload: str = ""
-    """What is wrong and what helps while there is more to do than the machine can; empty otherwise."""
+    """Problem and remedy while the machine is overloaded; empty otherwise."""
 
 
 def live(snapshot: Snapshot, height: int = 40, width: int = 120, zone: tzinfo | None = None) -> RenderableType:

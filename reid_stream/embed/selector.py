@@ -1,7 +1,7 @@
-"""Which tracked people deserve a fresh vector now (pure).
+"""Select the tracked people who need a new vector (pure).
 
-A vector is dear and a track changes slowly, so: a new track at once, then after an interval, or earlier when the person
-is seen clearly better than ever before; and never a crop that would give another person's vector, or none.
+A vector is costly and a track changes slowly, so: a new track at once, then after an interval, or earlier when the
+person is seen clearly better than ever before; and never a crop that would give another person's vector, or none.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _ASPECT = (1.5, 4.0)
 
 @dataclass(slots=True)
 class _Memory:
-    """What has been embedded of a track."""
+    """Embeddings of a track so far."""
 
     at: float
     quality: float

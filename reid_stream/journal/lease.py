@@ -5,7 +5,7 @@ on this machine that has ended: then it takes the key at once. Writes are fenced
 key is the sender's (`holds`), so that a daemon that was frozen and wakes up writes nothing after another took over.
 
 A second key, `<key>:epochs`, lists the latest holdings of the lease by their tokens and does not expire. A holding that
-another daemon's holding has followed is over, even if the lease is free now.
+another daemon's holding has followed has ended, even if the lease is free now.
 """
 
 import os

@@ -6,8 +6,8 @@ Reading starts after the last instruction that was answered, so that what was su
 out by the next one. The matcher ignores those it has applied already, by their stream IDs. So a stream that started
 again, since it was deleted or Redis came back without it, is read from its beginning.
 
-Whoever may append to the stream can append anything. Entries over `MOST_BYTES` and entries that are no instructions are
-logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest `KEPT` entries.
+A program that may append to the stream can append anything. Entries over `MOST_BYTES` and entries that are no
+instructions are logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest `KEPT` entries.
 An entry with the highest ID there is, behind which Redis accepts no other, is taken off the stream (`make_room`).
 """
 
@@ -33,7 +33,7 @@ KEPT = 10_000
 _LARGE = MOST_BYTES + 1024
 """Bytes of an entry, with its other fields, from which it is deleted."""
 _PAGE = 10
-"""Entries per read: their size is known only once they are here."""
+"""Entries per read: their size is known only after reading."""
 _MOST_WAITING = 1000
 """Instructions read ahead of the matcher."""
 _POLL_S = 1.0

@@ -61,12 +61,12 @@ class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def folder_of(store: Path, camera: str, day: str, run: str, track: int) -> Path:
-    """Return where a track lies; `day` is YYYYMMDD."""
+    """Return the folder of a track; `day` is YYYYMMDD."""
     return store / camera / day / f"{run}-{track}"
 
 
 def now_file(store: Path, camera: str, run: str, track: int) -> Path:
-    """Return where the best crop so far of a track is that is not written yet."""
+    """Return the path of the best crop so far of a track that is not written yet."""
     return store / NOW / camera / f"{run}-{track}.jpg"
 
 

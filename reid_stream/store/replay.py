@@ -1,4 +1,4 @@
-"""Stored tracks to the records that perception made of them, for the matcher to process again (pure).
+"""Convert stored tracks to the records that perception made of them, for the matcher to process again (pure).
 
 A store keeps a crop now and then, but the matcher wants to know who was side by side. So at the time of every crop each
 other track that the camera then saw is replayed, too: without a vector, its box on a straight line between its crops.
@@ -14,9 +14,9 @@ from reid_stream.records import Box, CameraId, Floats, Observation, Perceived, T
 from reid_stream.store.layout import StoredTrack
 
 ENDS_AFTER_S = 1.0
-"""A tracker gives a lost track up about so long after it was last seen."""
+"""Time after which a tracker drops a lost track, approximately, seconds."""
 BATCH_S = 0.1
-"""Observations within so much time reach the matcher together, as they do in the daemon."""
+"""Observations within this time reach the matcher together, as in the daemon, seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ def batches(tracks: Sequence[StoredReplay], model: str) -> Iterator[tuple[float,
 
 
 def _of_camera(tracks: list[StoredReplay], model: str) -> Iterator[Perceived]:
-    """Yield what one camera saw, in time order."""
+    """Yield the records of one camera in order of time."""
     size = _size(tracks)
     waiting = sorted(tracks, key=lambda replayed: replayed.track.times[0], reverse=True)
     there: list[StoredReplay] = []

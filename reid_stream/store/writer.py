@@ -48,7 +48,7 @@ _NAMES = 10_000
 _IDLE_S = 60.0
 """Seconds after which a track without an end is written."""
 _LOOK_S = 1.0
-"""Between looks at what is due."""
+"""Interval of checks for tracks to write, seconds."""
 _ERASE_LOOK_S = 0.02
 _JPEG_QUALITY = 95
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -260,7 +260,7 @@ class StoreWriter:
         track.crops.append(_Kept(crop.at, crop.box, crop.quality, jpeg, crop.vector))
 
     def _flush(self, now: float) -> None:
-        """Write the tracks that are over; `now` in monotonic seconds, infinite to write all."""
+        """Write the tracks that have ended; `now` in monotonic seconds, infinite to write all."""
         for key, track in list(self._open.items()):
             wait_s = self._settings.settle_s if track.has_ended else _IDLE_S
             if now - track.heard_at >= wait_s:

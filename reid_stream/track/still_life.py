@@ -16,7 +16,7 @@ from reid_stream.records import Floats, Ints
 STILL_S = 0.5
 """Time, seconds, for which a box must be weak and in place. After 0.3 s, 3 of the 65 boxes were a person's."""
 _STILL_IOU = np.float32(0.7)
-"""Least IoU with the box at the beginning of that time."""
+"""Least IoU with the box at the start of that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class StillLife:
     weak: float
     """Boxes below this score are weak."""
     ends_s: float
-    """Time, seconds, after which a track on a still weak box is over."""
+    """Time, seconds, after which a track on a still weak box ends."""
     _anchors: dict[int, _Anchor] = field(default_factory=dict)
 
     def update(self, seen_at: float, boxes: Floats, scores: Floats, tracks: Ints) -> tuple[Ints, list[int]]:
@@ -49,7 +49,7 @@ class StillLife:
             tracks: (n,) track of each box, -1 for none.
 
         Returns:
-            The rows of boxes that show no person, and the tracks among theirs that are over.
+            The rows of boxes that show no person, and their tracks that have ended.
         """
         rows: list[int] = []
         over: list[int] = []

@@ -58,7 +58,7 @@ class Search:
         self._used_at = time.monotonic()
         self._lock = threading.Lock()
         self._known: tuple[tuple[int, int], Appearances, object] | None = None
-        """Key of the cached result: state of directory and index; its last entry keeps the `id` in it from being reused."""
+        """Cache key: versions of directory and index; its last entry keeps the `id` in it from being reused."""
 
     def by_picture(self, image: UInt8, count: int) -> SearchResult:
         """Rank people by an RGB picture (h, w, 3)."""

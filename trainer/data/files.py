@@ -12,7 +12,7 @@ _RESTARTS = range(0xD0, 0xD8)
 
 
 def is_distractor(name: str) -> bool:
-    """Whether a file name is that of a distractor of Market-1501: the number 0000 stands for many people.
+    """Whether a file name is that of a distractor of Market-1501: the number 0000 is shared by many people.
 
     >>> is_distractor("0000_c1s1_000151_01.jpg"), is_distractor("0000_c1_01.jpg")
     (True, False)

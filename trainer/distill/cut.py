@@ -1,6 +1,6 @@
 """Cut people out of videos and pictures with a detector: unlabelled crops for a student to learn on.
 
-A teacher answers for any crop, so people without a name teach as well as people with one, and every new kind of
+A teacher answers for any crop, so unlabelled people serve as well as labelled ones, and every new kind of
 camera, weather and clothing makes the student's vectors hold for more strangers.
 """
 

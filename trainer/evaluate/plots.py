@@ -47,7 +47,7 @@ def evaluation(found: Sequence[Evaluation], path: Path) -> None:
 
 
 def reliability(curves: Sequence[tuple[str, Bins]], path: Path) -> None:
-    """Draw how often pairs are the same person against how probable that was said to be."""
+    """Draw a reliability diagram: observed frequency of the same person against predicted probability."""
     figure, axes = plt.subplots(1, len(curves), figsize=(5 * len(curves), 4.5), squeeze=False)
     for panel, (name, bins) in zip(axes[0], curves, strict=True):
         panel.plot([0, 1], [0, 1], color="grey", linestyle="--", label="ideal")
@@ -79,7 +79,7 @@ def comparison(measured: Sequence[RunMeasurement], test_sets: Sequence[str], pat
 
 
 def schedule(settings: TrainSettings, path: Path) -> None:
-    """Draw what changes over a run: learning rate, share of an image that is erased, negatives per positive pair."""
+    """Draw schedules over a run: learning rate, share of an image that is erased, negatives per positive pair."""
     shares = np.linspace(0, 1, 1025)[:-1]
     length = settings.optimiser.nominal_epochs or 1.0
     figure, (rate, area, ratio) = plt.subplots(1, 3, figsize=(13, 3.6))
