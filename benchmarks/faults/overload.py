@@ -98,7 +98,7 @@ def _settings(clip: Path, count: int, *, isolate: bool) -> Settings:
 def _watch(
     site: Site, lasts_s: float, progress: Callable[[str], None]
 ) -> list[tuple[float, dict[CameraId, int], float]]:
-    """Sample (UTC, frames used so far by camera, memory in MB) until the time is over."""
+    """Sample (UTC, frames used so far by camera, memory in MB) until the time has passed."""
     seen = []
     end = time.monotonic() + lasts_s
     every_s = max(1.0, lasts_s / 60)

@@ -1,4 +1,4 @@
-"""`reid-stream annotate`: videos in, videos with boxes, global IDs, names and trails out."""
+"""`reid-stream annotate`: write videos with boxes, global IDs, names and trails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +63,7 @@ class SavedReplay:
     """`reid-stream --replay fast --save DIR`: watches the daemon's decisions, then writes the videos."""
 
     def __init__(self, settings: "Settings", out: Path, *, fast: bool) -> None:
-        """Check what `write` needs.
+        """Check the requirements of `write`.
 
         Raises:
             ConfigError: the replay is not fast, or see `annotate.render.annotate`.
@@ -80,7 +80,7 @@ class SavedReplay:
         self.log = IdentityLog()
 
     def write(self, out: "Output") -> None:
-        """Write the videos with the identities as they were in the end."""
+        """Write the videos with the final identities."""
         from reid_stream.annotate.render import render
 
         cameras = [camera for camera in self._settings.cameras if camera.enabled]
@@ -114,7 +114,7 @@ def reporting() -> "Iterator[Report]":
 
 
 def show(out: "Output", rendered: "list[Rendered]", log: "IdentityLog") -> None:
-    """Print the files, and how many people were seen."""
+    """Print the files and the number of people seen."""
     from reid_stream.console.output import count
 
     for one in rendered:

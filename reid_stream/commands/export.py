@@ -1,4 +1,4 @@
-"""`reid-stream export`: what happened, as a table for spreadsheets and notebooks."""
+"""`reid-stream export`: visits as a table for spreadsheets and notebooks."""
 
 import sys
 from enum import StrEnum
@@ -9,11 +9,11 @@ import typer
 
 from reid_stream.commands.reach import CamerasOption, SiteOption, UrlOption, reach
 
-app = typer.Typer(help="Write what happened as a table.", no_args_is_help=True)
+app = typer.Typer(help="Export visits as a table.", no_args_is_help=True)
 
 
 class TableFormat(StrEnum):
-    """How a table is written."""
+    """File format of a table."""
 
     csv = "csv"
     parquet = "parquet"
@@ -21,7 +21,7 @@ class TableFormat(StrEnum):
 
 @app.callback()
 def export() -> None:
-    """Write what happened as a table."""
+    """Export visits as a table."""
 
 
 @app.command()
@@ -32,7 +32,7 @@ def visits(
     form: Annotated[TableFormat, typer.Option("--format", help="csv, or parquet (extra `parquet`).")] = TableFormat.csv,
     out: Annotated[Path | None, typer.Option("--out", help="File. Default: the standard output, for csv.")] = None,
     since: Annotated[str | None, typer.Option(help="Only visits that last after this ISO time.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only visits that begin before this ISO time.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only visits that start before this ISO time.")] = None,
 ) -> None:
     """Write visits, corrections applied: person, name, camera, from, until, P(same), picture."""
     from reid_stream.console.output import Output, count

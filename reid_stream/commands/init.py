@@ -1,4 +1,4 @@
-"""`reid-stream init`: write a cams.yaml for cameras that were tried."""
+"""`reid-stream init`: try cameras and write a cams.yaml for them."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def init(
     _write(out, site, found)
     works = [one for one in found if isinstance(one.report, CameraReport)]
     if works:
-        cams_yaml.load(out)  # what was written can be read; without any camera that is enabled it cannot
+        cams_yaml.load(out)  # the written file can be loaded, unless no camera in it is enabled
     for one in works:
         _picture(out.parent, one, say)
     say.say(f"{out}: {count(len(works), 'camera works', 'cameras work')} of {len(found)}")
@@ -131,7 +131,7 @@ def _write(out: Path, site: str, found: "list[FoundCamera]") -> None:
 
 
 def _picture(folder: Path, one: "FoundCamera", say: "Output") -> None:
-    """Write a picture of a camera, so that one sees that it is the right one."""
+    """Write a picture of a camera, so that the user can verify that it is the right one."""
     import cv2
 
     from reid_stream.config.settings import Ingest

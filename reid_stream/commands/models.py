@@ -16,7 +16,7 @@ Cams = Annotated[Path | None, typer.Option(help="cams.yaml, for its match, topol
 
 
 class Kind(StrEnum):
-    """What a network does."""
+    """Kind of network."""
 
     detector = "detector"
     embedder = "embedder"
@@ -53,7 +53,7 @@ def list_bundles() -> None:
 def show(
     name: Annotated[str, typer.Argument(help="Folder or name of a bundle; `default` shows both that are used.")],
 ) -> None:
-    """Print what a bundle holds, long lists shortened."""
+    """Print the contents of a bundle, long lists shortened."""
     import json
 
     import msgspec
@@ -77,7 +77,7 @@ def wrap(
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
-    kind: Annotated[Kind, typer.Option(help="What the network does.")],
+    kind: Annotated[Kind, typer.Option(help="Kind of network.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "unknown",
     name: Annotated[str | None, typer.Option(help="Display name. Default: the name of the folder.")] = None,
     height: Annotated[int | None, typer.Option(help="Input size in pixels, where the network takes any.")] = None,
@@ -190,7 +190,7 @@ def shadow(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Compare another embedder with the present one on a site's store: what would change; nothing is changed."""
+    """Show what another embedder would change, compared on a site's store; nothing is changed."""
     import msgspec
 
     from reid_stream import store as stores
@@ -237,9 +237,7 @@ def shadow(
 def activate(
     bundle: Annotated[str, typer.Argument(help="The embedder to use from now on: folder or name of a bundle.")],
     cameras: Annotated[Path, typer.Option(help="cams.yaml of the site; models.embedder is set there.")],
-    anew: Annotated[
-        bool, typer.Option("--anew", help="Accept that people get new IDs where they cannot keep theirs.")
-    ] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Accept new IDs for people who cannot keep theirs.")] = False,
 ) -> None:
     """Switch a site to another embedder; people keep their IDs, their crops in the store are embedded again."""
     from reid_stream.bundles import catalog
@@ -331,7 +329,7 @@ def _print_comparison(found: "EmbedderComparison") -> None:
 
 
 def _threshold(bundle: "EmbedderBundle") -> str:
-    """Return what a match needs at default settings."""
+    """Return the threshold of a match at default settings, in words."""
     from reid_stream.bundles.embedder_info import EmbedderInfo
     from reid_stream.config.settings import Match
     from reid_stream.match.thresholds import describe_thresholds

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Pass events on to MQTT or a webhook.", no_args_is_help=True)
 _QUIET_S = 0.5
-"""After so long without an event the place on the stream is kept."""
+"""Time without an event after which the position on the stream is stored, seconds."""
 
 NEWS = (
     "identity.entered", "identity.left", "identity.confirmed", "identity.merged", "identity.split", "identity.named",
     "identity.retired", "identity.erased", "camera", "worker", "instruction", "daemon.started", "daemon.stopped",
     "daemon.dropped", "daemon.stalled", "daemon.overloaded", "daemon.recovered", "daemon.clock_set",
 )  # fmt: skip
-"""Types of events that outlets pass on by default: whatever changes something."""
+"""Types of events that outlets pass on by default: all that change a state."""
 StateOption = Annotated[
     Path | None,
     typer.Option(
-        "--state", help="File with the place on the stream. Default: one per site and outlet, in the user's folder."
+        "--state", help="File with the position on the stream. Default: one per site and outlet, in the user's folder."
     ),
 ]
 FromOption = Annotated[
@@ -64,7 +64,7 @@ def webhook(
         float, typer.Option("--give-up-s", min=1, help="Skip an event that was refused for so many seconds.")
     ] = 86_400.0,
 ) -> None:
-    """Post events to a URL, signed (Standard Webhooks), each until it is taken; a restart loses none."""
+    """Post events to a URL, signed (Standard Webhooks), each until it is accepted; a restart loses none."""
     from reid_stream.errors import ConfigError
     from reid_stream.observe import logs
     from reid_stream.outlets.bookmark import Bookmark, default_path

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 Check = Literal["cams.yaml", "model", "match", "spool", "store", "metrics", "redis", "camera", "clocks", "tls"]
 _APART_S = 0.5
-"""Clocks that differ by more: at walking pace one step, so that a person is seen there before here."""
+"""Largest difference of clocks, seconds: at walking pace one step, beyond which the order of sightings is wrong."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that was tried."""
+    """Result of one check."""
 
     check: Check
     name: str

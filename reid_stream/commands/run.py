@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _REARM_S = 5.0
 _MORE_S = 30.0
-"""The last resort fires this long after the daemon's own watchdog would have."""
+"""Delay of the last resort after the daemon's own watchdog, seconds."""
 
 
 def run(
@@ -137,7 +137,7 @@ def _start_web(cameras: Path, settings: "Web", out: "Output", opened: "ExitStack
 
 
 def _options(cameras: Sequence[str]) -> str:
-    """Return the options that lead other commands to this site; none where its Redis is found without."""
+    """Return the options with which other commands find this site; none if they find its Redis without."""
     from reid_stream.config.sources import is_config
 
     return f" --cameras {shlex.quote(cameras[0])}" if len(cameras) == 1 and is_config(cameras[0]) else ""
@@ -220,7 +220,7 @@ def _has_terminal() -> bool:
 
 @contextmanager
 def _stopping(*, rereads: bool) -> Iterator[tuple[threading.Event, _Hangups]]:
-    """Give an event that SIGTERM, Ctrl-C or a closed terminal sets; a second signal ends at once.
+    """Yield an event that SIGTERM, Ctrl-C or a closed terminal sets; a second signal ends the process at once.
 
     A closed terminal sends SIGHUP; under nohup, which ignores it, it stays ignored. Any other SIGHUP is noted if
     `rereads`, and else stops as well.

@@ -41,7 +41,7 @@ class StandbyServer:
         self._opened.close()
 
     def is_over(self) -> bool:
-        """Return whether to wait no longer."""
+        """Return whether waiting must end."""
         return self._stop.is_set()
 
     def waits(self, holder: str) -> None:

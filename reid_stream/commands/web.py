@@ -20,7 +20,7 @@ _NICE = 5
 
 
 class RoleName(StrEnum):
-    """What a user may do."""
+    """Role of a user."""
 
     viewer = "viewer"
     operator = "operator"
@@ -48,7 +48,7 @@ def user(
     name: Annotated[str, typer.Argument(help="Name of letters, digits and _.@-; recorded with corrections.")],
     cameras: Annotated[Path | None, typer.Option(help="cams.yaml with `web.users_file`.")] = None,
     file: Annotated[Path | None, typer.Option(help="Users file, instead of --cameras.")] = None,
-    role: Annotated[RoleName, typer.Option(help="viewer looks, operator corrects, admin erases.")] = RoleName.viewer,
+    role: Annotated[RoleName, typer.Option(help="viewer reads, operator corrects, admin erases.")] = RoleName.viewer,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the user; open sessions end.")] = False,
 ) -> None:
     """Add a user, or change password and role; the password is asked for, or read from a pipe."""
@@ -59,7 +59,7 @@ def user(
 
     path = file if file is not None else cams_yaml.load(cameras).web.users_file if cameras is not None else None
     if path is None:
-        raise ConfigError("--file or --cameras with web.users_file must say where users are kept, found neither")
+        raise ConfigError("--file or --cameras with web.users_file must name the users file, found neither")
     out = Output()
     if remove:
         remove_user(path, name)

@@ -1,4 +1,4 @@
-"""The web console as a child of the daemon: restarted when it ends, ended with the daemon, never waited for."""
+"""Run the web console as a child process: restarted when it ends, ended with the daemon, never waited for."""
 
 import os
 import random
@@ -69,7 +69,7 @@ class WebProcess:
             self._closing.wait(wait_s)
 
     def _environment(self) -> dict[str, str]:
-        """Return what libraries need, and the variables that cams.yaml names: the console reads all of it."""
+        """Return the variables that libraries need and those named in cams.yaml, since the console reads all of it."""
         with suppress(OSError, UnicodeDecodeError):
             named = referenced(self._cameras.read_text(encoding="utf-8"))
             return {**child_environment(os.environ, named), PARENT: str(os.getpid())}

@@ -125,6 +125,6 @@ class SnapshotStore:
             after = f"({page[-1][0].decode()}"
 
     def expire(self, after_s: int) -> None:
-        """Set all keys to expire: those of a replay that is over."""
+        """Set all keys to expire, after a replay has ended."""
         for key in (self._keys.journal, *self._keys.snapshots):
             self._client.expire(key, after_s)

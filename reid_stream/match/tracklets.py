@@ -224,7 +224,7 @@ class OpenTracks:
         """Record the tracks seen side by side with a track at this instant; return those not recorded before."""
         at, boxes = self._instant.get(seen.camera, (-np.inf, {}))
         if at - _SILENT_S < seen.seen_at < at:
-            return []  # late: its instant is over
+            return []  # late: its instant has passed
         if seen.seen_at != at:  # a new instant, or a clock that was set back
             boxes = {}
             self._instant[seen.camera] = (seen.seen_at, boxes)

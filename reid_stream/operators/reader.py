@@ -7,8 +7,8 @@ out by the next one. The matcher ignores those it has applied already, by their 
 again, since it was deleted or Redis came back without it, is read from its beginning.
 
 A program that may append to the stream can append anything. Entries over `MOST_BYTES` and entries that are no
-instructions are logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest `KEPT` entries.
-An entry with the highest ID there is, behind which Redis accepts no other, is taken off the stream (`make_room`).
+instructions are logged, counted and not carried out; the large ones are deleted. The stream is trimmed to its newest
+`KEPT` entries. An entry with the highest ID there is, behind which Redis accepts no other, is removed (`make_room`).
 """
 
 import threading

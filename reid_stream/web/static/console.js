@@ -1,4 +1,4 @@
-// What all pages share: theme, times in the browser's zone, calls of the API, live parts, keys.
+// Shared by all pages: theme, times in the browser's zone, calls of the API, live parts, keys.
 export const api = "/api/v1";
 
 export async function call(method, path, body) {
@@ -67,14 +67,14 @@ export function localTimes(root = document) {
   }
 }
 
-// One stream of events a page; `listen` adds to it.
+// One stream of events per page; `listen` adds to it.
 const listeners = new Set();
 let source, position;
 export function listen(call) {
   listeners.add(call);
   if (!source && !document.hidden) follow();
 }
-// A tab that nobody sees gives its connection back: browsers have six for one server.
+// A hidden tab closes its connection: browsers have six per server.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) { source?.close(); source = null; }
   else if (!source && listeners.size) follow();
@@ -96,7 +96,7 @@ function follow() {
 }
 addEventListener("pagehide", () => source?.close());
 
-// A part with data-live="identity camera" is rendered anew by the server when such an event has come.
+// A part with data-live="identity camera" is rendered again by the server after such an event.
 const parts = [...document.querySelectorAll("[data-live]")];
 if (parts.length) {
   let waiting = null, last = 0;

@@ -1,4 +1,4 @@
-// Live events, the newest first; the list is bounded, and can be held still.
+// Live events, the newest first; the list is bounded, and can be paused.
 import { element, listen, shownTime } from "./console.js";
 
 const list = document.querySelector("#events");

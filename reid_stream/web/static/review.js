@@ -1,4 +1,4 @@
-// Pairs, one after the other: S same, D different, U unsure, Z takes the last answer back.
+// Pairs, one after the other: S same, D different, U unsure, Z undoes the last answer.
 import { call, element, shownTime, toast } from "./console.js";
 
 const root = document.querySelector("#pair");
@@ -69,7 +69,7 @@ async function answer(word) {
     reviewed += 1;
     if (kept.outcome) {
       toast(kept.outcome.text, kept.outcome.outcome === "refused");
-      // People have changed: pairs that wait may be no more.
+      // People have changed: waiting pairs may no longer exist.
       await load();
     } else if (waiting.length) next();
     else await load();

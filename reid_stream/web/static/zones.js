@@ -162,7 +162,7 @@ document.querySelector("#copy").addEventListener("click", async () => {
   }
 });
 
-// One frame is enough to draw on; it is asked for until there is one.
+// One frame is enough to draw on; it is requested until there is one.
 async function look() {
   for (let tries = 0; tries < 20; tries += 1) {
     const answer = await fetch(`/api/v1/cameras/${encodeURIComponent(camera)}/preview`).catch(() => null);
