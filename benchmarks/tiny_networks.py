@@ -1,4 +1,4 @@
-"""Tiny ONNX networks, made where they are needed: drills and tests of the whole daemon on any machine."""
+"""Make tiny ONNX networks for drills and tests of the whole daemon on any machine."""
 
 from pathlib import Path
 

@@ -1,12 +1,12 @@
 """Follow people across cameras: one global ID per person, every change an event on Redis.
 
-The map, one verb a stage, one noun an arrow; `ls` shows the same:
+Stages, each a package of that name, and the records between them:
 
     cameras ─▶ ingest ─▶ detect ─▶ track ─▶ embed ──Observations──▶ match ─▶ publish ─▶ Redis
                Frame     Detections Tracks   └──────── link ───────┘ Events
                └─────────── perceive (many, per node) ───┘          └── identify (one per site) ──┘
 
-Read on in this order: records (what flows), pipeline (the order), daemon (threads and endings), then any one stage.
+Reading order: records (data types), pipeline (order of the stages), runtime/daemon (threads, shutdown), then any stage.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
 """Baselines that link the same tracks and vectors, each at its best threshold (pure).
 
-Names (n,) of a set's tracks come out of each: `unlinked`, `online`, `offline`, and the `oracle`, which no linking of
+Names (n,) of a set's tracks result from each: `unlinked`, `online`, `offline`, and the `oracle`, which no linking of
 whole tracks can beat. A track without a vector keeps its own name, except under the oracle.
 
 The threshold of a rival is chosen on the very set it is scored on, by IDF1; ours has one configuration for all sets.

@@ -1,4 +1,4 @@
-"""BoxMOT's BoT-SORT with OSNet, behind ultralytics' detector, as its README shows it."""
+"""BoxMOT's BoT-SORT with OSNet, behind ultralytics' detector, as in its README."""
 
 import sys
 from collections.abc import Iterator

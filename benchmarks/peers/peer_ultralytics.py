@@ -1,4 +1,4 @@
-"""`YOLO.track` of ultralytics: BoT-SORT with ReID, as its documentation shows it."""
+"""`YOLO.track` of ultralytics: BoT-SORT with ReID, as in its documentation."""
 
 import sys
 from collections.abc import Iterator

@@ -53,7 +53,7 @@ def build(
         scenario: as `reid-stream simulate world` takes it, with `STILL` in it.
         seed: of the world.
         out: a new folder.
-        named: give each track the global ID of whom it truly shows, as if all were reviewed.
+        named: give each track the global ID of its true person, as if all were reviewed.
 
     Raises:
         ConfigError: the scenario needs what images cannot show, there are too few people, or `out` is there.

@@ -1,4 +1,4 @@
-"""Identification of a site: its state, as the last daemon left it, and the steps that continue it.
+"""Open the state of a site as the last daemon left it, and continue identification from it.
 
 lease ─▶ spool and sink ─▶ snapshot and journal ─▶ matcher, presence (`open_state`) ─▶ `identification`
 """
@@ -75,7 +75,7 @@ class Standby(Protocol):
     """Daemon that waits for a site to be free."""
 
     def is_over(self) -> bool:
-        """Return whether to wait no longer."""
+        """Return whether waiting must end."""
         ...
 
     def waits(self, holder: str) -> None:
@@ -354,7 +354,7 @@ def _state(
 
 
 def _warn_of_other_model(client: Any, key: str, model: str) -> None:
-    """Log where the last daemon's identities are known by vectors of another model, which cannot be compared."""
+    """Log a warning if the last daemon's identities have vectors of another model, which cannot be compared."""
     import redis
 
     try:
@@ -374,7 +374,7 @@ def _warn_of_other_model(client: Any, key: str, model: str) -> None:
 
 
 def _put_model(settings: Settings, url: str, key: str, model: str) -> None:
-    """Write again which model's state was written last."""
+    """Write again the key that names the model of the latest state."""
     from reid_stream.publish.redis_client import connect
 
     with connect(settings.redis, url=url) as client:

@@ -40,7 +40,7 @@ WrapPerception = Callable[[Perception], PerceptionStages]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPerception:
-    """What is loaded before perception is made."""
+    """Parts that are loaded before perception is made."""
 
     cameras: Sequence[Camera]
     """Enabled cameras."""
