@@ -1,4 +1,4 @@
-"""Cut regions of frames and pack them into shared canvases, and bring boxes back (pure).
+"""Cut regions of frames and pack them into shared canvases, and map boxes back (pure).
 
     whole frame in the network's input -> regions on the network's grid -> patches on canvases -> boxes of the input
 
@@ -30,7 +30,7 @@ CELL = 32
 _SEAM_PX = 2.0
 """A box within this distance of a cut edge, in pixels of the network, was cut by it."""
 _SEAM_SCORE = 0.3
-"""Weaker boxes at a cut edge are left out instead: a foot or a bag."""
+"""Least score of a cut box that counts as part of a person; weaker ones (a foot, a bag) are dropped."""
 _PAYS = 0.9
 """Share of the cost of whole frames that a packing may cost: it takes some time itself, and some frames twice."""
 
@@ -84,7 +84,7 @@ class Patch:
         )
 
     def to_input(self, boxes: Floats) -> Floats:
-        """Bring boxes (n, 4) from the canvas to the input of the whole frame."""
+        """Map boxes (n, 4) from the canvas to the input of the whole frame."""
         shift = np.array([self.box[0] - self.left, self.box[1] - self.top] * 2, np.float32)
         return np.asarray(boxes + shift, dtype=np.float32)
 

@@ -16,7 +16,7 @@ Doubles = npt.NDArray[np.float64]
 _EASE = np.float32(0.5)
 """Weight of the newest step in a track's velocity and uncertainty."""
 _MOST_GAP_S = 1.0
-"""Seconds after which a person who was lost is no longer taken to walk on."""
+"""Time, seconds, for which a lost person is assumed to keep walking."""
 _LEAST_SCORE = 0.3
 """Least score of a box without a track to be kept; weaker ones come and go."""
 
@@ -56,7 +56,7 @@ class Followed:
         return np.asarray(self.last_at >= self.seen_at, dtype=bool)
 
     def is_in_view(self, now: float) -> bool:
-        """Whether any was seen at the last detection, and it was not long before `now`."""
+        """Whether any was seen at the last detection, and that was shortly before `now`."""
         return 0 < now - self.seen_at <= _MOST_GAP_S and bool(self.is_seen.any())
 
     def predicted(self, camera: CameraId, now: float, size: tuple[int, int]) -> Tracks:

@@ -24,16 +24,16 @@ from reid_stream.images import Unread
 from reid_stream.records import CameraId, Floats, Frame
 
 HOLD_S = 1.0
-"""Seconds a camera is still looked at after the last motion: a person who pauses at the edge has no track yet."""
+"""Time after the last motion, seconds, for which frames are detected: a person at the edge may not have a track yet."""
 _PAD_SIDES, _PAD_ENDS, _PAD_PX = 0.3, 0.2, 20.0
 """A box's context, as shares of its height and at least so many pixels: what a person walks in two frames and what the
 detector needs to see around one. With half of it the scores of YOLO11n fall by 0.02, with this by less than 0.005."""
 _MOTION_SIDES, _MOTION_ENDS, _MOTION_PX = 0.05, 0.1, 6.0
 """The same for a motion, which may be only a part of a person."""
 _INSIDE = 0.9
-"""Share of a motion from which it lies in a region for people."""
+"""Least share of a motion inside a tracked person's region for which it gets no region of its own."""
 _MOST_DOUBT = 0.05
-"""Heights that a predicted box may be off before the camera is looked at again."""
+"""Largest expected error of a predicted box, in its heights, before the detector is called again."""
 _EDGE = 0.15
 """Heights from the image's left or right border within which a track is about to end."""
 _MOST_LOOKS = 8
@@ -43,7 +43,7 @@ _EXPLAINED = 0.5
 
 
 class MotionGate:
-    """The gate of all cameras of a perception; their frames come in order of time."""
+    """Gate for the frames of all cameras of a perception, in order of time."""
 
     def __init__(self, settings: Detect) -> None:
         self._settings = settings

@@ -47,11 +47,11 @@ class Letterbox:
             cv2.resize(image, self.scaled, dst=target, interpolation=cv2.INTER_LINEAR)
 
     def to_input(self, boxes: Floats) -> Floats:
-        """Bring boxes (n, 4) from the image's pixels to the network's."""
+        """Map boxes (n, 4) from the image's pixels to the network's."""
         return np.asarray(boxes * self._factor() + self._offset(), dtype=np.float32)
 
     def to_picture(self, boxes: Floats) -> Floats:
-        """Bring boxes (n, 4) from the network's pixels to the image's, unclipped."""
+        """Map boxes (n, 4) from the network's pixels to the image's, unclipped."""
         return np.asarray((boxes - self._offset()) / self._factor(), dtype=np.float32)
 
     def _factor(self) -> Floats:

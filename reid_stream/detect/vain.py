@@ -14,9 +14,9 @@ from reid_stream.records import Floats
 Bools = npt.NDArray[np.bool_]
 
 _CELL_PX = 16
-"""Pixels of the grid that this is kept on."""
+"""Cell size of the grid on which motions are counted, pixels."""
 _LOOKS = 2
-"""Detections without a person before a part is ignored."""
+"""Detections without a person after which a part is ignored."""
 _WITHIN = 0.9
 """Share of a motion that must lie in such parts."""
 

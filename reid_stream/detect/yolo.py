@@ -104,7 +104,7 @@ class Detector:
             )
         self._stride = _STRIDE if height is None and width is None else None
         self._canvases: dict[tuple[int, int], list[UInt8]] = {}
-        """Those that no call uses now, by image size."""
+        """Idle canvases by image size."""
         self._costs = Costs(clock)
         sides = [side for side in _CANVAS_SIDES if side < min(spec.width, spec.height)]
         self._canvas_sizes = [(side, side) for side in sides] if self._stride is not None else []
@@ -209,7 +209,7 @@ class Detector:
             )
             return engine.people([frame.image for frame, _ in pairs], asked)
         images = self._canvas(size, len(pairs))
-        for image, (frame, layout) in zip(images, pairs, strict=False):  # it may have more
+        for image, (frame, layout) in zip(images, pairs, strict=False):  # the buffer may be larger than the batch
             layout.draw(frame.pixels, image, spec.pad)
         return self._decoded(self._run(images, len(pairs), size), size)
 

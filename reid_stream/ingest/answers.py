@@ -7,9 +7,9 @@ import re
 from abc import ABC, abstractmethod
 
 _MOST_HEADER = 64 << 10
-"""Bytes of an answer's header."""
+"""Most bytes of an answer's header."""
 _MOST_BODY = 1 << 20
-"""Bytes of an RTSP answer's body: a description of the streams."""
+"""Most bytes of an RTSP answer's body, a description of the streams."""
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"(?:RTSP|HTTP)/\d\.\d (\d{3})[^\r\n]*", re.IGNORECASE)
 _HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*([^\r\n]*)", re.MULTILINE)

@@ -2,7 +2,7 @@
 
 FFmpeg's demuxer follows such a change; PyAV keeps the decoder that it made when the stream was opened, and shows the
 demuxer's codec nowhere. Bitstream filters accept one codec each and look at the demuxer's: whether one can be made
-tells the codec.
+identifies the codec.
 """
 
 from typing import TYPE_CHECKING

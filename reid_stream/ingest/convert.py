@@ -80,9 +80,9 @@ class Orientation:
     """How an image must be changed to be upright."""
 
     turns: int = 0
-    """By so often 90 degrees counterclockwise (0 to 3), after mirroring."""
+    """Quarter turns counterclockwise (0 to 3), after mirroring."""
     is_mirrored: bool = False
-    """Left and right must be exchanged."""
+    """Whether the image must be mirrored left to right."""
 
     def applied(self, image: npt.NDArray[T]) -> npt.NDArray[T]:
         """Return an image (h, w) or (h, w, c) upright; a view."""

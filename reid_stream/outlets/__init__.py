@@ -1,1 +1,1 @@
-"""Outlets: programs of their own that read the event stream and pass it on; they can die without harm to the daemon."""
+"""Outlets: separate programs that read the event stream and pass it on; their failure does not affect the daemon."""

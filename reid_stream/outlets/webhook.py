@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WebhookGoneError(ReidStreamError):
-    """The receiver answered 410: it wants no more events."""
+    """The receiver answered 410 Gone: it accepts no more events."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -102,7 +102,7 @@ class Webhook:
         return False
 
     def settle(self) -> bool:
-        """Return at once: what was delivered has arrived."""
+        """Return True: delivered events have arrived."""
         return True
 
     def _send(self, event: Received) -> str | None:

@@ -18,7 +18,7 @@ from reid_stream.publish.redis_client import cause
 from reid_stream.publish.spool_row import RANKS
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
-"""Longest waits between attempts to send, seconds."""
+"""First and longest full wait between attempts to send, seconds."""
 _ANNOUNCE_S = 10.0
 """Interval of reports while events are being dropped, seconds."""
 _REASONS = {

@@ -46,7 +46,7 @@ class _Job:
 
     frames: list[Frame]
     chosen: list[Frame | None]
-    """Part of each frame for the detector; None for frames that are skipped."""
+    """The frames as chosen for the detector, perhaps limited to regions; None for those that are skipped."""
     begun_at: float
     ended: threading.Event = field(default_factory=threading.Event)
     answer: list[Detections | None] | BaseException | None = None
@@ -54,7 +54,7 @@ class _Job:
 
     @property
     def looks(self) -> int:
-        """Number of frames that the detector is to see."""
+        """Number of frames for the detector."""
         return sum(frame is not None for frame in self.chosen)
 
 

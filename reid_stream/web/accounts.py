@@ -16,7 +16,7 @@ LEAST_PASSWORD = 10
 """Characters."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
 _HASHING = threading.BoundedSemaphore(2)
-"""A hash takes 64 MiB and 50 ms: never more than two at once."""
+"""Most password hashes computed at once; each takes 64 MiB and 50 ms."""
 _IN_LINE = threading.BoundedSemaphore(16)
 """Log-ins under way, those that wait for a hash included: more would take the threads of all other requests."""
 _OTHERS_WRITE = 0o022

@@ -1,4 +1,4 @@
-"""Addresses that a camera set through the API may have: those in `web.camera_networks`.
+"""Check the addresses of cameras that are set through the API: they must be in `web.camera_networks`.
 
 So no user can make the daemon connect to other services (server-side request forgery). The daemon looks a name up again
 when it connects: a name whose owner changes its address passes this check, so admins should name addresses.

@@ -28,7 +28,7 @@ class PlaceCount(Record):
     entries: int
     """Ended stays, or crossings `in`."""
     exits: int
-    """Ended stays again for a zone; crossings `out` for a line."""
+    """Same as `entries` for a zone; crossings `out` for a line."""
     dwell_s: float | None
     """Mean stay, seconds; null for a line."""
 

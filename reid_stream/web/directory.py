@@ -16,7 +16,7 @@ API = "/api/v1"
 _SHARE = 10.0
 """The owners of stored tracks are recomputed after this multiple of the time it takes: some ms with 10^4 tracks."""
 _SAME_VISIT_S = 60.0
-"""Largest gap, seconds, between stored tracks of one camera that are shown as one visit, without events of visits."""
+"""Largest gap, seconds, between stored tracks of one camera shown as one visit where no events state the visits."""
 
 
 class Directory:

@@ -184,7 +184,7 @@ class Feed:
             watched = bool(self._listeners) or time.monotonic() - self._looked_at < _WATCHED_S
             if self._wanted.wait(_POLL_S if watched and subscription is not None else 2.0 if watched else IDLE_S):
                 self._wanted.clear()
-                # Many requests at once are one read.
+                # Simultaneous requests share one read.
                 self._closing.wait(0.02)
         if subscription is not None:
             subscription.close()
@@ -198,7 +198,7 @@ class Feed:
                 check_event(event)
             except StopIteration:
                 break
-            except ValueError as error:  # also of an entry whose bytes are no text
+            except ValueError as error:  # also raised for an entry whose bytes are not text
                 self._refuse(subscription.position, error)
                 continue
             page.append(event)

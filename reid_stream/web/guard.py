@@ -1,6 +1,6 @@
 """Check every request before the application sees it (plain ASGI).
 
-    Host header ─▶ rate ─▶ who asks ─▶ origin and CSRF token of changes ─▶ size and pace of the body ─▶ application
+    Host header ─▶ rate ─▶ visitor ─▶ origin and CSRF token of changes ─▶ size and pace of the body ─▶ application
 
 Every answer gets security headers. Nothing here looks at a body.
 """
@@ -137,7 +137,7 @@ class Guard:
             await _refuse(error, answer)
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        """Refuse a name that is not ours: a page elsewhere may have bound its own name to our address."""
+        """Refuse a name that is not ours: another site may have bound its own name to our address (DNS rebinding)."""
         host = _hostname(headers.get("host", ""))
         if host is None:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "the Host header must name a host")

@@ -19,11 +19,11 @@ RATES: dict[Cost, tuple[float, float]] = {
     "search": (0.5, 10.0),
     "change": (2.0, 30.0),
 }
-"""Per second and at once. A page of people is some 60 thumbnails."""
+"""Tokens per second, and bucket size. A page of people has some 60 thumbnails."""
 STREAMS, STREAMS_EACH = 64, 8
 """Open event streams, all together and per address."""
 _MOST = 10_000
-"""Addresses remembered; those that have not asked for longest are forgotten."""
+"""Most addresses remembered; the one without a request for longest is dropped."""
 
 
 class TooManyError(Exception):

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 Answer = Literal["same", "different", "unsure"]
 _SURE = 0.97
-"""Assignments at least this probable are not asked about."""
+"""Probability from which an assignment is not reviewed."""
 _LEAST = 0.30
-"""Two people less probably one are not asked about."""
+"""Probability of being one person below which two people are not reviewed."""
 _TRACKS = 1500
-"""The latest tracks, of which pairs are sought."""
+"""Number of latest tracks among which pairs are searched."""
 _NOTE = msgspec.json.Decoder(dict[str, Any])
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Reviews:
         return open_[:count], len(reviewed)
 
     def find(self, pair: str) -> tuple[Pair, Key, Key] | None:
-        """Return a pair that was asked about, with the keys of its tracks; None where it is no more."""
+        """Return a pair under review, with the keys of its tracks; None if it no longer exists."""
         return next((one for one in self._all() if one[0].pair == pair), None)
 
     def consequence(self, found: tuple[Pair, Key, Key], answer: Answer, who: str) -> Instruction | None:

@@ -116,7 +116,7 @@ class Person(PersonSummary):
     """A person with the journey through the site."""
 
     asked: str
-    """The ID that was asked for; another one where it was merged into this."""
+    """The requested ID; another one where it was merged into this."""
     journey: list[VisitRecord]
     """In the order of time."""
     history: list[Change]

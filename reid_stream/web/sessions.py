@@ -20,7 +20,7 @@ IDLE_S = 12 * 3600.0
 LONGEST_S = 7 * 86_400.0
 """... and its longest duration, seconds."""
 _MOST = 1000
-"""Sessions at once; the longest idle one gives way."""
+"""Most sessions at once; one more ends the session that was idle for longest."""
 _LEAST_TOKEN = 16
 
 

@@ -37,11 +37,11 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class WebSite:
-    """Everything that the application asks."""
+    """All parts that the application uses."""
 
     settings: Settings
     cameras: CameraList
-    """Those of now; `settings.cameras` are those of the start."""
+    """The current cameras; `settings.cameras` are those of the start."""
     feed: Feed
     index: TrackIndex
     directory: Directory

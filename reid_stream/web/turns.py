@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 EACH = 6
-"""Requests of one address under way at once: as many as a browser makes."""
+"""Most requests of one address in progress: as many as a browser makes."""
 
 
 class Turns:
-    """Requests under way and waiting, by address; for one event loop."""
+    """Requests in progress and waiting, by address; for one event loop."""
 
     def __init__(self, each: int = EACH) -> None:
         self._each = each

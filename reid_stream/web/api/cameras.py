@@ -27,7 +27,7 @@ Admin = Annotated[Visitor, Depends(needs("admin"))]
 _SPEND = [Depends(spends("change"))]
 _LOOK_S, _TIMEOUT_S = 1.0, 5.0
 _probing = threading.BoundedSemaphore(2)
-"""At most so many cameras are tested at once."""
+"""Most cameras tested at once."""
 _log = structlog.get_logger(__name__)
 Point = tuple[float, float]
 Text = Annotated[str, Field(max_length=1000)]

@@ -125,7 +125,7 @@ def hand_in(web: WebSite, instruction: Instruction, wait_s: float) -> Outcome:
 
 
 def _instruction(asked: Correction, who: str) -> Instruction:
-    """Make an instruction of what was asked.
+    """Make an instruction from a request.
 
     Raises:
         ValueError: something is missing or cannot be.

@@ -60,7 +60,7 @@ def filtered(
     until: float | None = None,
     text: str = "",
 ) -> list[PersonSummary]:
-    """Return those whom all filters let through."""
+    """Return the people who match all filters."""
     wanted = text.strip().casefold()
     return [
         one

@@ -15,7 +15,7 @@ from reid_stream.web.schemas import CameraName, RunName, SearchResult
 router = APIRouter(tags=["search"], responses=PROBLEMS, dependencies=[Depends(spends("search"))])
 Limit = Annotated[int, Query(ge=1, le=200)]
 _waiting = anyio.CapacityLimiter(2)
-"""Searches at once: one is computed, one is read."""
+"""Most searches at once: one is computed while the next is read."""
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
