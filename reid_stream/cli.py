@@ -54,7 +54,7 @@ _EXTRAS = {
 
 
 class Replay(StrEnum):
-    """How file cameras are read."""
+    """Modes of replaying file cameras."""
 
     realtime = "realtime"
     fast = "fast"

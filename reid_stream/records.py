@@ -27,7 +27,7 @@ GlobalId = NewType("GlobalId", str)
 """`<site>-<number>`; never reused."""
 
 ClockQuality = Literal["rtcp", "arrival", "file"]
-"""Where a capture time comes from: the camera's own wall clock, our clock at arrival, or the file's time stamps."""
+"""Source of a capture time: the camera's own wall clock, our clock at arrival, or the file's timestamps."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

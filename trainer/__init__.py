@@ -1,4 +1,4 @@
 """Training of embedders and detectors: train, evaluate, calibrate, export; see docs/training."""
 
 PROJECT = "reid-stream"
-"""Whose package `trainer` this is: another project on the package index has the name, too."""
+"""Marks this package `trainer` as reid-stream's: another project on the package index has the same name."""

@@ -84,7 +84,7 @@ class ModelSettings(TrainSection):
     instance_norm: bool = False
     """IBN-a in the first three stages: half of the channels discard the style of the camera (Pan et al. 2018)."""
     pool: Literal["gem", "average", "max"] = "gem"
-    """How descriptor `fc` makes the last map one vector."""
+    """Pooling of the last map by the descriptor `fc`."""
     dim: Annotated[int, Field(ge=8, le=4096)] = 512
     """Length of the vectors of `fc` and `proj`; that of the others follows from the backbone. What is longer than 512
     is exported through a learned projection, see trainer/model/reduction.py."""
@@ -113,7 +113,7 @@ class ModelSettings(TrainSection):
     diversity_start: Fraction = 0.93
     """magnifier: share of the run after which it counts: 560 of 600 epochs."""
     weights: Path | None = None
-    """Where to start: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
+    """Initial weights: a best.pt of `reid-train fit`, or a timm or official Res2Net state dict; see warm_start.py."""
     weights_of: Literal["all", "backbone"] = "all"
     """Weights loaded from a checkpoint: all, for a network of the same shape; or the backbone alone, for others."""
 
@@ -134,7 +134,7 @@ class AugmentSettings(TrainSection):
     erase_start: Fraction | None = None
     """Largest share at the start of the run, growing evenly to that of `erase_area` (Almazan et al.)."""
     erase_fill: Literal["colour", "noise"] = "colour"
-    """What fills the rectangle: one random colour, or a random value for each pixel (Zhong et al., RE-R)."""
+    """Filling of the rectangle: one random colour, or a random value for each pixel (Zhong et al., RE-R)."""
     brightness: Fraction = 0.2
     """Largest change of the gain."""
     contrast: Fraction = 0.2
@@ -208,7 +208,7 @@ class RankingSettings(TrainSection):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of the ranking at its start."""
     halvings: Annotated[int, Field(ge=0)] = 7
-    """How often it is halved, at even intervals: every 512 of 4,096 changes."""
+    """Number of halvings, at even intervals: every 512 of 4,096 changes."""
 
 
 class OptimiserSettings(TrainSection):
@@ -260,7 +260,7 @@ class RunSettings(TrainSection):
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of the branch; heads and losses are always fp32."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Device to train on."""
     threads: Positive | None = None
     """CPU threads; default: torch's choice."""
     compile: bool = False

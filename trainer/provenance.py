@@ -1,4 +1,4 @@
-"""Where weights come from, in words: teachers, data sets, hours, images seen, command, start.
+"""Describe the origin of weights in words: teachers, data sets, hours, images seen, command, start.
 
 checkpoint -> describe, learned_from -> `source` and `data` of bundle.json, and the model card
 """

@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenJournal:
-    """Where a `JournalRecorder` continues."""
+    """Position at which a `JournalRecorder` continues."""
 
     sink: "RedisSink"
     writer: "SnapshotWriter"

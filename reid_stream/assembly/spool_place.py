@@ -1,4 +1,4 @@
-"""Where events wait for Redis: a folder per Redis and site, so that two sites of one name never share it."""
+"""Find the spool's folder: one per Redis and site, so that two sites of one name never share it."""
 
 import hashlib
 from pathlib import Path

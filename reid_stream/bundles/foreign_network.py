@@ -30,7 +30,7 @@ class ForeignNetwork:
     network: Any
     """OpenVINO's model of it."""
     model: Path
-    """Where it comes from, for messages."""
+    """Origin of the network, for messages."""
 
 
 def read_network(model: Path, output: str | None) -> ForeignNetwork:

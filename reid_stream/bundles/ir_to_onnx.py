@@ -26,7 +26,7 @@ _ELEMENTWISE = {
 
 
 class InexactError(Exception):
-    """Why a network has no ONNX counterpart."""
+    """A network has no exact ONNX counterpart; the message has the reason."""
 
 
 def converted(network: Any, compile_model: Callable[[Any], Any]) -> bytes:

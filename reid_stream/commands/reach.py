@@ -34,7 +34,7 @@ SiteOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class SiteAddress:
-    """Where a site's events are."""
+    """Location of a site's events."""
 
     login: "Redis | None"
     """The `redis` section of cams.yaml; none without one."""

@@ -1,4 +1,4 @@
-"""What the user sees of a running daemon: a live table on a terminal, lines in a pipe, a summary at the end."""
+"""Show a running daemon: a live table on a terminal, lines in a pipe, a summary at the end."""
 
 import time
 from types import TracebackType

@@ -36,7 +36,7 @@ class Fault:
     """From 1; 0 for values that come from no file."""
     keys: Keys = field(compare=False)
     text: str
-    """What must hold, what was found, which values are allowed."""
+    """Message: the rule, the value found, and the allowed values."""
 
     def __str__(self) -> str:
         line = f"line {self.line}" if self.line else ""

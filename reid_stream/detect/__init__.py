@@ -1,1 +1,1 @@
-"""Frames in, detections out: one batch over all cameras."""
+"""Person detection, one batch over the frames of all cameras."""

@@ -19,7 +19,7 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where an image lies in the network's input; all in pixels."""
+    """Placement of an image in the network's input; all in pixels."""
 
     source: tuple[int, int]
     """(width, height) of the image."""

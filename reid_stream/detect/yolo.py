@@ -1,4 +1,4 @@
-"""Frames of many cameras -> people in each: one batch through the network, then back to each image's pixels."""
+"""Detect people in frames of many cameras: one batch through the network, boxes mapped back to each image's pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class DetectorSpec:
 
     @property
     def pixels(self) -> Pixels:
-        """What an engine should do to images; for `load_engine`."""
+        """Preprocessing of images by the engine; for `load_engine`."""
         scale = 255.0 / self.scale
         return Pixels(scale=(scale, scale, scale), colour=self.colour)
 

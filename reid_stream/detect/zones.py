@@ -1,4 +1,4 @@
-"""Where on a camera people count (pure): by their feet, since a head may show over a wall that the person is behind."""
+"""Keep people inside a camera's zones (pure): by their feet, since heads may show over a wall in front of a person."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

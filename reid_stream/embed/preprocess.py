@@ -23,7 +23,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a re-ID network expects of a crop."""
+    """Input format of a re-ID network."""
 
     height: int
     """Pixels."""

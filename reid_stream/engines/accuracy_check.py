@@ -30,7 +30,7 @@ _FEW = 8
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How two networks agree."""
+    """Agreement of two networks' outputs."""
 
     pictures: int
     is_finite: bool
@@ -43,7 +43,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is not as it must be."""
+        """Limits that do not hold."""
         found = []
         if not self.is_finite:
             found.append("answers must be finite, found NaN or infinity")

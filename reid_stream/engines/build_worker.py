@@ -26,7 +26,7 @@ _DIE_WITH_PARENT = 1
 
 
 class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What to build."""
+    """Job of a build."""
 
     key: PlanKey
     model: str
@@ -36,7 +36,7 @@ class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildProgress(msgspec.Struct, frozen=True, tag="progress"):
-    """How far it is."""
+    """Progress of the build."""
 
     phase: str
     share: float
@@ -44,7 +44,7 @@ class BuildProgress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class BuildFailure(msgspec.Struct, frozen=True, tag="refused"):
-    """It cannot be built."""
+    """The engine cannot be built."""
 
     reason: str
 

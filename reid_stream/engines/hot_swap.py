@@ -29,7 +29,7 @@ class Preparation(Protocol):
 
     @property
     def label(self) -> str:
-        """What comes: `tensorrt for sm_86`."""
+        """Name of the engine being prepared: `tensorrt for sm_86`."""
         ...
 
     def __call__(self, swap: "SwapEngine", stop: threading.Event) -> PixelEngine | None:
@@ -61,7 +61,7 @@ class SwapEngine:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.note = f"{prepare.label} comes with the first pictures"
-        """What is going on behind, for people; empty where nothing is."""
+        """Description of the preparation in the background; empty if there is none."""
         self.share = 0.0
         """Of the build that is done, [0, 1]."""
 
@@ -82,7 +82,7 @@ class SwapEngine:
 
     @property
     def pixels(self) -> Pixels | None:
-        """What `images` does first."""
+        """Preprocessing by `images`."""
         return self._fallback.pixels
 
     def __call__(self, batch: Floats) -> Floats:

@@ -66,7 +66,7 @@ class EngineBase:
 
     @property
     def pixels(self) -> Pixels | None:
-        """What `images` does first."""
+        """Preprocessing by `images`."""
         return self._pixels
 
     def _checked(self, pictures: UInt8) -> Pixels:

@@ -25,7 +25,7 @@ _MOST_HEAD = 4096
 
 
 class OptimizationProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a plan must be able to take; where the network itself fixes a size, that holds."""
+    """Input sizes that a plan must accept; a size that the network itself fixes takes precedence."""
 
     batch: tuple[int, int, int]
     """Least, usual and most images a call."""
@@ -38,7 +38,7 @@ class OptimizationProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class PlanKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a plan depends on."""
+    """All properties on which a plan depends."""
 
     model: str
     """sha256 of model.onnx."""
@@ -66,7 +66,7 @@ class PlanHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlanCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That a plan was compared with float32, and how it did."""
+    """Result of the comparison of a plan with float32."""
 
     sha256: str
     """Of the plan."""

@@ -39,12 +39,12 @@ class Engine(Protocol):
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """What the network takes, (b, c, h, w); None where any size is taken."""
+        """Shape of the network's input (b, c, h, w); None where any size is accepted."""
         ...
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """What the network gives; None where the size follows the input."""
+        """Shape of the network's output; None where the size follows the input."""
         ...
 
     def __call__(self, batch: Floats) -> Floats:
@@ -107,11 +107,11 @@ class DetectRequest:
     pad: int
     """Grey of the bars, out of 255."""
     family: Literal["yolo", "yolo_end2end", "yolox"]
-    """What its answer looks like; see `detect.decoders`."""
+    """Layout of its output; see `detect.decoders`."""
     person: int
     """Index of the class."""
     classes: int
-    """How many there are."""
+    """Number of classes."""
     score: float
     """Weaker boxes are dropped."""
     iou: float
@@ -131,7 +131,7 @@ class DeviceEngine(Protocol):
 
     @property
     def runs_on_device(self) -> bool:
-        """It can do so now."""
+        """Whether it can do so now."""
         ...
 
     def people(self, pictures: Sequence[Picture], asked: DetectRequest) -> list[tuple[Floats, Floats]]:
@@ -151,11 +151,11 @@ class DeviceEngine(Protocol):
         ...
 
     def letterboxed(self, pictures: Sequence[Picture], asked: DetectRequest) -> UInt8:
-        """What `people` shows the network, (b, h, w, 3) in main memory."""
+        """Network input that `people` makes (b, h, w, 3), in main memory."""
         ...
 
     def stretched(self, crops: Sequence[OnDevice], size: tuple[int, int]) -> UInt8:
-        """What `vectors` shows the network, (n, h, w, 3) in main memory."""
+        """Network input that `vectors` makes (n, h, w, 3), in main memory."""
         ...
 
 

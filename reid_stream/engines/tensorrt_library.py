@@ -14,9 +14,9 @@ from reid_stream.errors import ModelError
 
 Name = Literal["tensorrt", "tensorrt_rtx"]
 Precision = Literal["f32", "f16", "bf16"]
-"""What a GPU computes in."""
+"""Precisions in which a GPU computes."""
 RTX_ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
-"""What `tensorrt_rtx` knows by name (1.7, `ComputeCapability`)."""
+"""Architectures that `tensorrt_rtx` knows by name (1.7, `ComputeCapability`)."""
 _DRIVER = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu")
 """Of Linux, WSL and Jetson."""
 _MAJOR, _MINOR = 75, 76

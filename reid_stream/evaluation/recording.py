@@ -98,7 +98,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def embedder(self) -> EmbedderInfo:
-        """What matching needs of the embedder that made the vectors."""
+        """Properties of the embedder that matching needs."""
         return EmbedderInfo(self.model, self.verifier, self.calibration, self.dim)
 
     def true_boxes(self) -> dict[str, Boxes]:

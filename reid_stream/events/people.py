@@ -205,7 +205,7 @@ class InstructionAnswered(EventBase, frozen=True, kw_only=True):
     do: Literal["merge", "split", "name", "erase", "undo"]
     outcome: Literal["done", "refused"]
     text: str
-    """What was done, or the reason for refusing."""
+    """Description of the result, or the reason for refusing."""
     people: tuple[GlobalId, ...]
     """Identities concerned."""
     by: str

@@ -17,9 +17,9 @@ _PART_HEAD = re.compile(rb"\r?\n\r?\n")
 _PART_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
 _JPEG = b"\xff\xd8"
 _CHALLENGE = re.compile(r",\s*(?=(?:digest|basic|bearer|negotiate|ntlm)\b)", re.IGNORECASE)
-"""Between two challenges of one header field."""
+"""Separator of two challenges in one header field."""
 _NEXT_JPEG = re.compile(rb"\xff\xd9[\s0-9A-Fa-f;]{0,32}\xff\xd8\xff")
-"""Between two images, with the line of a chunk of transfer encoding."""
+"""Separator of two images, with the chunk line of the transfer encoding."""
 _STREAM_OF = 3
 """Images one after another that make a stream: a snapshot may hold a second one (multi-picture format)."""
 _MOST_PICTURES = 64 << 20

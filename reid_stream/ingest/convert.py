@@ -77,7 +77,7 @@ class Converter:
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """How an image must be changed to be upright."""
+    """Change that makes an image upright."""
 
     turns: int = 0
     """Quarter turns counterclockwise (0 to 3), after mirroring."""

@@ -16,7 +16,7 @@ from reid_stream.ingest.stream import KEY_WAIT_S
 from reid_stream.records import CameraId, ClockQuality
 
 LOOK_S = 3.0
-"""How long to watch a live camera for its rate and its clock, which the first RTCP report carries."""
+"""Time to watch a live camera for its rate and its clock, which comes with the first RTCP report, seconds."""
 
 BURST_S = 0.3
 """Frames this soon after the first one do not count for the rate."""

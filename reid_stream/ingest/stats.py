@@ -85,7 +85,7 @@ class ClockSpread:
     ahead: CameraId
     behind: CameraId
     by_s: float
-    """How far, never below 0; off by the difference of their shortest delays, under a frame as a rule."""
+    """Difference in seconds, at least 0; its error is the difference of their shortest delays, mostly under a frame."""
 
 
 def clock_spread(skews: Mapping[CameraId, float | None]) -> ClockSpread | None:

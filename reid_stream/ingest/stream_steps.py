@@ -35,7 +35,7 @@ class StreamSteps:
     def __init__(self) -> None:
         self._last: _Packet | None = None
         self._interval_s: float | None = None
-        """Between the last two packets that follow each other."""
+        """Time between the last two consecutive packets, seconds."""
         self._candidate: _Packet | None = None
         self._confirmed = 0
         self.count = 0

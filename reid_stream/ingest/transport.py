@@ -32,7 +32,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect."""
+    """Host, port and TLS of a connection."""
 
     host: str
     port: int

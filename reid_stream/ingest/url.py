@@ -32,11 +32,11 @@ class Address:
     secret: str = field(repr=False)
     """The URL with the login."""
     endpoint: Endpoint | None = None
-    """Where to connect; none for files, devices, and protocols that FFmpeg alone knows."""
+    """Endpoint to connect to; none for files, devices, and protocols that FFmpeg alone knows."""
     login: str = field(default="", repr=False)
     """`user:password`, escaped; empty for none."""
     path: str = field(default="", repr=False)
-    """From the first slash on, or the query where there is none."""
+    """Path from the first slash on, or the query if there is no path."""
 
     @property
     def is_local(self) -> bool:

@@ -61,7 +61,7 @@ class JournalSink(Protocol):
 
 @dataclass(slots=True)
 class JournalPosition:
-    """Where a recorder continues."""
+    """Position at which a recorder continues."""
 
     index: int = 0
     """Index of the next entry."""

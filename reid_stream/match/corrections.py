@@ -23,9 +23,9 @@ from reid_stream.records import Decision, GlobalId, Merge, Split
 REVIEWS = 3
 """Recently seen identities reviewed per update, in turn."""
 HOLD = 1.0
-"""How far the log likelihood ratio must fall below the threshold before tracks become a new identity."""
+"""Margin below the threshold at which tracks become a new identity, log likelihood ratio."""
 PREFER = 0.5
-"""How much greater the ratio to another identity must be before a track moves there."""
+"""Margin by which the ratio to another identity must be greater before a track moves there."""
 SURE = 3.0
 """Surplus over the threshold from which no other identity is considered for a track."""
 _MOVES = 3

@@ -17,7 +17,7 @@ class MatchThreshold:
     """Least similarity of a match by appearance alone, at some number of known people."""
 
     rule: Rule
-    """What sets it."""
+    """Rule that sets it."""
     llr: float
     """Log likelihood ratio; a score without calibration."""
     cosine: float

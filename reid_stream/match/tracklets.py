@@ -39,7 +39,7 @@ class Stay(msgspec.Struct):
     apart: set[int] = set()
     """Serials of tracks seen side by side with it: other people."""
     moves: int = 0
-    """How often it was moved to another identity."""
+    """Number of moves to another identity."""
     held: bool = False
     """Whether an operator pinned it to its identity: it is not reviewed."""
     barred: set[int] = set()

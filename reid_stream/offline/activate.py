@@ -45,7 +45,7 @@ class Activation:
     carried: ReembeddedIdentity | None
     """Identities carried over; None where identities start from nothing."""
     why_anew: str
-    """Why they start from nothing; empty where they do not."""
+    """Reason why identities start empty; empty if they do not."""
     embedded: int
     """Number of crops that were embedded."""
     seconds: float

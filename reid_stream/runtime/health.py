@@ -35,7 +35,7 @@ class Health:
             instructions_fault: returns why operator instructions cannot be read; None while they can.
         """
         self.settings_fault = ""
-        """Why the cams.yaml on disk is not in use, as a remark; empty where it is."""
+        """Reason why the cams.yaml on disk is not in use; empty if it is."""
         self._perception, self._identification, self._cameras, self._sink = perception, identification, cameras, sink
         self._camera_count, self._limit_s, self._is_live = camera_count, limit_s, is_live
         self._instructions_fault = instructions_fault

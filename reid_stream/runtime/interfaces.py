@@ -104,7 +104,7 @@ class LiveSource(CameraSource, Protocol):
 
 
 class Supervisor(Protocol):
-    """What perception and identification need of the daemon that runs them; any thread may call it."""
+    """Services of the daemon to its perception and identification; any thread may call it."""
 
     @property
     def has_failed(self) -> bool:
@@ -190,7 +190,7 @@ class PerceptionRunner(Protocol):
 
     @property
     def link(self) -> ObservationReceiver:
-        """Where its records arrive."""
+        """Link on which its records arrive."""
         ...
 
     def start(self, supervisor: Supervisor) -> None:

@@ -113,7 +113,7 @@ class PerceptionThread:
 
     @property
     def source(self) -> CameraSource:
-        """Where the frames come from."""
+        """Source of the frames."""
         return self._source
 
     @property

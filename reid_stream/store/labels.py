@@ -1,4 +1,4 @@
-"""Whose tracks lie in a store, and how that is corrected when identities merge or split."""
+"""Labels of a store's tracks by person, corrected when identities merge or split."""
 
 from collections import defaultdict
 from collections.abc import Collection

@@ -61,7 +61,7 @@ class TrackRecord(Record):
     last_at: float
     similarity: float | None = None
     probability: float | None = None
-    """That it shows this person; null for the first track of a person and without a calibration."""
+    """P(the track shows this person); null for the first track of a person and without a calibration."""
     pictures: list[Picture] = []
     """Stored crops, in the order of time; empty while the track is not stored (yet)."""
 
@@ -127,7 +127,7 @@ class People(Record):
 
     people: list[PersonSummary]
     total: int
-    """That the filter lets through."""
+    """Number of people who match the filter."""
     is_complete: bool
     """False while the console still reads older events."""
 
@@ -202,7 +202,7 @@ class ModelRecord(Record):
     data: list[str]
     metrics: dict[str, float]
     engine: str = ""
-    """That runs it now; empty where the daemon's metrics cannot be read."""
+    """Engine that runs it now; empty if the daemon's metrics cannot be read."""
 
 
 class SystemRecord(Record):
@@ -246,7 +246,7 @@ class Candidate(Record):
     similarity: float
     """Cosine to the most similar track, what is common to each camera taken off."""
     probability: float | None
-    """That it is this person, over all candidates and none of them; null for a bundle without a calibration."""
+    """P(this person), over all candidates and none of them; null for a bundle without a calibration."""
     track: TrackRecord
     """The most similar track."""
 
@@ -310,7 +310,7 @@ class Correction(Asked):
     label: Text | None = None
     instruction: Place | None = None
     wait_s: Annotated[float, Field(ge=0, le=60)] = 10
-    """How long to wait for the daemon's answer."""
+    """Longest wait for the daemon's answer, seconds."""
 
 
 class Outcome(Record):

@@ -45,7 +45,7 @@ class StoredCrop:
     """One stored image of one person."""
 
     name: str
-    """Where it lies, for messages and drawings."""
+    """Location, for messages and drawings."""
     person: str
     """Unique within its domain."""
     camera: str

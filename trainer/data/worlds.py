@@ -37,7 +37,7 @@ _GROUP = 20
 
 @dataclass(frozen=True, slots=True)
 class WorldSpec:
-    """What is rendered."""
+    """Settings of a rendered world."""
 
     name: str
     split: Literal["validation", "test"]

@@ -31,7 +31,7 @@ class GateError(TrainerError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a bundle was made."""
+    """Provenance of a bundle."""
 
     name: str
     command: str

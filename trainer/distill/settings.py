@@ -42,7 +42,7 @@ class DistillSettings(BaseModel):
     splice: Fraction = 0.3
     """Share of the free views whose lower part comes from another view: combinations of clothes that the data lacks."""
     repeat: Annotated[int, Field(ge=1)] = 3
-    """How often an answered batch is used on average; answers cost more than the student's step."""
+    """Average number of uses of an answered batch; answers cost more than the student's step."""
     vectors: Weight = 3.0
     """Weight of 1 - cosine between projected student vectors and teacher vectors."""
     pairs: Weight = 25.0

@@ -39,9 +39,9 @@ class RunMeasurement:
     row: str
     """Its name without the seed: runs of one row are averaged."""
     budget: str
-    """How far it was to be trained, in words."""
+    """Planned length of the training, in words."""
     images: int
-    """That went through the network while it learned, repeats counted."""
+    """Images seen in training, repeats counted."""
     minutes: float
     """Of training, by the clock of the machine that it was trained on."""
     milliseconds: float

@@ -1,4 +1,4 @@
-"""What tracks of strangers reach: the curve that turns a false-match rate into the matcher's threshold.
+"""Measure the curve of strangers' scores, which turns a false-match rate into the matcher's threshold.
 
 The matcher never compares two pictures. It compares tracks, each the mean of its vectors after its camera's mean was
 subtracted (reid_stream/match/camera_bias.py, scoring.py), and as often on one camera as across two. Means of several

@@ -31,7 +31,7 @@ class LearningCurve:
     hours: float
     """Of training, by the clock."""
     images: int
-    """That went through the network, repeats counted."""
+    """Images seen in training, repeats counted."""
 
     @property
     def steps(self) -> int:

@@ -25,7 +25,7 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """What is measured: images in, vectors out, and what a difference of vectors means."""
+    """Network under evaluation: images to vectors, and the score of a difference of vectors."""
 
     name: str
     """For tables."""

@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle: export, calibration, model card, int8."""
+"""Make a bundle of a checkpoint: export, calibration, model card, int8."""

@@ -192,7 +192,7 @@ class LoadedBranch:
     branch: Branch
     """In evaluation mode, fp32, averaged weights; forward gives the embedding, not normalised."""
     spec: InputSpec
-    """What the branch expects of a crop."""
+    """Input format of the branch."""
     dim: int
     """Length of the embedding."""
     verifier: MetricVerifier

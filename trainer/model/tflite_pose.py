@@ -30,7 +30,7 @@ from trainer.model.region_networks import from_points
 _BLAZE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """Rows of BlazePose's points in COCO's order: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles."""
 _BLOCK = 256
-"""Images of a block: what a kill can cost."""
+"""Images of a block, the most work that a kill can lose."""
 _BLAZE_SHAPE, _MOVE_SHAPE = (1, 195), (1, 1, 17, 3)
 
 

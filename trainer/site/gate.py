@@ -47,7 +47,7 @@ class Gate(msgspec.Struct, frozen=True):
     """Figures on the held-out people, before and after."""
 
     truth: str
-    """What the held-out people are."""
+    """Kind of the held-out people, in words."""
     people: int
     strangers: int
     """Tracks among which they are to be found, too."""
@@ -72,7 +72,7 @@ class Held:
     """Held-out people -> their tracks."""
     strangers: list[int]
     truth: str
-    """What the held-out people are."""
+    """Kind of the held-out people, in words."""
 
     @property
     def rows(self) -> set[int]:

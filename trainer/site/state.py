@@ -38,7 +38,7 @@ class PendingRound(msgspec.Struct, frozen=True):
 
 
 class SiteRunState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a resumed run must not decide again."""
+    """Decisions of a run that a resumed run must keep."""
 
     store: str
     """Absolute path."""

@@ -84,7 +84,7 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What stays the same during a run."""
+    """Constants of a run."""
 
     settings: TrainSettings
     out: Path

@@ -27,7 +27,7 @@ class RunState:
     curve: tuple[dict[str, int | float], ...] = ()
     """One entry per validation: step, seconds, mAP, rank1, and `SET.mAP` of each development set."""
     stopped: str = ""
-    """Why the run ended before its last step; empty while it runs and where it did not."""
+    """Reason why the run ended before its last step; empty while it runs or if it did not."""
     seed: int = 0
     """Of the run's settings."""
     persons_per_domain: tuple[int, ...] = ()
@@ -41,9 +41,9 @@ class RunState:
     command: str = ""
     """Command line of the first start, without local folders; see trainer/provenance.py."""
     start: str = ""
-    """Where the first weights came from, in words; empty for random weights."""
+    """Origin of the initial weights, in words; empty for random weights."""
     start_data: tuple[str, ...] = ()
-    """What those weights had learned from."""
+    """Training data of those weights."""
     mixed: str = ""
     """Of a mixture of two networks: which ones and in what shares, in words; see trainer/export/mixture.py."""
 

@@ -38,7 +38,7 @@ class WorkerHandle:
         self.is_loaded = False
         self.loaded_at = 0.0
         self.has_ended = False
-        """It has sent its last record."""
+        """Whether it has sent its last record."""
         self.again_at: float | None = None
         """Steady seconds at which it is restarted; None while it runs."""
         self.heard_at = 0.0

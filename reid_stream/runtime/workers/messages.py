@@ -23,7 +23,7 @@ class AddCamera(msgspec.Struct, frozen=True, tag="read"):
     settings: bytes
     """Its `config.settings.Camera`, pickled, since its secrets go along; the pipe is the daemon's own."""
     resume: ResumePoint | None
-    """Where another process stopped reading it."""
+    """State at which another process stopped reading it."""
 
 
 class ConfigureCamera(msgspec.Struct, frozen=True, tag="configure"):

@@ -77,7 +77,7 @@ class CameraEntry(Record):
 
 
 class CameraTest(Record):
-    """What was found at a camera's address."""
+    """Result of a test of a camera's address."""
 
     works: bool
     codec: str | None = None
