@@ -39,7 +39,7 @@ _EDGE = 0.15
 _MOST_LOOKS = 8
 _NOTHING = np.empty((0, 4), np.float32)
 _EXPLAINED = 0.5
-"""Share of a motion that must lie on tracked people for it to be theirs."""
+"""Least share of a motion on tracked people for it to be attributed to them."""
 
 
 class MotionGate:
@@ -104,7 +104,7 @@ class MotionGate:
         return frame if regions is None or not len(regions) else replace(frame, regions=regions)
 
     def _can_wait(self, frame: Frame, followed: Followed, moving: Floats) -> bool:
-        """Whether all people in view can be predicted, so that the frame need not be looked at."""
+        """Whether all people in view can be predicted, so that the frame can be skipped."""
         least_fps = self._settings.min_fps
         if least_fps is None or not len(followed) or len(followed.others) or not followed.is_seen.all():
             return False

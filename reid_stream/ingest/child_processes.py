@@ -50,7 +50,7 @@ def _context() -> ForkServerContext:
 
 @functools.cache
 def _use_scratch_folder() -> None:
-    """Make multiprocessing's temporary folder, with the fork server's socket, a part of ours."""
+    """Put multiprocessing's temporary folder, with the fork server's socket, into ours."""
     before, tempfile.tempdir = tempfile.tempdir, str(scratch_folder())
     try:
         util.get_temp_dir()  # made once per process

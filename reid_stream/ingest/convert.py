@@ -48,7 +48,7 @@ class Converter:
 
         self._size, self._take_over = size, take_over
         self.fell_back = False
-        """An image that should lie on a GPU did not: the decoder has given it up, as it may for any stream."""
+        """Whether an image expected on the GPU was not there: the decoder may fall back to the CPU for any stream."""
         self._reformatter = VideoReformatter()
 
     def size_of(self, picture: "VideoFrame") -> tuple[int, int]:

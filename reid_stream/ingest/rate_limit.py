@@ -106,7 +106,7 @@ class Lateness:
     """Lateness of a live stream's packets, relative to the earliest ones."""
 
     _RELAX = 1e-3
-    """Seconds a second: clocks drift, and a way through a network may become longer for good."""
+    """Seconds per second: clocks drift, and a network path may become permanently longer."""
     _MOST_S = 30.0
     """Beyond it the stream's time has jumped."""
     _BACK_S = 1.0

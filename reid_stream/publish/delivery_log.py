@@ -54,7 +54,7 @@ class DeliveryLog:
         return tuple(a - b for a, b in zip(self.total, base, strict=True))
 
     def forget_behind(self, position: Position) -> None:
-        """Take back what was noted behind `position`: it is delivered again, or gone."""
+        """Drop the entries behind `position`: their events are delivered again, or lost."""
         del self._log[bisect_right(self._log, position, key=lambda entry: entry[0]) :]
 
 

@@ -57,7 +57,7 @@ def next_sequence(
 
 
 def _last(numbers: Iterable[int]) -> int | None:
-    """Return the highest number, but for those that another writer may have made up: far beyond all others."""
+    """Return the highest number, without outliers far beyond all others, which another writer may have forged."""
     last: int | None = None
     for number in sorted(number for number in numbers if number < _MOST_EVENTS):
         if last is not None and number - last > _JUMP:

@@ -303,7 +303,7 @@ class RedisSink:
         return look
 
     def _go_back_to(self, stored: Position, look: Look) -> None:
-        """Send again, as far as the spool remembers, what Redis came back without, and report what is gone."""
+        """Resend events that Redis has lost, as far as the spool has them, and report the others as lost."""
         with self._changed:
             rows = [row for row in self.spool.after(stored, -1) if row.position <= self._sent]
             since = Counter(dict(zip(RANKS, self.spool.log.since(stored, self._max_events), strict=True)))

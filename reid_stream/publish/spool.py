@@ -264,7 +264,7 @@ class Spool:
             self._file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Close the file and give the folder back; rows stay."""
+        """Close the file and release the folder; rows stay."""
         with self._lock:
             with suppress(sqlite3.Error):
                 self._closed_bytes = self._file.size_bytes()

@@ -1,4 +1,4 @@
-"""The web console and the HTTP API: a subscriber of one site that people look at.
+"""Web console and HTTP API of one site, a subscriber of its events.
 
     Redis stream ─▶ feed (SiteView, latest events) ─┐
     tracklet store ─▶ track_index, pictures ────────┼─▶ api/ (JSON, server-sent events) ─▶ pages (HTML)

@@ -89,7 +89,7 @@ class Accounts:
                         f"web.users_file must be a readable file, {self._path}: {error.strerror}; "
                         "make it with `reid-stream web user`"
                     ) from None
-                # It was there and is gone, or others may write it: no one may sign in until it is back.
+                # Removed since, or writable by others: no one may sign in until that is fixed.
                 self._users, self._changed = {}, 0
 
 

@@ -65,7 +65,7 @@ class Directory:
         return None if view.gone.get(person) == "erased" else person
 
     def is_erased(self, track: IndexedTrack) -> bool:
-        """Whether a stored track is of an erased person, and will be gone in a moment."""
+        """Whether a stored track is of an erased person, so that it will be deleted soon."""
         with self._feed.lock:
             return track.global_id is not None and self.owner(track.key, track) is None
 

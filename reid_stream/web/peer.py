@@ -126,5 +126,5 @@ def _overflow_uid() -> int:
 
 
 def may_enter(uid: int | None) -> bool:
-    """Return whether a user of this machine is ours, or root, who may read everything anyway."""
+    """Return whether a user of this machine runs this process, or is root, who may read everything anyway."""
     return uid in (os.geteuid(), 0)
