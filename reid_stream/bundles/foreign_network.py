@@ -26,7 +26,7 @@ class ForeignNetwork:
     content: bytes
     """An ONNX file, or the text of an OpenVINO IR."""
     weights: bytes | None
-    """Of an IR; None for ONNX, which holds them."""
+    """Weights of an IR; None for ONNX, whose file holds them."""
     network: Any
     """OpenVINO's model of it."""
     model: Path

@@ -29,16 +29,16 @@ class KnownNetwork:
     files: tuple[KnownFile, ...]
     """The first one is wrapped; an OpenVINO IR has two."""
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
     data: tuple[str, ...]
     """Training data, as published."""
     url: str | None
     """Official folder of the files, which ends with `/`; none where no official one is known."""
     aliases: tuple[str, ...] = ()
     options: dict[str, object] = field(default_factory=dict)
-    """For `wrap_embedder` or `wrap_detector`."""
+    """Arguments for `wrap_embedder` or `wrap_detector`."""
     calibration: Calibration | None = None
-    """Of an embedder, measured on people whom it had not learned from."""
+    """Calibration of an embedder, measured on people outside its training data."""
 
 
 _RATES = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]

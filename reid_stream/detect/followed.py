@@ -26,15 +26,15 @@ class Followed:
     """The open tracks of one camera after a detection."""
 
     seen_at: float
-    """Of the frame that people were detected in last, UTC seconds."""
+    """Capture time of the last frame in which people were detected, UTC seconds."""
     ids: Ints
-    """(n,) of tracks."""
+    """(n,) track numbers."""
     boxes: Floats
     """(n, 4) where each was seen last, in pixels."""
     scores: Floats
-    """(n,) of those boxes."""
+    """(n,) scores of those boxes."""
     velocities: Floats
-    """(n, 4) of the boxes' edges, pixels per second."""
+    """(n, 4) velocities of the boxes' edges, pixels per second."""
     doubts: Floats
     """(n,) distance per second between where each was seen and expected, in heights; infinite before a second look."""
     last_at: Doubles

@@ -34,13 +34,13 @@ class AnswerFilter(ABC):
 
     def __init__(self) -> None:
         self.status: int | None = None
-        """Of the newest answer."""
+        """Status of the newest answer."""
         self.redirect: str | None = None
         """Target of a redirect; the connection ends there."""
         self.refusal: str | None = None
         """Why an answer was not passed on, to follow the camera's name in a message."""
         self.content_type = ""
-        """Of the newest answer, without parameters."""
+        """Content type of the newest answer, without parameters."""
         self.length: int | None = None
         """Bytes of the newest answer's body; none where it does not say."""
         self.has_odd_parts = False

@@ -114,7 +114,7 @@ class CameraThread(CameraRunner):
         self._clock = StreamClock(self.captured_at)
         self._sequence = self.stats.read
         self._format: FrameFormat | None = None
-        """Of the newest frame."""
+        """Format of the newest frame."""
         # Packets that were delayed together arrive in a burst; their timestamps are too close to measure a speed.
         self._least_step_s = TOLERANCE / (camera.max_fps or 50.0)
         self._read_rate, self._used_rate = RateMeter(), RateMeter()

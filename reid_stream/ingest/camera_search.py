@@ -36,7 +36,7 @@ class FoundCamera:
     """Result of a search at a camera's address."""
 
     camera: Camera
-    """With the URL that works, or as it was given."""
+    """The camera with the URL that works, else as given."""
     report: CameraReport | CameraFailure
     maker: str = ""
     """Maker whose path it is; empty where the URL was given whole."""

@@ -108,7 +108,7 @@ class Lateness:
     _RELAX = 1e-3
     """Seconds per second: clocks drift, and a network path may become permanently longer."""
     _MOST_S = 30.0
-    """Beyond it the stream's time has jumped."""
+    """Lateness beyond which the stream's time has jumped, seconds."""
     _BACK_S = 1.0
     """Most that presentation times go back where frames are sent in another order than they are shown, seconds."""
 

@@ -28,7 +28,7 @@ class Address:
 
     kind: Kind
     name: str
-    """For messages: no user, no password, no query, and of the path nothing that may be a secret."""
+    """Address for messages, without user, password, query and parts of the path that may be secrets."""
     secret: str = field(repr=False)
     """The URL with the login."""
     endpoint: Endpoint | None = None

@@ -52,7 +52,7 @@ class TrackView(msgspec.Struct):
     last_at: float
     similarity: float | None
     probability: float | None
-    """Of its assignment to the identity, from its latest event."""
+    """P(same) of its assignment to the identity, from its latest event."""
 
     @property
     def key(self) -> Key:

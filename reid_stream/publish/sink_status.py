@@ -38,9 +38,9 @@ class SinkCounters:
     accepted: int = 0
     """Handed to `publish`, and what an earlier run had left in the spool."""
     published: int = 0
-    """On the stream."""
+    """Events on the stream."""
     found: int = 0
-    """Of these, already there when tried again."""
+    """Events among these that were already there at a retry."""
     resent: int = 0
     """Delivered again because Redis came back without them."""
     moved: int = 0

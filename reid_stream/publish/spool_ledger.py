@@ -31,7 +31,7 @@ class SpoolLedger:
         """Highest number of a global ID, by site."""
         self.log = DeliveryLog(len(RANKS))
         self.epoch = NO_EPOCH
-        """Of rows that are appended now."""
+        """Epoch of rows that are appended now."""
         self._file = file
         self._waiting = list(known.waiting or (0,) * len(RANKS))
         self._lost: Counter[tuple[LossCause, str]] = Counter()

@@ -46,7 +46,7 @@ class PreviewHeader(msgspec.Struct, frozen=True):
     height: int
     tracks: list[int]
     boxes: list[tuple[float, float, float, float]]
-    """Of the tracks, pixels of the scaled frame."""
+    """Boxes of the tracks, in pixels of the scaled frame."""
 
 
 def previews_folders(settings: Settings) -> list[Path]:

@@ -18,7 +18,7 @@ class CameraList:
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
         """`path`: of cams.yaml, which `settings` come from; None for cameras that never change."""
         self.path = path
-        """Of cams.yaml; None for cameras that never change."""
+        """Path of cams.yaml; None for cameras that never change."""
         self._cameras = settings.cameras
         self._lock = threading.Lock()
         self._seen = self._state()

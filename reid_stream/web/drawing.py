@@ -21,7 +21,7 @@ class Bar:
     """A visit in its lane."""
 
     number: int
-    """Of the visit, from 1."""
+    """Number of the visit, from 1."""
     left: float
     """Percent of the width."""
     width: float
@@ -134,7 +134,7 @@ class Node:
     x: float
     y: float
     half: float
-    """Of its width."""
+    """Half of its width."""
 
 
 @dataclass(frozen=True, slots=True)

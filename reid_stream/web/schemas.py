@@ -107,7 +107,7 @@ class PersonSummary(Record):
     visits: int
     tracks: int
     probability: float | None
-    """Of the least sure track."""
+    """Lowest P(same) of the tracks."""
     picture: str | None
     """Path of the best picture; null without one."""
 
@@ -162,7 +162,7 @@ class CameraRecord(Record):
     skew_s: float | None = None
     """The camera's own clock less that of the daemon."""
     last_seen_at: float | None = None
-    """Of any person."""
+    """Time of the last sighting of any person."""
 
 
 class PassageRecord(Record):
@@ -173,7 +173,7 @@ class PassageRecord(Record):
     people: float
     """Surely recognised; older ones count less."""
     share: float
-    """Of those who leave `camera_from`."""
+    """Share of the people who leave `camera_from`."""
     at_once: float
     """Share that was on both cameras at once."""
     seconds: tuple[float, float, float]
@@ -268,11 +268,11 @@ class Session(Record):
     """The visitor and the session."""
 
     name: str
-    """As corrections name it (`by`)."""
+    """Name as recorded in corrections (`by`)."""
     role: Role
     needs_login: bool
     csrf: str
-    """To be sent as X-CSRF-Token with whatever changes something; empty where none is needed."""
+    """Token to send as X-CSRF-Token with every change; empty if none is needed."""
 
 
 class Login(Asked):
@@ -389,4 +389,4 @@ class Reviewed(Record):
     by: str
     people: tuple[str, str]
     outcome: Outcome | None
-    """Of the correction that followed from it; null where nothing had to change."""
+    """Outcome of the correction that followed from it; null if nothing had to change."""
