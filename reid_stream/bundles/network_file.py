@@ -12,7 +12,7 @@ ONNX_FILE, IR_FILE, IR_WEIGHTS = "model.onnx", "model.xml", "model.bin"
 _FILES = (ONNX_FILE, IR_FILE, IR_WEIGHTS)
 _RULE = "every bundle carries its network"
 MOST_BYTES = 4 << 30
-"""Of a network's file."""
+"""Largest file of a network, bytes."""
 
 
 def network_file(folder: Path) -> Path:

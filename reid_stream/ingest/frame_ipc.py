@@ -19,7 +19,7 @@ from reid_stream.records import CameraId, ClockQuality, Frame
 
 _MOST_BYTES = 1 << 16
 _QUEUE_BYTES = 16 << 10
-"""Of the socket: room for about ten messages, the kernel's own share of each included."""
+"""Size of the socket's buffer: about ten messages, including the kernel's overhead for each."""
 
 
 class StatsMessage(msgspec.Struct, frozen=True, tag="told"):

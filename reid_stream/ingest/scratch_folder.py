@@ -17,7 +17,7 @@ _NEW = "reid-stream-new-"
 _NEW_S = 3600.0
 """Age at which a folder that was never locked never will be."""
 _MOST_BYTES = 50
-"""Of the path above our folder: sockets in it are up to 57 bytes longer, of 107 (Linux, unix(7))."""
+"""Longest path above our folder: sockets in it add up to 57 bytes, of 107 allowed (Linux, unix(7))."""
 _PRIORITY = -101
 """Deleted after multiprocessing's own temporary folder, whose exit priority is -100."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 STEP_S = 0.1
-"""A smaller change of the system's clock against the steady one does not count as a step."""
+"""Smallest change of the system's clock against the steady one that counts as a step, seconds."""
 
 
 def steady_s() -> float:

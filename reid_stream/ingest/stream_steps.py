@@ -15,7 +15,7 @@ AHEAD_S = 1.0
 """Most by which timestamps may run ahead of elapsed time, seconds; for a slow camera, `_STEPS_AHEAD` frames."""
 _STEPS_AHEAD = 4
 FORWARD_S = 10.0
-"""Beyond it a lasting jump ahead is a step; up to it frames were lost before a burst. Also the tolerance before the
+"""Lasting jump ahead, seconds, beyond which it is a step; below, frames were lost. Also the tolerance before the
 interval between frames is known."""
 CONFIRM = 3
 """Packets in a row on the new timestamps that make a step."""

@@ -19,7 +19,7 @@ AIM = 0.9
 EASY = 0.82
 """... and below which cameras get more again."""
 _LEAST_REPLACED = 0.05
-"""Of the frames taken: below, the pipeline is busy but keeps up."""
+"""Least share of replaced frames under overload; below it, the pipeline is busy but keeps up."""
 _PATIENCE = 2
 """Checks in a row over the limit: a single one may be a network being compiled for a new image size."""
 _FASTER = 2.0

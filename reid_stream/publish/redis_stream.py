@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import redis
 
 _TRIES = 3
-"""Of a transaction that a renewal of the lease crossed."""
+"""Attempts for a transaction that a renewal of the lease interrupted."""
 _AT_ONCE = 1000
 """Keys or commands per request when live keys are read or written again."""
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ _RUNS = 1000
 _GAPS = 1000
 """Gaps of one run that may still be closed by events that come late."""
 _JUMP = 1_000_000
-"""A larger step forward is implausible: the stream holds about as many events."""
+"""Largest plausible step forward; the stream holds about as many events."""
 _NEAR = 1000
 """An event at most so far behind an implausible one confirms it."""
 

@@ -9,7 +9,7 @@ from reid_stream.publish.spool_row import Epoch
 from reid_stream.publish.stream_ids import Position
 
 NO_EPOCH = 0
-"""Of rows that were decided under no lease."""
+"""Epoch of rows that were decided without a lease."""
 _TOKENS = 100
 """Latest holdings of a lease that are remembered."""
 

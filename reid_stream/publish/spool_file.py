@@ -29,7 +29,7 @@ _RESERVE = 2 * 2**20
 _RESERVE_S = 5.0
 """Interval between attempts to restore the reserve, seconds."""
 _CHECKED = 64 * 2**20
-"""Up to this size the index is checked at the start, too."""
+"""Largest file, bytes, whose index is checked at the start as well."""
 _SET_ASIDE = 2
 """Damaged databases that are kept; older ones are deleted."""
 _CHUNK = 1000
@@ -342,7 +342,7 @@ def _upgrade(db: sqlite3.Connection) -> None:
 
 _SALVAGE = "SELECT position, rank, type, body, epoch, crc FROM rows NOT INDEXED ORDER BY rowid"
 UNKNOWN_EPOCH = -1
-"""Of rows that schema 1 wrote."""
+"""Epoch of rows written by schema 1."""
 
 
 def _from_packed(key: int) -> str:

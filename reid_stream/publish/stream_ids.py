@@ -59,7 +59,7 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position(0, 0)
-"""Before the first entry of every stream."""
+"""Position before the first entry of every stream."""
 
 
 @dataclass(slots=True)

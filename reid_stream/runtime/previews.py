@@ -29,7 +29,7 @@ _MOST_PATH = 107 - len("/4194304-9973.previews")
 WIDTH = 640
 """Pixels; wider frames are scaled down."""
 MOST_FPS = 5.0
-"""Per camera."""
+"""Most frames per second of a camera."""
 SUFFIX = ".previews"
 _IDLE_MS, _BUSY_MS = 500, 25
 _log = structlog.get_logger(__name__)

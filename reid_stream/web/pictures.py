@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from reid_stream.images import UInt8
 
 MOST_BYTES = 8 << 20
-"""Of an uploaded picture."""
+"""Largest uploaded picture, bytes."""
 MOST_PIXELS = 32_000_000
-"""Of an uploaded picture, decoded: 96 MB."""
+"""Largest uploaded picture, pixels: 96 MB decoded."""
 _MOST_SIDE = 12_000
 _LEAST_SIDE = 16
 _FORMATS = ("JPEG", "PNG", "WEBP")

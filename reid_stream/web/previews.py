@@ -26,7 +26,7 @@ _UNKNOWN = (150, 160, 168)
 _QUALITY = 72
 _HEAD = 0.22
 _PARTS = 3
-"""Of a message: camera, header, pixels."""
+"""Parts of a message: camera, header, pixels."""
 
 
 @dataclass(slots=True)
