@@ -100,7 +100,7 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.tracks and not self.visits:
-            raise ValueError("a split must say which tracks or visits leave, got neither")
+            raise ValueError("a split must name the tracks or visits that leave, got neither")
         if len(self.tracks) > MOST_TRACKS or len(self.visits) > MOST_TRACKS:
             raise ValueError(
                 f"a split must have at most {MOST_TRACKS} tracks and as many visits, "

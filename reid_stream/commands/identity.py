@@ -142,7 +142,7 @@ def split(
     from reid_stream.records import CameraId, GlobalId
 
     if not visit and not camera and not track:
-        raise ConfigError("a split must say what leaves: --visit, --camera or --track, found none of them")
+        raise ConfigError("a split must name what leaves: --visit, --camera or --track, found none of them")
     desk, view = _desk(settings, url, site)
     tracks = [_track(text) for text in track or ()]
     if visit:

@@ -95,7 +95,7 @@ def test_what_cannot_be_done_is_an_error_with_its_reason(site: Site, daemon: Run
         site.run("merge", "lab-99", "lab-1")
     with pytest.raises(ReidStreamError, match="lab-99 must be known now"):
         site.run("show", "lab-99")
-    with pytest.raises(ReidStreamError, match="a split must say what leaves"):
+    with pytest.raises(ReidStreamError, match="a split must name what leaves"):
         site.run("split", "lab-1")
     with pytest.raises(ReidStreamError, match="two people must be merged"):
         site.run("merge", "lab-1", "lab-1")
