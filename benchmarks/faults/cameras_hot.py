@@ -29,6 +29,9 @@ FPS = 2
 _STAY = ("stays-1", "stays-2")
 _GIVE_UP_S = 600.0
 _LEAK_MB = 16.0
+_LATE_FILES = 4
+"""Connections to Redis that the daemon opens when it first needs them, two ends each; one file per removed camera is
+more."""
 _OWN = ("busy", "slowed", "replaced", "behind")
 """Causes of losses that the daemon itself could have by adding a camera."""
 
@@ -39,7 +42,8 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
     Networks are stand-ins that see one person in every picture, so that a small machine can carry the cameras.
     """
     rounds, each = (3, 3) if is_short else (5, 20)
-    with tempfile.TemporaryDirectory(prefix="reid-stream-drill-") as name:
+    # The embedded Redis may still be writing while it ends.
+    with tempfile.TemporaryDirectory(prefix="reid-stream-drill-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         tiny_models(folder / "models")
         colors = {"stays-1": (200, 30, 30), "stays-2": (30, 200, 30), "comes": (30, 30, 200)}
@@ -77,8 +81,8 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
         figure(NAME, "a round's cameras up after, slowest", f"{max(waits):.1f} s"),
         within(NAME, "processes left", after.processes - before.processes, 0, digits=0),
         within(NAME, "threads left", after.place.threads - before.place.threads, 0, digits=0),
-        within(NAME, "open files left", after.place.files - before.place.files, 0, digits=0),
-        within(NAME, "sockets left", after.place.sockets - before.place.sockets, 0, digits=0),
+        within(NAME, "open files left", after.place.files - before.place.files, _LATE_FILES, digits=0),
+        within(NAME, "sockets left", after.place.sockets - before.place.sockets, _LATE_FILES, digits=0),
         figure(NAME, "memory after each round", " ".join(f"{look.place.rss_mb:.0f}" for look in looks) + " MB"),
         within(NAME, "memory grown since then", after.place.rss_mb - before.place.rss_mb, _LEAK_MB, "MB"),
         within(NAME, "metrics of removed cameras", len(left), 0, digits=0),

@@ -104,7 +104,7 @@ def people(answer: torch.Tensor, asked: DetectRequest) -> list[Found]:
     wide = {"yolo": 4 + asked.classes, "yolo_end2end": 6, "yolox": 5 + asked.classes}[asked.family]
     if answer.ndim != 3 or answer.shape[1 if asked.family == "yolo" else 2] != wide:
         raise ModelError(
-            f"a detector of kind {asked.family} with {asked.classes} classes must answer so, got "
+            f"a detector of kind {asked.family} with {asked.classes} classes must have such output, got "
             f"{tuple(answer.shape)}; make the bundle again with the right decoder and classes"
         )
     boxes, scores = _READERS[asked.family](answer.float(), asked)

@@ -209,7 +209,8 @@ def replay(
     matcher = matcher_for(
         match or Match(), recording.embedder, site, topology=topology, cameras=list(recording.cameras)
     )
-    presence = Presence(publish)
+    # A recording holds no pictures that `identity.left` could name.
+    presence = Presence(publish.model_copy(update={"snapshots": False}))
     identify = Identification(matcher, presence)
     events = [event for batch in recording.batches for event in identify.step(batch.records, batch.now)]
     return events + presence.close()

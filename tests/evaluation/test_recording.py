@@ -95,7 +95,7 @@ def test_a_replay_gives_the_events_that_the_daemon_published(tmp_path: Path, sou
 
 def test_a_replay_is_the_matcher_and_presence_batch_by_batch() -> None:
     made = recorded(World(people=4, cameras=2, seed=3))
-    match, publish = Match(similarity=0.6), Publish()
+    match, publish = Match(similarity=0.6), Publish(snapshots=False)
     identify = Identification(Matcher(match, "s", MODEL), presence := Presence(publish))
     expected = [event for batch in made.batches for event in identify.step(batch.records, batch.now)]
     assert recording.replay(made, match, publish, site="s") == expected + presence.close()

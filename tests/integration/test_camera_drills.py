@@ -27,6 +27,6 @@ def test_every_bound_holds(name: str) -> None:
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match="must be one of reconnect, sick, udp, crash, clock, own-clock, freeze, finite; found nonsense",
+        match="must be one of reconnect, sick, udp, crash, clock, own-clock, freeze, finite, hot; found nonsense",
     ):
         run(["nonsense"], is_short=True, people=no_clip, progress=lambda _: None)

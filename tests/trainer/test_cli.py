@@ -13,7 +13,7 @@ from trainer.cli import app
 
 COMMANDS = {
     "fit", "eval", "rank", "calibrate", "export", "bench", "ablate", "compare", "schedule", "detector", "explain",
-    "quantise", "mix", "cut",
+    "quantise", "mix", "cut", "curves",
 }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ CALLS = {
     "quantise": ["quantise", "shipped", "out"],
     "mix": ["mix", "x.pt", "x.pt", "out"],
     "cut": ["cut", "a.jpg", "--out", "out"],
+    "curves": ["curves", "run", "--out", "out.png"],
 }
 
 

@@ -32,7 +32,7 @@ def test_every_row_has_floor_achieved_and_share() -> None:
     head, rule, decode, alone, crowd, held = table.markdown(WHOLE).splitlines()
     assert {line.count("|") for line in (head, rule, decode, alone, crowd, held)} == {6}
     assert "| 100.0/s | 90.0/s | 0.90 |" in decode
-    assert "10 people in every picture" in crowd
+    assert "10 people in every image" in crowd
     assert "| 10.0 | 7 | 0.70 |" in held
 
 
