@@ -97,7 +97,11 @@ def orientation(picture: "VideoFrame") -> Orientation:
 
     Other angles than quarters of a turn are left as they are. Source: ISO 14496-12, 6.2.2 (x' = ax + cy, y' = bx + dy).
     """
-    matrix = cast("Any", picture.side_data).get("DISPLAYMATRIX")  # the library's types know another key alone
+    from av.sidedata.sidedata import SideDataContainer
+
+    # `picture.side_data` would keep its container, and that the image: a cycle, which holds megabytes until the garbage
+    # collector runs. The library's types know less of it.
+    matrix = cast("Any", SideDataContainer)(picture).get("DISPLAYMATRIX")
     if matrix is None:
         return _UPRIGHT
     a, b, _, c, d = struct.unpack_from("=iiiii", matrix)

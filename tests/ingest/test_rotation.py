@@ -1,5 +1,6 @@
 """Videos of phones and body cameras are turned upright."""
 
+import gc
 import struct
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from reid_stream.config.settings import Camera, Ingest
+from reid_stream.ingest.convert import Orientation, orientation
 from reid_stream.ingest.probe import CameraReport, probe
 from reid_stream.ingest.replay import FastReplay
 
@@ -87,3 +89,16 @@ def test_mirrored_frames_are_mirrored_back(lying: Path, tmp_path: Path, terms: t
         "bottom right": image[-20:, -20:],
     }
     assert min(corners, key=lambda name: abs(float(corners[name].mean()) - 140)) == corner
+
+
+def test_reading_the_orientation_keeps_no_image_in_memory(lying: Path) -> None:
+    clip = turned(lying, lying.with_name("kept.mp4"), 90)
+    gc.collect()
+    gc.disable()
+    try:
+        with av.open(str(clip)) as container:
+            found = [orientation(picture) for picture in container.decode(video=0)]
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert set(found) == {Orientation(1)}
