@@ -46,7 +46,9 @@ def test_installs_check_the_hashes() -> None:
         text = "\n".join(line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#"))
         for command in re.split(r"&&|;|\n|\|\|", text.replace("\\\n", " ")):
             # torch's CPU build has an index of its own; the project itself is a folder.
-            if re.search(r"pip (sync|install)", command) and not {"--torch-backend", "$(TORCH_FROM)"} & set(command.split()):
+            if re.search(r"pip (sync|install)", command) and not {"--torch-backend", "$(TORCH_FROM)"} & set(
+                command.split()
+            ):
                 assert "--require-hashes" in command or "--build-constraints" in command, command
                 checked += 1
     assert checked >= 6

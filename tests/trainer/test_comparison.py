@@ -52,7 +52,9 @@ def test_the_paper_s_tables_are_complete() -> None:
 
 
 def test_unknown_tables_and_rows_are_refused() -> None:
-    with pytest.raises(TrainerError, match="--table must be one of erasing, backbones, recipes, regions, distillation, got 'erosion'"):
+    with pytest.raises(
+        TrainerError, match="--table must be one of erasing, backbones, recipes, regions, distillation, got 'erosion'"
+    ):
         variants("erosion")
     with pytest.raises(TrainerError, match=r"--only must name rows of backbones: resnet50, .*; got resnet51"):
         variants("backbones", ("resnet51",))
