@@ -1,12 +1,13 @@
 """The system's redis-server with TLS and sentinels, which the embedded one never has."""
 
 import importlib.util
+import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,12 @@ def valkey() -> str | None:
 
 
 def free_port() -> int:
-    """Return a free port of at most 55,535: a cluster's bus has the port 10,000 above it."""
+    """Return a free port below those that systems give to outgoing connections, which could take it meanwhile."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port <= 55_535:
-                return port
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
