@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -17,17 +16,12 @@ import redis
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import color_clip
 from tests.integration.program import Running, call, running, tiny_models, write_cams
+from tests.publish.servers import free_port
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 KILLS = int(os.environ.get("STANDBY_KILLS", "2"))
 BOUND_S = float(os.environ.get("STANDBY_BOUND_S", "30"))
 """On a machine that has other work; the drill's bound is 5 s."""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Daemon:
