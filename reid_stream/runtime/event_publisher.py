@@ -37,6 +37,8 @@ class EventPublisher:
     def __init__(self, sink: Sink, metrics: Metrics, view: EventFollower, progress: DaemonProgress) -> None:
         self._sink, self._metrics, self._view, self._progress = sink, metrics, view, progress
         self._publishing = threading.Lock()
+        self._is_over = False
+        """`daemon.stopped` is the last event: a camera that ends after it is covered by it."""
 
     def publish(self, events: Iterable[Event], timeout_s: float = -1) -> bool:
         """Publish events that belong to no step of identification.
@@ -55,7 +57,10 @@ class EventPublisher:
             _log.error("publish_blocked", events=len(events))
             return False
         try:
+            if self._is_over:
+                return True
             send(events)
+            self._is_over = any(isinstance(event, DaemonStopped) for event in events)
             if events:
                 with self._metrics.monitoring.part("event counts"):
                     self._follow(events)
