@@ -15,7 +15,7 @@ from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.convert import Converter, GpuConverter
+from reid_stream.ingest.convert import Converter, DecodedImage, GpuConverter
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.frame_plan import FramePlan
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
@@ -222,7 +222,7 @@ class CameraThread(CameraRunner):
             elif not pace.slow.wants(when):
                 self.stats.dropped["slowed"] += 1
             else:
-                image, moving = look(picture, stamp.at, is_attended=self.is_attended)
+                image, moving = look(DecodedImage.read(picture), stamp.at, is_attended=self.is_attended)
                 self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, image, moving))
                 if look.fell_back:
                     self.stats.fall_back()

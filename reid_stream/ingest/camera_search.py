@@ -9,7 +9,7 @@ from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
 from reid_stream.images import UInt8, host
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.convert import Converter
+from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.probe import CameraFailure, CameraReport, probe
 from reid_stream.ingest.rate_limit import KeyframePolicy
 
@@ -81,5 +81,5 @@ def first_picture(camera: Camera, settings: Ingest) -> UInt8:
     with open_source(camera, settings) as source:
         for packet in source.read(KeyframePolicy(None).wants):
             for picture in packet.frames:
-                return host(convert(picture))
+                return host(convert(DecodedImage.read(picture)))
     raise StreamError(f"{source.name} must be a video, no picture of it can be decoded")

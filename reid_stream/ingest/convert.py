@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,19 +51,19 @@ class Converter:
         """Whether an image expected on the GPU was not there: the decoder may fall back to the CPU for any stream."""
         self._reformatter = VideoReformatter()
 
-    def size_of(self, picture: "VideoFrame") -> tuple[int, int]:
+    def size_of(self, image: "DecodedImage") -> tuple[int, int]:
         """Return (width, height) in pixels that an image has when it is converted."""
-        return self._size or upright_size(picture)
+        return self._size or image.size
 
-    def __call__(self, picture: "VideoFrame") -> Picture:
+    def __call__(self, image: "DecodedImage") -> Picture:
         """Return (h, w, 3) RGB, upright; limited and full range YUV alike become 0..255."""
-        if self._take_over is not None and picture.format.name == "cuda" and orientation(picture) == _UPRIGHT:
-            return self._take_over(picture, self._size)
+        if self._take_over is not None and image.is_on_gpu and image.orientation == _UPRIGHT:
+            return self._take_over(image.picture, self._size)
         self.fell_back = self._take_over is not None
-        return self._here(picture)
+        return self._here(image)
 
-    def _here(self, picture: "VideoFrame") -> UInt8:
-        upright = orientation(picture)
+    def _here(self, image: "DecodedImage") -> UInt8:
+        picture, upright = image.picture, image.orientation
         width, height = self._size or (picture.width, picture.height)
         if self._size is not None and upright.turns % 2:
             width, height = height, width
@@ -92,7 +92,31 @@ class Orientation:
 _UPRIGHT = Orientation()
 
 
-def orientation(picture: "VideoFrame") -> Orientation:
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An image as its decoder returned it, with its orientation, which is read once per image."""
+
+    picture: "VideoFrame"
+    orientation: Orientation
+
+    @classmethod
+    def read(cls, picture: "VideoFrame") -> Self:
+        """Read the orientation of an image that is going to be used."""
+        return cls(picture, _orientation(picture))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the upright image."""
+        width, height = self.picture.width, self.picture.height
+        return (height, width) if self.orientation.turns % 2 else (width, height)
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether its pixels are in the memory of a GPU."""
+        return bool(self.picture.format.name == "cuda")
+
+
+def _orientation(picture: "VideoFrame") -> Orientation:
     """Return the orientation that a phone, body camera or H.264 stream notes beside an image (display matrix).
 
     Other angles than quarters of a turn are left as they are. Source: ISO 14496-12, 6.2.2 (x' = ax + cy, y' = bx + dy).
@@ -113,9 +137,3 @@ def orientation(picture: "VideoFrame") -> Orientation:
     if abs(b) > _STRAIGHT * abs(a):
         return Orientation(3 if b > 0 else 1, is_mirrored)
     return _UPRIGHT
-
-
-def upright_size(picture: "VideoFrame") -> tuple[int, int]:
-    """Return (width, height) in pixels of the upright image."""
-    width, height = picture.width, picture.height
-    return (height, width) if orientation(picture).turns % 2 else (width, height)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid_stream.images import UInt8
-from reid_stream.ingest.convert import orientation
+from reid_stream.ingest.convert import DecodedImage
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -119,16 +119,16 @@ class PictureMotion:
     def __init__(self) -> None:
         self._detector = MotionDetector()
 
-    def __call__(self, picture: "VideoFrame", size: tuple[int, int]) -> Floats | None:
+    def __call__(self, image: DecodedImage, size: tuple[int, int]) -> Floats | None:
         """Learn an image and return what moves, in pixels of its frame of `size`; see `MotionDetector.regions`.
 
         None for an image on a GPU, where detecting costs less than fetching the image.
         """
-        if picture.format.name == "cuda":
+        if image.is_on_gpu:
             return None
-        upright = orientation(picture)
+        upright = image.orientation
         shape = size if upright.turns % 2 == 0 else size[::-1]
-        grey = upright.applied(small_grey(luma_of(picture), shape))
+        grey = upright.applied(small_grey(luma_of(image.picture), shape))
         return self._detector.regions(np.ascontiguousarray(grey), size)
 
 

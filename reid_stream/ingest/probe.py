@@ -9,7 +9,7 @@ from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
 from reid_stream.ingest.clock import StreamClock
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.convert import upright_size
+from reid_stream.ingest.convert import DecodedImage
 from reid_stream.ingest.rate_limit import KeyframePolicy
 from reid_stream.ingest.stats_log import KEY_NEWS_S
 from reid_stream.ingest.stream import KEY_WAIT_S
@@ -107,7 +107,7 @@ def _look(
                 on_wait(CameraId(camera.id), KEY_WAIT_S)
             for picture in packet.frames:
                 first_s = first_s or passed_s
-                size = upright_size(picture)
+                size = DecodedImage.read(picture).size
                 quality = clock.stamp(source.seconds(picture), now).clock
                 steady.append(passed_s)
             if steady and (source.is_recorded or passed_s - first_s >= look_s):

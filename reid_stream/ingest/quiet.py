@@ -4,14 +4,9 @@ The detector would not look at them (`detect.gate`), so neither conversion nor t
 are passed on without pixels: times, counts and tracks continue as usual.
 """
 
-from typing import TYPE_CHECKING
-
 from reid_stream.images import Picture, Unread
-from reid_stream.ingest.convert import Converter
+from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.motion import Floats, PictureMotion
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
 
 HOLD_S = 1.5
 """Seconds that a camera's images are converted after the last motion: longer than the detector's gate stays open."""
@@ -31,23 +26,23 @@ class QuietFilter:
         """See `Converter`."""
         return self._convert.fell_back
 
-    def __call__(self, picture: "VideoFrame", at: float, *, is_attended: bool) -> tuple[Picture, Floats | None]:
+    def __call__(self, image: DecodedImage, at: float, *, is_attended: bool) -> tuple[Picture, Floats | None]:
         """Return an image, without pixels if it is not wanted, and what moves in it.
 
         Args:
-            picture: decoded.
+            image: decoded.
             at: its time, UTC seconds; it may be put back.
             is_attended: whether it is wanted although nothing moves.
         """
         if self._full_every_s is None:
-            return self._convert(picture), None
-        size = self._convert.size_of(picture)
-        moving = self._motion(picture, size)
+            return self._convert(image), None
+        size = self._convert.size_of(image)
+        moving = self._motion(image, size)
         if moving is None or len(moving):
             self._moved_at = at
         is_full = moving is None or not 0 <= at - self._full_at < self._full_every_s
         if is_full:
             self._full_at = at
         if is_full or is_attended or 0 <= at - self._moved_at <= HOLD_S:
-            return self._convert(picture), moving
+            return self._convert(image), moving
         return Unread(*size), moving

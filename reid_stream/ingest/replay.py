@@ -16,7 +16,7 @@ from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import FileClock
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.convert import Converter, GpuConverter
+from reid_stream.ingest.convert import Converter, DecodedImage, GpuConverter
 from reid_stream.ingest.motion import PictureMotion
 from reid_stream.ingest.rate_limit import KeyframePolicy, RateCap
 from reid_stream.ingest.stats import CameraStats
@@ -247,9 +247,9 @@ class _File:
                     at = clock.stamp(source.seconds(picture))
                     self.stats.read += 1
                     if cap.wants(at):
-                        moving = motion(picture, convert.size_of(picture))
-                        image = convert(picture)
-                        self._frames.put(Frame(self.id, sequence, at, "file", image, moving))
+                        image = DecodedImage.read(picture)
+                        moving = motion(image, convert.size_of(image))
+                        self._frames.put(Frame(self.id, sequence, at, "file", convert(image), moving))
                         if convert.fell_back:
                             self.stats.fall_back()
                     else:

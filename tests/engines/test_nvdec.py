@@ -15,7 +15,7 @@ from reid_stream.errors import ModelError
 from reid_stream.images import OnDevice
 from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange
-from reid_stream.ingest.convert import Converter
+from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.hardware import hardware
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.ingest.stats import CameraStats
@@ -51,7 +51,8 @@ def test_rgb_is_near_that_of_images_in_main_memory(
 ) -> None:
     picture = _picture(colour=4).reformat(format="nv12", dst_colorspace=coloured, dst_color_range=span)
     picture.colorspace, picture.color_range = space, span
-    got, expected = (one.astype(int) for one in (take_over(picture, size).host(), np.asarray(Converter(size)(picture))))
+    converted = np.asarray(Converter(size)(DecodedImage.read(picture)))
+    got, expected = (one.astype(int) for one in (take_over(picture, size).host(), converted))
     assert got.shape == expected.shape == ((32, 48, 3) if size else (64, 96, 3))
     assert np.abs(got - expected).mean() < 4
     assert abs((got - expected).mean()) < 2.2
@@ -123,7 +124,7 @@ def test_nothing_is_taken_over_unasked() -> None:
 def test_a_decoder_that_gives_up_the_gpu_is_counted_once() -> None:
     stats, convert = CameraStats(CameraId("a"), "a", hardware=True), Converter(None, take_over)
     for _ in range(2):
-        convert(_picture())
+        convert(DecodedImage.read(_picture()))
         assert convert.fell_back
         stats.fall_back()
     assert (stats.hardware, stats.hardware_fallbacks) == (False, 1)

@@ -10,7 +10,7 @@ from reid_stream.config.settings import Camera, Ingest
 from reid_stream.images import Unread
 from reid_stream.ingest import frame_ipc
 from reid_stream.ingest.camera_set import CameraSet
-from reid_stream.ingest.convert import Converter
+from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.motion import WARM_UP
 from reid_stream.ingest.quiet import HOLD_S, QuietFilter
 from reid_stream.ingest.stats import CameraStats
@@ -19,11 +19,11 @@ from reid_stream.records import CameraId, Frame
 SIZE = 320, 240
 
 
-def scene(*, has_person: bool = False) -> av.VideoFrame:
+def scene(*, has_person: bool = False) -> DecodedImage:
     image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
     if has_person:
         image[80:180, 100:140] = 230
-    return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+    return DecodedImage.read(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stream = container.add_stream("libx264", rate=20, options={"bf": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for _ in range(200):
-            container.mux(stream.encode(scene()))
+            container.mux(stream.encode(scene().picture))
         container.mux(stream.encode())
     return path
 

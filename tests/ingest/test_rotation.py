@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reid_stream.config.settings import Camera, Ingest
-from reid_stream.ingest.convert import Orientation, orientation
+from reid_stream.ingest.convert import DecodedImage, Orientation
 from reid_stream.ingest.probe import CameraReport, probe
 from reid_stream.ingest.replay import FastReplay
 
@@ -97,7 +97,7 @@ def test_reading_the_orientation_keeps_no_image_in_memory(lying: Path) -> None:
     gc.disable()
     try:
         with av.open(str(clip)) as container:
-            found = [orientation(picture) for picture in container.decode(video=0)]
+            found = [DecodedImage.read(picture).orientation for picture in container.decode(video=0)]
         assert gc.collect() == 0
     finally:
         gc.enable()
