@@ -57,7 +57,7 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:  # 
             NAME, "... in the events", "; ".join(reasons), "crashed", all("crashed" in reason for reason in reasons)
         ),
         DrillResult(NAME, "... its times", "rise" if _rise(times) else "go back", "rise", _rise(times)),
-        within(NAME, "the other cameras: longest time without a frame", max(gaps) * 1e3, 2.5 * 1e3 / FPS, "ms", 0),
+        within(NAME, "the other cameras: longest time without a frame", max(gaps), 2.5 / FPS, "s", 2, is_speed=True),
         within(NAME, "... times down", downs, 0, digits=0),
         figure(NAME, "cost: private memory of a camera's process", f"{private_mb:.1f} MB"),
         figure(NAME, "... CPU time to hand over a full HD frame", f"{_handover_s() * 1e3:.1f} ms"),

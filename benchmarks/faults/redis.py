@@ -144,8 +144,8 @@ def judge(name: str, ours: Run, undisturbed: Run) -> list[DrillResult]:
         *found,
         _none(name, "doubled events on the stream", doubled(ours.left)),
         _none(name, "differences of the subscriber's lines, killed and started again", wrong),
-        within(name, "all events there after Redis was back", ours.back_s, _BACK_S, "s"),
-        within(name, "the daemon waits for its sink, p99", ours.longest_s, _WAITS_S, "s", digits=3),
+        within(name, "all events there after Redis was back", ours.back_s, _BACK_S, "s", is_speed=True),
+        within(name, "the daemon waits for its sink, p99", ours.longest_s, _WAITS_S, "s", digits=3, is_speed=True),
     ]
 
 

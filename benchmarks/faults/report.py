@@ -18,12 +18,17 @@ class DrillResult(msgspec.Struct, frozen=True):
     bound: str
     """The bound in the same unit; empty for a figure without one."""
     holds: bool
+    is_speed: bool = False
+    """Whether the bound is one on speed: a machine that runs other work beside the drill may break it."""
 
 
-def within(drill: str, what: str, value: float, most: float, unit: str = "", digits: int = 1) -> DrillResult:
+def within(
+    drill: str, what: str, value: float, most: float, unit: str = "", digits: int = 1, *, is_speed: bool = False
+) -> DrillResult:
     """Make a finding that holds while `value` is at most `most`."""
     space = f" {unit}" if unit else ""
-    return DrillResult(drill, what, f"{value:.{digits}f}{space}", f"<= {most:.{digits}f}{space}", value <= most)
+    found, bound = f"{value:.{digits}f}{space}", f"<= {most:.{digits}f}{space}"
+    return DrillResult(drill, what, found, bound, value <= most, is_speed)
 
 
 def at_least(drill: str, what: str, value: float, least: float, unit: str = "", digits: int = 1) -> DrillResult:
@@ -35,6 +40,11 @@ def at_least(drill: str, what: str, value: float, least: float, unit: str = "", 
 def figure(drill: str, what: str, found: object) -> DrillResult:
     """Make a finding without a bound, for information."""
     return DrillResult(drill, what, str(found), "", holds=True)
+
+
+def faults(findings: Sequence[DrillResult]) -> list[DrillResult]:
+    """Return the findings whose bound on behaviour is broken; bounds on speed are judged where a drill runs alone."""
+    return [finding for finding in findings if not finding.holds and not finding.is_speed]
 
 
 def all_hold(findings: Sequence[DrillResult]) -> bool:

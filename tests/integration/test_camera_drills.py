@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.cameras import DRILLS, run
+from benchmarks.faults.report import faults
 from benchmarks.rtsp.clips import why_not
 from reid_stream.errors import ConfigError
 
@@ -21,7 +22,7 @@ def no_clip() -> Path:
 def test_every_bound_holds(name: str) -> None:
     findings = run([name], is_short=True, people=no_clip, progress=lambda _: None)
     assert len(findings) > 3
-    assert not [finding for finding in findings if not finding.holds]
+    assert not faults(findings)
 
 
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:

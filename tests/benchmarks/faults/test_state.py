@@ -7,6 +7,7 @@ import structlog
 
 from benchmarks.faults.crash_feed import feed, made_up
 from benchmarks.faults.redis_feed import RecordedFeed
+from benchmarks.faults.report import faults
 from benchmarks.faults.state import CASES, run, run_case
 from reid_stream.config.settings import Observe
 from reid_stream.errors import ConfigError
@@ -31,7 +32,7 @@ def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(
     finally:
         structlog.reset_defaults()
     assert len(findings) >= 3
-    assert all(finding.holds for finding in findings), [finding for finding in findings if not finding.holds]
+    assert not faults(findings)
 
 
 def test_a_case_that_does_not_exist_is_an_error_with_the_cases() -> None:
