@@ -5,22 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import reid_stream
-from docs.generators.markdown import head, table
+from docs.generators.markdown import head, sentence, table
+from reid_stream.events import EVENT_TYPES
 
 _TEXT = """\
 Each log line has one event name, stable for alert rules, and facts as fields. Text and JSON lines hold the same
 (`observe.log`). Levels: `debug` is hidden by default, `warning` needs a look, `error` means that something was lost or
 replaced.
 """
+_EVENTS = {event.type.rpartition(".")[0].replace(".", "_"): sentence(event.__doc__) for event in EVENT_TYPES}
+"""Meaning of log events that are published as well, under the same name: `camera_up` with `camera.up`."""
 _MEANING = {
-    "camera_changed": "A camera that is up changed its frame size, codec or clock.",
-    "camera_down": "A camera stopped delivering frames; it is tried again.",
     "camera_pace_assumed": "A file without timestamps (raw video) is played at this rate, its own or 25 a second.",
     "camera_waits_for_key_frame": "Packets arrive, but no key frame yet; nothing can be decoded before one.",
     "camera_reassigned": "A camera moved to another worker.",
-    "camera_up": "A camera delivers frames.",
-    "daemon_started": "The daemon is running.",
-    "daemon_stopped": "The daemon ended normally.",
     "embedded_redis_ended": "The embedded Redis ended or hung; it is started again.",
     "embedded_redis_start_failed": "The embedded Redis could not be started again this time; it is tried again.",
     "embedded_redis_started": "The embedded Redis runs: which server, and where.",
@@ -35,7 +33,6 @@ _MEANING = {
     "folder_made_private": "The embedded Redis' folder was readable by others; its mode is 0700 now.",
     "identities_reset_other_model": "Known people belong to another embedder; matching starts empty, numbers continue.",
     "identities_restored": "Identities continue from the last run.",
-    "identity_erased": "Everything kept about a person is gone.",
     "instruction_invalid": "An entry of the instruction stream is no instruction; skipped.",
     "instruction_stream_mended": "The instruction stream was full up to the last ID; entries were `dropped` for room.",
     "instruction_stream_restarted": "The instruction stream was deleted or restored; it is read from its start.",
@@ -76,10 +73,7 @@ _MEANING = {
     "settings_need_restart": "These keys of cams.yaml have changed and apply from the next start on.",
     "settings_not_watched": "The folder of cams.yaml cannot be watched; only SIGHUP reads it again.",
     "settings_refused": "A changed cams.yaml is faulty and was refused as a whole.",
-    "camera_added": "A camera was added to cams.yaml or switched on.",
-    "camera_configured": "A camera's entry in cams.yaml has changed.",
     "camera_edited": "An admin changed cams.yaml through the API: which camera, what, who.",
-    "camera_removed": "A camera was removed from cams.yaml or switched off.",
     "spool_full": "The spool is full: the least important events are dropped.",
     "spool_has_room": "The spool is no longer full.",
     "spool_stuck": "Making room in the spool failed.",
@@ -111,7 +105,6 @@ _MEANING = {
     "webhook_refused": "Outlet: the webhook's receiver did not accept an event; it is sent again.",
     "worker_killed": "A worker did not end when asked to, and was killed.",
     "worker_lost": "A worker crashed, hung or failed; it is started again.",
-    "worker_up": "A worker has loaded its networks.",
 }
 _LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 Found = tuple[str, str, tuple[str, ...]]
@@ -131,7 +124,7 @@ def page() -> str:
         (
             f"`{name}`",
             ", ".join(sorted(levels[name])),
-            _MEANING.get(name, ""),
+            _MEANING.get(name) or _EVENTS[name],
             ", ".join(f"`{one}`" for one in fields[name]),
         )
         for name in sorted(levels)

@@ -2,16 +2,17 @@
 
 from typing import ClassVar, Literal
 
-from reid_stream.events.base import EventBase, Priority
+from reid_stream.events.base import EXAMPLE_RUN, EventBase, NewsEvent, Priority, values
 from reid_stream.records import CameraId, ClockQuality, GlobalId
 
 
-class _Camera(EventBase, frozen=True, kw_only=True):
+class _Camera(NewsEvent, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
     subject_field = "camera"
     camera: CameraId
     changed_at: float
+    example = values(camera="door", changed_at=1795236195.25)
 
 
 class CameraUp(_Camera, frozen=True, kw_only=True):
@@ -23,6 +24,7 @@ class CameraUp(_Camera, frozen=True, kw_only=True):
     codec: str
     clock: ClockQuality
     """Accuracy of capture times."""
+    example = values(frame_size=(1920, 1080), codec="h264", clock="rtcp")
 
 
 class CameraAdded(_Camera, frozen=True, kw_only=True):
@@ -43,6 +45,7 @@ class CameraConfigured(_Camera, frozen=True, kw_only=True):
     type = "camera.configured.v1"
     keys: tuple[str, ...]
     """Keys of its entry in cams.yaml that have changed."""
+    example = values(keys=("url", "max_fps"))
 
 
 class CameraChanged(_Camera, frozen=True, kw_only=True):
@@ -57,6 +60,14 @@ class CameraChanged(_Camera, frozen=True, kw_only=True):
     previous_frame_size: tuple[int, int]
     previous_codec: str
     previous_clock: ClockQuality
+    example = values(
+        frame_size=(1920, 1080),
+        codec="h264",
+        clock="rtcp",
+        previous_frame_size=(640, 480),
+        previous_codec="h264",
+        previous_clock="arrival",
+    )
 
 
 class CameraDown(_Camera, frozen=True, kw_only=True):
@@ -65,6 +76,7 @@ class CameraDown(_Camera, frozen=True, kw_only=True):
     type = "camera.down.v1"
     reason: str
     """For people to read; passwords are masked."""
+    example = values(reason="no packet for 10.0 s")
 
 
 class _Daemon(EventBase, frozen=True, kw_only=True):
@@ -74,6 +86,7 @@ class _Daemon(EventBase, frozen=True, kw_only=True):
     run: str
     """Run of the daemon."""
     told_at: float
+    example = values(run=EXAMPLE_RUN, told_at=1795236194.25)
 
 
 class DaemonStarted(_Daemon, frozen=True, kw_only=True):
@@ -86,6 +99,12 @@ class DaemonStarted(_Daemon, frozen=True, kw_only=True):
     """Hash of the embedding bundle."""
     in_view: tuple[tuple[CameraId, GlobalId], ...] = ()
     """(camera, global ID) of all people still in view since the previous run; every other visit has ended."""
+    example = values(
+        version="0.1.0",
+        cameras=("door", "till"),
+        model="9b1c6f0e2d7a4c35",
+        in_view=(("door", "shop-7"),),
+    )
 
 
 class DaemonStopped(_Daemon, frozen=True, kw_only=True):
@@ -93,9 +112,14 @@ class DaemonStopped(_Daemon, frozen=True, kw_only=True):
 
     type = "daemon.stopped.v1"
     reason: str
+    example = values(reason="stopped")
 
 
-class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
+class _DaemonNews(_Daemon, NewsEvent, frozen=True, kw_only=True):
+    pass
+
+
+class DaemonHeartbeat(_DaemonNews, frozen=True, kw_only=True):
     """The daemon is alive; sent every `publish.heartbeat_s`."""
 
     type = "daemon.heartbeat.v1"
@@ -105,9 +129,10 @@ class DaemonHeartbeat(_Daemon, frozen=True, kw_only=True):
     gallery: int
     """Identities that can be matched."""
     cameras_up: int
+    example = values(people=3, gallery=41, cameras_up=2)
 
 
-class DaemonDropped(_Daemon, frozen=True, kw_only=True):
+class DaemonDropped(_DaemonNews, frozen=True, kw_only=True):
     """Events are lost; counts since the last such event of the same reason.
 
     Reasons: the spool or the disk is full, the spool's file was damaged, Redis came back without them, another daemon
@@ -125,9 +150,10 @@ class DaemonDropped(_Daemon, frozen=True, kw_only=True):
     """Journal entries, dropped next; no events, but missing if the daemon crashes."""
     identity: int
     """All other identity events, dropped last."""
+    example = values(reason="the spool is full", liveness=1200, operation=3, journal=0, identity=0)
 
 
-class DaemonStalled(_Daemon, frozen=True, kw_only=True):
+class DaemonStalled(_DaemonNews, frozen=True, kw_only=True):
     """A stage of the daemon hung."""
 
     type = "daemon.stalled.v1"
@@ -139,9 +165,10 @@ class DaemonStalled(_Daemon, frozen=True, kw_only=True):
     """`restarted`: perception was started again; `ended`: the daemon exits for its service manager to start it."""
     frames: int
     """Frames lost with the call."""
+    example = values(stage="detect", after_s=30.2, action="restarted", frames=4)
 
 
-class DaemonOverloaded(_Daemon, frozen=True, kw_only=True):
+class DaemonOverloaded(_DaemonNews, frozen=True, kw_only=True):
     """The machine cannot process all frames: cameras get fewer than their `max_fps` until `daemon.recovered`."""
 
     type = "daemon.overloaded.v1"
@@ -155,25 +182,28 @@ class DaemonOverloaded(_Daemon, frozen=True, kw_only=True):
     """Share of frames used on `slowest`, 0 to 1."""
     most: float
     """Share of frames used on the camera with the largest share, 0 to 1."""
+    example = values(wanted_fps=1000.0, used_fps=48.5, slowest="door", least=0.047, most=0.05)
 
 
-class DaemonRecovered(_Daemon, frozen=True, kw_only=True):
+class DaemonRecovered(_DaemonNews, frozen=True, kw_only=True):
     """An overload has ended."""
 
     type = "daemon.recovered.v1"
     after_s: float
     """Seconds since `daemon.overloaded`."""
+    example = values(after_s=60.0)
 
 
-class DaemonClockSet(_Daemon, frozen=True, kw_only=True):
+class DaemonClockSet(_DaemonNews, frozen=True, kw_only=True):
     """The system's clock was set: times of events from here on count on the new time base, visits go on."""
 
     type = "daemon.clock_set.v1"
     by_s: float
     """Seconds by which the clock was set forward; below 0 if back."""
+    example = values(by_s=-90.0)
 
 
-class DaemonSettingsRead(_Daemon, frozen=True, kw_only=True):
+class DaemonSettingsRead(_DaemonNews, frozen=True, kw_only=True):
     """A changed cams.yaml was read again: applied, or refused as a whole."""
 
     type = "daemon.settings_read.v1"
@@ -182,15 +212,20 @@ class DaemonSettingsRead(_Daemon, frozen=True, kw_only=True):
     """Every fault of a refused file, one a line; passwords are masked."""
     needs_restart: tuple[str, ...] = ()
     """Keys that differ from those in use, and apply from the next start on, as `detect.score`."""
+    example = values(
+        outcome="refused",
+        reason="cams.yaml, line 7: cameras[1].max_fps: must be greater than 0, found -1",
+    )
 
 
-class _Worker(EventBase, frozen=True, kw_only=True):
+class _Worker(NewsEvent, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
     worker: int
     """Number of the worker process, from 1."""
     changed_at: float
     cameras: tuple[CameraId, ...]
+    example = values(worker=2, changed_at=1795236220.0, cameras=("door", "till"))
 
     @property
     def subject(self) -> str:
@@ -202,6 +237,7 @@ class WorkerUp(_Worker, frozen=True, kw_only=True):
 
     type = "worker.up.v1"
     starts: int
+    example = values(starts=1)
 
 
 class WorkerDown(_Worker, frozen=True, kw_only=True):
@@ -214,3 +250,7 @@ class WorkerDown(_Worker, frozen=True, kw_only=True):
     """For people to read."""
     again_in_s: float
     """Seconds until it is started again."""
+    example = values(cause="crashed", reason="it crashed (SIGKILL)", again_in_s=0.42)
+
+
+OperationStateEvent = DaemonStarted | DaemonStopped

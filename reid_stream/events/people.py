@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from reid_stream.events.base import EventBase, Priority
+from reid_stream.events.base import EXAMPLE_RUN, EventBase, NewsEvent, Priority, values
 from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, IdentityState, TrackId
 
 
@@ -13,6 +13,7 @@ class _Identity(EventBase, frozen=True, kw_only=True):
     """Global ID."""
     revision: int
     """Revision of the identity; every correction of it adds one."""
+    example = values(person="shop-42", revision=0)
 
 
 class _Sighting(_Identity, frozen=True, kw_only=True):
@@ -42,6 +43,21 @@ class _Sighting(_Identity, frozen=True, kw_only=True):
     """UTC seconds at which this visit to the camera started."""
     run: str = ""
     """Run of the daemon that numbered the track; (camera, run, track) is unique for good."""
+    example = values(
+        camera="door",
+        track=17,
+        seen_at=1795236200.25,
+        clock="rtcp",
+        box=(812.5, 240.0, 948.0, 622.5),
+        frame_size=(1920, 1080),
+        score=0.91,
+        state="provisional",
+        similarity=None,
+        probability=None,
+        model="9b1c6f0e2d7a4c35",
+        since=1795236200.25,
+        run=EXAMPLE_RUN,
+    )
 
 
 class IdentityEntered(_Sighting, frozen=True, kw_only=True):
@@ -55,6 +71,7 @@ class IdentitySeen(_Sighting, frozen=True, kw_only=True):
 
     type = "identity.seen.v1"
     priority: ClassVar[Priority] = "liveness"
+    example = values(seen_at=1795236201.25, state="confirmed", similarity=0.71, probability=0.98)
 
 
 class IdentityLeft(_Identity, frozen=True, kw_only=True):
@@ -73,6 +90,14 @@ class IdentityLeft(_Identity, frozen=True, kw_only=True):
     snapshot: str | None = None
     """Name of the visit's best picture, <camera>/<run>/<track>/<milliseconds>, for `GET /api/v1/snapshots/<name>`; null
     where no pictures are stored."""
+    example = values(
+        camera="door",
+        since=1795236200.25,
+        last_seen_at=1795236209.75,
+        clock="rtcp",
+        state="confirmed",
+        snapshot="door/20261121-044000/17/1795236203250",
+    )
 
 
 class IdentityConfirmed(_Identity, frozen=True, kw_only=True):
@@ -83,6 +108,7 @@ class IdentityConfirmed(_Identity, frozen=True, kw_only=True):
     camera: CameraId
     track: TrackId
     confirmed_at: float
+    example = values(camera="door", track=17, confirmed_at=1795236200.75)
 
 
 class IdentityMerged(_Identity, frozen=True, kw_only=True):
@@ -99,6 +125,14 @@ class IdentityMerged(_Identity, frozen=True, kw_only=True):
     merged_at: float
     by: str | None = None
     """Operator who asked for it; null for the matcher's own correction."""
+    example = values(
+        person="shop-7",
+        revision=1,
+        previous="shop-42",
+        similarity=0.69,
+        probability=0.97,
+        merged_at=1795236212.25,
+    )
 
 
 class IdentitySplit(_Identity, frozen=True, kw_only=True):
@@ -117,6 +151,14 @@ class IdentitySplit(_Identity, frozen=True, kw_only=True):
     spans: tuple[tuple[float | None, float | None], ...] = ()
     """Empty if all `tracks` moved whole; else, per track, the interval [since, until) of `seen_at` that moved, UTC
     seconds, null where it is unbounded."""
+    example = values(
+        person="shop-7",
+        revision=2,
+        into="shop-43",
+        tracks=(("door", EXAMPLE_RUN, 17),),
+        split_at=1795236260.25,
+        by="anna",
+    )
 
 
 class IdentityNamed(_Identity, frozen=True, kw_only=True):
@@ -129,6 +171,7 @@ class IdentityNamed(_Identity, frozen=True, kw_only=True):
     by: str | None
     """Operator; null where the label was taken over from a merged identity."""
     named_at: float
+    example = values(label="Anna of the bakery", by="anna", named_at=1795236290.5)
 
 
 class IdentityRetired(_Identity, frozen=True, kw_only=True):
@@ -139,6 +182,7 @@ class IdentityRetired(_Identity, frozen=True, kw_only=True):
     reason: Literal["expired", "gallery full"]
     last_seen_at: float
     retired_at: float
+    example = values(reason="expired", last_seen_at=1795149800.25, retired_at=1795236200.25)
 
 
 class IdentityErased(_Identity, frozen=True, kw_only=True):
@@ -149,12 +193,14 @@ class IdentityErased(_Identity, frozen=True, kw_only=True):
     erased_at: float
     by: str | None = None
     """Operator who asked for it."""
+    example = values(erased_at=1795236300.25, by="anna")
 
 
-class _Place(_Identity, frozen=True, kw_only=True):
+class _Place(_Identity, NewsEvent, frozen=True, kw_only=True):
     camera: CameraId
     clock: ClockQuality
     """Accuracy of the times."""
+    example = values(camera="door", clock="rtcp")
 
 
 class ZoneEntered(_Place, frozen=True, kw_only=True):
@@ -165,6 +211,7 @@ class ZoneEntered(_Place, frozen=True, kw_only=True):
     zone: str
     """Name in `cameras[].zones`."""
     entered_at: float
+    example = values(zone="till", entered_at=1795236202.25)
 
 
 class ZoneLeft(_Place, frozen=True, kw_only=True):
@@ -179,6 +226,7 @@ class ZoneLeft(_Place, frozen=True, kw_only=True):
     left_at: float
     dwell_s: float
     """Seconds in the zone."""
+    example = values(zone="till", since=1795236202.25, left_at=1795236208.75, dwell_s=6.5)
 
 
 class LineCrossed(_Place, frozen=True, kw_only=True):
@@ -191,6 +239,7 @@ class LineCrossed(_Place, frozen=True, kw_only=True):
     direction: Literal["in", "out"]
     """`in`: to the right, as seen from the line's first point to its second."""
     crossed_at: float
+    example = values(line="entrance", direction="in", crossed_at=1795236201.5)
 
 
 class InstructionAnswered(EventBase, frozen=True, kw_only=True):
@@ -210,3 +259,26 @@ class InstructionAnswered(EventBase, frozen=True, kw_only=True):
     """Identities concerned."""
     by: str
     answered_at: float
+    example = values(
+        instruction="1795236290120-0",
+        do="name",
+        outcome="done",
+        text="shop-42 is called 'Anna of the bakery'",
+        people=("shop-42",),
+        by="anna",
+        answered_at=1795236290.5,
+    )
+
+
+PeopleStateEvent = (
+    IdentityEntered
+    | IdentitySeen
+    | IdentityLeft
+    | IdentityConfirmed
+    | IdentityMerged
+    | IdentitySplit
+    | IdentityNamed
+    | IdentityRetired
+    | IdentityErased
+    | InstructionAnswered
+)

@@ -2,7 +2,8 @@
 
     python -m reid_stream.publish.json_schema [DIRECTORY]      writes configs/schemas/events/*.json
 
-Each schema describes the whole CloudEvents object, so a subscriber validates what it reads as it reads it.
+Each schema describes the whole CloudEvents object, so a subscriber validates what it reads as it reads it. Its example
+is that of the struct.
 """
 
 import ast
@@ -16,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from reid_stream.events import EVENT_TYPES, PREFIX, Event
-from reid_stream.publish.cloudevents import SCHEMA_URI
+from reid_stream.events import EVENT_TYPES, EXAMPLE_RUN, PREFIX, Event
+from reid_stream.publish.cloudevents import SCHEMA_URI, encode
 
 DIRECTORY = Path("configs/schemas/events")
 
@@ -43,6 +44,11 @@ def _descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
                 found[name] = " ".join(words.split())
     return found
+
+
+def sample_body(event: type[Event]) -> bytes:
+    """Return the example of an event type as a subscriber receives it."""
+    return encode(event.sample(), site="shop", run=EXAMPLE_RUN, sequence=7)
 
 
 def schema_of(event: type[Event]) -> dict[str, Any]:
@@ -74,6 +80,7 @@ def schema_of(event: type[Event]) -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": list(properties),
+        "examples": [json.loads(sample_body(event))],
         "$defs": definitions,
     }
 

@@ -1,7 +1,6 @@
 """Fuzz targets: bytes that a subscriber decodes, and model folders."""
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,10 @@ import msgspec
 
 from reid_stream.bundles import bundle
 from reid_stream.errors import ModelError
-from reid_stream.events import Event
+from reid_stream.events import EVENT_TYPES, Event
 from reid_stream.match.presence import Presence  # noqa: F401 (what atheris is to look into is imported before it starts)
 from reid_stream.publish.cloudevents import UnknownEvent, decode, encode
-from reid_stream.publish.json_schema import schema_of  # noqa: F401 (as above)
+from reid_stream.publish.json_schema import sample_body
 from reid_stream.publish.live_keys import LiveState
 from reid_stream.records import Perceived
 from reid_stream.records import decode as decode_record
@@ -71,8 +70,7 @@ def _rehashed(read: bundle.Bundle, model: bytes) -> Path:
 
 
 def _event_seeds() -> Iterator[bytes]:
-    for path in sorted((SAMPLES / "events").iterdir()):
-        yield json.dumps(json.loads(path.read_bytes()), separators=(",", ":")).encode()
+    yield from map(sample_body, EVENT_TYPES)
 
 
 def _bundle_seeds() -> Iterator[bytes]:
