@@ -124,12 +124,18 @@ def page() -> str:
         (
             f"`{name}`",
             ", ".join(sorted(levels[name])),
-            _MEANING.get(name) or _EVENTS[name],
+            _meaning(name),
             ", ".join(f"`{one}`" for one in fields[name]),
         )
         for name in sorted(levels)
     ]
     return head("Log events", _TEXT) + "\n" + table(("event", "level", "meaning", "fields"), rows)
+
+
+def _meaning(name: str) -> str:
+    if (found := _MEANING.get(name) or _EVENTS.get(name)) is None:
+        raise ValueError(f"log event {name} must have a meaning in {__file__}, or the name of a published event")
+    return found
 
 
 def _events(tree: ast.AST) -> Iterator[Found]:
