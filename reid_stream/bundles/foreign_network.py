@@ -3,7 +3,6 @@
 Letters: b images, h and w pixels.
 """
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from reid_stream.bundles import ir_to_onnx, onnx_file
+from reid_stream.bundles import ir_to_onnx, onnx_rewriting
 from reid_stream.bundles.bundle import Floats
-from reid_stream.bundles.openvino_ir import as_yolo, first_line, outputs_of, read_ir, written
+from reid_stream.bundles.onnx_file import read_whole
+from reid_stream.bundles.openvino_ir import as_yolo, first_line, outputs_of, read_ir, with_vectors, written
 from reid_stream.errors import ModelError
 
-_MOST_METADATA = 100_000
+_SLACK = 1e-3
+"""Share of the largest number by which the answer to an image may differ between batches: rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ def read_network(model: Path, output: str | None) -> ForeignNetwork:
 
 
 def with_yolo_output(found: ForeignNetwork, layout: str, size: tuple[int, int], classes: int) -> ForeignNetwork:
-    """Return a detector with its output converted to the layout `yolo`, see `onnx_file.as_yolo`."""
+    """Return a detector with its output converted to the layout `yolo`, see `onnx_rewriting.as_yolo`."""
     if found.weights is not None:
         network = as_yolo(found.network, layout, size, classes)
         content, weights = written(network)
         return ForeignNetwork(content, weights, network, found.model)
-    content = onnx_file.as_yolo(found.content, layout, size, classes)
+    content = onnx_rewriting.as_yolo(found.content, layout, size, classes)
     return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
 
@@ -71,41 +72,55 @@ def as_onnx(found: ForeignNetwork, log: Callable[[str], None]) -> ForeignNetwork
     return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
 
-def class_names(found: ForeignNetwork) -> list[str]:
-    """Return the class names that ultralytics writes into a file's metadata, or beside an IR; empty without."""
-    network = found.network
-    if network.has_rt_info(["framework", "names"]):
-        return _listed(str(network.get_rt_info(["framework", "names"]).astype(str)))
-    beside = found.model.parent / "metadata.yaml"
-    if found.weights is None or not beside.is_file():
-        return []
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+def as_vectors(found: ForeignNetwork, dim: int) -> ForeignNetwork:
+    """Return an embedder whose output (b, d, 1, 1) or (b, 1, d) becomes (b, d)."""
+    if found.weights is not None:
+        network = with_vectors(found.network)
+        content, weights = written(network)
+        return ForeignNetwork(content, weights, network, found.model)
+    content = onnx_rewriting.with_vectors(found.content, dim)
+    return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
+
+def for_any_batch(found: ForeignNetwork, size: tuple[int, int]) -> ForeignNetwork:
+    """Return the network, fixed to one image at a time where it does not answer each image of a batch by itself.
+
+    Exports with a dynamic batch may hold a reshape to (1, d), or normalise over the batch; OpenVINO, which is given
+    single images, would serve them, and other engines would fail at the first batch.
+    """
+    batch = found.network.inputs[0].partial_shape[0]
+    if found.weights is not None or batch.is_static:
+        return found
+    images = np.random.default_rng(0).uniform(0, 1, (2, 3, *size)).astype(np.float32)
     try:
-        read = YAML(typ="safe").load(beside.read_text(encoding="utf-8")[:_MOST_METADATA])
-    except (YAMLError, OSError, UnicodeDecodeError):
-        return []
-    return _listed(str(read.get("names"))) if isinstance(read, dict) else []
-
-
-def _listed(text: str) -> list[str]:
-    """Return the names in `{0: 'person', 1: 'bicycle'}` or `['person', 'bicycle']`."""
-    try:
-        found = ast.literal_eval(text[:_MOST_METADATA])
-    except (ValueError, SyntaxError, MemoryError, RecursionError, RuntimeError):
-        return []
-    if isinstance(found, dict) and sorted(found) == list(range(len(found))):
-        found = [found[index] for index in range(len(found))]
-    return [str(name) for name in found] if isinstance(found, list | tuple) else []
+        run = compiled_in_f32(found.network)
+        one, two = (np.array(run(part)[0]) for part in (images[:1], images))
+    except RuntimeError:
+        one, two = np.zeros(1), np.zeros(0)
+    slack = _SLACK * max(1.0, float(np.abs(one).max(initial=0.0)))
+    if len(two) == 2 and one.shape[1:] == two.shape[1:] and np.abs(two[0] - one[0]).max(initial=0.0) <= slack:
+        return found
+    content = onnx_rewriting.with_batch_of_one(found.content)
+    return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
 
 def run_once(network: Any, batch: Floats, model: Path) -> Floats:
-    """Run an OpenVINO network in float32 and return its first output."""
+    """Run an OpenVINO network in float32 and return its first output.
+
+    Raises:
+        ModelError: it cannot run, or gives other than finite numbers.
+    """
     try:
-        return np.array(compiled_in_f32(network)(batch)[0], dtype=np.float32)
+        answer = np.array(compiled_in_f32(network)(batch)[0], dtype=np.float32)
     except RuntimeError as error:
         raise ModelError(f"{model} must run on input {batch.shape}: {first_line(error)}") from error
+    if not np.isfinite(answer).all():
+        share = 1 - np.isfinite(answer).mean()
+        raise ModelError(
+            f"a network must give finite numbers, {share:.0%} of those of {model} for a grey or random image are not; "
+            "export it again, in float32"
+        )
+    return answer
 
 
 def compiled_in_f32(network: Any) -> Any:
@@ -117,14 +132,10 @@ def compiled_in_f32(network: Any) -> Any:
 
 def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
     """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
-    try:
-        content = model.read_bytes()
-    except OSError as error:
-        raise ModelError(f"a network must be readable, {model}: {error.strerror or error}") from error
-    if not content:
-        raise ModelError(f"a network must not be empty, {model} has 0 bytes; copy or export it again")
-    content = onnx_file.read_whole(model, content)
+    content = read_whole(model, _content(model))
     network = _parse(content, model)
+    if len(network.inputs) != 1:
+        raise _not_one_image(network, model)
     names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
     if output is not None and not any(output in each for each in names):
         raise ModelError(f"--output must be one of {outputs_of(network)} of {model}, got {output!r}")
@@ -132,18 +143,45 @@ def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
         if output is None:
             raise ModelError(f"which output of {model} to use must be given with --output: {outputs_of(network)}")
         index = next(index for index, each in enumerate(names) if output in each)
-        content = onnx_file.with_output(content, index)
+        content = onnx_rewriting.with_output(content, index)
         network = _parse(content, model)
     kinds = {port.element_type.get_type_name() for port in (*network.inputs, *network.outputs)}
-    if kinds & {"f16", "bf16"}:
-        content = onnx_file.with_float32_ports(content)
-        network = _parse(content, model)
-    elif kinds != {"f32"}:
+    if not kinds <= {"f16", "bf16", "f32", "f64"}:
         raise ModelError(
-            f"a network must take and give float32 or float16, {model} has {', '.join(sorted(kinds))}; export it again "
-            "with images as floating point input"
+            f"a network must take and give floating point numbers, {model} has {', '.join(sorted(kinds))}; export it "
+            "again with images as float32 input"
         )
-    return content, network
+    if _has_bfloat16(network):
+        content = onnx_rewriting.without_bfloat16(content)
+    if kinds & {"f16", "f64"}:
+        content = onnx_rewriting.with_float32_ports(content)
+    if _is_channels_last(network):
+        content = onnx_rewriting.with_channels_first(content)
+    return content, _parse(content, model)
+
+
+def _content(model: Path) -> bytes:
+    try:
+        content = model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"a network must be readable, {model}: {error.strerror or error}") from error
+    if not content:
+        raise ModelError(f"a network must not be empty, {model} has 0 bytes; copy or export it again")
+    return content
+
+
+def _has_bfloat16(network: Any) -> bool:
+    outputs = (output for node in network.get_ops() for output in node.outputs())
+    return any(output.get_element_type().get_type_name() == "bf16" for output in outputs)
+
+
+def _is_channels_last(network: Any) -> bool:
+    """Whether the input is (b, h, w, 3), as TensorFlow's networks have it."""
+    shape = network.inputs[0].partial_shape
+    if len(network.inputs) != 1 or shape.rank.is_dynamic or len(shape) != 4:
+        return False
+    channels = [None if side.is_dynamic else side.get_length() for side in (shape[1], shape[3])]
+    return channels[0] != 3 and channels[1] == 3
 
 
 def _parse(content: bytes, model: Path) -> Any:
@@ -152,7 +190,20 @@ def _parse(content: bytes, model: Path) -> Any:
     try:
         return openvino.Core().read_model(content)
     except RuntimeError as error:
+        if foreign := onnx_rewriting.foreign_operators(content):
+            raise ModelError(
+                f"a network must consist of standard operators, {model} has {', '.join(foreign[:5])}, which only the "
+                "engine it was exported for knows; export it again for ONNX, a detector without suppression (NMS)"
+            ) from error
         raise ModelError(f"a network must be ONNX, {model} is not: {first_line(error)}; export it again") from error
+
+
+def _not_one_image(network: Any, model: Path) -> ModelError:
+    found = ", ".join(str(item.partial_shape) for item in network.inputs) or "none"
+    return ModelError(
+        f"a network must have one input (b, 3, h, w), {model} has {found}; export it again with the image as its only "
+        "input"
+    )
 
 
 def image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
@@ -165,7 +216,11 @@ def image_size(network: Any, model: Path) -> tuple[int | None, int | None]:
         or len(shape) != 4
         or not (shape[1].is_dynamic or shape[1].get_length() == 3)
     ):
-        found = ", ".join(str(item.partial_shape) for item in inputs)
-        raise ModelError(f"a network must have one input (b, 3, h, w), {model} has {found}")
+        raise _not_one_image(network, model)
+    if shape[0].is_static and shape[0].get_length() != 1:
+        raise ModelError(
+            f"a network must take any number of images or one, {model} takes {shape[0].get_length()}; export it again "
+            "with a dynamic batch"
+        )
     height, width = (None if side.is_dynamic else side.get_length() for side in (shape[2], shape[3]))
     return height, width

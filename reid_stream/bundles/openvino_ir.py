@@ -84,6 +84,18 @@ def as_yolo(network: Any, layout: str, size: tuple[int, int], classes: int) -> A
     return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
 
 
+def with_vectors(network: Any) -> Any:
+    """Return an embedder with output (b, d) in place of (b, d, 1, 1) or (b, 1, d); the network is taken apart."""
+    import numpy as np
+    import openvino
+    from openvino import opset13 as ops
+
+    raw = network.outputs[0].get_node().input(0).get_source_output()
+    made = ops.reshape(raw, ops.constant(np.array([0, -1], np.int64)), special_zero=True)
+    made.output(0).set_names(network.outputs[0].get_names())
+    return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
+
+
 def outputs_of(network: Any) -> str:
     """Return names and shapes of a network's outputs, for messages."""
     return ", ".join(f"{'/'.join(sorted(port.get_names())) or '?'} {port.partial_shape}" for port in network.outputs)

@@ -27,12 +27,14 @@ from reid_stream.bundles.bundle import (
     probe_of,
     save,
 )
+from reid_stream.bundles.class_names import class_names
 from reid_stream.bundles.coco import COCO
 from reid_stream.bundles.default_calibration import UNIFORM_WEIGHT, default_calibration
 from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
 from reid_stream.bundles.foreign_network import (
     as_onnx,
-    class_names,
+    as_vectors,
+    for_any_batch,
     image_size,
     read_network,
     run_once,
@@ -122,6 +124,9 @@ def wrap_embedder(
         calibration=default_calibration(),
     )
     vector = run_once(read.network, probe_input(bundle), model)
+    if vector.ndim > 2 and vector.shape[0] == 1 and vector.size == max(vector.shape):
+        read, vector = as_vectors(read, vector.size), vector.reshape(1, -1)
+    read = for_any_batch(read, (spec.height, spec.width))
     if vector.ndim != 2 or vector.shape[0] != 1:
         raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
     dim = vector.shape[1]
@@ -182,7 +187,7 @@ def wrap_detector(
     found = image_size(read.network, model)
     size = (_agree("height", height, found[0], 640, model), _agree("width", width, found[1], 640, model))
     answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
-    names = list(classes or class_names(read))
+    names = list(classes or class_names(read.network, model))
     layout = _layout(decoder, answer.shape, size, names)
     if not isinstance(layout, LayoutMatch):
         layout = _layout_by_picture(layout, read.network, model, answer.shape, size, picture, person or 0)
@@ -192,6 +197,7 @@ def wrap_detector(
     if layout.layout in ("yolo_transposed", "yolov5", "rtdetr"):
         read, served = with_yolo_output(read, layout.layout, size, len(names)), "yolo"
         answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
+    read = for_any_batch(read, size)
     is_yolox = served == "yolox"
     raw: dict[str, Any] = {
         "kind": "detector",
