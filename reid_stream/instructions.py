@@ -84,7 +84,7 @@ class MergePeople(_Instruction, frozen=True, kw_only=True, tag="merge"):
             raise ValueError(f"two people must be merged, got {self.gone} twice")
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"{self.gone} is {self.into}{' (found twice)' if self.duplicates else ''}"
 
@@ -111,7 +111,7 @@ class SplitTracks(_Instruction, frozen=True, kw_only=True, tag="split"):
             raise ValueError(f"cameras and runs must have at most {MOST_TEXT} printable characters, got {bad!r:.60}")
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"not {self.person}: {', '.join([*_keys(self.tracks), *(visit.camera for visit in self.visits)])}"
 
@@ -128,7 +128,7 @@ class NamePerson(_Instruction, frozen=True, kw_only=True, tag="name"):
             raise ValueError(f"a name must have at most {MOST_TEXT} printable characters, got {self.label!r:.60}")
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"{self.person} is called {self.label!r}"
 
@@ -139,7 +139,7 @@ class ErasePerson(_Instruction, frozen=True, kw_only=True, tag="erase"):
     person: GlobalId
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"erase {self.person}"
 
@@ -151,7 +151,7 @@ class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
     """Its `id`."""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"undo {self.instruction}"
 
@@ -166,7 +166,7 @@ class Erased(_Instruction, frozen=True, kw_only=True, tag="erased"):
     """What was removed, for people."""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is to be done, for people."""
         return f"{self.person} is erased"
 

@@ -12,7 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from reid_stream.detect.followed import NOBODY, Followed
+from reid_stream.detect.followed import NO_TRACKS, Followed
 from reid_stream.events import Event
 from reid_stream.images import Picture, host
 from reid_stream.instructions import Instruction
@@ -135,7 +135,7 @@ class Perception:
                 seen_at=self._seen_at.get(camera, 0.0),
             )
             for camera in removed
-            for track in sorted(map(TrackId, self._followed.pop(camera, NOBODY).ids.tolist()))
+            for track in sorted(map(TrackId, self._followed.pop(camera, NO_TRACKS).ids.tolist()))
         ]
         for camera in removed:
             self.follow.pop(camera, None)
@@ -226,7 +226,7 @@ class Perception:
         """Follow the people of a frame; where none were to be detected, predict those in view."""
         camera, now = frame.camera, frame.captured_at
         self._seen_at[camera] = now
-        followed = self._followed.get(camera, NOBODY)
+        followed = self._followed.get(camera, NO_TRACKS)
         if found is None and followed.is_in_view(now):
             self.counts.predicted += 1
             return followed.predicted(camera, now, frame.size)

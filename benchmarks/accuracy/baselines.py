@@ -45,8 +45,8 @@ def unlinked(tracks: TrackSet) -> Ints:
 def oracle(tracks: TrackSet, links: Links) -> Ints:
     """Give every track the person that it covers most often; its own name where it covers none."""
     names = links.counts.argmax(axis=1) if links.counts.size else unlinked(tracks)
-    on_nobody = links.counts.sum(axis=1) == 0
-    names[on_nobody] = links.counts.shape[1] + np.flatnonzero(on_nobody)
+    is_unmatched = links.counts.sum(axis=1) == 0
+    names[is_unmatched] = links.counts.shape[1] + np.flatnonzero(is_unmatched)
     return np.asarray(names, dtype=np.int64)
 
 

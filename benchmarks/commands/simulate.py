@@ -171,12 +171,12 @@ def _bench(
     from reid_stream.errors import ConfigError
 
     values: dict[str, Any] = dict(scenario.CALM) if calm else {}
-    dials: dict[str, Any] = {}
+    match_settings: dict[str, Any] = {}
     for text in changes or []:
         key, value = _change(text)
-        (dials if key.startswith("match.") else values)[key.removeprefix("match.")] = value
+        (match_settings if key.startswith("match.") else values)[key.removeprefix("match.")] = value
     try:
-        match = Match.model_validate(dials)
+        match = Match.model_validate(match_settings)
     except ValidationError as error:
         faults = [f"--set match.{details['loc'][0]}: {details['msg']}" for details in error.errors()]
         raise ConfigError("\n".join(faults)) from None

@@ -160,7 +160,7 @@ def _reasons(ours: Run) -> str:
 def _live(feed: RecordedFeed, settings: Settings, name: str, folder: Path, pace: Pace) -> Run:
     """Run one case, from an empty Redis to the end of the footage."""
     server = faults.Server(folder / "redis", settings.site)
-    received = folder / "heard.txt"
+    received = folder / "received.txt"
     listening = subscriber.start(received, settings.site, server.url, server.login)
     try:
         client = connect(server.login, url=server.url, timeout_s=pace.timeout_s)

@@ -18,7 +18,7 @@ _RIGHTS = (
     "-@all +ping +info +xinfo +xadd +xrange +xread +publish +multi +exec +get +set +scan +hgetall +del +sadd +srem "
     "+hset +hsetnx +expire +client|setname"
 )
-_NOBODY = 1
+_UNUSED_PORT = 1
 """Port without a listener: the unreachable master of a replica."""
 
 
@@ -115,7 +115,7 @@ def full(server: Server) -> Iterator[None]:
 @contextmanager
 def read_only(server: Server) -> Iterator[None]:
     """Make it a replica, as after a fail-over: what it has stays, writes are refused."""
-    server.admin.replicaof("127.0.0.1", _NOBODY)
+    server.admin.replicaof("127.0.0.1", _UNUSED_PORT)
     yield
     server.admin.replicaof("NO", "ONE")
 

@@ -96,9 +96,9 @@ class BadWire:
             return
         _Call(self, client, server)
 
-    def watch(self, end: socket.socket, hear: Callable[[], None]) -> None:
-        """Call `hear` whenever data has come."""
-        self._selector.register(end, selectors.EVENT_READ, hear)
+    def watch(self, end: socket.socket, on_data: Callable[[], None]) -> None:
+        """Call `on_data` whenever data has come."""
+        self._selector.register(end, selectors.EVENT_READ, on_data)
 
     def forget(self, end: socket.socket) -> None:
         """Close and watch no more."""

@@ -179,14 +179,14 @@ def people_of(group: Group, half: Half, data: Path) -> list[PersonCrop]:
 def run(prepared: PreparedWorld, mind: MatcherSpec) -> BatteryFigures:
     """Run a matcher on a world, and again with true tracks."""
     world, spec = prepared.world, prepared.spec
-    told = replay(world, mind)
-    found = figures(world, told)
+    replayed = replay(world, mind)
+    found = figures(world, replayed)
     rows = np.flatnonzero((world.ends == 0) & ~world.rows.duplicate)
     truth = boxes_named(world, world.rows.person, rows)
     step = max(1, round(world.scenario.fps * world.scenario.vector_every_s))
     at_once, end, tracks, oracle = (
         align(truth, boxes_named(world, names, rows))
-        for names in (told.at_once, told.in_the_end, world.rows.track, _majority(world, rows))
+        for names in (replayed.at_once, replayed.in_the_end, world.rows.track, _majority(world, rows))
     )
     each = np.arange(0, len(end.steps), step)
     perfect = prepared.true_tracks
@@ -200,7 +200,7 @@ def run(prepared: PreparedWorld, mind: MatcherSpec) -> BatteryFigures:
         ass_re=found.ass_re,
         oracle=score_aligned(oracle, each).idf1,
         true_tracks=figures(perfect, replay(perfect, mind)).idf1,
-        corrections=(told.merges + told.splits) / max(1, found.people),
+        corrections=(replayed.merges + replayed.splits) / max(1, found.people),
         single=mean(list(score_cameras(end).values())).idf1,
         single_tracks=mean(list(score_cameras(tracks).values())).idf1,
         false_matches=found.false_matches,

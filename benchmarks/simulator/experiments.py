@@ -25,7 +25,7 @@ RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COSINES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Thresholds tried for a matcher without a verification head."""
 _MOST_RATE = 0.003
-"""The best dial is looked for up to here; beyond, most of a hundred newcomers would be matched to known people."""
+"""Highest false-match rate tried; beyond, most of a hundred new people would be matched to known ones."""
 Progress = Callable[[str], None]
 
 
@@ -34,7 +34,7 @@ class MatchVariant(msgspec.Struct, frozen=True):
 
     name: str
     requested: float | None
-    """False-match rate of the dial; none where a cosine decides."""
+    """False-match rate; none where a cosine decides."""
     seeds: list[WorldFigures]
 
     def mean(self, figure: str) -> float:
@@ -140,7 +140,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
     Args:
         bench: inputs that experiments share.
         looks: of the people that are reported on.
-        tuning: of other people, on whom the best cosine of a matcher without a head, and the best dial, are chosen.
+        tuning: of other people, on whom the best cosine of a matcher without a head and the best rate are chosen.
         match: settings of all other variants.
     """
     least, by_cosine = _best(
@@ -150,7 +150,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
         bench,
         tuning,
         {
-            f"dial {rate:g}": bench.shipped(match.model_copy(update={"false_match_rate": rate}))
+            f"rate {rate:g}": bench.shipped(match.model_copy(update={"false_match_rate": rate}))
             for rate in RATES
             if rate <= _MOST_RATE
         },
@@ -158,7 +158,7 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
     whole, worlds = bench.shipped(match), bench.worlds(looks)
     raw = Calibration(kind="none", parameters={}, prior=bench.bundle.verifier.train_prior)
     variants = {
-        f"as shipped (dial {match.false_match_rate:g})": whole,
+        f"as shipped (rate {match.false_match_rate:g})": whole,
         asked[0]: asked[1],
         f"head off ({least[0]})": least[1],
         "calibration off": replace(whole, calibration=raw),

@@ -1,8 +1,8 @@
 """Measure how well the people of a simulated world were followed (pure).
 
 HOTA, IDF1 and what became of people are the evaluation's, over all boxes of the world, second boxes of one person left
-out. The rate that the dial sets is measured on *newcomers*, people seen for the very first time, where every
-match is wrong and nothing else plays a part.
+out. The rate that `match.false_match_rate` sets is measured on *newcomers*, people seen for the very first time, where
+every match is wrong and nothing else plays a part.
 
 - False matches per comparison: newcomers who became a given known person, over all (newcomer, known person) pairs.
   This is what `match.false_match_rate` promises.
@@ -57,7 +57,7 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     false_matches: int
     """Newcomers who are, at the end, a person known before."""
     false_match_rate: float
-    """False matches at the end, per comparison: the rate that the dial sets."""
+    """False matches at the end, per comparison: the rate that `match.false_match_rate` sets."""
     false_arrivals: float
     """False matches in the end, per newcomer."""
     known: int

@@ -72,7 +72,7 @@ def visits(scenario: Scenario, paths: CameraGraph, seen: Bools, rng: np.random.G
     """Simulate all walks.
 
     Args:
-        scenario: the dials.
+        scenario: settings of the world.
         paths: transitions between cameras.
         seen: (p, c) whether a camera has images of a person.
         rng: source of all chance.

@@ -21,7 +21,7 @@ def dial(experiment: Experiment, file: Path) -> None:
     requested = np.asarray([variant.requested for variant in experiment.variants], dtype=np.float64)
     for name, (hits, tries), colour in (
         ("per arrival of a newcomer", ("false_matches", "newcomers"), _ORANGE),
-        ("per comparison: the rate that the dial sets", ("false_matches", "comparisons"), _BLUE),
+        ("per comparison: the rate that `match.false_match_rate` sets", ("false_matches", "comparisons"), _BLUE),
     ):
         pooled = np.asarray([variant.pooled(hits, tries) for variant in experiment.variants])
         # A logarithmic axis has no zero: where nothing happened, only the upper end of the interval is drawn.

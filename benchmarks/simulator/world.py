@@ -137,7 +137,7 @@ def simulate(scenario: Scenario, looks: Looks, seed: int = 0) -> SimulatedWorld:
     """Make a world.
 
     Args:
-        scenario: the dials.
+        scenario: settings of the world.
         looks: of all people, from whom those of the world are drawn.
         seed: of all random draws; each part has its own generator, so that one more swap moves no one.
     """

@@ -59,7 +59,7 @@ def print_log(entries: "Sequence[InstructionEntry]") -> None:
     for entry in entries:
         asked, answer = entry.instruction, entry.answer
         outcome = "waits for a daemon" if answer is None else f"{answer.outcome}: {answer.text}"
-        table.add_row(asked.id, local_time(asked.at), asked.who, asked.told, asked.why, outcome)
+        table.add_row(asked.id, local_time(asked.at), asked.who, asked.description, asked.why, outcome)
     out = Output()
     out.print(table)
     _say_zone(out, "")

@@ -237,7 +237,9 @@ def shadow(
 def activate(
     bundle: Annotated[str, typer.Argument(help="The embedder to use from now on: folder or name of a bundle.")],
     cameras: Annotated[Path, typer.Option(help="cams.yaml of the site; models.embedder is set there.")],
-    anew: Annotated[bool, typer.Option("--anew", help="Accept new IDs for people who cannot keep theirs.")] = False,
+    accept_new_ids: Annotated[
+        bool, typer.Option("--anew", help="Accept new IDs for people who cannot keep theirs.")
+    ] = False,
 ) -> None:
     """Switch a site to another embedder; people keep their IDs, their crops in the store are embedded again."""
     from reid_stream.bundles import catalog
@@ -254,8 +256,8 @@ def activate(
     other, embed, _ = load_embedder(settings.models.model_copy(update={"embedder": name}), settings.embed)
     if other.hash == present.hash:
         raise ConfigError(f"{bundle} is the embedder in use already: {other.hash[:12]}")
-    if (why := activate.why_anew(settings)) and not anew:
-        raise ConfigError(f"people would get new IDs: {why}. Give --anew if that is wanted")
+    if (reason := activate.new_ids_reason(settings)) and not accept_new_ids:
+        raise ConfigError(f"people would get new IDs: {reason}. Give --anew if that is wanted")
     with progress("tracks") as bar:
         task = bar.add_task("tracks")
         done = activate.activate(
@@ -267,7 +269,7 @@ def activate(
     out = Output()
     out.say(f"{cameras}: models.embedder is {name}, was {before or 'default'}; the next daemon uses it")
     if done.carried is None:
-        out.say(f"people get new IDs, no number is given twice: {done.why_anew}")
+        out.say(f"people get new IDs, no number is given twice: {done.new_ids_reason}")
         return
     out.say(
         f"{count(done.carried.people, 'person keeps its ID', 'people keep their IDs')}, known by "

@@ -115,7 +115,7 @@ def _without_track(tracks: Tracks, found: Detections) -> Floats:
     return np.asarray(kept, dtype=np.float32).reshape(-1, 4)
 
 
-NOBODY = Followed(
+NO_TRACKS = Followed(
     seen_at=float("-inf"),
     ids=np.empty(0, np.int64),
     boxes=np.empty((0, 4), np.float32),

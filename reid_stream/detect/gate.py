@@ -17,9 +17,9 @@ import numpy as np
 
 from reid_stream import boxes as box_maths
 from reid_stream.config.settings import Detect
-from reid_stream.detect.followed import NOBODY, Followed
+from reid_stream.detect.followed import NO_TRACKS, Followed
+from reid_stream.detect.nuisance_motion import NuisanceMotion
 from reid_stream.detect.regions import widened
-from reid_stream.detect.vain import VainMotion
 from reid_stream.images import Unread
 from reid_stream.records import CameraId, Floats, Frame
 
@@ -49,7 +49,7 @@ class MotionGate:
         self._settings = settings
         self._moving: dict[CameraId, tuple[float, Floats]] = {}
         """When and where something moved last."""
-        self._vain: dict[CameraId, VainMotion] = {}
+        self._nuisance: dict[CameraId, NuisanceMotion] = {}
         self._looks: dict[CameraId, deque[tuple[float, Floats]]] = {}
         """Time and motion of the detections whose result is not known yet."""
         self._looked_at: dict[CameraId, float] = {}
@@ -57,18 +57,18 @@ class MotionGate:
 
     def __call__(self, frames: Sequence[Frame], followed: Mapping[CameraId, Followed]) -> list[Frame | None]:
         """Return of each frame what to detect people in: the frame, perhaps limited to regions, or None."""
-        return [self._choose(frame, followed.get(frame.camera, NOBODY)) for frame in frames]
+        return [self._choose(frame, followed.get(frame.camera, NO_TRACKS)) for frame in frames]
 
     def forget(self, camera: CameraId) -> None:
         """Drop the state of a camera."""
-        for state in (self._moving, self._vain, self._looks, self._looked_at, self._full_at):
+        for state in (self._moving, self._nuisance, self._looks, self._looked_at, self._full_at):
             state.pop(camera, None)
 
     def _choose(self, frame: Frame, followed: Followed) -> Frame | None:
         camera, now = frame.camera, frame.captured_at
         if isinstance(frame.image, Unread):
             return None
-        motion = self._without_vain(frame, followed)
+        motion = self._without_nuisance(frame, followed)
         if motion is None or len(motion):
             self._moving[camera] = now, motion if motion is not None else _NOTHING
         moved_at, moving = self._moving.get(camera, (-np.inf, _NOTHING))
@@ -83,19 +83,19 @@ class MotionGate:
             return None
         return self._look(frame, self._regions(frame, followed, moving) if self._settings.packing == "auto" else None)
 
-    def _without_vain(self, frame: Frame, followed: Followed) -> Floats | None:
-        """Return the motions except those without people so far (`vain`); None where everything may move."""
+    def _without_nuisance(self, frame: Frame, followed: Followed) -> Floats | None:
+        """Return the motions without those that showed no people so far; None where everything may move."""
         if frame.moving is None:
             return None
-        vain = self._vain.get(frame.camera)
-        if vain is None or vain.size != frame.size:
-            vain = self._vain[frame.camera] = VainMotion(frame.size, self._settings.full_every_s)
+        nuisance = self._nuisance.get(frame.camera)
+        if nuisance is None or nuisance.size != frame.size:
+            nuisance = self._nuisance[frame.camera] = NuisanceMotion(frame.size, self._settings.full_every_s)
         looks = self._looks.get(frame.camera, deque())
         while looks and looks[0][0] <= followed.seen_at:
             at, moving = looks.popleft()
             if at == followed.seen_at:
-                vain.learn(at, moving, np.concatenate([followed.boxes, followed.others]))
-        return np.asarray(frame.moving[~vain.holds(frame.moving, frame.captured_at)], dtype=np.float32)
+                nuisance.learn(at, moving, np.concatenate([followed.boxes, followed.others]))
+        return np.asarray(frame.moving[~nuisance.holds(frame.moving, frame.captured_at)], dtype=np.float32)
 
     def _look(self, frame: Frame, regions: Floats | None) -> Frame:
         self._looked_at[frame.camera] = frame.captured_at

@@ -181,8 +181,8 @@ def say(line: BuildMessage) -> bool:
 
 
 def _refusal(job: BuildJob, complaints: list[str], otherwise: str) -> str:
-    said = " ".join((complaints[0] if complaints else otherwise).split())[:300]
-    return f"{job.key.library} cannot build {job.model} for {job.key.arch} in {job.key.precision}: {said}"
+    reason = " ".join((complaints[0] if complaints else otherwise).split())[:300]
+    return f"{job.key.library} cannot build {job.model} for {job.key.arch} in {job.key.precision}: {reason}"
 
 
 def main() -> None:

@@ -110,9 +110,9 @@ def truth_for(settings: Settings, truth: Mapping[str, Path]) -> dict[str, Boxes]
     if looping := [camera.id for camera in cameras if camera.loop]:
         raise ConfigError(f"footage with truth must end, got loop: true for {', '.join(looping)}")
     check_cameras(list(truth), [camera.id for camera in cameras])
-    said = {camera.id: _announced(camera) for camera in cameras}
-    true = read_truth(truth, {camera: about.frames for camera, about in said.items() if about and about.frames})
-    return {camera.id: _as_seen(true[camera.id], camera, said[camera.id]) for camera in cameras}
+    announced = {camera.id: _announced(camera) for camera in cameras}
+    true = read_truth(truth, {camera: about.frames for camera, about in announced.items() if about and about.frames})
+    return {camera.id: _as_seen(true[camera.id], camera, announced[camera.id]) for camera in cameras}
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _draw_panel(axes: "Axes", panel: Panel, lanes: Lanes, *, is_last: bool) -> N
         axes.axhspan(rows - 1 - row, rows - row, color="#f5f6f8" if row % 2 == 0 else "white", lw=0, zorder=0)
     for bar in panel.bars:
         _draw_bar(axes, bar, rows - 1 - bar.lane, lanes)
-    _draw_nobody(axes, panel, foot)
+    _draw_false_boxes(axes, panel, foot)
     axes.set_yticks([])
     axes.set_ylabel(panel.camera, rotation=0, ha="right", va="center", fontsize=11, color=_INK, fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 3, 5, 6, 10], integer=True))
@@ -134,7 +134,7 @@ def _draw_bar(axes: "Axes", bar: Bar, low: float, lanes: Lanes) -> None:
         axes.scatter(bar.switches_s, heights, marker="v", s=16, color=_SWITCH, lw=0, zorder=5)
 
 
-def _draw_nobody(axes: "Axes", panel: Panel, foot: float) -> None:
+def _draw_false_boxes(axes: "Axes", panel: Panel, foot: float) -> None:
     """Shade the seconds with false boxes."""
     shade = np.clip(panel.false_boxes / 2.0, 0, 1)
     for second in np.flatnonzero(shade > 0.02).tolist():

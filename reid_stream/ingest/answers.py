@@ -62,11 +62,11 @@ class AnswerFilter(ABC):
         return self.redirect is not None or self.refusal is not None or self.is_jpeg_stream
 
     @abstractmethod
-    def asked(self, said: bytes) -> bool:
+    def asked(self, data: bytes) -> bool:
         """Take what FFmpeg sends; return False to end the connection."""
 
     @abstractmethod
-    def answered(self, told: bytes) -> bytes:
+    def answered(self, data: bytes) -> bytes:
         """Take what the camera sends; return the part to pass on to FFmpeg."""
 
     def ended(self) -> bytes:
@@ -107,16 +107,16 @@ class RtspAnswers(AnswerFilter):
         self._held = b""
         self._is_playing = self._has_asked_to_play = False
 
-    def asked(self, said: bytes) -> bool:
+    def asked(self, data: bytes) -> bool:
         """Note whether FFmpeg sends PLAY."""
-        self._has_asked_to_play = self._has_asked_to_play or said.startswith(b"PLAY ")
+        self._has_asked_to_play = self._has_asked_to_play or data.startswith(b"PLAY ")
         return True
 
-    def answered(self, told: bytes) -> bytes:
+    def answered(self, data: bytes) -> bytes:
         """Pass on whole answers."""
         if self._is_playing:
-            return told
-        self._held += told
+            return data
+        self._held += data
         passed = b""
         while self._held and not self.is_refused and (part := self._next()) is not None:
             passed += part
@@ -176,15 +176,15 @@ class HttpAnswers(AnswerFilter):
         self._pictures = _PictureCount()
         self._silences = 0
 
-    def asked(self, said: bytes) -> bool:  # noqa: ARG002 (the protocol's)
+    def asked(self, data: bytes) -> bool:  # noqa: ARG002 (the protocol's)
         """Allow a single request: a second answer would not be filtered."""
         return not self._is_open or self.status is None
 
-    def answered(self, told: bytes) -> bytes:
+    def answered(self, data: bytes) -> bytes:
         """Hold the header back until it is whole, and of what may be a stream of images the first ones."""
         if self._is_open and self.status is not None:
-            return told
-        self._held += told
+            return data
+        self._held += data
         self._silences = 0
         end = self._held.find(_END)
         if end < 0 or (end + len(_END) == len(self._held) and self._held.startswith(b"HTTP/1.1 100")):

@@ -200,7 +200,7 @@ class CameraThread(CameraRunner):
     ) -> None:
         self.stats.heard_at = time.monotonic()
         self.stats.waits_for = "" if source.has_key or self.stats.state == "up" else "key frame"
-        self.stats.clock_steps += player.hear(packet, source.steps)
+        self.stats.clock_steps += player.note_packet(packet, source.steps)
         arrived = pace.arrived(packet, [source.seconds(picture) for picture in packet.frames], source.steps)
         self._count_losses(source, player, packet, arrived.times)
         for _ in arrived.left_out:

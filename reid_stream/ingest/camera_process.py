@@ -138,16 +138,16 @@ class CameraProcess(CameraRunner):
                 with contextlib.suppress(OSError):
                     near.send(camera_process_main.attention(is_on=is_attended))
             try:
-                said = frame_ipc.receive(near)
+                received = frame_ipc.receive(near)
             except TimeoutError:
                 limit_s = _END_S if is_told else STUCK_S
                 if time.monotonic() - heard_at > limit_s:
                     return True
                 continue
-            if said is None:
+            if received is None:
                 return False
             heard_at = time.monotonic()
-            self._take(*said)
+            self._take(*received)
             if not is_told and self._is_late():
                 return True
 

@@ -99,13 +99,13 @@ def _run(
     end.settimeout(TELL_S)
     while not thread.has_ended:
         try:
-            said = end.recv(16)
-            if not said:
+            order = end.recv(16)
+            if not order:
                 return
-            if said.startswith(_LIMIT):
-                thread.limit_fps = float(said[len(_LIMIT) :]) if said[len(_LIMIT) :] else None
-            elif said.startswith(_ATTENTION):
-                thread.is_attended = said[len(_ATTENTION) :] == b"1"
+            if order.startswith(_LIMIT):
+                thread.limit_fps = float(order[len(_LIMIT) :]) if order[len(_LIMIT) :] else None
+            elif order.startswith(_ATTENTION):
+                thread.is_attended = order[len(_ATTENTION) :] == b"1"
             else:
                 break  # a stop request
         except TimeoutError:

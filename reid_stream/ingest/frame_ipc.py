@@ -107,12 +107,12 @@ def receive(end: socket.socket) -> tuple[Message, Picture | None] | None:
         TimeoutError: nothing arrived within the socket's timeout.
     """
     try:
-        said, files, _, _ = socket.recv_fds(end, _MOST_BYTES, 1)
+        data, files, _, _ = socket.recv_fds(end, _MOST_BYTES, 1)
     except ConnectionError:
         return None
-    if not said:
+    if not data:
         return None
-    message = _decode(said)
+    message = _decode(data)
     if not isinstance(message, FrameMessage):
         return message, None
     if not message.has_pixels:

@@ -46,8 +46,8 @@ class LivePlayback:
             return self._lateness.of(decode_s, time.monotonic(), in_order=True)
         return self._lateness.of(stream_s, time.monotonic())
 
-    def hear(self, packet: DecodedPacket, steps: int) -> bool:
-        """Learn from a packet; return True if the system's clock was set since the last one."""
+    def note_packet(self, packet: DecodedPacket, steps: int) -> bool:
+        """Update the clocks from a packet; return True if the system's clock was set since the last one."""
         self._arrived_at = self._site.now()
         if steps != self._steps:
             self._steps = steps
@@ -123,8 +123,8 @@ class FilePlayback:
             return 0.0
         return self._now() - (stream_s + self._due_less_stream_s)
 
-    def hear(self, _packet: DecodedPacket, _steps: int) -> bool:
-        """Return False: a file has no clock to learn."""
+    def note_packet(self, _packet: DecodedPacket, _steps: int) -> bool:
+        """Return False: a file has no clock."""
         return False
 
     def stamp(self, stream_s: float | None) -> CaptureTime:

@@ -204,7 +204,7 @@ class JournalRecorder(DirectIdentification):
             sequence=self._sink.sequence,
             number=self._position.number,
             made_at=time.time(),
-            dials=self._settings,
+            settings=self._settings,
             visits=self._identification.presence.state(),
             taken=self._position.taken.last(),
         )

@@ -93,9 +93,9 @@ def recover(
     journal.read(store.entries())
     settings = MatcherSettings.of(match, publish, topology)
     then = (match, publish, topology)
-    if head is not None and head.dials != settings:
+    if head is not None and head.settings != settings:
         try:
-            then = head.dials.read()
+            then = head.settings.read()
         except ValueError:
             notes.append(
                 "the last daemon wrote settings of another version; its last steps are repeated under the current ones"

@@ -60,7 +60,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True):
     """Highest number in a published global ID."""
     made_at: float
     """UTC seconds."""
-    dials: MatcherSettings
+    settings: MatcherSettings = msgspec.field(name="dials")
     visits: list[VisitState]
     taken: dict[str, dict[CameraId, int]]
     digests: list[bytes] = []

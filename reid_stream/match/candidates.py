@@ -5,11 +5,11 @@
 The appearance ratio is of two templates (scoring.py), the transit ratio of the cameras and the time between stays
 (topology.py); given the identity the two are independent. A candidate is accepted above
 
-    threshold = max(dial, min(prior odds of a new identity, prior cap))
+    threshold = max(site threshold, min(prior odds of a new identity, prior cap))
 
-where the dial (site_strangers.py) bounds false matches per comparison at `match.false_match_rate`, and the prior cap is
-what half of the pairs of one person reach by the calibration (`Scorer.prior_cap`): beyond it most true matches would be
-refused, whatever the prior.
+where the site threshold (`site_strangers`) bounds false matches per comparison at `match.false_match_rate`, and the
+prior cap is what half of the pairs of one person reach by the calibration (`Scorer.prior_cap`): beyond it most true
+matches would be refused, whatever the prior.
 """
 
 import math
@@ -22,7 +22,7 @@ import numpy as np
 from reid_stream.match.gallery import FAR, Gallery
 from reid_stream.match.identities import Identities
 from reid_stream.match.scoring import Scorer, Template, squared_distance
-from reid_stream.match.site_strangers import SiteDial
+from reid_stream.match.site_strangers import SiteThreshold
 from reid_stream.match.topology import MAX_LLR, Topology
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import Floats
@@ -101,16 +101,16 @@ class Candidates:
         people: Identities,
         topology: Topology,
         prior: NewIdentityPrior,
-        dial: SiteDial,
+        site_threshold: SiteThreshold,
     ) -> None:
         self._scorer, self._gallery, self._people = scorer, gallery, people
-        self._topology, self._prior, self._dial = topology, prior, dial
+        self._topology, self._prior, self._site_threshold = topology, prior, site_threshold
 
     @property
     def threshold(self) -> float:
         """Log likelihood ratio above which a candidate is accepted."""
         prior = min(self._prior.log_odds(len(self._people)), self._scorer.prior_cap)
-        return max(self._dial.threshold, prior)
+        return max(self._site_threshold.threshold, prior)
 
     def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
         """Return the candidates of each query above the threshold, best first."""
@@ -119,9 +119,9 @@ class Candidates:
         return [self._candidates(query, llrs, threshold) for query, llrs in zip(queries, ranked, strict=True)]
 
     def resembles_known(self, query: Query) -> bool:
-        """Return whether an identity seen before the query exceeds the threshold of the dial, whatever the prior."""
+        """Return whether an identity seen before the query exceeds the site threshold, whatever the prior."""
         at = query.stays[0]
-        threshold = self._dial.threshold
+        threshold = self._site_threshold.threshold
         (llrs,) = self._ranked([query], threshold)
         return any(llr > threshold and self._people[number].before(at) is not None for number, llr in llrs.items())
 

@@ -31,7 +31,7 @@ from reid_stream.match.override_log import OverrideLog
 from reid_stream.match.overrides import Overrides
 from reid_stream.match.scoring import EvidenceDiscount, Scorer, Template
 from reid_stream.match.sightings import SightingBuffer
-from reid_stream.match.site_strangers import SiteDial, SiteStrangers
+from reid_stream.match.site_strangers import SiteStrangers, SiteThreshold
 from reid_stream.match.snapshot import MatcherSnapshot, MatcherState, join
 from reid_stream.match.topology import Topology
 from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet
@@ -91,8 +91,10 @@ class Matcher:
         self._prior = state.newcomers if state is not None else NewIdentityPrior()
         self._discount = state.redundancy if state is not None else EvidenceDiscount()
         self._strangers = state.strangers if state is not None and state.model == model else SiteStrangers()
-        self._dial = SiteDial(self._scorer, self._strangers, settings.false_match_rate)
-        self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior, self._dial)
+        self._site_threshold = SiteThreshold(self._scorer, self._strangers, settings.false_match_rate)
+        self._candidates = Candidates(
+            self._scorer, self._gallery, self._people, self.topology, self._prior, self._site_threshold
+        )
         self._sightings = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
@@ -383,7 +385,7 @@ class Matcher:
         forbidden = self._people.beside(tracklet.stay) | {person.number}
         query = Query(self._template(tracklet), [tracklet.stay], forbidden)
         beside = (self._tracks[serial] for serial in sorted(tracklet.stay.apart) if serial in self._tracks)
-        self._dial.learn(tracklet, beside, self._template, self._scorer.floor(self._gallery.bias))
+        self._site_threshold.learn(tracklet, beside, self._template, self._scorer.floor(self._gallery.bias))
         self._prior.learn(is_new=not earlier and not self._candidates.resembles_known(query))
         if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
             others = [

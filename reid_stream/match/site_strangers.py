@@ -77,7 +77,7 @@ class SiteStrangers(msgspec.Struct):
         return np.asarray((np.maximum(above - one_person, 0) + PRIOR_PAIRS * prior) / (self.pairs + PRIOR_PAIRS))
 
 
-class SiteDial:
+class SiteThreshold:
     """Threshold of `match.false_match_rate` on one site: by the bundle's curve, raised by what its strangers show."""
 
     def __init__(self, scorer: Scorer, strangers: SiteStrangers, rate: float) -> None:

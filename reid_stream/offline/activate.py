@@ -44,7 +44,7 @@ class Activation:
 
     carried: ReembeddedIdentity | None
     """Identities carried over; None where identities start from nothing."""
-    why_anew: str
+    new_ids_reason: str
     """Reason why identities start empty; empty if they do not."""
     embedded: int
     """Number of crops that were embedded."""
@@ -71,9 +71,9 @@ def activate(
         BrokerError: Redis does not serve.
     """
     began = time.perf_counter()
-    if why := why_anew(settings):
-        return Activation(None, why, 0, time.perf_counter() - began)
-    assert settings.store.folder is not None, "checked by why_anew"
+    if reason := new_ids_reason(settings):
+        return Activation(None, reason, 0, time.perf_counter() - began)
+    assert settings.store.folder is not None, "checked by new_ids_reason"
     earlier = _left(settings, present)
     bundle, embed = other
     read = read_store(settings.store.folder, bundle, embed, on_progress)
@@ -82,7 +82,7 @@ def activate(
     return Activation(carried(earlier, state), "", read.embedded, time.perf_counter() - began)
 
 
-def why_anew(settings: Settings) -> str:
+def new_ids_reason(settings: Settings) -> str:
     """Return why the identities of a site cannot be carried over to another bundle; empty where they can."""
     if not settings.state.enabled:
         return "state.enabled is false: identities are not kept over a restart"
@@ -167,7 +167,7 @@ def _write(settings: Settings, bundle: EmbedderBundle, state: MatcherState) -> N
         sequence=0,
         number=state.next_number - 1,
         made_at=time.time(),
-        dials=MatcherSettings.of(settings.match, settings.publish, settings.topology),
+        settings=MatcherSettings.of(settings.match, settings.publish, settings.topology),
         visits=[],
         taken={},
     )

@@ -42,7 +42,7 @@ class PresenceBoard:
     """Cameras with the people in view, and the people who have a name."""
 
     up: dict[CameraId, bool | None] = field(default_factory=dict)
-    """Whether each camera delivers frames; None where no event has said so yet."""
+    """Whether each camera delivers frames; None before the first event about it."""
     here: dict[CameraId, set[GlobalId]] = field(default_factory=dict)
     names: dict[GlobalId, str] = field(default_factory=dict)
     last: dict[GlobalId, CameraId] = field(default_factory=dict)

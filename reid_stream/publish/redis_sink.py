@@ -196,14 +196,16 @@ class RedisSink:
         """Everything up to here is on Redis."""
         return self._sent
 
-    def recover(self, told: Sequence[tuple[str, int, Event]], present: Mapping[CameraId, Collection[GlobalId]]) -> None:
+    def recover(
+        self, events: Sequence[tuple[str, int, Event]], present: Mapping[CameraId, Collection[GlobalId]]
+    ) -> None:
         """Take events (run, sequence, event) that an earlier daemon decided and did not get to Redis.
 
         `present`: people in view when it ended, who have not left as far as is known; call this before `publish`.
         """
         with self._changed:
             self._stream.live.begin(present)
-            self._take(self._rows.recovered(told))
+            self._take(self._rows.recovered(events))
             self._changed.notify_all()
 
     def publish(self, events: Sequence[Event], entry: Callable[[int], bytes] | None = None) -> None:

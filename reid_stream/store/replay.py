@@ -58,10 +58,10 @@ def _of_camera(tracks: list[StoredReplay], model: str) -> Iterator[Perceived]:
     waiting = sorted(tracks, key=lambda replayed: replayed.track.times[0], reverse=True)
     there: list[StoredReplay] = []
     sequence = 0
-    told: list[tuple[float, int, StoredReplay]] = [
+    sightings: list[tuple[float, int, StoredReplay]] = [
         (at, row, replayed) for replayed in tracks for row, at in enumerate(replayed.track.times)
     ]
-    for at in sorted({at for at, _, _ in told}):
+    for at in sorted({at for at, _, _ in sightings}):
         while waiting and waiting[-1].track.times[0] <= at:
             there.append(waiting.pop())
         for replayed in list(there):

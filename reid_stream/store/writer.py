@@ -148,7 +148,7 @@ class StoreWriter:
             except queue.Full:
                 self.lost["busy"] += 1
         for record in ended:
-            with contextlib.suppress(queue.Full):  # the track is written when nothing has been heard of it for a while
+            with contextlib.suppress(queue.Full):  # the track is written when no record of it has come for a while
                 self._queue.put_nowait(record)
 
     def decided(self, decisions: Sequence[Decision]) -> None:

@@ -44,7 +44,7 @@ class Accounts:
         self._lock = threading.Lock()
         self._hasher = argon2.PasswordHasher()
         # Hash to check unknown names against, so that they take as long as a wrong password.
-        self._nobody = self._hasher.hash(os.urandom(16).hex())
+        self._unknown_user_hash = self._hasher.hash(os.urandom(16).hex())
         self._changed, self._users = -1, dict[str, User]()
         self._refresh()
         if not self._users:
@@ -66,7 +66,7 @@ class Accounts:
             raise TooManyError(2)
         try:
             with _HASHING:
-                self._hasher.verify(user.password if user is not None else self._nobody, password)
+                self._hasher.verify(user.password if user is not None else self._unknown_user_hash, password)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return None
         finally:

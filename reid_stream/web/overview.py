@@ -56,8 +56,8 @@ class Overview:
         daemon = self._feed.daemon
         if daemon.started_at is None or daemon.stopped_at is not None:
             return False
-        heard = max(daemon.started_at, daemon.heartbeat.at if daemon.heartbeat is not None else 0.0)
-        return time.time() - heard < _SILENT * self._settings.publish.heartbeat_s + 5
+        last_sign_at = max(daemon.started_at, daemon.heartbeat.at if daemon.heartbeat is not None else 0.0)
+        return time.time() - last_sign_at < _SILENT * self._settings.publish.heartbeat_s + 5
 
     def cameras(self) -> list[CameraRecord]:
         """Return every camera of cams.yaml."""

@@ -43,7 +43,7 @@ class Running:
     thread: threading.Thread
     workers: int
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def published(self, kind: type[Event]) -> list[Any]:
         return [event for event in list(self.sink.events) if isinstance(event, kind)]
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -105,34 +105,36 @@ def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
     workers: int, tmp_path: Path, models: Path, clip: str
 ) -> None:
     with running(tmp_path, models, {"stays": clip, "goes": clip}, workers) as run:
-        run.until(lambda: len(run.told(IdentityEntered)) >= 2)
+        run.until(lambda: len(run.published(IdentityEntered)) >= 2)
         for _ in range(2):  # the second time with names and numbers that were used before
             run.write({"stays": clip, "goes": clip, "comes": clip})
             run.until(lambda: run.frames("comes") > 5 and run.frames("goes") > 5)
             run.write({"stays": clip, "comes": f"{clip}, transport: udp"})
-            run.until(lambda: len(run.told(CameraRemoved)) > 0 and run.told(CameraRemoved)[-1].camera == "goes")
+            run.until(
+                lambda: len(run.published(CameraRemoved)) > 0 and run.published(CameraRemoved)[-1].camera == "goes"
+            )
             used = run.frames("comes")
             run.until(lambda used=used: run.frames("comes") > used + 5)  # type: ignore[misc]
             run.write({"stays": clip, "goes": clip})
-            run.until(lambda: run.told(CameraRemoved)[-1].camera == "comes" and run.frames("goes") > 5)
+            run.until(lambda: run.published(CameraRemoved)[-1].camera == "comes" and run.frames("goes") > 5)
         stats, replaced = run.site.source.stats[CameraId("stays")], dict(run.site.source.replaced)
-        assert [event.camera for event in run.told(CameraAdded)] == ["comes", "goes"] * 2
-        assert [event.camera for event in run.told(CameraRemoved)] == ["goes", "comes"] * 2
-        assert {(event.camera, event.keys) for event in run.told(CameraConfigured)} == {("comes", ("transport",))}
+        assert [event.camera for event in run.published(CameraAdded)] == ["comes", "goes"] * 2
+        assert [event.camera for event in run.published(CameraRemoved)] == ["goes", "comes"] * 2
+        assert {(event.camera, event.keys) for event in run.published(CameraConfigured)} == {("comes", ("transport",))}
         # A busy machine reads and decodes files late; what is asked for here is that the changes cost nothing.
         lost = sum(count for cause, count in stats.dropped.items() if cause not in ("rate", "late", "behind"))
         assert (stats.reconnects, lost, replaced.get(CameraId("stays"), 0)) == (0, 0, 0)
-        assert [event.camera for event in run.told(CameraUp)].count("stays") == 1
-        assert all(event.camera != "stays" for event in run.told(CameraDown))
+        assert [event.camera for event in run.published(CameraUp)].count("stays") == 1
+        assert all(event.camera != "stays" for event in run.published(CameraDown))
         # One visit that never ended, while those to the other cameras end with them.
-        assert [event.camera for event in run.told(IdentityEntered)].count("stays") == 1
+        assert [event.camera for event in run.published(IdentityEntered)].count("stays") == 1
         run.until(lambda: CameraId("comes") not in run.site.view.here())
-        assert {event.camera for event in run.told(IdentityLeft)} <= {"comes", "goes"}
+        assert {event.camera for event in run.published(IdentityLeft)} <= {"comes", "goes"}
         assert {stats.camera for stats in run.site.source.stats.values()} == {"stays", "goes"}
         assert run.metric("camera_up", camera="comes") is None
         assert run.site.daemon.health.ready()[1].startswith("ok, 2 of 2 cameras")
-        assert {event.outcome for event in run.told(DaemonSettingsRead)} == {"applied"}
-    tracks = [(event.camera, event.run, event.track) for event in run.told(IdentityEntered)]
+        assert {event.outcome for event in run.published(DaemonSettingsRead)} == {"applied"}
+    tracks = [(event.camera, event.run, event.track) for event in run.published(IdentityEntered)]
     assert len(set(tracks)) == len(tracks)
 
 
@@ -140,8 +142,8 @@ def test_a_faulty_file_is_refused_as_a_whole_with_every_reason(tmp_path: Path, m
     with running(tmp_path, models, {"a": clip}) as run:
         run.until(lambda: run.frames("a") > 2)
         run.write({"a": clip, "b": f"{clip}, priority: 1000", "c": "url: rtsp://u:secret99@h/x, fps: 3"})
-        run.until(lambda: bool(run.told(DaemonSettingsRead)))
-        (read,) = run.told(DaemonSettingsRead)
+        run.until(lambda: bool(run.published(DaemonSettingsRead)))
+        (read,) = run.published(DaemonSettingsRead)
         assert (read.outcome, read.needs_restart) == ("refused", ())
         assert "cameras[1].priority: must be at most 100" in read.reason
         assert "cameras[2].fps: must be a known key" in read.reason
@@ -155,7 +157,7 @@ def test_a_faulty_file_is_refused_as_a_whole_with_every_reason(tmp_path: Path, m
         run.until(lambda: run.metric("settings_valid") == 1)
         run.write({"a": f"{clip}, enabled: false"})
         run.until(lambda: run.metric("settings_valid") == 0)
-        assert "at least one camera must be enabled" in run.told(DaemonSettingsRead)[-1].reason
+        assert "at least one camera must be enabled" in run.published(DaemonSettingsRead)[-1].reason
 
 
 def test_settings_that_need_a_restart_are_named_while_the_cameras_are_applied(
@@ -165,8 +167,8 @@ def test_settings_that_need_a_restart_are_named_while_the_cameras_are_applied(
         run.until(lambda: run.frames("a") > 2)
         run.write({"a": clip, "b": clip}, more="detect: {score: 0.2}\nstore: {max_gb: 3}")
         run.until(lambda: run.frames("b") > 2)
-        run.until(lambda: bool(run.told(DaemonSettingsRead)))
-        assert run.told(DaemonSettingsRead)[-1].needs_restart == ("detect.score", "store.max_gb")
+        run.until(lambda: bool(run.published(DaemonSettingsRead)))
+        assert run.published(DaemonSettingsRead)[-1].needs_restart == ("detect.score", "store.max_gb")
         assert "a restart is needed for detect.score, store.max_gb" in run.site.daemon.health.ready()[1]
         assert run.metric("settings_pending") == 2
         run.write({"a": clip, "b": clip})
@@ -179,10 +181,10 @@ def test_a_new_region_applies_without_opening_the_stream_again(
     workers: int, tmp_path: Path, models: Path, clip: str
 ) -> None:
     with running(tmp_path, models, {"a": clip, "b": clip}, workers) as run:
-        run.until(lambda: len(run.told(IdentityEntered)) == 2)
+        run.until(lambda: len(run.published(IdentityEntered)) == 2)
         away = "region: [[0, 0], [0.1, 0], [0.1, 0.1]]"
         run.write({"a": f"{clip}, {away}", "b": clip})
-        run.until(lambda: [event.camera for event in run.told(IdentityLeft)] == ["a"])
+        run.until(lambda: [event.camera for event in run.published(IdentityLeft)] == ["a"])
         assert run.site.source.stats[CameraId("a")].reconnects == 0
         run.write({"a": clip, "b": clip})
-        run.until(lambda: [event.camera for event in run.told(IdentityEntered)].count("a") == 2)
+        run.until(lambda: [event.camera for event in run.published(IdentityEntered)].count("a") == 2)

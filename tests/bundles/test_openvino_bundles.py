@@ -85,9 +85,9 @@ def convolutional(folder: Path, **changes: object) -> Path:
 
 def test_a_convolutional_network_becomes_onnx_with_the_same_vectors(tmp_path: Path) -> None:
     model = convolutional(tmp_path / "given")
-    told: list[str] = []
-    made = wrap_embedder(model, tmp_path / "bundle", log=told.append)
-    assert told == ["converted to ONNX, with the same vectors: every engine serves it"]
+    notes: list[str] = []
+    made = wrap_embedder(model, tmp_path / "bundle", log=notes.append)
+    assert notes == ["converted to ONNX, with the same vectors: every engine serves it"]
     assert not is_openvino_only(tmp_path / "bundle")
     batch = np.concatenate([probe_input(made, 5)])
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -102,10 +102,10 @@ def test_a_convolutional_network_becomes_onnx_with_the_same_vectors(tmp_path: Pa
     [(ir, "its Mish has no counterpart"), (lambda folder: convolutional(folder, axes=[1, 2, 3]), r"its MVN is over")],
 )
 def test_what_has_no_counterpart_stays_an_ir_and_says_why(make, reason: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    told: list[str] = []
-    wrap_embedder(make(tmp_path / "given"), tmp_path / "bundle", log=told.append)
+    notes: list[str] = []
+    wrap_embedder(make(tmp_path / "given"), tmp_path / "bundle", log=notes.append)
     assert is_openvino_only(tmp_path / "bundle")
-    assert re.match(f"stays an OpenVINO network, .*{reason}.*: OpenVINO alone serves it", told[0])
+    assert re.match(f"stays an OpenVINO network, .*{reason}.*: OpenVINO alone serves it", notes[0])
 
 
 def test_other_engines_are_refused_by_name(tmp_path: Path) -> None:

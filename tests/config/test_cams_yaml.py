@@ -196,8 +196,8 @@ WRONG = [
     ),
     (
         "variable",
-        CAMERAS + "    username: ${NOBODY_SET_ME}\n",
-        "line 4: cameras[0].username: environment variable NOBODY_SET_ME must be set",
+        CAMERAS + "    username: ${UNSET_VARIABLE}\n",
+        "line 4: cameras[0].username: environment variable UNSET_VARIABLE must be set",
     ),
     (
         "half a variable",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reid_stream.detect.followed import NOBODY, Followed
+from reid_stream.detect.followed import NO_TRACKS, Followed
 from reid_stream.records import CameraId, Detections, Floats, Frame, Tracks
 
 SIZE = 640, 360
@@ -24,7 +24,7 @@ def walking(
     at: float, *, people: int = 1, speed: float = 20.0, looks: int = 5, step_s: float = 0.1, jitter: float = 0.0
 ) -> Followed:
     """What is known after the detection at `at` of people who walk to the right, 150 px apart from one another."""
-    followed = NOBODY
+    followed = NO_TRACKS
     random = np.random.default_rng(1)
     for look in range(looks):
         seen_at = at - (looks - 1 - look) * step_s

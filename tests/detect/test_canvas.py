@@ -129,7 +129,7 @@ def test_a_person_whom_regions_cut_is_found_once_and_whole(seed: int) -> None:
     assert ((overlaps > 0.5).sum(axis=0) <= 1).all()  # none twice
     held = box_maths.intersection(whole.boxes, box_maths.clip(regions, size))
     inside = held.max(axis=1, initial=0) >= 0.999 * box_maths.area(whole.boxes)
-    assert (overlaps[:, inside].max(axis=0, initial=0) > 0.99).all()  # nobody missed within a region
+    assert (overlaps[:, inside].max(axis=0, initial=0) > 0.99).all()  # no one missed within a region
 
 
 def test_where_regions_are_most_of_the_frame_it_is_looked_at_whole() -> None:

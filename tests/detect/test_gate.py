@@ -7,7 +7,7 @@ import pytest
 
 from reid_stream import boxes as box_maths
 from reid_stream.config.settings import Detect, Track
-from reid_stream.detect.followed import NOBODY
+from reid_stream.detect.followed import NO_TRACKS
 from reid_stream.detect.gate import HOLD_S, MotionGate
 from reid_stream.images import Unread
 from reid_stream.pipeline import NO_ONE, Perception
@@ -90,8 +90,8 @@ def test_where_a_person_should_be_by_now_is_looked_at() -> None:
 
 def test_a_lost_person_is_looked_for_where_they_were_and_where_they_should_be() -> None:
     followed = walking(10.0, speed=200)
-    nobody = Tracks(DOOR, 10.3, boxes(), np.empty(0, np.float32), np.empty(0, np.int64), 0, ())
-    (look,) = gate_after()([frame(10.4)], {DOOR: followed.after(nobody, NO_ONE)})
+    untracked = Tracks(DOOR, 10.3, boxes(), np.empty(0, np.float32), np.empty(0, np.int64), 0, ())
+    (look,) = gate_after()([frame(10.4)], {DOOR: followed.after(untracked, NO_ONE)})
     assert look is not None
     assert held(look.regions, boxes((100, 100, 140, 200)))
     assert held(look.regions, boxes((180, 100, 220, 200)))
@@ -100,7 +100,7 @@ def test_a_lost_person_is_looked_for_where_they_were_and_where_they_should_be() 
 def test_boxes_without_a_track_are_looked_at_again_and_weak_ones_are_not() -> None:
     none = Tracks(DOOR, 10.0, boxes(), np.empty(0, np.float32), np.empty(0, np.int64), 2, ())
     found = Detections(boxes((300, 100, 340, 200), (500, 100, 540, 200)), np.array([0.5, 0.2], np.float32))
-    (look,) = gate_after()([frame(10.1, WALKER)], {DOOR: NOBODY.after(none, found)})
+    (look,) = gate_after()([frame(10.1, WALKER)], {DOOR: NO_TRACKS.after(none, found)})
     assert look is not None
     assert held(look.regions, boxes((300, 100, 340, 200)))
     assert not held(look.regions, boxes((500, 100, 540, 200)))
@@ -113,21 +113,21 @@ def test_packing_off_looks_at_whole_frames() -> None:
     assert look.regions is None
 
 
-def test_leaves_that_were_looked_at_in_vain_are_left_alone_until_they_reach_further() -> None:
+def test_leaves_that_were_looked_at_without_a_person_are_left_alone_until_they_reach_further() -> None:
     gate = gate_after(Detect(packing="auto", full_every_s=5.0), until=10.0)
     leaves = 400.0, 60.0, 480.0, 140.0
     looks = []
-    nobody = NOBODY
+    state = NO_TRACKS
     for number in range(48):
         at = 10 + number / 10
-        (look,) = gate([frame(at, leaves)], {DOOR: nobody})
+        (look,) = gate([frame(at, leaves)], {DOOR: state})
         looks.append(look is not None)
         if look is not None:
             none = Tracks(DOOR, at, boxes(), np.empty(0, np.float32), np.empty(0, np.int64), 0, ())
-            nobody = nobody.after(none, NO_ONE)
+            state = state.after(none, NO_ONE)
     assert all(looks[:2])
     assert not any(looks[15:45])
-    (further,) = gate([frame(14.85, (300.0, 60.0, 480.0, 200.0))], {DOOR: nobody})
+    (further,) = gate([frame(14.85, (300.0, 60.0, 480.0, 200.0))], {DOOR: state})
     assert further is not None
 
 
@@ -136,13 +136,13 @@ def test_leaves_that_were_looked_at_in_vain_are_left_alone_until_they_reach_furt
     [
         (walking(10.0), [(102, 98, 145, 202)], True),
         (walking(10.0, people=3), [(102, 98, 145, 202)], True),
-        (NOBODY, [WALKER], False),  # nobody to predict
+        (NO_TRACKS, [WALKER], False),  # no one to predict
         (walking(10.0, looks=1), [], False),  # a new track
         (walking(10.0, jitter=6), [(102, 98, 145, 202)], False),  # unpredictable
         (walking(10.0), [(102, 98, 145, 202), (400, 90, 440, 200)], False),  # a newcomer
         (walking(10.0, speed=-900), [], False),  # about to leave
     ],
-    ids=["one", "three apart", "nobody", "new", "jumping", "newcomer", "leaving"],
+    ids=["one", "three apart", "no one", "new", "jumping", "newcomer", "leaving"],
 )
 def test_predictable_people_are_looked_at_less_often(
     followed: object, moving: Sequence[Sequence[float]], waits: bool

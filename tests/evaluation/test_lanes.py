@@ -19,7 +19,7 @@ TRUTH: list[Row] = [
     ("door", 9, 81, 120, 100),
     ("till", 8, 101, 160, 0),
 ]
-TOLD: list[Row] = [
+PUBLISHED: list[Row] = [
     ("door", "s-1", 6, 100, 0),
     ("door", "s-2", 31, 60, 100),
     ("door", "s-1", 81, 120, 100),
@@ -29,9 +29,9 @@ TOLD: list[Row] = [
 ]
 
 
-def laid(published: list[Row] = TOLD) -> Lanes:
+def laid(published: list[Row] = PUBLISHED) -> Lanes:
     # Two people under one ID at once would be refused; the third person's starts when the first is gone.
-    published = [("door", "s-4", 81, 120, 100) if row == TOLD[2] else row for row in published]
+    published = [("door", "s-4", 81, 120, 100) if row == PUBLISHED[2] else row for row in published]
     aligned = align(boxes(TRUTH), boxes(published))
     return lanes(TIMELINES, aligned, aligned, visits(aligned, FPS))
 

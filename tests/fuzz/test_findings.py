@@ -68,7 +68,7 @@ def test_a_camera_with_a_mad_clock_does_not_end_the_events(at: float) -> None:
 
 def test_a_person_without_a_number_is_no_news_for_the_numbers() -> None:
     live = LiveState("s")
-    names = [entered("somebody"), entered("s-4[[["), entered("s-" + "9" * 30)]
+    names = [entered("no-number"), entered("s-4[[["), entered("s-" + "9" * 30)]
     assert not [command for command in live.commands(names) if command[0] == "SET"]
 
 

@@ -186,7 +186,7 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
             camera("right", server.url("a"), username="me", password=PASSWORD),
             camera("udp", inside, transport="udp"),
             camera("wrong", server.url("a"), username="me", password="secret-but-wrong"),
-            camera("nobody", server.url("a")),
+            camera("anonymous", server.url("a")),
             camera("nowhere", server.url("zz"), username="me", password=PASSWORD),
             camera("refused", "rtsp://me:hunter2@127.0.0.1:1/x?password=hunter2"),
             camera("nameless", "rtsp://me:hunter2@host.invalid/x"),
@@ -200,7 +200,7 @@ def test_check_tells_each_camera_apart_and_no_message_holds_a_password(clip: Pat
             assert found.first_frame_s < 3
         words = {name: result.reason for name, result in results.items() if isinstance(result, CameraFailure)}
         assert "refuses the user name or password" in words["wrong"]
-        assert "asks for a user name and a password" in words["nobody"]
+        assert "asks for a user name and a password" in words["anonymous"]
         assert "has no such stream (404)" in words["nowhere"]
         assert "connection refused" in words["refused"]
         assert "is the host name right" in words["nameless"]

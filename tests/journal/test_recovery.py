@@ -255,7 +255,7 @@ def test_people_known_by_another_model_are_left_alone_with_a_log_line(
 
 
 @pytest.mark.parametrize("value", [b"zz", b"\xff", b"0123456789abcdef"])
-def test_a_damaged_name_of_the_model_resets_nobody_and_is_not_logged_so(
+def test_a_damaged_name_of_the_model_resets_no_identity_and_is_not_logged_so(
     server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path, value: bytes
 ) -> None:
     with Life(settings(server, tmp_path)) as life:

@@ -55,8 +55,8 @@ def look(camera: str, track: int, at: float, vector: Floats | None = None, box: 
     )
 
 
-def matcher(**dials: object) -> Matcher:
-    return Matcher(Match.model_validate(dials), "site", MODEL)
+def matcher(**options: object) -> Matcher:
+    return Matcher(Match.model_validate(options), "site", MODEL)
 
 
 def play(one: Matcher, records: Sequence[Perceived]) -> list[Decision]:

@@ -66,7 +66,7 @@ def test_a_refused_match_does_not_raise_the_share(one: Matcher) -> None:
     rush(one)
     before = one.state().newcomers.share
     likely = Scorer(Match(), HEAD, FLAT)
-    cosine = 0.62  # above what the dial needs, below what the prior may need
+    cosine = 0.62  # above the site threshold, below what the prior may need
     assert likely.threshold < 12 * cosine - 6 < likely.prior_cap
     for person in range(PEOPLE):
         visit(one, person, "out", 10_000 + 100.0 * person, cosine, 1)

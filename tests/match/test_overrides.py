@@ -39,7 +39,7 @@ ONE, TWO, THREE = (GlobalId(f"site-{number}") for number in (1, 2, 3))
 Known = dict[tuple[CameraId, TrackId], GlobalId]
 
 
-class Told:
+class InstructedSite:
     """A matcher, an operator who instructs it, and a subscriber of its decisions."""
 
     def __init__(self, records: Sequence[Perceived] = ()) -> None:
@@ -65,8 +65,8 @@ class Told:
     def known(self) -> Known:
         return identities(self.decisions)
 
-    def restarted(self) -> "Told":
-        again = Told()
+    def restarted(self) -> "InstructedSite":
+        again = InstructedSite()
         again.matcher = Matcher(MATCH, "site", MODEL, VERIFIER, CALIBRATION, state=self.matcher.state())
         again.decisions, again.now, again.count = list(self.decisions), self.now, self.count
         return again
@@ -82,12 +82,12 @@ def corrections(decisions: list[Decision], kind: type[Decision]) -> list[Decisio
     return [decision for decision in decisions if isinstance(decision, kind)]
 
 
-def strangers() -> Told:
+def strangers() -> InstructedSite:
     """Three people who look like three; of each a visit on a camera of its own."""
     visits = [
         a_visit(name, 1, 10.0 * at, look_, look_) for at, (name, look_) in enumerate(zip("abc", (A, B, C), strict=True))
     ]
-    return Told([record for visit in visits for record in visit])
+    return InstructedSite([record for visit in visits for record in visit])
 
 
 def test_two_people_are_one_when_an_operator_merges_them() -> None:
@@ -107,7 +107,7 @@ def test_the_id_that_stays_is_the_one_that_was_asked_for() -> None:
 
 
 def test_what_a_person_merged_is_never_split_by_second_thoughts() -> None:
-    def later_splits(site: Told) -> list[Decision]:
+    def later_splits(site: InstructedSite) -> list[Decision]:
         seen = [
             r for at in range(40) for r in a_visit("abc"[at % 3], 10 + at, 50.0 + 10 * at, *[(A, B, C)[at % 3]] * 3)
         ]
@@ -131,7 +131,7 @@ def test_what_a_person_merged_is_never_split_by_second_thoughts() -> None:
 
 
 def test_what_a_person_split_never_comes_together_again_not_even_through_a_third() -> None:
-    site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("c", 1, 40.0, A, A)])
+    site = InstructedSite([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("c", 1, 40.0, A, A)])
     assert set(site.known.values()) == {ONE}
     decisions = site.say(SplitTracks, person=ONE, tracks=[("b", RUN, 1)])
     assert answer(decisions).outcome == "done"
@@ -149,20 +149,22 @@ def test_what_a_person_split_never_comes_together_again_not_even_through_a_third
 
 
 def test_a_later_word_beats_an_earlier_one() -> None:
-    site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A)])
+    site = InstructedSite([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A)])
     site.say(SplitTracks, person=ONE, tracks=[("b", RUN, 1)])
     assert answer(site.say(MergePeople, gone=TWO, into=ONE)).outcome == "done"
     assert set(site.known.values()) == {ONE}
 
 
 def test_visits_are_split_off_by_camera_and_time() -> None:
-    site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("b", 2, 60.0, A, A)])
+    site = InstructedSite([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("b", 2, 60.0, A, A)])
     site.say(SplitTracks, person=ONE, visits=[TrackSpan(camera=CameraId("b"), since=50.0)])
     assert site.known == {("a", 1): ONE, ("b", 1): ONE, ("b", 2): TWO}
 
 
-def side_by_side() -> Told:
-    return Told([r for at in range(4) for r in (look("a", 1, float(at), A, LEFT), look("a", 2, float(at), A, RIGHT))])
+def side_by_side() -> InstructedSite:
+    return InstructedSite(
+        [r for at in range(4) for r in (look("a", 1, float(at), A, LEFT), look("a", 2, float(at), A, RIGHT))]
+    )
 
 
 def test_two_who_were_seen_at_once_on_one_camera_are_not_merged() -> None:
@@ -182,7 +184,7 @@ def test_one_body_found_twice_is_one_person_and_stays_so() -> None:
 
 
 def test_a_track_seen_beside_another_of_the_same_person_is_split_off_whoever_merged_them() -> None:
-    site = Told(
+    site = InstructedSite(
         [
             *(look("a", 1, float(at), A, LEFT) for at in range(3)),
             *(look("a", 2, float(at), B, RIGHT) for at in range(3, 6)),
@@ -210,7 +212,7 @@ def test_a_merge_is_undone_and_both_have_their_ids_and_names_again() -> None:
 
 
 def test_a_split_is_undone() -> None:
-    site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A)])
+    site = InstructedSite([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A)])
     site.say(SplitTracks, person=ONE, tracks=[("b", RUN, 1)])
     assert answer(site.say(Undo, instruction="1-0")).outcome == "done"
     assert set(site.known.values()) == {ONE}
@@ -242,7 +244,7 @@ def test_an_erased_person_leaves_nothing_in_the_matcher_and_comes_back_as_a_new_
 
 
 def test_a_person_erased_in_view_is_a_new_identity_at_once() -> None:
-    site = Told([look("a", 1, float(at), A) for at in range(4)])
+    site = InstructedSite([look("a", 1, float(at), A) for at in range(4)])
     site.say(ErasePerson, person=ONE)
     seen = site.see([look("a", 1, float(at), A) for at in range(4, 8)])
     assert {d.person for d in seen if isinstance(d, Sighting)} == {TWO}
@@ -281,7 +283,7 @@ def test_an_instruction_counts_once() -> None:
 
 
 def test_what_operators_decided_outlives_a_restart() -> None:
-    site = Told([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("c", 1, 40.0, B, B)])
+    site = InstructedSite([*a_visit("a", 1, 0.0, A, A), *a_visit("b", 1, 20.0, A, A), *a_visit("c", 1, 40.0, B, B)])
     site.say(SplitTracks, person=ONE, tracks=[("b", RUN, 1)])
     site = site.restarted()
     site.see([r for at in range(12) for r in a_visit("abd"[at % 3], 100 + at, 60.0 + 15 * at, A, A, A)])
@@ -291,7 +293,7 @@ def test_what_operators_decided_outlives_a_restart() -> None:
 
 
 def test_the_visits_of_a_merge_in_view_go_on() -> None:
-    site = Told([r for at in range(4) for r in (look("a", 1, float(at), A), look("b", 1, float(at), B))])
+    site = InstructedSite([r for at in range(4) for r in (look("a", 1, float(at), A), look("b", 1, float(at), B))])
     site.say(MergePeople, gone=TWO, into=ONE)
     seen = site.see([look("b", 1, 5.0)])
     assert [d.person for d in seen if isinstance(d, Sighting)] == [ONE]

@@ -23,9 +23,9 @@ CURVE = Calibration(
 )
 
 
-def scorer(**dials: object) -> Scorer:
+def scorer(**options: object) -> Scorer:
     verifier = Verifier(d=RNG.uniform(1, 3, 16).tolist(), b=6.0, train_prior=0.5)
-    return Scorer(Match.model_validate(dials), verifier, CURVE)
+    return Scorer(Match.model_validate(options), verifier, CURVE)
 
 
 def test_the_margin_of_two_people_is_the_mean_margin_of_their_tracks() -> None:

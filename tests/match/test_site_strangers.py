@@ -1,4 +1,4 @@
-"""The dial on a site: raised by certain strangers who look alike, hardly by chance, tracking errors or few pairs."""
+"""A site's threshold is raised by certain strangers who look alike, hardly by chance, tracking errors or few pairs."""
 
 import math
 
@@ -12,7 +12,7 @@ from reid_stream.config.settings import Match
 from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.scoring import Scorer
-from reid_stream.match.site_strangers import PRIOR_PAIRS, SiteDial, SiteStrangers
+from reid_stream.match.site_strangers import PRIOR_PAIRS, SiteStrangers, SiteThreshold
 from reid_stream.records import Perceived
 from tests.match.test_matcher import look
 from tests.worlds import unit
@@ -39,7 +39,7 @@ def threshold(*llrs: list[float]) -> float:
     seen = SiteStrangers()
     for some in llrs:
         seen.learn(some)
-    return SiteDial(Scorer(Match(false_match_rate=RATE), HEAD, CURVE), seen, RATE).threshold
+    return SiteThreshold(Scorer(Match(false_match_rate=RATE), HEAD, CURVE), seen, RATE).threshold
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_the_threshold_never_exceeds_what_half_of_the_pairs_of_one_person_reach(
 def test_old_pairs_fade(least: float) -> None:
     seen = SiteStrangers()
     seen.learn([llr + 3.0 for llr in strangers(5000)])
-    dial = SiteDial(Scorer(Match(false_match_rate=RATE), HEAD, CURVE), seen, RATE)
-    before = dial.threshold
+    site = SiteThreshold(Scorer(Match(false_match_rate=RATE), HEAD, CURVE), seen, RATE)
+    before = site.threshold
     for seed in range(20):
         seen.learn(strangers(1000, seed))
-    assert dial.threshold < before - 1.0
+    assert site.threshold < before - 1.0
     assert seen.pairs <= 6000
 
 
@@ -100,7 +100,7 @@ def test_a_cosine_threshold_is_left_alone() -> None:
     scorer = Scorer(Match(similarity=0.7), HEAD, CURVE)
     seen = SiteStrangers()
     seen.learn([12.0] * 1000)
-    assert SiteDial(scorer, seen, RATE).threshold == scorer.threshold
+    assert SiteThreshold(scorer, seen, RATE).threshold == scorer.threshold
 
 
 def pass_side_by_side(one: Matcher, visit: int, cosine: float) -> None:

@@ -29,7 +29,7 @@ def settings(**publish: float) -> PresenceSettings:
 def at(
     seconds: float, x: float, y: float = 0.5, person: str = "shop-1", track: int = 1, camera: str = "door"
 ) -> Sighting:
-    """Somebody whose feet are at (x, y), fractions of the picture."""
+    """A person whose feet are at (x, y), fractions of the picture."""
     feet_x, feet_y = x * SIZE[0], y * SIZE[1]
     observation = Observation(
         run="r", camera=CameraId(camera), track=TrackId(track), sequence=0, seen_at=seconds, clock="rtcp",

@@ -65,10 +65,10 @@ def test_lines_of_one_event_that_come_too_fast_are_counted_instead(capsys: pytes
     log.warning("redis_away", reason="x")
     time.sleep(1.1)
     log.warning("instruction_invalid", place="3000-0")
-    said = [json.loads(line) for line in lines(capsys)]
-    assert 100 <= len(said) < 110
-    assert "redis_away" in {line["event"] for line in said}
-    assert len(said) - 1 + sum(line.get("suppressed", 0) for line in said) == 3001
+    logged = [json.loads(line) for line in lines(capsys)]
+    assert 100 <= len(logged) < 110
+    assert "redis_away" in {line["event"] for line in logged}
+    assert len(logged) - 1 + sum(line.get("suppressed", 0) for line in logged) == 3001
 
 
 def test_a_limit_on_lines_forgets_with_time() -> None:

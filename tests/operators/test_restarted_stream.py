@@ -132,10 +132,10 @@ def test_instructions_on_a_deleted_stream_are_carried_out_though_their_ids_are_l
         until(lambda: site.answers_all(places[-1]))
         site.reader.close()
     assert site.answers == places[-1:]
-    told = [line["stream"] for line in logs if line["event"] == "instruction_stream_restarted"]
+    restarted = [line["stream"] for line in logs if line["event"] == "instruction_stream_restarted"]
     # A stream without room may have been replaced before it was deleted.
-    assert set(told) <= {KEY}
-    assert told or far.startswith(str(LAST))
+    assert set(restarted) <= {KEY}
+    assert restarted or far.startswith(str(LAST))
 
 
 def test_a_stream_restored_from_a_backup_is_not_carried_out_again(

@@ -85,7 +85,7 @@ def wait(until: Callable[[], object], limit_s: float = 30) -> None:
     """Wait until something is true."""
     end = time.monotonic() + limit_s
     while not until():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 

@@ -125,7 +125,7 @@ def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_o
     assert len({json.loads(event)["id"] for event in home.events}) >= 3
     wait(lambda: home.topics[f"{BASE}/person/shop-1/camera"] == "away")
 
-    # Nothing is kept at the broker of somebody who was erased, or who is another now.
+    # Nothing is kept at the broker of a person who was erased or merged.
     site.publish(
         named("shop-3", "Ben"),
         IdentityMerged(

@@ -25,7 +25,7 @@ def left(person: str, camera: str = "door", at: float = 1_700_000_002.0) -> Iden
 
 
 def visit(number: int) -> list[Event]:
-    """Somebody comes, is seen and goes."""
+    """A visit: a person enters, is seen and leaves."""
     person = f"shop-{number}"
     return [entered(person), seen(person), left(person)]
 

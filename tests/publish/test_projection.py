@@ -31,8 +31,8 @@ DOOR = CameraId("door")
 class Site:
     """Match and presence as the daemon has them, a person who talks into it, and a subscriber behind the wire."""
 
-    def __init__(self, **dials: object) -> None:
-        self.matcher = Matcher(Match.model_validate(dials), "site", MODEL)
+    def __init__(self, **options: object) -> None:
+        self.matcher = Matcher(Match.model_validate(options), "site", MODEL)
         self.presence = Presence(Publish(seen_interval_s=1.0, left_after_s=2.0))
         self.fold = SiteView()
         self.published = 0

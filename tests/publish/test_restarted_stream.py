@@ -25,7 +25,7 @@ def raw(server: UnguardedRedis) -> Any:
 
 
 class Reader:
-    """Somebody who reads in a thread."""
+    """A subscriber that reads in a thread."""
 
     def __init__(self, subscription: Subscription) -> None:
         self.got: list[int] = []

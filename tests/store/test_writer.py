@@ -87,7 +87,7 @@ def opened(folder: Path, at: float = AT, *, shows_now: bool = False, **settings:
 def wait(until: Callable[[], object]) -> None:
     limit = time.monotonic() + 10
     while not until():
-        assert time.monotonic() < limit, "waited in vain"
+        assert time.monotonic() < limit, "timed out"
         time.sleep(0.01)
 
 
@@ -182,7 +182,7 @@ def test_the_best_crop_so_far_is_there_until_the_track_is_written(tmp_path: Path
         assert not (tmp_path / "off" / NOW).exists()
 
 
-def test_a_picture_of_somebody_in_view_is_erased_with_the_person(tmp_path: Path) -> None:
+def test_a_picture_of_a_person_in_view_is_erased_with_the_person(tmp_path: Path) -> None:
     shown = now_file(tmp_path, DOOR, "r", 1)
     with opened(tmp_path, shows_now=True) as writer:
         writer.take([crop()], [])

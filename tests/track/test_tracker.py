@@ -14,8 +14,8 @@ DOOR = CameraId("door")
 ALGORITHMS = ("bytetrack", "botsort", "ocsort")
 
 
-def follow(frames: list[tuple[float, Detections]], **dials: object) -> list[Tracks]:
-    tracker = Tracker(Track.model_validate(dials))
+def follow(frames: list[tuple[float, Detections]], **options: object) -> list[Tracks]:
+    tracker = Tracker(Track.model_validate(options))
     return [tracker.update(DOOR, at, found) for at, found in frames]
 
 

@@ -127,7 +127,7 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"readable tar file, .*cuhk01"):
         list(read("cuhk01", tmp_path))
     with tarfile.open(file, "w:gz") as archive:
-        info = tarfile.TarInfo("cuhk01/nobody.jpg")
+        info = tarfile.TarInfo("cuhk01/unknown.jpg")
         info.size = 3
         archive.addfile(info, io.BytesIO(b"abc"))
     with pytest.raises(DataError, match="must start with PPPP_cC"):

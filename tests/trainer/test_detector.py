@@ -31,7 +31,7 @@ from trainer.detector.evaluation import (
 from trainer.detector.release import GateError, Origin, agree, gate, is_parity, ship
 from trainer.errors import CheckpointError, DataError
 
-NOBODY = np.zeros((0, 4), dtype=np.float32)
+NO_BOXES = np.zeros((0, 4), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def data() -> Path:
 
 
 def no_people(image: UInt8) -> Found:
-    return NOBODY, NOBODY[:, 0]
+    return NO_BOXES, NO_BOXES[:, 0]
 
 
 def boxes(*rows: tuple[float, ...]) -> np.ndarray:
@@ -304,13 +304,13 @@ def test_a_labelled_set_is_written_with_a_name_and_two_files(tmp_path: Path) -> 
 
 
 def test_average_precision_is_one_for_the_truth_and_falls_with_what_is_missed() -> None:
-    truth = Truth(people=boxes((0, 0, 10, 20), (50, 0, 60, 20)), ignored=NOBODY)
+    truth = Truth(people=boxes((0, 0, 10, 20), (50, 0, 60, 20)), ignored=NO_BOXES)
     sure = np.array([0.9, 0.8], dtype=np.float32)
 
     assert average_precision([(truth.people, sure)], [truth]) == pytest.approx(1.0)
     # 51 of the 101 recall points are reached with half of the people found.
     assert average_precision([(truth.people[:1], sure[:1])], [truth]) == pytest.approx(51 / 101)
-    assert average_precision([(NOBODY, NOBODY[:, 0])], [truth]) == 0
+    assert average_precision([(NO_BOXES, NO_BOXES[:, 0])], [truth]) == 0
 
 
 def test_boxes_in_an_ignored_region_count_neither_way() -> None:
@@ -319,7 +319,7 @@ def test_boxes_in_an_ignored_region_count_neither_way() -> None:
     scores = np.array([0.95, 0.9, 0.5], dtype=np.float32)
 
     assert average_precision([(found, scores)], [Truth(people, region)]) == pytest.approx(1.0)
-    assert average_precision([(found, scores)], [Truth(people, NOBODY)]) == pytest.approx(1 / 3, abs=1e-6)
+    assert average_precision([(found, scores)], [Truth(people, NO_BOXES)]) == pytest.approx(1 / 3, abs=1e-6)
 
 
 def score(ours: float, teacher: float, name: str = "street") -> DetectorScore:

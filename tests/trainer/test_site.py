@@ -210,8 +210,8 @@ def test_the_bundle_of_a_site_is_calibrated_on_its_held_out_people(base: Path, s
 
 
 def test_reviewed_people_that_the_store_does_not_know_are_named(base: Path, site: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="site-nobody are not in"):
-        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", frozenset({"site-nobody"}))
+    with pytest.raises(DataError, match="site-unknown are not in"):
+        fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", frozenset({"site-unknown"}))
 
 
 def test_too_few_people_for_a_gate_are_reported(base: Path, site: Path, tmp_path: Path) -> None:

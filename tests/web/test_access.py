@@ -96,7 +96,7 @@ def test_pages_send_strangers_to_the_log_in(closed: Shop, path: str) -> None:
 def test_a_wrong_password_or_name_gets_the_same_answer(closed: Shop) -> None:
     wrong = [
         closed.ask("POST", f"{API}/session", {"name": name, "password": "wrong-password"})
-        for name in ("vera", "nobody")
+        for name in ("vera", "unknown")
     ]
     assert [answer.status for answer in wrong] == [401, 401]
     assert wrong[0].body == wrong[1].body
@@ -126,7 +126,7 @@ def test_roles_bound_what_may_be_changed(closed: Shop, sessions: dict[str, dict[
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
-def test_a_users_file_that_others_may_write_lets_nobody_in(tmp_path: Path, mode: int) -> None:
+def test_a_users_file_that_others_may_write_lets_no_one_in(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "users.json"
     put_user(file, "anna", "admin", "a long password")
     assert file.stat().st_mode & 0o777 == 0o600

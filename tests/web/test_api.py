@@ -217,7 +217,7 @@ def test_a_visit_has_its_best_picture_while_it_lasts_and_after(own: Shop) -> Non
     path = now_file(own.store, "till", RUN, 9)
     path.parent.mkdir(parents=True)
     path.write_bytes(cv2.imencode(".jpg", np.full((80, 40, 3), 90, np.uint8))[1].tobytes())
-    # Somebody new is in view, of whom nothing is stored yet.
+    # A new person is in view, of whom nothing is stored yet.
     own.publish([*visit("shop-9", "till", 9, T0 + 101)[:1]])
     summary = next(one for one in own.get(f"{API}/people").json["people"] if one["person"] == "shop-9")
     assert summary["picture"] == f"{API}/snapshots/till/{RUN}/9"

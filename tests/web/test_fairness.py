@@ -52,13 +52,13 @@ def is_open(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("sent", [HALF, SLOW, b""])
-def test_half_requests_of_several_addresses_lock_nobody_out(web: Shop, sent: bytes) -> None:
+def test_half_requests_of_several_addresses_lock_no_one_out(web: Shop, sent: bytes) -> None:
     with held(web, [f"127.0.0.{50 + n}" for n in range(6)], 60, sent):
         for _ in range(5):
             assert raw(web, HEAD).split()[1] == b"200"
 
 
-def test_half_requests_of_very_many_addresses_lock_nobody_out(web: Shop) -> None:
+def test_half_requests_of_very_many_addresses_lock_no_one_out(web: Shop) -> None:
     with held(web, [f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(MOST + 40)], 1, HALF):
         for _ in range(5):
             assert raw(web, HEAD).split()[1] == b"200"

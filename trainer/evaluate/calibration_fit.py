@@ -130,17 +130,17 @@ def cross_validated(pairs: Pairs, seed: int = 0) -> dict[str, float]:
         if not (0 < test.same.sum() < len(test.same) and 0 < learn.same.sum() < len(learn.same)):
             continue
         for kind, fitted in (("platt", _platt(learn)), ("isotonic", _isotonic(learn))):
-            said = probability(Calibration(kind=kind, parameters=fitted), test.margins)  # type: ignore[arg-type]
-            losses[kind].append(log_loss(said, test.same, test.weights(0.5)))
+            predicted = probability(Calibration(kind=kind, parameters=fitted), test.margins)  # type: ignore[arg-type]
+            losses[kind].append(log_loss(predicted, test.same, test.weights(0.5)))
     return {kind: float(np.mean(values)) if values else np.inf for kind, values in losses.items()}
 
 
 def measure(calibration: Calibration, pairs: Pairs, prior: float) -> tuple[dict[str, float], Bins]:
     """Return ECE and Brier score where same-person pairs have the share `prior`, and the reliability curve."""
-    said = probability(calibration, pairs.margins, prior)
+    predicted = probability(calibration, pairs.margins, prior)
     weight = pairs.weights(prior)
-    numbers = {"ECE": expected_error(said, pairs.same, weight), "Brier": brier(said, pairs.same, weight)}
-    return numbers, curve(said, pairs.same, weight)
+    numbers = {"ECE": expected_error(predicted, pairs.same, weight), "Brier": brier(predicted, pairs.same, weight)}
+    return numbers, curve(predicted, pairs.same, weight)
 
 
 def thresholds(

@@ -52,7 +52,7 @@ def reliability(curves: Sequence[tuple[str, Bins]], path: Path) -> None:
     for panel, (name, bins) in zip(axes[0], curves, strict=True):
         panel.plot([0, 1], [0, 1], color="grey", linestyle="--", label="ideal")
         panel.plot(bins.predicted, bins.observed, marker="o", label="found")
-        panel.set(xlabel="P(same) said", ylabel="share found", title=name, xlim=(0, 1), ylim=(0, 1))
+        panel.set(xlabel="P(same) predicted", ylabel="share observed", title=name, xlim=(0, 1), ylim=(0, 1))
         panel.legend()
         panel.grid(alpha=0.3)
     _write(figure, path)

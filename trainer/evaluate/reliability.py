@@ -47,7 +47,7 @@ def curve(probability: Doubles, same: Bools, weight: Doubles, bins: int = 15) ->
 
 
 def expected_error(probability: Doubles, same: Bools, weight: Doubles, bins: int = 15) -> float:
-    """Return the expected calibration error: |said - found|, averaged over pairs."""
+    """Return the expected calibration error: |predicted - observed|, averaged over pairs."""
     found = curve(probability, same, weight, bins)
     return float(np.sum(found.mass * np.abs(found.predicted - found.observed)))
 

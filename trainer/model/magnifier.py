@@ -179,9 +179,9 @@ class GatedSequence(nn.Module):
             gates = self.input(steps[:, index]) + self.hidden(hidden)  # (b, 4d)
             take, keep, new, give = torch.split(gates, self.size, dim=1)
             later = torch.sigmoid(keep) * memory + torch.sigmoid(take) * torch.tanh(new)
-            said = torch.sigmoid(give) * torch.tanh(later)
+            output = torch.sigmoid(give) * torch.tanh(later)
             there = present[:, index : index + 1]
-            memory, hidden = memory + there * (later - memory), hidden + there * (said - hidden)
+            memory, hidden = memory + there * (later - memory), hidden + there * (output - hidden)
         return hidden
 
 

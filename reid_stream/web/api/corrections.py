@@ -57,21 +57,21 @@ def list_instructions(
     undone = {entry.instruction.instruction for entry in entries if isinstance(entry.instruction, Undo)}
     found = []
     for entry in entries[::-1][:limit]:
-        said, answer = entry.instruction, entry.answer
+        instruction, answer = entry.instruction, entry.answer
         found.append(
             LoggedInstruction(
-                instruction=said.id,
-                at=said.at,
-                do=said.do,
-                who=said.who,
-                why=said.why,
-                text=said.told,
+                instruction=instruction.id,
+                at=instruction.at,
+                do=instruction.do,
+                who=instruction.who,
+                why=instruction.why,
+                text=instruction.description,
                 outcome=answer.outcome if answer is not None else "waits",
                 answer=answer.text if answer is not None else "",
-                can_undo=said.do in _PLURAL
+                can_undo=instruction.do in _PLURAL
                 and answer is not None
                 and answer.outcome == "done"
-                and said.id not in undone,
+                and instruction.id not in undone,
             )
         )
     return found

@@ -152,13 +152,13 @@ board.addEventListener("keydown", (event) => {
 document.querySelector("#undo-point").addEventListener("click", () => { points.pop(); render(); });
 for (const radio of document.querySelectorAll("input[name=tool]")) radio.addEventListener("change", () => { points = []; suggest(); render(); });
 document.querySelector("#copy").addEventListener("click", async () => {
-  const said = document.querySelector("#copied");
+  const status = document.querySelector("#copied");
   try {
     await navigator.clipboard.writeText(`${yaml.textContent}\n`);
-    said.textContent = "copied";
+    status.textContent = "copied";
   } catch {
     getSelection().selectAllChildren(yaml);
-    said.textContent = "selected: copy it with your browser";
+    status.textContent = "selected: copy it with your browser";
   }
 });
 

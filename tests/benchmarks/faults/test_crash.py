@@ -24,7 +24,7 @@ def test_whatever_ends_a_daemon_no_person_changes_the_id(case: str, found: dict[
     assert not faults(found[case])
 
 
-TOLD = PublishedEvents(
+PUBLISHED = PublishedEvents(
     [("entered", "t", {"person": "a-1"}), ("left", "t", {"person": "a-1"})], [0, 1, 2], {"key": {"a": "1"}}
 )
 
@@ -32,16 +32,16 @@ TOLD = PublishedEvents(
 @pytest.mark.parametrize(
     ("wrong", "count"),
     [
-        (TOLD, 0),
-        (msgspec.structs.replace(TOLD, people=TOLD.people[:1]), 1),
-        (msgspec.structs.replace(TOLD, people=TOLD.people[::-1]), 2),
-        (msgspec.structs.replace(TOLD, live={}), 1),
+        (PUBLISHED, 0),
+        (msgspec.structs.replace(PUBLISHED, people=PUBLISHED.people[:1]), 1),
+        (msgspec.structs.replace(PUBLISHED, people=PUBLISHED.people[::-1]), 2),
+        (msgspec.structs.replace(PUBLISHED, live={}), 1),
     ],
 )
 def test_what_differs_is_counted(wrong: PublishedEvents, count: int) -> None:
-    assert _differences(wrong, TOLD) == count
+    assert _differences(wrong, PUBLISHED) == count
 
 
 @pytest.mark.parametrize(("numbers", "count"), [([0, 1, 2], 0), ([0, 1, 1], 1), ([0, 2], 1), ([0, 2, 1], 2)])
 def test_a_number_that_is_missing_or_doubled_is_counted(numbers: list[int], count: int) -> None:
-    assert _wrong_numbers(msgspec.structs.replace(TOLD, numbers=numbers)) == count
+    assert _wrong_numbers(msgspec.structs.replace(PUBLISHED, numbers=numbers)) == count

@@ -44,8 +44,8 @@ class Run:
         return found
 
 
-def run(batches: Batches, **dials: object) -> Run:
-    matcher = Matcher(Match.model_validate({"similarity": 0.6, **dials}), "site", "bundle-a", dim=32)
+def run(batches: Batches, **options: object) -> Run:
+    matcher = Matcher(Match.model_validate({"similarity": 0.6, **options}), "site", "bundle-a", dim=32)
     presence, out = Presence(Publish()), Run()
     for now, records in batches:
         decisions = matcher.update(records, now)

@@ -16,8 +16,8 @@ from reid_stream.evaluation.stream import boxes_of
 from tests.benchmarks.simulator.people import calm, looks
 
 
-def play(world: SimulatedWorld, **dials: object) -> WorldFigures:
-    return figures(world, replay(world, MatcherSpec(Match.model_validate(dials))))
+def play(world: SimulatedWorld, **options: object) -> WorldFigures:
+    return figures(world, replay(world, MatcherSpec(Match.model_validate(options))))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Motion without people: leaves, flags, screens, a place that someone has just left (pure).
+"""Ignore motion without people: leaves, flags, screens, a place that a person has just left (pure).
 
-A part of the image where something moved in two detections that found no one is ignored until the next full look is
+A part of the image where something moved in two detections that found no people is ignored until the next full look is
 due, unless the motion grows beyond it. Letters: n boxes.
 """
 
@@ -21,7 +21,7 @@ _WITHIN = 0.9
 """Share of a motion that must lie in such parts."""
 
 
-class VainMotion:
+class NuisanceMotion:
     """Parts of one camera's image whose motion showed no people."""
 
     def __init__(self, size: tuple[int, int], lasts_s: float) -> None:
@@ -54,10 +54,10 @@ class VainMotion:
 
     def holds(self, moving: Floats, now: float) -> Bools:
         """Return which motions (n,) lie in such parts."""
-        in_vain = (self._looks >= _LOOKS) & (self._until >= now) & (self._until <= now + self._lasts_s)
-        if not in_vain.any():
+        ignored = (self._looks >= _LOOKS) & (self._until >= now) & (self._until <= now + self._lasts_s)
+        if not ignored.any():
             return np.zeros(len(moving), dtype=bool)
-        return np.array([in_vain[self._cells(box)].mean() >= _WITHIN for box in moving], dtype=bool)
+        return np.array([ignored[self._cells(box)].mean() >= _WITHIN for box in moving], dtype=bool)
 
     def _cells(self, box: Floats) -> tuple[slice, slice]:
         x1, y1, x2, y2 = np.maximum(box, 0) / _CELL_PX
