@@ -91,10 +91,8 @@ class Matcher:
         self._prior = state.newcomers if state is not None else NewIdentityPrior()
         self._discount = state.redundancy if state is not None else EvidenceDiscount()
         self._strangers = state.strangers if state is not None and state.model == model else SiteStrangers()
-        self._site_threshold = SiteThreshold(self._scorer, self._strangers, settings.false_match_rate)
-        self._candidates = Candidates(
-            self._scorer, self._gallery, self._people, self.topology, self._prior, self._site_threshold
-        )
+        threshold = self._site_threshold = SiteThreshold(self._scorer, self._strangers, settings.false_match_rate)
+        self._candidates = Candidates(self._scorer, self._gallery, self._people, self.topology, self._prior, threshold)
         self._sightings = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
