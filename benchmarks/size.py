@@ -18,7 +18,7 @@ class Size:
     top_modules: int
     """Python files directly in `reid_stream/`."""
     layers: int
-    """Of the layer contract of `reid_stream`."""
+    """Layers of the import contract of `reid_stream`."""
     modules: int
     """Python files of the wheel."""
     lines: int

@@ -161,7 +161,7 @@ def models() -> Iterator[dict[str, Any]]:
 
 
 def report(packages: list[dict[str, Any]], extra: list[dict[str, Any]], unknown: list[dict[str, Any]]) -> str:
-    """Return the licence report: what binds whoever passes the software on, then everything."""
+    """Return the licence report: obligations of a distributor first, then everything."""
     lines = ["# Licences of what the daemon installs", "", "Code: Apache-2.0. Versions: requirements/base.txt.", ""]
     lines += ["## Needs attention when passed on", "", "| component | in | licence |", "| --- | --- | --- |"]
     lines += [

@@ -263,7 +263,7 @@ class Sighting:
     probability: float | None
     """Calibrated P(same) of the assignment; None for a new identity or a bundle without calibration."""
     revision: int
-    """Of the identity; grows with each correction."""
+    """Revision of the identity; grows with each correction."""
     observation: Observation
 
 
@@ -284,7 +284,7 @@ class Merge:
     gone: GlobalId
     into: GlobalId
     revision: int
-    """Of `into`, after the merge."""
+    """Revision of `into` after the merge."""
     similarity: float
     probability: float | None
     at: float
@@ -303,14 +303,14 @@ class Split:
     tracks: tuple[tuple[CameraId, str, TrackId], ...]
     """(camera, run, track) that are `into`'s from now on."""
     revision: int
-    """Of `person`, after the split."""
+    """Revision of `person` after the split."""
     at: float
     by: str | None = None
     """Operator; None for the matcher's own correction."""
     into_revision: int = 1
-    """Of `into`, after the split."""
+    """Revision of `into` after the split."""
     into_state: IdentityState = "provisional"
-    """Of `into`, after the split."""
+    """State of `into` after the split."""
     spans: tuple[tuple[float | None, float | None], ...] = ()
     """Of each of `tracks`, where any is a part of a track only: [since, until) in UTC seconds; none for no bound."""
 

@@ -115,7 +115,7 @@ def test_the_package_imports_without_heavy_libraries() -> None:
 
 def test_help_comes_at_once() -> None:
     def seconds() -> float:
-        # Processor time, since others may use the machine, too.
+        # CPU time, since others may use the machine, too.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "reid_stream", "--help"], cwd=ROOT, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

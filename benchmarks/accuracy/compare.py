@@ -46,7 +46,7 @@ class Comparison:
 
     name: str
     people: int
-    """Of the truth."""
+    """Number of true people."""
     tracks: int
     vectors: int
     rows: tuple[LinkingResult, ...]

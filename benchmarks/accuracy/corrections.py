@@ -31,7 +31,7 @@ class Settling:
 
     name: str
     people: int
-    """Of the truth."""
+    """Number of true people."""
     stream: StreamSummary
     merges: int
     splits: int
@@ -39,7 +39,7 @@ class Settling:
     """Splits of a part of a track."""
     wrong_merges: int
     undone: int
-    """Of those."""
+    """Wrong merges that were undone."""
 
     @property
     def per_person(self) -> float:
@@ -76,7 +76,7 @@ def wrong_merges(
     events: Sequence[Event], truth: Mapping[str, Boxes], cameras: Mapping[str, Timeline]
 ) -> tuple[int, int]:
     """Count the merges that were wrong, and those of them that were undone, in a stream with an event per frame."""
-    person = _truly(events, truth, cameras)
+    person = _true_people(events, truth, cameras)
     names, seen = CurrentNames(), list[_Box]()
     pairs: list[tuple[list[_Box], list[_Box]]] = []
     for event in events:
@@ -89,7 +89,7 @@ def wrong_merges(
                     seen.append((stretch, event.seen_at, who))
             case IdentityMerged():
                 sides = [_bearers(names, seen, str(name)) for name in (event.previous, event.person)]
-                if all(sides) and _mostly(sides[0]) != _mostly(sides[1]):
+                if all(sides) and _majority(sides[0]) != _majority(sides[1]):
                     pairs.append((sides[0], sides[1]))
                 names.correct(event)
             case IdentitySplit():
@@ -98,7 +98,7 @@ def wrong_merges(
     return len(pairs), undone
 
 
-def _truly(
+def _true_people(
     events: Sequence[Event], truth: Mapping[str, Boxes], cameras: Mapping[str, Timeline]
 ) -> dict[tuple[str, int, int], int]:
     """Return the true person of each published box: (camera, frame, track) -> person."""
@@ -115,13 +115,13 @@ def _bearers(names: CurrentNames, seen: Sequence[_Box], name: str) -> list[_Box]
     return [box for box in seen if names.of(box[0], box[1]) == name]
 
 
-def _mostly(boxes: Sequence[_Box]) -> int:
+def _majority(boxes: Sequence[_Box]) -> int:
     return Counter(person for _, _, person in boxes).most_common(1)[0][0]
 
 
 def _end(names: CurrentNames, boxes: Sequence[_Box]) -> str:
     """Return the identity that most of a person's boxes among these have at the end."""
-    who = _mostly(boxes)
+    who = _majority(boxes)
     return Counter(names.of(stretch, at) for stretch, at, person in boxes if person == who).most_common(1)[0][0]
 
 

@@ -50,10 +50,10 @@ class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
     crops: float
     """Embedded crops per frame."""
     hota: float
-    """Of people over all cameras."""
+    """HOTA of people over all cameras."""
     idf1: float
     single_hota: float
-    """Of tracks, each camera by itself."""
+    """HOTA of tracks, each camera by itself."""
     single_idf1: float
 
 

@@ -47,7 +47,7 @@ class PublishedEvents(msgspec.Struct, frozen=True):
     people: list[Any]
     """All events about people: type, time, data."""
     numbers: list[int]
-    """Of all events, in the stream's order."""
+    """Sequence numbers of all events, in the stream's order."""
     live: dict[str, Any]
     """The live keys."""
 
@@ -231,13 +231,13 @@ def run(
         found = []
         for name in names:
             chance = random.Random(f"{seed}{name}")
-            begun = time.monotonic()
+            began = time.monotonic()
             with CrashSite(folder / name, daemons, 0 if name == "points" else lasts_s) as site:
                 if name == "points":
                     found += _points(site, points, traces, chance, wanted, progress)
                 else:
                     found += _again_and_again(name, site, kills, lasts_s, chance, wanted)
-            progress(f"drill crash: {name}, {time.monotonic() - begun:.0f} s")
+            progress(f"drill crash: {name}, {time.monotonic() - began:.0f} s")
         return found
     finally:
         daemons.close()

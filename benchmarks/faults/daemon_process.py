@@ -22,7 +22,7 @@ class DaemonProcess:
     process: "subprocess.Popen[bytes]"
     log: Path
     port: int
-    """Of /metrics, /healthz and /readyz."""
+    """Port of /metrics, /healthz and /readyz."""
 
 
 def write_site(folder: Path, more: str = "") -> Path:

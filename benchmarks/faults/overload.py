@@ -59,13 +59,13 @@ def run(
         until(lambda: bool(_news(sink, DaemonOverloaded)), lasts_s)
         progress(f"{count} cameras are up")
         watched = _watch(site, lasts_s, progress)
-        begun, ended = watched[0][0], watched[-1][0]
-        lates = _latencies(sink, begun, ended)
+        began, ended = watched[0][0], watched[-1][0]
+        lates = _latencies(sink, began, ended)
         recovered_s = _take_away(site, sink, names[_LEFT:])
     used = {name: watched[-1][1].get(name, 0) - watched[0][1].get(name, 0) for name in names}
     return [
-        *_rates(settings, used, ended - begun, sink),
-        *_latency(lates, begun, ended),
+        *_rates(settings, used, ended - began, sink),
+        *_latency(lates, began, ended),
         *_memory([memory for _, _, memory in watched]),
         at_least(NAME, "overload was reported", len(_news(sink, DaemonOverloaded)), 1, digits=0),
         within(NAME, f"all but {_LEFT} cameras taken away: recovery reported after", recovered_s, _RECOVER_S, "s"),
@@ -130,12 +130,12 @@ def _news(sink: Events, kind: type) -> list[object]:
     return [event for _, event in list(sink.received) if isinstance(event, kind)]
 
 
-def _latencies(sink: Events, begun: float, ended: float) -> list[tuple[float, float]]:
-    """Return (UTC seconds of publication, latency in seconds) of the frames published in [begun, ended]."""
+def _latencies(sink: Events, began: float, ended: float) -> list[tuple[float, float]]:
+    """Return (UTC seconds of publication, latency in seconds) of the frames published in [began, ended]."""
     latency = FrameLatency()
     for at, published in groupby(list(sink.received), key=lambda entry: entry[0]):
         latency.add(at, [event for _, event in published])
-    return [(at, seconds) for at, seconds in latency.samples if begun <= at <= ended]
+    return [(at, seconds) for at, seconds in latency.samples if began <= at <= ended]
 
 
 def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: Events) -> list[DrillResult]:
@@ -162,13 +162,13 @@ def _rates(settings: Settings, used: dict[CameraId, int], seconds: float, sink: 
     return findings
 
 
-def _latency(lates: list[tuple[float, float]], begun: float, ended: float) -> list[DrillResult]:
+def _latency(lates: list[tuple[float, float]], began: float, ended: float) -> list[DrillResult]:
     if not lates:
         return [within(NAME, "no person was seen: frame to event", float("inf"), LATEST_S, "s")]
     p50, p95, p99 = (float(np.percentile([late for _, late in lates], q)) for q in (50, 95, 99))
-    quarter = (ended - begun) / 4
+    quarter = (ended - began) / 4
     parts = [
-        [late for at, late in lates if low <= at - begun < low + quarter] or [0.0] for low in (quarter, 3 * quarter)
+        [late for at, late in lates if low <= at - began < low + quarter] or [0.0] for low in (quarter, 3 * quarter)
     ]
     change = float(np.percentile(parts[1], 95)) / max(float(np.percentile(parts[0], 95)), 1e-3)
     return [

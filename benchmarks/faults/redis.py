@@ -62,7 +62,7 @@ class Pace:
 
     @property
     def lasts_s(self) -> float:
-        """Of a whole run."""
+        """Duration of a whole run."""
         return self.before_s + self.away_s + self.after_s
 
 

@@ -173,9 +173,9 @@ def run(names: tuple[str, ...], *, people: int, progress: Callable[[str], None])
         save(made_up(people), folder / "feed.rec")
         fed = feed(folder / "feed.rec")
         for name in names:
-            begun = time.monotonic()
+            began = time.monotonic()
             found += run_case(name, fed, folder / name)
-            progress(f"drill state: {name}, {time.monotonic() - begun:.0f} s")
+            progress(f"drill state: {name}, {time.monotonic() - began:.0f} s")
     return found
 
 
@@ -269,11 +269,11 @@ def _emptied(name: str, site: StateSite) -> list[DrillResult]:
             site.restart_redis(copy)
         else:
             site.raw.flushall()
-        begun = time.monotonic()
+        began = time.monotonic()
         people = len(life.people)
         _until(lambda: life.sending.counters.lost["redis"] + life.sending.counters.resent > 0)
         _until(lambda: life.idle() and site.snapshots() > 0 and site.live() == live)
-        took_s = time.monotonic() - begun
+        took_s = time.monotonic() - began
         life.flush()
         after, again = site.events(), site.live()
     unlike = sum(again.get(key) != live.get(key) for key in {*again, *live})

@@ -52,7 +52,7 @@ class BatteryWorld:
     half: Half
     seed: int
     changes: dict[str, Any] = field(default_factory=dict)
-    """Of the scenario."""
+    """Scenario settings that differ from the defaults."""
     colour: float = _COLOUR
     """How much cameras differ, see `camera_views.camera_look`."""
 
@@ -84,7 +84,7 @@ WORLDS = (
 
 
 class BatteryFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one world, or means over several; shares in [0, 1]."""
+    """Figures of one world, or means over several; shares in [0, 1]."""
 
     name: str
     hota: float
@@ -176,10 +176,10 @@ def people_of(group: Group, half: Half, data: Path) -> list[PersonCrop]:
     return [crop for crop in found if HALVES[place[crop.person] % 2] == half]
 
 
-def run(prepared: PreparedWorld, mind: MatcherSpec) -> BatteryFigures:
+def run(prepared: PreparedWorld, matcher_spec: MatcherSpec) -> BatteryFigures:
     """Run a matcher on a world, and again with true tracks."""
     world, spec = prepared.world, prepared.spec
-    replayed = replay(world, mind)
+    replayed = replay(world, matcher_spec)
     found = figures(world, replayed)
     rows = np.flatnonzero((world.ends == 0) & ~world.rows.duplicate)
     truth = boxes_named(world, world.rows.person, rows)
@@ -199,7 +199,7 @@ def run(prepared: PreparedWorld, mind: MatcherSpec) -> BatteryFigures:
         ass_pr=found.ass_pr,
         ass_re=found.ass_re,
         oracle=score_aligned(oracle, each).idf1,
-        true_tracks=figures(perfect, replay(perfect, mind)).idf1,
+        true_tracks=figures(perfect, replay(perfect, matcher_spec)).idf1,
         corrections=(replayed.merges + replayed.splits) / max(1, found.people),
         single=mean(list(score_cameras(end).values())).idf1,
         single_tracks=mean(list(score_cameras(tracks).values())).idf1,

@@ -39,10 +39,10 @@ def run(
     Raises:
         ConfigError, ModelError: see `battery.prepare`.
     """
-    mind = MatcherSpec(match, bundle.verifier, bundle.calibrated)
+    matcher_spec = MatcherSpec(match, bundle.verifier, bundle.calibrated)
     for spec in battery.WORLDS:
         if spec.half in halves and (not names or any(word in full_name(spec) for word in names)):
-            yield spec.half, battery.run(battery.prepare(spec, data, embedder, cache, threads), mind)
+            yield spec.half, battery.run(battery.prepare(spec, data, embedder, cache, threads), matcher_spec)
 
 
 def full_name(spec: BatteryWorld) -> str:

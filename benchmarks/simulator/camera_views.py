@@ -38,7 +38,7 @@ class CameraLook:
     blur: float
     """Resolution of the data set's image as a multiple of this camera's, 1 or more."""
     quality: int
-    """Of its JPEG compression."""
+    """JPEG quality."""
 
 
 def camera_look(strength: float, rng: np.random.Generator) -> CameraLook:

@@ -93,11 +93,11 @@ class Bench:
         self.progress(f"{made} observations simulated, {made / passed:,.0f} a second of CPU time")
         return worlds
 
-    def run(self, name: str, mind: MatcherSpec, worlds: Iterable[SimulatedWorld]) -> MatchVariant:
+    def run(self, name: str, spec: MatcherSpec, worlds: Iterable[SimulatedWorld]) -> MatchVariant:
         """Run a matcher on all worlds."""
-        found = [figures(world, replay(world, mind)) for world in worlds]
-        by_cosine = mind.verifier is None or mind.settings.similarity is not None
-        variant = MatchVariant(name, None if by_cosine else mind.settings.false_match_rate, found)
+        found = [figures(world, replay(world, spec)) for world in worlds]
+        by_cosine = spec.verifier is None or spec.settings.similarity is not None
+        variant = MatchVariant(name, None if by_cosine else spec.settings.false_match_rate, found)
         self.progress(
             f"{name}: IDF1 {variant.mean('idf1'):.3f} ± {variant.spread('idf1'):.3f}, "
             f"wrong merges {variant.mean('wrong_merges'):.1f}, missed links {variant.mean('missed_links'):.1f}, "
@@ -128,9 +128,9 @@ def single(bench: Bench, looks: Looks, match: Match) -> Experiment:
 def dial(bench: Bench, looks: Looks, match: Match, rates: Sequence[float] = RATES) -> Experiment:
     """Set several false-match rates and measure what is obtained."""
     worlds = bench.worlds(looks)
-    minds = [bench.shipped(match.model_copy(update={"false_match_rate": rate})) for rate in rates]
+    specs = [bench.shipped(match.model_copy(update={"false_match_rate": rate})) for rate in rates]
     return bench.experiment(
-        "dial", [bench.run(f"{rate:g}", mind, worlds) for rate, mind in zip(rates, minds, strict=True)]
+        "dial", [bench.run(f"{rate:g}", spec, worlds) for rate, spec in zip(rates, specs, strict=True)]
     )
 
 
@@ -170,17 +170,17 @@ def ablation(bench: Bench, looks: Looks, tuning: Looks, match: Match) -> Experim
         },
     }
     return bench.experiment(
-        "ablation", [bench.run(name, mind, worlds) for name, mind in variants.items()], [by_cosine, by_rate]
+        "ablation", [bench.run(name, spec, worlds) for name, spec in variants.items()], [by_cosine, by_rate]
     )
 
 
-def _best(bench: Bench, tuning: Looks, minds: dict[str, MatcherSpec]) -> tuple[tuple[str, MatcherSpec], str]:
+def _best(bench: Bench, tuning: Looks, specs: dict[str, MatcherSpec]) -> tuple[tuple[str, MatcherSpec], str]:
     """Choose by IDF1 on the tuning people; also return the scores of all."""
     worlds = [simulate(_as_many(bench.scenario, tuning), tuning, seed) for seed in bench.seeds[:2]]
-    scored = {name: bench.run(f"tuning: {name}", mind, worlds).mean("idf1") for name, mind in minds.items()}
+    scored = {name: bench.run(f"tuning: {name}", spec, worlds).mean("idf1") for name, spec in specs.items()}
     best = max(scored, key=lambda name: scored[name])
     listed = ", ".join(f"{name}: {value:.3f}" for name, value in scored.items())
-    return (f"{best}, tuned", minds[best]), f"{best} was chosen by IDF1 on the tuning people ({listed})"
+    return (f"{best}, tuned", specs[best]), f"{best} was chosen by IDF1 on the tuning people ({listed})"
 
 
 def _as_many(scenario: Scenario, looks: Looks) -> Scenario:

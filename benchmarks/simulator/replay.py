@@ -85,10 +85,10 @@ class ReplayResult:
 
 
 def replay(
-    world: SimulatedWorld, mind: MatcherSpec, each: Callable[[float, Matcher], None] | None = None
+    world: SimulatedWorld, matcher_spec: MatcherSpec, each: Callable[[float, Matcher], None] | None = None
 ) -> ReplayResult:
     """Drive matcher and presence through a world; `each` is called after every update."""
-    matcher = mind.matcher(world.looks.model, world.looks.vectors.shape[1])
+    matcher = matcher_spec.matcher(world.looks.model, world.looks.vectors.shape[1])
     presence, ledger = Presence(Publish()), _Ledger(world)
     update_s, fresh, events = [], [], 0
     began = time.perf_counter()
@@ -129,7 +129,7 @@ class _Ledger:
         camera = world.rows.camera
         self._row = {name: np.flatnonzero(camera == number).tolist() for number, name in enumerate(world.names)}
         self._rows: defaultdict[int, list[int]] = defaultdict(list)
-        """Of each track."""
+        """Rows of each track."""
         for row, track in enumerate(self._track):
             self._rows[track].append(row)
         self.first_id: Ints = np.full(len(world), -1, dtype=np.int64)

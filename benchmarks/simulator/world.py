@@ -35,7 +35,7 @@ class SimulatedWorld:
 
     scenario: Scenario
     looks: Looks
-    """Of the people of this world, by number."""
+    """Appearance of this world's people, by number."""
     paths: CameraGraph
     visits: SimulatedVisits
     rows: TrackerRows
@@ -59,7 +59,7 @@ class SimulatedWorld:
     skew: Doubles
     """(c,) how far each camera's clock is ahead, in seconds."""
     names: tuple[CameraId, ...]
-    """Of the cameras."""
+    """Names of the cameras."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -53,7 +53,7 @@ class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
 
     people: int
     views: int
-    """Of each."""
+    """Views per identity."""
     snapshot_mb: float
     stall_ms: float
     """Time that a snapshot blocks identification: CPU time of its thread."""
@@ -82,7 +82,7 @@ class JournalCost(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """Difference of the two."""
     bytes_per_s: float
-    """Of the journal."""
+    """Growth of the journal."""
 
 
 class RecoveryFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -185,16 +185,16 @@ def _stage(
 def _timed(call: Callable[[], object], count: int) -> tuple[float, list[float], float]:
     """Return calls per second, the seconds of each, and how many cores were busy."""
     times = []
-    used, began = _processor_s(), time.perf_counter()
+    used, began = _cpu_s(), time.perf_counter()
     for _ in range(count):
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)
     passed = time.perf_counter() - began
-    return count / passed, times, (_processor_s() - used) / passed
+    return count / passed, times, (_cpu_s() - used) / passed
 
 
-def _processor_s() -> float:
+def _cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

@@ -44,7 +44,7 @@ class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
     floor_crops_per_s: float
     """Encoding and writing alone."""
     write_share: float
-    """Of the floor."""
+    """Write rate as a share of the floor."""
     lost: int
     """Crops that the writer could not keep."""
     disk_mb: float

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from reid_stream.assembly.site import Site, assemble
-from reid_stream.bench.procfs import family, memory_mb, processor_s
+from reid_stream.bench.procfs import cpu_s, family, memory_mb
 from reid_stream.config.settings import Camera, Models, Observe, Settings
 from reid_stream.engines.cpus import cpu_count
 from reid_stream.errors import ReidStreamError
@@ -41,9 +41,9 @@ class WorkerRate(msgspec.Struct, frozen=True, kw_only=True):
     frames_per_s: float
     efficiency: float
     """Frames per second beside those of the first."""
-    processor_ms: float
-    """Of all processes, per frame."""
-    processor_ratio: float
+    cpu_ms: float
+    """CPU time of all processes per frame."""
+    cpu_ratio: float
     """The first's CPU time per frame beside it: above 1 is cheaper."""
     memory_mb: float
     """PSS of all processes."""
@@ -54,10 +54,10 @@ class WorkerLoss(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: int
     fps: float
-    """Of each camera."""
+    """Frame rate of each camera."""
     back_s: float
     """Time until a frame of each of its cameras has passed again."""
-    back_processor_s: float
+    back_cpu_s: float
     """CPU time that its successor and its cameras' processes had taken by then."""
     outage_frames: int
     """Frames of its cameras that were due meanwhile."""
@@ -161,18 +161,18 @@ def _rate(settings: Settings, seconds: float, first: WorkerRate | None) -> Worke
     with _running(settings) as site:
         members = family(os.getpid())
         began, frames = time.monotonic(), sum(_frames(site).values())
-        spent = sum(map(processor_s, members))
+        spent = sum(map(cpu_s, members))
         time.sleep(seconds)
         passed, frames = time.monotonic() - began, sum(_frames(site).values()) - frames
-        spent = sum(map(processor_s, members)) - spent
+        spent = sum(map(cpu_s, members)) - spent
         memory = sum(memory_mb(one)[1] for one in members)
     fps, each_ms = frames / passed, 1000 * spent / max(1, frames)
     return WorkerRate(
         workers=settings.workers if isinstance(settings.workers, int) else 1,
         frames_per_s=round(fps, 2),
         efficiency=round(fps / (first.frames_per_s if first else fps or 1.0), 3),
-        processor_ms=round(each_ms, 2),
-        processor_ratio=round((first.processor_ms if first else each_ms) / (each_ms or 1.0), 3),
+        cpu_ms=round(each_ms, 2),
+        cpu_ratio=round((first.cpu_ms if first else each_ms) / (each_ms or 1.0), 3),
         memory_mb=round(memory, 1),
     )
 
@@ -196,7 +196,7 @@ def _kill(settings: Settings, fps: float) -> WorkerLoss:
         at_loss = _frames(site)
         _await(lambda: all(_frames(site)[camera] > at_loss[camera] for camera in mine), None, "frames again")
         back_s = time.monotonic() - began
-        spent_s = sum(map(processor_s, family(victim.pid))) if victim.pid is not None else 0.0
+        spent_s = sum(map(cpu_s, family(victim.pid))) if victim.pid is not None else 0.0
         after = _dealt(site, others)
     done, lost = (after[n] - before[n] for n in (0, 1))
     done_before, lost_before = (before[n] - usual[n] for n in (0, 1))
@@ -204,7 +204,7 @@ def _kill(settings: Settings, fps: float) -> WorkerLoss:
         workers=len(pool.workers),
         fps=fps,
         back_s=round(back_s, 2),
-        back_processor_s=round(spent_s, 2),
+        back_cpu_s=round(spent_s, 2),
         outage_frames=round(back_s * fps * len(mine)),
         others_due=done + lost,
         others_lost=lost,
@@ -233,8 +233,8 @@ def show(figures: WorkerFigures) -> None:
             str(rate.workers),
             f"{rate.frames_per_s:.1f}",
             f"{rate.efficiency:.2f}",
-            f"{rate.processor_ms:.1f}",
-            f"{rate.processor_ratio:.2f}",
+            f"{rate.cpu_ms:.1f}",
+            f"{rate.cpu_ratio:.2f}",
             f"{rate.memory_mb:.0f}",
         )
     console = Console()
@@ -244,7 +244,7 @@ def show(figures: WorkerFigures) -> None:
         loss = figures.loss
         console.print(
             f"kill -9 of one of {loss.workers} workers, cameras at {loss.fps:g} fps: back after {loss.back_s:.1f} s, "
-            f"of which {loss.back_processor_s:.1f} s of CPU time; "
+            f"of which {loss.back_cpu_s:.1f} s of CPU time; "
             f"other cameras: {loss.others_due} frames due meanwhile, {loss.others_lost} lost "
             f"({loss.usual:.1%} in the seconds before)"
         )

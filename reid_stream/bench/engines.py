@@ -36,7 +36,7 @@ class EngineSpeed:
     batch: int
     pictures_per_s: float
     share: float
-    """Of the rate of the fastest engine with this batch."""
+    """Rate as a share of that of the fastest engine with this batch."""
     difference: float
     """Largest |found - float32| / |float32| of an image."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from reid_stream.assembly.site import assemble
 from reid_stream.bench.pipeline import check_hardware
-from reid_stream.bench.procfs import family, memory_mb, processor_s
+from reid_stream.bench.procfs import cpu_s, family, memory_mb
 from reid_stream.config.settings import Camera, Detect, Ingest, Models, Observe, Settings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.delay import FrameLatency
@@ -47,14 +47,14 @@ class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
     cores: float
     """CPU time over wall time, of all processes."""
     memory_mb: float
-    """Of all processes, shared pages counted once."""
+    """Memory of all processes, shared pages counted once."""
     is_held: bool
 
 
 class _Mark(NamedTuple):
     at: float
     frames: int
-    processor_s: float
+    cpu_s: float
     events: int
     memory_mb: float
 
@@ -112,7 +112,7 @@ def hold(
             return _Mark(
                 time.monotonic(),
                 sum(site.daemon.progress.frames.values()),
-                sum(map(processor_s, family(os.getpid()))),
+                sum(map(cpu_s, family(os.getpid()))),
                 len(sink.latency.samples),
                 sum(memory_mb(pid)[1] for pid in family(os.getpid())),
             )
@@ -143,7 +143,7 @@ def hold(
         p50_ms=round(p50 * 1e3, 1),
         p95_ms=round(p95 * 1e3, 1),
         p99_ms=round(p99 * 1e3, 1),
-        cores=round((last.processor_s - first.processor_s) / passed, 2),
+        cores=round((last.cpu_s - first.cpu_s) / passed, 2),
         memory_mb=round(last.memory_mb, 1),
         is_held=used >= LEAST_USED and p95 <= MOST_P95_S,
     )

@@ -30,7 +30,7 @@ def memory_mb(pid: int) -> tuple[float, float]:
     return sum(size for name, size in pages.items() if name.startswith("Private_")), pages.get("Pss:", 0.0)
 
 
-def processor_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Return the CPU time of a process, that of its ended children included; 0 for one that ended."""
     fields = _stat(pid)
     return sum(int(ticks) for ticks in fields[11:15]) * _TICK_S if fields else 0.0

@@ -32,11 +32,11 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
     check: Check
     name: str
-    """Of the camera, the bundle or the folder."""
+    """Name of the camera, the bundle or the folder."""
     result: Literal["ok", "warning", "failed"]
     text: str
     facts: dict[str, str | float | int] = {}
-    """Of a camera: codec, size, fps, first_frame_s, clock, skew_s where it sends its time, and timestamps: none."""
+    """Facts about a camera: codec, size, fps, first_frame_s, clock; skew_s if it sends its time; timestamps: none."""
 
 
 class Readiness:

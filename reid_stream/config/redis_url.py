@@ -41,9 +41,9 @@ class RedisUrl:
     hosts: tuple[tuple[str, int], ...] = ()
     """(host, port) of Redis, or of each sentinel; empty for a Unix socket."""
     path: str = ""
-    """Of the Unix socket."""
+    """Path of the Unix socket."""
     name: str = ""
-    """Of the master that the sentinels watch."""
+    """Name of the master that the sentinels watch."""
     database: int | None = None
     """None where the URL names none."""
     username: str | None = None

@@ -63,21 +63,21 @@ class SwapEngine:
         self.note = f"{prepare.label} comes with the first pictures"
         """Description of the preparation in the background; empty if there is none."""
         self.share = 0.0
-        """Of the build that is done, [0, 1]."""
+        """Share of the build that is done, [0, 1]."""
 
     @property
     def name(self) -> str:
-        """Of the engine that serves now."""
+        """Name of the engine that serves now."""
         return self._current.name
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """Of the network."""
+        """Input shape of the network."""
         return self._fallback.input_shape
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """Of the network."""
+        """Output shape of the network."""
         return self._fallback.output_shape
 
     @property

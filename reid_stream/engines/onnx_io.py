@@ -61,7 +61,7 @@ class EngineBase:
 
     @property
     def output_shape(self) -> Shape:
-        """Of the first output; any b."""
+        """Shape of the first output; any b."""
         return (None, *self._output[1:])
 
     @property

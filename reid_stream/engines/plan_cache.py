@@ -49,11 +49,11 @@ class PlanKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     precision: Precision
     profile: OptimizationProfile
     typing: int = 1
-    """Of `typed.strongly_typed`; raised when it gives other networks."""
+    """Version of `onnx_precision.strongly_typed`; raised when it gives other networks."""
 
     @property
     def name(self) -> str:
-        """Of the file, without its ending."""
+        """Name of the file, without its ending."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:32]
 
 
@@ -69,7 +69,7 @@ class PlanCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Result of the comparison of a plan with float32."""
 
     sha256: str
-    """Of the plan."""
+    """Hash of the plan."""
     parity: Parity
 
 

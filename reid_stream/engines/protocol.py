@@ -103,7 +103,7 @@ class DetectRequest:
     """Parameters of one detection call."""
 
     places: Sequence[ImagePlacement]
-    """Of each image; all of one network size."""
+    """Placement of each image; all of one network size."""
     pad: int
     """Grey of the bars, out of 255."""
     family: Literal["yolo", "yolo_end2end", "yolox"]
@@ -115,7 +115,7 @@ class DetectRequest:
     score: float
     """Weaker boxes are dropped."""
     iou: float
-    """Of boxes that overlap more, the best is kept."""
+    """Largest overlap of two boxes; of those that overlap more, the best is kept."""
     most: int
     """Boxes of an image that are looked at, the best ones."""
     cells: Floats | None = None

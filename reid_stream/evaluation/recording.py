@@ -59,7 +59,7 @@ class TrueBoxes(msgspec.Struct, frozen=True):
     boxes: list[Box]
     """x1, y1, x2, y2 in pixels."""
     ignored_frames: list[int] = []
-    """Of the boxes that count neither as found nor as false."""
+    """Frames of the boxes that count neither as found nor as false."""
     ignored: list[Box] = []
     """x1, y1, x2, y2 in pixels."""
 

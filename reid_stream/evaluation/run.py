@@ -57,7 +57,7 @@ class ReplayedRun:
     """In the order of the stream; one `seen` for every frame."""
     cameras: Mapping[str, Timeline]
     frames: int
-    """Of all cameras together."""
+    """Frames of all cameras together."""
     seconds: float
 
 

@@ -37,7 +37,7 @@ def draw(explanation: Explanation, names: tuple[str, str] = ("A", "B"), truth: s
     Args:
         explanation: of the pair.
         names: titles of the crops.
-        truth: line below the verdict, such as who they truly are; empty for none.
+        truth: line below the verdict, such as their true identities; empty for none.
 
     Raises:
         ConfigError: matplotlib is not installed.

@@ -229,7 +229,7 @@ class _Batch:
         self.moves: dict[tuple[CameraId, GlobalId], bool] = {}
         self.deleted: set[GlobalId] = set()
         self.fields: dict[GlobalId, dict[str, str | float]] = {}
-        self.begun: dict[GlobalId, dict[str, str | float]] = {}
+        self.started: dict[GlobalId, dict[str, str | float]] = {}
         """Fields of each person's hash that are written unless they are there already."""
         self.revived: set[GlobalId] = set()
         """People who may have been merged into others before and are separate again."""
@@ -243,7 +243,7 @@ class _Batch:
         self.fields.setdefault(person, {}).update(fields)
 
     def begin(self, person: GlobalId, **fields: str | float) -> None:
-        known = self.begun.setdefault(person, {})
+        known = self.started.setdefault(person, {})
         known.update({name: value for name, value in fields.items() if name not in known})
 
     def revive(self, person: GlobalId) -> None:
@@ -254,7 +254,7 @@ class _Batch:
     def delete(self, person: GlobalId) -> None:
         self.deleted.add(person)
         self.fields.pop(person, None)
-        self.begun.pop(person, None)
+        self.started.pop(person, None)
         self.revived.discard(person)
 
     def commands(self, site: str) -> list[Command]:
@@ -272,7 +272,7 @@ class _Batch:
             if fields:
                 pairs = [part for pair in fields.items() for part in pair]
                 found.append(("HSET", identity_key(site, person), *pairs))
-        for person, fields in self.begun.items():
+        for person, fields in self.started.items():
             found += [("HSETNX", identity_key(site, person), name, value) for name, value in fields.items()]
         found += [("EXPIRE", identity_key(site, person), MERGED_KEPT_S) for person in sorted(self.expiring)]
         return found

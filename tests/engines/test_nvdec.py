@@ -25,7 +25,7 @@ from tests.integration.rtsp import draw_clip
 
 take_over = NvdecConverter()
 _ACCURATE = 2 | 0x40000 | 0x2000 | 0x80000
-"""swscale's flags: bilinear, accurate rounding, chroma at full width, the same on every processor."""
+"""swscale's flags: bilinear, accurate rounding, chroma at full width, the same on every CPU."""
 
 
 def _picture(width: int = 96, height: int = 64, colour: float = 10) -> VideoFrame:

@@ -116,8 +116,8 @@ def test_what_people_decided_outlives_a_kill_and_what_was_handed_in_meanwhile_is
         latest = json.loads(site.run("show", "lab-1", "--json"))["tracks"][-1]
         site.run("split", "lab-1", "--track", f"{latest['camera']}/{latest['run']}/{latest['track']}")
         second.until(lambda: site.here() == {"lab-3": ["east"], "lab-2": ["west"]})
-        begun = site.last_event("daemon.started")
-        assert begun["in_view"] == [["east", "lab-1"], ["west", "lab-2"]]  # of the one that was killed
+        began = site.last_event("daemon.started")
+        assert began["in_view"] == [["east", "lab-1"], ["west", "lab-2"]]  # of the one that was killed
         assert "lab-2 is erased" in site.run("erase", "lab-2", "--yes")
         assert "lab-2" not in site.people()
         assert site.last_event("identity.erased")["person"] == "lab-2"

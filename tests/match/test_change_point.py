@@ -66,11 +66,11 @@ def test_events_of_the_second_person_are_corrected_from_the_cut_on() -> None:
 def test_a_cut_survives_a_restart() -> None:
     vectors = np.concatenate([_looks(1, 5), _looks(2, 8)])
     whole = Matcher(Match(similarity=0.6), "site", "bundle-a")
-    begun = Matcher(Match(similarity=0.6), "site", "bundle-a")
+    began = Matcher(Match(similarity=0.6), "site", "bundle-a")
     for second, vector in enumerate(vectors[:9]):
-        for matcher in (whole, begun):
+        for matcher in (whole, began):
             matcher.update([_seen(vector, second)], _FIRST_AT + second)
-    restored = Matcher(Match(similarity=0.6), "site", "bundle-a", state=begun.state())
+    restored = Matcher(Match(similarity=0.6), "site", "bundle-a", state=began.state())
     for second, vector in enumerate(vectors[9:], 9):
         records, now = [_seen(vector, second)], _FIRST_AT + second
         assert restored.update(records, now) == whole.update(records, now)

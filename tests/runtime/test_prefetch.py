@@ -144,12 +144,12 @@ class Gated(Half):
     def __init__(self) -> None:
         super().__init__()
         self.through = {at: threading.Event() for at in range(1, 5)}
-        self.begun = {at: threading.Event() for at in range(1, 5)}
+        self.began = {at: threading.Event() for at in range(1, 5)}
 
     def detect(self, frames: Sequence[Frame], /) -> list[Detections]:
         at = int(frames[0].captured_at)
         self.log.append(f"begin {at}")
-        self.begun[at].set()
+        self.began[at].set()
         assert self.through[at].wait(10)
         self.log.append(f"end {at}")
         return [NO_ONE for _ in frames]
@@ -169,7 +169,7 @@ def test_files_keep_two_batches_with_a_detector_that_has_lanes() -> None:
     half = Gated()
     ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2, is_eager=True), Batches(1, 2, 3, size=2)
     assert not ahead.advance(take, 0.0).records
-    assert half.begun[2].wait(10)  # though the first is not through
+    assert half.began[2].wait(10)  # though the first is not through
     half.through[2].set()
     half.through[1].set()
     assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
@@ -185,14 +185,14 @@ def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() 
     half = Gated()
     ahead, take = DetectionPrefetch(half, Pulse(), lanes=lambda: 2), Batches(1, 2, size=2)
     assert not ahead.advance(take, 0.0).records
-    assert not half.begun[2].is_set()
+    assert not half.began[2].is_set()
     passed: list[float] = []
     # Both images run, so the next may come: it starts before the first is done.
     thread = threading.Thread(
         target=lambda: passed.extend(record.seen_at for record in ahead.advance(take, 0.0).records)
     )
     thread.start()
-    assert half.begun[2].wait(10)
+    assert half.began[2].wait(10)
     half.through[1].set()
     thread.join(10)
     assert passed == [1]
@@ -235,7 +235,7 @@ def test_a_lone_image_has_all_cores_to_itself() -> None:
     threading.Timer(0.2, half.through[1].set).start()
     half.through[2].set()
     assert [record.seen_at for record in ahead.advance(take, 0.0).records] == [1]
-    assert half.begun[2].wait(10)
+    assert half.began[2].wait(10)
     assert half.log[:2] == ["begin 1", "end 1"]
     ahead.close()
 
@@ -246,8 +246,8 @@ def test_what_waits_behind_a_batch_that_hangs_is_reported_as_lost_with_it() -> N
     ahead = DetectionPrefetch(half, pulse, lanes=lambda: 2, is_eager=True)
     ahead.advance(Batches(1, 2, size=2), 0.0)
     half.through[2].set()
-    assert half.begun[1].wait(10)
-    assert half.begun[2].wait(10)
+    assert half.began[1].wait(10)
+    assert half.began[2].wait(10)
     now[0] = 11.0
     stuck = pulse.abandon(10.0)
     assert stuck is not None

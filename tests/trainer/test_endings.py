@@ -39,18 +39,18 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def began(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a run of five steps."""
-    run = tmp_path_factory.mktemp("runs") / "begun"
+    run = tmp_path_factory.mktemp("runs") / "began"
     train(quick("optimiser.steps=5"), run)
     return {name: (run / name).read_bytes() for name in ("last.pt", "best.pt", "losses.jsonl")}
 
 
 @pytest.fixture
-def run(begun: dict[str, bytes], tmp_path: Path) -> Path:
+def run(began: dict[str, bytes], tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
-    for name, content in begun.items():
+    for name, content in began.items():
         (folder / name).write_bytes(content)
     return folder
 

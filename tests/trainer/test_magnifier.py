@@ -326,7 +326,7 @@ def test_the_first_losses_are_the_golden_ones(tmp_path: Path) -> None:
     found = [json.loads(line)["loss"] for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
     if os.environ.get("REID_STREAM_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)  # other processors round otherwise
+    assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)  # other CPUs round differently
 
 
 def test_settings_of_a_run_hold_the_regions() -> None:

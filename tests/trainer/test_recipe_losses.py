@@ -30,4 +30,4 @@ def test_the_first_ten_losses_of_a_recipe_are_the_golden_ones(name: str, tmp_pat
     golden = GOLDEN / f"losses_{name}.json"
     if os.environ.get("REID_STREAM_WRITE_GOLDEN"):
         golden.write_text(json.dumps(found, indent=1) + "\n")
-    assert found == pytest.approx(json.loads(golden.read_text()), rel=0.05)  # other processors round otherwise
+    assert found == pytest.approx(json.loads(golden.read_text()), rel=0.05)  # other CPUs round differently

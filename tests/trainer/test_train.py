@@ -87,7 +87,7 @@ def test_the_first_twenty_losses_are_the_golden_ones(tmp_path: Path) -> None:
     found = losses(tmp_path)
     if os.environ.get("REID_STREAM_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)  # other processors round otherwise
+    assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)  # other CPUs round differently
 
 
 @pytest.mark.slow

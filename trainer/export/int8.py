@@ -2,7 +2,7 @@
 
     bundle + pictures -> quantise -> candidate -> quality on labelled sets, time in one run -> gate -> bundle
 
-Both are measured as the daemon would run them: by its own engine, at the precision `auto` chooses.
+Both are measured as the daemon would run them: by its own engine, at the precision that `auto` chooses.
 """
 
 import time
@@ -43,7 +43,7 @@ from trainer.export.quantise import quantise
 MAX_LOSS = 0.005
 """Of mAP or AP50 on any set."""
 MIN_SPEED = 1.05
-"""Times as fast, at least: below that the difference is chance, and other networks would be dearer to keep."""
+"""Times as fast, at least: below that the difference is chance, and a second network is not worth keeping."""
 EMBEDDER_SOURCES, EMBEDDER_SETS = ("market1501",), ("market1501:validation", "market1501")
 DETECTOR_SOURCES = ("yolo:boxes/pennfudan.tar.gz", "yolo:boxes/coco_person_train.tar.gz")
 KEPT = (r".*model\.23.*",)
@@ -71,7 +71,7 @@ class Measured:
     before: str
     """Engine that runs the original."""
     before_s: float
-    """Processor time per picture, median."""
+    """CPU time per picture, median."""
     after_s: float
 
     @property
