@@ -312,7 +312,7 @@ class Split:
     into_state: IdentityState = "provisional"
     """State of `into` after the split."""
     spans: tuple[tuple[float | None, float | None], ...] = ()
-    """Of each of `tracks`, where any is a part of a track only: [since, until) in UTC seconds; none for no bound."""
+    """Part of each of `tracks` that moved, if any moved in part: [since, until) in UTC seconds; none for no bound."""
 
     @property
     def last_parts(self) -> tuple[tuple[CameraId, str, TrackId], ...]:

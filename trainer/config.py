@@ -204,7 +204,7 @@ class RankingSettings(TrainSection):
     hardest: Positive = 25
     """Triplets are drawn from this many hardest ones of an image."""
     margin: Annotated[float, Field(gt=0)] = 0.1
-    """Of squared distances of unit vectors."""
+    """Margin between squared distances of unit vectors."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of the ranking at its start."""
     halvings: Annotated[int, Field(ge=0)] = 7
@@ -258,7 +258,7 @@ class RunSettings(TrainSection):
     seed: int = 1
     """Same seed, same data, same machine: same losses."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Of the branch; heads and losses are always fp32."""
+    """Precision of the branch; heads and losses are always fp32."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on."""
     threads: Positive | None = None

@@ -44,7 +44,7 @@ class StoredTrack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     global_id: GlobalId | None = None
     """Identity when written; None while unknown."""
     revision: int = 0
-    """Of that identity."""
+    """Revision of that identity."""
     bundle: str
     """Hash of the embedder's bundle that made the vectors."""
     vectors: str | None = None

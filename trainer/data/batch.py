@@ -31,7 +31,7 @@ class TrainBatch:
     cameras: Tensor
     """(b,)"""
     progress: float
-    """Of the run, in [0, 1]."""
+    """Share of the run that is done, in [0, 1]."""
     pairs: tuple[Tensor, Tensor] | None = None
     """Places (p,) and (p,) in the batch, where pairs were drawn as such; otherwise the losses make them."""
     regions: Tensor | None = field(default=None)

@@ -41,9 +41,9 @@ class WorldSpec:
 
     name: str
     split: Literal["validation", "test"]
-    """Of Market-1501: who walks there."""
+    """Split of Market-1501 whose people walk there."""
     cameras: tuple[int, ...]
-    """Of Market-1501, 1 to 6."""
+    """Cameras of Market-1501, 1 to 6."""
     people: int
     """At most; only those whom two of the cameras took twice can walk."""
     seconds: int

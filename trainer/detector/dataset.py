@@ -42,7 +42,7 @@ class BoxSource:
     kind: str
     path: Path
     every: int = 15
-    """Of a video, use every n-th frame."""
+    """Use every n-th frame of a video."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.path.name}"

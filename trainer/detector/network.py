@@ -47,7 +47,7 @@ class Tuning:
     """Side of the training pictures."""
     batch: int = 8
     lr: float = 1e-4
-    """Of AdamW, falling linearly to a tenth."""
+    """Learning rate of AdamW, falling linearly to a tenth."""
     blend: float = 0.5
     """0 is the teacher, 1 the tuned weights."""
     freeze_backbone: bool = True

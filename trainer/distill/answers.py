@@ -45,7 +45,7 @@ class AnsweredBatch:
     rows: Ints
     """Places of the labelled views in the training images."""
     targets: tuple[Tensor, ...]
-    """Of each teacher (b, t), centred, unit length."""
+    """Vectors of each teacher (b, t), centred, unit length."""
 
 
 class Answers:

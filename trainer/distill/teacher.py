@@ -24,7 +24,7 @@ class OpenTeacher:
     name: str
     """For messages and cards."""
     hash: str
-    """Of its files and its input settings."""
+    """Hash of its files and its input settings."""
     dim: int
     """Length of its vectors."""
     weight: float

@@ -43,11 +43,11 @@ class RunMeasurement:
     images: int
     """Images seen in training, repeats counted."""
     minutes: float
-    """Of training, by the clock of the machine that it was trained on."""
+    """Training time by the clock of the machine that it was trained on."""
     milliseconds: float
-    """Of one CPU core per crop, when served."""
+    """Time of one CPU core per crop, when served."""
     megabytes: float
-    """Of the bundle's network, weights in 16 bits."""
+    """Size of the bundle's network, weights in 16 bits."""
     bundle: str
     """Its hash."""
     figures: dict[str, dict[str, float]]

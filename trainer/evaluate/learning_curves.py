@@ -29,7 +29,7 @@ class LearningCurve:
     validation: tuple[dict[str, int | float], ...]
     """See `RunState.curve`."""
     hours: float
-    """Of training, by the clock."""
+    """Training time by the clock."""
     images: int
     """Images seen in training, repeats counted."""
 

@@ -36,7 +36,7 @@ class TrainedNetwork:
     verifier: Verifier
     """The trained head; of a network without one, all dimensions weigh the same."""
     calibration: Calibration | None
-    """Of a bundle."""
+    """Calibration of a bundle."""
     precision: str
     """Arithmetic: f32 or bf16."""
 

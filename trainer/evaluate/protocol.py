@@ -54,7 +54,7 @@ class Report:
     detection_rates: dict[str, float]
     """DIR by false alarm rate, each query once enrolled and once a stranger."""
     true_positive_rates: dict[str, float]
-    """Of pairs across cameras, by false positive rate."""
+    """True positive rates of pairs across cameras, by false positive rate."""
     embed_seconds: float
     score_seconds: float
 
@@ -81,7 +81,7 @@ class Evaluation:
     same: Floats
     """Squared distances of same-person pairs across cameras."""
     other: Floats
-    """Of different persons."""
+    """Squared distances of pairs of different persons."""
 
 
 def evaluate(network: TrainedNetwork, tested: TestSet, rankings: list[Ranking], flip: bool = False) -> list[Evaluation]:

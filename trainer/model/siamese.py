@@ -200,9 +200,9 @@ class LoadedBranch:
     train_prior: float
     """Share of same-person pairs that the verification head last saw."""
     settings: TrainSettings
-    """Of the run that made it."""
+    """Settings of the run that made it."""
     state: RunState
-    """Of the run at that checkpoint."""
+    """State of the run at that checkpoint."""
 
 
 def load_branch(path: Path) -> LoadedBranch:

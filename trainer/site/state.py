@@ -23,7 +23,7 @@ class Round(msgspec.Struct, frozen=True):
     images: int
     """Learned from."""
     minutes: float
-    """Of training."""
+    """Training time."""
 
 
 class PendingRound(msgspec.Struct, frozen=True):

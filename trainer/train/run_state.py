@@ -19,7 +19,7 @@ class RunState:
     step: int = 0
     """Batches learned from."""
     seconds: float = 0.0
-    """Of training, over all resumptions."""
+    """Training time, over all resumptions."""
     best: float = -1.0
     """Highest validation mAP, averaged with that of the development sets; -1 before the first validation."""
     stale: int = 0
@@ -29,7 +29,7 @@ class RunState:
     stopped: str = ""
     """Reason why the run ended before its last step; empty while it runs or if it did not."""
     seed: int = 0
-    """Of the run's settings."""
+    """Seed of the run's settings."""
     persons_per_domain: tuple[int, ...] = ()
     """Persons learned from, set by set."""
     domains: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class RunState:
     start_data: tuple[str, ...] = ()
     """Training data of those weights."""
     mixed: str = ""
-    """Of a mixture of two networks: which ones and in what shares, in words; see trainer/export/mixture.py."""
+    """Networks and shares of a mixture, in words; see trainer/export/mixture.py."""
 
     def facts(self) -> dict[str, Any]:
         """Return the state as a checkpoint stores it: lists, not tuples, as always."""
