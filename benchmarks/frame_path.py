@@ -31,7 +31,7 @@ class FramePath:
     frames: int
     """Frames that passed while calls were recorded."""
     stages: dict[str, tuple[str, ...]]
-    """By thread: modules in the order of their first calls, without those of earlier threads."""
+    """Modules by thread in the order of their first calls, without those of earlier threads."""
     beside: tuple[str, ...]
     """Used by other threads alone."""
 

@@ -28,7 +28,7 @@ class Size:
     classes: int
     """Names of public classes outside tests."""
     defined_twice: tuple[str, ...]
-    """Those of them that more than one file defines."""
+    """Names that more than one file defines."""
     readme_lines: int
     readme_bytes: int
     tracked_bytes: int

@@ -52,7 +52,7 @@ class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", fo
 
     @property
     def do(self) -> str:
-        """Its verb."""
+        """Verb of the instruction."""
         return str(self.__struct_config__.tag)
 
     def placed(self, place: str) -> Self:
@@ -148,7 +148,7 @@ class Undo(_Instruction, frozen=True, kw_only=True, tag="undo"):
     """Undo an earlier instruction, as far as the identities it changed still exist."""
 
     instruction: str
-    """Its `id`."""
+    """`id` of the instruction to undo."""
 
     @property
     def description(self) -> str:

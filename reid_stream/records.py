@@ -170,7 +170,7 @@ class Observation(msgspec.Struct, frozen=True, tag="observation", tag_field="kin
     score: float
     """The detector's, [0, 1]."""
     quality: float
-    """How much the crop can be trusted, [0, 1]; 0 where no vector was made."""
+    """Trust in the crop, [0, 1]; 0 where no vector was made."""
     vector: bytes | None
     """float16 little endian (d,), unit length; none where this sighting was not embedded."""
     model: str
@@ -316,7 +316,7 @@ class Split:
 
     @property
     def last_parts(self) -> tuple[tuple[CameraId, str, TrackId], ...]:
-        """Those of `tracks` that moved with their end: a track that has one name has that of its last person."""
+        """The `tracks` that moved with their end: a track that has one name has that of its last person."""
         return last_parts(self.tracks, self.spans)
 
 
@@ -375,11 +375,11 @@ class Answer:
     """An instruction was carried out, or refused; what follows from it was decided just before."""
 
     instruction: str
-    """Its `id`."""
+    """`id` of the instruction."""
     do: Literal["merge", "split", "name", "erase", "undo"]
     outcome: Literal["done", "refused"]
     text: str
-    """For people."""
+    """Result for people to read."""
     people: tuple[GlobalId, ...]
     by: str
     at: float

@@ -45,7 +45,7 @@ class ScoreCard(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of its bundle."""
     figures: Groups
     compared: dict[str, Comparison]
-    """By set with several cameras: all ways of linking, ours among them."""
+    """All ways of linking, ours among them, by set with several cameras."""
 
 
 class EarlierCard(msgspec.Struct, frozen=True, kw_only=True):

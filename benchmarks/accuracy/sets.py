@@ -40,9 +40,9 @@ class FootageSet:
     name: str
     """Group and folder, as in `worlds/plaza`."""
     videos: dict[str, Path]
-    """By camera."""
+    """Video by camera."""
     truths: dict[str, Path]
-    """By camera: MOT text, ids shared by all."""
+    """Truth by camera: MOT text, IDs shared by all."""
 
     @property
     def is_for_tuning(self) -> bool:

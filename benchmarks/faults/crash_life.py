@@ -44,7 +44,7 @@ class DaemonLife(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaemonEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended."""
+    """Outcome of a daemon's life."""
 
     pid: int
     signal: int

@@ -79,7 +79,7 @@ class Run:
     left: StoredEvents
     received: list[str]
     back_s: float
-    """From the end of the fault until everything that waited was on the stream."""
+    """Time from the end of the fault until everything that waited was on the stream."""
     waited: int
     """Largest number of events that waited."""
     longest_s: float

@@ -35,7 +35,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address, without the user."""
+        """Address of the server, without the user."""
         return self._redis.url
 
     @property

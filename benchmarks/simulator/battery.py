@@ -54,7 +54,7 @@ class BatteryWorld:
     changes: dict[str, Any] = field(default_factory=dict)
     """Scenario settings that differ from the defaults."""
     colour: float = _COLOUR
-    """How much cameras differ, see `camera_views.camera_look`."""
+    """Strength of the cameras' differences, see `camera_views.camera_look`."""
 
 
 _CROWD = {"arrivals_per_hour": 3000, "mixed_share": 0.2, "swaps_per_min": 0.6, "occlusions_per_min": 6}
@@ -90,7 +90,7 @@ class BatteryFigures(msgspec.Struct, frozen=True, kw_only=True):
     hota: float
     hota_at_once: float
     idf1: float
-    """After corrections."""
+    """IDF1 after corrections."""
     idf1_at_once: float
     ass_pr: float
     ass_re: float

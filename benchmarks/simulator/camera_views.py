@@ -29,7 +29,7 @@ _QUALITY = (90, 45)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraLook:
-    """How one camera renders."""
+    """Rendering of one camera."""
 
     gains: npt.NDArray[np.float32]
     """(3,) of blue, green and red."""

@@ -39,7 +39,7 @@ class PersonCrop:
     camera: str
     """Camera of the data set that took it."""
     data: bytes
-    """As stored: JPEG, PNG, ..."""
+    """The file as stored: JPEG, PNG, ..."""
 
 
 def read(source: str, data: Path | None, part: Part) -> list[PersonCrop]:

@@ -34,9 +34,9 @@ class WorldFigures(msgspec.Struct, frozen=True, kw_only=True):
     identities: int
     """Identities at the end."""
     idf1_at_once: float
-    """With the identity first published of each box."""
+    """IDF1 with the identity first published of each box."""
     idf1: float
-    """After corrections, like all that follows up to `missed_links`."""
+    """IDF1 after corrections, like all that follows up to `missed_links`."""
     hota: float
     ass_pr: float
     ass_re: float

@@ -45,7 +45,7 @@ class Looks:
 
     @property
     def views(self) -> int:
-        """How many cameras the data set had."""
+        """Number of cameras of the data set."""
         return int(self.first.shape[1])
 
     def rows(self, person: int) -> slice:

@@ -75,7 +75,7 @@ class ReplayResult:
     update_s: Doubles
     """Seconds of each update of the matcher."""
     fresh: Ints
-    """How many vectors each update had."""
+    """Number of vectors of each update."""
     events: int
     rejected: dict[str, int]
     merges: int

@@ -39,7 +39,7 @@ class Scenario(SettingsSection):
     transit_s: tuple[Seconds, Seconds] = (5, 40)
     """Each path has a typical transit time, drawn between these."""
     transit_spread: Spread = 0.3
-    """How far single walks differ from what is typical of the path."""
+    """Spread of single walks around what is typical of the path."""
     pause_share: Fraction = 0.1
     """Share of transits with a stop on the way (a shop, a coffee)."""
     pause_s: Seconds = 120
@@ -55,11 +55,11 @@ class Scenario(SettingsSection):
     look_alikes: Fraction = 0.1
     """Share of people who look like another person of this world."""
     likeness: Fraction = 0.4
-    """How far their vectors are moved towards the other's."""
+    """Share by which their vectors are moved towards the other's."""
     uniform_share: Fraction = 0
     """Share of people who wear the same clothes: their vectors are moved towards those of one of them."""
     uniform_likeness: Fraction = 0.5
-    """How far."""
+    """Share by which their vectors are moved towards it."""
     fps: Annotated[float, Field(gt=0, le=60)] = 5
     """Frames per second and camera."""
     camera_fps: tuple[Annotated[float, Field(gt=0, le=60)], ...] = ()
@@ -73,7 +73,7 @@ class Scenario(SettingsSection):
     mixed_share: Fraction = 0.05
     """Share of vectors that show another person in front, too; their quality is halved."""
     mixed_weight: Fraction = 0.4
-    """How much of such a vector is the other's."""
+    """Share of the other's vector in such a one."""
     occlusions_per_min: Rate = 2
     """Times out of sight, per person and minute in view."""
     occlusion_s: Seconds = 1
@@ -89,7 +89,7 @@ class Scenario(SettingsSection):
     clock_jitter_s: Annotated[float, Field(ge=0)] = 0.01
     """Standard deviation of each frame's time."""
     latency_s: Annotated[float, Field(ge=0)] = 0.2
-    """From capture to the matcher."""
+    """Delay from capture to the matcher."""
     stalls_per_hour: Rate = 2
     """Times that a camera's observations are held up, per camera; then all come at once."""
     stall_s: Seconds = 20

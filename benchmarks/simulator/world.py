@@ -39,7 +39,7 @@ class SimulatedWorld:
     paths: CameraGraph
     visits: SimulatedVisits
     rows: TrackerRows
-    """In order of arrival."""
+    """Rows in order of arrival."""
     seen_at: Doubles
     """(n,) capture time by the camera's own clock, UTC seconds."""
     tick: Ints
@@ -66,7 +66,7 @@ class SimulatedWorld:
 
     @property
     def observations(self) -> int:
-        """How many there are."""
+        """Number of observations."""
         return int((self.ends == 0).sum())
 
     def batches(self) -> Iterator[tuple[float, list[Perceived]]]:

@@ -33,7 +33,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
     hour: int
     observations: int
     updates: int
-    """With a vector."""
+    """Updates with a vector."""
     p50_ms: float
     p99_ms: float
     worst_ms: float
@@ -41,7 +41,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
     """People at its end."""
     events: int
     rss_mb: float
-    """At its end."""
+    """Memory at its end."""
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,7 +76,7 @@ class MatcherTiming(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_identity: float
     """Growth of the process while they were stored."""
     floor_bytes_per_identity: float
-    """Their exemplars, once, in float16."""
+    """Size of the exemplars, once, in float16."""
     peak_mb: float
 
 

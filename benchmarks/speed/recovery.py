@@ -62,7 +62,7 @@ class GallerySize(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     """Entries of the journal that are replayed: a minute of the site."""
     recovery_s: float
-    """From the first byte read to the next step."""
+    """Time from the first byte read to the next step."""
     restored_s: float
     """Part until the snapshot is restored; the rest is the replay of the minute."""
     read_s: float

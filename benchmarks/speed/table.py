@@ -29,7 +29,7 @@ class SpeedTable(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     stages: Sequence[stages.Stage]
     pipelines: Sequence[pipeline.PipelineFigures]
-    """With the clip's own people, then with a crowd."""
+    """Figures with the clip's own people, then with a crowd."""
     held: Sequence[live.LiveLoad]
     matcher: Sequence[matcher.MatcherTiming]
 

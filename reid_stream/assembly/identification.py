@@ -62,7 +62,7 @@ class SiteState:
     redis: "RedisSink | None"
     """The sink to Redis; None where events go elsewhere."""
     journal: OpenJournal | None
-    """None where the state ends with the process."""
+    """The journal; None where the state ends with the process."""
     redis_name: str
     """Address of Redis without secrets."""
     embedded_url: str | None

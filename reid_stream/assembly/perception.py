@@ -48,7 +48,7 @@ class LoadedPerception:
     """Number of processes; 1 for this one."""
     embedder: EmbedderBundle
     networks: Networks | None
-    """None where workers load them."""
+    """The networks; None where workers load them."""
 
     @property
     def engines(self) -> dict[str, PixelEngine]:

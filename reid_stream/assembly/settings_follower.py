@@ -39,7 +39,7 @@ class SettingsFollower:
         """Start nothing yet. `settings` are those that the site was built with, from `path`."""
         self._path, self._site = path, site
         self._settings = settings
-        """In use: those of the start, with the cameras of now."""
+        """Settings in use: those of the start, with the current cameras."""
         self._read = _content(path)
         self._asked, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="settings", daemon=True)

@@ -53,13 +53,13 @@ class Site:
 
     daemon: Daemon
     loaded: Networks | None
-    """None where workers load them."""
+    """The networks; None where workers load them."""
     metrics: Metrics
     view: SiteView
     redis_url: str
     """Destination of events, without secrets."""
     overload: "OverloadAlarm | None"
-    """None in a replay."""
+    """Alarm of an overload; None in a replay."""
     identities_known: Callable[[], int]
     """Number of identities that can be matched, those of earlier runs included."""
     expect_cameras: Callable[[Collection[str]], None]

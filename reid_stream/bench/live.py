@@ -43,7 +43,7 @@ class LiveLoad(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    """From capture to event, of frames."""
+    """Latency of frames from capture to event, 99th percentile."""
     cores: float
     """CPU time over wall time, of all processes."""
     memory_mb: float

@@ -107,7 +107,7 @@ class _Footage:
     name: str
     settings: "Settings"
     kept: "Recording | None"
-    """None where the daemon replays the cameras."""
+    """The recording; None where the daemon replays the cameras."""
     takes: "BudgetRecordings | None"
     """The recordings with perfect stages, for an error budget."""
 

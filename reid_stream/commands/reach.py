@@ -39,7 +39,7 @@ class SiteAddress:
     login: "Redis | None"
     """The `redis` section of cams.yaml; none without one."""
     url: str
-    """May hold a password."""
+    """URL of Redis; may hold a password."""
     site: str
     options: str
     """Options that lead here again, for hints to paste; empty where the defaults do."""

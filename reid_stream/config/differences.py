@@ -18,7 +18,7 @@ class ReconfiguredCamera:
     """A camera whose entry has changed."""
 
     camera: Camera
-    """Its entry now."""
+    """Current entry of the camera."""
     keys: tuple[str, ...]
     """Names of the keys that have changed."""
 

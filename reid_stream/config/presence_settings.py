@@ -19,7 +19,7 @@ class PresenceSettings(Publish):
     """The section `publish`, and the zones and lines of the cameras."""
 
     places: dict[str, CameraPlaces] = Field(default_factory=dict)
-    """By camera."""
+    """Zones and lines by camera."""
 
     @classmethod
     def of(cls, publish: Publish, cameras: Iterable[Camera]) -> "PresenceSettings":

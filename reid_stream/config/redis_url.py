@@ -45,7 +45,7 @@ class RedisUrl:
     name: str = ""
     """Name of the master that the sentinels watch."""
     database: int | None = None
-    """None where the URL names none."""
+    """Number of the database; None where the URL names none."""
     username: str | None = None
     password: str | None = None
 

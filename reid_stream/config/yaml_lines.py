@@ -33,7 +33,7 @@ class Fault:
     """One fault in a file."""
 
     line: int
-    """From 1; 0 for values that come from no file."""
+    """Line number from 1; 0 for values that come from no file."""
     keys: Keys = field(compare=False)
     text: str
     """Message: the rule, the value found, and the allowed values."""

@@ -104,7 +104,7 @@ class Snapshot:
     people_seen: int
     """Identities seen since the start."""
     people_on_two: int
-    """Those of them seen on at least two cameras under one global ID."""
+    """People seen on at least two cameras under one global ID."""
     events: int
     """Published since the start."""
     uptime_s: float

@@ -22,9 +22,9 @@ class Pixels:
     """Normalization of 8-bit RGB: (value - mean) / scale, per channel in `colour` order."""
 
     mean: Channels = (0.0, 0.0, 0.0)
-    """In [0, 255]."""
+    """Mean of each channel, in [0, 255]."""
     scale: Channels = (255.0, 255.0, 255.0)
-    """In [0, 255]."""
+    """Divisor of each channel, in [0, 255]."""
     colour: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the network."""
 

@@ -37,7 +37,7 @@ class AveragePrecision:
     """Average precision of one class, in [0, 1]."""
 
     ap50: float
-    """At a least intersection over union of 0.5."""
+    """Average precision at an intersection over union of at least 0.5."""
     ap: float
     """Mean over least intersections over union of 0.5, 0.55 … 0.95."""
 

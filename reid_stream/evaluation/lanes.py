@@ -26,7 +26,7 @@ class Stretch:
     """One identity over some time."""
 
     start_s: float
-    """From the start of the footage."""
+    """Seconds from the start of the footage."""
     end_s: float
     name: str
     """Global ID."""

@@ -46,14 +46,14 @@ class RecordedBatch(msgspec.Struct, frozen=True, array_like=True):
     now: float
     """UTC seconds."""
     records: list[Perceived]
-    """In the order in which perception returned them."""
+    """Records in the order in which perception returned them."""
 
 
 class TrueBoxes(msgspec.Struct, frozen=True):
     """True boxes of one camera, as parallel lists."""
 
     frames: list[int]
-    """From 1."""
+    """Frame numbers, from 1."""
     people: list[int]
     """Person numbers, shared by all cameras."""
     boxes: list[Box]
@@ -88,7 +88,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """Capture times of each camera's frames."""
     batches: list[RecordedBatch]
     truth: dict[str, TrueBoxes] = {}
-    """By camera; empty without ground truth."""
+    """True boxes by camera; empty without ground truth."""
     used: dict[str, list[int]] = {}
     """Numbers of the frames that were perceived, by camera; empty where that was not recorded."""
     frames: int

@@ -52,9 +52,9 @@ class ReplayedRun:
     """Ground truth and published events of a replay."""
 
     truth: Mapping[str, Boxes]
-    """By camera; of the frames that were used."""
+    """True boxes by camera, of the frames that were used."""
     events: Sequence[Event]
-    """In the order of the stream; one `seen` for every frame."""
+    """Events in the order of the stream; one `seen` for every frame."""
     cameras: Mapping[str, Timeline]
     frames: int
     """Frames of all cameras together."""

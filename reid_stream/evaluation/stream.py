@@ -36,11 +36,11 @@ class StreamBoxes:
     """The same boxes under several sets of names."""
 
     at_once: dict[str, Boxes]
-    """Under the global ID in each event: the view of a subscriber that ignores corrections."""
+    """Boxes under the global ID in each event: the view of a subscriber that ignores corrections."""
     in_the_end: dict[str, Boxes]
-    """After all merges and splits: the view of a subscriber that applies corrections."""
+    """Boxes after all merges and splits: the view of a subscriber that applies corrections."""
     by_track: dict[str, Boxes]
-    """Under (camera, track) as the name."""
+    """Boxes under (camera, track) as the name."""
 
 
 class CurrentNames:

@@ -30,9 +30,9 @@ class StreamSummary:
     """Scores of an event stream."""
 
     at_once: Summary
-    """With the global ID of each event: the view of a subscriber that ignores corrections."""
+    """Scores of the global ID in each event: the view of a subscriber that ignores corrections."""
     in_the_end: Summary
-    """After all merges and splits: the view of a subscriber that applies corrections, and the final state."""
+    """Scores after all merges and splits: the view of a subscriber that applies corrections, and the final state."""
     delay: Delay
 
 

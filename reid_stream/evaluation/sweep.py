@@ -29,7 +29,7 @@ class Sweep:
     section: str
     key: str
     values: tuple[str, ...]
-    """As given on the command line."""
+    """Values as given on the command line."""
 
     @property
     def setting(self) -> str:

@@ -33,11 +33,11 @@ class Dimension:
     """One dimension of a pair's vectors."""
 
     index: int
-    """From 0."""
+    """Number of the dimension, from 0."""
     values: tuple[float, float]
-    """Its value in either unit vector."""
+    """Value in either unit vector."""
     term: float
-    """Its term of the cosine or of the margin."""
+    """Term of the cosine or of the margin."""
     heats: tuple[Floats, Floats]
     """(h, w) of either crop's size, 0 to 1: see `Activations.heat`."""
 

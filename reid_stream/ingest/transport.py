@@ -37,7 +37,7 @@ class Endpoint:
     host: str
     port: int
     tls: Tls | None
-    """None for plain TCP."""
+    """TLS settings; None for plain TCP."""
 
 
 def connect(where: Endpoint, name: str, limit_s: float) -> socket.socket:

@@ -71,7 +71,7 @@ class Query:
 
     template: Template
     stays: Sequence[Stay]
-    """In order of time."""
+    """Stays in order of time."""
     forbidden: set[int]
     """Identities it cannot be."""
 

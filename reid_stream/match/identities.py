@@ -41,7 +41,7 @@ class Person(msgspec.Struct):
     apart: set[int] = set()
     """Identities seen side by side with it, as far as `stays` no longer record it."""
     stays: list[Stay] = []
-    """Its tracks, open or ended, oldest first."""
+    """Tracks of the identity, open or ended, oldest first."""
     heard_at: float = 0.0
     """`now` of the latest update with an observation of it, independent of cameras' clocks. 0: same as `last_at`."""
     barred: set[int] = set()

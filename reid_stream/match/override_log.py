@@ -56,7 +56,7 @@ class OverrideLog(msgspec.Struct):
     """Stream ID of the latest instruction, applied or refused."""
     done: list[AppliedOverride] = []
     erasing: dict[str, PendingErasure] = {}
-    """By instruction ID."""
+    """Pending erasures by instruction ID."""
     recent: list[str] = []
     """Stream IDs of the latest instructions, applied or refused, in this order. Not compared by size: a stream that was
     deleted starts again with lower ones."""

@@ -35,7 +35,7 @@ class MatcherState(msgspec.Struct):
     redundancy: EvidenceDiscount = msgspec.field(default_factory=EvidenceDiscount)
     override_log: OverrideLog = msgspec.field(default_factory=OverrideLog, name="said")
     gallery: GalleryState | None = None
-    """None for a state not made by a matcher: rows are then assigned on restore."""
+    """State of the gallery; None for a state not made by a matcher: rows are then assigned on restore."""
     recent: list[int] = []
     """Identities by the time they were last seen, the latest last."""
     turn: list[int] = []

@@ -83,7 +83,7 @@ class TopologyState(msgspec.Struct):
     at: float
     """UTC seconds up to which the counts have decayed."""
     links: dict[str, Transition]
-    """By `from->to`."""
+    """Transitions by `from->to`."""
     edges: tuple[float, ...] = EDGES
     away: dict[str, tuple[float, float]] = {}
     """(`same`, `other`) by the camera of the earlier stay: sums over the links, kept with their rounding."""

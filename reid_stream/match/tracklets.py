@@ -75,7 +75,7 @@ class Tracklet(msgspec.Struct):
     similarity: float | None = None
     probability: float | None = None
     vectors: list[StoredVector] = []
-    """In order of time: the `MAX_VECTORS` of best quality, always including the latest `_LATEST`."""
+    """Vectors in order of time: the `MAX_VECTORS` of best quality, always including the latest `_LATEST`."""
     num_vectors: int = 0
     """Number of vectors so far, kept or not."""
     last: Observation | None = None

@@ -73,7 +73,7 @@ class AssignmentChange(msgspec.Struct, frozen=True):
     """Global IDs in the store; the folder of a track without one."""
     tracks: int
     parts: list[int] = []
-    """For a split: number of tracks of each part, the largest first."""
+    """Number of tracks of each part of a split, the largest first."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ class InstructionEntry(msgspec.Struct, frozen=True):
 
     instruction: Instruction
     answer: InstructionAnswered | None
-    """None while it waits for a daemon, or where the event stream no longer has it."""
+    """The answer; None while it waits for a daemon, or where the event stream no longer has it."""
 
 
 class InstructionClient:

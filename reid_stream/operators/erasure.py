@@ -59,7 +59,7 @@ class ErasureSink(Protocol):
 
     @property
     def spool(self) -> EventSpool:
-        """Its queue on disk."""
+        """Queue of events on disk."""
         ...
 
     def flush(self, timeout_s: float) -> bool:

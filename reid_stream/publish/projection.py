@@ -95,7 +95,7 @@ class PersonView(msgspec.Struct):
     last_seen_at: float = float("-inf")
     tracks: dict[Key, TrackView] = {}
     visits: list[Visit] = []
-    """In the order of their first event."""
+    """Visits in the order of their first event."""
     history: list[IdentityChange] = []
 
     @property

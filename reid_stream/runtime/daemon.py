@@ -71,7 +71,7 @@ class Monitors:
     view: EventFollower
     """Sees all published events."""
     overload: OverloadAlarm | None = None
-    """None for a replay, which is never overloaded."""
+    """Alarm of an overload; None for a replay, which is never overloaded."""
     instructions_fault: Callable[[], str | None] = lambda: None
     """Returns why operator instructions cannot be read; None while they can."""
 

@@ -52,7 +52,7 @@ class Pulse:
         self._clock = clock
         self._lock = threading.Lock()
         self._busy: dict[int, _Busy] = {}
-        """By thread ID."""
+        """Calls in progress by thread ID."""
         self._is_abandoned = False
         self.at_stake: Callable[[], Sequence[str]] = tuple
         """Returns the cameras of further frames that are lost with these threads, one entry per frame."""

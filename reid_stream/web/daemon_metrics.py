@@ -21,7 +21,7 @@ class Reading:
     at: float
     """Monotonic seconds."""
     samples: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
-    """By name: (labels, value) of each sample."""
+    """Samples by name: (labels, value)."""
 
     def one(self, name: str, **labels: str) -> float | None:
         """Return the sum of the samples that have these labels; None without any."""

@@ -48,7 +48,7 @@ class CameraNews:
     """State of a camera according to events."""
 
     is_up: bool | None = None
-    """None before the first news."""
+    """Whether it delivers frames; None before the first event about it."""
     changed_at: float | None = None
     """UTC seconds."""
     frame_size: tuple[int, int] | None = None
@@ -70,7 +70,7 @@ class DaemonNews:
     stop_reason: str = ""
     heartbeat: DaemonHeartbeat | None = None
     overload: DaemonOverloaded | None = None
-    """None unless there is one now."""
+    """The present overload, if there is one."""
     cameras: dict[CameraId, CameraNews] = field(default_factory=dict)
 
 

@@ -33,7 +33,7 @@ class IndexedTrack:
     bundle: str
     """Hash of the embedder that made its vectors."""
     global_id: GlobalId | None
-    """Its person when its file was read; later events may differ."""
+    """Person of the track when its file was read; later events may differ."""
     has_vectors: bool
 
     @property

@@ -17,7 +17,7 @@ class Features(NamedTuple):
     after: Tensor
     """(b, d) after the neck, the embedding; identification and verification look at it."""
     extra: dict[str, Tensor]
-    """By name, for branch-specific losses (`Siamese.own`); empty for most branches."""
+    """Further outputs by name, for branch-specific losses (`Siamese.own`); empty for most branches."""
 
 
 @dataclass(frozen=True, eq=False)

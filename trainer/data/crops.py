@@ -53,7 +53,7 @@ class StoredCrop:
     domain: str
     """The set it came from: cameras and persons of two domains are never the same."""
     data: bytes
-    """As stored: JPEG, PNG, ..."""
+    """The file as stored: JPEG, PNG, ..."""
 
 
 @dataclass(frozen=True, eq=False)

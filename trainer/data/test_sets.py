@@ -32,7 +32,7 @@ class TestSet:
 
     name: str
     protocol: str
-    """In words, for reports."""
+    """Protocol in words, for reports."""
     images: Images
     query: Ints
     """Places in `images`."""

@@ -45,7 +45,7 @@ class WorldSpec:
     cameras: tuple[int, ...]
     """Cameras of Market-1501, 1 to 6."""
     people: int
-    """At most; only those whom two of the cameras took twice can walk."""
+    """Number of people at most; only those whom two of the cameras took twice can walk."""
     seconds: int
     fps: int
     size: str

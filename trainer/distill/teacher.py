@@ -22,7 +22,7 @@ class OpenTeacher:
     """A loaded teacher."""
 
     name: str
-    """For messages and cards."""
+    """Name in messages and cards."""
     hash: str
     """Hash of its files and its input settings."""
     dim: int

@@ -37,7 +37,7 @@ class RunMeasurement:
 
     name: str
     row: str
-    """Its name without the seed: runs of one row are averaged."""
+    """Name without the seed: runs of one row are averaged."""
     budget: str
     """Planned length of the training, in words."""
     images: int
@@ -49,7 +49,7 @@ class RunMeasurement:
     megabytes: float
     """Size of the bundle's network, weights in 16 bits."""
     bundle: str
-    """Its hash."""
+    """Hash of the bundle."""
     figures: dict[str, dict[str, float]]
     """Test set -> FIGURES, by cosine."""
 

@@ -28,7 +28,7 @@ class TrainedNetwork:
     """Network under evaluation: images to vectors, and the score of a difference of vectors."""
 
     name: str
-    """For tables."""
+    """Name in tables."""
     spec: InputSpec
     """Size and colours of the images."""
     embed: Callable[[UInt8, bool], Floats]

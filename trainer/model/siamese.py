@@ -190,7 +190,7 @@ class LoadedBranch:
     """A trained branch with everything that is needed to use, measure and export it."""
 
     branch: Branch
-    """In evaluation mode, fp32, averaged weights; forward gives the embedding, not normalised."""
+    """Branch in evaluation mode, fp32, averaged weights; forward gives the embedding, not normalised."""
     spec: InputSpec
     """Input format of the branch."""
     dim: int

@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reviewed: int
     """Reviewed identities, labels and held out together."""
     minutes: float
-    """In all, resumptions included."""
+    """Duration, resumptions included."""
 
 
 def fit_site(

@@ -19,7 +19,7 @@ class Round(msgspec.Struct, frozen=True):
     people: int
     """Clusters."""
     tracks: int
-    """In clusters."""
+    """Tracks in clusters."""
     images: int
     """Learned from."""
     minutes: float
@@ -32,7 +32,7 @@ class PendingRound(msgspec.Struct, frozen=True):
     people: int
     """Clusters."""
     tracks: int
-    """In clusters."""
+    """Tracks in clusters."""
     minutes: float | None
     """Time budget of its training; none without one."""
 

@@ -21,7 +21,7 @@ class AddCamera(msgspec.Struct, frozen=True, tag="read"):
 
     camera: CameraId
     settings: bytes
-    """Its `config.settings.Camera`, pickled, since its secrets go along; the pipe is the daemon's own."""
+    """`config.settings.Camera`, pickled, since its secrets go along; the pipe is the daemon's own."""
     resume: ResumePoint | None
     """State at which another process stopped reading it."""
 
@@ -30,7 +30,7 @@ class ConfigureCamera(msgspec.Struct, frozen=True, tag="configure"):
     """To a worker: use other settings for a camera without opening it again."""
 
     settings: bytes
-    """As in `AddCamera`."""
+    """Settings as in `AddCamera`."""
 
 
 class RemoveCamera(msgspec.Struct, frozen=True, tag="leave"):
