@@ -93,6 +93,8 @@ class Subscription:
     ) -> None:
         self.restarts = 0
         """Times that the stream was deleted, or came back with lower IDs than it had."""
+        self.restarted_behind = NOWHERE
+        """Position behind which the stream was read on at its last restart; an entry before it is still there."""
         self.malformed = 0
         """Entries that are no events; skipped."""
         self._client = client
@@ -190,7 +192,7 @@ class Subscription:
             return False
         except (redis.exceptions.RedisError, OSError):
             return False  # the next read reports it
-        self.restarts += 1
+        self.restarts, self.restarted_behind = self.restarts + 1, self._position
         _log.warning("stream_restarted", stream=self._key, was=str(before), end=str(end), position=self.position)
         return True
 

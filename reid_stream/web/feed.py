@@ -98,6 +98,10 @@ class Feed:
         """Why events cannot be read now."""
         self.refused = 0
         """Events that are not shown, as they cannot be right."""
+        self.restarts = 0
+        """Times that the stream was deleted, or came back with lower IDs than it had."""
+        self.restarted_behind = "0-0"
+        """Position behind which it was read on at the last restart."""
         self._recent: deque[Received] = deque(maxlen=_KEPT)
         self._position = "0"
         self._looked_at = time.monotonic()
@@ -122,7 +126,11 @@ class Feed:
             return [self._recent[-number] for number in range(1, min(count, len(self._recent)) + 1)]
 
     def behind(self, position: str, limit: int) -> list[Received] | None:
-        """Return events behind a position, oldest first; None where memory does not reach back so far."""
+        """Return events behind a position, oldest first; None where memory does not reach back so far.
+
+        A position that was an event's before the stream started again with lower IDs has none behind it: see
+        `restarts`.
+        """
         after = Position.parse(position)
         with self.lock:
             if position == self._position:
@@ -192,16 +200,23 @@ class Feed:
     def _read(self, subscription: Subscription) -> None:
         """Apply everything that has come."""
         page: list[Received] = []
-        while True:
+        restarts, is_end = subscription.restarts, False
+        while not is_end:
+            event: Received | None = None
             try:
                 event = next(subscription)
                 check_event(event)
             except StopIteration:
-                break
+                is_end = True
             except ValueError as error:  # also raised for an entry whose bytes are not text
                 self._refuse(subscription.position, error)
-                continue
-            page.append(event)
+                event = None
+            if subscription.restarts != restarts:
+                self._apply(page, subscription.position)
+                page, restarts = [], subscription.restarts
+                self._rewind(subscription.restarted_behind)
+            if event is not None:
+                page.append(event)
             if len(page) >= _AT_ONCE:
                 self._apply(page, subscription.position)
                 page = []
@@ -209,6 +224,16 @@ class Feed:
                     return
         self._apply(page, subscription.position)
         self.is_complete = True
+
+    def _rewind(self, behind: Position) -> None:
+        """Forget the positions of events that the stream no longer has, so that those in memory rise again."""
+        with self.lock:
+            kept = [event for event in self._recent if Position.parse(event.position) <= behind]
+            self._recent = deque(kept, maxlen=_KEPT)
+            self._position = str(behind)
+            self.restarts, self.restarted_behind = self.restarts + 1, str(behind)
+        for call in tuple(self._listeners):
+            call()
 
     def _apply(self, page: list[Received], position: str) -> None:
         if not page:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, HTTPException, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from reid_stream.events import PREFIX
-from reid_stream.publish.stream_ids import start_of
+from reid_stream.publish.stream_ids import Position, start_of
 from reid_stream.publish.subscribe import Received, subscribe
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
 from reid_stream.web.guard import cookie_of
@@ -67,6 +67,8 @@ async def follow_events(
         position = web.feed.position if asked == "$" else str(start_of(asked))
     except ValueError as error:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    if last_event_id and web.feed.fault is None and Position.parse(position) > Position.parse(web.feed.position):
+        position = "0-0"  # the stream was deleted since, or came back with lower IDs
     body = _stream(web, request, position, types, cameras)
     # Its first part is taken here, so that too many streams are refused with a status.
     first = await anext(body)
@@ -87,7 +89,7 @@ async def _stream(
     web: WebSite, request: Request, position: str, types: Collection[str], cameras: Collection[str]
 ) -> AsyncIterator[str]:
     loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-    has_given_way = False
+    has_given_way, restarts = False, web.feed.restarts
 
     def notify() -> None:
         loop.call_soon_threadsafe(arrived.set)
@@ -101,6 +103,9 @@ async def _stream(
         yield "retry: 2000\n\n"
         while not request.app.state.closing and not has_given_way and _is_known(web, request):
             arrived.clear()
+            if web.feed.restarts != restarts:
+                restarts = web.feed.restarts
+                position = str(min(Position.parse(position), Position.parse(web.feed.restarted_behind)))
             page = web.feed.behind(position, _PAGE)
             if page is None:
                 page = await anyio.to_thread.run_sync(_older, web, position)
