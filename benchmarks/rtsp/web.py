@@ -28,6 +28,8 @@ class HttpResponse:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: Callable[[], Iterable[bytes]] = tuple
+    head: Callable[[], bytes] | None = None
+    """Status line and header as they are sent; None makes them of the above."""
 
 
 def whole(path: Path, content_type: str = "video/mp4") -> HttpResponse:
@@ -73,10 +75,13 @@ class WebCamera:
             def do_GET(self) -> None:
                 camera.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 answer = camera.answers.get(self.path.partition("?")[0], HttpResponse(404))
-                self.send_response(answer.status)
-                for name, value in answer.headers:
-                    self.send_header(name, value)
-                self.end_headers()
+                if answer.head is not None:
+                    self.wfile.write(answer.head())
+                else:
+                    self.send_response(answer.status)
+                    for name, value in answer.headers:
+                        self.send_header(name, value)
+                    self.end_headers()
                 with suppress(OSError):
                     for part in answer.body():
                         self.wfile.write(part)

@@ -18,6 +18,8 @@ _PART_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE |
 _JPEG = b"\xff\xd8"
 _CHALLENGE = re.compile(r",\s*(?=(?:digest|basic|bearer|negotiate|ntlm)\b)", re.IGNORECASE)
 """Separator of two challenges in one header field."""
+_MD5 = re.compile(r"(algorithm=\s*\"?)md5(?=\"|-sess|\s|,|$)", re.IGNORECASE)
+"""FFmpeg knows the name in capitals only."""
 _NEXT_JPEG = re.compile(rb"\xff\xd9[\s0-9A-Fa-f;]{0,32}\xff\xd8\xff")
 """Separator of two images, with the chunk line of the transfer encoding."""
 _STREAM_OF = 3
@@ -44,7 +46,7 @@ class AnswerFilter(ABC):
         self.length: int | None = None
         """Bytes of the newest answer's body; none where it does not say."""
         self.has_odd_parts = False
-        """Parts that FFmpeg's reader of multipart streams refuses: not of type image/jpeg."""
+        """Parts that FFmpeg's reader of multipart streams refuses, such as those not of type image/jpeg."""
         self.is_jpeg_stream = False
         """JPEG images one after another with nothing between them; the connection ends there, since FFmpeg takes them
         for one image unless the format is set."""
@@ -116,7 +118,7 @@ class RtspAnswers(AnswerFilter):
         """Pass on whole answers."""
         if self._is_playing:
             return data
-        self._held += data
+        self._held = _with_crlf(self._held + data)
         passed = b""
         while self._held and not self.is_refused and (part := self._next()) is not None:
             passed += part
@@ -172,9 +174,14 @@ class HttpAnswers(AnswerFilter):
         """`takes_jpeg_stream`: pass a stream of JPEG images on."""
         super().__init__()
         self._held = b""
-        self._is_open = takes_jpeg_stream
+        self._is_open = self._takes_jpeg_stream = takes_jpeg_stream
         self._pictures = _PictureCount()
         self._silences = 0
+
+    @property
+    def is_refused(self) -> bool:
+        """See `AnswerFilter`; parts that FFmpeg's reader of them refuses are read as images one after another."""
+        return super().is_refused or (self.has_odd_parts and not self._takes_jpeg_stream)
 
     def asked(self, data: bytes) -> bool:  # noqa: ARG002 (the protocol's)
         """Allow a single request: a second answer would not be filtered."""
@@ -184,7 +191,7 @@ class HttpAnswers(AnswerFilter):
         """Hold the header back until it is whole, and of what may be a stream of images the first ones."""
         if self._is_open and self.status is not None:
             return data
-        self._held += data
+        self._held = _with_crlf(self._held + data)
         self._silences = 0
         end = self._held.find(_END)
         if end < 0 or (end + len(_END) == len(self._held) and self._held.startswith(b"HTTP/1.1 100")):
@@ -198,16 +205,20 @@ class HttpAnswers(AnswerFilter):
             return self._held
         head, body = self._held[: end + len(_END)], self._held[end + len(_END) :]
         is_chunked = "chunked" in fields.get("transfer-encoding", [""])[0].lower()
-        part = (body.partition(b"\r\n")[2] if is_chunked else body).lstrip(b"\r\n")
+        part = (_unchunked(body) if is_chunked else body).lstrip(b"\r\n")
         if self.status == 200 and self.content_type.startswith("multipart/"):
             # Whether a boundary comes first, and what a part is, is seen in the body.
-            if len(body) < _MOST_HEADER and not _PART_HEAD.search(part) and not part.startswith(_JPEG):
+            first = _first_part(part)
+            if len(body) < _MOST_HEADER and not _PART_HEAD.search(first) and not first.startswith(_JPEG):
                 return b""
-            body = self._as_multipart(body, part, fields, is_chunked=is_chunked)
+            self.has_odd_parts = _is_odd(first)
+            body = _as_multipart(body, part, fields, is_chunked=is_chunked)
         elif self.status == 200 and self.length is None and self._may_be_stream(body, part, is_chunked=is_chunked):
             return b""
+        else:
+            head = _closing(head, fields)
         self._is_open = True
-        return (_without_sha(head) if self.status == 401 else head) + body
+        return b"" if self.is_refused else (_without_sha(head) if self.status == 401 else head) + body
 
     def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
         """Whether more data is needed to tell one image from a stream of them."""
@@ -237,21 +248,75 @@ class HttpAnswers(AnswerFilter):
         self.length = len(body)
         return head + b"\r\nContent-Length: %d" % len(body) + _END + body
 
-    def _as_multipart(self, body: bytes, part: bytes, fields: dict[str, list[str]], *, is_chunked: bool) -> bytes:
-        """Put the boundary before the first part where the camera leaves it out, as some do: FFmpeg insists on it."""
-        kind = _PART_TYPE.search(part)
-        self.has_odd_parts = kind is not None and kind[1].lower() != b"image/jpeg"
-        if part.startswith(b"--"):
-            return body
-        is_headed = part[:8].lower() == b"content-"
-        boundary = _BOUNDARY.search(fields.get("content-type", [""])[0])
-        name = boundary[1].strip() if boundary is not None else "frame"
-        line = b"--" + name.removeprefix("--").encode("latin-1") + b"\r\n"
-        if part.startswith(_JPEG):
-            line += b"Content-Type: image/jpeg\r\n\r\n"
-        elif not is_headed and line.strip() in part and not is_chunked:
-            return part[part.index(line.strip()) :]  # a preamble, which FFmpeg does not skip
-        return b"%x\r\n%s\r\n%s" % (len(line), line, body) if is_chunked else line + body.lstrip(b"\r\n")
+
+def _as_multipart(body: bytes, part: bytes, fields: dict[str, list[str]], *, is_chunked: bool) -> bytes:
+    """Put the boundary before the first part where the camera leaves it out, as some do: FFmpeg insists on it."""
+    if part.startswith(b"--"):
+        return body
+    is_headed = part[:8].lower() == b"content-"
+    boundary = _BOUNDARY.search(fields.get("content-type", [""])[0])
+    name = boundary[1].strip() if boundary is not None else "frame"
+    line = b"--" + name.removeprefix("--").encode("latin-1") + b"\r\n"
+    if part.startswith(_JPEG):
+        line += b"Content-Type: image/jpeg\r\n\r\n"
+    elif not is_headed and line.strip() in part and not is_chunked:
+        return part[part.index(line.strip()) :]  # a preamble, which FFmpeg does not skip
+    return b"%x\r\n%s\r\n%s" % (len(line), line, body) if is_chunked else line + body.lstrip(b"\r\n")
+
+
+def _closing(head: bytes, fields: dict[str, list[str]]) -> bytes:
+    """State in a header that the body ends with the connection, where it does: FFmpeg takes that for a failure else.
+
+    Source: RFC 9112, 6.3.
+    """
+    if "content-length" in fields or "transfer-encoding" in fields:
+        return head
+    if "close" in fields.get("connection", [""])[0].lower():
+        return head
+    return head[: -len(_END)] + b"\r\nConnection: close" + _END
+
+
+def _first_part(part: bytes) -> bytes:
+    """Return a multipart body from its first part on, without a preamble; empty before that has begun."""
+    if part.startswith((b"--", _JPEG)) or part[:8].lower() == b"content-":
+        return part
+    start = part.find(b"\n--")
+    return part[start + 1 :] if start >= 0 else b""
+
+
+def _unchunked(body: bytes) -> bytes:
+    """Return what the chunks of a body hold so far (RFC 9112, 7.1)."""
+    found = b""
+    while body:
+        line, end, body = body.partition(b"\r\n")
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            break
+        if not end or not size:
+            break
+        found, body = found + body[:size], body[size + 2 :]
+    return found
+
+
+def _with_crlf(held: bytes) -> bytes:
+    """Return an answer whose header has line ends of CR LF where it has bare LF (RFC 9112, 2.2)."""
+    end, bare = held.find(_END), held.find(b"\n\n")
+    if bare < 0 or 0 <= end < bare or not held[:5].upper().startswith((b"HTTP/", b"RTSP/")):
+        return held
+    lines = held[:bare].replace(b"\r\n", b"\n")
+    return lines.replace(b"\n", b"\r\n") + _END + held[bare + 2 :]
+
+
+def _is_odd(part: bytes) -> bool:
+    """Whether FFmpeg's reader of multipart streams refuses a part: no JPEG by its type, or no length and bare LF."""
+    end = _PART_HEAD.search(part)
+    head = part if end is None else part[: end.start()]
+    if part.startswith(_JPEG):  # without a header, which it gets
+        return False
+    kind = _PART_TYPE.search(head)
+    has_length = b"content-length" in head.lower()
+    return kind is None or kind[1].lower() != b"image/jpeg" or (not has_length and b"\r\n" not in head)
 
 
 def _length(fields: dict[str, list[str]]) -> int:
@@ -287,7 +352,7 @@ def _without_sha(answer: bytes) -> bytes:
             lines.append(line)
             continue
         challenges = _CHALLENGE.split(value.strip().decode("latin-1"))
-        kept = [one.rstrip(", ") for one in challenges if one.strip(", ") and not _is_sha(one)]
+        kept = [_MD5.sub(r"\1MD5", one.rstrip(", ")) for one in challenges if one.strip(", ") and not _is_sha(one)]
         lines += [name + colon + b" " + one.encode("latin-1") for one in kept]
     kept_any = any(line.lower().startswith(b"www-authenticate") for line in lines)
     return b"\r\n".join(lines) + end + body if kept_any else answer

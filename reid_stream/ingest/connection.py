@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS = 3
 _STREAMS = ("mpjpeg", "mjpeg")
 """FFmpeg's demuxers of endless images: multipart, and concatenated."""
+_PICTURES = ("gif", "apng")
+"""Demuxers of single images, besides those that end with `_pipe`."""
 
 
 def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | None" = None) -> VideoSource:
@@ -61,7 +63,8 @@ def _is_snapshot(source: VideoSource) -> bool:
     # A stream of images may be called by the type of one.
     if answers is None or answers.content_type.startswith("multipart/") or source.container.format.name in _STREAMS:
         return False
-    is_picture = source.container.format.name.endswith("_pipe") and answers.length is not None
+    name = source.container.format.name
+    is_picture = (name.endswith("_pipe") or name in _PICTURES) and answers.length is not None
     return is_picture or answers.content_type.startswith("image/")
 
 
@@ -80,11 +83,6 @@ def _polled(first: VideoSource, camera: Camera, settings: Ingest) -> VideoSource
 def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource | str:
     """Open one address; return the place that it redirects to, if it does."""
     opened = _open_as(FORMATS.get(where.kind), where, camera, settings, take_over)
-    if isinstance(opened, VideoSource) and opened.relay is not None:
-        answers = opened.relay.answers
-        if answers is not None and answers.has_odd_parts and opened.container.format.name == "mpjpeg":
-            opened.close()
-            opened = answers
     if not isinstance(opened, VideoSource) and opened.redirect is None:
         # This reader searches for images; it returns each when the next one starts.
         opened = _open_as("mjpeg", where, camera, settings, take_over)
@@ -121,7 +119,7 @@ def _open_as(
         answers = None if relay is None else relay.answers
         if relay is not None:
             relay.close()
-        if answers is not None and (answers.redirect is not None or answers.is_jpeg_stream):
+        if answers is not None and answers.refusal is None and answers.is_refused:
             return answers
         took_s = time.monotonic() - began
         failure = explain(error, where, took_s, settings.open_timeout_s, opened=False, answers=answers)

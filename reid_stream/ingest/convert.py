@@ -1,5 +1,6 @@
 """Decoded images to RGB, scaled on the way: arrays in main memory, or left on the GPU that decoded them."""
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
@@ -121,11 +122,9 @@ def _orientation(picture: "VideoFrame") -> Orientation:
 
     Other angles than quarters of a turn are left as they are. Source: ISO 14496-12, 6.2.2 (x' = ax + cy, y' = bx + dy).
     """
-    from av.sidedata.sidedata import SideDataContainer
-
     # `picture.side_data` would keep its container, and that the image: a cycle, which holds megabytes until the garbage
     # collector runs. The library's types know less of it.
-    matrix = cast("Any", SideDataContainer)(picture).get("DISPLAYMATRIX")
+    matrix = _side_data_reader()(picture).get("DISPLAYMATRIX")
     if matrix is None:
         return _UPRIGHT
     a, b, _, c, d = struct.unpack_from("=iiiii", matrix)
@@ -137,3 +136,20 @@ def _orientation(picture: "VideoFrame") -> Orientation:
     if abs(b) > _STRAIGHT * abs(a):
         return Orientation(3 if b > 0 else 1, is_mirrored)
     return _UPRIGHT
+
+
+@functools.cache
+def _side_data_reader() -> Any:
+    """Return PyAV's reader of what is noted beside an image, made to accept notes that it has no name for.
+
+    PyAV 18 raises ValueError where there is one of them, such as the EXIF data of a JPEG image since FFmpeg 8.
+    """
+    from av.sidedata import sidedata
+
+    def unnamed(cls: Any, value: int) -> Any:
+        member = object.__new__(cls)
+        member._name_, member._value_ = f"UNNAMED_{value}", value
+        return member
+
+    cast("Any", sidedata.Type)._missing_ = classmethod(unnamed)
+    return sidedata.SideDataContainer

@@ -7,7 +7,7 @@ MAX_PIXELS = 7680 * 4320
 """Largest image of a camera: 8K UHD. Beyond it a decoder takes hundreds of megabytes."""
 _MEDIA = (
     "mpjpeg,mjpeg,jpeg_pipe,png_pipe,mpegts,mpeg,mpegvideo,flv,mov,matroska,avi,asf,ogg,h264,hevc,av1,obu,ivf,m4v,"
-    "mjpeg_2000,rawvideo,nut,dhav,mxf,gif,apng,webp_pipe,wtv,rm,nsv,dv,yuv4mpegpipe,live_flv"
+    "mjpeg_2000,rawvideo,nut,dhav,mxf,gif,apng,webp_pipe,bmp_pipe,tiff_pipe,wtv,rm,nsv,dv,yuv4mpegpipe,live_flv"
 )
 """Formats that hold their video themselves; not those that name other places to open (HLS, DASH, SDP, concat)."""
 FORMATS = {"device": "v4l2", "rtsp": "rtsp"}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from reid_stream.errors import StreamError
 from reid_stream.ingest.ffmpeg_interrupt import is_stopped
 from reid_stream.ingest.stream import DecodedPacket, VideoSource, Wanted
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 DEFAULT_FPS = 5.0
 """Requests a second for a camera without `max_fps`."""
 _POLL_S = 0.1
+_LASTING = ("refused", "untrusted")
+"""Causes of failure that another request will not mend."""
 
 
 class SnapshotSource(VideoSource):
@@ -46,23 +49,38 @@ class SnapshotSource(VideoSource):
         """Yield one image per request, without timestamps.
 
         Raises:
-            StreamError: a request failed, or its answer is not an image.
+            StreamError: for `read_timeout_s`, requests failed or their answers were no images; the login or the
+                certificate was refused.
         """
         due = usable_at = time.monotonic()
         while not is_stopped():
+            try:
+                for packet in self._answer(wanted):
+                    yield packet
+                    usable_at = time.monotonic()
+            except StreamError as error:
+                # Small cameras fail now and then, as while they focus or serve someone else.
+                is_over = time.monotonic() - usable_at > self.settings.read_timeout_s
+                if error.cause in _LASTING or is_over:
+                    raise
+                self._corrupt += 1
             # Each answer arrives in time, so its own limit is never reached.
             self._check_usable(time.monotonic() - usable_at, 0.0)
-            answer, self._next = self._next or self._reopen(), None
-            with answer:
-                for packet in answer.read(wanted):
-                    if packet.frames:
-                        yield DecodedPacket(None, None, packet.frames[:1])
-                        usable_at = time.monotonic()
-                        break
-                self._corrupt += answer.take_corrupt()
             due = max(due + self._interval_s, time.monotonic())
             while not is_stopped() and (left_s := due - time.monotonic()) > 0:
                 time.sleep(min(left_s, _POLL_S))
+
+    def _answer(self, wanted: Wanted) -> Iterator[DecodedPacket]:
+        """Ask for an image and yield it; nothing if the answer holds none that can be decoded."""
+        answer, self._next = self._next or self._reopen(), None
+        with answer:
+            try:
+                for packet in answer.read(lambda _, is_key: wanted(None, is_key)):
+                    if packet.frames:
+                        yield DecodedPacket(None, None, packet.frames[:1])
+                        return
+            finally:
+                self._corrupt += answer.take_corrupt()
 
     def close(self) -> None:
         """Disconnect."""
