@@ -3,8 +3,20 @@
 import re
 from urllib.parse import unquote
 
-_SECRET_KEY = re.compile(r"pas|pwd|psw|psd|token|key|secret|auth|credential|^pw$|^p$", re.IGNORECASE)
-_ADMIN = re.compile(r"admin|root", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"pas|pwd|psw|psd|token|key|secret|auth|credential|session|signature|ticket|kennwort|mima|clave|senha|contras|"
+    r"^(pw|p|sid|sig)$",
+    re.IGNORECASE,
+)
+_ADMIN = re.compile(r"admin|administrator|root", re.IGNORECASE)
+_USERS = re.compile(r"admin\w*|root|user\w*|guest|viewer|operator|supervisor|service", re.IGNORECASE)
+"""Names of users that are hardly those of hosts."""
+_JOINED = re.compile(
+    r"(?P<before>(?:admin|administrator|root)[,&;]|(?:.*[_.-])?(?:token|key|pass|password|passwd|pwd|secret|auth)[_-])."
+    r"+",
+    re.IGNORECASE,
+)
+"""A user or the name of a secret in one segment with it: admin,SECRET and token-SECRET."""
 _TOKEN = re.compile(r"[0-9a-f-]{24,}|(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[A-Za-z0-9]{20,}")
 """Hexadecimal numbers and random letters, as tokens are."""
 
@@ -38,9 +50,9 @@ def masked_path(path: str) -> str:
 
 def _is_named_secret(before: str) -> bool:
     """Whether what follows this segment of a path may be a password: /token/SECRET, /admin/SECRET/ch0."""
-    return bool(_ADMIN.fullmatch(before)) or (
-        len(before) <= _LONGEST_KEY and before.isalpha() and is_secret_key(before)
-    )
+    name = unquote(before)
+    is_word = name.replace("_", "").replace("-", "").isalpha()
+    return bool(_ADMIN.fullmatch(name)) or (len(name) <= _LONGEST_KEY and is_word and is_secret_key(name))
 
 
 def _masked_segment(segment: str) -> str:
@@ -52,6 +64,8 @@ def _masked_segment(segment: str) -> str:
     user, colon, _ = plain.partition(":")
     if colon:
         return f"{user}:***"
+    if (joined := _JOINED.fullmatch(plain)) and not _is_named_secret(plain):
+        return f"{joined['before']}***"
     return "***" if _TOKEN.fullmatch(segment) else segment
 
 
@@ -93,6 +107,9 @@ def split_login(rest: str) -> tuple[str, str, str]:
             raise AmbiguousLoginError(_ADVICE)
         return login, host, behind
     port = authority.partition("]")[2].lstrip(":") if authority.startswith("[") else authority.partition(":")[2]
+    # rtsp://admin:1/2@host/x: `1` may be a port, but `admin` is no host.
+    if "@" in behind and port.isdecimal() and _USERS.fullmatch(authority.partition(":")[0]):
+        raise AmbiguousLoginError(_ADVICE)
     # rtsp://user:a/b@host/x: `a` is no port.
     if "@" in behind and port and not port.isdecimal():
         if behind[0] in "?#" and behind.partition("/")[0].count("@") == 1:

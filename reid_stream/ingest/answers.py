@@ -218,7 +218,7 @@ class HttpAnswers(AnswerFilter):
         else:
             head = _closing(head, fields)
         self._is_open = True
-        return b"" if self.is_refused else (_without_sha(head) if self.status == 401 else head) + body
+        return b"" if self.has_odd_parts else (_without_sha(head) if self.status == 401 else head) + body
 
     def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
         """Whether more data is needed to tell one image from a stream of them."""

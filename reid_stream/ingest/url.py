@@ -19,6 +19,8 @@ _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE
 _KINDS: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
 _TOKEN_PORTS = (7441, 7447)
 """Ports of UniFi Protect, where the path is the credential."""
+_KEYED = ("rtmp", "rtmps", "rtmpe", "rtmpt")
+"""Schemes whose last part of the path is the key of the stream."""
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -78,7 +80,10 @@ def address(camera: Camera) -> Address:
         login = ":".join(quote(unquote(part), safe="") for part in login.split(":", 1))
     secret = f"{scheme}://{login}@{host}{path}" if login else f"{scheme}://{host}{path}"
     endpoint = _endpoint(camera, scheme, host)
-    shown = "/***" if endpoint is not None and endpoint.port in _TOKEN_PORTS and path.strip("/") else masked_path(path)
+    is_credential = endpoint is not None and endpoint.port in _TOKEN_PORTS and bool(path.strip("/"))
+    shown = "/***" if is_credential else masked_path(path)
+    if scheme in _KEYED and shown.count("/") > 1:
+        shown = f"{shown.rpartition('/')[0]}/***"
     return Address(kind, f"{scheme}://{host}{shown}", secret, endpoint, login, path)
 
 

@@ -35,7 +35,14 @@ def test_a_password_of_any_shape_ends_at_the_last_at_sign(url: str, login: str) 
 
 @pytest.mark.parametrize(
     "url",
-    ["rtsp://admin:hunt/hunter2@10.0.0.5/s", "rtsp://admin:hunter2/@10.0.0.5/s", "rtsp://admin:a@hunter2#@10.0.0.5/s"],
+    [
+        "rtsp://admin:hunt/hunter2@10.0.0.5/s",
+        "rtsp://admin:hunter2/@10.0.0.5/s",
+        "rtsp://admin:a@hunter2#@10.0.0.5/s",
+        "rtsp://admin:123/hunter2@10.0.0.5/s",
+        "rtsp://root:1?hunter2@10.0.0.5/s",
+        "rtsp://user1:12#hunter2@10.0.0.5/s",
+    ],
 )
 def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advice(url: str) -> None:
     with pytest.raises(StreamError, match="put it into `username` and `password`") as refused:
@@ -61,6 +68,21 @@ def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advic
         ("rtsp://10.0.0.5/loginuse=admin_loginpas=hunter2", "rtsp://10.0.0.5/loginuse=admin_loginpas=***"),
         ("rtsp://10.0.0.5/user%3Dadmin_password%3Dhunter2", "rtsp://10.0.0.5/user=admin_password=***"),
         ("rtsp://10.0.0.5/live/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", "rtsp://10.0.0.5/live/***"),
+        ("rtsp://10.0.0.5/live/api_key/hunter2", "rtsp://10.0.0.5/live/api_key/***"),
+        ("rtsp://10.0.0.5/auth_token/hunter2/x", "rtsp://10.0.0.5/auth_token/***/x"),
+        ("rtsp://10.0.0.5/access-token/hunter2", "rtsp://10.0.0.5/access-token/***"),
+        ("rtsp://10.0.0.5/administrator/hunter2", "rtsp://10.0.0.5/administrator/***"),
+        ("rtsp://10.0.0.5/%61dmin/hunter2", "rtsp://10.0.0.5/%61dmin/***"),
+        ("rtsp://10.0.0.5/live/admin,hunter2", "rtsp://10.0.0.5/live/admin,***"),
+        ("rtsp://10.0.0.5/admin&hunter2", "rtsp://10.0.0.5/admin&***"),
+        ("rtsp://10.0.0.5/live/token-hunter2", "rtsp://10.0.0.5/live/token-***"),
+        ("rtsp://10.0.0.5/ch1_pass_hunter2", "rtsp://10.0.0.5/ch1_pass_***"),
+        ("http://10.0.0.5/v;jsessionid=hunter2", "http://10.0.0.5/v;jsessionid=***"),
+        ("rtsp://10.0.0.5/live/mima=hunter2", "rtsp://10.0.0.5/live/mima=***"),
+        ("rtsp://10.0.0.5/clave/hunter2", "rtsp://10.0.0.5/clave/***"),
+        ("rtmp://10.0.0.5/app/hunter2?vhost=x", "rtmp://10.0.0.5/app/***"),
+        ("rtmp://10.0.0.5/app", "rtmp://10.0.0.5/app"),
+        ("rtsp://10.0.0.5/monkey/keyhole/passage", "rtsp://10.0.0.5/monkey/***/***"),
         ("rtsp:/admin:hunter2@10.0.0.5/s", "***@10.0.0.5/s"),
         ("rtsp://10.0.0.5/Streaming/Channels/101", "rtsp://10.0.0.5/Streaming/Channels/101"),
     ],
