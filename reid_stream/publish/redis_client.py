@@ -269,7 +269,7 @@ def cause(error: BaseException) -> str:
         return f"no secure connection ({_first_line(error)})"
     for types, words in (
         ((redis.sentinel.MasterNotFoundError,), "no sentinel names a master that answers"),
-        ((known.NoPermissionError,), f"its ACL forbids a command we need ({_first_line(error)})"),
+        ((known.NoPermissionError,), f"its ACL forbids a command that is needed ({_first_line(error)})"),
         ((known.BusyLoadingError,), "it is still loading its data"),
         ((known.OutOfMemoryError,), "it is out of memory (maxmemory)"),
         ((known.ReadOnlyError,), "it is a read-only replica"),

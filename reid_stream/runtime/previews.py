@@ -83,7 +83,7 @@ def _private_folder(folders: Sequence[Path]) -> Path:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if is_private(folder):
                 return folder
-    raise OSError(f"one of {', '.join(map(str, folders))} must be a private folder of our own")
+    raise OSError(f"one of {', '.join(map(str, folders))} must be a private folder of this user")
 
 
 class PreviewPublisher:

@@ -49,7 +49,7 @@ def test_a_user_who_may_not_write_is_found_before_the_first_event(tmp_path: Path
             admin.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+ping", "+info")
         settings = Redis(url=SecretStr(server.url), username="reader", password=SecretStr("secret"))
         ((finding, error),) = check_redis(Settings(redis=settings, cameras=CAMERAS))
-        assert "its ACL forbids a command we need" in finding.text
+        assert "its ACL forbids a command that is needed" in finding.text
         assert isinstance(error, BrokerError)
         with redis.Redis.from_url(server.url) as admin:
             assert admin.keys("*") == []  # nothing was written either time
