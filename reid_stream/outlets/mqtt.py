@@ -118,7 +118,9 @@ class MqttOutlet:
         client.loop_start()
         if not self._connected.wait(_ACK_S) or self._refusal:
             client.loop_stop()
-            raise BrokerError(f"the MQTT broker {broker.name} must accept the login: {self._refusal or 'it does not answer'}")
+            raise BrokerError(
+                f"the MQTT broker {broker.name} must accept the login: {self._refusal or 'it does not answer'}"
+            )
 
     def deliver(self, event: Received) -> bool:
         """Publish what an event changes, and the event if it is wanted; False if stopped before it is sent."""
