@@ -4,6 +4,7 @@ Only the engines know what is behind `OnDevice`. All other code reads its size, 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol, Self, runtime_checkable
 
@@ -48,6 +49,16 @@ class Unread:
 
 
 Picture = UInt8 | OnDevice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """A larger image of the same view, taken at about the time of a frame, to cut people out of."""
+
+    captured_at: float
+    """UTC seconds."""
+    image: Picture
+    """(h, w, 3) RGB; another size than the frame's, perhaps another aspect."""
 
 
 def host(picture: Picture) -> UInt8:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reid_stream.images import Picture, UInt8, host
+from reid_stream.images import Detail, Picture, UInt8, host
 
 CameraId = NewType("CameraId", str)
 TrackId = NewType("TrackId", int)
@@ -52,6 +52,8 @@ class Frame:
     """Boxes (n, 4) of what moves; None where that is unknown, so that everything may."""
     regions: Floats | None = None
     """Boxes (n, 4) to detect people in, none of which overlap; None for the whole image."""
+    detail: Detail | None = None
+    """A larger image of about this time, to cut people out of; None for the frame itself."""
 
     def __post_init__(self) -> None:
         if len(self.image.shape) != 3 or self.image.shape[2] != 3:

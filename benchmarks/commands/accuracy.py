@@ -5,6 +5,7 @@ compare FILE.rec ...    our linking beside simpler ones and the oracle
 settle FILE.rec ...     the event stream as published and after corrections
 battery [WORLD ...]     the matcher on simulated sites that nothing was tuned on, by group and half
 savings [SET ...]       what the gate, packing and the adaptive rate spare, and cost
+gate [SET ...]          what the gate skips, loses and costs at night, in rain, of shaking cameras and so on
 score [SET ...]         `make score`: the figures that matter, the battery's among them, kept per commit
 """
 
@@ -189,6 +190,41 @@ def savings(
         measured.show(found, console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+
+
+@app.command()
+def gate(
+    names: Names = None,
+    disturbance: Annotated[list[str] | None, typer.Option(help="Night, rain and so on; default: all.")] = None,
+    frames: Annotated[int, typer.Option(min=20, help="Images with people of each camera; as many without.")] = 120,
+    detector: Detector = "default",
+    embedder: Embedder = "default",
+    threads: Threads = 1,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Measure the motion gate on filtered footage: frames skipped, HOTA and IDF1 beside `gate: off`, its own cost."""
+    from tempfile import TemporaryDirectory
+
+    from benchmarks.accuracy import gate as measured
+    from benchmarks.accuracy.disturbances import DISTURBANCES
+    from reid_stream.errors import ConfigError
+    from reid_stream.runtime.networks import load_networks
+
+    wanted = disturbance or list(DISTURBANCES)
+    if unknown := sorted(set(wanted) - set(DISTURBANCES)):
+        raise ConfigError(f"--disturbance must be one of {', '.join(DISTURBANCES)}, got {', '.join(unknown)}")
+    models = Models(detector=detector, embedder=embedder, threads=threads)
+    chosen = sets.find(sets.roots(), names or ())
+    networks = load_networks(chosen[0].settings(models))
+    found: list[measured.GateRow] = []
+    with TemporaryDirectory() as folder:
+        for each in chosen:
+            for row in measured.measure(each, models, networks, wanted, frames, Path(folder)):
+                found.append(row)
+                console.print(f"{row.name} {row.disturbance}: loss {row.loss:+.3f}, cost {row.cost:+.3f}", style="dim")
+    measured.show(found, console)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(measured.summaries(found)), indent=2) + b"\n")
 
 
 def _recorded(

@@ -81,6 +81,30 @@ def embedder(
 
 
 @app.command()
+def substream(
+    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
+    main: Annotated[tuple[int, int], typer.Option(help="Width and height of the main stream.")] = (1280, 720),
+    sub: Annotated[tuple[int, int], typer.Option(help="Width and height of the substream.")] = (640, 360),
+    frames: Annotated[int, typer.Option(min=10, help="Images of the clip, shown in a loop.")] = 150,
+    seconds: Annotated[float, typer.Option(min=5, help="Time to follow both for.")] = 30.0,
+    max_fps: Annotated[float, typer.Option(min=1, help="Frames used per second.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads for the networks; 0 for all cores.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Compare a camera with `detect_url` with the same one without: CPU time of its process, boxes, global IDs."""
+    from benchmarks.rtsp.clips import why_not
+    from benchmarks.speed import substream as measured
+    from reid_stream.config.settings import Models
+    from reid_stream.errors import ConfigError
+
+    if reason := why_not():
+        raise ConfigError(reason)
+    found = measured.measure(clip or demo_clip(), main, sub, frames, seconds, max_fps, Models(threads=threads))
+    measured.show(found)
+    write_figures(found, json)
+
+
+@app.command()
 def matcher(
     size: Annotated[
         list[int] | None, typer.Option(min=1, help="Stored identities; may be repeated. Default: 1e3, 1e4, 1e5, 1e6.")

@@ -150,6 +150,15 @@ def loop_clip(source: Path, path: Path, *, seconds: float, fps: int = 10, height
     return path
 
 
+def write_film(source: Path, path: Path, size: tuple[int, int], frames: int) -> str:
+    """Write the first images of a clip at `size` (width, height) for a film; return its `320x240@10=PATH`."""
+    with av.open(str(source)) as given, path.open("wb") as file:
+        video = given.streams.video[0]
+        for _, picture in zip(range(frames), given.decode(video), strict=False):
+            file.write(picture.reformat(*size, "yuv420p").to_ndarray().tobytes())
+        return f"{size[0]}x{size[1]}@{round(float(video.average_rate or 10))}={path}"
+
+
 def _encode(source: Path, path: Path, fps: int, height: int | None) -> int:
     """Encode a clip as H.264 without B frames at `fps`; return the number of frames."""
     n = 0
@@ -181,6 +190,8 @@ class RtspServer:
     """Name in the URL to path, with `:h265` behind it where the clip is HEVC."""
     lives: dict[str, str] = field(default_factory=dict)
     """Name in the URL to `320x240@10`, or with `:h265`: images that show their capture time (`timecode`)."""
+    films: dict[str, str] = field(default_factory=dict)
+    """Name in the URL to `320x240@10=PATH`: images (I420) shown by the time of day."""
     user: str | None = None
     password: str = ""
     port: int = 0
@@ -198,6 +209,8 @@ class RtspServer:
             command += ["--clip", f"{name}={clip}"]
         for name, live in self.lives.items():
             command += ["--live", f"{name}={live}"]
+        for name, film in self.films.items():
+            command += ["--film", f"{name}={film}"]
         if self.user is not None:
             command += ["--user", self.user, "--password", self.password]
         environment = {**os.environ, "GST_DEBUG": "0"}
@@ -235,14 +248,16 @@ def serve_clips(
     clips: Mapping[str, Path | str],
     *,
     lives: Mapping[str, str] = MappingProxyType({}),
+    films: Mapping[str, str] = MappingProxyType({}),
     user: str | None = None,
     password: str = "",
     port: int = 0,
 ) -> Iterator[RtspServer]:
-    """Serve clips (name to MP4 path; `path:h265` for HEVC) and live images (name to `320x240@10`) while the block
-    runs; port 0 takes a free one.
+    """Serve clips (name to MP4 path; `path:h265` for HEVC), live images (name to `320x240@10`) and films (name to
+    `320x240@10=PATH`) while the block runs; port 0 takes a free one.
     """
-    server = RtspServer({name: str(clip) for name, clip in clips.items()}, dict(lives), user, password, port)
+    named = {name: str(clip) for name, clip in clips.items()}
+    server = RtspServer(named, dict(lives), dict(films), user, password, port)
     server.start()
     try:
         yield server

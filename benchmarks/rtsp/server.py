@@ -1,11 +1,13 @@
 """A real RTSP server on loopback: GStreamer's, run by the system's Python, which has its bindings.
 
     python3 rtsp_server.py --port 0 --clip a=/tmp/a.mp4 --clip b=/tmp/b.mp4:h265 --live c=320x240@10 [--user U ...]
+        [--film d=320x240@10=/tmp/d.yuv]
 
 Prints one line, `ready PORT`, then serves rtsp://127.0.0.1:PORT/a and so on until it is killed. Clips are MP4 without B
 frames, or MPEG-TS (`.ts`), whose size may change on the way. A live camera writes the time into each picture
-(`timecode`). Give each client a name of its own: clients of one name share its media, and GStreamer's server may lock
-up when they come and go at once.
+(`timecode`). A film shows images (I420, one after another) by the time of day, so that several show the same moment, as
+the streams of one camera do. Give each client a name of its own: clients of one name share its media, and GStreamer's
+server may lock up when they come and go at once.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import gi
 
@@ -48,7 +52,11 @@ def _live(width: int, height: int, fps: int, codec: str) -> str:
     return f"( {source} ! {ENCODERS[codec].format(fps=fps)} ! {PIPELINES[codec]} )"
 
 
-def _feed(source: "Gst.Element", width: int, height: int, fps: int) -> None:
+Draw = Callable[[float], bytes]
+"""Returns the image of a time (UTC seconds), I420."""
+
+
+def _feed(source: "Gst.Element", fps: int, draw: Draw) -> None:
     """Push images from when the pipeline plays until it stops."""
     # An earlier image gets no timestamp, and now and then its stream then never starts.
     until = time.monotonic() + START_S
@@ -56,20 +64,39 @@ def _feed(source: "Gst.Element", width: int, height: int, fps: int) -> None:
         if time.monotonic() > until:
             return
         time.sleep(0.005)
-    chroma = bytes([128]) * (width * height // 2)
-    columns = -(-width // BLOCK_PX)
     due = time.monotonic()
     while True:
+        if source.emit("push-buffer", Gst.Buffer.new_wrapped(draw(time.time()))) != Gst.FlowReturn.OK:
+            return
+        due = max(due + 1.0 / fps, time.monotonic() - 1.0)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _noise(width: int, height: int) -> Draw:
+    chroma = bytes([128]) * (width * height // 2)
+    columns = -(-width // BLOCK_PX)
+
+    def draw(at: float) -> bytes:
         luma = bytearray()
         for _ in range(-(-height // BLOCK_PX)):
             line = b"".join(bytes([64 + value // 2]) * BLOCK_PX for value in os.urandom(columns))[:width]
             luma += line * BLOCK_PX
         del luma[width * height :]
-        timecode.draw(luma, width, height, time.time())
-        if source.emit("push-buffer", Gst.Buffer.new_wrapped(bytes(luma) + chroma)) != Gst.FlowReturn.OK:
-            return
-        due = max(due + 1.0 / fps, time.monotonic() - 1.0)
-        time.sleep(max(0.0, due - time.monotonic()))
+        timecode.draw(luma, width, height, at)
+        return bytes(luma) + chroma
+
+    return draw
+
+
+def _film(width: int, height: int, fps: int, path: str) -> Draw:
+    size = width * height * 3 // 2
+    images = Path(path).read_bytes()
+
+    def draw(at: float) -> bytes:
+        first = int(at * fps) % (len(images) // size) * size
+        return images[first : first + size]
+
+    return draw
 
 
 def _demand_password(
@@ -95,15 +122,16 @@ def _factory(server: "GstRtspServer.RTSPServer", name: str, launch: str) -> "Gst
 
 
 def _live_factory(
-    server: "GstRtspServer.RTSPServer", name: str, size: str, codec: str
+    server: "GstRtspServer.RTSPServer", name: str, size: str, codec: str, film: str = ""
 ) -> "GstRtspServer.RTSPMediaFactory":
     pixels, _, rate = size.partition("@")
     width, height, fps = (*map(int, pixels.split("x")), int(rate))
     factory = _factory(server, name, _live(width, height, fps, codec))
+    draw = _film(width, height, fps, film) if film else _noise(width, height)
 
     def begin(_: object, media: "GstRtspServer.RTSPMedia") -> None:
         source = media.get_element().get_by_name("camera")
-        threading.Thread(target=_feed, args=(source, width, height, fps), daemon=True).start()
+        threading.Thread(target=_feed, args=(source, fps, draw), daemon=True).start()
 
     factory.connect("media-configure", begin)
     return factory
@@ -115,6 +143,7 @@ def main() -> None:
     parser.add_argument("--port", default="0")
     parser.add_argument("--clip", action="append", default=[])
     parser.add_argument("--live", action="append", default=[])
+    parser.add_argument("--film", action="append", default=[])
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     options = parser.parse_args()
@@ -131,6 +160,9 @@ def main() -> None:
         name, _, where = live.partition("=")
         size, _, codec = where.partition(":")
         factories.append(_live_factory(server, name, size, codec or "h264"))
+    for film in options.film:
+        name, size, path = film.split("=", 2)
+        factories.append(_live_factory(server, name, size, "h264", path))
     if options.user:
         _demand_password(server, factories, options.user, options.password)
     if not server.attach(None):

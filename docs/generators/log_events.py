@@ -16,6 +16,8 @@ replaced.
 _EVENTS = {event.type.rpartition(".")[0].replace(".", "_"): sentence(event.__doc__) for event in EVENT_TYPES}
 """Meaning of log events that are published as well, under the same name: `camera_up` with `camera.up`."""
 _MEANING = {
+    "camera_main_stream_back": "The main stream beside `detect_url` gives images again.",
+    "camera_main_stream_lost": "The main stream beside `detect_url` gives none; people are cut out of the smaller one.",
     "camera_pace_assumed": "A file without timestamps (raw video) is played at this rate, its own or 25 a second.",
     "camera_waits_for_key_frame": "Packets arrive, but no key frame yet; nothing can be decoded before one.",
     "camera_reassigned": "A camera moved to another worker.",

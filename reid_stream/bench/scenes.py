@@ -43,8 +43,8 @@ def compose(clip: Path, scene: Scene, folder: Path, *, fps: int = 10, block_s: f
         ReidStreamError: the clip is no video.
     """
     try:
-        people = list(_images(clip, fps, round(block_s * fps)))
-        empty = _empty(clip, people, round(block_s * fps))
+        people = list(images_of(clip, fps, round(block_s * fps)))
+        empty = empty_images(clip, people, round(block_s * fps))
     except av.FFmpegError as error:
         raise ReidStreamError(f"{clip} must be a video: {error}") from error
     if not people:
@@ -62,7 +62,7 @@ def compose(clip: Path, scene: Scene, folder: Path, *, fps: int = 10, block_s: f
     ]
 
 
-def _images(clip: Path, fps: float, count: int) -> Iterator[UInt8]:
+def images_of(clip: Path, fps: float, count: int) -> Iterator[UInt8]:
     """Yield up to `count` RGB images of a clip at `fps`."""
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
@@ -76,9 +76,9 @@ def _images(clip: Path, fps: float, count: int) -> Iterator[UInt8]:
                 return
 
 
-def _empty(clip: Path, people: Sequence[UInt8], count: int) -> Iterator[UInt8]:
-    """Yield images of the clip's background with its noise."""
-    samples = list(_images(clip, 1.0, _SAMPLES))
+def empty_images(clip: Path, people: Sequence[UInt8], count: int) -> Iterator[UInt8]:
+    """Yield `count` RGB images of a clip's background with its noise; `people`: successive images of the clip."""
+    samples = list(images_of(clip, 1.0, _SAMPLES))
     if len(samples) < _SAMPLES // 4:  # a short clip
         samples = list(people)
     background = np.median(np.stack(samples), axis=0).astype(np.float32)

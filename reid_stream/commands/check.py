@@ -90,6 +90,8 @@ class _Printer:
             if finding.result == "ok":
                 facts = finding.facts
                 cells = [form.format(facts[name]) if name in facts else "" for name, form in _COLUMNS.values()]
+                if "main_size" in facts:
+                    cells[1] += f", people cut out of {facts['main_size']}"
                 if "timestamps" in facts:
                     cells[2] += ", no timestamps"
                 table.add_row(finding.name, Text("ok", MARKS["ok"]), *cells)

@@ -36,7 +36,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     result: Literal["ok", "warning", "failed"]
     text: str
     facts: dict[str, str | float | int] = {}
-    """Facts about a camera: codec, size, fps, first_frame_s, clock; skew_s if it sends its time; timestamps: none."""
+    """Facts about a camera: codec, size, fps, first_frame_s, clock; skew_s if it sends its time; main_size if it has a
+    `detect_url`; timestamps: none."""
 
 
 class Readiness:
@@ -302,6 +303,8 @@ def _camera(found: "CameraReport") -> Finding:
         "first_frame_s": round(found.first_frame_s, 2),
         "clock": found.clock if found.is_used else f"{found.clock} (its own is too far off)",
     }
+    if found.main_size is not None:
+        facts["main_size"] = f"{found.main_size[0]}x{found.main_size[1]}"
     if found.assumed_fps is not None:
         facts |= {"fps": round(found.assumed_fps, 1), "timestamps": "none"}
     if found.skew_s is not None:

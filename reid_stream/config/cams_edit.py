@@ -99,9 +99,12 @@ def check_plain(values: Mapping[str, Any]) -> None:
         for text in _texts(value):
             if "${" in text or "\n" in text:
                 raise ConfigError(f"{key}: must be plain text of one line without ${{NAME}}")
-    url = values.get("url", "rtsp://")
-    if not str(url).lower().startswith(_SCHEMES):
-        raise ConfigError(f"url: must begin with one of {', '.join(_SCHEMES)}; files and devices are set in cams.yaml")
+    for key in ("url", "detect_url"):
+        url = values.get(key)
+        if url is not None and not str(url).lower().startswith(_SCHEMES):
+            raise ConfigError(
+                f"{key}: must begin with one of {', '.join(_SCHEMES)}; files and devices are set in cams.yaml"
+            )
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -121,15 +121,17 @@ def _credentials(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     url = camera.get("url")
     if not isinstance(url, str) or scheme_of(url) not in STREAM_SCHEMES:
         return
+    _login(tree, camera, (*keys, "url"), url)
+
+
+def _login(tree: YamlTree, camera: dict[str, Value], where: Keys, url: str) -> None:
     try:
         login, _, _ = split_login(url.partition("//")[2])
     except AmbiguousLoginError as error:
-        tree.add((*keys, "url"), str(error))
+        tree.add(where, str(error))
         return
     if camera.get("username") is not None and login:
-        tree.add(
-            (*keys, "url"), "credentials must be in the url or in `username`, found both; leave them out of the url"
-        )
+        tree.add(where, "credentials must be in the url or in `username`, found both; leave them out of the url")
 
 
 def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
@@ -146,8 +148,9 @@ def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     if scheme in STREAM_SCHEMES:
         with suppress(AmbiguousLoginError):  # reported with the login
             _host(tree, f"{scheme}://{split_login(url.partition('//')[2])[1]}", where)
+    schemes = {scheme, *_detect_url(tree, camera, scheme, keys)}
     for key in _CAMERA_TLS_KEYS:
-        if camera.get(key) not in (None, "verified") and scheme not in ("rtsps", "https"):
+        if camera.get(key) not in (None, "verified") and not schemes & {"rtsps", "https"}:
             tree.add((*keys, key), f"{key} is for rtsps:// and https:// only, found {scheme or 'a path'}; leave it out")
     if camera.get("fingerprint") is not None and (
         camera.get("ca_file") is not None or camera.get("tls") == "unverified"
@@ -157,6 +160,30 @@ def _camera_url(tree: YamlTree, camera: dict[str, Value], keys: Keys) -> None:
     for key in ("loop", "start_after_s"):
         if not is_file and camera.get(key):
             tree.add((*keys, key), f"{key} is for files only, found a {scheme or 'device'} camera; leave it out")
+
+
+def _detect_url(tree: YamlTree, camera: dict[str, Value], main: str | None, keys: Keys) -> set[str | None]:
+    """Check the second address of a camera; return its scheme, if it has one."""
+    url = camera.get("detect_url")
+    if not isinstance(url, str):
+        return set()
+    where = (*keys, "detect_url")
+    scheme = scheme_of(url)
+    if not url.strip() or not url.isprintable():
+        tree.add(where, f"must be one line of visible text, found {'nothing' if not url.strip() else 'others'}")
+    elif scheme not in STREAM_SCHEMES:
+        tree.add(
+            where, f"must be rtsp://, rtsps://, http:// or https://, found {f'{scheme}://' if scheme else 'a path'}"
+        )
+    elif main not in STREAM_SCHEMES:
+        tree.add(where, "detect_url is for cameras on the network only, found a url that is none; leave it out")
+    elif url == camera.get("url"):
+        tree.add(where, "must be another stream than url, found the same; leave it out")
+    else:
+        _login(tree, camera, where, url)
+        with suppress(AmbiguousLoginError):  # reported with the login
+            _host(tree, f"{scheme}://{split_login(url.partition('//')[2])[1]}", where)
+    return {scheme}
 
 
 def _redis(tree: YamlTree, redis: dict[str, Value]) -> None:

@@ -2,6 +2,7 @@
 
 A vector is costly and a track changes slowly, so: a new track at once, then after an interval, or earlier when the
 person is seen clearly better than ever before; and never a crop that would give another person's vector, or none.
+Where frames come with larger images now and then (`detect_url`), people are cut out of those.
 """
 
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ import numpy.typing as npt
 from reid_stream import boxes as box_maths
 from reid_stream.config.settings import Embed
 from reid_stream.embed.crops import cut
+from reid_stream.embed.detail import boxes_in
 from reid_stream.records import CameraId, Floats, Frame, Pick, TrackId, Tracks
 
 # Re-ID networks see 256 pixels in height; at half of that, a crop has lost what counts (fabric, straps, logos).
 _FULL_HEIGHT_PX = 128.0
 # Height over width of a standing or walking person; beyond, a box holds half a person or two.
 _ASPECT = (1.5, 4.0)
+_WAITS = 3.0
+"""Intervals for which a known track waits for the next larger image, where its camera gives some."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,10 @@ class Selector:
 
     settings: Embed
     _memory: dict[CameraId, dict[TrackId, _Memory]] = field(default_factory=dict)
+    _before: dict[CameraId, Tracks] = field(default_factory=dict)
+    """Tracks of each camera's last frame with people."""
+    _detail_at: dict[CameraId, float] = field(default_factory=dict)
+    """Time of each camera's last larger image, UTC seconds."""
 
     def __call__(self, frame: Frame, tracks: Tracks) -> list[Pick]:
         """Return the picks of one frame, best first; frames of a camera come in order."""
@@ -42,32 +50,49 @@ class Selector:
             known.pop(track, None)
         if not len(tracks):
             return []
+        boxes, is_large = self._places(frame, tracks)
         covered = box_maths.covered(tracks.boxes)
-        qualities = quality(tracks.boxes, tracks.scores, covered)
-        fits = self._fits(tracks, covered, frame.size)
+        qualities = quality(boxes, tracks.scores, covered)
+        fits = self._fits(tracks, boxes, covered, frame.size)
+        since_detail_s = tracks.seen_at - self._detail_at.get(frame.camera, float("-inf"))
+        may_wait = since_detail_s < _WAITS * self.settings.interval_s
         picks = []
         for index in np.argsort(-qualities, kind="stable"):
             track, worth = TrackId(int(tracks.ids[index])), float(qualities[index])
-            if not fits[index] or not self._is_due(known.get(track), worth, tracks.seen_at):
+            waits_s = (_WAITS if may_wait and not is_large[index] else 1.0) * self.settings.interval_s
+            if not fits[index] or not self._is_due(known.get(track), worth, tracks.seen_at, waits_s):
                 continue
             best = max(worth, known[track].quality) if track in known else worth
             known[track] = _Memory(tracks.seen_at, best)
-            picks.append(Pick(index=int(index), quality=round(worth, 4), crop=cut(frame.image, tracks.boxes[index])))
+            image = frame.detail.image if frame.detail is not None and is_large[index] else frame.image
+            picks.append(Pick(index=int(index), quality=round(worth, 4), crop=cut(image, boxes[index])))
         return picks
 
     def forget(self, camera: CameraId) -> None:
         """Drop the state of a camera."""
-        self._memory.pop(camera, None)
+        for state in (self._memory, self._before, self._detail_at):
+            state.pop(camera, None)
 
-    def _is_due(self, memory: _Memory | None, worth: float, now: float) -> bool:
+    def _places(self, frame: Frame, tracks: Tracks) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Return the boxes (n, 4) to cut out, and which of them are in the larger image (n,)."""
+        before = self._before.get(frame.camera)
+        self._before[frame.camera] = tracks
+        if frame.detail is None:
+            return tracks.boxes, np.zeros(len(tracks), dtype=bool)
+        self._detail_at[frame.camera] = tracks.seen_at
+        found = boxes_in(frame.detail, tracks, before, frame.size)
+        is_large = np.asarray(np.isfinite(found).all(axis=1), dtype=bool)
+        return np.where(is_large[:, None], found, tracks.boxes), is_large
+
+    def _is_due(self, memory: _Memory | None, worth: float, now: float, wait_s: float) -> bool:
         if memory is None:
             return True
-        return now - memory.at >= self.settings.interval_s or worth >= memory.quality + self.settings.better_by
+        return now - memory.at >= wait_s or worth >= memory.quality + self.settings.better_by
 
-    def _fits(self, tracks: Tracks, covered: Floats, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    def _fits(self, tracks: Tracks, cut_out: Floats, covered: Floats, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         """Return which boxes are not tiny, weak, cut off at a side or the top, or hidden."""
         settings, boxes = self.settings, tracks.boxes
-        sides = boxes[:, 2:] - boxes[:, :2]
+        sides = cut_out[:, 2:] - cut_out[:, :2]
         fits = (sides[:, 0] >= settings.min_width_px) & (sides[:, 1] >= settings.min_height_px)
         fits &= (tracks.scores >= settings.min_score) & (covered <= settings.max_overlap)
         fits &= (boxes[:, 0] > settings.edge_px) & (boxes[:, 1] > settings.edge_px)

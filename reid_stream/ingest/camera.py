@@ -12,10 +12,12 @@ from reid_stream.config import settings as config
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import ModelError, StreamError
 from reid_stream.events import CameraDown
+from reid_stream.images import Detail, Unread
 from reid_stream.ingest.changes import CameraChange, FrameFormat, delivery_change
 from reid_stream.ingest.clock import CaptureTime, StreamClock
 from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, DecodedImage, GpuConverter
+from reid_stream.ingest.detail import DetailReader
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
 from reid_stream.ingest.frame_plan import FramePlan
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
@@ -113,6 +115,8 @@ class CameraThread(CameraRunner):
         self.captured_at = float("-inf") if resume is None else resume.captured_at
         self._clock = StreamClock(self.captured_at)
         self._sequence = self.stats.read
+        self._detail: DetailReader | None = None
+        """Of the main stream, beside `detect_url`."""
         self._format: FrameFormat | None = None
         """Format of the newest frame."""
         # Packets that were delayed together arrive in a burst; their timestamps are too close to measure a speed.
@@ -121,6 +125,10 @@ class CameraThread(CameraRunner):
 
     def _run(self) -> None:
         retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random, reset_s=0.0)
+        if self._camera.detect_url is not None:
+            self._detail = DetailReader(self._camera, self._settings, self._stop, self._site_clock, self._clock)
+            self._detail.start()
+            self._camera = self._camera.model_copy(update={"url": self._camera.detect_url, "detect_url": None})
         with interrupted_by(self._stop):
             while not self._stop.is_set():
                 began, connects = time.monotonic(), self.stats.connects
@@ -223,10 +231,22 @@ class CameraThread(CameraRunner):
                 self.stats.dropped["slowed"] += 1
             else:
                 image, moving = look(DecodedImage.read(picture), stamp.at, is_attended=self.is_attended)
-                self._give(source, stamp, Frame(self._id, self._sequence - 1, stamp.at, stamp.clock, image, moving))
+                detail = self._detail_of(stamp.at, is_wanted=not isinstance(image, Unread))
+                number = self._sequence - 1
+                self._give(source, stamp, Frame(self._id, number, stamp.at, stamp.clock, image, moving, detail=detail))
                 if look.fell_back:
                     self.stats.fall_back()
         self.stats.skew_s = player.skew_s
+
+    def _detail_of(self, at: float, *, is_wanted: bool) -> Detail | None:
+        """Return the image of the main stream that belongs to the frame of this time, if there is one."""
+        if self._detail is None:
+            return None
+        self._detail.is_wanted = is_wanted
+        self.stats.detail_fault = self._detail.fault
+        detail = self._detail.take(at) if is_wanted else None
+        self.stats.details += detail is not None
+        return detail
 
     def _count_read(self) -> None:
         self.stats.read += 1

@@ -23,7 +23,7 @@ from reid_stream.config import stopping
 from reid_stream.config.backoff import RetryPolicy
 from reid_stream.errors import StreamCause
 from reid_stream.events import CameraDown
-from reid_stream.images import Picture
+from reid_stream.images import Detail, Picture
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
 from reid_stream.ingest.changes import CameraChange
@@ -151,12 +151,12 @@ class CameraProcess(CameraRunner):
             if not is_told and self._is_late():
                 return True
 
-    def _take(self, message: frame_ipc.Message, image: Picture | None) -> None:
+    def _take(self, message: frame_ipc.Message, image: Picture | None, detail: Detail | None) -> None:
         self.stats = message.stats
         match message:
             case frame_ipc.FrameMessage():
                 assert image is not None
-                frame = frame_ipc.frame_of(self._id, message, image)
+                frame = frame_ipc.frame_of(self._id, message, image, detail)
                 self.captured_at = frame.captured_at
                 self._inbox.put(frame)
             case frame_ipc.ChangeMessage():

@@ -28,6 +28,8 @@ AGREE_S = 0.02
 """Two packets in a row give the same offset of the camera's clock when they differ by less."""
 SLEW = 0.5
 """Speed of a camera's time while it waits for a corrected offset."""
+SETTLE_S = 10.0
+"""Time after which a stream's earliest arrival is trusted, seconds: the first packets of some are a second late."""
 STEP_S = 1e-3
 """Least distance of two frames of a camera."""
 
@@ -52,15 +54,21 @@ class StreamClock:
         self._camera_offset: float | None = None
         self._stream_s: float | None = None
         self._at = after
+        self.since = float("inf")
+        """Arrival of the first packet since the last restart."""
+        self.ahead_s = 0.0
+        """Seconds that the newest frame was stamped later than by the offset, so that times do not go back."""
 
     def restart(self) -> None:
         """Forget the mapping: timestamps of a new connection have another origin."""
         self._least.clear()
         self._told_offset = self._camera_offset = None
         self._stream_s = None
+        self.since = float("inf")
 
     def observe(self, stream_s: float | None, arrived_at: float, camera_at: float | None) -> None:
         """Learn from a packet: timestamp, arrival in site time, the camera's wall clock if it sent one (RTCP)."""
+        self.since = min(self.since, arrived_at)
         if stream_s is None:
             return
         if camera_at is not None:
@@ -89,6 +97,23 @@ class StreamClock:
         known = self._arrival_offset()
         return None if known is None or self._camera_offset is None else self._camera_offset - known
 
+    def beside(self, other: "StreamClock", stream_s: float | None, arrived_at: float) -> float | None:
+        """Return the time of an image of this stream on the time base of another one of the same camera, UTC seconds.
+
+        By the camera's wall clock where both streams send it, even if it is far off; else by the arrivals of both,
+        which are to be trusted after a while: None before.
+        """
+        skew, known = other.skew_s, self._arrival_offset()
+        if stream_s is not None and skew is not None and self._camera_offset is not None:
+            return stream_s + self._camera_offset - (skew if abs(skew) > MAX_SKEW_S else 0.0) + other.ahead_s
+        if arrived_at - max(self.since, other.since) < SETTLE_S:
+            return None
+        if stream_s is None or known is None:
+            return arrived_at
+        # The other stream's times have no delay if they are by its own clock; the delays of both are about the same.
+        less_delay_s = skew if skew is not None and abs(skew) <= MAX_SKEW_S else 0.0
+        return stream_s + known + less_delay_s + other.ahead_s
+
     def stamp(self, stream_s: float | None, arrived_at: float) -> CaptureTime:
         """Return a frame's capture time, later than all earlier ones."""
         clock: ClockQuality = "arrival"
@@ -104,6 +129,7 @@ class StreamClock:
         # Slowed down, not stopped; but never ahead of now, as after a burst of buffered packets, nor if our own clock
         # was far ahead and has been put right: then in small steps until the time is caught up with.
         slowed = max(soonest, min(self._at + SLEW * min(max(passed, 0.0), 1.0), arrived_at))
+        self.ahead_s = max(0.0, slowed - at)
         at = max(at, slowed)
         self._stream_s, self._at = stream_s, at
         return CaptureTime(at, clock)

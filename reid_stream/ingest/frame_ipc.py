@@ -12,7 +12,7 @@ import socket
 import msgspec
 import numpy as np
 
-from reid_stream.images import Picture, UInt8, Unread
+from reid_stream.images import Detail, Picture, UInt8, Unread, host
 from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, ClockQuality, Frame
@@ -47,6 +47,8 @@ class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):
     moving: bytes | None = None
     """Boxes of what moves, float32 (n, 4); None where that is unknown."""
     has_pixels: bool = True
+    detail: tuple[float, int, int] | None = None
+    """Capture time, width and height of the larger image that a second memory file holds."""
 
 
 Message = StatsMessage | ChangeMessage | FrameMessage
@@ -85,51 +87,62 @@ def send_frame(end: socket.socket, frame: Frame, stats: CameraStats) -> bool:
         except BlockingIOError:
             return False
         return True
-    image = frame.pixels
-    file = os.memfd_create("frame", os.MFD_CLOEXEC)
+    images = [frame.pixels]
+    if frame.detail is not None:
+        images.append(host(frame.detail.image))
+        message = msgspec.structs.replace(
+            message, detail=(frame.detail.captured_at, images[1].shape[1], images[1].shape[0])
+        )
+    files: list[int] = []
     try:
-        os.truncate(file, image.nbytes)
-        os.pwrite(file, image.data, 0)
+        for image in images:
+            files.append(os.memfd_create("frame", os.MFD_CLOEXEC))
+            os.truncate(files[-1], image.nbytes)
+            os.pwrite(files[-1], image.data, 0)
         # `socket.send_fds` ignores its flags.
-        along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
+        along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
         end.sendmsg([_encode(message)], along, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     finally:
-        os.close(file)
+        for file in files:
+            os.close(file)
     return True
 
 
-def receive(end: socket.socket) -> tuple[Message, Picture | None] | None:
-    """Wait for a message and its image; return None if the other side is gone.
+def receive(end: socket.socket) -> tuple[Message, Picture | None, Detail | None] | None:
+    """Wait for a message and its images; return None if the other side is gone.
 
     Raises:
         TimeoutError: nothing arrived within the socket's timeout.
     """
     try:
-        data, files, _, _ = socket.recv_fds(end, _MOST_BYTES, 1)
+        data, files, _, _ = socket.recv_fds(end, _MOST_BYTES, 2)
     except ConnectionError:
         return None
     if not data:
         return None
     message = _decode(data)
     if not isinstance(message, FrameMessage):
-        return message, None
+        return message, None, None
     if not message.has_pixels:
-        return message, Unread(message.width, message.height)
-    (file,) = files
-    return message, _pixels(file, message)
+        return message, Unread(message.width, message.height), None
+    image = _pixels(files[0], message.width, message.height)
+    if message.detail is None:
+        return message, image, None
+    at, width, height = message.detail
+    return message, image, Detail(at, _pixels(files[1], width, height))
 
 
-def frame_of(camera: CameraId, message: FrameMessage, image: Picture) -> Frame:
-    """Return the frame of a message and its image."""
+def frame_of(camera: CameraId, message: FrameMessage, image: Picture, detail: Detail | None) -> Frame:
+    """Return the frame of a message and its images."""
     moving = None if message.moving is None else np.frombuffer(message.moving, np.float32).reshape(-1, 4)
-    return Frame(camera, message.sequence, message.captured_at, message.clock, image, moving)
+    return Frame(camera, message.sequence, message.captured_at, message.clock, image, moving, detail=detail)
 
 
-def _pixels(file: int, message: FrameMessage) -> UInt8:
+def _pixels(file: int, width: int, height: int) -> UInt8:
     """Read the pixels; a mapping would be no cheaper, and keep a descriptor open as long as the frame exists."""
-    image = np.empty((message.height, message.width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     try:
         os.preadv(file, [image.data], 0)
     finally:

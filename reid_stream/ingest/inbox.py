@@ -9,7 +9,9 @@ camera's turn is dropped there, for a camera that is slowed has no newer one to 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from reid_stream.images import Unread
 from reid_stream.records import CameraId, Frame
 
 STALE_S = 1.0
@@ -41,8 +43,12 @@ class Inbox:
             if self._closed:
                 return
             # Removed first, so that the order stays that of arrival.
-            if self._frames.pop(frame.camera, None) is not None:
+            before = self._frames.pop(frame.camera, None)
+            if before is not None:
                 self._dropped[frame.camera] = self._dropped.get(frame.camera, 0) + 1
+                if frame.detail is None and not isinstance(frame.image, Unread):
+                    # It comes once in many frames, and carries its own time.
+                    frame = replace(frame, detail=before.detail)
             self._frames[frame.camera] = frame
             self._came[frame.camera] = self._clock()
             self._changed.notify()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
@@ -45,6 +45,8 @@ class CameraReport:
     """Frames per second at which a file without timestamps is played; None for all others."""
     is_used: bool
     """False: its clock is too far off, frames are stamped on arrival."""
+    main_size: tuple[int, int] | None = None
+    """(width, height) in pixels of the main stream, where the rest is of the one at `detect_url`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def probe(
     look_s: float = LOOK_S,
     on_wait: Callable[[CameraId, float], None] = lambda *_: None,
 ) -> CameraReport | CameraFailure:
-    """Open one camera, watch it for `look_s` seconds after its first image, close it.
+    """Open one camera, both its streams if it has two, watch it for `look_s` seconds after its first image, close it.
 
     Args:
         camera: which one.
@@ -71,7 +73,11 @@ def probe(
         on_wait: called with the longest wait in seconds if the camera sends video but no key frame yet.
     """
     try:
-        return _look(camera, settings, look_s, on_wait)
+        if camera.detect_url is None:
+            return _look(camera, settings, look_s, on_wait)
+        main = _look(camera.model_copy(update={"detect_url": None}), settings, 0.0, on_wait)
+        sub = camera.model_copy(update={"url": camera.detect_url, "detect_url": None})
+        return replace(_look(sub, settings, look_s, on_wait), main_size=main.size)
     except StreamError as error:
         return CameraFailure(CameraId(camera.id), str(error), error)
 

@@ -56,6 +56,10 @@ class CameraStats:
     """Dropped frames by cause; those replaced by newer ones are counted by the inbox."""
     repaired: int = 0
     """Frames that build on a damaged one and show part of its damage until the next key frame."""
+    details: int = 0
+    """Key frames of the main stream handed on with frames of the substream (`detect_url`)."""
+    detail_fault: str = ""
+    """Why the main stream beside `detect_url` gives no images; empty while it does, or before it was tried."""
     failures: dict[str, int] = field(default_factory=dict)
     """Attempts that failed and connections that broke, by `StreamCause`."""
     connects: int = 0

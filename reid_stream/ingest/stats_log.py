@@ -21,6 +21,7 @@ class StatsLog:
     def __init__(self) -> None:
         self._waiting: set[CameraId] = set()
         self._assumed: dict[CameraId, float] = {}
+        self._without_detail: dict[CameraId, str] = {}
 
     def look(self, all_stats: Mapping[CameraId, CameraStats]) -> None:
         """Log the changes."""
@@ -36,3 +37,10 @@ class StatsLog:
             if stats.assumed_fps is not None and self._assumed.get(camera) != stats.assumed_fps:
                 self._assumed[camera] = stats.assumed_fps
                 _log.info("camera_pace_assumed", camera=camera, fps=round(stats.assumed_fps, 3))
+            before = self._without_detail.get(camera, "")
+            if stats.detail_fault != before:
+                self._without_detail[camera] = stats.detail_fault
+                if stats.detail_fault:
+                    _log.warning("camera_main_stream_lost", camera=camera, reason=stats.detail_fault)
+                else:
+                    _log.info("camera_main_stream_back", camera=camera)

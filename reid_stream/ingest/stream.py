@@ -77,6 +77,8 @@ class VideoSource:
         """A key frame has arrived on this connection; nothing can be decoded before it."""
         self.needs: Callable[[float], bool] | None = None
         """Stream seconds -> whether the image may be used. Others are decoded only if further ones refer to them."""
+        self.is_keys_alone = False
+        """Only key frames are decoded: each image leaves the decoder at once, which would wait for B frames else."""
         self.decode_s: float | None = None
         """Decoding time of the newest packet, on the axis of `DecodedPacket.stream_s`; None if unknown or untrusted."""
 
@@ -209,6 +211,9 @@ class VideoSource:
             self._decoder.skip_frame = "DEFAULT" if is_needed else "NONREF"
         try:
             pictures = self._decoder.decode(packet)
+            if self.is_keys_alone and not is_flush:
+                pictures += self._decoder.decode(None)
+                self._decoder.flush_buffers()
         except (av.FFmpegError, ValueError):
             self._corrupt += self.has_key
             self._is_damaged = True

@@ -252,6 +252,11 @@ class SiteCollector(Collector):
             "Failed attempts and broken connections, by cause.",
             labels=["camera", "cause"],
         )
+        details = CounterMetricFamily(
+            "reid_stream_main_stream_images",
+            "Key frames of main streams (`url` beside `detect_url`) handed on to cut people out of.",
+            labels=["camera"],
+        )
         repaired = CounterMetricFamily(
             "reid_stream_frames_repaired", "Frames that show damage of an earlier one.", labels=["camera"]
         )
@@ -272,6 +277,7 @@ class SiteCollector(Collector):
             if stats.limit_fps is not None:
                 limit.add_metric([camera], stats.limit_fps)
             repaired.add_metric([camera], stats.repaired)
+            details.add_metric([camera], stats.details)
             fallbacks.add_metric([camera], stats.hardware_fallbacks)
             steps.add_metric([camera], stats.clock_steps)
             for cause, count in dict(stats.failures).items():
@@ -282,7 +288,7 @@ class SiteCollector(Collector):
             back.add_metric([camera], stats.reconnects)
             if stats.skew_s is not None:
                 skew.add_metric([camera], stats.skew_s)
-        yield from (read, dropped, limit, back, skew, failures, repaired, fallbacks, steps)
+        yield from (read, dropped, limit, back, skew, failures, repaired, details, fallbacks, steps)
         apart = clock_spread({camera: stats.skew_s for camera, stats in states.items()})
         if apart is not None:
             yield GaugeMetricFamily(

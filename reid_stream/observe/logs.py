@@ -96,7 +96,8 @@ def hide(settings: Settings) -> None:
 
 def hide_camera(camera: Camera) -> None:
     """Mask the passwords of one camera in all output from now on."""
-    found = set(_passwords(camera.url.get_secret_value()))
+    urls = [url.get_secret_value() for url in (camera.url, camera.detect_url) if url is not None]
+    found = {word for url in urls for word in _passwords(url)}
     if camera.password is not None:
         found.add(camera.password.get_secret_value())
     _hide(found)

@@ -135,3 +135,28 @@ def test_sources_that_cannot_be_are_refused_in_words(
     with pytest.raises(ConfigError) as caught:
         load_settings(sources)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("url: 'rtsp://h/a', detect_url: clip.avi", "must be rtsp://, rtsps://, http:// or https://, found a path"),
+        ("url: 'rtsp://h/a', detect_url: 'srt://h/a'", "found srt://"),
+        ("url: clip.avi, detect_url: 'rtsp://h/b'", "detect_url is for cameras on the network only"),
+        ("url: 'rtsp://h/a', detect_url: 'rtsp://h/a'", "must be another stream than url"),
+        ("url: 'rtsp://h/a', detect_url: 'rtsp:///b'", "must name a host"),
+        ("url: 'rtsp://h/a', username: u, password: p, detect_url: 'rtsp://v:SECRET@h/b'", "credentials must be in"),
+    ],
+)
+def test_a_substream_is_another_stream_on_the_network(tmp_path: Path, keys: str, message: str) -> None:
+    found = message_of(tmp_path, f"cameras:\n  - {{id: a, {keys}}}\n")
+    assert "cameras[0].detect_url" in found
+    assert message in found
+    assert "SECRET" not in found
+
+
+def test_tls_keys_may_be_for_the_substream_alone(tmp_path: Path) -> None:
+    text = "cameras:\n  - {id: a, url: 'rtsp://h/a', detect_url: 'rtsps://h/b', tls: unverified}\n"
+    (camera,) = load(write(tmp_path, text), {}).cameras
+    assert camera.detect_url is not None
+    assert camera.detect_url.get_secret_value() == "rtsps://h/b"

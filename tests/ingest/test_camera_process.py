@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
+from reid_stream.images import Detail
 from reid_stream.ingest import frame_ipc
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.camera_set import CameraSet
@@ -179,19 +180,35 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     gone = CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")
     frame_ipc.send(far, frame_ipc.ChangeMessage(stats, PackedChange.of(gone)))
     far.close()
-    message, pixels = frame_ipc.receive(near) or (None, None)
+    message, pixels, detail = frame_ipc.receive(near) or (None, None, None)
     assert isinstance(message, frame_ipc.FrameMessage)
     assert pixels is not None
-    got = frame_ipc.frame_of(CameraId("a"), message, pixels)
+    got = frame_ipc.frame_of(CameraId("a"), message, pixels, detail)
     assert (got.sequence, got.captured_at, got.clock, got.size) == (7, 1.5, "rtcp", (6, 4))
     assert (got.pixels == image).all()
     assert got.pixels.flags.writeable
     assert message.stats == stats
-    message, pixels = frame_ipc.receive(near) or (None, None)
+    message, pixels, detail = frame_ipc.receive(near) or (None, None, None)
     assert isinstance(message, frame_ipc.ChangeMessage)
     assert message.change.unpack() == gone
     assert frame_ipc.receive(near) is None
     near.close()
+
+
+def test_a_larger_image_crosses_with_its_frame_and_own_size() -> None:
+    near, far = frame_ipc.pair()
+    large = np.random.default_rng(1).integers(0, 255, (12, 18, 3), np.uint8)
+    frame = Frame(CameraId("a"), 7, 1.5, "rtcp", np.ones((4, 6, 3), np.uint8), detail=Detail(1.25, large))
+    assert frame_ipc.send_frame(far, frame, CameraStats(CameraId("a"), "x"))
+    message, pixels, detail = frame_ipc.receive(near) or (None, None, None)
+    assert isinstance(message, frame_ipc.FrameMessage)
+    assert pixels is not None
+    got = frame_ipc.frame_of(CameraId("a"), message, pixels, detail)
+    assert got.detail is not None
+    assert (got.size, got.detail.captured_at) == ((6, 4), 1.25)
+    assert (got.detail.image == large).all()
+    near.close()
+    far.close()
 
 
 def test_a_daemon_that_is_busy_loses_frames_and_the_camera_continues() -> None:

@@ -139,3 +139,33 @@ def test_a_files_times_rise_whatever_its_timestamps_are(seconds: list[float | No
     clock = FileClock(NOW, 0.04)
     times = [clock.stamp(second) for second in seconds]
     assert all(earlier < later for earlier, later in itertools.pairwise(times))
+
+
+@given(st.floats(-1e4, 1e4), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(-1e5, 1e5))
+def test_two_streams_of_one_camera_meet_by_its_clock_however_wrong(
+    skew_s: float, delay_s: float, other_delay_s: float, origin_s: float
+) -> None:
+    frames, images = StreamClock(), StreamClock()
+    for n in range(60):
+        frames_at = NOW + n / 10
+        frames.observe(n / 10, frames_at + delay_s, frames_at + skew_s)
+        stamp = frames.stamp(n / 10, frames_at + delay_s).at
+        images.observe(origin_s + n / 10, frames_at + other_delay_s, frames_at + skew_s)
+        beside = images.beside(frames, origin_s + n / 10, frames_at + other_delay_s)
+    assert beside == pytest.approx(stamp, abs=2e-3)
+
+
+def test_streams_without_the_cameras_clock_meet_by_their_arrivals_after_a_while() -> None:
+    frames, images = StreamClock(), StreamClock()
+    found = []
+    for n in range(150):
+        arrived = NOW + n / 10 + (0.9 if n < 5 else 0.05)  # the first packets of a connection are late
+        frames.observe(n / 10, arrived, None)
+        stamp = frames.stamp(n / 10, arrived).at
+        images.observe(n / 10, NOW + n / 10 + 0.05, None)
+        beside = images.beside(frames, n / 10, NOW + n / 10 + 0.05)
+        found.append(None if beside is None else beside - stamp)
+    assert found[:90] == [None] * 90
+    apart = [one for one in found if one is not None]
+    assert len(apart) > 40
+    assert apart == pytest.approx([0.0] * len(apart), abs=1e-3)

@@ -3,11 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid_stream.images import Detail, Unread
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.records import CameraId, Frame
 
@@ -28,6 +30,17 @@ def test_every_frame_is_taken_or_counted_and_only_the_newest_is_taken(steps: lis
             assert {f.camera: f.sequence for f in frames} == newest
             taken, newest = taken + len(frames), {}
     assert put == taken + len(inbox) + sum(inbox.dropped.values())
+
+
+def test_a_larger_image_outlives_the_frame_that_it_came_with() -> None:
+    inbox, detail = Inbox(), Detail(1000.2, np.zeros((4, 4, 3), np.uint8))
+    inbox.put(replace(frame("a", 0), detail=detail))
+    inbox.put(frame("a", 1))
+    (taken,) = inbox.take_frames(0)
+    assert (taken.sequence, taken.detail) == (1, detail)
+    inbox.put(replace(frame("a", 2), detail=detail))
+    inbox.put(replace(frame("a", 3), image=Unread(2, 2)))  # a quiet image: there is no one to cut out
+    assert [one.detail for one in inbox.take_frames(0)] == [None]
 
 
 def test_frames_come_out_in_order_of_capture() -> None:

@@ -88,10 +88,10 @@ def test_frames_without_pixels_and_motion_cross_to_the_daemon() -> None:
     moving = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
     for image in (Unread(6, 4), np.zeros((4, 6, 3), np.uint8)):
         assert frame_ipc.send_frame(far, Frame(CameraId("a"), 7, 1.5, "rtcp", image, moving), stats)
-        message, received = frame_ipc.receive(near) or (None, None)
+        message, received, detail = frame_ipc.receive(near) or (None, None, None)
         assert isinstance(message, frame_ipc.FrameMessage)
         assert received is not None
-        frame = frame_ipc.frame_of(CameraId("a"), message, received)
+        frame = frame_ipc.frame_of(CameraId("a"), message, received, detail)
         assert isinstance(frame.image, type(image))
         assert frame.size == (6, 4)
         assert frame.moving is not None

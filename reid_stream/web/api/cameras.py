@@ -38,6 +38,8 @@ class CameraChange(Asked):
 
     url: Text | None = None
     """rtsp://, rtsps://, http:// or https://, with a host in `web.camera_networks`."""
+    detect_url: Text | None = None
+    """The same kinds: a smaller stream of the camera, to follow people in."""
     username: Text | None = None
     password: Text | None = None
     enabled: bool | None = None
@@ -64,6 +66,8 @@ class CameraEntry(Record):
     camera: str
     address: str
     """The URL without user, password and query."""
+    detect_address: str | None
+    """The same of `detect_url`."""
     username: str | None
     has_password: bool
     enabled: bool
@@ -100,7 +104,7 @@ def add_camera(web: SiteParts, visitor: Admin, asked: NewCamera) -> CameraEntry:
     """Add a camera to cams.yaml; the event `camera.added` follows."""
     with _problems():
         values = _values(asked)
-        check_address(asked.url, web.settings.web.camera_networks)
+        _check_addresses(web, asked)
         cams_edit.add_camera(_path(web), values)
     return _done(web, visitor, "added", asked.id)
 
@@ -111,7 +115,7 @@ def try_camera(web: SiteParts, _visitor: Admin, asked: NewCamera) -> CameraTest:
     with _problems():
         values = _values(asked)
         cams_edit.check_plain(values)
-        check_address(asked.url, web.settings.web.camera_networks)
+        _check_addresses(web, asked)
         try:
             camera = Camera.model_validate(values)
         except ValidationError as error:
@@ -135,8 +139,7 @@ def change_camera(
 ) -> CameraEntry:
     """Change keys of a camera's entry; the event `camera.configured` follows."""
     with _problems():
-        if asked.url is not None:
-            check_address(asked.url, web.settings.web.camera_networks)
+        _check_addresses(web, asked)
         cams_edit.change_camera(_path(web), camera, _values(asked))
     return _done(web, visitor, "changed", camera)
 
@@ -147,6 +150,13 @@ def remove_camera(web: SiteParts, visitor: Admin, camera: Annotated[CameraName, 
     with _problems():
         cams_edit.remove_camera(_path(web), camera)
     _log.info("camera_edited", camera=camera, what="removed", by=visitor.name)
+
+
+def _check_addresses(web: WebSite, asked: CameraChange) -> None:
+    """Raise ConfigError if an address is outside of `web.camera_networks`."""
+    for url in (asked.url, asked.detect_url):
+        if url is not None:
+            check_address(url, web.settings.web.camera_networks)
 
 
 def _values(asked: CameraChange) -> dict[str, Any]:
@@ -184,6 +194,7 @@ def _entry(web: WebSite, camera: str) -> CameraEntry:
             return CameraEntry(
                 camera=one.id,
                 address=public(one.url.get_secret_value()),
+                detect_address=None if one.detect_url is None else public(one.detect_url.get_secret_value()),
                 username=one.username,
                 has_password=one.password is not None,
                 enabled=one.enabled,
