@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -42,7 +43,7 @@ class Disturbance:
 
 
 def _night(image: UInt8, _number: int, random: np.random.Generator) -> UInt8:
-    dark = 102 * (image.astype(np.float32) / 255) ** 1.8
+    dark = 102 * np.power(image.astype(np.float32) / 255, np.float32(1.8))
     return _clipped(dark + _grain(image, 7.0, random))
 
 
@@ -80,7 +81,7 @@ def _blink(image: UInt8, number: int, _random: np.random.Generator) -> UInt8:
     lit = image.copy()
     if number // 5 % 2:
         height, width = image.shape[0] // 2, image.shape[1] // 2
-        lit[:height, :width] = _clipped(image[:height, :width] + np.float32(60))
+        lit[:height, :width] = _clipped(image[:height, :width].astype(np.float32) + 60)
     return lit
 
 
@@ -188,5 +189,5 @@ def _grain(image: UInt8, sigma: float, random: np.random.Generator) -> npt.NDArr
     return random.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
 
 
-def _clipped(image: npt.NDArray[np.float32]) -> UInt8:
+def _clipped(image: npt.NDArray[np.floating[Any]]) -> UInt8:
     return np.asarray(np.clip(image, 0, 255), dtype=np.uint8)

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from benchmarks.rtsp.clips import serve_clips, write_film
 from reid_stream import boxes as box_maths
 from reid_stream.assembly.site import assemble
-from reid_stream.bench.procfs import family, processor_s
+from reid_stream.bench.procfs import family, cpu_s
 from reid_stream.config.settings import Camera, Match, Models, Observe, Settings, TopologySettings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME
@@ -105,7 +105,7 @@ def _follow(settings: Settings, main: tuple[int, int], sub: tuple[int, int], sec
         daemon.start()
 
         def spent() -> dict[str, float]:
-            return {title.rpartition(" ")[2]: processor_s(pid) for pid, title in _titles() if ": camera " in title}
+            return {title.rpartition(" ")[2]: cpu_s(pid) for pid, title in _titles() if ": camera " in title}
 
         try:
             end = time.monotonic() + _START_S
@@ -132,7 +132,7 @@ def _follow(settings: Settings, main: tuple[int, int], sub: tuple[int, int], sec
         boxes=count,
         found=round(len(overlaps) / max(1, count), 4),
         overlap=round(float(np.mean(overlaps or [0.0])), 4),
-        same=round(float(np.mean(same or [0.0])), 4),
+        same=round(float(np.mean(same or [False])), 4),
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
-from reid_stream.images import Detail
+from reid_stream.images import Detail, host
 from reid_stream.ingest import frame_ipc
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.camera_set import CameraSet
@@ -206,7 +206,7 @@ def test_a_larger_image_crosses_with_its_frame_and_own_size() -> None:
     got = frame_ipc.frame_of(CameraId("a"), message, pixels, detail)
     assert got.detail is not None
     assert (got.size, got.detail.captured_at) == ((6, 4), 1.25)
-    assert (got.detail.image == large).all()
+    assert np.array_equal(host(got.detail.image), large)
     near.close()
     far.close()
 
