@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from benchmarks.rtsp.clips import serve_clips, write_film
 from reid_stream import boxes as box_maths
 from reid_stream.assembly.site import assemble
-from reid_stream.bench.procfs import family, cpu_s
+from reid_stream.bench.procfs import cpu_s, family
 from reid_stream.config.settings import Camera, Match, Models, Observe, Settings, TopologySettings
 from reid_stream.errors import ReidStreamError
 from reid_stream.evaluation.recording import EVERY_FRAME
