@@ -58,7 +58,8 @@ def _rain(image: UInt8, _number: int, random: np.random.Generator) -> UInt8:
         random.integers(0, width, 250), random.integers(0, height, 250), random.integers(10, 40, 250), strict=True
     ):
         cv2.line(drops, (int(x), int(y)), (int(x) + int(length) // 6, int(y + length)), 90, 1, cv2.LINE_AA)
-    return _clipped(cv2.GaussianBlur(image, (3, 3), 0) + cv2.blur(drops, (2, 3))[..., None].astype(np.float32))
+    soft = np.asarray(cv2.GaussianBlur(image, (3, 3), 0), dtype=np.float32)
+    return _clipped(soft + np.asarray(cv2.blur(drops, (2, 3)), dtype=np.float32)[..., None])
 
 
 def _flicker(image: UInt8, number: int, _random: np.random.Generator) -> UInt8:
