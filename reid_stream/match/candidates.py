@@ -9,16 +9,19 @@ The appearance ratio is of two templates (scoring.py), the transit ratio of the 
 
 where the site threshold (`site_strangers`) bounds false matches per comparison at `match.false_match_rate`, and the
 prior cap is what half of the pairs of one person reach by the calibration (`Scorer.prior_cap`): beyond it most true
-matches would be refused, whatever the prior.
+matches would be refused, whatever the prior. A query that resembles many people must exceed it by
+more (`competitors`).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from reid_stream.match.competitors import excess
 from reid_stream.match.gallery import FAR, Gallery
 from reid_stream.match.identities import Identities
 from reid_stream.match.scoring import Scorer, Template, squared_distance
@@ -26,6 +29,8 @@ from reid_stream.match.site_strangers import SiteThreshold
 from reid_stream.match.topology import MAX_LLR, Topology
 from reid_stream.match.tracklets import Stay
 from reid_stream.records import Floats
+
+Doubles = npt.NDArray[np.float64]
 
 _LEAST, _MOST = 0.05, 0.95
 """Bounds of the share of new identities."""
@@ -82,13 +87,26 @@ class Candidate:
 
     person: int
     surplus: float
-    """`llr` above the threshold, positive."""
+    """`llr` above what is required of it, positive."""
     llr: float
     """Log likelihood ratio of appearance and transit."""
     similarity: float
     """Cosine of the templates, on the scale of raw vectors."""
     probability: float | None
     """P(this identity), against all other known ones and a new one; None without calibration."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """An identity of a query's shortlist."""
+
+    person: int
+    llr: float
+    """Log likelihood ratio of appearance and transit."""
+    appearance: float
+    """Log likelihood ratio of appearance alone."""
+    required: float
+    """What `llr` must exceed."""
 
 
 class Candidates:
@@ -116,14 +134,14 @@ class Candidates:
         """Return the candidates of each query above the threshold, best first."""
         threshold = self.threshold
         ranked = self._ranked(queries, threshold)
-        return [self._candidates(query, llrs, threshold) for query, llrs in zip(queries, ranked, strict=True)]
+        return [self._candidates(query, scored) for query, scored in zip(queries, ranked, strict=True)]
 
     def resembles_known(self, query: Query) -> bool:
         """Return whether an identity seen before the query exceeds the site threshold, whatever the prior."""
         at = query.stays[0]
         threshold = self._site_threshold.threshold
-        (llrs,) = self._ranked([query], threshold)
-        return any(llr > threshold and self._people[number].before(at) is not None for number, llr in llrs.items())
+        (scored,) = self._ranked([query], threshold)
+        return any(each.llr > each.required and self._people[each.person].before(at) is not None for each in scored)
 
     def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
         """Return the log likelihood ratios by appearance of squared distances."""
@@ -151,45 +169,57 @@ class Candidates:
     def _floor(self) -> float:
         return self._scorer.floor(self._gallery.bias)
 
-    def _ranked(self, queries: Sequence[Query], threshold: float) -> list[dict[int, float]]:
-        """Return the log likelihood ratio by identity of each query's shortlist, as far as it may pass a threshold."""
+    def _ranked(self, queries: Sequence[Query], threshold: float) -> list[list[_Scored]]:
+        """Score each query's shortlist, as far as it may pass a threshold."""
         if not queries or len(self._gallery) == 0:
-            return [{} for _ in queries]
+            return [[] for _ in queries]
         squared = self._gallery.distances([query.template for query in queries])
-        return [self._rank(row, query, threshold) for row, query in zip(squared, queries, strict=True)]
+        for row, query in zip(squared, queries, strict=True):
+            row[[at for number in query.forbidden if (at := self._gallery.row(number)) >= 0]] = FAR
+        size = squared.shape[1]
+        near = np.argpartition(squared, _SHORTLIST, axis=1)[:, :_SHORTLIST] if size > _SHORTLIST else np.arange(size)
+        near = np.broadcast_to(near, (len(queries), near.shape[-1]))
+        # One call for all queries: with 1,000 identities the calls cost more than the product.
+        nearest = np.take_along_axis(squared, near, axis=1)
+        llrs = self._scorer.llr(nearest, self._floor)
+        good = (nearest < FAR) & (llrs >= threshold - MAX_LLR)
+        people = self._gallery.people()
+        return [
+            self._rank(query, threshold, squared[place], people[near[place, chosen]].tolist(), llrs[place, chosen])
+            for place, (query, chosen) in enumerate(zip(queries, good, strict=True))
+        ]
 
-    def _rank(self, row: Floats, query: Query, threshold: float) -> dict[int, float]:
-        for number in query.forbidden:
-            at = self._gallery.row(number)
-            if at >= 0:
-                row[at] = FAR
-        near = np.argpartition(row, _SHORTLIST)[:_SHORTLIST] if len(row) > _SHORTLIST else np.arange(len(row))
-        near = near[row[near] < FAR]
-        appearance = self._scorer.llr(row[near], self._floor)
-        good = appearance >= threshold - MAX_LLR
+    def _rank(
+        self, query: Query, threshold: float, row: Floats, people: Sequence[int], appearance: Doubles
+    ) -> list[_Scored]:
+        """Score some identities for a query; `row` (s,) are its squared distances to all."""
         rules_out = self._topology.rules_out
-        llrs = {}
-        numbers = self._gallery.people()[near[good]].tolist()
-        for number, llr in zip(numbers, appearance[good].tolist(), strict=True):
+        scored = []
+        for number, llr in zip(people, appearance.tolist(), strict=True):
             stays = self._people[number].stays
             if not (rules_out and any(self._topology.excludes(a, b) for a in query.stays for b in stays)):
-                llrs[number] = llr + self._topology.transit_llr(query.stays, stays)
-        return llrs
+                with_transit = llr + self._topology.transit_llr(query.stays, stays)
+                scored.append(_Scored(number, with_transit, llr, threshold))
+        if any(each.llr > threshold for each in scored):
+            looks = np.asarray([each.appearance for each in scored])
+            added = excess(self._scorer, row, looks, self._floor, len(self._gallery) - 1).tolist()
+            scored = [replace(each, required=threshold + more) for each, more in zip(scored, added, strict=True)]
+        return scored
 
-    def _candidates(self, query: Query, llrs: dict[int, float], threshold: float) -> list[Candidate]:
+    def _candidates(self, query: Query, scored: Sequence[_Scored]) -> list[Candidate]:
         prior = self._prior.log_odds(len(self._people))
-        odds = {number: float(np.exp(min(_MAX_LOG_ODDS, llr - prior))) for number, llr in llrs.items()}
+        odds = {each.person: float(np.exp(min(_MAX_LOG_ODDS, each.llr - prior))) for each in scored}
         total = 1.0 + sum(odds.values())  # a new identity has odds of 1
         is_calibrated = self._scorer.is_calibrated
         found = [
             Candidate(
-                person=number,
-                surplus=llr - threshold,
-                llr=llr,
-                similarity=self.similarity(query.template, number),
-                probability=odds[number] / total if is_calibrated else None,
+                person=each.person,
+                surplus=each.llr - each.required,
+                llr=each.llr,
+                similarity=self.similarity(query.template, each.person),
+                probability=odds[each.person] / total if is_calibrated else None,
             )
-            for number, llr in llrs.items()
-            if llr > threshold
+            for each in scored
+            if each.llr > each.required
         ]
         return sorted(found, key=lambda candidate: (-candidate.surplus, candidate.person))

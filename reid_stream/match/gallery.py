@@ -12,6 +12,7 @@ Letters: s rows in use, m views of an identity, t queries, d dimensions.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -30,6 +31,8 @@ _MAX_SIMILARITIES = 4096
 """Cached `ViewSimilarities` at most."""
 _REFRESH = 24
 """Rows recomputed per update at most."""
+_RESTORED = 256
+"""Rows computed at once when a state is restored."""
 
 
 Halves = npt.NDArray[np.float16]
@@ -209,23 +212,26 @@ class Gallery:
         Raises:
             ValueError: the gallery is full, or the vector has another dimension.
         """
+        self._put(person, _View(raw.astype(np.float16), max(weight, 1e-3), camera, source))
+        self._update_rows([person])
+
+    def _put(self, person: int, fresh: _View) -> None:
+        dim = len(fresh.raw)
         if self._matrix.shape[1] == 0:
-            self._matrix = np.zeros((0, len(raw)), dtype=np.float32)
-        if len(raw) != self._matrix.shape[1]:
-            raise ValueError(f"vectors of one gallery must agree, got {len(raw)} beside {self._matrix.shape[1]}")
+            self._matrix = np.zeros((0, dim), dtype=np.float32)
+        if dim != self._matrix.shape[1]:
+            raise ValueError(f"vectors of one gallery must agree, got {dim} beside {self._matrix.shape[1]}")
         if person not in self._row:
             self._take_row(person)
         views = self._views[person]
-        fresh = _View(raw.astype(np.float16), max(weight, 1e-3), camera, source)
         for index, view in enumerate(views):
-            if view.source == source:
+            if view.source == fresh.source:
                 views[index] = fresh
                 break
         else:
             views.append(fresh)
             if len(views) > self._e:
                 self._drop_one(views)
-        self._update_row(person)
 
     def remove(self, person: int) -> None:
         """Remove an identity; no effect if it is unknown."""
@@ -245,7 +251,7 @@ class Gallery:
             return
         views[:] = [view for view in views if view.source != source]
         if views:
-            self._update_row(person)
+            self._update_rows([person])
         else:
             self.remove(person)
 
@@ -259,8 +265,11 @@ class Gallery:
 
     def merge(self, gone: int, into: int) -> None:
         """Move all views of `gone` to `into` and remove `gone`."""
-        for view in self._views.get(gone, [])[:]:
-            self.put(into, view.raw.astype(np.float32), view.weight, view.camera, view.source)
+        views = self._views.get(gone, ())
+        for view in views:
+            self._put(into, _View(view.raw, view.weight, view.camera, view.source))
+        if views:
+            self._update_rows([into])
         self.remove(gone)
 
     def export(self, person: int) -> list[Exemplar]:
@@ -303,13 +312,14 @@ class Gallery:
                 _View(np.frombuffer(e.vector, dtype=np.float16), e.quality, CameraId(e.camera), e.source)
                 for e in exemplars[person]
             ]
-            if person in stale:
-                self._matrix[row] = np.frombuffer(stale[person].vector, dtype=np.float32)
-                self._square[row] = stale[person].square
-                for view, kept in zip(self._views[person], stale[person].views, strict=True):
-                    view.template = kept and Template(np.frombuffer(kept[0], dtype=np.float32), kept[1])
-            else:
-                self._update_row(person)
+        fresh = [person for person in state.rows if person not in stale]
+        for start in range(0, len(fresh), _RESTORED):
+            self._update_rows(fresh[start : start + _RESTORED])
+        for person, saved in stale.items():
+            row = self._row[person]
+            self._matrix[row], self._square[row] = np.frombuffer(saved.vector, dtype=np.float32), saved.square
+            for view, kept in zip(self._views[person], saved.views, strict=True):
+                view.template = kept and Template(np.frombuffer(kept[0], dtype=np.float32), kept[1])
         self._free, self._stale = list(state.free), list(stale)
 
     def _stale_row(self, person: int) -> StaleRow:
@@ -328,12 +338,13 @@ class Gallery:
             if stale:
                 self._applied.update((camera, bias.shifts[camera]) for camera in stale)
                 self._stale = list(self._row)
-        for _ in range(min(_REFRESH, len(self._stale))):
-            person = self._stale.pop()
-            if person in self._row:
-                for view in self._views[person]:
-                    view.template = None
-                self._update_row(person)
+        due = [self._stale.pop() for _ in range(min(_REFRESH, len(self._stale)))]
+        due = [person for person in due if person in self._row]
+        for person in due:
+            for view in self._views[person]:
+                view.template = None
+        if due:
+            self._update_rows(due)
 
     def _is_stale(self, camera: CameraId, shift: Floats) -> bool:
         applied = self._applied.get(camera)
@@ -343,12 +354,14 @@ class Gallery:
         """Return the shift (d,) in use for a camera; None for an unknown one."""
         return self._applied.get(camera)
 
-    def _update_row(self, person: int) -> None:
-        row = self._row[person]
-        self._similarities.pop(person, None)
+    def _update_rows(self, people: Sequence[int]) -> None:
         # Templates of single views are not cached here: they would be most of the memory.
-        template = self._make(self._views[person], keeps=False)
-        self._matrix[row], self._square[row] = template.vector, template.square
+        made = iter(self._templates([view for person in people for view in self._views[person]], keeps=False))
+        for person in people:
+            self._similarities.pop(person, None)
+            views, row = self._views[person], self._row[person]
+            template = _combined(list(islice(made, len(views))), views)
+            self._matrix[row], self._square[row] = template.vector, template.square
 
     def _templates(self, views: Sequence[_View], *, keeps: bool = True) -> list[Template]:
         """Return the templates of views; those not cached are computed in one batch."""
@@ -360,9 +373,8 @@ class Gallery:
                 view.template = template
         return templates
 
-    def _make(self, views: Sequence[_View], *, keeps: bool = True) -> Template:
-        templates = self._templates(views, keeps=keeps)
-        return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])
+    def _make(self, views: Sequence[_View]) -> Template:
+        return _combined(self._templates(views), views)
 
     def _drop_one(self, views: list[_View]) -> None:
         rows = np.stack([template.vector for template in self._templates(views)])
@@ -393,3 +405,8 @@ class Gallery:
         self._matrix = matrix
         self._person = np.concatenate([self._person, np.full(more, -1)])
         self._square = np.concatenate([self._square, np.full(more, FAR)])
+
+
+def _combined(templates: Sequence[Template], views: Sequence[_View]) -> Template:
+    """Return the template of an identity from those of its views."""
+    return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])

@@ -248,8 +248,8 @@ class Matcher:
             tracklet = self._tracks.get(serial)
             if tracklet is None or len(tracklet.vectors) < 2 or tracklet.stay.held:
                 continue
-            vectors = shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
-            place = find_change(vectors, tracklet.shares(), self._scorer, self._scorer.floor(self._gallery.bias))
+            vectors = shifted(tracklet.matrix, self._gallery.shift_of(tracklet.camera))
+            place = find_change(vectors, tracklet.shares, self._scorer, self._scorer.floor(self._gallery.bias))
             if place is None:
                 continue
             other = self._tracks.cut(tracklet, place, now, self._stay)
@@ -275,13 +275,13 @@ class Matcher:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
     def _template(self, tracklet: Tracklet) -> Template:
-        return self._gallery.fold(tracklet.mean(), tracklet.camera)
+        return self._gallery.fold(tracklet.mean, tracklet.camera)
 
     def _update_view(self, tracklet: Tracklet) -> None:
         """Update the view of a track in the gallery."""
         assert tracklet.person is not None, "only tracks with an identity have a view"
         weight = self._discount.independent(len(tracklet.vectors)) * tracklet.quality()
-        self._gallery.put(tracklet.person, tracklet.mean(), weight, tracklet.camera, tracklet.serial)
+        self._gallery.put(tracklet.person, tracklet.mean, weight, tracklet.camera, tracklet.serial)
 
     def _identify(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
         """Assign all tracks without an identity jointly; return the decisions and the tracks considered."""
@@ -377,7 +377,7 @@ class Matcher:
         person.in_view.discard(tracklet.serial)
         if not tracklet.vectors:
             return
-        mean = tracklet.shares() @ shifted(tracklet.matrix(), self._gallery.shift_of(tracklet.camera))
+        mean = tracklet.shares @ shifted(tracklet.matrix, self._gallery.shift_of(tracklet.camera))
         self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
         earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
         forbidden = self._people.beside(tracklet.stay) | {person.number}

@@ -121,6 +121,15 @@ class Scorer:
             return bias.floor
         return 1 - (1 - bias.floor) / (1 - bias.common)
 
+    def even_squared(self, floor: float) -> float:
+        """Return the squared distance of templates at which the log likelihood ratio is 0; needs a calibration.
+
+        Args:
+            floor: what `floor` returns.
+        """
+        assert self.calibration is not None, "only a calibration has likelihood ratios"
+        return (self._b - margin_at(self.calibration, float(logit(self.calibration.prior)))) / (1 - floor)
+
     def cosine_at(self, llr: float) -> float:
         """Return the cosine of raw vectors with a log likelihood ratio, averaged over dimensions; may exceed 1.
 

@@ -122,6 +122,8 @@ class Topology:
         self._never = {frozenset(pair) for pair in settings.never}
         self._stated = {pair: STATED * _triangle(*times) for pair, times in settings.transits().items()}
         self._ratios: dict[tuple[CameraId, CameraId], list[float]] = {}
+        self._shares: tuple[Doubles, Doubles, float] | None = None
+        """What `_pooled` returns; None after a count has changed."""
         self._is_silent = not (settings.learn or self._stated or self._never)
 
     @property
@@ -155,7 +157,7 @@ class Topology:
         """Return the log ratio of the stays of two tracks or identities being one person's, each in order of time."""
         if not a or not b or self._is_silent:
             return 0.0
-        a, b = a[-_CHAIN:], b[-_CHAIN:]
+        a, b = (stays if len(stays) <= _CHAIN else stays[-_CHAIN:] for stays in (a, b))
         if len(a) == 1 or len(b) == 1:
             return min(MAX_LLR, max(NEVER, self._insertion_llr(*((a[0], b) if len(a) == 1 else (b[0], a)))))
         both = sorted([*a, *b], key=by_time)
@@ -163,7 +165,9 @@ class Topology:
 
     def _insertion_llr(self, stay: Stay, stays: Sequence[Stay]) -> float:
         """Return `transit_llr` of one stay and others: only its neighbours in time matter."""
-        place = bisect_right(stays, by_time(stay), key=by_time)
+        key = by_time(stay)
+        # Most often a new track is compared with what was seen before it.
+        place = len(stays) if key >= by_time(stays[-1]) else bisect_right(stays, key, key=by_time)
         before, after = stays[place - 1] if place else None, stays[place] if place < len(stays) else None
         found = 0.0
         if before is not None:
@@ -272,6 +276,7 @@ class Topology:
             away.same, away.other = np.asarray(same), np.asarray(other)
         if state.pool is not None:
             self._pool.same, self._pool.other = (np.asarray(counts) for counts in state.pool)
+        self._shares = None
 
     def _count(self, a: CameraId, b: CameraId, place: int, weight: float = 1.0, *, is_same: bool) -> None:
         link = self._links.setdefault((a, b), _Counts())
@@ -279,6 +284,7 @@ class Topology:
         self._away.setdefault(b, _Counts(()))
         for counts, index in ((link, (place,)), (away, ()), (self._pool, (int(a == b), place))):
             (counts.same if is_same else counts.other)[index] += weight
+        self._shares = None
 
     def _fade(self, now: float) -> None:
         if self._at == 0.0:
@@ -289,14 +295,22 @@ class Topology:
         factor = 0.5 ** ((now - self._at) / HALF_LIFE_S)
         for counts in (*self._links.values(), *self._away.values(), self._pool):
             counts.fade(factor)
+        self._shares = None
         self._at = now
+
+    def _pooled(self) -> tuple[Doubles, Doubles, float]:
+        """Return the shares of all pairs, of different people and of matches, each (2, BINS), and the matches."""
+        if self._shares is None:
+            likely = self._pool.other + POOL_PRIOR / (2 * BINS)  # (same camera or not, bin)
+            likely /= likely.sum()
+            matches = self._pool.same.sum()
+            self._shares = likely, (self._pool.same + POOL_PRIOR * likely) / (matches + POOL_PRIOR), float(matches)
+        return self._shares
 
     def _log_ratios(self, a: CameraId, b: CameraId) -> list[float]:
         """Compute the log ratios (BINS,) of one pair from counts and statements."""
-        likely = self._pool.other + POOL_PRIOR / (2 * BINS)  # (same camera or not, bin)
-        likely /= likely.sum()
-        expected = (self._pool.same + POOL_PRIOR * likely) / (self._pool.same.sum() + POOL_PRIOR)
-        base, expected = likely[int(a == b)], expected[int(a == b)]
+        likely, all_expected, pooled = self._pooled()
+        base, expected = likely[int(a == b)], all_expected[int(a == b)]
         # From `a` a person may go to any camera: compare the share of each destination and time.
         away = self._away.get(a) or _Counts(())
         same_away, other_away = float(away.same), float(away.other)
@@ -308,7 +322,7 @@ class Topology:
         if stated is not None:
             same, same_away = same + stated, same_away + STATED
         log = np.log(np.maximum(same / (same_away + PAIR_PRIOR), 1e-12)) - np.log(background)
-        matches = float(self._pool.same.sum()) + (STATED if stated is not None else 0.0)
+        matches = pooled + (STATED if stated is not None else 0.0)
         log *= matches / (matches + POOL_PRIOR)
         ratios: list[float] = np.minimum(np.maximum(log, MIN_LLR), MAX_LLR).tolist()
         return ratios

@@ -1,6 +1,7 @@
 """Open tracks: their vectors, times, neighbours and identity (pure)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -63,8 +64,8 @@ class Stay(msgspec.Struct):
         return self.run, self.camera, self.track
 
 
-class Tracklet(msgspec.Struct):
-    """One open track."""
+class Tracklet(msgspec.Struct, dict=True):
+    """One open track; what follows from `vectors` is computed once, until they change."""
 
     stay: Stay
     heard_at: float
@@ -101,24 +102,37 @@ class Tracklet(msgspec.Struct):
         self.vectors.append((quality, vector.astype(np.float16).tobytes(), at))
         if len(self.vectors) > MAX_VECTORS:
             del self.vectors[min(range(MAX_VECTORS - _LATEST), key=lambda index: self.vectors[index][0])]
+        self._forget()
+
+    def replace_vectors(self, vectors: list[StoredVector]) -> None:
+        """Keep these vectors alone."""
+        self.vectors = vectors
+        self._forget()
+
+    def _forget(self) -> None:
+        for name in ("matrix", "shares", "mean"):
+            self.__dict__.pop(name, None)
 
     def has_changed(self) -> bool:
         """Return whether its number of vectors calls for a review, see `REVIEW_AT`."""
         return self.num_vectors in REVIEW_AT or self.num_vectors % REVIEW_AT[-1] == 0
 
+    @cached_property
     def matrix(self) -> Floats:
-        """Return the kept vectors (n, d)."""
+        """Kept vectors (n, d)."""
         data = b"".join(data for _, data, _ in self.vectors)
         return np.frombuffer(data, dtype=np.float16).reshape(len(self.vectors), -1).astype(np.float32)
 
+    @cached_property
     def shares(self) -> Floats:
-        """Return the weights (n,) of the kept vectors by quality, summing to 1."""
+        """Weights (n,) of the kept vectors by quality, summing to 1."""
         quality = np.asarray([quality for quality, _, _ in self.vectors], dtype=np.float32) + np.float32(1e-3)
         return np.asarray(quality / quality.sum(), dtype=np.float32)
 
+    @cached_property
     def mean(self) -> Floats:
-        """Return the quality-weighted mean (d,) of the raw vectors."""
-        return np.asarray(self.shares() @ self.matrix(), dtype=np.float32)
+        """Quality-weighted mean (d,) of the raw vectors."""
+        return np.asarray(self.shares @ self.matrix, dtype=np.float32)
 
     def quality(self) -> float:
         """Return the mean quality of the kept vectors, 0 without any."""
@@ -286,7 +300,8 @@ class OpenTracks:
         stay.left, old.left, stay.area = old.left, None, old.area
         self.next_serial += 1
         fresh = Tracklet(stay, now, tracklet.ended_at, last=tracklet.last)
-        fresh.vectors, tracklet.vectors = tracklet.vectors[place:], tracklet.vectors[:place]
+        fresh.vectors = tracklet.vectors[place:]
+        tracklet.replace_vectors(tracklet.vectors[:place])
         fresh.num_vectors = len(fresh.vectors)
         tracklet.num_vectors = max(1, tracklet.num_vectors - fresh.num_vectors)
         fresh.pending = [seen for seen in tracklet.pending if seen.seen_at >= at]
