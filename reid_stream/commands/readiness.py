@@ -1,6 +1,6 @@
 """Try everything that a daemon with these settings will need, without writing anything that stays.
 
-    settings -> models -> folders -> metrics port -> Redis -> cameras, all at once -> clocks of the cameras
+    settings -> models -> folders -> metrics port -> Redis -> learned state -> cameras, all at once -> their clocks
 
 Every check yields findings; a failed one does not keep the others from being made.
 """
@@ -82,7 +82,7 @@ class Readiness:
         self._add(Finding("cams.yaml", self._sources[0], "ok", text))
         checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_metrics_port]
         if not self._is_offline:
-            checks += [check_redis, partial(_cameras, on_wait=self._on_wait)]
+            checks += [check_redis, check_site, partial(_cameras, on_wait=self._on_wait)]
         for make in checks:
             for finding, error in make(settings):
                 self._add(finding, error)
@@ -237,6 +237,36 @@ def check_redis(settings: "Settings") -> _Found:
         yield Finding("redis", public(url), "warning", text), None
     if settings.redis.tls == "unverified":
         yield Finding("tls", "redis", "warning", "redis is unverified, any certificate is accepted"), None
+
+
+def check_site(settings: "Settings") -> _Found:
+    """Show which threshold the site's matcher has by the latest snapshot on Redis; nothing without one."""
+    import redis
+
+    from reid_stream.bundles import catalog
+    from reid_stream.bundles.embedder_info import EmbedderInfo
+    from reid_stream.journal.entry import StateKeys
+    from reid_stream.journal.snapshot import SnapshotError
+    from reid_stream.journal.snapshot_store import SnapshotStore
+    from reid_stream.match.thresholds import describe_site
+    from reid_stream.publish.redis_client import connect
+
+    if settings.redis.is_embedded:
+        return  # it runs only with the daemon
+    try:
+        _, embedder = catalog.embedder(settings.models.embedder)
+        with connect(settings.redis) as client:
+            store = SnapshotStore(client, StateKeys.of(settings.site, embedder.hash))
+            heads, _ = store.heads()
+            if not heads:
+                return
+            state = store.read_core(*next(iter(heads.items())))
+    except (ReidStreamError, redis.RedisError):
+        return  # the checks of the models and of Redis name it
+    except SnapshotError as error:
+        yield Finding("match", settings.site, "warning", f"the latest snapshot cannot be read: {error}"), None
+        return
+    yield Finding("match", settings.site, "ok", describe_site(settings.match, EmbedderInfo.of(embedder), state)), None
 
 
 def _embedded(settings: "Settings") -> _Found:

@@ -58,6 +58,15 @@ class SnapshotStore:
         """
         return assemble(head, (self._client.hget(key, f"part:{number}") for number in range(len(head.digests))))
 
+    def read_core(self, key: str, head: SnapshotHeader) -> MatcherState:
+        """Read the matcher's state without the views of identities, which are most of it.
+
+        Raises:
+            SnapshotError: the snapshot is damaged.
+        """
+        core = msgspec.structs.replace(head, digests=head.digests[:1])
+        return assemble(core, [self._client.hget(key, "part:0")])
+
     def write(self, key: str, head: SnapshotHeader, parts: Iterable[bytes]) -> int:
         """Replace the snapshot at `key`; return its size in bytes."""
         self._client.unlink(key)

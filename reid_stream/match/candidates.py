@@ -9,8 +9,8 @@ The appearance ratio is of two templates (scoring.py), the transit ratio of the 
 
 where the site threshold (`site_strangers`) bounds false matches per comparison at `match.false_match_rate`, and the
 prior cap is what half of the pairs of one person reach by the calibration (`Scorer.prior_cap`): beyond it most true
-matches would be refused, whatever the prior. A query that resembles many people must exceed it by
-more (`competitors`).
+matches would be refused, whatever the prior. A query that resembles many people must exceed it by more
+(`competitors`).
 """
 
 import math

@@ -8,8 +8,10 @@ from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match
 from reid_stream.match.candidates import NewIdentityPrior
 from reid_stream.match.scoring import Scorer
+from reid_stream.match.site_strangers import SiteStrangers, SiteThreshold
+from reid_stream.match.snapshot import MatcherState
 
-Rule = Literal["match.similarity", "match.false_match_rate", "share of new people"]
+Rule = Literal["match.similarity", "match.false_match_rate", "people seen side by side", "share of new people"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,9 @@ class MatchThreshold:
     """P(same person) at even prior odds; None without calibration."""
 
 
-def match_threshold(settings: Match, embedder: EmbedderInfo, people: int, share: float = 0.5) -> MatchThreshold:
+def match_threshold(
+    settings: Match, embedder: EmbedderInfo, people: int, share: float = 0.5, strangers: SiteStrangers | None = None
+) -> MatchThreshold:
     """Return the threshold that binds.
 
     Args:
@@ -34,14 +38,35 @@ def match_threshold(settings: Match, embedder: EmbedderInfo, people: int, share:
         embedder: of the bundle.
         people: number of known identities.
         share: of tracks that start a new identity; 0.5 is that of a site without history.
+        strangers: what a site has learned of tracks seen side by side; None: nothing.
     """
     scorer = Scorer(settings, embedder.verifier, embedder.calibration)
     if not scorer.is_calibrated:
         return MatchThreshold("match.similarity", scorer.threshold, scorer.cosine_at(scorer.threshold), None)
     prior = min(NewIdentityPrior(share, 1 - share).log_odds(people), scorer.prior_cap)
-    llr = max(scorer.threshold, prior)
-    rule: Rule = "match.false_match_rate" if scorer.threshold >= prior else "share of new people"
+    site = SiteThreshold(scorer, strangers or SiteStrangers(), settings.false_match_rate).threshold
+    llr = max(site, prior)
+    rule: Rule = "match.false_match_rate"
+    if site < prior:
+        rule = "share of new people"
+    elif site > scorer.threshold:
+        rule = "people seen side by side"
     return MatchThreshold(rule, llr, scorer.cosine_at(llr), float(sigmoid(llr)))
+
+
+def describe_site(settings: Match, embedder: EmbedderInfo, state: MatcherState) -> str:
+    """Return one line: the threshold that a site's matcher has now, and what raised it."""
+    people, pairs = len(state.people), round(state.strangers.pairs)
+    here = match_threshold(settings, embedder, people, state.newcomers.share, state.strangers)
+    text = f"on this site, with {people:,} known people, a match needs {_named(here, settings)}"
+    if here.rule == "people seen side by side":
+        text += f"; {pairs:,} pairs seen side by side look more alike than the strangers of the calibration, by which "
+        text += f"it would be {_named(match_threshold(settings, embedder, people, state.newcomers.share), settings)}"
+    elif here.rule == "share of new people":
+        text += f"; {state.newcomers.share:.0%} of the tracks are of new people"
+    elif here.rule == "match.false_match_rate":
+        text += f"; {pairs:,} pairs seen side by side do not raise it"
+    return text
 
 
 def describe_thresholds(settings: Match, embedder: EmbedderInfo, people: int = 1000) -> str:

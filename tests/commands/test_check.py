@@ -11,9 +11,15 @@ from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import draw_clip
-from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis
-from reid_stream.config.settings import Camera, Observe, Redis, Settings, SpoolSettings, Store
+from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis, check_site
+from reid_stream.bundles import catalog
+from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.config.settings import Camera, Match, Models, Observe, Redis, Settings, SpoolSettings, Store
 from reid_stream.errors import BrokerError, ConfigError, ReidStreamError
+from reid_stream.journal.entry import StateKeys
+from reid_stream.journal.snapshot import MatcherSettings, SnapshotHeader
+from reid_stream.journal.snapshot_store import SnapshotStore
+from reid_stream.match.factory import matcher_for
 from reid_stream.publish.spool import Spool
 from tests.integration.program import call, tiny_models, write_cams
 from tests.publish.servers import free_port, serving
@@ -53,6 +59,33 @@ def test_a_user_who_may_not_write_is_found_before_the_first_event(tmp_path: Path
         assert isinstance(error, BrokerError)
         with redis.Redis.from_url(server.url) as admin:
             assert admin.keys("*") == []  # nothing was written either time
+
+
+def test_the_threshold_that_a_site_has_learned_is_shown(tmp_path: Path) -> None:
+    embedder = tiny_models(tmp_path / "models") / "embedder"
+    bundle = catalog.embedder(str(embedder))[1]
+    with UnguardedRedis(tmp_path / "redis") as server:
+        settings = Settings(
+            redis=Redis(url=SecretStr(server.url)), cameras=CAMERAS, models=Models(embedder=str(embedder))
+        )
+        assert list(check_site(settings)) == []  # nothing has been learned
+        with redis.Redis.from_url(server.url) as client:
+            store = SnapshotStore(client, StateKeys.of(settings.site, bundle.hash))
+            one = matcher_for(Match(), EmbedderInfo.of(bundle), settings.site)
+            key = StateKeys.of(settings.site, bundle.hash).snapshots[1]
+            dials = MatcherSettings.of(settings.match, settings.publish, settings.topology)
+            head = SnapshotHeader(
+                place=0, position="1-0", run="r", sequence=1, number=0, made_at=0.0, dials=dials, visits=[], taken={}
+            )
+            store.write(key, head, one.capture().parts())
+            ((finding, error),) = check_site(settings)
+            assert error is None
+            assert (finding.check, finding.name, finding.result) == ("match", settings.site, "ok")
+            assert finding.text.startswith("on this site, with 0 known people, a match needs")
+            client.hset(key, "part:0", b"damaged")
+        ((finding, error),) = check_site(settings)
+        assert error is None
+        assert (finding.result, "part 0 of 1 is damaged" in finding.text) == ("warning", True)
 
 
 def test_a_cluster_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from reid_stream.match.factory import matcher_for
 from reid_stream.match.matcher import Matcher
 from reid_stream.match.scoring import Scorer
 from reid_stream.match.site_strangers import PRIOR_PAIRS, SiteStrangers, SiteThreshold
+from reid_stream.match.thresholds import describe_site, match_threshold
 from reid_stream.records import Perceived
 from tests.match.test_matcher import look
 from tests.worlds import unit
@@ -154,3 +155,20 @@ def test_a_track_that_was_cut_is_not_counted(site: Matcher) -> None:
     site.update([], 90.0)
     assert any(stay.since is not None for person in site.state().people for stay in person.stays)
     assert site.state().strangers.pairs == 0
+
+
+def test_the_threshold_of_a_site_in_uniform_is_described_with_what_raised_it() -> None:
+    info, settings = EmbedderInfo("bundle-a", HEAD, CURVE, DIM), Match(false_match_rate=RATE)
+    one = matcher_for(settings, info, "site")
+    state = one.state()
+    plain = describe_site(settings, info, state)
+    assert plain.startswith("on this site, with 0 known people, a match needs cosine")
+    assert "0 pairs seen side by side do not raise it" in plain
+    state.strangers.learn([llr + 3.0 for llr in strangers(3000)])
+    raised = describe_site(settings, info, state)
+    low, high = (match_threshold(settings, info, 0, strangers=seen) for seen in (None, state.strangers))
+    assert high.rule == "people seen side by side"
+    assert high.cosine > low.cosine + 0.1
+    assert f"cosine {high.cosine:.2f}, P {high.probability:.3f}" in raised
+    assert "3,000 pairs seen side by side look more alike" in raised
+    assert f"it would be cosine {low.cosine:.2f}" in raised
