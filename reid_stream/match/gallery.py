@@ -30,11 +30,7 @@ _STALE = 0.02
 _MAX_SIMILARITIES = 4096
 """Cached `ViewSimilarities` at most."""
 _REFRESH = 24
-"""Rows recomputed per update at most."""
-_RESTORED = 256
-"""Rows computed at once when a state is restored."""
-
-
+"""Rows recomputed per update at most, and at once on restore."""
 Halves = npt.NDArray[np.float16]
 
 
@@ -265,11 +261,9 @@ class Gallery:
 
     def merge(self, gone: int, into: int) -> None:
         """Move all views of `gone` to `into` and remove `gone`."""
-        views = self._views.get(gone, ())
-        for view in views:
+        for view in (views := self._views.get(gone, ())):
             self._put(into, _View(view.raw, view.weight, view.camera, view.source))
-        if views:
-            self._update_rows([into])
+        self._update_rows([into] if views else [])
         self.remove(gone)
 
     def export(self, person: int) -> list[Exemplar]:
@@ -313,8 +307,8 @@ class Gallery:
                 for e in exemplars[person]
             ]
         fresh = [person for person in state.rows if person not in stale]
-        for start in range(0, len(fresh), _RESTORED):
-            self._update_rows(fresh[start : start + _RESTORED])
+        for start in range(0, len(fresh), _REFRESH):
+            self._update_rows(fresh[start : start + _REFRESH])
         for person, saved in stale.items():
             row = self._row[person]
             self._matrix[row], self._square[row] = np.frombuffer(saved.vector, dtype=np.float32), saved.square
@@ -338,13 +332,12 @@ class Gallery:
             if stale:
                 self._applied.update((camera, bias.shifts[camera]) for camera in stale)
                 self._stale = list(self._row)
-        due = [self._stale.pop() for _ in range(min(_REFRESH, len(self._stale)))]
-        due = [person for person in due if person in self._row]
+        popped = (self._stale.pop() for _ in range(min(_REFRESH, len(self._stale))))
+        due = [person for person in popped if person in self._row]
         for person in due:
             for view in self._views[person]:
                 view.template = None
-        if due:
-            self._update_rows(due)
+        self._update_rows(due)
 
     def _is_stale(self, camera: CameraId, shift: Floats) -> bool:
         applied = self._applied.get(camera)
@@ -360,7 +353,7 @@ class Gallery:
         for person in people:
             self._similarities.pop(person, None)
             views, row = self._views[person], self._row[person]
-            template = _combined(list(islice(made, len(views))), views)
+            template = mean_of(list(islice(made, len(views))), [view.weight for view in views])
             self._matrix[row], self._square[row] = template.vector, template.square
 
     def _templates(self, views: Sequence[_View], *, keeps: bool = True) -> list[Template]:
@@ -374,7 +367,7 @@ class Gallery:
         return templates
 
     def _make(self, views: Sequence[_View]) -> Template:
-        return _combined(self._templates(views), views)
+        return mean_of(self._templates(views), [view.weight for view in views])
 
     def _drop_one(self, views: list[_View]) -> None:
         rows = np.stack([template.vector for template in self._templates(views)])
@@ -405,8 +398,3 @@ class Gallery:
         self._matrix = matrix
         self._person = np.concatenate([self._person, np.full(more, -1)])
         self._square = np.concatenate([self._square, np.full(more, FAR)])
-
-
-def _combined(templates: Sequence[Template], views: Sequence[_View]) -> Template:
-    """Return the template of an identity from those of its views."""
-    return templates[0] if len(templates) == 1 else mean_of(templates, [view.weight for view in views])

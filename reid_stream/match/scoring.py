@@ -154,6 +154,8 @@ def squared_distance(a: Template, b: Template) -> float:
 
 def mean_of(templates: Sequence[Template], weights: Sequence[float]) -> Template:
     """Return the weighted mean of templates; its squared distance to another one is the mean of theirs."""
+    if len(templates) == 1:
+        return templates[0]
     shares = np.asarray(weights, dtype=np.float32)
     shares /= shares.sum()
     vector = shares @ np.stack([template.vector for template in templates])

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import draw_clip
-from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis, check_site
 from reid_stream.bundles import catalog
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis, check_site
 from reid_stream.config.settings import Camera, Match, Models, Observe, Redis, Settings, SpoolSettings, Store
 from reid_stream.errors import BrokerError, ConfigError, ReidStreamError
 from reid_stream.journal.entry import StateKeys
@@ -73,9 +73,9 @@ def test_the_threshold_that_a_site_has_learned_is_shown(tmp_path: Path) -> None:
             store = SnapshotStore(client, StateKeys.of(settings.site, bundle.hash))
             one = matcher_for(Match(), EmbedderInfo.of(bundle), settings.site)
             key = StateKeys.of(settings.site, bundle.hash).snapshots[1]
-            dials = MatcherSettings.of(settings.match, settings.publish, settings.topology)
+            used = MatcherSettings.of(settings.match, settings.publish, settings.topology)
             head = SnapshotHeader(
-                place=0, position="1-0", run="r", sequence=1, number=0, made_at=0.0, dials=dials, visits=[], taken={}
+                place=0, position="1-0", run="r", sequence=1, number=0, made_at=0.0, settings=used, visits=[], taken={}
             )
             store.write(key, head, one.capture().parts())
             ((finding, error),) = check_site(settings)
