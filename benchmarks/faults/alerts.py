@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from benchmarks.faults.daemon_process import daemon_process
 from benchmarks.faults.report import DrillResult, figure
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import color_clip, serve_clips
 from benchmarks.tiny_networks import tiny_models
 from reid_stream.errors import ConfigError
@@ -111,9 +111,7 @@ def _prometheus(folder: Path, target: int) -> Iterator[_Prometheus]:
         f"scrape_configs: [{{job_name: reid-stream, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n",
         encoding="utf-8",
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,10 +1,10 @@
 """A Redis without access control for tests and drills, which change its settings, users and role while it runs."""
 
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.ports import free_port
 from reid_stream.errors import BrokerError
 from reid_stream.publish.folder_lock import FolderLock
 from reid_stream.publish.redis_server import RedisProcess, newest_binary
@@ -57,7 +57,7 @@ class UnguardedRedis:
 
     def _start(self, port: int) -> tuple[int, RedisProcess]:
         for attempt in range(_TRIES):
-            chosen = port or _free_port()
+            chosen = port or free_port()
             options: list[tuple[object, ...]] = [
                 ("bind", "127.0.0.1"),
                 ("port", chosen),
@@ -79,9 +79,3 @@ class UnguardedRedis:
                 if port or "Address already in use" not in str(error) or attempt == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,8 +5,9 @@ from typing import get_type_hints
 
 import msgspec
 
-from docs.generators.markdown import field_docs, head, sentence, table, type_name
+from docs.generators.markdown import head, sentence, table, type_name
 from reid_stream.bundles import bundle
+from reid_stream.publish.json_schema import field_docs
 
 _TEXT = f"""\
 A model bundle is a folder with two files: `{bundle.MODEL_FILE}`, the network, and `{bundle.BUNDLE_FILE}`, everything

@@ -1,9 +1,7 @@
 """Markdown building blocks shared by the generated pages."""
 
-import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -27,15 +25,6 @@ def sentence(docstring: str | None) -> str:
     """Return the first paragraph of a docstring on one line; Sphinx's double backquotes become single ones."""
     paragraph = inspect.cleandoc(docstring or "").partition("\n\n")[0]
     return " ".join(paragraph.replace("``", "`").split())
-
-
-def field_docs(struct: type) -> dict[str, str]:
-    """Return the docstring of each field of a class and its bases, by field name."""
-    found: dict[str, str] = {}
-    for owner in reversed(struct.__mro__):
-        if owner.__module__.startswith("reid_stream"):
-            found |= _own_field_docs(owner)
-    return found
 
 
 def type_name(annotation: object) -> str:
@@ -63,23 +52,6 @@ def _json_type(schema: dict[str, object]) -> str:
         items = schema.get("items")
         return f"list of {_json_type(items)}" if isinstance(items, dict) else "list"
     return str(schema.get("type", "object"))
-
-
-def _own_field_docs(owner: type) -> dict[str, str]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
-    except (OSError, TypeError):
-        return {}
-    body = tree.body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for statement, after in zip(body.body, body.body[1:], strict=False):
-        is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and is_text:
-            assert isinstance(after, ast.Expr)
-            assert isinstance(after.value, ast.Constant)
-            found[statement.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def _cell(text: str) -> str:

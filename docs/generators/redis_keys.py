@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from docs.generators.markdown import field_docs, head, table
+from docs.generators.markdown import head, table
 from reid_stream.journal import entry
 from reid_stream.link import redis as link
 from reid_stream.publish import latest_value, live_keys
+from reid_stream.publish.json_schema import field_docs
 from reid_stream.records import CameraId, GlobalId
 from reid_stream.web import review
 

@@ -25,17 +25,21 @@ DIRECTORY = Path("configs/schemas/events")
 
 def field_descriptions(event: type[Event]) -> dict[str, str]:
     """Return the description of each documented field of an event, from the strings below its fields."""
-    found: dict[str, str] = {}
-    for kind in reversed(event.__mro__):
-        if issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct:
-            found |= _descriptions(kind)
     times = {name: "UTC seconds." for name in event.__struct_fields__ if name.endswith("_at")}
-    return times | found
+    return times | field_docs(event)
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the string below each field of a class of this package and of its bases, by field name."""
+    found: dict[str, str] = {}
+    for owner in reversed(kind.__mro__):
+        if owner.__module__.startswith("reid_stream"):
+            found |= _own_field_docs(owner)
+    return found
 
 
 @functools.cache
-def _descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the descriptions of the fields that one class defines."""
+def _own_field_docs(kind: type) -> dict[str, str]:
     (definition,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(definition, ast.ClassDef)
     found = {}

@@ -10,6 +10,7 @@ import redis
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.bundles import catalog
 from reid_stream.bundles.embedder_info import EmbedderInfo
@@ -22,7 +23,7 @@ from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.match.factory import matcher_for
 from reid_stream.publish.spool import Spool
 from tests.integration.program import call, tiny_models, write_cams
-from tests.publish.servers import free_port, serving
+from tests.publish.servers import serving
 
 pytestmark = pytest.mark.timeout(240)
 CAMERAS = (Camera(id="a", url=SecretStr("rtsp://h/s")),)

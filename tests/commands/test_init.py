@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import draw_clip, serve_clips, why_not
 from benchmarks.rtsp.web import WebCamera, snapshot
 from reid_stream.cli import app
@@ -15,7 +16,6 @@ from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.ingest.camera_search import PATHS, search
 from reid_stream.ingest.probe import CameraFailure
-from tests.publish.servers import free_port
 
 needs_rtsp = pytest.mark.skipif(why_not() is not None, reason=f"GStreamer: {why_not()}")
 

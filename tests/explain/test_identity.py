@@ -8,6 +8,7 @@ import pytest
 import redis
 from typer.testing import CliRunner, Result
 
+from benchmarks.ports import free_port
 from reid_stream.commands.identity import app
 from reid_stream.errors import ConfigError, ModelError
 from reid_stream.events import IdentityEntered
@@ -27,7 +28,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "embedder").symlink_to(TINY)
     monkeypatch.setenv("REID_STREAM_MODELS", str(tmp_path / "shelf"))
-    port = servers.free_port()
+    port = free_port()
     with servers.serving(tmp_path / "redis", port, "--port", str(port)):
         client = redis.Redis(port=port)
         for number, person in enumerate(("site-1", "site-2")):

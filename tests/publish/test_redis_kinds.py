@@ -12,6 +12,7 @@ import redis
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from reid_stream import subscribe
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
@@ -22,7 +23,7 @@ from reid_stream.publish.redis_client import cause, check, connect, eviction, ma
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.records import GlobalId
-from tests.publish.servers import free_port, serving, valkey, watched
+from tests.publish.servers import serving, valkey, watched
 from tests.publish.shop import visit
 
 

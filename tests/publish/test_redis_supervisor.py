@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from benchmarks.ports import free_port
 from reid_stream.assembly.resources import EmbeddedRedisSink
 from reid_stream.config.settings import Redis
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
@@ -17,7 +18,6 @@ from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_server import newest_binary
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
-from tests.publish.servers import free_port
 from tests.publish.shop import visit
 
 

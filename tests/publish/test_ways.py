@@ -10,13 +10,14 @@ import redis
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from reid_stream import subscribe
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.publish.redis_client import check, connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
-from tests.publish.servers import Certificates, certificates, free_port, serving, watched, why_no_tls
+from tests.publish.servers import Certificates, certificates, serving, watched, why_no_tls
 from tests.publish.shop import visit
 
 needs_tls = pytest.mark.skipif(why_no_tls() is not None, reason=why_no_tls() or "")

@@ -1,9 +1,6 @@
 """Early ends of a run: divergence, a full disk, a wrong folder; earlier files stay whole."""
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.full_disk import files_of_at_most
 from trainer.config import TrainSettings, load
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.train import checkpoint
@@ -25,17 +23,6 @@ QUICK = (
 
 def quick(*changes: str) -> TrainSettings:
     return load(CONFIG, (*QUICK, *changes))
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write more into a file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,17 @@ The golden losses are rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trai
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.full_disk import files_of_at_most
 from trainer.config import TrainSettings, dump, load, parse
 from trainer.data.crops import read
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
@@ -41,17 +39,6 @@ def tiny(*changes: str) -> TrainSettings:
 
 def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "losses.jsonl").read_text().splitlines()]
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write more into a file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """The cache of teachers' outputs: in order, resumable, and for exactly the views that were computed."""
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.full_disk import files_of_at_most
 from trainer.distill.cache import AnswerCache, set_hash
 from trainer.errors import DataError, TrainerError
 
@@ -19,17 +17,6 @@ UNIT = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
 
 def opened(folder: Path, dim: int = 5) -> AnswerCache:
     return AnswerCache(folder, "teacher", "images", dim)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write more into a file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_answers_are_kept_at_unit_length_and_read_back_by_view(tmp_path: Path) -> None:
