@@ -6,6 +6,7 @@ must not be lost goes through the spool (redis_sink.py) instead.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class SideValues:
     def _write_all(self) -> None:
         import redis
 
+        # Open the connection at the start, as all others: how many a daemon has does not depend on what it has learned.
+        with suppress(redis.RedisError, OSError):
+            self._client.ping()
         while True:
             with self._changed:
                 while not self._values and not self._closing:
