@@ -20,6 +20,7 @@ from reid_stream.commands import (
     evaluate,
     events,
     export,
+    halves,
     identity,
     init,
     models,
@@ -157,7 +158,9 @@ app.command(cls=_SourcesCommand)(check.check)
 app.command("compile")(compile_engines)
 app.command()(events.events)
 app.command("eval")(evaluate.evaluate)
+app.command()(halves.identify)
 app.command()(init.init)
+app.command(cls=_SourcesCommand)(halves.perceive)
 app.command()(reidentify.reidentify)
 app.command()(topology.topology)
 app.add_typer(bench.app, name="bench")

@@ -69,6 +69,8 @@ class SiteState:
     """URL of the embedded Redis, with secrets; None for another Redis."""
     check: Callable[[], None] = lambda: None
     """Raises where another daemon has taken over the site."""
+    lease: "Lease | None" = None
+    """The right to the site; None where it is nobody else's anyway."""
 
 
 class Standby(Protocol):
@@ -98,6 +100,7 @@ def open_state(
     sink: EventSink | None = None,
     shift_s: Callable[[], float] = float,
     standby: Standby | None = None,
+    has_hosts: bool = False,
 ) -> Iterator[SiteState]:
     """Open a site's state; closed when the block ends.
 
@@ -113,6 +116,7 @@ def open_state(
         sink: takes the events instead of Redis; the state then ends with the process.
         shift_s: returns UTC less site time now, seconds.
         standby: waits while another daemon runs the site; None to refuse then.
+        has_hosts: perception runs on other hosts and has gone on, with its tracks, since the last daemon ended.
 
     Raises:
         ConfigError: another daemon uses the site or its spool, or `standby` has no Redis to share.
@@ -130,7 +134,9 @@ def open_state(
     with ExitStack() as opened:
         if settings.state.enabled and (continues or not fast):
             yield opened.enter_context(
-                _recorded_state(settings, embedder, make, run, shift_s, standby, continues=continues, fast=fast)
+                _recorded_state(
+                    settings, embedder, make, run, shift_s, standby, continues=continues, fast=fast, has_hosts=has_hosts
+                )
             )
             return
         from reid_stream.assembly.resources import embedded_redis, redis_sink
@@ -144,7 +150,7 @@ def open_state(
         )
         matcher = make(settings.match, settings.topology, None, 1 if fast else redis.highest_number() + 1)
         state = _state(settings, matcher, Presence(settings.publish), redis, server, None)
-        yield state if lease is None else replace(state, check=lease.check)
+        yield state if lease is None else replace(state, check=lease.check, lease=lease)
 
 
 @contextmanager
@@ -262,6 +268,7 @@ def _recorded_state(
     *,
     continues: bool,
     fast: bool,
+    has_hosts: bool,
 ) -> Iterator[SiteState]:
     from reid_stream.assembly.resources import embedded_redis, redis_sink
     from reid_stream.journal.entry import StateKeys
@@ -305,7 +312,7 @@ def _recorded_state(
                 known=lambda of, since: next_sequence(
                     client, redis.spool, where=url, site=settings.site, run=of, since=since
                 ),
-                run=run,
+                run=None if has_hosts else run,
             )
         redis.recover(found.missing, found.presence.present())
         writer = SnapshotWriter(store, keys.snapshots, found.heads)
@@ -314,7 +321,8 @@ def _recorded_state(
         if fast:
             opened.callback(store.expire, _REPLAY_KEPT_S)
         journal = OpenJournal(redis, writer, found.position, lease.check)
-        yield _state(settings, found.matcher, found.presence, redis, server, journal)
+        state = _state(settings, found.matcher, found.presence, redis, server, journal)
+        yield replace(state, lease=lease)
 
 
 def _matcher_maker(settings: Settings, embedder: EmbedderInfo) -> "Make":

@@ -56,6 +56,14 @@ def check_files(cameras: Sequence[Camera], *, must_exist: bool = True) -> None:
         raise ConfigError("\n".join(faults))
 
 
+def check_cameras(cameras: Sequence[Camera], *, must_exist: bool) -> None:
+    """Check the files of cameras, see `check_files`, and log cameras whose certificate is not verified."""
+    check_files(cameras, must_exist=must_exist)
+    for camera in cameras:
+        if camera.tls == "unverified":
+            _log.warning("camera_tls_unverified", camera=camera.id)
+
+
 @contextmanager
 def embedded_redis(settings: Settings) -> "Iterator[EmbeddedRedis | None]":
     """Run the embedded Redis while the block does; None where the settings name another Redis."""

@@ -7,7 +7,7 @@ Only cameras change without a restart; other changed keys are reported and apply
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +35,14 @@ _log = structlog.get_logger(__name__)
 class SettingsFollower:
     """Applies changes of a cams.yaml to a site while the block runs."""
 
-    def __init__(self, path: Path, settings: Settings, site: Site) -> None:
-        """Start nothing yet. `settings` are those that the site was built with, from `path`."""
+    def __init__(
+        self, path: Path, settings: Settings, site: Site, named: Callable[[Settings], Settings] = lambda found: found
+    ) -> None:
+        """Start nothing yet.
+
+        `settings` are those that the site was built with: those of `path` after `named`, which applies options.
+        """
+        self._named = named
         self._path, self._site = path, site
         self._settings = settings
         """Settings in use: those of the start, with the current cameras."""
@@ -122,7 +128,7 @@ class SettingsFollower:
         Raises:
             ConfigError: with every fault, one a line.
         """
-        settings = cams_yaml.load(self._path)
+        settings = self._named(cams_yaml.load(self._path))
         for camera in settings.cameras:
             logs.hide_camera(camera)
         change = changes(self._settings, settings)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reid_stream import __version__
+from reid_stream.assembly.hosts import open_hosts, remote_networks
 from reid_stream.assembly.identification import Standby, identification, open_state, records_run
 from reid_stream.assembly.perception import LoadedPerception, WrapPerception, load_perception, open_perception
 from reid_stream.assembly.resources import (
     OperatorInstructions,
-    check_files,
+    check_cameras,
     operator_instructions,
     topology_publisher,
     tracklet_store,
@@ -92,6 +93,7 @@ def assemble(
     wrap: WrapPerception | None = None,
     standby: Standby | None = None,
     listeners: Sequence[DecisionListener] = (),
+    has_hosts: bool = False,
 ) -> Iterator[Site]:
     """Build a daemon; everything it opened is closed when the block ends.
 
@@ -106,6 +108,7 @@ def assemble(
         wrap: wraps perception in this process, for benchmarks and evaluation.
         standby: waits, with the networks loaded, while another daemon runs the site; None to refuse then.
         listeners: see the matcher's decisions of each step.
+        has_hosts: perception runs on other hosts (`assembly.hosts`).
 
     Raises:
         StoppedError: `standby` ended before the site was free.
@@ -117,12 +120,12 @@ def assemble(
     """
     settings = settings.model_copy(update={"publish": _presence_settings(settings)})
     cameras = [camera for camera in settings.cameras if camera.enabled]
-    check_files(cameras, must_exist=fast)
-    for camera in cameras:
-        if camera.tls == "unverified":
-            _log.warning("camera_tls_unverified", camera=camera.id)
     metrics, time_base, pulse = Metrics(), clock or SiteClock(), Pulse()
-    loaded = load_perception(settings, fast=fast, frames=frames)
+    if has_hosts:
+        loaded = remote_networks(settings)
+    else:
+        check_cameras(cameras, must_exist=fast)
+        loaded = load_perception(settings, fast=fast, frames=frames)
     if standby is not None:
         _load_ahead(settings, loaded)
 
@@ -133,12 +136,22 @@ def assemble(
         embedder = EmbedderInfo.of(loaded.embedder)
         state = opened.enter_context(
             open_state(
-                settings, embedder, run=run, continues=continues, fast=fast, sink=sink, shift_s=shift_s, standby=standby
+                settings,
+                embedder,
+                run=run,
+                continues=continues,
+                fast=fast,
+                sink=sink,
+                shift_s=shift_s,
+                standby=standby,
+                has_hosts=has_hosts,
             )
         )
         store = opened.enter_context(tracklet_store(settings))
         perception = opened.enter_context(
-            open_perception(
+            open_hosts(settings, loaded, state, store, metrics)
+            if has_hosts
+            else open_perception(
                 settings,
                 loaded,
                 run=records_run(run, continues=continues, fast=fast),
@@ -179,7 +192,7 @@ def assemble(
         )
         metrics.identities_max.set(settings.match.max_identities)
         view = SiteView(labels=state.matcher.labels())
-        overload = None if fast else _overload_alarm(settings, run)
+        overload = None if fast else overload_alarm(settings, run)
         daemon = Daemon(
             perception,
             IdentificationThread(steps, is_live=not fast, pulse=pulse),
@@ -261,7 +274,8 @@ def _listeners(
         yield lambda decisions, _now: store.decided(decisions)
 
 
-def _overload_alarm(settings: Settings, run: str) -> "OverloadAlarm":
+def overload_alarm(settings: Settings, run: str) -> "OverloadAlarm":
+    """Return the alarm of live cameras."""
     from reid_stream.ingest.camera_set import wanted_fps
     from reid_stream.ingest.overload_alarm import OverloadAlarm
 

@@ -157,9 +157,10 @@ def mqtt(
 def logs_of(cameras: Path | None) -> "Observe":
     """Return the settings of the log: those of cams.yaml, or the defaults."""
     from reid_stream.config import cams_yaml
+    from reid_stream.config.identify_settings import IdentifySettings
     from reid_stream.config.settings import Observe
 
-    return cams_yaml.load(cameras).observe if cameras is not None else Observe()
+    return cams_yaml.load(cameras, kind=IdentifySettings).observe if cameras is not None else Observe()
 
 
 def _subscription(
@@ -181,12 +182,17 @@ def _subscription(
 def _board(at: "SiteAddress", cameras: Path | None) -> "tuple[PresenceBoard, str]":
     """Return the present state of the site, and the position on the stream where it was read."""
     from reid_stream.config import cams_yaml
+    from reid_stream.config.identify_settings import IdentifySettings
     from reid_stream.config.settings import Redis
     from reid_stream.outlets.present_state import present_state
     from reid_stream.publish.redis_client import connect
     from reid_stream.records import CameraId
 
-    known = [CameraId(one.id) for one in cams_yaml.load(cameras).cameras if one.enabled] if cameras is not None else []
+    known = (
+        [CameraId(one.id) for one in cams_yaml.load(cameras, kind=IdentifySettings).cameras if one.enabled]
+        if cameras is not None
+        else []
+    )
     with connect(at.login or Redis(), url=at.url) as client:
         return present_state(client, at.site, at.url, known)
 

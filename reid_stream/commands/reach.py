@@ -80,10 +80,11 @@ def reach(cameras: Path | None, url: str | None, site: str | None) -> SiteAddres
 
 def _of_settings(cameras: Path) -> SiteAddress:
     from reid_stream.config import cams_yaml
+    from reid_stream.config.identify_settings import IdentifySettings
     from reid_stream.observe import logs
     from reid_stream.publish.embedded_redis import default_directory, running_url
 
-    found = cams_yaml.load(cameras)
+    found = cams_yaml.load(cameras, kind=IdentifySettings)
     logs.hide(found)
     options = f"--cameras {shlex.quote(str(cameras))}"
     if not found.redis.is_embedded:

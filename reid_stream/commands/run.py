@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from reid_stream.commands.halves import Half
 from reid_stream.config import stopping
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run(
     plain: bool,
     standby: bool = False,
     save: Path | None = None,
+    half: Half = Half(),
 ) -> None:
     """Run until a signal, the duration or the end of all files.
 
@@ -48,25 +50,27 @@ def run(
         plain: lines even on a terminal.
         standby: while another daemon runs the site, wait and take over when it is gone.
         save: folder for annotated videos of a fast replay; none for none.
+        half: perception or identification alone; by default both.
 
     Raises:
         ConfigError, ModelError, BrokerError, StreamError: with the exit code that each carries.
     """
     from contextlib import ExitStack
 
+    from reid_stream.assembly.perceive_host import assemble_host
     from reid_stream.assembly.settings_follower import SettingsFollower
     from reid_stream.assembly.site import assemble
     from reid_stream.commands.annotate import SavedReplay
     from reid_stream.commands.standby import StandbyServer
     from reid_stream.commands.watch import Watch
-    from reid_stream.config.sources import is_config, load_settings
+    from reid_stream.config.sources import is_config
     from reid_stream.console.output import Output
     from reid_stream.errors import StoppedError
     from reid_stream.observe import logs
 
     # Crops, spool and state show people: files written from here on, by child processes too, are for this user alone.
     os.umask(0o077)
-    settings = load_settings(cameras)
+    settings = half.settings(cameras)
     saved = None if save is None else SavedReplay(settings, save, fast=fast)
     logs.configure(settings.observe)
     logs.hide(settings)
@@ -74,30 +78,33 @@ def run(
     out = Output(error=True)
     run_name = run_id or uuid.uuid4().hex[:12]
     from_file = len(cameras) == 1 and is_config(cameras[0])
-    with _stopping(rereads=from_file and not fast) as (stop, hangups), ExitStack() as opened:
+    with _stopping(rereads=from_file and not fast and not half.is_identify) as (stop, hangups), ExitStack() as opened:
         waiting = opened.enter_context(StandbyServer(settings.observe, stop)) if standby and not fast else None
         try:
             with out.status("loading models") if out.is_terminal and not plain and not standby else _nothing():
                 site = opened.enter_context(
-                    assemble(
+                    assemble_host(settings, run=run_name, host=half.host)
+                    if half.is_perceive
+                    else assemble(
                         settings,
                         run=run_name,
                         continues=run_id is not None,
                         fast=fast,
                         standby=waiting,
                         listeners=[] if saved is None else [saved.log.note],
+                        has_hosts=half.is_identify,
                     )
                 )
         except StoppedError:
             return
         if settings.observe.port is not None:
             _serve_metrics(site, settings.observe, out, opened)
-        _say_where(out, site, settings, run_name, cameras)
-        if settings.web.enabled:
+        _say_where(out, site, settings, run_name, cameras, half)
+        if settings.web.enabled and not half.is_perceive:
             # Only a cams.yaml can enable it.
             _start_web(Path(cameras[0]), settings.web, out, opened)
-        if from_file and not fast:
-            follower = opened.enter_context(SettingsFollower(Path(cameras[0]), settings, site))
+        if from_file and not fast and not half.is_identify:
+            follower = opened.enter_context(SettingsFollower(Path(cameras[0]), settings, site, half.named))
             opened.enter_context(hangups.passed_to(follower.reread))
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         opened.enter_context(_after(duration_s, stop))
@@ -117,9 +124,12 @@ def run(
         os._exit(0)
 
 
-def _say_where(out: "Output", site: "Site", settings: "Settings", run: str, cameras: Sequence[str]) -> None:
+def _say_where(out: "Output", site: "Site", settings: "Settings", run: str, cameras: Sequence[str], half: Half) -> None:
     """Print where events go, and how to follow them."""
     with suppress(OSError):
+        if half.is_perceive:
+            out.say(f"site {settings.site}, run {run}, observations to {site.redis_url}", style="dim")
+            return
         out.say(
             f"site {settings.site}, run {run}, events to {site.redis_url} stream reid:{settings.site}:events",
             style="dim",

@@ -53,11 +53,18 @@ def user(
 ) -> None:
     """Add a user, or change password and role; the password is asked for, or read from a pipe."""
     from reid_stream.config import cams_yaml
+    from reid_stream.config.identify_settings import IdentifySettings
     from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
     from reid_stream.web.accounts import put_user, remove_user
 
-    path = file if file is not None else cams_yaml.load(cameras).web.users_file if cameras is not None else None
+    path = (
+        file
+        if file is not None
+        else cams_yaml.load(cameras, kind=IdentifySettings).web.users_file
+        if cameras is not None
+        else None
+    )
     if path is None:
         raise ConfigError("--file or --cameras with web.users_file must name the users file, found neither")
     out = Output()
@@ -80,13 +87,14 @@ def serve(cameras: Path, host: str | None, port: int | None) -> None:
         ConfigError, ModelError, BrokerError: with the exit code that each carries.
     """
     from reid_stream.config import cams_yaml
+    from reid_stream.config.identify_settings import IdentifySettings
     from reid_stream.console.output import Output
     from reid_stream.observe import logs
     from reid_stream.web.server import WebServer
     from reid_stream.web.site import open_site
 
     os.umask(0o077)
-    settings = cams_yaml.load(cameras)
+    settings = cams_yaml.load(cameras, kind=IdentifySettings)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"web": settings.web.model_copy(update=given)})
     logs.configure(settings.observe)

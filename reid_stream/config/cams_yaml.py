@@ -51,8 +51,13 @@ _KINDS = {
 }
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read cams.yaml; `environ` is where `${NAME}` is looked up, the process's own by default.
+def load(path: Path, environ: Mapping[str, str] | None = None, kind: type[Settings] = Settings) -> Settings:
+    """Read cams.yaml.
+
+    Args:
+        path: of the file.
+        environ: where `${NAME}` is looked up; None for the process's own.
+        kind: what it must hold.
 
     Raises:
         ConfigError: with every fault of the file, one a line.
@@ -61,24 +66,25 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     if not isinstance(tree.value, dict):
         found = "an empty file" if tree.value is None else _kind(tree.value)
         raise ConfigError(f"{path}, line 1: must be a mapping of keys, found {found}; needed: cameras with id and url")
-    return _settings(tree, path.parent, str(path))
+    return _settings(tree, path.parent, str(path), kind)
 
 
-def from_values(values: dict[str, Value], folder: Path, source: str) -> Settings:
+def from_values(values: dict[str, Value], folder: Path, source: str, kind: type[Settings] = Settings) -> Settings:
     """Make settings of plain values, checked like those of a file.
 
     Args:
         values: as cams.yaml would hold them; paths are relative to `folder`.
         folder: for relative paths.
         source: what the values come from, for messages.
+        kind: what they must hold.
 
     Raises:
         ConfigError: with every fault, one a line.
     """
-    return _settings(YamlTree(value=values, is_file=False), folder, source)
+    return _settings(YamlTree(value=values, is_file=False), folder, source, kind)
 
 
-def _settings(tree: YamlTree, folder: Path, source: str) -> Settings:
+def _settings(tree: YamlTree, folder: Path, source: str, kind: type[Settings]) -> Settings:
     assert isinstance(tree.value, dict)  # checked by the callers
     check(tree)
     _bool_is_no_number(tree)
@@ -86,7 +92,7 @@ def _settings(tree: YamlTree, folder: Path, source: str) -> Settings:
     _check_hosts(tree, folder)
     _make_absolute(tree.value, folder)
     try:
-        settings = Settings.model_validate(tree.value)
+        settings = kind.model_validate(tree.value)
     except ValidationError as error:
         tree.faults.extend(_fault(tree, details) for details in error.errors() if not _is_reported(tree, details))
     if tree.faults:

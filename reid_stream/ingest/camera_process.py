@@ -26,7 +26,7 @@ from reid_stream.events import CameraDown
 from reid_stream.images import Detail, Picture
 from reid_stream.ingest import camera_process_main, frame_ipc
 from reid_stream.ingest.camera import CameraRunner, FrameSink, ResumePoint
-from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.changes import CameraChange, unpack_change
 from reid_stream.ingest.child_processes import fork_server
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
@@ -160,7 +160,7 @@ class CameraProcess(CameraRunner):
                 self.captured_at = frame.captured_at
                 self._inbox.put(frame)
             case frame_ipc.ChangeMessage():
-                self._on_change(message.change.unpack())
+                self._on_change(unpack_change(message.change))
 
     def _is_late(self) -> bool:
         """Whether the camera's thread is past its own timeouts, so hangs where FFmpeg cannot be interrupted."""

@@ -16,8 +16,9 @@ from pathlib import Path
 import cv2
 
 from reid_stream.config import settings as config
+from reid_stream.events.packed import PackedEvent
 from reid_stream.ingest.camera import CameraThread, ResumePoint
-from reid_stream.ingest.changes import CameraChange, PackedChange
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.frame_ipc import ChangeMessage, StatsMessage, send, send_frame
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.records import Frame
@@ -133,7 +134,7 @@ class _WayBack:
     def changed(self, change: CameraChange) -> None:
         stats = self.thread.stats
         with self._saying, suppress(ConnectionError):
-            send(self._end, ChangeMessage(stats, PackedChange.of(change)))
+            send(self._end, ChangeMessage(stats, PackedEvent.of(change)))
 
     def tell(self) -> None:
         with self._saying:

@@ -1,14 +1,12 @@
-"""Events about one camera, and their form between processes.
+"""Events about one camera.
 
 A further type of event is added to `CameraChange`; what passes changes on is the same for all of them.
 """
 
 from dataclasses import dataclass
-from typing import Any, get_args
-
-import msgspec
 
 from reid_stream.events import CameraChanged, CameraDown, CameraUp
+from reid_stream.events.packed import PackedEvent
 from reid_stream.records import CameraId, ClockQuality
 
 CameraChange = CameraUp | CameraChanged | CameraDown
@@ -52,21 +50,13 @@ def delivery_change(
     )
 
 
-_KINDS: dict[str, type[Any]] = {kind.type: kind for kind in get_args(CameraChange)}
+def unpack_change(packed: PackedEvent) -> CameraChange:
+    """Return the change of a camera in a message.
 
-
-class PackedChange(msgspec.Struct, frozen=True):
-    """A change of a camera in a message from another process."""
-
-    type: str
-    fields: bytes
-
-    @classmethod
-    def of(cls, change: CameraChange) -> "PackedChange":
-        """Pack a change."""
-        return cls(change.type, msgspec.msgpack.encode(change))
-
-    def unpack(self) -> CameraChange:
-        """Return the change."""
-        change: CameraChange = msgspec.msgpack.decode(self.fields, type=_KINDS[self.type])
-        return change
+    Raises:
+        ValueError: it is another event.
+    """
+    change = packed.unpack()
+    if not isinstance(change, CameraChange):
+        raise ValueError(f"a change of a camera must be one of its events, got {packed.type!r}")  # noqa: TRY004 (as a message)
+    return change

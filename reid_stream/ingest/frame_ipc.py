@@ -12,8 +12,8 @@ import socket
 import msgspec
 import numpy as np
 
+from reid_stream.events.packed import PackedEvent
 from reid_stream.images import Detail, Picture, UInt8, Unread, host
-from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, ClockQuality, Frame
 
@@ -32,7 +32,7 @@ class ChangeMessage(msgspec.Struct, frozen=True, tag="change"):
     """The camera came up, changed or went down."""
 
     stats: CameraStats
-    change: PackedChange
+    change: PackedEvent
 
 
 class FrameMessage(msgspec.Struct, frozen=True, tag="picture"):

@@ -68,7 +68,7 @@ def recover(
     topology: TopologySettings,
     first_number: int,
     known: Known,
-    run: str,
+    run: str | None,
 ) -> Recovery:
     """Restore the last daemon's state, or start with none.
 
@@ -81,7 +81,7 @@ def recover(
         topology: settings for new steps.
         first_number: above every number in a global ID of this site, as far as Redis knows.
         known: returns the number of a run's first unpublished event.
-        run: current run; tracks of other runs have ended.
+        run: current run; tracks of other runs have ended. None where perception goes on elsewhere, with all tracks.
     """
     start_at = time.monotonic()
     notes: list[str] = []
@@ -110,7 +110,12 @@ def recover(
     found = Recovery(
         matcher,
         presence,
-        JournalPosition(replay.index, max(replay.number, first_number - 1), replay.taken, replay.tracks.ends(run)),
+        JournalPosition(
+            replay.index,
+            max(replay.number, first_number - 1),
+            replay.taken,
+            replay.tracks.ends(run) if run is not None else (),
+        ),
         missing=replay.missing,
         heads=heads,
         place=head.place if head is not None else -1,

@@ -1,45 +1,97 @@
-"""A link between hosts: one Redis stream per site, `reid:<site>:observations`, with a consumer group.
+"""A link between hosts: one Redis stream per site, `reid:{<site>}:observations`, read by a consumer group.
 
-One entry per record. The receiver deletes entries when it acknowledges them, so the stream holds only records in
-transit; senders wait while it is long. A sender without an answer sends again; the receiver identifies a record by
-(run, camera, sequence) and drops duplicates. After a crash of the receiver, unacknowledged records come again in order.
+    perceive: records ─▶ XADD, one entry a batch ─▶ stream ─▶ XREADGROUP ─▶ records :identify
+              waits while the stream is long          XDEL ◀── once the state they led to is stored
+
+Senders wait while the stream is long, so it holds what is in transit and no more; it is never trimmed, since that would
+lose what was accepted. A sender without an answer sends again: the receiver knows a record by (run, camera, sequence)
+and drops duplicates. Each sender has an epoch for each of its cameras, given by Redis, higher than that of the sender
+before it: what a frozen host still sends after another has taken over its camera is late, and dropped. Entries are
+deleted once what followed from them is stored; after a crash of the receiver the others come again, in order.
+
+An entry holds a batch of records, or a message of a host (`runtime.hosts.messages`), which the link does not read.
 """
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from reid_stream.link.protocol import MAX_WAITING, LinkClosedError
+import msgspec
+import structlog
+
+from reid_stream.errors import BrokerError
+from reid_stream.link.protocol import LinkClosedError
 from reid_stream.records import CameraId, Perceived, decode, encode
 
 if TYPE_CHECKING:
     import redis
 
+MAX_ENTRIES = 2_000
+"""Entries on the stream from which on a sender waits: 10 seconds of 200 cameras at 5 frames/s in batches of 5."""
+MOST_RECORDS = 100
+"""Records of one entry; a larger batch is several."""
 _GROUP = "identify"
 _CONSUMER = "identify"
-"""The same after a restart, so that the receiver gets its unacknowledged entries again."""
-_PAGE = 500
+"""The same after a restart and a takeover, so that the receiver gets its unacknowledged entries again."""
+_PAGE = 100
 _WAIT_S = 0.02
 _RETRY_S = 0.5
-_STALE_RUNS = 100
+_STALE_RUNS = 1000
 """Runs whose last sequence numbers are remembered, by camera."""
+_CLASH_S = 60.0
+"""Least seconds between two log lines about a camera that two hosts read."""
+_log = structlog.get_logger(__name__)
+_epochs = msgspec.msgpack.Decoder(dict[str, int])
+_bodies = msgspec.msgpack.Decoder(list[bytes])
+
+
+class Fence(Protocol):
+    """Condition of every read: this receiver has the site; `journal.lease.Lease`."""
+
+    key: str
+
+    def holds(self, value: bytes | None) -> None:
+        """Check the key's value.
+
+        Raises:
+            BrokerError: nothing may be read.
+        """
+        ...
 
 
 def stream_key(site: str) -> str:
     """Return the key of the stream."""
-    return f"reid:{site}:observations"
+    return f"reid:{{{site}}}:observations"
+
+
+def epochs_key(site: str) -> str:
+    """Return the key of the hash with the latest epoch of each camera."""
+    return f"reid:{{{site}}}:cameras:epochs"
+
+
+def taken_key(site: str) -> str:
+    """Return the key of the hash with the epoch up to which the receiver has taken each camera's records."""
+    return f"reid:{{{site}}}:cameras:taken"
 
 
 class RedisSender:
-    """Perception's end. The client must not retry commands, as those of `publish.redis_client.connect` do not."""
+    """Perception's end, for one thread. The client belongs to it alone and must not retry commands."""
 
-    def __init__(self, client: "redis.Redis", site: str, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, client: "redis.Redis", site: str, host: str = "", max_waiting: int = MAX_ENTRIES) -> None:
+        """`host`: name of this host; `max_waiting`: see `MAX_ENTRIES`."""
         self.faults = 0
         """Failed requests."""
-        self._client = client
+        self.waited_s = 0.0
+        """Time spent waiting for room or for Redis, seconds."""
+        self.fault: str | None = None
+        """Why nothing can be sent now; None while it can."""
+        self._client: Any = client
+        self._site, self._host = site, host
         self._key = stream_key(site)
         self._max_waiting = max_waiting
+        self._epochs: dict[str, int] = {}
         self._closing = threading.Event()
 
     def send(self, batch: Sequence[Perceived]) -> None:
@@ -48,48 +100,115 @@ class RedisSender:
         Raises:
             LinkClosedError: the link is closed.
         """
-        import redis
-
-        bodies = [encode(record) for record in batch]
-        while not self._closing.is_set():
-            try:
-                if bodies and self._client.xlen(self._key) >= self._max_waiting:
-                    self._closing.wait(_WAIT_S)
-                    continue
-                pipeline = self._client.pipeline(transaction=True)
-                for body in bodies:
-                    pipeline.xadd(self._key, {"record": body})
-                pipeline.execute()
-            except (redis.exceptions.RedisError, OSError):
-                self.faults += 1
-                self._client.connection_pool.disconnect()
-                self._closing.wait(_RETRY_S)
-            else:
-                return
+        began = time.monotonic()
+        try:
+            while not self._closing.is_set():
+                if self._try(batch):
+                    return
+                self._closing.wait(_WAIT_S if self.fault is None else _RETRY_S)
+        finally:
+            self.waited_s += time.monotonic() - began
         raise LinkClosedError("the link is closed")
+
+    def try_message(self, body: bytes) -> bool:
+        """Send a message of this host; False if the link is full or Redis is down."""
+        return self._guarded(lambda: self._append([{"host": self._host, "message": body}]))
 
     def close(self) -> None:
         """Close; what was sent stays on the stream."""
         self._closing.set()
 
+    def _try(self, batch: Sequence[Perceived]) -> bool:
+        def send() -> bool:
+            epochs = {camera: self._epoch(camera) for camera in {record.camera for record in batch}}
+            parts = [batch[at : at + MOST_RECORDS] for at in range(0, len(batch), MOST_RECORDS)]
+            packed = msgspec.msgpack.encode(epochs)
+            return self._append(
+                [
+                    {"host": self._host, "epochs": packed, "records": msgspec.msgpack.encode([*map(encode, part)])}
+                    for part in parts
+                ]
+            )
+
+        return not batch or self._guarded(send)
+
+    def _guarded(self, send: Callable[[], bool]) -> bool:
+        import redis
+
+        try:
+            is_sent = send()
+        except (redis.exceptions.RedisError, OSError) as error:
+            self.faults += 1
+            self.fault = str(error)
+            self._client.connection_pool.disconnect()
+            return False
+        self.fault = None
+        return is_sent
+
+    def _append(self, entries: Sequence[dict[str, Any]]) -> bool:
+        if self._client.xlen(self._key) >= self._max_waiting:
+            return False
+        pipeline = self._client.pipeline(transaction=True)
+        for fields in entries:
+            pipeline.xadd(self._key, fields)
+        pipeline.execute()
+        return True
+
+    def _epoch(self, camera: CameraId) -> int:
+        if camera not in self._epochs:
+            self._epochs[camera] = int(self._client.hincrby(epochs_key(self._site), camera, 1))
+        return self._epochs[camera]
+
 
 class RedisReceiver:
-    """Identification's end; one per site."""
+    """Identification's end; one per site. One thread calls `receive` and `acknowledge`."""
 
-    def __init__(self, client: "redis.Redis", site: str) -> None:
+    def __init__(
+        self,
+        client: "redis.Redis",
+        site: str,
+        *,
+        fence: Fence | None = None,
+        durable: Callable[[], Callable[[], bool]] = lambda: lambda: True,
+        on_message: Callable[[str, bytes], None] = lambda _host, _body: None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            client: Redis; closed by the caller.
+            site: whose observations.
+            fence: what must hold for anything to be read; None for nothing.
+            durable: called once records are processed; returns a function that tells whether what followed from them
+                is stored, so that they may be deleted.
+            on_message: takes messages: the host and the body. Called by `receive`.
+        """
         self.faults = 0
         """Failed requests."""
         self.duplicates = 0
         """Records received more than once and dropped."""
+        self.late = 0
+        """Records of a host that no longer has the camera, dropped."""
+        self.lost = 0
+        """Records that never came: gaps in the sequence of a run."""
         self.malformed = 0
-        """Entries that are no records, dropped."""
-        self._client = client
-        self._key = stream_key(site)
+        """Entries that cannot be read, dropped."""
+        self.fault: str | None = None
+        """Why nothing can be read now; None while it can."""
+        self.waiting = 0
+        """Entries on the stream when it was last looked at."""
+        self._client: Any = client
+        self._key, self._taken_key = stream_key(site), taken_key(site)
+        self._fence, self._durable, self._on_message = fence, durable, on_message
         self._is_closed = threading.Event()
         self._has_group = False
         self._resume: bytes | None = b"0"
+        self._newest = b"0-0"
         self._open: list[bytes] = []
+        self._processed: deque[tuple[Callable[[], bool], list[bytes]]] = deque()
+        self._deletable: list[bytes] = []
         self._last: dict[str, dict[CameraId, int]] = {}
+        self._epochs: dict[str, int] = {}
+        self._clashed_at: dict[str, float] = {}
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Return up to a page of records; empty after `timeout_s`, when closed, or while Redis is down."""
@@ -100,76 +219,133 @@ class RedisReceiver:
             left_s = deadline - time.monotonic()
             try:
                 records = self._read(max(left_s, 0))
-            except (redis.exceptions.RedisError, OSError) as error:
+            except (redis.exceptions.RedisError, OSError, BrokerError) as error:
                 self.faults += 1
+                self.fault = str(error)
                 self._has_group = False
                 # Entries of a lost answer count as delivered: ask again for all that are not acknowledged.
                 self._resume = b"0"
-                if not isinstance(error, redis.exceptions.ResponseError):
+                if not isinstance(error, redis.exceptions.ResponseError | BrokerError):
                     self._client.connection_pool.disconnect()
                 self._is_closed.wait(min(_RETRY_S, max(left_s, 0)))
                 records = []
+            else:
+                self.fault = None
             if records or time.monotonic() >= deadline:
                 return records
         return []
 
     def acknowledge(self) -> None:
-        """Delete all received entries from the stream; while Redis is down they stay, and are deleted later."""
+        """Note all received entries as processed, and delete those whose results are stored."""
+        if self._open:
+            self._processed.append((self._durable(), self._open))
+            self._open = []
+        self.delete_stored()
+
+    def delete_stored(self) -> None:
+        """Delete the processed entries whose results are stored; while Redis is down they stay, for the next call."""
         import redis
 
-        if not self._open:
+        while self._processed and self._processed[0][0]():
+            self._deletable += self._processed.popleft()[1]
+        if not self._deletable:
             return
         try:
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.xack(self._key, _GROUP, *self._open)
-            pipeline.xdel(self._key, *self._open)
-            pipeline.execute()
+            pipeline.xack(self._key, _GROUP, *self._deletable)
+            pipeline.xdel(self._key, *self._deletable)
+            if self._epochs:
+                pipeline.hset(self._taken_key, mapping=self._epochs)
+            pipeline.xlen(self._key)
+            self.waiting = int(pipeline.execute()[-1])
         except (redis.exceptions.RedisError, OSError):
             self.faults += 1
             return
-        self._open.clear()
+        self._deletable = []
 
     def close(self) -> None:
-        """Close; unacknowledged records go to the next receiver."""
+        """Read no more; unacknowledged records go to the next receiver."""
         self._is_closed.set()
 
     def _read(self, wait_s: float) -> list[Perceived]:
         if not self._has_group:
             self._make_group()
-        start = self._resume if self._resume is not None else b">"
-        block = None if self._resume is not None else max(int(min(wait_s, 1.0) * 1000), 1)
-        answer: Any = self._client.xreadgroup(_GROUP, _CONSUMER, {self._key: start}, count=_PAGE, block=block)
-        if isinstance(answer, dict):
-            pages: Any = next(iter(answer.values()), [])
-            entries = pages[0] if pages and isinstance(pages[0], list) else pages
-        else:
-            entries = answer[0][1] if answer else []
+        entries = self._entries()
+        if not entries and self._resume is None and wait_s:
+            # Wakes up at the next entry; what is read counts as delivered only below.
+            self._client.xread({self._key: self._newest}, count=1, block=max(int(min(wait_s, 1.0) * 1000), 1))
+            entries = self._entries()
         if self._resume is not None:
             self._resume = entries[-1][0] if entries else None
-        known = set(self._open)
-        records = []
+        known = {*self._open, *self._deletable, *(entry for _, ids in self._processed for entry in ids)}
+        records: list[Perceived] = []
         for entry, fields in entries:
+            self._newest = entry
             if entry not in known:
                 self._open.append(entry)
-            record = self._take(fields)
-            if record is not None:
-                records.append(record)
+            records += self._taken(fields)
         return records
 
-    def _take(self, fields: dict[bytes, bytes]) -> Perceived | None:
+    def _entries(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Return entries of the stream, under the fence: one transaction."""
+        import redis
+
+        start = self._resume if self._resume is not None else b">"
+        with self._client.pipeline(transaction=True) as pipeline:
+            if self._fence is not None:
+                pipeline.watch(self._fence.key)
+                self._fence.holds(pipeline.get(self._fence.key))
+                pipeline.multi()
+            pipeline.xreadgroup(_GROUP, _CONSUMER, {self._key: start}, count=_PAGE)
+            try:
+                (answer,) = pipeline.execute()
+            except redis.exceptions.WatchError:  # the lease was renewed meanwhile
+                return []
+        if isinstance(answer, dict):
+            pages: Any = next(iter(answer.values()), [])
+            found: Any = pages[0] if pages and isinstance(pages[0], list) else pages
+        else:
+            found = answer[0][1] if answer else []
+        # An entry that was deleted before it was acknowledged comes without fields.
+        return [(entry, fields or {}) for entry, fields in found]
+
+    def _taken(self, fields: dict[bytes, bytes]) -> list[Perceived]:
+        host = fields.get(b"host", b"").decode(errors="replace")
         try:
-            record = decode(fields[b"record"])
-        except (KeyError, ValueError):
+            if b"message" in fields:
+                self._on_message(host, fields[b"message"])
+                return []
+            epochs = _epochs.decode(fields[b"epochs"])
+            records = [decode(body) for body in _bodies.decode(fields[b"records"])]
+        except (KeyError, ValueError, msgspec.DecodeError) as error:
             self.malformed += 1
-            return None
+            _log.error("link_message_invalid", reason=str(error)[:200])
+            return []
+        late = {camera for camera, epoch in epochs.items() if epoch < self._epochs.get(camera, 0)}
+        for camera in late:
+            self._report_clash(camera, host)
+        self._epochs |= {camera: epoch for camera, epoch in epochs.items() if camera not in late}
+        self.late += sum(record.camera in late for record in records)
+        return [record for record in records if record.camera not in late and self._is_new(record)]
+
+    def _is_new(self, record: Perceived) -> bool:
         if record.run not in self._last and len(self._last) >= _STALE_RUNS:
             del self._last[next(iter(self._last))]
         last = self._last.setdefault(record.run, {})
-        if record.sequence <= last.get(record.camera, -1):
+        before = last.get(record.camera)
+        if before is not None and record.sequence <= before:
             self.duplicates += 1
-            return None
+            return False
+        if before is not None:
+            self.lost += record.sequence - before - 1
         last[record.camera] = record.sequence
-        return record
+        return True
+
+    def _report_clash(self, camera: str, host: str) -> None:
+        now = time.monotonic()
+        if now - self._clashed_at.get(camera, float("-inf")) >= _CLASH_S:
+            self._clashed_at[camera] = now
+            _log.warning("camera_read_twice", camera=camera, host=host)
 
     def _make_group(self) -> None:
         import redis
@@ -179,4 +355,8 @@ class RedisReceiver:
         except redis.exceptions.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+        if not self._epochs:
+            self._epochs = {
+                camera.decode(): int(epoch) for camera, epoch in self._client.hgetall(self._taken_key).items()
+            }
         self._has_group = True

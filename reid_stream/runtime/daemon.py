@@ -154,23 +154,23 @@ class Daemon:
     def change_cameras(self, change: SettingsChange) -> None:
         """Add, remove and change cameras of a live site while `run` is at work; called by one thread."""
         now = self._clock.utc
-        for camera in change.added:
-            _log.info("camera_added", camera=camera.id)
         for one in change.changed:
             _log.info("camera_configured", camera=one.camera.id, keys=",".join(one.keys))
-        self._known |= {CameraId(camera.id) for camera in change.added}
+        self.change_known_cameras([CameraId(camera.id) for camera in change.added], [])
         self._overload_watch.change_cameras(change.cameras)
         self._events.publish(
-            [
-                *(CameraAdded(camera=CameraId(camera.id), changed_at=now()) for camera in change.added),
-                *(
-                    CameraConfigured(camera=CameraId(one.camera.id), changed_at=now(), keys=one.keys)
-                    for one in change.changed
-                ),
-            ]
+            CameraConfigured(camera=CameraId(one.camera.id), changed_at=now(), keys=one.keys) for one in change.changed
         )
         self.perception.change_cameras(change)
-        removed = [CameraId(name) for name in change.removed]
+        self.change_known_cameras([], [CameraId(name) for name in change.removed])
+
+    def change_known_cameras(self, added: Sequence[CameraId], removed: Sequence[CameraId]) -> None:
+        """Publish that cameras were added and removed, and count those that are there."""
+        now = self._clock.utc
+        for name in added:
+            _log.info("camera_added", camera=name)
+        self._known |= set(added)
+        self._events.publish(CameraAdded(camera=name, changed_at=now()) for name in added)
         self._known.difference_update(removed)
         for name in removed:
             _log.info("camera_removed", camera=name)

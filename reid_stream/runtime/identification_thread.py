@@ -60,6 +60,7 @@ class IdentificationThread:
             batches += bool(records)
             with self._pulse.busy("publish"):
                 supervisor.commit(events, records, now)
+            link.acknowledge()
 
     def stuck(self, limit_s: float) -> HungStage | None:
         """Return the stage that has hung for longer than `limit_s`, if any."""

@@ -131,6 +131,10 @@ class Supervisor(Protocol):
         """Publish a camera's change of state; a replay does so once identification has finished batch `after`."""
         ...
 
+    def change_known_cameras(self, added: Sequence[CameraId], removed: Sequence[CameraId]) -> None:
+        """Publish that cameras were added and removed elsewhere."""
+        ...
+
     def report_hang(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None:
         """Report a stage that hung; `is_ours`: in this process, where its thread cannot be ended."""
         ...
@@ -157,6 +161,10 @@ class ObservationReceiver(Protocol):
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Return the records that have come; empty after `timeout_s`."""
+        ...
+
+    def acknowledge(self) -> None:
+        """Note what was received as processed, so that it does not come again after a crash."""
         ...
 
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from reid_stream.config import cams_yaml
+from reid_stream.config.identify_settings import IdentifySettings
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ConfigError
 from reid_stream.observe import logs
@@ -47,7 +48,7 @@ class CameraList:
             return
         self._seen = state
         try:
-            cameras = cams_yaml.load(self.path).cameras
+            cameras = cams_yaml.load(self.path, kind=IdentifySettings).cameras
         except ConfigError:  # the daemon reports it and continues
             return
         for camera in cameras:

@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks.rtsp.web import WebCamera
 from reid_stream.events import CameraChanged, CameraDown, CameraUp
-from reid_stream.ingest.changes import FrameFormat, PackedChange, delivery_change
+from reid_stream.events.packed import PackedEvent
+from reid_stream.ingest.changes import FrameFormat, delivery_change, unpack_change
 from reid_stream.records import CameraId
 from tests.ingest.streams import FPS, QUICK, paced, running, transport_stream
 
@@ -22,7 +23,7 @@ def test_only_what_differs_from_the_frame_before_is_an_event() -> None:
     assert (then.previous_frame_size, then.previous_codec, then.previous_clock) == ((4, 3), "h264", "arrival")
     down = CameraDown(camera=a, changed_at=3.0, reason="gone")
     for change in (first, then, down):
-        assert PackedChange.of(change).unpack() == change
+        assert unpack_change(PackedEvent.of(change)) == change
 
 
 @pytest.mark.parametrize("isolate", [True, False])

@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown, CameraUp
+from reid_stream.events.packed import PackedEvent
 from reid_stream.images import Detail, host
 from reid_stream.ingest import frame_ipc
 from reid_stream.ingest.camera_process import CameraProcess
 from reid_stream.ingest.camera_set import CameraSet
-from reid_stream.ingest.changes import CameraChange, PackedChange
+from reid_stream.ingest.changes import CameraChange, unpack_change
 from reid_stream.ingest.inbox import Inbox
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.records import CameraId, Frame
@@ -178,7 +179,7 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     frame = Frame(CameraId("a"), 7, 1.5, "rtcp", image)
     assert frame_ipc.send_frame(far, frame, stats)
     gone = CameraDown(camera=CameraId("a"), changed_at=2.0, reason="gone")
-    frame_ipc.send(far, frame_ipc.ChangeMessage(stats, PackedChange.of(gone)))
+    frame_ipc.send(far, frame_ipc.ChangeMessage(stats, PackedEvent.of(gone)))
     far.close()
     message, pixels, detail = frame_ipc.receive(near) or (None, None, None)
     assert isinstance(message, frame_ipc.FrameMessage)
@@ -190,7 +191,7 @@ def test_frames_and_words_come_out_as_they_went_in() -> None:
     assert message.stats == stats
     message, pixels, detail = frame_ipc.receive(near) or (None, None, None)
     assert isinstance(message, frame_ipc.ChangeMessage)
-    assert message.change.unpack() == gone
+    assert unpack_change(message.change) == gone
     assert frame_ipc.receive(near) is None
     near.close()
 

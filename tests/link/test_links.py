@@ -16,7 +16,7 @@ import pytest
 from reid_stream.config.settings import Redis
 from reid_stream.link.inproc import InprocLink
 from reid_stream.link.protocol import LinkClosedError, Receiver, Sender
-from reid_stream.link.redis import RedisReceiver, RedisSender
+from reid_stream.link.redis import RedisReceiver, RedisSender, stream_key
 from reid_stream.link.zmq import ZmqReceiver, ZmqSender
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
@@ -138,7 +138,7 @@ def test_what_was_not_acknowledged_comes_again_to_the_next_receiver(server: Embe
     second = RedisReceiver(client, "shop")
     assert second.receive(1.0) == sent
     second.acknowledge()
-    assert client.xlen("reid:shop:observations") == 0
+    assert client.xlen(stream_key("shop")) == 0
     assert RedisReceiver(client, "shop").receive(0.1) == []
     client.close()
 

@@ -5,7 +5,7 @@ applies corrections of identities, whichever worker a camera is on.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 import zmq
 
+from reid_stream.images import UInt8
 from reid_stream.link.zmq import bind, connect
 from reid_stream.pipeline import Keep
 from reid_stream.records import Box, CameraId, ClockQuality, Crop, TrackEnded, TrackId, encode
@@ -21,6 +22,10 @@ from reid_stream.records import decode as decode_record
 MOST = 200
 """Most steps in the queue at each end."""
 _LOOK_MS = 200
+ToBytes = Callable[[UInt8], bytes]
+"""Image (h, w, 3) RGB to bytes."""
+FromBytes = Callable[[bytes, tuple[int, int, int]], UInt8]
+"""Bytes and shape back to the image."""
 _log = structlog.get_logger(__name__)
 
 
@@ -43,6 +48,15 @@ _encode = msgspec.msgpack.Encoder().encode
 _heads = msgspec.msgpack.Decoder(tuple[list[_Head], list[bytes]])
 
 
+def _raw(image: UInt8) -> bytes:
+    # Copied, since a crop is a view of its frame, which the socket would keep in memory.
+    return np.ascontiguousarray(image).tobytes()
+
+
+def _from_raw(image: bytes, shape: tuple[int, int, int]) -> UInt8:
+    return np.frombuffer(image, np.uint8).reshape(shape)
+
+
 class CropSender:
     """Worker's end; `take` is a `pipeline.Keep`."""
 
@@ -56,16 +70,8 @@ class CropSender:
         """Send the crops and ended tracks of one step; never waits."""
         if not crops and not ended:
             return
-        heads = [
-            _Head(c.camera, c.run, c.track, c.at, c.clock, c.box, c.quality, _shape(c), c.vector, c.model)
-            for c in crops
-        ]
-        # Copied, since a crop is a view of its frame, which the socket would keep in memory.
-        images = [np.ascontiguousarray(crop.image).tobytes() for crop in crops]
         try:
-            self._socket.send_multipart(
-                [_encode((heads, [encode(record) for record in ended])), *images], flags=zmq.NOBLOCK
-            )
+            self._socket.send_multipart(pack(crops, ended), flags=zmq.NOBLOCK)
         except zmq.Again:
             self.lost += len(crops)
 
@@ -105,24 +111,41 @@ class CropReceiver:
                 return
 
     def _take(self, parts: list[bytes]) -> None:
-        heads, ended = _heads.decode(parts[0])
-        crops = [
-            Crop(
-                camera=head.camera,
-                run=head.run,
-                track=head.track,
-                at=head.at,
-                clock=head.clock,
-                box=head.box,
-                quality=head.quality,
-                image=np.frombuffer(image, np.uint8).reshape(head.shape),
-                vector=head.vector,
-                model=head.model,
-            )
-            for head, image in zip(heads, parts[1:], strict=True)
-        ]
-        records = [decode_record(body) for body in ended]
-        self._keep(crops, [record for record in records if isinstance(record, TrackEnded)])
+        self._keep(*unpack(parts))
+
+
+def pack(crops: Sequence[Crop], ended: Sequence[TrackEnded], to_bytes: ToBytes = _raw) -> list[bytes]:
+    """Return the parts of a message: the crops without their images, and each image by `to_bytes`."""
+    heads = [
+        _Head(c.camera, c.run, c.track, c.at, c.clock, c.box, c.quality, _shape(c), c.vector, c.model) for c in crops
+    ]
+    return [_encode((heads, [encode(record) for record in ended])), *(to_bytes(crop.image) for crop in crops)]
+
+
+def unpack(parts: Sequence[bytes], from_bytes: FromBytes = _from_raw) -> tuple[list[Crop], list[TrackEnded]]:
+    """Return the crops and ended tracks of a message.
+
+    Raises:
+        ValueError: the parts are no such message.
+    """
+    heads, ended = _heads.decode(parts[0])
+    crops = [
+        Crop(
+            camera=head.camera,
+            run=head.run,
+            track=head.track,
+            at=head.at,
+            clock=head.clock,
+            box=head.box,
+            quality=head.quality,
+            image=from_bytes(image, head.shape),
+            vector=head.vector,
+            model=head.model,
+        )
+        for head, image in zip(heads, parts[1:], strict=True)
+    ]
+    records = [decode_record(body) for body in ended]
+    return crops, [record for record in records if isinstance(record, TrackEnded)]
 
 
 def _shape(crop: Crop) -> tuple[int, int, int]:

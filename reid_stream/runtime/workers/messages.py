@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from reid_stream.config.settings import Camera
+from reid_stream.events.packed import PackedEvent
 from reid_stream.ingest.camera import ResumePoint
-from reid_stream.ingest.changes import PackedChange
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -58,7 +58,7 @@ class WorkerFailure(msgspec.Struct, frozen=True, tag="failed"):
 class CameraChangeMessage(msgspec.Struct, frozen=True, tag="change"):
     """From a worker: a camera came up, changed or went down."""
 
-    change: PackedChange
+    change: PackedEvent
 
 
 class WorkerReport(msgspec.Struct, frozen=True, tag="told"):

@@ -29,7 +29,7 @@ from reid_stream.errors import ReidStreamError
 from reid_stream.events import CameraDown
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import wanted_fps
-from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.changes import CameraChange, unpack_change
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.zmq import ZmqReceiver
@@ -267,7 +267,7 @@ class WorkerPool:
                 if supervisor is not None:
                     supervisor.publish([worker.up_event()])
             case messages.CameraChangeMessage():
-                self._report_camera(message.change.unpack())
+                self._report_camera(unpack_change(message.change))
             case messages.WorkerReport():
                 self._count(worker, message, supervisor)
             case messages.CameraRemoved():

@@ -23,9 +23,10 @@ import zmq
 from reid_stream.config import stopping
 from reid_stream.config.settings import Camera, Settings
 from reid_stream.errors import ReidStreamError
+from reid_stream.events.packed import PackedEvent
 from reid_stream.ingest.camera import ResumePoint
 from reid_stream.ingest.camera_set import CameraSet
-from reid_stream.ingest.changes import CameraChange, PackedChange
+from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.zmq import ZmqSender
@@ -199,7 +200,7 @@ class _Process:
         zmq.Context.instance().term()
 
     def _changed(self, change: CameraChange) -> None:
-        self._outbox.put(CameraChangeMessage(PackedChange.of(change)))
+        self._outbox.put(CameraChangeMessage(PackedEvent.of(change)))
 
     def _send(self) -> None:
         while not self._outbox.empty():

@@ -1,0 +1,7 @@
+"""Perception on many hosts and identification on one, over `link.redis`.
+
+perceive, host 1 .. n                                   identify, one per site
+cameras ─▶ perception ─▶ `forwarding` ──observations──▶ receiver ─▶ identification ─▶ events
+`host_sink` ───reports───────▶ `remote_perception`
+`crops` ─────── crops ────────▶ tracklet store
+"""

@@ -1,0 +1,205 @@
+"""Perception on other hosts, as identification sees it: the state that their reports give."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from threading import Event as Flag
+
+import structlog
+
+from reid_stream.config.differences import SettingsChange
+from reid_stream.events import CameraDown
+from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.stats import CameraStats
+from reid_stream.link.redis import RedisReceiver
+from reid_stream.observe.host_metrics import HostMetrics
+from reid_stream.pipeline import PerceiveCounts
+from reid_stream.records import CameraId
+from reid_stream.runtime.hosts import messages
+from reid_stream.runtime.hosts.messages import HostReport
+from reid_stream.runtime.interfaces import Supervisor
+from reid_stream.runtime.watchdog import HungStage
+
+SILENT_S = 10.0
+"""Time without a report, seconds, after which a host counts as lost and its cameras as down."""
+_LOOK_S = 0.1
+_SKEW_S = 1.0
+"""Difference between a host's clock and ours, seconds, that is logged."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Host:
+    """One run of a host's process."""
+
+    name: str
+    heard_at: float
+    """Steady seconds of its last report."""
+    number: int = -1
+    cameras: set[CameraId] = field(default_factory=set)
+    frames: Mapping[CameraId, int] = field(default_factory=dict)
+    counts: PerceiveCounts = field(default_factory=PerceiveCounts)
+    is_lost: bool = False
+    is_skewed: bool = False
+
+
+class RemotePerception:
+    """Cameras on other hosts; a `PerceptionRunner`. Its link calls `note` on the thread that reads it."""
+
+    def __init__(
+        self,
+        make_link: Callable[[Callable[[str, bytes], None]], RedisReceiver],
+        *,
+        model: str,
+        cameras: Sequence[CameraId],
+        limit_s: float,
+        metrics: HostMetrics,
+        on_cameras: Callable[[Collection[CameraId]], None],
+    ) -> None:
+        """Wait for reports.
+
+        Args:
+            make_link: makes the link, which passes messages of hosts to the given function.
+            model: hash of the embedder's bundle whose vectors identification compares.
+            cameras: that are expected.
+            limit_s: a step of identification that takes longer hangs, seconds.
+            metrics: shows the hosts.
+            on_cameras: called with all cameras when there are others.
+        """
+        self.model = model
+        self.counts = PerceiveCounts()
+        self.link = make_link(self.note)
+        self.stats: dict[CameraId, CameraStats] = {
+            camera: CameraStats(camera, name=camera, state="waiting", since=time.time(), reason="no host reads it")
+            for camera in cameras
+        }
+        self.replaced: dict[CameraId, int] = {}
+        self._model, self._limit_s, self._metrics, self._on_cameras = model, limit_s, metrics, on_cameras
+        self._messages: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        self._hosts: dict[str, _Host] = {}
+        self._up: set[CameraId] = set()
+        self._expected = frozenset(cameras)
+
+    def note(self, host: str, body: bytes) -> None:
+        """Take a message of a host; `watch` reads it."""
+        self._messages.put((host, body))
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Do nothing: hosts are started elsewhere."""
+
+    def watch(self, supervisor: Supervisor, stop: Flag) -> None:
+        """Follow the hosts until `stop` is set or identification fails."""
+        while not stop.wait(_LOOK_S) and not supervisor.has_failed:
+            try:
+                while True:
+                    self._read(*self._messages.get_nowait(), supervisor)
+            except Empty:
+                pass
+            self._find_lost(supervisor)
+            supervisor.look(self._limit_s)
+
+    def close(self) -> None:
+        """Read no more; what was not read waits for the next identification."""
+        self.link.close()
+
+    def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
+        """Return None: hosts watch themselves, and their silence is noticed."""
+        return None
+
+    def change_cameras(self, change: SettingsChange) -> None:
+        """Do nothing: each host follows its own file."""
+
+    def _read(self, name: str, body: bytes, supervisor: Supervisor) -> None:
+        try:
+            report = messages.decode(body)
+            events = [packed.unpack() for packed in report.events]
+            up = [packed.unpack() for packed in report.up]
+        except ValueError as error:
+            _log.error("link_message_invalid", host=name, reason=str(error)[:200])
+            return
+        now = time.monotonic()
+        host = self._hosts.setdefault(report.run, _Host(name, now))
+        if report.number <= host.number:
+            return
+        is_news = host.number < 0 or host.is_lost
+        host.number, host.heard_at, host.is_lost = report.number, now, False
+        if is_news:
+            _log.info("host_up", host=name, run=report.run, cameras=len(report.stats), version=report.version)
+            if report.model != self._model:
+                _log.error("host_model_differs", host=name, model=report.model[:12], wanted=self._model[:12])
+        self._follow_cameras(host, report, supervisor)
+        for event in events:
+            if isinstance(event, CameraChange):
+                self._report(event, supervisor)
+            else:
+                supervisor.publish([event])
+        for event in up:
+            if isinstance(event, CameraChange) and event.camera not in self._up:
+                self._report(event, supervisor)
+        self._count(host, report, supervisor)
+        if report.is_last:
+            _log.info("host_stopped", host=name, run=report.run)
+            self._drop(report.run)
+
+    def _report(self, change: CameraChange, supervisor: Supervisor) -> None:
+        (self._up.discard if isinstance(change, CameraDown) else self._up.add)(change.camera)
+        supervisor.report_camera(change)
+
+    def _follow_cameras(self, host: _Host, report: HostReport, supervisor: Supervisor) -> None:
+        cameras = {stats.camera for stats in report.stats}
+        gone = host.cameras - cameras - self._expected - self._cameras_but(host)
+        new = cameras - set(self.stats)
+        host.cameras = cameras
+        self.stats.update({stats.camera: stats for stats in report.stats})
+        for camera in gone:
+            self._up.discard(camera)
+            for by_camera in (self.stats, self.replaced):
+                by_camera.pop(camera, None)
+        if new or gone:
+            self._on_cameras(list(self.stats))
+            supervisor.change_known_cameras(sorted(new), sorted(gone))
+
+    def _cameras_but(self, host: _Host) -> set[CameraId]:
+        return {camera for one in self._hosts.values() if one is not host for camera in one.cameras}
+
+    def _count(self, host: _Host, report: HostReport, supervisor: Supervisor) -> None:
+        supervisor.count_frames(Counter(report.frames) - Counter(host.frames))
+        self.counts.more(report.counts.less(host.counts))
+        host.frames, host.counts = report.frames, report.counts
+        self.replaced.update(report.replaced)
+        offset_s = time.time() - report.at
+        if (is_skewed := abs(offset_s) > _SKEW_S) != host.is_skewed:
+            host.is_skewed = is_skewed
+            if is_skewed:
+                _log.warning("host_clock_differs", host=host.name, by_s=round(offset_s, 2))
+        self._metrics.report(host.name, offset_s, report.waited_s, report.crops_lost)
+
+    def _find_lost(self, supervisor: Supervisor) -> None:
+        now = time.monotonic()
+        if self.link.fault is not None:  # Redis is away: hosts cannot be heard
+            for host in self._hosts.values():
+                host.heard_at = now
+        for run, host in list(self._hosts.items()):
+            if host.is_lost or now - host.heard_at < SILENT_S:
+                continue
+            host.is_lost = True
+            newer = any(one.name == host.name and one is not host for one in self._hosts.values())
+            _log.error("host_lost", host=host.name, run=run, silent_s=round(now - host.heard_at, 1))
+            for camera in host.cameras - self._cameras_but(host):
+                reason = f"host {host.name} is silent"
+                self.stats[camera] = replace(
+                    self.stats[camera], state="waiting", since=time.time(), reason=reason, rate=0.0, used_rate=0.0
+                )
+                if camera in self._up:
+                    self._report(CameraDown(camera=camera, changed_at=time.time(), reason=reason), supervisor)
+            if newer:  # it has been started again
+                self._drop(run)
+            else:
+                self._metrics.lose(host.name)
+
+    def _drop(self, run: str) -> None:
+        host = self._hosts.pop(run)
+        if all(one.name != host.name for one in self._hosts.values()):
+            self._metrics.forget(host.name)

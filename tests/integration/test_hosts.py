@@ -1,0 +1,136 @@
+"""A site on many hosts: perceive processes and one identify on a real Redis, killed in turn."""
+
+import json
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.rtsp.clips import color_clip
+from reid_stream.link.redis import stream_key
+from tests.integration.program import Running, call, running, tiny_models
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+COLORS = {"door": (200, 30, 30), "till": (30, 200, 30)}
+
+
+class Hosts:
+    """A perceive process for each camera, and identify; each with a home of its own, on one Redis."""
+
+    def __init__(self, opened: ExitStack, folder: Path) -> None:
+        self._opened, self._folder, self._count = opened, folder, 0
+        self.models = tiny_models(folder / "models")
+        self.clips = {name: color_clip(folder / f"{name}.mp4", rgb, seconds=60) for name, rgb in COLORS.items()}
+        server = UnguardedRedis(folder / "server")
+        opened.callback(server.stop)
+        self.url = server.url
+        self.client: Any = redis.Redis.from_url(server.url)
+        opened.callback(self.client.close)
+
+    def _home(self, kind: str) -> Path:
+        self._count += 1
+        home = self._folder / f"{kind}-{self._count}"
+        home.mkdir()
+        return home
+
+    def perceive(self, camera: str) -> Running:
+        home = self._home(camera)
+        part = home / "part.yaml"
+        part.write_text(
+            f"redis: {{url: '{self.url}'}}\nobserve: {{port: null}}\n"
+            f"cameras:\n  - {{id: {camera}, url: {self.clips[camera]}, loop: true, max_fps: 5}}\n"
+        )
+        words = ("perceive", "--site", "lab", "--cameras", part, "--host", f"host-{camera}", "--plain")
+        return self._opened.enter_context(running(*words, models=self.models, home=home))
+
+    def identify(self, more: str = "") -> Running:
+        home = self._home("identify")
+        file = home / "site.yaml"
+        file.write_text(
+            f"redis: {{url: '{self.url}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
+            f"spool: {{directory: {home / 'spool'}}}\n{more}"
+        )
+        words = ("identify", "--site", "lab", "--cameras", file, "--plain")
+        return self._opened.enter_context(running(*words, models=self.models, home=home))
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(fields[b"event"]) for _, fields in self.client.xrange("reid:lab:events")]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events() if event["type"] == f"io.reid-stream.{kind}.v1"]
+
+    def seen(self, camera: str) -> int:
+        return sum(event["data"]["camera"] == camera for event in self.of("identity.seen"))
+
+
+def goes_on(hosts: Hosts, daemon: Running, *cameras: str) -> None:
+    """Wait until each camera's person is seen several times more."""
+    before = {camera: hosts.seen(camera) for camera in cameras}
+    daemon.until(lambda: all(hosts.seen(camera) >= before[camera] + 2 for camera in cameras))
+
+
+def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        hosts = Hosts(opened, tmp_path)
+        identify = hosts.identify(f"store: {{folder: {tmp_path / 'store'}, settle_s: 0}}\n")
+        door, till = hosts.perceive("door"), hosts.perceive("till")
+        identify.until(lambda: hosts.seen("door") > 1 and hosts.seen("till") > 1)
+        people = {event["data"]["person"] for event in hosts.of("identity.seen")}
+        assert len(people) == 2
+        assert sorted(event["data"]["camera"] for event in hosts.of("camera.added")) == ["door", "till"]
+
+        # Identification is killed: what hosts send meanwhile waits on the stream.
+        os.kill(identify.process.pid, signal.SIGKILL)
+        identify.process.wait()
+        door.until(lambda: hosts.client.xlen(stream_key("lab")) > 10)
+        identify = hosts.identify()
+        goes_on(hosts, identify, "door", "till")
+        assert "identities_restored" in identify.err
+        metrics = _metrics(identify)
+        assert metrics["reid_stream_link_lost_total"] == 0
+        assert metrics['reid_stream_host_up{host="host-door"}'] == 1
+
+        # A host is killed: only its camera is away, until another process reads it.
+        os.kill(door.process.pid, signal.SIGKILL)
+        door.process.wait()
+        goes_on(hosts, identify, "till")
+        identify.until(lambda: bool(hosts.of("camera.down")))
+        assert "host_lost" in identify.err
+        assert [event["data"]["camera"] for event in hosts.of("camera.down")] == ["door"]
+        hosts.perceive("door")
+        goes_on(hosts, identify, "door")
+        assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
+
+        # A host that ends in order says so, and leaves no entry unread.
+        assert till.terminate(60).code == 0
+        identify.until(lambda: hosts.of("camera.down")[-1]["data"]["camera"] == "till")
+        identify.until(lambda: "host_stopped" in identify.err)
+        assert identify.terminate(60).code == 0
+        ids = [event["id"] for event in hosts.events()]
+        assert len(set(ids)) == len(ids)
+        assert list((tmp_path / "store").glob("door/*/*/track.json")), "crops came to the store"
+
+
+def test_identify_needs_a_redis_that_hosts_reach(tmp_path: Path) -> None:
+    models = tiny_models(tmp_path / "models")
+    ended = call("identify", "--site", "lab", "--plain", models=models, home=tmp_path)
+    assert ended.code == 2
+    assert "redis.url must name a Redis that all hosts of the site reach, found embedded" in ended.err
+    ended = call("identify", "--site", "No Site", "--url", "redis://127.0.0.1:1", models=models, home=tmp_path)
+    assert ended.code == 2
+    assert "site" in ended.err
+
+
+def _metrics(daemon: Running) -> dict[str, float]:
+    import urllib.request
+
+    (line,) = [line for line in daemon.err.splitlines() if "metrics on" in line]
+    with urllib.request.urlopen(line.split("metrics on ")[1].strip(), timeout=10) as answer:
+        text = answer.read().decode()
+    pairs = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in pairs}
