@@ -279,3 +279,17 @@ def soak(
     write_figures(found, json)
     if plot is not None:
         soaks.plot(found, plot)
+
+
+@app.command()
+def links(
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each part of a round.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each link.")] = 2,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Measure what carries observations: ZeroMQ between processes, Redis Streams between hosts."""
+    from benchmarks.speed import links as measured
+
+    found = measured.measure(seconds, rounds)
+    measured.show(found)
+    write_figures(found, json)

@@ -4,10 +4,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client.core import Metric
+from redis import Redis
 
 from docs.generators.markdown import head, table
 from reid_stream.ingest.stats import CameraStats
+from reid_stream.link.redis import RedisReceiver
 from reid_stream.observe.collector import SiteCollector
+from reid_stream.observe.host_metrics import HostMetrics, LinkCollector
 from reid_stream.observe.metrics import Metrics, Monitoring
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -21,7 +24,9 @@ What to watch and which alerts to set: [Monitoring](../guide/monitoring.md).
 def page() -> str:
     """Generate the page."""
     metrics = Metrics()
-    own = [(family, _labels(metrics, family.name)) for family in metrics.registry.collect()]
+    HostMetrics(metrics.registry)
+    metrics.registry.register(LinkCollector(RedisReceiver(Redis(), "site")))
+    own = [(family, _labels(metrics, family.name) or _labels_of(family)) for family in metrics.registry.collect()]
     monitoring = Monitoring()
     read = [(family, _labels_of(family)) for family in _scrape(monitoring).collect()]
     # The collector leaves out what it cannot read; a page without it would be wrong.

@@ -8,6 +8,7 @@ from reid_stream.link import redis as link
 from reid_stream.publish import latest_value, live_keys
 from reid_stream.publish.json_schema import field_docs
 from reid_stream.records import CameraId, GlobalId
+from reid_stream.runtime.hosts import crops
 from reid_stream.web import review
 
 _TEXT = """\
@@ -69,7 +70,15 @@ def page() -> str:
         (live_keys.answered_key(site), "string", "Stream position of the last instruction that was answered."),
         (latest_value.topology_key(site), "string", "Learned camera topology, JSON; shown by `reid-stream topology`."),
         (review.reviews_key(site), "stream", "Answers that people gave to pairs in the console's review."),
-        (link.stream_key(site), "stream", "Observations on their way between hosts, deleted once acknowledged."),
+        (
+            link.stream_key(site),
+            "stream",
+            "Observations between hosts, deleted once their results are stored.",
+        ),
+        (link.epochs_key(site), "hash", "How often each camera has been opened by a host; the latest host has it."),
+        (link.taken_key(site), "hash", "The opening of each camera up to which observations were taken."),
+        (crops.crops_key(site), "stream", "Crops on their way from hosts to the tracklet store."),
+        (crops.wanted_key(site), "string", "Exists while there is a store that takes crops."),
     ]
     meanings = {
         "lease": "Owner of the site; expires `state.lease_s` after the last renewal.",

@@ -36,6 +36,8 @@ _GROUP = "identify"
 _CONSUMER = "identify"
 """The same after a restart and a takeover, so that the receiver gets its unacknowledged entries again."""
 _PAGE = 100
+_DELETE_S = 0.1
+"""Least seconds between two requests that delete less than a page of entries."""
 _WAIT_S = 0.02
 _RETRY_S = 0.5
 _STALE_RUNS = 1000
@@ -76,6 +78,21 @@ def taken_key(site: str) -> str:
     return f"reid:{{{site}}}:cameras:taken"
 
 
+class _Service:
+    """Whether Redis serves one end of the link; changes are logged."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+
+    def note(self, fault: str | None) -> None:
+        """Note the outcome of a request."""
+        if fault is not None and self.fault is None:
+            _log.warning("link_away", reason=fault)
+        elif fault is None and self.fault is not None:
+            _log.info("link_back")
+        self.fault = fault
+
+
 class RedisSender:
     """Perception's end, for one thread. The client belongs to it alone and must not retry commands."""
 
@@ -85,14 +102,20 @@ class RedisSender:
         """Failed requests."""
         self.waited_s = 0.0
         """Time spent waiting for room or for Redis, seconds."""
-        self.fault: str | None = None
-        """Why nothing can be sent now; None while it can."""
+        self._service = _Service()
         self._client: Any = client
         self._site, self._host = site, host
         self._key = stream_key(site)
         self._max_waiting = max_waiting
+        self._length = max_waiting
+        """Entries on the stream after the last one was added; at first unknown."""
         self._epochs: dict[str, int] = {}
         self._closing = threading.Event()
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be sent now; None while it can."""
+        return self._service.fault
 
     def send(self, batch: Sequence[Perceived]) -> None:
         """Send records; waits while the link is full or Redis is down.
@@ -139,19 +162,22 @@ class RedisSender:
             is_sent = send()
         except (redis.exceptions.RedisError, OSError) as error:
             self.faults += 1
-            self.fault = str(error)
+            self._service.note(str(error))
             self._client.connection_pool.disconnect()
             return False
-        self.fault = None
+        self._service.note(None)
         return is_sent
 
     def _append(self, entries: Sequence[dict[str, Any]]) -> bool:
-        if self._client.xlen(self._key) >= self._max_waiting:
-            return False
+        if self._length >= self._max_waiting:
+            self._length = self._client.xlen(self._key)
+            if self._length >= self._max_waiting:
+                return False
         pipeline = self._client.pipeline(transaction=True)
         for fields in entries:
             pipeline.xadd(self._key, fields)
-        pipeline.execute()
+        pipeline.xlen(self._key)
+        self._length = int(pipeline.execute()[-1])
         return True
 
     def _epoch(self, camera: CameraId) -> int:
@@ -192,8 +218,7 @@ class RedisReceiver:
         """Records that never came: gaps in the sequence of a run."""
         self.malformed = 0
         """Entries that cannot be read, dropped."""
-        self.fault: str | None = None
-        """Why nothing can be read now; None while it can."""
+        self._service = _Service()
         self.waiting = 0
         """Entries on the stream when it was last looked at."""
         self._client: Any = client
@@ -206,9 +231,15 @@ class RedisReceiver:
         self._open: list[bytes] = []
         self._processed: deque[tuple[Callable[[], bool], list[bytes]]] = deque()
         self._deletable: list[bytes] = []
+        self._deleted_at = float("-inf")
         self._last: dict[str, dict[CameraId, int]] = {}
         self._epochs: dict[str, int] = {}
         self._clashed_at: dict[str, float] = {}
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be read now; None while it can."""
+        return self._service.fault
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Return up to a page of records; empty after `timeout_s`, when closed, or while Redis is down."""
@@ -221,7 +252,7 @@ class RedisReceiver:
                 records = self._read(max(left_s, 0))
             except (redis.exceptions.RedisError, OSError, BrokerError) as error:
                 self.faults += 1
-                self.fault = str(error)
+                self._service.note(str(error))
                 self._has_group = False
                 # Entries of a lost answer count as delivered: ask again for all that are not acknowledged.
                 self._resume = b"0"
@@ -230,7 +261,7 @@ class RedisReceiver:
                 self._is_closed.wait(min(_RETRY_S, max(left_s, 0)))
                 records = []
             else:
-                self.fault = None
+                self._service.note(None)
             if records or time.monotonic() >= deadline:
                 return records
         return []
@@ -248,8 +279,10 @@ class RedisReceiver:
 
         while self._processed and self._processed[0][0]():
             self._deletable += self._processed.popleft()[1]
-        if not self._deletable:
+        now = time.monotonic()
+        if not self._deletable or (len(self._deletable) < _PAGE and now - self._deleted_at < _DELETE_S):
             return
+        self._deleted_at = now
         try:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.xack(self._key, _GROUP, *self._deletable)

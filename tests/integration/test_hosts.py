@@ -13,7 +13,9 @@ import redis
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import color_clip
 from reid_stream.link.redis import stream_key
+from reid_stream.publish.redis_server import newest_binary
 from tests.integration.program import Running, call, running, tiny_models
+from tests.publish.test_rights import PASSWORD, denied, rules
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 COLORS = {"door": (200, 30, 30), "till": (30, 200, 30)}
@@ -24,13 +26,20 @@ class Hosts:
 
     def __init__(self, opened: ExitStack, folder: Path) -> None:
         self._opened, self._folder, self._count = opened, folder, 0
+        self.store = folder / "store"
         self.models = tiny_models(folder / "models")
         self.clips = {name: color_clip(folder / f"{name}.mp4", rgb, seconds=60) for name, rgb in COLORS.items()}
         server = UnguardedRedis(folder / "server")
         opened.callback(server.stop)
-        self.url = server.url
-        self.client: Any = redis.Redis.from_url(server.url)
+        admin: Any = redis.Redis.from_url(server.url)
+        self.client = admin
         opened.callback(self.client.close)
+        self.urls = dict.fromkeys(("perceive", "identify"), server.url)
+        if newest_binary().version >= (7,):
+            for user, words in rules().items():
+                admin.execute_command("ACL", "SETUSER", user, *(word.replace("shop", "lab") for word in words))
+            login = PASSWORD.replace(" ", "%20")
+            self.urls = {user: server.url.replace("redis://", f"redis://{user}:{login}@") for user in self.urls}
 
     def _home(self, kind: str) -> Path:
         self._count += 1
@@ -42,18 +51,18 @@ class Hosts:
         home = self._home(camera)
         part = home / "part.yaml"
         part.write_text(
-            f"redis: {{url: '{self.url}'}}\nobserve: {{port: null}}\n"
+            f"redis: {{url: '{self.urls['perceive']}'}}\nobserve: {{port: null}}\n"
             f"cameras:\n  - {{id: {camera}, url: {self.clips[camera]}, loop: true, max_fps: 5}}\n"
         )
         words = ("perceive", "--site", "lab", "--cameras", part, "--host", f"host-{camera}", "--plain")
         return self._opened.enter_context(running(*words, models=self.models, home=home))
 
-    def identify(self, more: str = "") -> Running:
+    def identify(self) -> Running:
         home = self._home("identify")
         file = home / "site.yaml"
         file.write_text(
-            f"redis: {{url: '{self.url}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
-            f"spool: {{directory: {home / 'spool'}}}\n{more}"
+            f"redis: {{url: '{self.urls['identify']}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
+            f"spool: {{directory: {home / 'spool'}}}\nstore: {{folder: {self.store}, settle_s: 0}}\n"
         )
         words = ("identify", "--site", "lab", "--cameras", file, "--plain")
         return self._opened.enter_context(running(*words, models=self.models, home=home))
@@ -77,7 +86,7 @@ def goes_on(hosts: Hosts, daemon: Running, *cameras: str) -> None:
 def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: Path) -> None:
     with ExitStack() as opened:
         hosts = Hosts(opened, tmp_path)
-        identify = hosts.identify(f"store: {{folder: {tmp_path / 'store'}, settle_s: 0}}\n")
+        identify = hosts.identify()
         door, till = hosts.perceive("door"), hosts.perceive("till")
         identify.until(lambda: hosts.seen("door") > 1 and hosts.seen("till") > 1)
         people = {event["data"]["person"] for event in hosts.of("identity.seen")}
@@ -113,7 +122,8 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         assert identify.terminate(60).code == 0
         ids = [event["id"] for event in hosts.events()]
         assert len(set(ids)) == len(ids)
-        assert list((tmp_path / "store").glob("door/*/*/track.json")), "crops came to the store"
+        assert not denied(hosts.client), "the users of docs/guide/redis.md have the rights they need"
+        assert list(hosts.store.glob("door/*/*/track.json")), "crops came to the store"
 
 
 def test_identify_needs_a_redis_that_hosts_reach(tmp_path: Path) -> None:

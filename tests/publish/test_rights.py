@@ -24,6 +24,7 @@ PASSWORD = "open sesame"
 JOURNAL, SNAPSHOT = "reid:shop:state:v1:abc:journal", "reid:shop:state:v1:abc:snapshot:a"
 LEASE, TOPOLOGY = "reid:shop:state:v1:lease", "reid:shop:state:topology"
 IDENTITY, PRESENT, NUMBERS = "reid:shop:identity:shop-1", "reid:shop:present:door", "reid:shop:state:numbers"
+OBSERVATIONS, CROPS, OTHER_OBSERVATIONS = "reid:{shop}:observations", "reid:{shop}:crops", "reid:{bank}:observations"
 EVENTS, INSTRUCTIONS, OTHER = "reid:shop:events", "reid:shop:instructions", "reid:bank:events"
 
 ADMINISTRATION = (
@@ -58,6 +59,14 @@ DENIED = {
         f"XRANGE {INSTRUCTIONS} - +", f"XREAD STREAMS {INSTRUCTIONS} 0", f"GET {TOPOLOGY}", "INFO", "SUBSCRIBE other",
     ),
     "desk": (*ADMINISTRATION, *ELSEWHERE, *PRIVATE, *WRITES, f"SUBSCRIBE {EVENTS}", "INFO"),
+    "perceive": (
+        *ADMINISTRATION, *ELSEWHERE, *PRIVATE, *WRITES, f"XRANGE {EVENTS} - +", f"SMEMBERS {PRESENT}",
+        f"HGETALL {IDENTITY}", f"XADD {INSTRUCTIONS} * do x", f"SUBSCRIBE {EVENTS}", f"XRANGE {OBSERVATIONS} - +",
+        f"XREAD STREAMS {OBSERVATIONS} 0", f"XDEL {OBSERVATIONS} 1-1", f"XTRIM {OBSERVATIONS} MAXLEN 0",
+        f"DEL {OBSERVATIONS}", f"XLEN {OTHER_OBSERVATIONS}", f"XADD {OTHER_OBSERVATIONS} * records x",
+        f"XGROUP CREATE {OBSERVATIONS} g 0", f"DEL {CROPS}", f"XRANGE {CROPS} - +",
+    ),
+    "identify": (*ADMINISTRATION, *ELSEWHERE, f"XADD {OTHER_OBSERVATIONS} * records x"),
 }  # fmt: skip
 LIVE_READS = (f"XLEN {EVENTS}", f"SMEMBERS {PRESENT}", f"HGETALL {IDENTITY}", f"XRANGE {EVENTS} - +")
 
@@ -79,7 +88,7 @@ def server(tmp_path: Path) -> Iterator[UnguardedRedis]:
             # Whoever had more rights before loses them.
             admin.execute_command("ACL", "SETUSER", user, "on", "~reid:*", "&reid:*", "+@all", "nopass")
             admin.execute_command("ACL", "SETUSER", user, *words)
-        for key in (EVENTS, JOURNAL, OTHER):
+        for key in (EVENTS, JOURNAL, OTHER, OBSERVATIONS, CROPS):
             admin.xadd(key, {"event": "x", "entry": "a vector"})
         admin.hset(SNAPSHOT, "head", "vectors")
         admin.hset(IDENTITY, "state", "confirmed")
@@ -90,7 +99,7 @@ def server(tmp_path: Path) -> Iterator[UnguardedRedis]:
         yield running
 
 
-@pytest.mark.parametrize("user", ["daemon", "reader", "desk"])
+@pytest.mark.parametrize("user", ["daemon", "reader", "desk", "perceive", "identify"])
 def test_a_user_may_do_nothing_beyond_its_work(server: UnguardedRedis, user: str) -> None:
     admin: Any = redis.Redis.from_url(server.url)
     before = {key: admin.dump(key) for key in admin.keys("*")}
@@ -111,7 +120,7 @@ def test_a_user_may_do_nothing_beyond_its_work(server: UnguardedRedis, user: str
 
 
 def test_no_connection_without_the_password(server: UnguardedRedis) -> None:
-    assert set(rules()) == {"daemon", "reader", "desk"}
+    assert set(rules()) == {"daemon", "reader", "desk", "perceive", "identify"}
     for user in rules():
         for password in ("", "PASSWORD", "wrong"):
             client = redis.Redis.from_url(server.url, username=user, password=password or "x")

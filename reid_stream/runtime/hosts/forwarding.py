@@ -15,6 +15,8 @@ from reid_stream.runtime.interfaces import ObservationReceiver, Supervisor
 from reid_stream.runtime.perception_thread import TAKE_S
 from reid_stream.runtime.watchdog import HungStage
 
+_AT_ONCE = 1000
+"""Records from which on no more are joined in one request."""
 _log = structlog.get_logger(__name__)
 
 
@@ -90,6 +92,9 @@ class ForwardingThread(IdentificationThread):
             if is_closed:
                 self._unsent += len(records)
                 continue
+            # What came while the last request was under way goes in one.
+            while records and len(records) < _AT_ONCE and (more := link.receive(0.0)):
+                records += more
             try:
                 self._sender.send(records)
             except LinkClosedError:
