@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.bench.procfs import processor_s
+from reid_stream.bench.procfs import cpu_s
 from reid_stream.config.settings import Redis
 from reid_stream.console.output import Output
 from reid_stream.link.protocol import Receiver, Sender
@@ -109,7 +109,7 @@ def _figures(link: _Link, size: float) -> LinkFigures:
 
 def _receive(link: _Link, sender: int, seconds: float, *, is_steady: bool) -> None:
     pids = [os.getpid(), sender, *([link.server_pid] if link.server_pid else [])]
-    began, cpu_s, came = 0.0, 0.0, 0
+    began, cpu_at_start_s, came = 0.0, 0.0, 0
     until = time.monotonic() + 60
     while time.monotonic() < until:
         records = link.receiver.receive(1.0)
@@ -119,7 +119,7 @@ def _receive(link: _Link, sender: int, seconds: float, *, is_steady: bool) -> No
             break
         if records and not began:  # imports and the connection are over
             began, until = time.monotonic(), time.monotonic() + seconds
-            cpu_s = sum(map(processor_s, pids))
+            cpu_at_start_s = sum(map(cpu_s, pids))
         elif records:
             came += len(records)
         if is_steady:
@@ -127,7 +127,7 @@ def _receive(link: _Link, sender: int, seconds: float, *, is_steady: bool) -> No
     if not is_steady:
         link.came += came
         link.took_s += time.monotonic() - began
-        link.cpu_s += sum(map(processor_s, pids)) - cpu_s
+        link.cpu_s += sum(map(cpu_s, pids)) - cpu_at_start_s
     while link.receiver.receive(0.5):
         link.receiver.acknowledge()
 
