@@ -12,6 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
+from reid_stream.config.settings import Publish
 from reid_stream.detect.followed import NO_TRACKS, Followed
 from reid_stream.events import Event
 from reid_stream.images import Picture, host
@@ -314,6 +315,10 @@ class Identification:
     def step(self, records: Sequence[Perceived], now: float, instructions: Sequence[Instruction] = ()) -> list[Event]:
         """Advance to `now` (UTC seconds) by one batch of records, which may be empty, after the instructions."""
         return self._present(self._match(records, now, instructions), now)
+
+    def change_presence(self, settings: Publish) -> list[Event]:
+        """Use other settings of visits, zones and lines from the next step on; return the ends that this causes."""
+        return self.presence.change_settings(settings)
 
     def finish(self) -> list[Event]:
         """End all visits."""

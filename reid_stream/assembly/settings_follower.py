@@ -101,6 +101,7 @@ class SettingsFollower:
             change = self._checked()
             if change.has_cameras:
                 self._site.expect_cameras([camera.id for camera in change.cameras])
+                self._site.use_places(change.cameras)
                 daemon.change_cameras(change)
                 self._settings = with_cameras(self._settings, change.cameras)
         except ConfigError as error:

@@ -24,8 +24,9 @@ from reid_stream.assembly.resources import (
     tracklet_store,
 )
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.config.differences import with_cameras
 from reid_stream.config.presence_settings import PresenceSettings
-from reid_stream.config.settings import Settings
+from reid_stream.config.settings import Camera, Settings
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.journal.direct import EventSink
 from reid_stream.journal.recorder import JournalRecorder
@@ -65,6 +66,8 @@ class Site:
     """Number of identities that can be matched, those of earlier runs included."""
     expect_cameras: Callable[[Collection[str]], None]
     """Makes the matcher count observations of other cameras as odd."""
+    use_places: Callable[[Sequence[Camera]], None]
+    """Makes identification use the zones and lines of these cameras, all that are enabled."""
     labels: Callable[[], Mapping[GlobalId, str]]
     """Names of people by global ID."""
 
@@ -131,6 +134,9 @@ def assemble(
 
     def shift_s() -> float:
         return time_base.shift_s
+
+    def use_places(cameras: Sequence[Camera]) -> None:
+        steps.change_presence(_presence_settings(with_cameras(settings, cameras)))
 
     with ExitStack() as opened:
         embedder = EmbedderInfo.of(loaded.embedder)
@@ -222,6 +228,7 @@ def assemble(
             overload=overload,
             identities_known=lambda: len(state.matcher),
             expect_cameras=state.matcher.change_cameras,
+            use_places=use_places,
             labels=state.matcher.labels,
         )
 

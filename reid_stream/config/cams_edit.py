@@ -43,7 +43,7 @@ def add_camera(path: Path, values: Mapping[str, Any]) -> None:
     def change(cameras: Any) -> None:
         if any(entry.get("id") == values.get("id") for entry in cameras):
             raise CameraExistsError(f"cameras: every camera needs its own id, {values.get('id')!r} is taken")
-        cameras.append(dict(values))
+        cameras.append({key: _written(value) for key, value in values.items()})
 
     _edit(path, change)
 
@@ -62,12 +62,36 @@ def change_camera(path: Path, camera: str, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
             if value is None:
                 entry.pop(key, None)
-            else:
-                entry[key] = value
+            elif isinstance(value, Mapping) and isinstance(entry.get(key), dict):
+                _set_names(entry[key], value)
+            elif value != entry.get(key):
+                entry[key] = _written(value)
         if "password" in values:
             entry.pop("password_file", None)
 
     _edit(path, change)
+
+
+def _set_names(entry: Any, values: Mapping[str, Any]) -> None:
+    """Set a mapping of names to these values; comments of the names that stay are kept."""
+    for name in [name for name in entry if name not in values]:
+        del entry[name]
+    for name, value in values.items():
+        if name not in entry or entry[name] != value:
+            entry[name] = _written(value)
+
+
+def _written(value: Any) -> Any:
+    """Return a value that is written as people do: points on one line, names below each other."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    if isinstance(value, Mapping):
+        return CommentedMap({name: _written(one) for name, one in value.items()})
+    if isinstance(value, list | tuple):
+        points = CommentedSeq(_written(one) for one in value)
+        points.fa.set_flow_style()
+        return points
+    return value
 
 
 def remove_camera(path: Path, camera: str) -> None:
@@ -110,6 +134,9 @@ def check_plain(values: Mapping[str, Any]) -> None:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value))
+        yield from _texts(list(value.values()))
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _texts(one)

@@ -7,10 +7,8 @@ from pydantic import BaseModel
 
 from reid_stream.config.settings import Camera, Settings
 
-LIVE_KEYS = ("region", "ignore", "priority")
+LIVE_KEYS = ("region", "ignore", "priority", "zones", "lines")
 """Keys of a camera whose change leaves its stream open."""
-RESTART_KEYS = ("zones", "lines")
-"""Keys of a camera that apply from the next start on: visits in progress depend on them, and the journal's replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class SettingsChange:
     """IDs."""
     changed: tuple[ReconfiguredCamera, ...] = ()
     needs_restart: tuple[str, ...] = ()
-    """Other keys that have changed, dotted, as `detect.score` or `cameras[door].zones`."""
+    """Other keys that have changed, dotted, as `detect.score`."""
 
     @property
     def has_cameras(self) -> bool:
@@ -50,28 +48,15 @@ class SettingsChange:
 def changes(before: Settings, after: Settings) -> SettingsChange:
     """Return the differences; `needs_restart` is in the order of the settings."""
     old = {camera.id: camera for camera in before.cameras if camera.enabled}
-    wanted = {camera.id: camera for camera in after.cameras if camera.enabled}
-    new = {name: _with_places_of(camera, old.get(name)) for name, camera in wanted.items()}
-    waiting = [
-        f"cameras[{name}].{key}"
-        for name, camera in wanted.items()
-        for key in RESTART_KEYS
-        if getattr(camera, key) != getattr(new[name], key)
-    ]
+    new = {camera.id: camera for camera in after.cameras if camera.enabled}
     keys = {name: tuple(_differing(old[name], camera)) for name, camera in new.items() if name in old}
     return SettingsChange(
         cameras=tuple(new.values()),
         added=tuple(camera for name, camera in new.items() if name not in old),
         removed=tuple(name for name in old if name not in new),
         changed=tuple(ReconfiguredCamera(new[name], found) for name, found in keys.items() if found),
-        needs_restart=(*(key for key in _differing(before, after) if key != "cameras"), *waiting),
+        needs_restart=tuple(key for key in _differing(before, after) if key != "cameras"),
     )
-
-
-def _with_places_of(camera: Camera, before: Camera | None) -> Camera:
-    """Return a camera with the zones and lines that are in use; none for a camera that is added."""
-    used = {key: getattr(before, key) if before is not None else {} for key in RESTART_KEYS}
-    return camera.model_copy(update=used)
 
 
 def with_cameras(settings: Settings, cameras: Sequence[Camera]) -> Settings:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from reid_stream.config import settings as config
 from reid_stream.errors import StreamError
+from reid_stream.images import UInt8, host
 from reid_stream.ingest.clock import StreamClock
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.convert import DecodedImage
+from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.rate_limit import KeyframePolicy
 from reid_stream.ingest.stats_log import KEY_NEWS_S
 from reid_stream.ingest.stream import KEY_WAIT_S
@@ -63,6 +64,7 @@ def probe(
     settings: config.Ingest,
     look_s: float = LOOK_S,
     on_wait: Callable[[CameraId, float], None] = lambda *_: None,
+    on_image: Callable[[UInt8], None] | None = None,
 ) -> CameraReport | CameraFailure:
     """Open one camera, both its streams if it has two, watch it for `look_s` seconds after its first image, close it.
 
@@ -71,13 +73,14 @@ def probe(
         settings: time limits.
         look_s: seconds.
         on_wait: called with the longest wait in seconds if the camera sends video but no key frame yet.
+        on_image: called with the first image, (h, w, 3) RGB; None for no conversion.
     """
     try:
         if camera.detect_url is None:
-            return _look(camera, settings, look_s, on_wait)
-        main = _look(camera.model_copy(update={"detect_url": None}), settings, 0.0, on_wait)
+            return _look(camera, settings, look_s, on_wait, on_image)
+        main = _look(camera.model_copy(update={"detect_url": None}), settings, 0.0, on_wait, on_image)
         sub = camera.model_copy(update={"url": camera.detect_url, "detect_url": None})
-        return replace(_look(sub, settings, look_s, on_wait), main_size=main.size)
+        return replace(_look(sub, settings, look_s, on_wait, None), main_size=main.size)
     except StreamError as error:
         return CameraFailure(CameraId(camera.id), str(error), error)
 
@@ -94,7 +97,11 @@ def probe_all(
 
 
 def _look(
-    camera: config.Camera, settings: config.Ingest, look_s: float, on_wait: Callable[[CameraId, float], None]
+    camera: config.Camera,
+    settings: config.Ingest,
+    look_s: float,
+    on_wait: Callable[[CameraId, float], None],
+    on_image: Callable[[UInt8], None] | None,
 ) -> CameraReport:
     began = time.monotonic()
     clock = StreamClock()
@@ -112,8 +119,11 @@ def _look(
                 is_announced = True
                 on_wait(CameraId(camera.id), KEY_WAIT_S)
             for picture in packet.frames:
+                image = DecodedImage.read(picture)
+                if on_image is not None and size is None:
+                    on_image(host(Converter(camera.resize)(image)))
                 first_s = first_s or passed_s
-                size = DecodedImage.read(picture).size
+                size = image.size
                 quality = clock.stamp(source.seconds(picture), now).clock
                 steady.append(passed_s)
             if steady and (source.is_recorded or passed_s - first_s >= look_s):

@@ -1,8 +1,10 @@
 """Identification without a journal: its state ends with the process."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
 from reid_stream.pipeline import Identification
@@ -42,6 +44,19 @@ class DirectIdentification:
         """
         self._identification, self._sink = identification, sink
         self._instructions, self._check = instructions, check
+        self._presence_settings: deque[PresenceSettings] = deque(maxlen=1)
+        """Settings that the next step begins to use, if any; the newest replaces an older one."""
+
+    def change_presence(self, settings: PresenceSettings) -> None:
+        """Use other settings of visits, zones and lines from the next step on; any thread may call it."""
+        self._presence_settings.append(settings)
+
+    def _new_presence_settings(self) -> PresenceSettings | None:
+        """Return the settings to begin with now; None without a change."""
+        if not self._presence_settings:
+            return None
+        settings = self._presence_settings.popleft()
+        return settings if settings != self._identification.presence.settings else None
 
     def step(self, records: Sequence[Perceived], now: float) -> list[Event]:
         """Advance to `now` (UTC seconds) by one batch of records, which may be empty; return events to `commit`.
@@ -50,7 +65,9 @@ class DirectIdentification:
             LeaseLostError: another daemon has taken over the site.
         """
         self._check()
-        return self._identification.step(records, now, self._instructions())
+        settings = self._new_presence_settings()
+        ends = self._identification.change_presence(settings) if settings is not None else []
+        return ends + self._identification.step(records, now, self._instructions())
 
     def finish(self) -> list[Event]:
         """End all visits; return events to `commit`."""

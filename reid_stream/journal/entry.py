@@ -5,11 +5,13 @@ need not hold its events. It is written in one transaction with them, before the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
 from reid_stream.pipeline import Identification
@@ -40,6 +42,8 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     """`closed`: the daemon stopped and all visits ended."""
     records: Sequence[Perceived] = ()
     instructions: Sequence[Instruction] = ()
+    presence: bytes = b""
+    """Settings of visits, zones and lines from this step on, as in a snapshot; empty for those of the step before."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -67,7 +71,12 @@ def advance(identification: Identification, entry: JournalEntry) -> list[Event]:
     """Repeat the step of an entry; return the events that it caused."""
     if entry.kind == "closed":
         return identification.finish()
-    return identification.step(entry.records, entry.now, entry.instructions)
+    ends: list[Event] = []
+    if entry.presence:
+        # Those of another version are left out: the step is repeated under the settings before.
+        with suppress(ValueError):
+            ends = identification.change_presence(PresenceSettings.model_validate_json(entry.presence))
+    return ends + identification.step(entry.records, entry.now, entry.instructions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.events import Event, IdentityEntered
 from reid_stream.instructions import Instruction
 from reid_stream.journal.direct import DirectIdentification
@@ -149,8 +150,10 @@ class JournalRecorder(DirectIdentification):
         if self._position.ended:
             fresh, self._position.ended = [*self._position.ended, *fresh], ()
         instructions = tuple(self._instructions())
-        entry = self._entry(now, "step", fresh, instructions)
-        events = self._identification.step(fresh, now, instructions)
+        settings = self._new_presence_settings()
+        entry = self._entry(now, "step", fresh, instructions, settings)
+        events = self._identification.change_presence(settings) if settings is not None else []
+        events += self._identification.step(fresh, now, instructions)
         self._uncommitted = entry
         self._note_numbers(events)
         return events
@@ -218,9 +221,14 @@ class JournalRecorder(DirectIdentification):
         kind: Literal["step", "closed"],
         records: Sequence[Perceived] = (),
         instructions: Sequence[Instruction] = (),
+        settings: PresenceSettings | None = None,
     ) -> JournalEntry:
         index, self._position.index = self._position.index, self._position.index + 1
-        return JournalEntry(index, self._run, 0, 0, self._position.number, now, kind, records, instructions)
+        presence = b""
+        if settings is not None:
+            presence = settings.model_dump_json().encode()
+            self._settings = msgspec.structs.replace(self._settings, publish=presence)
+        return JournalEntry(index, self._run, 0, 0, self._position.number, now, kind, records, instructions, presence)
 
     def _note_numbers(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -104,7 +104,7 @@ def recover(
     restored_s = time.monotonic() - start_at
     replay.repeat(journal.after(head.place if head is not None else -1), notes)
     matcher, presence = replay.identification.matcher, replay.identification.presence
-    if then != (match, publish, topology):
+    if (then[0], presence.settings, then[2]) != (match, publish, topology):
         matcher = make(match, topology, matcher.state(), first_number)
         presence = Presence(publish, presence.state())
     found = Recovery(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from reid_stream.config.presence_settings import PresenceSettings
+from reid_stream.config.presence_settings import CameraPlaces, PresenceSettings
 from reid_stream.config.settings import Publish as PublishSettings
 from reid_stream.events import (
     Event,
@@ -25,7 +25,7 @@ from reid_stream.events import (
     IdentitySplit,
     InstructionAnswered,
 )
-from reid_stream.match.zone_stays import PlaceState, leave, see, stays
+from reid_stream.match.zone_stays import PlaceState, leave, move, see, stays
 from reid_stream.match.zone_stays import entered as place_entered
 from reid_stream.records import (
     Answer,
@@ -93,8 +93,9 @@ class Presence:
 
     def __init__(self, settings: PublishSettings, state: Sequence[VisitState] = ()) -> None:
         """Start without visits, or with those of an earlier `state`."""
-        self._settings = settings
-        self._places = settings.places if isinstance(settings, PresenceSettings) else {}
+        self.settings = settings
+        """In use."""
+        self._places = _places(settings)
         self._visits: dict[tuple[GlobalId, CameraId], _Visit] = {
             (kept.sighting.person, kept.sighting.observation.camera): _Visit(
                 kept.sighting,
@@ -121,6 +122,17 @@ class Presence:
                 visit.places if visit.places.zones or visit.places.lines else None,
             )
             for visit in self._visits.values()
+        ]
+
+    def change_settings(self, settings: PublishSettings) -> list[Event]:
+        """Use other settings from now on; return the ends of stays in zones that no longer exist."""
+        before, after = self._places, _places(settings)
+        self.settings, self._places = settings, after
+        none = CameraPlaces()
+        return [
+            event
+            for (_, camera), visit in self._visits.items()
+            for event in move(visit.places, before.get(camera, none), after.get(camera, none), visit.sighting)
         ]
 
     @property
@@ -159,7 +171,7 @@ class Presence:
 
     def tick(self, now: float) -> list[Event]:
         """Return a `left` for each visit over by `now` (UTC seconds), after those of its zones."""
-        over = [key for key, visit in self._visits.items() if now - visit.last_at >= self._settings.left_after_s]
+        over = [key for key, visit in self._visits.items() if now - visit.last_at >= self.settings.left_after_s]
         return [event for key in over for event in self._leave(key)]
 
     def close(self) -> list[Event]:
@@ -171,7 +183,7 @@ class Presence:
         seen = sighting.observation
         key = (sighting.person, seen.camera)
         visit = self._visits.get(key)
-        if visit is not None and seen.seen_at - visit.last_at >= self._settings.left_after_s:
+        if visit is not None and seen.seen_at - visit.last_at >= self.settings.left_after_s:
             events += self._leave(key)
             visit = None
         if visit is None:
@@ -183,7 +195,7 @@ class Presence:
             is_late = seen.seen_at < visit.last_at
             if not is_late:
                 visit.sighting, visit.last_at = sighting, seen.seen_at
-                if seen.seen_at - visit.told_at >= self._settings.seen_interval_s:
+                if seen.seen_at - visit.told_at >= self.settings.seen_interval_s:
                     visit.told_at, is_new = seen.seen_at, True
             if is_new:
                 events.append(_seen(sighting, visit.since))
@@ -198,7 +210,7 @@ class Presence:
 
     def _see_places(self, visit: _Visit, sighting: Sighting) -> list[Event]:
         places = self._places.get(sighting.observation.camera)
-        return [] if places is None else [*see(visit.places, places, sighting, self._settings.zone_settle_s)]
+        return [] if places is None else [*see(visit.places, places, sighting, self.settings.zone_settle_s)]
 
     def _merge(self, merge: Merge) -> list[Event]:
         moved = [(camera, visit) for (person, camera), visit in self._visits.items() if person == merge.gone]
@@ -273,9 +285,13 @@ class Presence:
             last_seen_at=visit.last_at,
             clock=clock,
             state=visit.sighting.state,
-            snapshot=_snapshot(camera, visit.best) if self._settings.snapshots else None,
+            snapshot=_snapshot(camera, visit.best) if self.settings.snapshots else None,
         )
         return [*leave(visit.places, person, revision, camera, clock, visit.last_at), left]
+
+
+def _places(settings: PublishSettings) -> dict[str, CameraPlaces]:
+    return settings.places if isinstance(settings, PresenceSettings) else {}
 
 
 def _snapshot(camera: CameraId, best: BestCrop | None) -> str | None:

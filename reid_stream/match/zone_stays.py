@@ -115,6 +115,36 @@ def leave(
     ]
 
 
+def move(state: PlaceState, before: CameraPlaces, after: CameraPlaces, sighting: Sighting) -> list[ZoneLeft]:
+    """Adapt a visit's state to other zones and lines; return the ends of stays in zones that no longer exist.
+
+    A stay in a zone that was redrawn goes on until the feet are outside of the new one; the side of a line that was
+    redrawn is unknown until the next sighting.
+
+    Args:
+        state: of the visit.
+        before: zones and lines until now.
+        after: zones and lines from now on.
+        sighting: the visit's latest.
+    """
+    seen = sighting.observation
+    ends = [
+        left(sighting.person, sighting.revision, seen.camera, seen.clock, name, since, seen.seen_at)
+        for name, since in stays(state)
+        if name not in after.zones
+    ]
+    unchanged = [name for name in state.zones if before.zones.get(name) == after.zones.get(name)]
+    state.zones = {
+        name: stay if name in unchanged else ZoneStay(stay.since)
+        for name, stay in state.zones.items()
+        if name in after.zones
+    }
+    state.lines = {
+        name: side for name, side in state.lines.items() if before.lines.get(name) == after.lines.get(name)
+    }
+    return ends
+
+
 def entered(sighting: Sighting, zone: str, at: float) -> ZoneEntered:
     """Return the event of a stay's start."""
     seen = sighting.observation

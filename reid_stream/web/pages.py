@@ -14,12 +14,14 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from reid_stream.records import GlobalId
+from reid_stream.web.api.cameras import Admin, entry_of
 from reid_stream.web.api.corrections import list_instructions
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
 from reid_stream.web.api.people import filtered, track_of
 from reid_stream.web.counts import HOUR_S
 from reid_stream.web.drawing import hour_bars, lanes, topology_graph
 from reid_stream.web.schemas import CameraName, PersonId
+from reid_stream.web.sessions import Visitor
 from reid_stream.web.site import WebSite
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -96,7 +98,7 @@ def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any
     here = name.partition(".")[0]
     text = _environment.get_template(name).render(
         nav=_NAV,
-        here={"person": "people", "zones": "cameras"}.get(here, here),
+        here={"person": "people", "camera": "cameras", "add_camera": "cameras"}.get(here, here),
         site=web.settings.site,
         visitor=visitor_of(request),
         needs_login=web.sessions.accounts is not None,
@@ -198,7 +200,7 @@ def wall(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 
 
 @router.get("/cameras")
-def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
+def cameras(web: SiteParts, visitor: Viewer, request: Request) -> Response:
     """Health of the cameras."""
     web.feed.look()
     records = web.overview.cameras()
@@ -210,6 +212,7 @@ def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     }
     now = datetime.now(UTC).timestamp()
     counts = web.overview.counts(now - 23 * HOUR_S, now)
+    configured = web.cameras.all()
     return page(
         request,
         "cameras.html",
@@ -217,18 +220,35 @@ def cameras(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
         labels=labels,
         hours=hour_bars(counts.hours, now),
         places=web.overview.places(now - 23 * HOUR_S),
-        zoned={one.id: len(one.zones) + len(one.lines) for one in web.cameras.all()},
+        zoned={one.id: len(one.zones) + len(one.lines) for one in configured},
+        switched_off=[one.id for one in configured if not one.enabled],
+        may_change=_may_change(web, visitor),
     )
 
 
 @router.get("/cameras/{camera}")
-def camera(web: SiteParts, _visitor: Viewer, request: Request, camera: CameraName) -> Response:
-    """One camera: draw its zones and lines."""
-    found = next((one for one in web.cameras.enabled() if one.id == camera), None)
+def camera(web: SiteParts, visitor: Viewer, request: Request, camera: CameraName) -> Response:
+    """One camera: its zones and lines, its entry in cams.yaml."""
+    found = next((one for one in web.cameras.all() if one.id == camera), None)
     if found is None:
         return error_page(request, HTTPStatus.NOT_FOUND, f"There is no camera {camera}.")
     places = {"zones": found.zones, "lines": found.lines}
-    return page(request, "zones.html", camera=found.id, places=places, is_published=web.settings.web.enabled)
+    return page(
+        request,
+        "camera.html",
+        camera=found.id,
+        places=places,
+        is_published=web.settings.web.enabled,
+        entry=entry_of(web, found.id) if _may_change(web, visitor) else None,
+    )
+
+
+@router.get("/add-camera")
+def add_camera(web: SiteParts, _visitor: Admin, request: Request) -> Response:
+    """Add a camera."""
+    if web.cameras.path is None:
+        return error_page(request, HTTPStatus.CONFLICT, "This site has no cams.yaml that could be changed.")
+    return page(request, "add_camera.html")
 
 
 @router.get("/search")
@@ -286,6 +306,11 @@ def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """The daemon, its models and its bounds."""
     web.feed.look()
     return page(request, "system.html", system=web.overview.system())
+
+
+def _may_change(web: WebSite, visitor: Visitor) -> bool:
+    """Whether a visitor may change cams.yaml."""
+    return visitor.may("admin") and web.cameras.path is not None
 
 
 def _colors(web: WebSite) -> Callable[[str], int]:

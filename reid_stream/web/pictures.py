@@ -89,6 +89,16 @@ def _made(path: Path, _changed: int, width: int | None, blur: bool) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 
+def frame_jpeg(image: UInt8, width: int, *, blur: bool) -> bytes:
+    """Return a whole RGB frame (h, w, 3) as JPEG of at most `width` pixels; blurred whole on request."""
+    height = max(1, round(image.shape[0] * min(1.0, width / image.shape[1])))
+    size = (min(width, image.shape[1]), height)
+    scaled = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), size, interpolation=cv2.INTER_AREA)
+    if blur:  # where people are is not known
+        scaled = cv2.GaussianBlur(scaled, (0, 0), max(1.0, size[0] / 80))
+    return cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
 def forget() -> None:
     """Drop all scaled pictures from memory: a track was removed, perhaps on a person's request."""
     _made.cache_clear()

@@ -64,6 +64,20 @@ def test_a_camera_is_added_and_removed(path: Path) -> None:
         remove_camera(path, "yard")
 
 
+def test_zones_are_written_a_line_each_and_comments_of_those_that_stay_are_kept(path: Path) -> None:
+    square = [[0, 0], [0.25, 0], [0.25, 0.5]]
+    change_camera(path, "till", {"zones": {"queue": square, "shelf": square}, "lines": {"gate": square[:2]}})
+    zones = "    zones:\n      queue: [[0, 0], [0.25, 0], [0.25, 0.5]]\n      shelf: [[0, 0], [0.25, 0], [0.25, 0.5]]\n"
+    assert path.read_text() == f"{TEXT}{zones}    lines:\n      gate: [[0, 0], [0.25, 0]]\n"
+    path.write_text(path.read_text().replace("0.5]]\n      shelf", "0.5]]   # to the till\n      shelf"))
+    change_camera(path, "till", {"zones": {"queue": square, "exit": square}, "lines": None})
+    assert path.read_text() == TEXT + zones.replace("shelf", "exit").replace("0.5]]\n", "0.5]]   # to the till\n", 1)
+    with pytest.raises(ConfigError, match="zones: must be plain text"):
+        change_camera(path, "till", {"zones": {"${PATH}": square}})
+    with pytest.raises(ConfigError, match="a polygon needs at least 3 points"):
+        change_camera(path, "till", {"zones": {"queue": square[:2]}})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

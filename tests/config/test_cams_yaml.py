@@ -155,6 +155,11 @@ WRONG = [
         "line 4: cameras[0].region: a polygon needs at least 3",
     ),
     (
+        "line between two equal points",
+        CAMERAS + "    lines: {gate: [[0.5, 0.5], [0.5, 0.5]]}\n",
+        "line 4: cameras[0].lines.gate: a line must have two different points",
+    ),
+    (
         "region is a line",
         CAMERAS + "    region: [[0, 0], [0.5, 0.5], [1, 1]]\n",
         "line 4: cameras[0].region: must enclose an area",

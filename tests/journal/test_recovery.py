@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.assembly.identification import SiteState, open_state, recorder
 from reid_stream.bundles.embedder_info import EmbedderInfo
+from reid_stream.config.presence_settings import CameraPlaces, PresenceSettings
 from reid_stream.config.settings import Camera, Match, Redis, Settings, SpoolSettings, StateSettings
-from reid_stream.events import Event, IdentityEntered
+from reid_stream.events import Event, IdentityEntered, ZoneEntered
 from reid_stream.pipeline import Identification
 from reid_stream.publish.cloudevents import UnknownEvent, decode
 from reid_stream.records import Perceived
@@ -219,6 +220,38 @@ def test_an_entry_that_cannot_be_read_is_reported(
     raw.xadd(JOURNAL, {"entry": b"\xc1"})
     with Life(settings(server, tmp_path / "b")) as life:
         assert "a journal entry cannot be used" in life.notes
+
+
+def zoned(given: Settings) -> PresenceSettings:
+    zones = CameraPlaces(zones={"all": ((0, 0), (1, 0), (1, 1), (0, 1))})
+    return PresenceSettings(**given.publish.model_dump(), places={"cam0": zones, "cam1": zones})
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_zones_drawn_while_it_ran_are_repeated_from_the_journal_and_kept_by_snapshots(
+    server: UnguardedRedis, raw: Any, world: Batches, tmp_path: Path, is_saved: bool
+) -> None:
+    given = settings(server, tmp_path / "a")
+    first, second, third = thirds(world)
+    with Life(given) as life:
+        life.see(first)
+        life.recorder.change_presence(zoned(given))
+        life.see([*second, *third])
+    wanted = events_of(raw)
+    assert any(isinstance(event, ZoneEntered) for event in wanted)
+    raw.flushall()
+    with Life(settings(server, tmp_path / "b")) as life:
+        life.see(first)
+        life.recorder.change_presence(zoned(given))
+        life.see(second)
+        if is_saved:
+            life.snapshot()
+    # As cams.yaml, which has the zones by now.
+    given = settings(server, tmp_path / "b").model_copy(update={"publish": zoned(given)})
+    with Life(given) as life:
+        assert "caused other events" not in life.notes
+        life.see(third)
+    assert events_of(raw) == wanted
 
 
 def test_what_was_decided_under_other_settings_is_kept_and_the_new_ones_apply_from_then_on(

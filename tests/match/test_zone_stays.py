@@ -154,3 +154,38 @@ def test_every_stay_that_begins_ends_once(steps: list[tuple[float, float, int]])
             case _:
                 pass
     assert not inside
+
+
+def moved(**places: object) -> PresenceSettings:
+    return PresenceSettings.model_validate({**settings().model_dump(), "places": {"door": places}})
+
+
+def test_a_zone_that_is_removed_ends_its_stays_and_a_new_one_begins_some() -> None:
+    presence = Presence(settings())
+    walk(presence, [0.7] * 10)
+    (left,) = presence.change_settings(moved(zones={"shelf": RIGHT}))
+    assert isinstance(left, ZoneLeft)
+    assert (left.zone, left.left_at) == ("till", pytest.approx(0.9))
+    (entered,) = of(walk(presence, [0.7] * 10, begin=1.0), ZoneEntered)
+    assert isinstance(entered, ZoneEntered)
+    assert (entered.zone, entered.entered_at) == ("shelf", pytest.approx(1.0))
+    assert [event.zone for event in presence.close() if isinstance(event, ZoneLeft)] == ["shelf"]
+
+
+def test_a_stay_goes_on_in_a_redrawn_zone_until_the_feet_are_outside_of_it() -> None:
+    presence = Presence(settings())
+    walk(presence, [0.7] * 10)
+    narrow = ((0.8, 0.0), (1.0, 0.0), (1.0, 1.0), (0.8, 1.0))
+    assert presence.change_settings(moved(zones={"till": narrow})) == []
+    assert not of(walk(presence, [0.9] * 10, begin=1.0), ZoneEntered, ZoneLeft)
+    (left,) = of(walk(presence, [0.7] * 10, begin=2.0), ZoneLeft)
+    assert isinstance(left, ZoneLeft)
+    assert (left.since, left.left_at) == (pytest.approx(0.0), pytest.approx(2.0))
+
+
+def test_a_line_that_is_moved_past_somebody_is_not_crossed_by_that() -> None:
+    presence = Presence(settings())
+    walk(presence, [0.7] * 5)
+    presence.change_settings(moved(lines={"gate": ((0.9, 0.2), (0.9, 0.8))}))
+    assert not of(walk(presence, [0.7] * 5, begin=0.5), LineCrossed)
+    assert len(of(walk(presence, [0.98] * 5, begin=1.0), LineCrossed)) == 1

@@ -1,8 +1,11 @@
 """Cameras are added, changed, tested and removed through the API, by admins, within the networks of cameras only."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -54,6 +57,19 @@ def test_a_camera_is_added_changed_and_removed_and_comments_stay(admin: Shop, ca
     assert "# by the entrance" in cams.read_text()
 
 
+def test_zones_and_lines_are_kept_in_the_file_with_its_comments(admin: Shop, cams: Path) -> None:
+    square = [[0.1, 0.5], [0.5, 0.5], [0.5, 0.9]]
+    body = {"zones": {"queue": square}, "lines": {"gate": [[0.7, 0.3], [0.75, 0.9]]}}
+    saved = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    assert (saved.status, saved.json["zones"], saved.json["lines"]) == (200, body["zones"], body["lines"])
+    door = cams_yaml.load(cams).cameras[0]
+    assert [list(map(list, door.zones["queue"])), list(map(list, door.lines["gate"]))] == [square, body["lines"]["gate"]]
+    assert "# by the entrance" in cams.read_text()
+    assert "queue: [[0.1, 0.5], [0.5, 0.5], [0.5, 0.9]]" in cams.read_text()
+    removed = admin.ask("PATCH", f"{API}/door", {"zones": {}, "lines": {}}, **AUTH)
+    assert (removed.json["zones"], removed.json["lines"]) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
@@ -78,12 +94,34 @@ def test_what_would_reach_other_services_files_or_variables_is_refused(
     assert cams.read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"zones": {"queue": [[0, 0], [1, 1]]}}, "a polygon needs at least 3 points"),
+        ({"zones": {"queue": [[0, 0]] * 101}}, "at most 100 items"),
+        ({"lines": {"gate": [[0, 0], [float("nan"), 1]]}}, "finite"),
+        ({"lines": {"gate": [[0, 0], [0, 0]]}}, "two different points"),
+    ],
+)
+def test_zones_and_lines_that_are_none_are_refused(admin: Shop, cams: Path, body: object, text: str) -> None:
+    before = cams.read_text()
+    answer = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    assert (answer.status, text in answer.body.decode()) == (422, True), answer.body
+    assert cams.read_text() == before
+
+
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_path: Path) -> None:
     before = cams.read_text()
     with serve_clips({"a": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
         works = admin.ask("POST", f"{API}/test", {"id": "x", "url": server.url("a")}, **AUTH)
         assert (works.json["works"], works.json["codec"], works.json["frame_size"]) == (True, "h264", [320, 240])
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(works.json["picture"]), np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (240, 320, 3)
+        assert picture.std() > 10
+        moved = admin.ask("POST", f"{API}/door/test", {"url": server.url("a")}, **AUTH)
+        assert (moved.json["works"], moved.json["picture"] is not None) == (True, True)
         fails = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://127.0.0.1:9/x"}, **AUTH)
         assert (fails.json["works"], fails.json["cause"]) == (False, "unreachable")
     assert cams.read_text() == before
@@ -95,7 +133,10 @@ def test_operators_and_viewers_may_not(tmp_path: Path, cams: Path) -> None:
             ("GET", f"{API}/door/settings", None),
             ("POST", API, {"id": "x", "url": "rtsp://10.0.0.9/x"}),
             ("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.9/x"}),
+            ("POST", f"{API}/door/test", {}),
+            ("GET", "/add-camera", None),
             ("PATCH", f"{API}/door", {"max_fps": 1}),
+            ("PATCH", f"{API}/door", {"zones": {}}),
             ("DELETE", f"{API}/door", None),
         ):
             assert made.ask(method, path, body, **AUTH).status == 403, (method, path)

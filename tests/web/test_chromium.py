@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from reid_stream.config.settings import Camera
+from benchmarks.rtsp.clips import draw_clip, serve_clips, why_not
+from reid_stream.config import cams_yaml
+from reid_stream.config.settings import Camera, Web
 from reid_stream.events import IdentityNamed
 from reid_stream.records import GlobalId
 from tests.web.site import RUN, T0, Shop, shop, visit
@@ -76,14 +78,20 @@ def test_every_page_fits_and_breaks_no_rule(web: Shop, browser: "Browser", width
     assert not [fault for fault in faults if "404" not in fault]
 
 
-def test_zones_and_lines_are_drawn_by_mouse_and_by_keyboard(web: Shop, browser: "Browser") -> None:
-    page, faults = open_page(browser)
-    page.goto(f"{web.url}/cameras/door", wait_until="load")
+def click_corners(page: "Page") -> None:
+    """Draw a triangle, its first corner clicked again at the end."""
     board = page.locator("#board")
     box = board.bounding_box()
     assert box is not None
     for x, y in ((0.2, 0.4), (0.6, 0.4), (0.6, 0.8), (0.2, 0.4)):
-        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        board.click(position={"x": x * box["width"], "y": y * box["height"]})
+
+
+def test_zones_and_lines_are_drawn_by_mouse_and_by_keyboard(web: Shop, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(f"{web.url}/cameras/door", wait_until="load")
+    board = page.locator("#board")
+    click_corners(page)
     page.locator("input[value=line]").check()
     page.locator("#place-name").fill("gate")
     board.focus()
@@ -100,6 +108,85 @@ def test_zones_and_lines_are_drawn_by_mouse_and_by_keyboard(web: Shop, browser: 
     page.get_by_role("button", name="Remove zone zone-1").click()
     assert "zone-1" not in page.locator("#yaml").inner_text()
     assert faults == []
+
+
+@pytest.fixture
+def cams(tmp_path: Path) -> Path:
+    path = tmp_path / "cams.yaml"
+    path.write_text(
+        "cameras:\n  # by the entrance\n  - {id: door, url: rtsp://10.0.0.5/door}\n"
+        "  - id: till\n    url: rtsp://10.0.0.6/till\n    zones: {old: [[0.7, 0.1], [0.9, 0.1], [0.9, 0.3]]}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def changeable(tmp_path: Path, cams: Path) -> Iterator[Shop]:
+    with shop(tmp_path, Web(camera_networks=("10.0.0.0/8", "127.0.0.0/8")), cams) as made:
+        yield made
+
+
+def test_what_is_drawn_is_saved_in_cams_yaml(changeable: Shop, cams: Path, browser: "Browser") -> None:
+    page, faults = open_page(browser)
+    page.goto(f"{changeable.url}/cameras/door", wait_until="load")
+    save = page.get_by_role("button", name="Save zones and lines")
+    assert save.is_disabled()
+    click_corners(page)
+    save.click()
+    page.get_by_text("saved: the daemon uses them").wait_for()
+    door, till = cams_yaml.load(cams).cameras
+    assert np.array(door.zones["zone-1"]) == pytest.approx(np.array([[0.2, 0.4], [0.6, 0.4], [0.6, 0.8]]), abs=0.005)
+    assert (list(till.zones), "# by the entrance" in cams.read_text()) == (["old"], True)
+    page.reload(wait_until="load")
+    page.get_by_role("button", name="Remove zone zone-1").click()
+    save.click()
+    page.get_by_text("saved: the daemon uses them").wait_for()
+    assert cams_yaml.load(cams).cameras[0].zones == {}
+    page.context.close()
+    assert faults == []
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_a_camera_is_tested_with_its_picture_added_changed_and_removed(
+    changeable: Shop, cams: Path, browser: "Browser", tmp_path: Path
+) -> None:
+    page, faults = open_page(browser, 390)
+    with serve_clips({"a": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
+        page.goto(f"{changeable.url}/cameras")
+        page.get_by_role("link", name="Add a camera").click()
+        page.get_by_label("Name").fill("yard")
+        page.get_by_label("Address").fill("rtsp://192.0.2.1/x")
+        page.get_by_role("button", name="Test").click()
+        page.get_by_text("the host must be in one of web.camera_networks").wait_for()
+        page.get_by_label("Address").fill(server.url("a"))
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/cameras", timeout=30_000)
+        assert [one.id for one in cams_yaml.load(cams).cameras] == ["door", "till", "yard"]
+        page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
+        page.get_by_role("button", name="Test").click()
+        page.get_by_text("works: h264, 320 × 240").wait_for(timeout=30_000)
+        assert page.locator("#picture").evaluate("one => one.decode().then(() => one.naturalWidth)") == 320
+        page.get_by_label("Frames used per second").fill("4")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.wait_for_url("**/cameras")
+    assert cams_yaml.load(cams).cameras[2].max_fps == 4
+    # The camera is off now: the failure is shown, and saved only when asked to.
+    page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
+    page.get_by_label("Address").fill("rtsp://127.0.0.1:9/x")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("does not work (unreachable)").wait_for(timeout=30_000)
+    assert "127.0.0.1:9" not in cams.read_text()
+    page.get_by_role("button", name="Save all the same").click()
+    page.wait_for_url("**/cameras")
+    assert "127.0.0.1:9" in cams.read_text()
+    page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
+    page.get_by_role("button", name="Remove…").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.wait_for_url("**/cameras")
+    assert [one.id for one in cams_yaml.load(cams).cameras] == ["door", "till"]
+    page.context.close()
+    # The API's refusal is logged by the browser, too.
+    assert [fault for fault in faults if "422" not in fault] == []
 
 
 def test_a_journey_is_one_click_away_and_a_lookalike_two(web: Shop, browser: "Browser") -> None:

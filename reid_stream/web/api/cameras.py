@@ -1,5 +1,6 @@
 """Add, change, test and remove cameras: cams.yaml is changed, and the daemon follows it."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from pydantic import Field, ValidationError
 from reid_stream.config import cams_edit
 from reid_stream.config.settings import Camera
 from reid_stream.errors import ConfigError
+from reid_stream.images import UInt8
 from reid_stream.ingest.probe import CameraFailure, probe
 from reid_stream.publish.redis_client import public
+from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, needs, spends
 from reid_stream.web.camera_address import check_address
 from reid_stream.web.schemas import Asked, CameraName, Record
@@ -26,10 +29,15 @@ router = APIRouter(tags=["cameras"], responses=PROBLEMS)
 Admin = Annotated[Visitor, Depends(needs("admin"))]
 _SPEND = [Depends(spends("change"))]
 _LOOK_S, _TIMEOUT_S = 1.0, 5.0
+_PICTURE_WIDTH = 640
+"""Pixels."""
 _probing = threading.BoundedSemaphore(2)
 """Most cameras tested at once."""
 _log = structlog.get_logger(__name__)
-Point = tuple[float, float]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[_Finite, _Finite]
+_MOST_POINTS, _MOST_PLACES = 100, 50
+Points = Annotated[list[Point], Field(max_length=_MOST_POINTS)]
 Text = Annotated[str, Field(max_length=1000)]
 
 
@@ -51,6 +59,10 @@ class CameraChange(Asked):
     resize: tuple[int, int] | None = None
     region: list[Point] | None = None
     ignore: list[list[Point]] | None = None
+    zones: Annotated[dict[CameraName, Points], Field(max_length=_MOST_PLACES)] | None = None
+    """All zones of the camera by name, polygons of fractions of width and height."""
+    lines: Annotated[dict[CameraName, tuple[Point, Point]], Field(max_length=_MOST_PLACES)] | None = None
+    """All lines of the camera by name, from one point to another; `in` is to the right."""
 
 
 class NewCamera(CameraChange):
@@ -72,12 +84,15 @@ class CameraEntry(Record):
     has_password: bool
     enabled: bool
     tls: str
+    fingerprint: str | None
     transport: str
     max_fps: float | None
     priority: int
     resize: tuple[int, int] | None
     region: list[Point] | None
     ignore: list[list[Point]]
+    zones: dict[str, list[Point]]
+    lines: dict[str, tuple[Point, Point]]
 
 
 class CameraTest(Record):
@@ -91,12 +106,14 @@ class CameraTest(Record):
     cause: str | None = None
     """Kind of failure, as in the metrics."""
     reason: str | None = None
+    picture: Annotated[str | None, Field(json_schema_extra={"contentEncoding": "base64"})] = None
+    """The first frame as JPEG, at most 640 pixels wide, in base64; null where there is none."""
 
 
 @router.get("/cameras/{camera}/settings")
 def show_camera(web: SiteParts, _visitor: Admin, camera: Annotated[CameraName, Path()]) -> CameraEntry:
     """Return a camera's entry in cams.yaml."""
-    return _entry(web, camera)
+    return entry_of(web, camera)
 
 
 @router.post("/cameras", status_code=HTTPStatus.CREATED, dependencies=_SPEND)
@@ -112,25 +129,55 @@ def add_camera(web: SiteParts, visitor: Admin, asked: NewCamera) -> CameraEntry:
 @router.post("/cameras/test", dependencies=_SPEND)
 def try_camera(web: SiteParts, _visitor: Admin, asked: NewCamera) -> CameraTest:
     """Open a camera for a moment, without saving anything."""
+    return _try(web, {}, asked)
+
+
+@router.post("/cameras/{camera}/test", dependencies=_SPEND)
+def try_change(
+    web: SiteParts, _visitor: Admin, camera: Annotated[CameraName, Path()], asked: CameraChange
+) -> CameraTest:
+    """Open a camera of cams.yaml for a moment as it would be after a change, without saving the change."""
+    saved = _camera(web, camera).model_dump()
+    if asked.password is not None:
+        saved["password_file"] = None
+    return _try(web, saved, asked)
+
+
+def _try(web: WebSite, saved: dict[str, Any], asked: CameraChange) -> CameraTest:
+    """Open a camera of these settings, those asked for first."""
     with _problems():
         values = _values(asked)
         cams_edit.check_plain(values)
         _check_addresses(web, asked)
+        for key, value in values.items():
+            if value is None:
+                saved.pop(key, None)
         try:
-            camera = Camera.model_validate(values)
+            camera = Camera.model_validate(
+                {**saved, **{key: value for key, value in values.items() if value is not None}}
+            )
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    images: list[UInt8] = []
     if not _probing.acquire(blocking=False):
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "other cameras are being tested, try again soon")
     try:
         limits = {"open_timeout_s": _TIMEOUT_S, "read_timeout_s": _TIMEOUT_S, "hardware_decode": False}
-        found = probe(camera, web.settings.ingest.model_copy(update=limits), _LOOK_S)
+        found = probe(camera, web.settings.ingest.model_copy(update=limits), _LOOK_S, on_image=images.append)
     finally:
         _probing.release()
     if isinstance(found, CameraFailure):
         return CameraTest(works=False, cause=found.error.cause, reason=found.reason)
-    return CameraTest(works=True, codec=found.codec, frame_size=found.size, fps=found.rate, clock=found.clock)
+    jpeg = pictures.frame_jpeg(images[0], _PICTURE_WIDTH, blur=web.settings.web.blur) if images else b""
+    return CameraTest(
+        works=True,
+        codec=found.codec,
+        frame_size=found.size,
+        fps=found.rate,
+        clock=found.clock,
+        picture=base64.b64encode(jpeg).decode() or None,
+    )
 
 
 @router.patch("/cameras/{camera}", dependencies=_SPEND)
@@ -185,25 +232,10 @@ def _problems() -> Iterator[None]:
 def _done(web: WebSite, visitor: Visitor, what: str, camera: str) -> CameraEntry:
     _log.info("camera_edited", camera=camera, what=what, by=visitor.name)
     web.cameras.read_again()
-    return _entry(web, camera)
+    return entry_of(web, camera)
 
 
-def _entry(web: WebSite, camera: str) -> CameraEntry:
-    for one in web.cameras.all():
-        if one.id == camera:
-            return CameraEntry(
-                camera=one.id,
-                address=public(one.url.get_secret_value()),
-                detect_address=None if one.detect_url is None else public(one.detect_url.get_secret_value()),
-                username=one.username,
-                has_password=one.password is not None,
-                enabled=one.enabled,
-                tls=one.tls,
-                transport=one.transport,
-                max_fps=one.max_fps,
-                priority=one.priority,
-                resize=one.resize,
-                region=list(one.region) if one.region is not None else None,
-                ignore=[list(polygon) for polygon in one.ignore],
-            )
-    raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")
+        _check_addresses(web, asked)
+        for key, value in values.items():
+            if value is None:
+                saved.pop(key, None)

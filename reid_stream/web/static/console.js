@@ -21,6 +21,12 @@ export async function call(method, path, body) {
   return found;
 }
 
+// An address of a JPEG that the API gave as base64.
+export function pictureOf(base64) {
+  const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+  return URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+}
+
 let toastTimer;
 export function toast(text, isBad = false) {
   document.querySelector(".toast")?.remove();

@@ -1,5 +1,5 @@
-// Draw the zones and lines of a camera over its frame; the result is YAML for cams.yaml.
-import { element } from "./console.js";
+// Draw the zones and lines of a camera over its frame; they are saved through the API, or copied as text.
+import { call, element, pictureOf, toast } from "./console.js";
 
 const draw = document.querySelector("#draw");
 const board = document.querySelector("#board");
@@ -13,6 +13,10 @@ const places = [
   ...Object.entries(given.lines).map(([key, points]) => ({ kind: "line", name: key, points })),
 ];
 const near = 0.02;
+const [save, state] = [document.querySelector("#save-places"), document.querySelector("#places-state")];
+const named = (kind) => Object.fromEntries(places.filter((one) => one.kind === kind).map((one) => [one.name, one.points]));
+const asSaved = () => ({ zones: named("zone"), lines: named("line") });
+let saved = JSON.stringify(asSaved());
 let points = [];
 let cross = [0.5, 0.5];
 let usesKeys = false;
@@ -85,6 +89,11 @@ function list() {
     const shown = rows.map((place) => `      ${place.name}: [${place.points.map((point) => `[${point.join(", ")}]`).join(", ")}]`);
     return shown.length ? [`    ${kind}s:`, ...shown] : [];
   };
+  if (save) {
+    const isNew = JSON.stringify(asSaved()) !== saved;
+    save.disabled = !isNew || points.length > 0;
+    state.textContent = points.length ? "not closed yet" : isNew ? "not saved yet" : "";
+  }
   yaml.textContent = [...part("zone"), ...part("line")].join("\n") || "    zones: {}\n    lines: {}";
 }
 
@@ -162,19 +171,51 @@ document.querySelector("#copy").addEventListener("click", async () => {
   }
 });
 
+save?.addEventListener("click", async () => {
+  const body = asSaved();
+  save.disabled = true;
+  try {
+    await call("PATCH", `/cameras/${encodeURIComponent(camera)}`, body);
+    saved = JSON.stringify(body);
+    toast("saved: the daemon uses them within a second");
+  } catch (error) {
+    toast(error.message, true);
+  }
+  render();
+});
+
 // One frame is enough to draw on; it is requested until there is one.
 async function look() {
   for (let tries = 0; tries < 20; tries += 1) {
     const answer = await fetch(`/api/v1/cameras/${encodeURIComponent(camera)}/preview`).catch(() => null);
     if (answer?.status === 200) {
-      frame.src = URL.createObjectURL(await answer.blob());
-      await frame.decode().catch(() => {});
-      render();
+      await show(URL.createObjectURL(await answer.blob()));
       return;
     }
+    if (shoot) shoot.hidden = false;
     if (answer && answer.status !== 204) return;
   }
 }
+
+async function show(address) {
+  frame.src = address;
+  await frame.decode().catch(() => {});
+  render();
+}
+
+// Without a preview: the camera is opened for a moment.
+const shoot = document.querySelector("#shoot");
+shoot?.addEventListener("click", async () => {
+  shoot.disabled = true;
+  try {
+    const found = await call("POST", `/cameras/${encodeURIComponent(camera)}/test`, {});
+    if (found.picture) await show(pictureOf(found.picture));
+    else toast(`${found.cause}: ${found.reason}`, true);
+  } catch (error) {
+    toast(error.message, true);
+  }
+  shoot.disabled = false;
+});
 
 addEventListener("resize", render);
 if (places.length) suggest();
