@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.simulator.experiments import Experiment
-from reid_stream.evaluation.plotting import figure_type, finish, plain
+from reid_stream.console.plotting import figure_type, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from benchmarks.simulator.world import BEGINS_AT, SimulatedWorld, simulate
 from benchmarks.speed.memory import give_back, resident_bytes
 from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.config.settings import Match, Publish
-from reid_stream.evaluation import plotting
+from reid_stream.console import plotting
 from reid_stream.match.presence import Presence
 
 _HOUR_S = 3600.0

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from reid_stream.bench.procfs import family, memory_mb
+from reid_stream.console import plotting
 from reid_stream.errors import ReidStreamError
-from reid_stream.evaluation import plotting
 
 LOOKS = 600
 """Samples at most; at least 1 s apart."""

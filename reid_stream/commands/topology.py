@@ -116,7 +116,7 @@ def draw(passages: "list[Passage]", cameras: list[str], file: Path) -> None:
     """Draw cameras on a circle and an arrow for each passage, as wide as it is frequent; dashed where views overlap."""
     import numpy as np
 
-    from reid_stream.evaluation.plotting import figure_type
+    from reid_stream.console.plotting import figure_type
 
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(cameras)) / max(1, len(cameras))
     place = {name: (float(np.cos(at)), float(np.sin(at))) for name, at in zip(cameras, angles, strict=True)}

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from reid_stream.config.camera_settings import Camera as Camera  # noqa: PLC0414 (exported from here as well)
 from reid_stream.config.camera_settings import SettingsSection as SettingsSection  # noqa: PLC0414
 from reid_stream.config.field_types import Fraction, Pair, Passage, Seconds, Transit, Workers
+from reid_stream.config.web_settings import WebProxy
 
 
 class Redis(SettingsSection):
@@ -279,7 +280,7 @@ class Web(SettingsSection):
     enabled: bool = False
     """Start the console with the daemon; `reid-stream web` starts it alone."""
     host: str = "127.0.0.1"
-    """Address to listen on. Any but a loopback one needs `users_file` or `token`."""
+    """Address to listen on. Any but a loopback one needs `users_file`, `token` or `proxy`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """TCP port; 0 takes a free one."""
     names: tuple[str, ...] = ()
@@ -305,6 +306,8 @@ class Web(SettingsSection):
     """TLS: the server's certificate (PEM); with `key_file`."""
     key_file: Path | None = None
     """TLS: the key (PEM) of `cert_file`."""
+    proxy: WebProxy | None = None
+    """Reverse proxy that signs users in, such as oauth2-proxy; null for none."""
     blur: bool = False
     """Blur the head (the upper fifth) in every picture that is shown."""
 

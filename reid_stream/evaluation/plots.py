@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reid_stream.console.plotting import figure_type
 from reid_stream.errors import ConfigError
 from reid_stream.evaluation.lanes import Bar, Lanes, Panel, Stretch
-from reid_stream.evaluation.plotting import figure_type
 from reid_stream.evaluation.sweep import Point
 
 if TYPE_CHECKING:

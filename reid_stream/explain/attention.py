@@ -51,10 +51,15 @@ class Activations:
         The map shows what increases the magnitude of the dimension: a negative value contributes to a similarity as
         much as a positive one.
         """
-        sign = -1.0 if self.vectors[image, dimension] < 0 else 1.0
+        direction = np.zeros(self.vectors.shape[1], np.float32)
+        direction[dimension] = -1.0 if self.vectors[image, dimension] < 0 else 1.0
+        return self.heat_along(image, direction, size)
+
+    def heat_along(self, image: int, direction: Floats, size: tuple[int, int]) -> Floats:
+        """Return the Grad-CAM map (height, width) of the vector's product with a direction (d,), scaled to [0, 1]."""
         total = np.zeros(size, np.float32)
         for maps, weights in zip(self.maps, self.weights, strict=True):
-            found = np.einsum("chw,c->hw", maps[image], weights[image, :, dimension]) * np.float32(sign)
+            found = np.einsum("chw,c->hw", maps[image], weights[image] @ direction.astype(np.float32))
             total += _enlarge(np.maximum(found, 0), size)
         highest = float(total.max())
         return total / np.float32(highest) if highest > 0 else total

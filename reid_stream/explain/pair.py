@@ -84,8 +84,7 @@ class Explainer:
         Raises:
             ModelError: the network gives a vector that is zero or not finite.
         """
-        looked = self.attention(prepare([first, second], self.spec))
-        units = self._unit(looked.vectors)
+        looked, units = self.look(first, second)
         products, costs = terms(units[0], units[1], self.bundle.verifier)
         margin = self.bundle.verifier.b + float(costs.sum())
         crops = (first, second)
@@ -93,12 +92,21 @@ class Explainer:
             crops,
             float(products.sum()),
             margin,
-            float(probability(self.bundle.calibration, self._centred(margin))),
+            self.same(margin),
             self.bundle.dim,
             _chosen(np.argsort(-products, kind="stable")[:count], products, units, looked, crops),
             _chosen(np.argsort(costs, kind="stable")[:count], costs, units, looked, crops),
             f"{self.bundle.name} {self.bundle.hash[:12]}",
         )
+
+    def look(self, first: UInt8, second: UInt8) -> tuple[Activations, Doubles]:
+        """Return the activations of two RGB crops (h, w, 3) and their unit vectors (2, d)."""
+        looked = self.attention(prepare([first, second], self.spec))
+        return looked, self._unit(looked.vectors)
+
+    def same(self, margin: float) -> float:
+        """Return P(same person) of a margin, by the bundle's calibration at its own prior."""
+        return float(probability(self.bundle.calibration, self._centred(margin)))
 
     def vectors(self, crops: Sequence[UInt8]) -> Doubles:
         """Return the unit vectors (n, d) of RGB crops (h, w, 3) of any size, n at least 1."""

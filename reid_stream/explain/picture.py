@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from reid_stream.console.plotting import figure_type
 from reid_stream.embed.preprocess import Floats, UInt8
 from reid_stream.errors import ConfigError
-from reid_stream.evaluation.plotting import figure_type
 from reid_stream.explain.pair import Dimension, Explanation
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _FAINT, _BAR = "#1d2329", "#6f7984", "#e9edf0"
-_WARM, _COOL = ((255, 190, 40), (226, 48, 6)), ((90, 200, 255), (28, 40, 190))
+WARM, COOL = ((255, 190, 40), (226, 48, 6)), ((90, 200, 255), (28, 40, 190))
 """RGB of low and high heat, for similarities and for differences."""
 _WIDTH_IN, _HEIGHT_IN, _DPI = 15.0, 6.25, 130
 _LEFT_IN, _RIGHT_IN = 0.35, 4.35
@@ -56,7 +56,7 @@ def draw(explanation: Explanation, names: tuple[str, str] = ("A", "B"), truth: s
     against_it = (
         f"these {len(explanation.unlike)} take {-unlike:.2f} off the margin, which is {explanation.margin:+.2f} in all"
     )
-    rows = (("ALIKE", for_it, explanation.alike, _WARM), ("UNLIKE", against_it, explanation.unlike, _COOL))
+    rows = (("ALIKE", for_it, explanation.alike, WARM), ("UNLIKE", against_it, explanation.unlike, COOL))
     for row, (word, words, dimensions, colours) in enumerate(rows):
         _row(figure, explanation.crops, dimensions, (word, words), colours, 0.30 + row * _ROW_IN)
     _text(
@@ -100,6 +100,11 @@ def overlay(crop: UInt8, heat: Floats, colours: Colours) -> UInt8:
     return np.asarray(drawn, np.uint8)
 
 
+def lit(crop: UInt8, heat: Floats, colours: Colours) -> UInt8:
+    """Return the overlay of an RGB crop (h, w, 3) and its heat (h, w), both scaled to a fixed height first."""
+    return overlay(_scaled(crop), _scaled_heat(heat, crop), colours)
+
+
 def _headline(figure: "Figure", explanation: Explanation, truth: str) -> None:
     same = explanation.same
     digits = 3 if 0.001 <= same <= 0.999 else 5
@@ -137,7 +142,7 @@ def _row(
         bar.set(xlim=(0, 1), ylim=(-0.5, 0.5))
         bar.axis("off")
         for side in (0, 1):
-            picture = overlay(_scaled(crops[side]), _scaled_heat(one.heats[side], crops[side]), colours)
+            picture = lit(crops[side], one.heats[side], colours)
             width = usable / 2 - 0.02
             axes = _picture(figure, (x + side * (width + 0.04), top + 0.46, width, _CELL_TALL_IN), picture)
             axes.text(0.5, -0.02, f"{one.values[side]:+.3f}", ha="center", va="top", fontsize=8, color=_FAINT,

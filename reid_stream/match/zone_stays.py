@@ -139,9 +139,7 @@ def move(state: PlaceState, before: CameraPlaces, after: CameraPlaces, sighting:
         for name, stay in state.zones.items()
         if name in after.zones
     }
-    state.lines = {
-        name: side for name, side in state.lines.items() if before.lines.get(name) == after.lines.get(name)
-    }
+    state.lines = {name: side for name, side in state.lines.items() if before.lines.get(name) == after.lines.get(name)}
     return ends
 
 

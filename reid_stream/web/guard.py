@@ -24,6 +24,7 @@ from reid_stream.web.directory import API
 from reid_stream.web.limits import Limits, TooManyError, group_of
 from reid_stream.web.peer import uid_of
 from reid_stream.web.pictures import MOST_BYTES
+from reid_stream.web.proxy_login import ProxyLogin, ProxyRefusedError
 from reid_stream.web.sessions import Sessions, Visitor, is_loopback
 from reid_stream.web.turns import Turns
 
@@ -91,6 +92,7 @@ class Guard:
     def __init__(self, app: App, settings: WebSettings, sessions: Sessions, limits: Limits) -> None:
         self.application = app
         self._app, self._sessions, self._limits, self._turns = app, sessions, limits, Turns()
+        self._proxy = ProxyLogin(settings.proxy) if settings.proxy is not None else None
         self._is_tls = settings.cert_file is not None
         self._names = {name.lower().rstrip(".") for name in settings.names}
         self._names.add(settings.host.lower())
@@ -109,11 +111,14 @@ class Guard:
             return
         answer = _Answer(send, is_static=scope["path"].startswith("/static/"), is_tls=self._is_tls)
         try:
-            headers = _headers(scope)
+            headers = _headers(scope, self._proxy.headers if self._proxy is not None else ())
             self._check_host(headers)
             address = group_of(str((scope.get("client") or ("unknown", 0))[0]))
+            signed_in = self._signed_in(scope, headers)
+            # All users of a proxy have its address, so each counts alone.
+            address = f"{signed_in.name} ({address})" if signed_in is not None else address
             self._limits.spend(address, "request")
-            visitor = self._visitor(scope, headers)
+            visitor = signed_in or self._visitor(scope, headers)
             if visitor is None and self._sessions.is_open:
                 raise _RefusedError(HTTPStatus.FORBIDDEN, _NOT_YOURS)
             if scope["method"] not in _SAFE:
@@ -152,13 +157,19 @@ class Guard:
                 HTTPStatus.MISDIRECTED_REQUEST, f"{host!r:.80} is no name of this console; web.names lists allowed ones"
             )
 
-    def _visitor(self, scope: Scope, headers: dict[str, str]) -> Visitor | None:
-        def uid() -> int | None:
-            client, server = scope.get("client"), scope.get("server")
-            return uid_of(tuple(client), tuple(server)) if client and server else None
+    def _signed_in(self, scope: Scope, headers: dict[str, str]) -> Visitor | None:
+        """Return the visitor that a proxy has signed in; None for a request that did not come through it."""
+        if self._proxy is None:
+            return None
+        try:
+            return self._proxy.visitor(str((scope.get("client") or ("", 0))[0]), headers, lambda: _uid(scope))
+        except ProxyRefusedError as error:
+            raise _RefusedError(HTTPStatus.FORBIDDEN, str(error)) from None
 
+    def _visitor(self, scope: Scope, headers: dict[str, str]) -> Visitor | None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return self._sessions.visitor(token.strip() if scheme.lower() == "bearer" else None, cookie_of(headers), uid)
+        bearer = token.strip() if scheme.lower() == "bearer" else None
+        return self._sessions.visitor(bearer, cookie_of(headers), lambda: _uid(scope))
 
     def _check_change(self, scope: Scope, headers: dict[str, str], visitor: Visitor | None) -> None:
         """Refuse changes that may have been requested by another site's page (CSRF)."""
@@ -181,6 +192,12 @@ class Guard:
                 raise _RefusedError(HTTPStatus.FORBIDDEN, "a change must carry the session's token as X-CSRF-Token")
 
 
+def _uid(scope: Scope) -> int | None:
+    """Return the user ID of the other end of a connection, where that is on this machine."""
+    client, server = scope.get("client"), scope.get("server")
+    return uid_of(tuple(client), tuple(server)) if client and server else None
+
+
 def cookie_of(headers: dict[str, str]) -> str | None:
     """Return the session's cookie."""
     try:
@@ -190,11 +207,11 @@ def cookie_of(headers: dict[str, str]) -> str | None:
     return found.value if found is not None else None
 
 
-def _headers(scope: Scope) -> dict[str, str]:
+def _headers(scope: Scope, once: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key = name.decode("latin-1").lower()
-        if key in ("host", "content-length", "authorization", "origin") and key in found:
+        if key in ("host", "content-length", "authorization", "origin", *once) and key in found:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, f"{key} must be given once")
         found[key] = value.decode("latin-1")
     return found

@@ -16,11 +16,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from reid_stream.records import GlobalId
 from reid_stream.web.api.cameras import Admin, entry_of
 from reid_stream.web.api.corrections import list_instructions
+from reid_stream.web.api.explanations import TrackPair, explanation_path, track_path
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
 from reid_stream.web.api.people import filtered, track_of
 from reid_stream.web.counts import HOUR_S
 from reid_stream.web.drawing import hour_bars, lanes, topology_graph
-from reid_stream.web.schemas import CameraName, PersonId
+from reid_stream.web.schemas import CameraName, Person, PersonId
 from reid_stream.web.sessions import Visitor
 from reid_stream.web.site import WebSite
 
@@ -98,7 +99,7 @@ def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any
     here = name.partition(".")[0]
     text = _environment.get_template(name).render(
         nav=_NAV,
-        here={"person": "people", "camera": "cameras", "add_camera": "cameras"}.get(here, here),
+        here={"person": "people", "camera": "cameras", "add_camera": "cameras", "explain": "people"}.get(here, here),
         site=web.settings.site,
         visitor=visitor_of(request),
         needs_login=web.sessions.accounts is not None,
@@ -189,6 +190,7 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
         colors=colors,
         others=[one for one in web.directory.summaries() if one.person != found.person][:300],
         has_vectors=any(track.pictures for visit in found.journey for track in visit.tracks),
+        beside=_beside(found),
     )
 
 
@@ -273,6 +275,17 @@ def search(
     return page(request, "search.html", result=result, asked=asked, has_store=web.index.store is not None)
 
 
+@router.get("/explain/{camera}/{run}/{track}/{other_camera}/{other_run}/{other_track}")  # noqa: FAST003 (of TrackPair)
+def explain(web: SiteParts, _visitor: Viewer, request: Request, tracks: TrackPair) -> Response:
+    """Why two tracks' pictures match."""
+    web.feed.look()
+    sides = []
+    for track in tracks:
+        owner = web.directory.owner(track.key, track)
+        sides.append((web.directory.summary(owner) if owner is not None else None, web.directory.track(track)))
+    return page(request, "explain.html", sides=sides, path=explanation_path(tracks))
+
+
 @router.get("/review")
 def review(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """Pairs of which the matcher is not sure."""
@@ -306,6 +319,18 @@ def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """The daemon, its models and its bounds."""
     web.feed.look()
     return page(request, "system.html", system=web.overview.system())
+
+
+def _beside(person: Person) -> dict[str, str]:
+    """Return the path that explains each track beside the person's best one of another camera, else of the same."""
+    tracks = [track for visit in person.journey for track in visit.tracks if track.pictures]
+    found = {}
+    for track in tracks:
+        others = [other for other in tracks if other is not track]
+        if others:
+            other = max(others, key=lambda one: (one.camera != track.camera, max(p.quality for p in one.pictures)))
+            found[track_path(track)] = f"/explain/{track_path(other)}/{track_path(track)}"
+    return found
 
 
 def _may_change(web: WebSite, visitor: Visitor) -> bool:

@@ -78,15 +78,21 @@ def jpeg(path: Path, width: int | None, *, blur: bool) -> bytes:
 
 @functools.lru_cache(maxsize=2048)
 def _made(path: Path, _changed: int, width: int | None, blur: bool) -> bytes:
-    image = cv2.cvtColor(read_crop(path), cv2.COLOR_RGB2BGR)
+    image = np.asarray(cv2.cvtColor(read_crop(path), cv2.COLOR_RGB2BGR), np.uint8)
     height = image.shape[0]
     if blur:
-        rows = max(1, round(_HEAD * height))
-        size = max(3, rows // 2 * 2 + 1)
-        image[:rows] = cv2.GaussianBlur(image[:rows], (size, size), 0)
+        blur_head(image)
     if width is not None and image.shape[1] > width:
-        image = cv2.resize(image, (width, max(1, round(height * width / image.shape[1]))), interpolation=cv2.INTER_AREA)
+        size = (width, max(1, round(height * width / image.shape[1])))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def blur_head(image: UInt8) -> None:
+    """Blur the upper part of a crop (h, w, 3), in place."""
+    rows = max(1, round(_HEAD * image.shape[0]))
+    size = max(3, rows // 2 * 2 + 1)
+    image[:rows] = cv2.GaussianBlur(image[:rows], (size, size), 0)
 
 
 def frame_jpeg(image: UInt8, width: int, *, blur: bool) -> bytes:

@@ -159,6 +159,7 @@ class WebServer:
         def watch() -> None:
             while not stop.wait(_DROP_EVERY_S):
                 self._web.search.drop_idle()
+                self._web.explanations.drop_idle()
             self._server.should_exit = True
 
         threading.Thread(target=watch, name="web-stop", daemon=True).start()

@@ -63,12 +63,12 @@ class Sessions:
         if self._token is not None and len(self._token) < _LEAST_TOKEN:
             raise ConfigError(f"web.token must have at least {_LEAST_TOKEN} characters, got {len(self._token)}")
         self.accounts = Accounts(settings.users_file) if settings.users_file is not None else None
-        self.is_open = self.accounts is None and self._token is None
+        self.is_open = self.accounts is None and self._token is None and settings.proxy is None
         """Open access without sign-in: users of this machine allowed by `web.local` may do everything."""
         if self.is_open and not is_loopback(settings.host):
             raise ConfigError(
-                f"web.host {settings.host} can be reached from other machines, so web.users_file or web.token must be "
-                "set, found neither; `reid-stream web user NAME --role viewer` makes a users_file"
+                f"web.host {settings.host} can be reached from other machines, so web.users_file, web.token or web.proxy "
+                "must be set, found none; `reid-stream web user NAME --role viewer` makes a users_file"
             )
         self._is_for_everyone = settings.local == "everyone" or not peer.is_supported()
         self._sessions: dict[str, _Session] = {}

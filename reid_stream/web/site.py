@@ -10,6 +10,7 @@ import numpy as np
 
 from reid_stream.bundles import catalog
 from reid_stream.config.settings import Redis, Settings
+from reid_stream.explain.pair import Explainer
 from reid_stream.images import UInt8
 from reid_stream.operators.client import InstructionClient
 from reid_stream.operators.listing import list_identities
@@ -22,6 +23,7 @@ from reid_stream.runtime.previews import previews_folders
 from reid_stream.web.camera_list import CameraList
 from reid_stream.web.daemon_metrics import DaemonMetrics
 from reid_stream.web.directory import Directory
+from reid_stream.web.explanations import Explanations
 from reid_stream.web.feed import Feed
 from reid_stream.web.limits import Limits
 from reid_stream.web.overview import Overview
@@ -46,6 +48,7 @@ class WebSite:
     index: TrackIndex
     directory: Directory
     search: Search
+    explanations: Explanations
     overview: Overview
     reviews: Reviews
     instructions: InstructionClient
@@ -100,6 +103,7 @@ def open_site(
             index=index,
             directory=directory,
             search=search,
+            explanations=Explanations(index, lambda: load_explainer(settings), blur=settings.web.blur),
             overview=Overview(
                 settings,
                 cameras,
@@ -127,6 +131,16 @@ def redis_url(settings: Settings) -> str:
     if not redis.is_embedded:
         return redis.url.get_secret_value()
     return running_url(redis.directory or default_directory(settings.site))
+
+
+def load_explainer(settings: Settings) -> Explainer:
+    """Load the site's embedder for explanations, on one thread so that the daemon keeps its cores.
+
+    Raises:
+        ModelError: the bundle is missing or broken, or its network cannot be explained.
+    """
+    folder, _ = catalog.embedder(settings.models.embedder)
+    return Explainer(folder, threads=1)
 
 
 def load_networks(settings: Settings) -> Loaded:

@@ -165,10 +165,12 @@ def test_a_zone_that_is_removed_ends_its_stays_and_a_new_one_begins_some() -> No
     walk(presence, [0.7] * 10)
     (left,) = presence.change_settings(moved(zones={"shelf": RIGHT}))
     assert isinstance(left, ZoneLeft)
-    assert (left.zone, left.left_at) == ("till", pytest.approx(0.9))
+    assert left.zone == "till"
+    assert left.left_at == pytest.approx(0.9)
     (entered,) = of(walk(presence, [0.7] * 10, begin=1.0), ZoneEntered)
     assert isinstance(entered, ZoneEntered)
-    assert (entered.zone, entered.entered_at) == ("shelf", pytest.approx(1.0))
+    assert entered.zone == "shelf"
+    assert entered.entered_at == pytest.approx(1.0)
     assert [event.zone for event in presence.close() if isinstance(event, ZoneLeft)] == ["shelf"]
 
 
@@ -180,7 +182,7 @@ def test_a_stay_goes_on_in_a_redrawn_zone_until_the_feet_are_outside_of_it() -> 
     assert not of(walk(presence, [0.9] * 10, begin=1.0), ZoneEntered, ZoneLeft)
     (left,) = of(walk(presence, [0.7] * 10, begin=2.0), ZoneLeft)
     assert isinstance(left, ZoneLeft)
-    assert (left.since, left.left_at) == (pytest.approx(0.0), pytest.approx(2.0))
+    assert (left.since, left.left_at) == pytest.approx((0.0, 2.0))
 
 
 def test_a_line_that_is_moved_past_somebody_is_not_crossed_by_that() -> None:

@@ -60,7 +60,7 @@ def sessions(closed: Shop) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
 def test_other_machines_are_never_served_without_users_or_a_token(host: str) -> None:
-    with pytest.raises(ConfigError, match="web.users_file or web.token"):
+    with pytest.raises(ConfigError, match="web.users_file, web.token or web.proxy"):
         Sessions(Web(host=host))
 
 

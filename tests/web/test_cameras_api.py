@@ -63,7 +63,10 @@ def test_zones_and_lines_are_kept_in_the_file_with_its_comments(admin: Shop, cam
     saved = admin.ask("PATCH", f"{API}/door", body, **AUTH)
     assert (saved.status, saved.json["zones"], saved.json["lines"]) == (200, body["zones"], body["lines"])
     door = cams_yaml.load(cams).cameras[0]
-    assert [list(map(list, door.zones["queue"])), list(map(list, door.lines["gate"]))] == [square, body["lines"]["gate"]]
+    assert [list(map(list, door.zones["queue"])), list(map(list, door.lines["gate"]))] == [
+        square,
+        body["lines"]["gate"],
+    ]
     assert "# by the entrance" in cams.read_text()
     assert "queue: [[0.1, 0.5], [0.5, 0.5], [0.5, 0.9]]" in cams.read_text()
     removed = admin.ask("PATCH", f"{API}/door", {"zones": {}, "lines": {}}, **AUTH)

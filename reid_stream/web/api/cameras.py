@@ -235,7 +235,35 @@ def _done(web: WebSite, visitor: Visitor, what: str, camera: str) -> CameraEntry
     return entry_of(web, camera)
 
 
-        _check_addresses(web, asked)
-        for key, value in values.items():
-            if value is None:
-                saved.pop(key, None)
+def _camera(web: WebSite, camera: str) -> Camera:
+    found = next((one for one in web.cameras.all() if one.id == camera), None)
+    if found is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")
+    return found
+
+
+def entry_of(web: WebSite, camera: str) -> CameraEntry:
+    """Return a camera's entry in cams.yaml, without secrets.
+
+    Raises:
+        HTTPException: 404, there is no such camera.
+    """
+    one = _camera(web, camera)
+    return CameraEntry(
+        camera=one.id,
+        address=public(one.url.get_secret_value()),
+        detect_address=None if one.detect_url is None else public(one.detect_url.get_secret_value()),
+        username=one.username,
+        has_password=one.password is not None or one.password_file is not None,
+        enabled=one.enabled,
+        tls=one.tls,
+        fingerprint=one.fingerprint,
+        transport=one.transport,
+        max_fps=one.max_fps,
+        priority=one.priority,
+        resize=one.resize,
+        region=list(one.region) if one.region is not None else None,
+        ignore=[list(polygon) for polygon in one.ignore],
+        zones={name: list(polygon) for name, polygon in one.zones.items()},
+        lines=dict(one.lines),
+    )

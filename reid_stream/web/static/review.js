@@ -4,6 +4,8 @@ import { call, element, shownTime, toast } from "./console.js";
 const root = document.querySelector("#pair");
 const answers = document.querySelector("#answers");
 const state = document.querySelector("#state");
+const reason = document.querySelector("#why");
+const pathOf = (track) => [track.camera, track.run, track.track].map(encodeURIComponent).join("/");
 const mayAnswer = root.dataset.may === "yes";
 let waiting = [], shown = null, reviewed = 0, busy = false;
 const past = [];
@@ -28,6 +30,7 @@ function next() {
   const pair = element("div", "pair");
   pair.append(side(shown.left), side(shown.right));
   root.replaceChildren(element("p", "soft", why + sure), pair);
+  reason.href = `/explain/${pathOf(shown.left.track)}/${pathOf(shown.right.track)}`;
 }
 
 function side(one) {
@@ -97,7 +100,7 @@ async function undo() {
   busy = false;
 }
 
-const keys = { s: () => answer("same"), d: () => answer("different"), u: () => answer("unsure"), z: undo };
+const keys = { s: () => answer("same"), d: () => answer("different"), u: () => answer("unsure"), z: undo, w: () => shown && reason.click() };
 for (const button of document.querySelectorAll("[data-key]")) button.addEventListener("click", () => keys[button.dataset.key]());
 addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey || key.target.matches("input, select, textarea")) return;
