@@ -67,8 +67,8 @@ class Sessions:
         """Open access without sign-in: users of this machine allowed by `web.local` may do everything."""
         if self.is_open and not is_loopback(settings.host):
             raise ConfigError(
-                f"web.host {settings.host} can be reached from other machines, so web.users_file, web.token or web.proxy "
-                "must be set, found none; `reid-stream web user NAME --role viewer` makes a users_file"
+                f"web.host {settings.host} can be reached from other machines, so web.users_file, web.token or "
+                "web.proxy must be set, found none; `reid-stream web user NAME --role viewer` makes a users_file"
             )
         self._is_for_everyone = settings.local == "everyone" or not peer.is_supported()
         self._sessions: dict[str, _Session] = {}

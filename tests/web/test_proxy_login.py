@@ -61,7 +61,8 @@ def test_a_user_has_the_highest_role_of_name_and_groups(proxied: Shop, name: str
 
 
 def test_a_user_without_a_role_and_one_without_a_name_are_refused(proxied: Shop) -> None:
-    for user in (signed_in("eve@example.org", "staff"), signed_in(""), signed_in("a b"), {"X_Forwarded_Groups": "admins"}):
+    unknown = [signed_in("eve@example.org", "staff"), signed_in(""), signed_in("a b"), {"X_Forwarded_Groups": "admins"}]
+    for user in unknown:
         answer = proxied.get(f"{API}/people", **user)
         assert answer.status == 403, user
     login = ProxyLogin(proxy(addresses=["192.0.2.7"], user=None, default_role="viewer"))
