@@ -68,9 +68,8 @@ class ProxyLogin:
         if not _NAME.fullmatch(name):
             raise ProxyRefusedError(f"{self._settings.user_header} must be a user's name, got {name!r:.80}")
         groups = [group.strip() for group in headers.get(self.headers[1], "").split(",")]
-        known = self._settings.roles
-        roles = [known[one] for one in (name, *groups) if one in known] or [self._settings.default_role]
-        role = max((one for one in roles if one is not None), key=ROLES.index, default=None)
+        known, default = self._settings.roles, self._settings.default_role
+        role = max((known[one] for one in (name, *groups) if one in known), key=ROLES.index, default=default)
         if role is None:
             raise ProxyRefusedError(f"{name} has no role here: web.proxy.roles must name the user or one of the groups")
         return Visitor(name, role, hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest())

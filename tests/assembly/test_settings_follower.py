@@ -179,14 +179,14 @@ def test_settings_that_need_a_restart_are_named_while_the_cameras_are_applied(
 
 def test_zones_apply_without_a_restart_and_end_when_they_are_removed(tmp_path: Path, models: Path, clip: str) -> None:
     with running(tmp_path, models, {"a": clip}) as run:
-        run.until(lambda: len(run.told(IdentityEntered)) == 1)
+        run.until(lambda: len(run.published(IdentityEntered)) == 1)
         run.write({"a": f"{clip}, zones: {{all: [[0, 0], [1, 0], [1, 1], [0, 1]]}}"})
-        run.until(lambda: [event.zone for event in run.told(ZoneEntered)] == ["all"])
+        run.until(lambda: [event.zone for event in run.published(ZoneEntered)] == ["all"])
         run.write({"a": clip})
-        run.until(lambda: [event.zone for event in run.told(ZoneLeft)] == ["all"])
-        assert [event.keys for event in run.told(CameraConfigured)] == [("zones",)] * 2
+        run.until(lambda: [event.zone for event in run.published(ZoneLeft)] == ["all"])
+        assert [event.keys for event in run.published(CameraConfigured)] == [("zones",)] * 2
         assert run.site.source.stats[CameraId("a")].reconnects == 0
-        assert run.told(IdentityLeft) == []
+        assert run.published(IdentityLeft) == []
 
 
 @pytest.mark.slow
