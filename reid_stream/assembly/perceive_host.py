@@ -107,5 +107,6 @@ def assemble_host(settings: Settings, *, run: str, host: str | None = None) -> I
             overload=overload,
             identities_known=int,
             expect_cameras=lambda _: None,
+            use_places=lambda _: None,
             labels=dict,
         )
