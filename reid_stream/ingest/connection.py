@@ -128,7 +128,7 @@ def _open_as(
         # Without a decoder there is no context, whatever the library's types say.
         has_decoder = stream is not None and cast("object", stream.codec_context) is not None
         if stream is not None and has_decoder:
-            bound_decoder(stream.codec_context, is_local=where.is_local)
+            bound_decoder(stream.codec_context, is_local=where.is_local, resize=camera.resize)
             source = VideoSource(where, container, stream, settings, relay)
             width, height = source.size
             if width * height > MAX_PIXELS and not where.is_local:

@@ -3,6 +3,7 @@
 Errors of FFmpeg name the URL with its password; none of them leaves this file, as text, cause or context.
 """
 
+import math
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -320,9 +321,21 @@ class VideoSource:
         self.close()
 
 
-def bound_decoder(decoder: "VideoCodecContext", *, is_local: bool) -> None:
-    """Give a decoder one thread and, for what is not a file of our own, a largest image."""
+_HALVING = frozenset({"mjpeg", "mpeg4", "mpeg2video"})
+"""Codecs whose decoders can leave out the finer half of each block, which gives an image of half the size."""
+_MOST_HALVINGS = 3
+
+
+def bound_decoder(decoder: "VideoCodecContext", *, is_local: bool, resize: tuple[int, int] | None = None) -> None:
+    """Give a decoder one thread and, for what is not a file of our own, a largest image.
+
+    Images that are scaled to `resize` (width, height) are decoded at half their size or less where the codec can, as
+    long as they are not smaller than `resize`.
+    """
     # Threads across frames would hold back frames, and cameras already share the cores.
     decoder.thread_count = 1
-    if not is_local:
-        decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    options = {} if is_local else {"max_pixels": str(MAX_PIXELS)}
+    if resize is not None and decoder.name in _HALVING and decoder.width and decoder.height:
+        times = math.log2(min(decoder.width / resize[0], decoder.height / resize[1]))
+        options["lowres"] = str(max(0, min(_MOST_HALVINGS, math.floor(times))))
+    decoder.options = options
