@@ -1,13 +1,15 @@
 """Images that are scaled down anyway are decoded at a smaller size where the codec can."""
 
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from reid_stream.config.settings import Camera, Ingest
-from reid_stream.images import host
+from reid_stream.images import UInt8, host
 from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, DecodedImage
 from reid_stream.ingest.rate_limit import KeyframePolicy
@@ -19,7 +21,7 @@ def clip(path: Path, codec: str, pixels: str) -> Path:
     smooth = np.random.default_rng(1).integers(0, 255, (6, 8, 3), np.uint8)
     image = np.kron(smooth, np.ones((80, 80, 1), np.uint8))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = cast("VideoStream", container.add_stream(codec, rate=10))
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *SIZE, pixels, 4_000_000
         for n in range(12):
             frame = av.VideoFrame.from_ndarray(np.roll(image, 4 * n, axis=1), format="rgb24")
@@ -28,7 +30,7 @@ def clip(path: Path, codec: str, pixels: str) -> Path:
     return path
 
 
-def decoded(path: Path, resize: tuple[int, int] | None) -> list[tuple[tuple[int, int], np.ndarray]]:
+def decoded(path: Path, resize: tuple[int, int] | None) -> list[tuple[tuple[int, int], UInt8]]:
     camera = Camera.model_validate({"id": "a", "url": str(path), "resize": resize})
     convert = Converter(resize)
     with open_source(camera, Ingest()) as source:
