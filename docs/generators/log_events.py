@@ -56,6 +56,7 @@ _MEANING = {
     "link_away": "Observations cannot be sent to Redis, or read from it, now.",
     "link_back": "Observations go through Redis again.",
     "link_message_invalid": "A message between our processes cannot be read; dropped.",
+    "link_records_lost": "Records that a process had sent did not arrive before it was killed or had to end.",
     "live_key_invalid": "A key of ours is of another type and is replaced, or is not UTF-8 and left alone.",
     "live_keys_restored": "Redis had lost data; the live keys are written again.",
     "live_keys_unreadable": "The Redis user may not read the live keys (HGETALL).",

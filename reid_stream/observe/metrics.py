@@ -102,6 +102,12 @@ class Metrics:
         self.worker_up = self._gauge("worker_up", "1 while a perception process runs.", "worker")
         self.worker_load = self._gauge("worker_load", "Share of its time that a worker is busy.", "worker")
         self.workers_lost = self._counter("workers_lost", "Workers lost and restarted, by cause.", "worker", "cause")
+        self.link_lost = self._counter(
+            "link_lost",
+            "Records of perception processes that did not arrive: observations of one that was killed, crops also for "
+            "lack of room.",
+            "what",
+        )
         self.cameras_moved = Counter(
             "reid_stream_cameras_moved", "Cameras moved to another worker.", registry=self.registry
         )

@@ -60,7 +60,7 @@ def sending(path: Path, messages: Sequence[Sequence[bytes]]) -> Iterator[None]:
 
 def test_malformed_messages_are_dropped_and_counted(receiver: ZmqReceiver, tmp_path: Path) -> None:
     with sending(tmp_path / "link", MALFORMED):
-        sender = ZmqSender(tmp_path / "link")
+        sender = ZmqSender(tmp_path / "link", close_s=0)
         sender.send([record(1)])
         assert drain(receiver, 1) == [record(1)]
         until(lambda: bool(receiver.receive(0.1)) or receiver.malformed == len(MALFORMED))
@@ -68,7 +68,7 @@ def test_malformed_messages_are_dropped_and_counted(receiver: ZmqReceiver, tmp_p
 
 
 def test_giant_messages_and_other_protocols_end_their_connection_alone(receiver: ZmqReceiver, tmp_path: Path) -> None:
-    sender = ZmqSender(tmp_path / "link")
+    sender = ZmqSender(tmp_path / "link", close_s=0)
     sender.send([record(0)])
     hostile = connect(tmp_path / "link", 10)
     hostile.send(bytes(MOST_BYTES + 1))
@@ -85,7 +85,7 @@ def test_giant_messages_and_other_protocols_end_their_connection_alone(receiver:
 
 def test_a_flood_fills_no_memory_and_all_records_arrive(receiver: ZmqReceiver, tmp_path: Path) -> None:
     with sending(tmp_path / "link", [[b"x" * 1000]] * 1000):
-        sender = ZmqSender(tmp_path / "link")
+        sender = ZmqSender(tmp_path / "link", close_s=0)
         for number in range(50):
             sender.send([record(number)])
         found: list[Perceived] = drain(receiver, 50)

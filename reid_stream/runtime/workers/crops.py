@@ -11,10 +11,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import structlog
-import zmq
 
 from reid_stream.images import UInt8
-from reid_stream.link.zmq import bind, connect
+from reid_stream.link.zmq import SETTLE_S, LinkSocket, ReceivedCounts, SentCount, bind, next_message
 from reid_stream.pipeline import Keep
 from reid_stream.records import Box, CameraId, ClockQuality, Crop, TrackEnded, TrackId, encode
 from reid_stream.records import decode as decode_record
@@ -60,9 +59,9 @@ def _from_raw(image: bytes, shape: tuple[int, int, int]) -> UInt8:
 class CropSender:
     """Worker's end; `take` is a `pipeline.Keep`."""
 
-    def __init__(self, path: Path) -> None:
-        """Connect to the socket at `path`."""
-        self._socket = connect(path, MOST)
+    def __init__(self, path: Path, *, name: str = "", sent: SentCount | None = None) -> None:
+        """Connect to the socket at `path`; see `LinkSocket`."""
+        self._socket = LinkSocket(path, MOST, name, sent)
         self.lost = 0
         """Crops for which there was no room."""
 
@@ -70,14 +69,12 @@ class CropSender:
         """Send the crops and ended tracks of one step; never waits."""
         if not crops and not ended:
             return
-        try:
-            self._socket.send_multipart(pack(crops, ended), flags=zmq.NOBLOCK)
-        except zmq.Again:
+        if not self._socket.put(pack(crops, ended), len(crops)):
             self.lost += len(crops)
 
     def close(self) -> None:
-        """Close; what was taken is still sent."""
-        self._socket.close(linger=1000)
+        """Close once what was taken has arrived, or after a few seconds."""
+        self._socket.close()
 
 
 class CropReceiver:
@@ -88,6 +85,7 @@ class CropReceiver:
         self._socket = bind(path, MOST)
         self._keep = keep
         self._closing = threading.Event()
+        self.counts = ReceivedCounts("crops")
         self.malformed = 0
         """Messages that hold no crops, or that the store did not take."""
         self._thread = threading.Thread(target=self._loop, name="crops", daemon=True)
@@ -101,17 +99,24 @@ class CropReceiver:
 
     def _loop(self) -> None:
         while True:
-            if self._socket.poll(_LOOK_MS):
+            self._socket.poll(_LOOK_MS)
+            message = next_message(self._socket)
+            if message is not None:
                 try:
-                    self._take(self._socket.recv_multipart())
+                    self._take(*message)
                 except Exception as error:  # noqa: BLE001 (one message must not end the thread that stores all others)
                     self.malformed += 1
                     _log.error("link_message_invalid", reason=str(error)[:200])
-            elif self._closing.is_set():
+                continue
+            is_closing = self._closing.is_set()
+            self.counts.settle(after_s=0.0 if is_closing else SETTLE_S)
+            if is_closing:
                 return
 
-    def _take(self, parts: list[bytes]) -> None:
-        self._keep(*unpack(parts))
+    def _take(self, sender: str, parts: list[bytes]) -> None:
+        crops, ended = unpack(parts)
+        self.counts.add(sender, len(crops))
+        self._keep(crops, ended)
 
 
 def pack(crops: Sequence[Crop], ended: Sequence[TrackEnded], to_bytes: ToBytes = _raw) -> list[bytes]:

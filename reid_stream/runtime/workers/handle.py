@@ -1,5 +1,6 @@
 """One worker in the daemon: its process, pipe, cameras and state."""
 
+import ctypes
 import multiprocessing
 import random
 import signal
@@ -14,6 +15,7 @@ from reid_stream.config.backoff import RetryPolicy
 from reid_stream.config.settings import Settings
 from reid_stream.events import WorkerDown, WorkerUp
 from reid_stream.ingest.child_processes import fork_server
+from reid_stream.link.zmq import SentCount
 from reid_stream.records import CameraId
 from reid_stream.runtime.workers import messages, process
 from reid_stream.runtime.workers.process import WorkerJob
@@ -37,8 +39,6 @@ class WorkerHandle:
         self.retry = RetryPolicy(FIRST_S, MOST_S, random.random)
         self.is_loaded = False
         self.loaded_at = 0.0
-        self.has_ended = False
-        """Whether it has sent its last record."""
         self.again_at: float | None = None
         """Steady seconds at which it is restarted; None while it runs."""
         self.heard_at = 0.0
@@ -47,27 +47,37 @@ class WorkerHandle:
         """The latest."""
         self.pipe: Connection | None = None
         self.process: ForkServerProcess | None = None
+        self.run = ""
+        """Run of its tracks, and its name on the sockets."""
+        self.sent: SentCount = ctypes.c_uint64()
+        self.sent_crops: SentCount = ctypes.c_uint64()
 
     def start(self, settings: Settings, run: str, folder: Path, base_s: float, *, has_store: bool) -> None:
         """Start its process, whose tracks belong to a run of their own."""
         self.starts += 1
         near, far = multiprocessing.Pipe()
+        self.run = f"{run}.w{self.number}.{self.starts}"
+        context = fork_server()
+        # Shared memory, which keeps the counts of a process that was killed.
+        self.sent, self.sent_crops = context.RawValue(ctypes.c_uint64), context.RawValue(ctypes.c_uint64)
         job = WorkerJob(
             number=self.number,
-            run=f"{run}.w{self.number}.{self.starts}",
+            run=self.run,
             settings=settings,
             cores=self.cores,
             folder=folder,
             base_s=base_s,
             has_store=has_store,
+            sent=self.sent,
+            sent_crops=self.sent_crops,
         )
         # It starts the processes of its cameras, so it must not be a daemon in multiprocessing's sense; it ends when
         # its pipe is closed.
-        started = fork_server().Process(target=process.serve, args=(far, job), name=f"worker {self.number}")
+        started = context.Process(target=process.serve, args=(far, job), name=f"worker {self.number}")
         with far:
             started.start()
         self.pipe, self.process = near, started
-        self.is_loaded = self.has_ended = False
+        self.is_loaded = False
         self.again_at, self.report = None, None
         self.heard_at = time.monotonic()
 

@@ -4,7 +4,6 @@ Counts in a report are the increase since the last one, so that work before a cr
 """
 
 import pickle
-from typing import Literal
 
 import msgspec
 
@@ -97,20 +96,14 @@ class CameraRemoved(msgspec.Struct, frozen=True, tag="left"):
     resume: ResumePoint
 
 
-class WorkerEnd(msgspec.Struct, frozen=True, tag="ended"):
-    """From a worker, its last message: it has sent all records."""
-
-    code: Literal[0] = 0
-
-
 ToWorker = AddCamera | ConfigureCamera | RemoveCamera | StopWorker
-FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
+FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved
 _encoder = msgspec.msgpack.Encoder()
 _to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(
     AddCamera | ConfigureCamera | RemoveCamera | StopWorker
 )
 _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
-    WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved | WorkerEnd
+    WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved
 )
 
 

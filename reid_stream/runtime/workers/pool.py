@@ -11,6 +11,7 @@ so that they only increase. A camera moves to another worker when loads have dif
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -81,8 +82,6 @@ class WorkerPool:
         """
         self.model = model
         self.counts = PerceiveCounts()
-        self.crops_lost = 0
-        """Crops lost on the way to the store."""
         self.link = ZmqReceiver(folder / RECORDS)
         self.stats: dict[CameraId, CameraStats] = {
             CameraId(camera.id): CameraStats(CameraId(camera.id), name=camera.id, since=time.time())
@@ -97,6 +96,7 @@ class WorkerPool:
         self._captured: dict[CameraId, float] = {}
         self._moving: dict[CameraId, int] = {}
         """Cameras that are moving, each with the number of its new worker."""
+        self._reported_lost: Counter[str] = Counter()
         self._leaving: dict[CameraId, int] = {}
         """Cameras that are removed, each with the number of the worker that is closing it."""
         self._orders: SimpleQueue[SettingsChange] = SimpleQueue()
@@ -135,6 +135,7 @@ class WorkerPool:
             self._restart_lost(supervisor)
             with self._metrics.monitoring.part("worker loads"):
                 self._balance()
+                self._count_lost()
             supervisor.look(self._limit_s)
 
     def change_cameras(self, change: SettingsChange) -> None:
@@ -148,10 +149,6 @@ class WorkerPool:
     def close(self) -> None:
         """Stop all workers; what they sent can still be received."""
         self._stop()
-        finished = sum(worker.has_ended for worker in self.workers)
-        until = time.monotonic() + STOP_S
-        while self.link.finished < finished and time.monotonic() < until:
-            time.sleep(0.01)
         if self._keep is not None:
             self._keep.close()
         for camera, stats in self.stats.items():
@@ -170,11 +167,27 @@ class WorkerPool:
                 for message in received:
                     self._take(worker, message, None)
                 if not is_open:
-                    worker.end(until - time.monotonic())
+                    self._end(worker, until - time.monotonic())
                     running.remove(worker)
         for worker in running:
             _log.error("worker_killed", worker=worker.number)
-            worker.end(0.0)
+            self._end(worker, 0.0)
+
+    def _end(self, worker: WorkerHandle, wait_s: float) -> str:
+        has_run = worker.process is not None
+        reason = worker.end(wait_s)
+        if has_run:
+            self.link.counts.end(worker.run, worker.sent.value)
+            if self._keep is not None:
+                self._keep.counts.end(worker.run, worker.sent_crops.value)
+        return reason
+
+    def _count_lost(self) -> None:
+        """Count what was lost on the sockets of workers that were killed."""
+        lost = {"observations": self.link.counts.lost, "crops": self._keep.counts.lost if self._keep is not None else 0}
+        for what, count in lost.items():
+            self._metrics.link_lost.labels(what).inc(count - self._reported_lost[what])
+        self._reported_lost = Counter(lost)
 
     def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
         """Return None: workers that hang are replaced."""
@@ -254,7 +267,7 @@ class WorkerPool:
                 self._raise_fatal(worker, failed)
                 self._lost(worker, supervisor, "failed", failed.text)
             elif not is_open:
-                self._lost(worker, supervisor, "crashed", worker.end(1.0))
+                self._lost(worker, supervisor, "crashed", self._end(worker, 1.0))
 
     def _take(self, worker: WorkerHandle, message: messages.FromWorker, supervisor: Supervisor | None) -> None:
         match message:
@@ -273,8 +286,6 @@ class WorkerPool:
             case messages.CameraRemoved():
                 self._leaving.pop(message.camera, None)
                 self._assign_moved(message.camera, message.resume)
-            case messages.WorkerEnd():
-                worker.has_ended = True
 
     def _read(self, worker: WorkerHandle, camera: CameraId) -> None:
         resume = ResumePoint(replace(self.stats[camera]), self._captured.get(camera, float("-inf")))
@@ -290,7 +301,7 @@ class WorkerPool:
                 continue
             self.replaced[camera] = self.replaced.get(camera, 0) + count
         self.counts.more(report.counts)
-        self.crops_lost += report.crops_lost
+        self._metrics.link_lost.labels("crops").inc(report.crops_lost)
         if supervisor is not None:
             supervisor.count_frames(report.frames)
         with self._metrics.monitoring.part("worker loads"):
@@ -319,7 +330,7 @@ class WorkerPool:
                     if report is not None and hangs
                     else HungStage("worker", now - worker.heard_at, ())
                 )
-                worker.end(0.0)
+                self._end(worker, 0.0)
                 supervisor.report_hang(stuck, "restarted", is_ours=False)
                 self._lost(
                     worker, supervisor, "stuck", f"hung in {stuck.stage} for {stuck.after_s:.0f} s and was ended"
@@ -334,7 +345,7 @@ class WorkerPool:
     def _lost(
         self, worker: WorkerHandle, supervisor: Supervisor, cause: Literal["crashed", "stuck", "failed"], reason: str
     ) -> None:
-        worker.end(1.0)
+        self._end(worker, 1.0)
         now = time.monotonic()
         wait = worker.retry.next_wait_s(now - worker.loaded_at if worker.is_loaded else 0.0)
         worker.again_at, worker.is_loaded, worker.report = now + wait, False, None

@@ -29,7 +29,7 @@ from reid_stream.ingest.camera_set import CameraSet
 from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.link.zmq import ZmqSender
+from reid_stream.link.zmq import SentCount, ZmqSender
 from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
@@ -50,7 +50,6 @@ from reid_stream.runtime.workers.messages import (
     FromWorker,
     RemoveCamera,
     StopWorker,
-    WorkerEnd,
     WorkerFailure,
     WorkerReady,
     WorkerReport,
@@ -78,6 +77,10 @@ class WorkerJob:
     base_s: float
     """`base_s` of the site's clock."""
     has_store: bool
+    sent: SentCount
+    """Observations sent; shared with the daemon, which reads it when the worker has ended."""
+    sent_crops: SentCount
+    """Crops sent, likewise."""
 
 
 RECORDS = "records"
@@ -160,8 +163,8 @@ class _Process:
         self._stop = threading.Event()
         self._pulse = Pulse()
         self._times = StageTimes()
-        self._link = ZmqSender(job.folder / RECORDS)
-        self._crops = CropSender(job.folder / CROPS) if job.has_store else None
+        self._link = ZmqSender(job.folder / RECORDS, name=job.run, sent=job.sent, close_s=STOP_S)
+        self._crops = CropSender(job.folder / CROPS, name=job.run, sent=job.sent_crops) if job.has_store else None
         self._perception: Perception | None = None
         self._counting = threading.Lock()
         self._frames: Counter[CameraId] = Counter()
@@ -189,8 +192,6 @@ class _Process:
             self._outbox.put(
                 WorkerFailure(kind, str(error) if isinstance(error, ReidStreamError) else f"{kind}: {error}")
             )
-        elif worker.ended.is_set() and self._link.finish(STOP_S):
-            self._outbox.put(WorkerEnd())
         self._link.close()
         if self._crops is not None:
             self._crops.close()

@@ -106,6 +106,7 @@ def test_a_worker_that_is_killed_comes_back_with_its_cameras_and_the_others_miss
         victim, other = run.pool.workers
         (lost,), (kept,) = victim.cameras, other.cameras
         used, before = run.frames(kept), run.frames(lost)
+        killed = (victim.sent, victim.sent_crops)
         os.kill(run.pid(1), signal.SIGKILL)
         run.until(lambda: run.frames(lost) > before + 5)
         assert run.frames(kept) > used
@@ -128,6 +129,11 @@ def test_a_worker_that_is_killed_comes_back_with_its_cameras_and_the_others_miss
         assert isinstance(run.sink.events[-1], DaemonStopped)
         assert run.sink.events[-1].reason == "stopped"
         assert len(run.of_kind(IdentityEntered)) == len(run.of_kind(IdentityLeft)) > 0
+    # What the killed process and the others sent was received, or is counted as lost.
+    counts, crops = run.pool.link.counts, run.pool._keep.counts  # type: ignore[union-attr]
+    assert counts.received + counts.lost == sum(one.value for one in (killed[0], victim.sent, other.sent)) > 10
+    assert crops.received + crops.lost == sum(one.value for one in (killed[1], victim.sent_crops, other.sent_crops)) > 2
+    assert value("reid_stream_observations_total") == counts.received
     tracks = sorted((tmp_path / "store").glob("*/*/*/track.json"))
     assert {track.parts[-4] for track in tracks} == {"door", "till"}
     assert {track.parent.name.rpartition("-")[0] for track in tracks} >= {"r.w1.1", "r.w1.2", "r.w2.1"}
