@@ -7,7 +7,6 @@ run, so that `--help` is quick and a missing extra concerns only the command tha
 import importlib
 import os
 import pkgutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError
 from trainer import commands
 from trainer.errors import TrainerError
+from trainer.output import fail, say
 
 # Read by OpenMP when torch loads: waiting threads sleep. By default they spin, which stalls training beside a daemon.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -75,7 +75,7 @@ def fit(
             bundle = catalog.find("default", "embedder")
         names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
         settings = recipe_settings(bundle, tuple(changes or ()))
-        fit_site(settings, store, bundle, out, names, rounds, typer.echo, minutes=minutes, resume=resume)
+        fit_site(settings, store, bundle, out, names, rounds, say, minutes=minutes, resume=resume)
         return
     if (config is None) == (recipe is None) or (config is not None and share != 1):
         raise TrainerError("fit needs either --config FILE, or --recipe NAME, whose --budget may be a share")
@@ -108,13 +108,10 @@ def main() -> None:
         hide_flag_types(command)
         command(prog_name="reid-train")
     except (TrainerError, ReidStreamError) as error:
-        sys.exit(f"reid-train: {error}")
+        fail(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "trainer", "reid_stream"):
             raise  # a fault of ours, not of the installation
         extra = "int8" if package == "nncf" else "train"
-        sys.exit(
-            f"reid-train: this command needs the package {package}, which is not installed: "
-            f"pip install 'reid-stream[{extra}]'"
-        )
+        fail(f"this command needs the package {package}, which is not installed: pip install 'reid-stream[{extra}]'")

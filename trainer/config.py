@@ -5,13 +5,15 @@ trainer/model/siamese.py and trainer/train/sequential.py.
 """
 
 import io
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from reid_stream.config import yaml_lines
+from reid_stream.errors import ConfigError
 from trainer.distill.settings import DistillSettings
 from trainer.errors import TrainerError
 
@@ -329,11 +331,12 @@ class TrainSettings(TrainSection):
 def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSettings:
     """Read a YAML file and apply `section.key=value` changes on top."""
     try:
-        document = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise TrainerError(f"a configuration must be readable, {path}: {error.strerror}") from error
-    except YAMLError as error:
-        raise TrainerError(f"a configuration must be YAML, {path}: {error}") from error
+        tree = yaml_lines.read(path, os.environ)
+    except ConfigError as error:
+        raise TrainerError(f"a configuration must be readable YAML, {error}") from error
+    if tree.faults:
+        raise TrainerError(f"a configuration must be plain YAML, {path}: {'; '.join(map(str, tree.faults))}")
+    document: Any = tree.value or {}
     if not isinstance(document, dict):
         raise TrainerError(f"a configuration must be sections of keys, got {type(document).__name__} ({path})")
     for change in changes:

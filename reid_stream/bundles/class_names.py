@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reid_stream.bundles.network_file import read_file
 from reid_stream.errors import ModelError
 
 _KEYS = ("names", "class_names", "classnames", "classes", "class_labels", "labels", "id2label")
@@ -118,7 +119,10 @@ def _beside(model: Path) -> str:
     from ruamel.yaml.error import YAMLError
 
     try:
-        read = YAML(typ="safe").load(file.read_text(encoding="utf-8")[:_MOST_TEXT])
-    except (YAMLError, OSError, UnicodeDecodeError):
+        read = YAML(typ="safe").load(read_file(file, "class names", _MOST_TEXT).decode())
+    except (YAMLError, ModelError, UnicodeDecodeError, RecursionError):
         return ""
-    return str(read.get("names", "")) if isinstance(read, dict) else ""
+    names = read.get("names", "") if isinstance(read, dict) else ""
+    # Aliases can make a few lines stand for billions of values: only flat ones are written out.
+    values = list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else [names]
+    return str(names) if all(isinstance(value, str | int | float) for value in values) else ""

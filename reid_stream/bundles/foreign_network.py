@@ -12,6 +12,7 @@ import numpy as np
 
 from reid_stream.bundles import ir_to_onnx, onnx_rewriting
 from reid_stream.bundles.bundle import Floats
+from reid_stream.bundles.network_file import read_file
 from reid_stream.bundles.onnx_file import read_whole
 from reid_stream.bundles.openvino_ir import as_yolo, first_line, outputs_of, read_ir, with_vectors, written
 from reid_stream.errors import ModelError
@@ -132,7 +133,7 @@ def compiled_in_f32(network: Any) -> Any:
 
 def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
     """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
-    content = read_whole(model, _content(model))
+    content = read_whole(model, read_file(model, "a network must be readable"))
     network = _parse(content, model)
     if len(network.inputs) != 1:
         raise _not_one_image(network, model)
@@ -158,16 +159,6 @@ def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
     if _is_channels_last(network):
         content = onnx_rewriting.with_channels_first(content)
     return content, _parse(content, model)
-
-
-def _content(model: Path) -> bytes:
-    try:
-        content = model.read_bytes()
-    except OSError as error:
-        raise ModelError(f"a network must be readable, {model}: {error.strerror or error}") from error
-    if not content:
-        raise ModelError(f"a network must not be empty, {model} has 0 bytes; copy or export it again")
-    return content
 
 
 def _has_bfloat16(network: Any) -> bool:

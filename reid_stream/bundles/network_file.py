@@ -57,7 +57,7 @@ def file_bytes(path: Path, rule: str) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise ModelError(f"{rule}; {path}: no regular file")
     if not found.st_size:
-        raise ModelError(f"{path} must not be empty, found 0 bytes; copy the bundle again")
+        raise ModelError(f"{rule}; {path} must not be empty, found 0 bytes; copy it again")
     return found.st_size
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from reid_stream.bundles.network_file import MOST_BYTES
 from reid_stream.errors import ModelError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -60,6 +61,8 @@ def read_whole(model: Path, content: bytes) -> bytes:
             raise ModelError(
                 f"weights of {model} are in {name!r}, which is not in {folder.resolve()}; copy it there too"
             )
+        if file.stat().st_size > MOST_BYTES:
+            raise ModelError(f"{file} must have at most {MOST_BYTES:,} bytes, found {file.stat().st_size:,}")
         is_linked |= file.is_symlink()
     onnx = onnx_package(f"weights of {model} are in {', '.join(names)}; to include them")
     try:

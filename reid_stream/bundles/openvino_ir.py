@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from reid_stream.bundles.network_file import file_bytes
 from reid_stream.errors import ModelError
 
 
@@ -18,9 +19,7 @@ def read_ir(model: Path, output: str | None = None) -> tuple[bytes, bytes, Any]:
 
     weights = model.with_suffix(".bin")
     for file in (model, weights):
-        if not file.is_file() or not file.stat().st_size:
-            state = "has 0 bytes" if file.is_file() else "is missing"
-            raise ModelError(f"an OpenVINO network must have its .xml and its .bin, {file} {state}; copy both")
+        file_bytes(file, "an OpenVINO network must have its .xml and its .bin")
     try:
         network = openvino.Core().read_model(model)
         names = [sorted(port.get_names()) or ["?"] for port in network.outputs]

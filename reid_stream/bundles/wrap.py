@@ -42,6 +42,7 @@ from reid_stream.bundles.foreign_network import (
 )
 from reid_stream.bundles.input_normalisation import normalisation
 from reid_stream.errors import ModelError
+from reid_stream.images import decode, read_file
 
 PROBE_SEED = 7
 EMBEDDER_TOLERANCE = 0.15
@@ -59,6 +60,13 @@ def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> EmbedderBundle
     if kind == "detector":
         return wrap_detector(model, out, **options)
     raise ModelError(f"kind must be embedder or detector, got {kind!r}")
+
+
+def wrap_and_log(model: Path, out: Path, options: dict[str, Any]) -> tuple[EmbedderBundle | DetectorBundle, list[str]]:
+    """Wrap a network as `wrap` does; return its bundle and the lines that it logged."""
+    lines: list[str] = []
+    log: dict[str, Any] = {"log": lines.append} if options["kind"] == "embedder" else {}
+    return wrap(model, out, **options, **log), lines
 
 
 def wrap_embedder(
@@ -263,9 +271,10 @@ def _layout_by_picture(
         return choose(found, shape, size)
     import cv2
 
-    image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ModelError(f"--picture must be an image, {picture} cannot be read")
+    try:
+        image = decode(read_file(picture))[..., ::-1]
+    except (OSError, ValueError) as error:
+        raise ModelError(f"--picture must be an image, {picture} {error}") from error
     ratio = min(size[0] / image.shape[0], size[1] / image.shape[1])
     inside = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)[: size[0], : size[1]]
     canvas = np.full((*size, 3), 114, np.float32)

@@ -1,5 +1,6 @@
 """`reid-stream compile`: build TensorRT engines before the first start on a GPU."""
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,12 +130,14 @@ def _shown(bundle: "Bundle", folder: Path) -> "list[UInt8]":
 
     from reid_stream.engines.build import profile_of
     from reid_stream.errors import ConfigError
-    from reid_stream.images import without_clutter
+    from reid_stream.images import decode, read_file, without_clutter
 
     height, width = profile_of(bundle.kind, (bundle.input.height, bundle.input.width)).usual
     files = sorted(path for path in without_clutter(folder.rglob("*"), folder) if path.suffix.lower() in _PICTURES)
-    read = (cv2.imread(str(path)) for path in files[:: max(1, len(files) // _MOST_PICTURES)][:_MOST_PICTURES])
-    sized = [cv2.resize(picture, (width, height))[..., ::-1] for picture in read if picture is not None]
+    sized = []
+    for path in files[:: max(1, len(files) // _MOST_PICTURES)][:_MOST_PICTURES]:
+        with suppress(OSError, ValueError):  # no picture
+            sized.append(cv2.resize(decode(read_file(path)), (width, height)))
     if not sized:
         raise ConfigError(f"--pictures must be a folder of pictures ({', '.join(_PICTURES)}), found none in {folder}")
     return [np.ascontiguousarray(sized, dtype=np.uint8)]

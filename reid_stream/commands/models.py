@@ -117,10 +117,11 @@ def wrap(
     """Make a bundle from a detector or embedder."""
     import tempfile
 
+    from reid_stream.bundles import trial
     from reid_stream.bundles.bundle import EmbedderBundle
     from reid_stream.bundles.checkpoint import wrappable
     from reid_stream.bundles.network_file import is_openvino_only
-    from reid_stream.bundles.wrap import wrap as make
+    from reid_stream.bundles.wrap import wrap_and_log
     from reid_stream.console.output import Output
     from reid_stream.errors import ConfigError
 
@@ -135,13 +136,14 @@ def wrap(
     given = {**common, **of_detectors, **of_embedders}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     shown = Output()
-    if kind is Kind.embedder:
-        options["log"] = shown.say
     size = (height, width) if height is not None and width is not None else None
     with tempfile.TemporaryDirectory() as folder:
         network = wrappable(model, Path(folder), kind=kind.value, size=size, trust_pickle=trust_pickle)
         source = {} if network == model else {"source": model.name}
-        made = make(network, out, kind=kind.value, name=name or out.name, licence=licence, **source, **options)
+        options |= {"kind": kind.value, "name": name or out.name, "licence": licence, **source}
+        made, lines = trial.run(wrap_and_log, network, out, what=str(model), options=options)
+    for line in lines:
+        shown.say(line)
     shown.say(f"{out}: {made.kind} {made.hash[:12]}")
     if kind is Kind.detector and is_openvino_only(out):
         shown.say("served by OpenVINO alone: `models.engine` must be auto or openvino")

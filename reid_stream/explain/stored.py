@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from reid_stream.embed.preprocess import UInt8
 from reid_stream.errors import ModelError
 from reid_stream.explain.pair import Explainer, Explanation
 from reid_stream.explain.picture import draw, write
+from reid_stream.images import decode, read_file
 from reid_stream.store import read, tracks
 
 _MOST = 64
@@ -93,10 +93,10 @@ def best_crops(store: Path, person: str) -> list[TrackCrop]:
 
 
 def _pixels(file: Path) -> UInt8:
-    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ModelError(f"a stored crop must be an image, {file} is none; remove its track")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return decode(read_file(file))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"a stored crop must be an image, {file} {error}; remove its track") from error
 
 
 def page(bundle: Path, store: Path, person: str, other: str | None, out: Path) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -18,7 +17,7 @@ from reid_stream.bundles.bundle import EmbedderBundle
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Match, TopologySettings
 from reid_stream.errors import ConfigError
-from reid_stream.images import UInt8
+from reid_stream.images import UInt8, decode, read_file
 from reid_stream.match.factory import matcher_for
 from reid_stream.pipeline import Embed
 from reid_stream.records import Decision, Floats, GlobalId, Merge, Sighting, Split
@@ -172,10 +171,10 @@ def _embedded(crops: Sequence[Path], embed: Embed) -> Floats:
 
 
 def _picture(path: Path) -> UInt8:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ConfigError(f"a stored crop must be an image, {path} is none; remove its folder")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    try:
+        return decode(read_file(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"a stored crop must be an image, {path} {error}; remove its folder") from error
 
 
 def _matched(

@@ -124,7 +124,7 @@ def vectors_of(folder: Path, track: StoredTrack) -> npt.NDArray[np.float32] | No
     path = folder / track.vectors
     try:
         vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ValueError(f"the vectors of a stored track must be a readable .npy file, {path}: {error}") from error
     if vectors.ndim != 2 or len(vectors) != len(track.times):
         raise ValueError(f"{path} must hold a vector for each of {len(track.times)} crops, found {vectors.shape}")

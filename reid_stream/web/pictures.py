@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from reid_stream import images
 from reid_stream.images import UInt8
 
 MOST_BYTES = 8 << 20
@@ -58,10 +59,10 @@ def read_crop(path: Path) -> UInt8:
     Raises:
         OSError: it is gone, or no picture.
     """
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise OSError(f"{path.name} is no picture")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    try:
+        return images.decode(images.read_file(path))
+    except ValueError as error:
+        raise OSError(f"{path.name} {error}") from error
 
 
 def jpeg(path: Path, width: int | None, *, blur: bool) -> bytes:

@@ -81,5 +81,5 @@ def test_too_few_tracks_and_broken_crops_are_named(tmp_path: Path, explainer: Ex
     store_track(tmp_path, "site-3", "a", 5, [(1, 2, 3)])
     (crop,) = tmp_path.glob("a/*/r-5/000001.jpg")
     crop.write_bytes(b"no image")
-    with pytest.raises(ModelError, match=r"a stored crop must be an image, .*r-5/000001\.jpg is none"):
+    with pytest.raises(ModelError, match=r"a stored crop must be an image, .*r-5/000001\.jpg is no image"):
         best_crops(tmp_path, "site-3")

@@ -242,7 +242,7 @@ def test_no_images_a_broken_one_and_unknown_sources_are_named(tmp_path: Path) ->
     (tmp_path / "bad" / "images").mkdir()
     (tmp_path / "bad" / "images" / "a.jpg").write_bytes(b"\xff\xd8 cut off")
     (tmp_path / "bad" / "labels" / "a.txt").write_text("")
-    with pytest.raises(DataError, match=r"a\.jpg is not or is cut off"):
+    with pytest.raises(DataError, match=r"a\.jpg is no image"):
         prepare([BoxSource("yolo", tmp_path / "bad")], tmp_path / "out", no_people)
     for text in ("zip:a", "yolo", f"clip:{tmp_path}@0", "yolo:absent"):
         with pytest.raises(DataError, match=r"a source must"):

@@ -92,7 +92,7 @@ def test_what_are_no_labels_is_named(tmp_path: Path, labels: np.ndarray, fault: 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no image")
     (tmp_path / "b.npy").write_text("no array")
-    with pytest.raises(DataError, match=r"whole numbers, .*a\.png is no image; a label map must be readable, .*b\.npy"):
+    with pytest.raises(DataError, match=r"readable, .*a\.png: is no image; a label map must be readable, .*b\.npy"):
         LabelMaps(tmp_path)(images("a.jpg", "b.jpg"))
 
 

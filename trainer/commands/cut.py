@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.output import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -26,5 +28,5 @@ def cut(
 
     folder, _ = catalog.detector(detector)
     for source, count in cut_people(sources, out, folder, every, score, min_height, threads).items():
-        typer.echo(f"{source}: {count} crops")
-    typer.echo(f"to learn on them: reid-train fit --recipe distilled --set distill.unlabelled=[{out}] ...")
+        say(f"{source}: {count} crops")
+    say(f"to learn on them: reid-train fit --recipe distilled --set distill.unlabelled=[{out}] ...")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.output import say
+
 if TYPE_CHECKING:
     from trainer.detector.evaluation import DetectorScore
 
@@ -69,7 +71,7 @@ def detector(
     from trainer.errors import TrainerError
     from trainer.provenance import recorded_command
 
-    log = typer.echo
+    log = say
     started = time.monotonic()
     if threads:
         torch.set_num_threads(threads)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.output import say
+
 Data = Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of the engine that runs a bundle")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
@@ -55,7 +57,7 @@ def evaluate(
     console = Console()
     (console if console.is_terminal else Console(width=150)).print(table(reports))  # a log needs no wrapping
     for protocol in dict.fromkeys(f"{report.test_set}: {report.protocol}" for report in reports):
-        typer.echo(protocol)
+        say(protocol)
     if out is not None:
         from trainer.evaluate import plots
 
@@ -105,7 +107,7 @@ def rank(
         order, right = ranked_lists.ranking(distances[row], labels, int(row))
         rows.append((pixels[tested.query[row]], [pixels[tested.gallery[place]] for place in order], right))
     ranked_lists.write(ranked_lists.sheet(rows), out)
-    typer.echo(f"{out}: {len(rows)} queries of {tested.name}, {sum(right[0] for _, _, right in rows)} right at rank 1")
+    say(f"{out}: {len(rows)} queries of {tested.name}, {sum(right[0] for _, _, right in rows)} right at rank 1")
 
 
 def calibrate(
@@ -139,7 +141,7 @@ def calibrate(
         threads,
         strangers or (),
     ):
-        typer.echo(line)
+        say(line)
 
 
 def export(
@@ -161,7 +163,7 @@ def export(
         raise TrainerError(f"--precision must be {', '.join(MIN_COSINE)}, got {precision!r}")
     bundle, agreement = export(checkpoint, out, precision, data, name, note)  # type: ignore[arg-type]
     measured = ", ".join(f"{key} {value:.6g}" for key, value in agreement.items())
-    typer.echo(f"{out}: {bundle.hash[:12]}, {bundle.model_bytes / 2**20:.1f} MiB, {measured}")
+    say(f"{out}: {bundle.hash[:12]}, {bundle.model_bytes / 2**20:.1f} MiB, {measured}")
 
 
 def bench(
@@ -173,4 +175,4 @@ def bench(
     from trainer.evaluate.protocol import synthetic
 
     seconds, _ = synthetic(queries, gallery, dim)
-    typer.echo(f"{queries} queries x {gallery} gallery images x {dim} dimensions: {seconds:.2f} s")
+    say(f"{queries} queries x {gallery} gallery images x {dim} dimensions: {seconds:.2f} s")

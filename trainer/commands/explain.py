@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import reid_stream
+from trainer.output import say
 
 Crop = Annotated[Path | None, typer.Argument(help="an image of a person")]
 _SHIPPED = Path(reid_stream.__file__).parent / "models" / "embedder"
@@ -45,7 +46,7 @@ def explain(
             raise TrainerError("explain needs two images, or --set with a test set's name")
         explanation = explainer(read_crop(first), read_crop(second), dimensions)
         write(draw(explanation, (first.name, second.name)), out)
-        typer.echo(f"{out}: P(same person) {explanation.same:.4f}, cosine {explanation.cosine:.3f}")
+        say(f"{out}: P(same person) {explanation.same:.4f}, cosine {explanation.cosine:.3f}")
         return
     if first is not None:
         raise TrainerError("explain takes two images or --set, got both")
@@ -59,4 +60,4 @@ def explain(
         names = tested.images.names[pair.query], tested.images.names[pair.answer]
         file = out / f"{number:02d}-{'same' if pair.is_same else 'different'}.png"
         write(draw(explanation, names, f"truth: {'the same person' if pair.is_same else 'different people'}"), file)
-        typer.echo(f"{file}: {names[0]} and {names[1]}, P(same person) {explanation.same:.4f}")
+        say(f"{file}: {names[0]} and {names[1]}, P(same person) {explanation.same:.4f}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.output import say
+
 Network = Annotated[Path, typer.Argument(help="a checkpoint, a run's folder, or a bundle's folder")]
 
 
@@ -26,4 +28,4 @@ def mix(
     from trainer.export import mixture
 
     file = mixture.mix(first, second, share, out)
-    typer.echo(f"{file}: {share:g} of {first}, {1 - share:g} of {second}")
+    say(f"{file}: {share:g} of {first}, {1 - share:g} of {second}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.output import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -36,8 +38,8 @@ def quantise(
 
     made, measured = int8.make(
         bundle, out, data, sources=source or (), sets=evaluate or (), pictures=pictures,
-        keep=int8.KEPT if keep is None else keep, threads=threads, force=force, log=typer.echo,
+        keep=int8.KEPT if keep is None else keep, threads=threads, force=force, log=say,
     )  # fmt: skip
-    typer.echo(f"{out}: {made.kind} {made.hash[:12]}, {measured.speed:.2f} times as fast as {measured.before}")
+    say(f"{out}: {made.kind} {made.hash[:12]}, {measured.speed:.2f} times as fast as {measured.before}")
     if made.kind == "embedder":
-        typer.echo(f"its vectors are others: calibrate it, reid-train calibrate {out}")
+        say(f"its vectors are others: calibrate it, reid-train calibrate {out}")

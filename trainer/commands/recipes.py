@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.output import say
+
 Data = Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="test sets; default: market1501 and, left out, cuhk01")]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of the engine that runs a bundle")]
@@ -44,7 +46,7 @@ def ablate(
     for name in table or ["erasing", "backbones"]:
         rows = ablation.variants(name, tuple(only or ()))
         numbers = tuple(range(1, seeds + 1))
-        folders = ablation.ablate(rows, out / name, data, share, numbers, (*limits, *(changes or ())), typer.echo)
+        folders = ablation.ablate(rows, out / name, data, share, numbers, (*limits, *(changes or ())), say)
         published = {row.name: row.published for row in rows if row.published}
         _write_table(folders, tests, data, precision, out / name, published)
 
@@ -71,7 +73,7 @@ def curves(
     read = [learning_curves.read_curve(run) for run in runs]
     plots.learning_curves(read, out, window)
     for line in learning_curves.summary(read):
-        typer.echo(line)
+        say(line)
 
 
 def schedule(
@@ -84,7 +86,7 @@ def schedule(
     from trainer.train.recipe import recipe as read_recipe
 
     plots.schedule(read_recipe(recipe, budget=budget), out)
-    typer.echo(str(out))
+    say(str(out))
 
 
 def _write_table(
@@ -98,10 +100,10 @@ def _write_table(
     from trainer.evaluate import comparison, plots
 
     names = sets or ["market1501", "cuhk01"]
-    measured = comparison.compare(runs, names, data, precision, typer.echo)
+    measured = comparison.compare(runs, names, data, precision, say)
     text = comparison.table(measured, names, published)
     out.mkdir(parents=True, exist_ok=True)
     (out / "comparison.md").write_text(text, encoding="utf-8")
     plots.comparison(measured, names, out / "comparison.png")
-    typer.echo(text)
-    typer.echo(f"{out / 'comparison.md'}, {out / 'comparison.png'}")
+    say(text)
+    say(f"{out / 'comparison.md'}, {out / 'comparison.png'}")

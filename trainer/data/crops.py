@@ -12,20 +12,19 @@ Letters: n images, h and w pixels.
 
 import json
 import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid_stream.embed.preprocess import UInt8, resize
+from reid_stream.images import decode as decode_image
 from reid_stream.images import is_clutter
 from reid_stream.store import read as read_track
 from reid_stream.store import tracks
-from trainer.data.files import is_whole_jpeg
+from trainer.data.files import UNREADABLE_TAR, is_whole_jpeg, read_image_file, tar_files
 from trainer.errors import DataError
 
 Ints = npt.NDArray[np.int64]
@@ -194,15 +193,12 @@ def read_archive(file: Path, domain: str) -> Iterator[StoredCrop]:
     """Read the crops of a tar file, named `PPPP_cC...`; junk (person -1) is left out."""
     crops = []
     try:
-        with tarfile.open(file) as archive:  # in stored order: a compressed file cannot be read backwards
-            for member in archive:
-                base = member.name.rsplit("/", 1)[-1]
-                is_image = base.lower().endswith(IMAGE_SUFFIXES) and not is_clutter(member.name)
-                if member.isfile() and is_image and not base.startswith("-1"):
-                    person, camera = parse_name(base, f"{file}:{member.name}")
-                    content = archive.extractfile(member)
-                    crops.append(StoredCrop(base, person, camera, domain, content.read() if content else b""))
-    except (OSError, tarfile.TarError, EOFError) as error:
+        for name, content in tar_files(file, lambda name: name.lower().endswith(IMAGE_SUFFIXES)):
+            base = name.rsplit("/", 1)[-1]
+            if not base.startswith("-1"):
+                person, camera = parse_name(base, f"{file}:{name}")
+                crops.append(StoredCrop(base, person, camera, domain, content))
+    except UNREADABLE_TAR as error:
         raise DataError(f"{domain} must be a readable tar file, {file}: {error}") from error
     return iter(sorted(crops, key=lambda crop: crop.name))
 
@@ -225,11 +221,11 @@ def read_folder(folder: Path) -> Iterator[StoredCrop]:
             camera = _CAMERA.search(file.stem)
             found = True
             number = camera[1] if camera else "0"
-            yield StoredCrop(f"{person.name}/{file.name}", person.name, number, domain, file.read_bytes())
+            yield StoredCrop(f"{person.name}/{file.name}", person.name, number, domain, read_image_file(file))
     for file in _images_in(folder):
         if not file.name.startswith("-1"):
             found = True
-            yield StoredCrop(file.name, *parse_name(file.name, str(file)), domain, file.read_bytes())
+            yield StoredCrop(file.name, *parse_name(file.name, str(file)), domain, read_image_file(file))
     if not found:
         raise DataError(f"a folder of images must hold person/ folders or PPPP_cC... images, {folder} holds neither")
 
@@ -255,7 +251,7 @@ def read_tracklets(store: Path) -> Iterator[StoredCrop]:
         for image in images:
             name = "/".join(image.parts[-4:])
             yield StoredCrop(
-                name, str(track.global_id), str(track.camera), f"tracklets:{store.name}", image.read_bytes()
+                name, str(track.global_id), str(track.camera), f"tracklets:{store.name}", read_image_file(image)
             )
 
 
@@ -273,12 +269,12 @@ def parse_name(base: str, where: str) -> tuple[str, str]:
 
 def decode(data: bytes, name: str) -> UInt8:
     """Decode an image to RGB (h, w, 3); a truncated JPEG is an error, not a half-grey image."""
-    complete = not data.startswith(b"\xff\xd8") or is_whole_jpeg(data)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data and complete else None
-    if pixels is None:
-        state = "is empty" if not data else "ends too early" if not complete else "is no image"
-        raise DataError(f"an image must be decodable, {name} {state} ({len(data)} bytes)")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if data.startswith(b"\xff\xd8") and not is_whole_jpeg(data):
+        raise DataError(f"an image must be decodable, {name} ends too early ({len(data)} bytes)")
+    try:
+        return decode_image(data)
+    except ValueError as error:
+        raise DataError(f"an image must be decodable, {name} {error} ({len(data)} bytes)") from error
 
 
 def assemble(

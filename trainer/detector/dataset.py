@@ -10,7 +10,6 @@ is learned neither as person nor as background.
 Letters: n boxes, h and w pixels.
 """
 
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,8 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from reid_stream.images import is_clutter, without_clutter
+from reid_stream.images import decode, is_clutter, without_clutter
+from trainer.data.files import UNREADABLE_TAR, read_image_file, tar_files
 from trainer.detector.evaluation import Floats, Found, LabelledSet, Truth, UInt8, pictures, read_mot
 from trainer.errors import DataError
 
@@ -189,14 +189,8 @@ def _read_yolo(path: Path) -> Iterator[tuple[UInt8, Truth]]:
 
 def _tar_files(path: Path) -> dict[str, bytes]:
     try:
-        with tarfile.open(path) as archive:
-            files = (
-                (member.name, archive.extractfile(member))
-                for member in archive
-                if member.isfile() and not is_clutter(member.name)
-            )
-            return {name: file.read() for name, file in files if file is not None}
-    except (tarfile.TarError, OSError, EOFError) as error:
+        return dict(tar_files(path, lambda name: name.lower().endswith((*IMAGE_SUFFIXES, ".txt"))))
+    except UNREADABLE_TAR as error:
         raise DataError(f"a set of boxes must be a folder or a tar archive, {path}: {error}") from error
 
 
@@ -206,7 +200,7 @@ def _folder_files(path: Path) -> dict[str, bytes]:
         for found in path.rglob("*")
         if found.suffix.lower() in (*IMAGE_SUFFIXES, ".txt") and not is_clutter(found.relative_to(path))
     )
-    return {found.relative_to(path).as_posix(): found.read_bytes() for found in names}
+    return {found.relative_to(path).as_posix(): read_image_file(found) for found in names}
 
 
 def _read_mot(path: Path, every: int) -> Iterator[tuple[UInt8, Truth]]:
@@ -225,7 +219,7 @@ def _read_mot(path: Path, every: int) -> Iterator[tuple[UInt8, Truth]]:
     numbered = (
         pictures(videos[0], every)
         if videos
-        else ((int(still.stem), _decode(still.read_bytes(), str(still))) for still in stills[::every])
+        else ((int(still.stem), _decode(read_image_file(still), str(still))) for still in stills[::every])
     )
     for number, image in numbered:
         if number in truth:
@@ -233,10 +227,10 @@ def _read_mot(path: Path, every: int) -> Iterator[tuple[UInt8, Truth]]:
 
 
 def _decode(content: bytes, where: str) -> UInt8:
-    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        raise DataError(f"a picture must be an image file, {where} is not or is cut off; copy it again or remove it")
-    return np.asarray(image[..., ::-1], dtype=np.uint8)
+    try:
+        return decode(content)
+    except ValueError as error:
+        raise DataError(f"a picture must be an image file, {where} {error}; copy it again or remove it") from error
 
 
 def _write(image: UInt8, truth: Truth, out: Path, stem: str) -> None:

@@ -16,6 +16,7 @@ the network finds regions by itself.
 Letters: n images, k keypoints or classes of a network, h and w pixels.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,7 @@ from reid_stream.embed.preprocess import InputSpec, UInt8, prepare
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.protocol import Engine
 from reid_stream.errors import ReidStreamError
+from reid_stream.images import decode_as_stored, read_file
 from trainer.config import TrainSettings
 from trainer.data.crops import Images
 from trainer.errors import DataError
@@ -144,14 +146,13 @@ class RegionNetwork:
 def _loaded(file: Path) -> UInt8:
     try:
         if file.suffix == ".npy":
-            labels = np.load(file, allow_pickle=False)
+            labels = np.load(io.BytesIO(read_file(file)), allow_pickle=False)
         else:
-            labels = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, cv2.error) as error:
+            labels = decode_as_stored(read_file(file))
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise DataError(f"a label map must be readable, {file}: {error}") from error
-    if labels is None or labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-        what = "no image" if labels is None else f"{labels.shape} {labels.dtype}"
-        raise DataError(f"a label map must be (h, w) whole numbers, {file} is {what}")
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"a label map must be (h, w) whole numbers, {file} is {labels.shape} {labels.dtype}")
     if labels.size == 0 or int(labels.min()) < 0 or int(labels.max()) >= CLASSES:
         worst = "nothing" if labels.size == 0 else f"{int(labels.min())} to {int(labels.max())}"
         raise DataError(f"labels must be 0 to {CLASSES - 1}, {file} has {worst}")

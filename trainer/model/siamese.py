@@ -10,6 +10,7 @@ Sources: Cao & Lee, "Improved Res2Net model for Person re-identification" (arXiv
 Letters: b images, c channels, d embedding dimensions, p pairs, n persons.
 """
 
+import errno
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,6 +240,8 @@ def read_weights(path: Path) -> dict[str, Any]:
 
         return read(path)
     file = path / "best.pt" if path.is_dir() else path
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "no regular file")  # a pipe may never give anything
     found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return found
 

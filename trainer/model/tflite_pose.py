@@ -116,6 +116,6 @@ def _read(file: Path, count: int) -> Floats | None:
     """Return keypoints (n, 17, 3); None where there are none, or not those of so many images."""
     try:
         found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, MemoryError):
         return None
     return np.asarray(found, np.float32) if found.shape == (count, 17, 3) else None

@@ -4,6 +4,7 @@
 hold `settings`, `facts` (step, seconds, persons, validation curve) and `averaged`, which `siamese.load_branch` reads.
 """
 
+import errno
 import io
 import os
 import pickle
@@ -62,6 +63,8 @@ def load_facts(path: Path) -> dict[str, Any]:
 def _read(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Read what `save` wrote, as a dict; with `mmap` no tensor is read before it is used."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "no regular file")  # a pipe may never give anything
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except OSError as error:
         raise CheckpointError(

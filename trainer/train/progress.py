@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from reid_stream.console.printable import printable_lines
 from trainer.train.learner import Learner
 
 Floats = npt.NDArray[np.float64]
@@ -72,7 +73,7 @@ class Recorder:
 
     def log(self, text: str) -> None:
         """Show one line."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable_lines(text), markup=False, highlight=False)
 
     def step(self, step: int, loss: float, terms: dict[str, float], lr: float, images: int, every: int) -> None:
         """Record one step on a number of `images`; print a line every `every` steps."""
