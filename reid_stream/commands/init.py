@@ -25,8 +25,13 @@ def init(
     site: Annotated[str, typer.Option(help="Name of the site: prefix of global IDs.")] = "site",
     user: Annotated[str | None, typer.Option(help="User name at the cameras. Default: none, or asked for.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Look for ONVIF cameras on the local networks, too.")
+    ] = False,
 ) -> None:
     """Try cameras and write a cams.yaml; of a host alone, the paths of common makers are tried.
+
+    With --discover, and where cameras are asked for, ONVIF cameras on the local networks are found by themselves.
 
     The password is asked for, or taken from REID_STREAM_CAMERA_PASSWORD; the file refers to that variable. A picture of
     each camera is written beside the file. A camera that fails is written with `enabled: false` and the reason.
@@ -41,10 +46,13 @@ def init(
     if out.exists() and not force:
         raise ConfigError(f"--out must be a new file, {out} is there; name another, or replace it with --force")
     given = list(sources or [])
-    if not given and sys.stdin.isatty():
+    is_asking = not given and sys.stdin.isatty()
+    if discover or is_asking:
+        given += _discovered(say, is_asking=is_asking and not discover)
+    if is_asking and not given:
         given = _asked(say)
     if not given:
-        raise ConfigError("CAMERA must name at least one host, URL or video file")
+        raise ConfigError("CAMERA must name at least one host, URL or video file, or --discover must find one")
     if user is not None and not os.environ.get(_PASSWORD) and sys.stdin.isatty():
         os.environ[_PASSWORD] = typer.prompt(f"Password of {user} at the cameras", hide_input=True)
     found = [_try(camera, is_host, say) for camera, is_host in _cameras(given, user)]
@@ -72,19 +80,35 @@ def _asked(say: "Output") -> list[str]:
     return found
 
 
+def _discovered(say: "Output", *, is_asking: bool) -> list[str]:
+    """Return the hosts of the ONVIF cameras that are found, if the user wants them."""
+    from reid_stream.console.output import count
+    from reid_stream.console.printable import printable
+    from reid_stream.ingest.onvif import discover
+
+    with say.status("looking for ONVIF cameras"):
+        found = discover()
+    for one in found:
+        say.say(f"   {one.host}  {printable(' '.join(filter(None, (one.name, one.hardware))))}")
+    say.say(f"{count(len(found), 'ONVIF camera', 'ONVIF cameras')} found on the local networks")
+    if not found or (is_asking and not typer.confirm("use them?", default=True)):
+        return []
+    return [f"[{one.host}]" if ":" in one.host else one.host for one in found]
+
+
 def _cameras(given: list[str], user: str | None) -> "list[tuple[Camera, bool]]":
     """Return the cameras of the addresses, and whether only the host is known."""
     from reid_stream.config.settings import Camera
     from reid_stream.config.sources import named
+    from reid_stream.ingest.camera_search import is_host
 
     found = []
     wholes = [source if "://" in source or Path(source).exists() else f"rtsp://{source}" for source in given]
     for name, url in named(wholes):
         is_network = "://" in url
-        is_host = url.startswith("rtsp://") and "/" not in url.removeprefix("rtsp://").rstrip("/")
         login = {"username": user, "password": os.environ.get(_PASSWORD)} if user is not None and is_network else {}
         camera = Camera.model_validate({"id": name, "url": url if is_network else str(Path(url).absolute()), **login})
-        found.append((camera, is_host))
+        found.append((camera, is_host(url)))
     return found
 
 

@@ -42,6 +42,11 @@ class FoundCamera:
     """Maker whose path it is; empty where the URL was given whole."""
 
 
+def is_host(url: str) -> bool:
+    """Return whether a URL names a camera's host alone, as rtsp://HOST or rtsp://HOST:PORT."""
+    return url.lower().startswith("rtsp://") and "/" not in url[len("rtsp://") :].rstrip("/")
+
+
 def search(
     camera: Camera,
     settings: Ingest,

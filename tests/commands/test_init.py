@@ -16,6 +16,7 @@ from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.ingest.camera_search import PATHS, search
 from reid_stream.ingest.probe import CameraFailure
+from tests.ingest.test_onvif import answer, ask_at, responder
 
 needs_rtsp = pytest.mark.skipif(why_not() is not None, reason=f"GStreamer: {why_not()}")
 
@@ -41,6 +42,17 @@ def test_what_works_is_written_with_a_picture_and_what_fails_with_its_reason(tmp
     assert picture is not None
     assert picture.shape == (48, 64, 3)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_onvif_cameras_are_found_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "cams.yaml"
+    with responder(lambda message: [answer(message, "http://127.0.0.9/onvif/device_service")]) as port:
+        ask_at(monkeypatch, port)
+        shown = run("--discover", "--out", str(out), code=1)
+    assert "127.0.0.9  AXIS P3245 P3245-LV" in shown
+    assert "1 ONVIF camera found" in shown
+    assert 'url: "rtsp://127.0.0.9"' in out.read_text()
+    assert "enabled: false    # " in out.read_text()
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:

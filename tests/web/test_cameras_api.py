@@ -14,6 +14,7 @@ from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Web
 from reid_stream.errors import ConfigError
 from reid_stream.web.camera_address import check_address
+from tests.ingest.test_onvif import answer, ask_at, responder
 from tests.web.site import Shop, shop
 
 API = "/api/v1/cameras"
@@ -130,6 +131,26 @@ def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_pa
     assert cams.read_text() == before
 
 
+def test_onvif_cameras_of_the_networks_are_found(admin: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ("10.0.0.5", "10.0.0.77", "8.8.8.8")
+    addresses = [f"http://{host}/onvif/device_service" for host in hosts]
+    with responder(lambda message: [answer(message, address) for address in addresses]) as port:
+        ask_at(monkeypatch, port)
+        found = admin.ask("POST", f"{API}/discover", {}, **AUTH)
+    assert [(one["address"], one["is_known"]) for one in found.json] == [
+        ("rtsp://10.0.0.5", True),
+        ("rtsp://10.0.0.77", False),
+    ]
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_of_a_host_alone_the_path_is_found(admin: Shop, tmp_path: Path) -> None:
+    with serve_clips({"stream1": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
+        base = server.url("stream1").removesuffix("/stream1")
+        found = admin.ask("POST", f"{API}/test", {"id": "x", "url": base}, **AUTH).json
+    assert (found["works"], found["url"]) == (True, f"{base}/stream1")
+
+
 def test_operators_and_viewers_may_not(tmp_path: Path, cams: Path) -> None:
     with shop(tmp_path, Web(token=SecretStr(TOKEN), token_role="operator", camera_networks=NETWORKS), cams) as made:
         for method, path, body in (
@@ -137,6 +158,7 @@ def test_operators_and_viewers_may_not(tmp_path: Path, cams: Path) -> None:
             ("POST", API, {"id": "x", "url": "rtsp://10.0.0.9/x"}),
             ("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.9/x"}),
             ("POST", f"{API}/door/test", {}),
+            ("POST", f"{API}/discover", {}),
             ("GET", "/add-camera", None),
             ("PATCH", f"{API}/door", {"max_fps": 1}),
             ("PATCH", f"{API}/door", {"zones": {}}),

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, Depends, HTTPException, Path
@@ -16,6 +17,7 @@ from reid_stream.config import cams_edit
 from reid_stream.config.settings import Camera
 from reid_stream.errors import ConfigError
 from reid_stream.images import UInt8
+from reid_stream.ingest import camera_search, onvif
 from reid_stream.ingest.probe import CameraFailure, probe
 from reid_stream.publish.redis_client import public
 from reid_stream.web import pictures
@@ -31,6 +33,8 @@ _SPEND = [Depends(spends("change"))]
 _LOOK_S, _TIMEOUT_S = 1.0, 5.0
 _PICTURE_WIDTH = 640
 """Pixels."""
+_discovering = threading.BoundedSemaphore(1)
+"""Most searches for cameras at once."""
 _probing = threading.BoundedSemaphore(2)
 """Most cameras tested at once."""
 _log = structlog.get_logger(__name__)
@@ -95,6 +99,19 @@ class CameraEntry(Record):
     lines: dict[str, tuple[Point, Point]]
 
 
+class DiscoveredCamera(Record):
+    """An ONVIF camera that answered on a local network."""
+
+    address: str
+    """`rtsp://HOST`; a test of it finds the path."""
+    name: str
+    """Name that the device states; empty without one."""
+    hardware: str
+    """Model that the device states; empty without one."""
+    is_known: bool
+    """A camera of cams.yaml has this host."""
+
+
 class CameraTest(Record):
     """Result of a test of a camera's address."""
 
@@ -106,6 +123,8 @@ class CameraTest(Record):
     cause: str | None = None
     """Kind of failure, as in the metrics."""
     reason: str | None = None
+    url: str | None = None
+    """URL that works, where only a host was given: the paths of common makers are tried."""
     picture: Annotated[str | None, Field(json_schema_extra={"contentEncoding": "base64"})] = None
     """The first frame as JPEG, at most 640 pixels wide, in base64; null where there is none."""
 
@@ -130,6 +149,28 @@ def add_camera(web: SiteParts, visitor: Admin, asked: NewCamera) -> CameraEntry:
 def try_camera(web: SiteParts, _visitor: Admin, asked: NewCamera) -> CameraTest:
     """Open a camera for a moment, without saving anything."""
     return _try(web, {}, asked)
+
+
+@router.post("/cameras/discover", dependencies=_SPEND)
+def discover_cameras(web: SiteParts, _visitor: Admin) -> list[DiscoveredCamera]:
+    """Look for ONVIF cameras on the networks of `web.camera_networks`; takes three seconds."""
+    if not _discovering.acquire(blocking=False):
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "cameras are being looked for, try again soon")
+    try:
+        found = onvif.discover()
+    finally:
+        _discovering.release()
+    known = [one.url.get_secret_value() for one in web.cameras.all()]
+    answer = []
+    for one in found:
+        address = f"rtsp://[{one.host}]" if ":" in one.host else f"rtsp://{one.host}"
+        try:
+            check_address(address, web.settings.web.camera_networks)
+        except ConfigError:
+            continue
+        is_known = any(one.host == urlsplit(url.partition("?")[0]).hostname for url in map(public, known))
+        answer.append(DiscoveredCamera(address=address, name=one.name, hardware=one.hardware, is_known=is_known))
+    return answer
 
 
 @router.post("/cameras/{camera}/test", dependencies=_SPEND)
@@ -164,7 +205,11 @@ def _try(web: WebSite, saved: dict[str, Any], asked: CameraChange) -> CameraTest
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "other cameras are being tested, try again soon")
     try:
         limits = {"open_timeout_s": _TIMEOUT_S, "read_timeout_s": _TIMEOUT_S, "hardware_decode": False}
-        found = probe(camera, web.settings.ingest.model_copy(update=limits), _LOOK_S, on_image=images.append)
+        ingest = web.settings.ingest.model_copy(update=limits)
+        is_host = asked.url is not None and camera_search.is_host(asked.url)
+        if is_host:
+            camera = camera_search.search(camera, ingest).camera
+        found = probe(camera, ingest, _LOOK_S, on_image=images.append)
     finally:
         _probing.release()
     if isinstance(found, CameraFailure):
@@ -176,6 +221,7 @@ def _try(web: WebSite, saved: dict[str, Any], asked: CameraChange) -> CameraTest
         frame_size=found.size,
         fps=found.rate,
         clock=found.clock,
+        url=camera.url.get_secret_value() if is_host else None,
         picture=base64.b64encode(jpeg).decode() or None,
     )
 

@@ -1,5 +1,5 @@
 // The form of a camera: test an address, look at its picture, save what differs from the entry in cams.yaml.
-import { call, pictureOf, toast } from "./console.js";
+import { call, element, pictureOf, toast } from "./console.js";
 
 const form = document.querySelector("#camera");
 const entry = JSON.parse(form.dataset.entry);
@@ -75,20 +75,50 @@ async function look() {
   const body = wanted();
   const found = await during("opening the camera…", () => call("POST", entry ? `${path}/test` : "/cameras/test", body));
   if (!found) return null;
+  if (found.url) { form.elements.url.value = found.url; body.url = found.url; }
   tried = asked(body);
   report(found);
   return found;
 }
 
+// Cameras that answer on the local networks; one that is chosen is filled in.
+const discover = document.querySelector("#discover");
+discover?.addEventListener("click", async () => {
+  const looking = document.querySelector("#looking");
+  looking.textContent = "looking for three seconds…";
+  discover.disabled = true;
+  try {
+    const found = await call("POST", "/cameras/discover", {});
+    looking.textContent = found.length ? "" : "No ONVIF camera answered in web.camera_networks.";
+    document.querySelector("#discovered").replaceChildren(...found.map((one) => {
+      const item = element("li", "form");
+      const use = element("button", "", "Use");
+      use.setAttribute("aria-label", `Use ${one.address}`);
+      use.addEventListener("click", () => {
+        form.elements.url.value = one.address;
+        form.elements.id.focus();
+      });
+      item.append(use, element("span", "mono", one.address), element("span", "soft", [one.name, one.hardware].filter(Boolean).join(", ")));
+      if (one.is_known) item.append(element("span", "chip", "in cams.yaml"));
+      return item;
+    }));
+  } catch (error) {
+    looking.textContent = "";
+    toast(error.message, true);
+  }
+  discover.disabled = false;
+});
+
 test.addEventListener("click", () => { if (form.reportValidity()) look(); });
 form.addEventListener("input", () => { save.textContent = "Save"; });
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const body = wanted();
+  let body = wanted();
   if (entry && !Object.keys(body).length) { toast("nothing has changed"); return; }
   if (opening.some((key) => body[key] !== undefined) && tried !== asked(body) && body.enabled !== false) {
     const found = await look();
     if (!found?.works) { if (found) save.textContent = "Save all the same"; return; }
+    body = wanted();
   }
   const saved = await during("saving…", () => call(entry ? "PATCH" : "POST", path, body));
   if (saved) location.assign("/cameras");
