@@ -102,8 +102,8 @@ class Metrics:
         self.worker_up = self._gauge("worker_up", "1 while a perception process runs.", "worker")
         self.worker_load = self._gauge("worker_load", "Share of its time that a worker is busy.", "worker")
         self.workers_lost = self._counter("workers_lost", "Workers lost and restarted, by cause.", "worker", "cause")
-        self.link_lost = self._counter(
-            "link_lost",
+        self.worker_records_lost = self._counter(
+            "worker_records_lost",
             "Records of perception processes that did not arrive: observations of one that was killed, crops also for "
             "lack of room.",
             "what",

@@ -186,7 +186,7 @@ class WorkerPool:
         """Count what was lost on the sockets of workers that were killed."""
         lost = {"observations": self.link.counts.lost, "crops": self._keep.counts.lost if self._keep is not None else 0}
         for what, count in lost.items():
-            self._metrics.link_lost.labels(what).inc(count - self._reported_lost[what])
+            self._metrics.worker_records_lost.labels(what).inc(count - self._reported_lost[what])
         self._reported_lost = Counter(lost)
 
     def stuck(self, limit_s: float) -> HungStage | None:  # noqa: ARG002 (the protocol's)
@@ -301,7 +301,7 @@ class WorkerPool:
                 continue
             self.replaced[camera] = self.replaced.get(camera, 0) + count
         self.counts.more(report.counts)
-        self._metrics.link_lost.labels("crops").inc(report.crops_lost)
+        self._metrics.worker_records_lost.labels("crops").inc(report.crops_lost)
         if supervisor is not None:
             supervisor.count_frames(report.frames)
         with self._metrics.monitoring.part("worker loads"):
