@@ -142,10 +142,10 @@ class Links:
         near = np.flatnonzero(aligned.overlaps >= MATCH_IOU)
         self._person = aligned.true.people[(aligned.true.starts[:-1][steps] + inner // np.maximum(width, 1))[near]]
         self._box = rows[(aligned.predicted.starts[:-1][steps] + inner % np.maximum(width, 1))[near]]
-        true_rows, told_rows = matched(aligned)
+        true_rows, published_rows = matched(aligned)
         self.counts = np.zeros((len(tracks), len(self.people)), dtype=np.int64)
         """(n, p) number of frames in which each track covers each person."""
-        np.add.at(self.counts, (tracks.of[rows[told_rows]], aligned.true.people[true_rows]), 1)
+        np.add.at(self.counts, (tracks.of[rows[published_rows]], aligned.true.people[true_rows]), 1)
 
     def idf1(self, names: Ints) -> float:
         """Return IDF1 of names (n,) over all cameras (Ristani et al., 2016); equal to that of `score`."""

@@ -77,10 +77,10 @@ def _freeze(site: CameraWatch, server: RtspServer) -> tuple[float, float]:
     """Return the seconds until the last camera is reported down, and until all are back."""
     since = time.monotonic()
     server.freeze()
-    told_s = site.until(lambda: all(stats.state != "up" for stats in site.live.stats.values()), _GIVE_UP_S)
+    down_s = site.until(lambda: all(stats.state != "up" for stats in site.live.stats.values()), _GIVE_UP_S)
     time.sleep(_DOWN_S)
     server.thaw()
-    return told_s, site.until(lambda: site.are_up(since), _GIVE_UP_S)
+    return down_s, site.until(lambda: site.are_up(since), _GIVE_UP_S)
 
 
 def _recode(site: CameraWatch, server: RtspServer) -> float:

@@ -233,7 +233,7 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
         site.raw.execute_command("ACL", "SETUSER", _CUT_OFF, "on")
         # The lease is free now; the first daemon must not take it back.
         time.sleep(1.5)
-        is_told = _raises(first.idle)
+        is_refused = _raises(first.idle)
         sent_late = len(site.events()) - len(before)
     with site.daemon("a", "three") as third:
         third.see(0.7, 1.0)
@@ -247,7 +247,7 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
     return [
         figure(name, CASES[name], f"{len(entered)} visits, {waited} rows waited at the daemon that was cut off"),
         at_least(name, "rows that waited", waited, 1, digits=0),
-        _yes(name, "the daemon that was cut off finds that another one has the site", is_told),
+        _yes(name, "the daemon that was cut off finds that another one has the site", is_refused),
         within(name, "its events sent after the takeover", sent_late + len(stale), 0, digits=0),
         within(name, "rows dropped as stale and not counted", abs(waited - dropped), 0, digits=0),
         within(name, "rows dropped as stale and not in daemon.dropped", abs(waited - reported), 0, digits=0),

@@ -271,7 +271,7 @@ def _state(bundle: EmbedderBundle, people: int, views: int, now: float) -> Match
             first_at = now - 600.0 * (_STAYS - turn)
             camera = CameraId(cameras[serial % len(cameras)])
             person.stays.append(Stay(serial, "before", camera, TrackId(serial), first_at, first_at + 8))
-        person.last_at = person.heard_at = now - 60.0
+        person.last_at = person.updated_at = now - 60.0
     state.next_serial = (people + 1) * _STAYS
     return state
 

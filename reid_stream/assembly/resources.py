@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reid_stream.operators.dispatch import ErasureDispatcher
     from reid_stream.operators.reader import InstructionReader
     from reid_stream.publish.embedded_redis import EmbeddedRedis
-    from reid_stream.publish.latest_value import Teller
+    from reid_stream.publish.latest_value import ChangePublisher
     from reid_stream.publish.redis_sink import RedisSink
     from reid_stream.publish.redis_stream import Fence
     from reid_stream.store.writer import StoreWriter
@@ -162,26 +162,26 @@ def report_risks(settings: Settings, client: "redis.Redis", url: str) -> None:
 
 
 @contextmanager
-def topology_publisher(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[Teller]":
+def topology_publisher(settings: Settings, topology: "Topology", url: str | None) -> "Iterator[ChangePublisher]":
     """Keep the learned topology on Redis, for `reid-stream topology`.
 
     `url`: of the embedded Redis; None for that of the settings.
     """
     import msgspec
 
-    from reid_stream.publish.latest_value import SideValues, Teller, topology_key
+    from reid_stream.publish.latest_value import ChangePublisher, SideValues, topology_key
     from reid_stream.publish.redis_client import connect
 
     key = topology_key(settings.site)
     values = SideValues(connect(settings.redis, url=url))
-    publisher = Teller(
+    publisher = ChangePublisher(
         put=lambda value: values.put(key, value),
         value=lambda: msgspec.json.encode(topology.state()),
         version=lambda: topology.version,
     )
     try:
         yield publisher
-        publisher.tell(0.0)
+        publisher.put(0.0)
     finally:
         values.close()
 

@@ -43,7 +43,7 @@ from reid_stream.runtime.watchdog import Pulse
 
 if TYPE_CHECKING:
     from reid_stream.ingest.overload_alarm import OverloadAlarm
-    from reid_stream.publish.latest_value import Teller
+    from reid_stream.publish.latest_value import ChangePublisher
     from reid_stream.store.writer import StoreWriter
 
 _log = structlog.get_logger(__name__)
@@ -263,7 +263,7 @@ def _presence_settings(settings: Settings) -> PresenceSettings:
 
 def _listeners(
     operators: OperatorInstructions | None,
-    topology: "Teller | None",
+    topology: "ChangePublisher | None",
     store: "StoreWriter | None",
     metrics: Metrics,
 ) -> Iterator[DecisionListener]:

@@ -61,7 +61,7 @@ def engines_of(bundle: Bundle, folder: Path, threads: int) -> Iterator[PixelEngi
 
     try:
         key = key_of(bundle, folder, library_for(arch, arch), arch, "f16")
-        plan = get_plan(key, model, PlanCache(), tell=lambda _text: None).plan
+        plan = get_plan(key, model, PlanCache(), report=lambda _text: None).plan
         yield TensorRtEngine(plan, key, model, pixels=pixels)
     except ModelError:
         return

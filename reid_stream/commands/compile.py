@@ -105,7 +105,7 @@ def _compile(
         def step(line: Step) -> None:
             bar.update(task, completed=line.share, phase=line.phase)
 
-        found = get_plan(key, folder / MODEL_FILE, plans, tell=console.say, progress=step)
+        found = get_plan(key, folder / MODEL_FILE, plans, report=console.say, progress=step)
     if plans.read(key)[0] is None:
         raise ModelError(f"compile must keep what it builds; {'; '.join(found.notes)}; name another folder with --out")
     parity = plans.checked(key, found.plan)

@@ -29,7 +29,7 @@ PRECISIONS: tuple[Precision, ...] = ("f16", "bf16", "f32")
 _SAMPLES_S = 60.0
 """Longest wait for images to compare on, seconds; in an empty scene the probe alone is used."""
 _ENOUGH = {"embedder": 32, "detector": 4}
-_TELL_S = 10.0
+_REPORT_S = 10.0
 
 
 @dataclass(slots=True)
@@ -71,25 +71,32 @@ class TensorRtPreparation:
         pictures: list[UInt8] | None = None
         for precision in self.precisions:
             key = self._key(precision)
-            swap.tell(f"{self.label} in {precision}: looking for it")
-            found = get_plan(key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop)
+            swap.report(f"{self.label} in {precision}: looking for it")
+            found = get_plan(
+                key, self.model, self.plans, report=swap.report, progress=_BuildReporter(swap, self.label), stop=stop
+            )
             parity = self.plans.checked(key, found.plan)
             if parity is not None and parity.faults:
-                swap.tell(f"{self.label} in {precision} was refused before: {'; '.join(parity.faults)}")
+                swap.report(f"{self.label} in {precision} was refused before: {'; '.join(parity.faults)}")
                 continue
             try:
                 engine = self._load(found.plan, key)
             except ModelError as error:
                 if found.origin == "built":
                     raise
-                swap.tell(f"{error}; building it again")
+                swap.report(f"{error}; building it again")
                 self.plans.discard(key)
                 found = get_plan(
-                    key, self.model, self.plans, tell=swap.tell, progress=_Teller(swap, self.label), stop=stop
+                    key,
+                    self.model,
+                    self.plans,
+                    report=swap.report,
+                    progress=_BuildReporter(swap, self.label),
+                    stop=stop,
                 )
                 engine, parity = self._load(found.plan, key), self.plans.checked(key, found.plan)
             if parity is None or not self._is_enough(parity):
-                swap.tell(f"{self.label} in {precision} is {found.origin}; comparing it with float32")
+                swap.report(f"{self.label} in {precision} is {found.origin}; comparing it with float32")
                 if pictures is None:
                     pictures = _by_size(swap.samples(_ENOUGH[self.bundle.kind], self.samples_s))
                 parity = compare_engines(self.bundle, self.model.parent, engine, pictures)
@@ -100,8 +107,8 @@ class TensorRtPreparation:
                 return None
             if not parity.faults:
                 return engine
-            swap.tell(f"{self.label} in {precision} is refused: {'; '.join(parity.faults)}")
-        swap.tell(f"{self.label} does not agree with float32 in any precision; {swap.name} serves on")
+            swap.report(f"{self.label} in {precision} is refused: {'; '.join(parity.faults)}")
+        swap.report(f"{self.label} does not agree with float32 in any precision; {swap.name} serves on")
         return None
 
     def _is_enough(self, parity: Parity) -> bool:
@@ -116,18 +123,18 @@ class TensorRtPreparation:
         return TensorRtEngine(plan, key, self.model, pixels=pixels, runtime_cache=self.plans.kernels(key))
 
 
-class _Teller:
+class _BuildReporter:
     """Reports the progress of a build at intervals."""
 
     def __init__(self, swap: SwapEngine, label: str) -> None:
-        self._swap, self._label, self._told_at = swap, label, 0.0
+        self._swap, self._label, self._reported_at = swap, label, 0.0
 
     def __call__(self, step: BuildProgress) -> None:
         self._swap.share = step.share
         self._swap.note = f"{self._label} is being built: {step.share:.0%}, {step.phase}"
-        if time.monotonic() - self._told_at >= _TELL_S:
-            self._told_at = time.monotonic()
-            self._swap.tell(self._swap.note)
+        if time.monotonic() - self._reported_at >= _REPORT_S:
+            self._reported_at = time.monotonic()
+            self._swap.report(self._swap.note)
 
 
 def _by_size(pictures: Sequence[UInt8]) -> list[UInt8]:

@@ -72,7 +72,7 @@ def get_plan(
     model: Path,
     plans: PlanCache,
     *,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     progress: Callable[[BuildProgress], None] = lambda _line: None,
     stop: threading.Event | None = None,
 ) -> BuildResult:
@@ -82,7 +82,7 @@ def get_plan(
         key: of the plan.
         model: the ONNX file.
         plans: the cache.
-        tell: receives progress messages.
+        report: receives progress messages.
         progress: takes how far the build is.
         stop: ends the build when it is set.
 
@@ -93,13 +93,15 @@ def get_plan(
     if found is not None:
         return BuildResult(found, "cache")
     notes = [f"{why}; building it again"] if why else []
-    with plans.lock(key, lambda: tell("another process builds this engine; waiting for it"), BUILD_LIMIT_S) as is_ours:
+    with plans.lock(
+        key, lambda: report("another process builds this engine; waiting for it"), BUILD_LIMIT_S
+    ) as is_ours:
         if is_ours:
             found, _ = plans.read(key)
             if found is not None:
                 return BuildResult(found, "cache", tuple(notes))
         for note in notes:
-            tell(note)
+            report(note)
         timings = plans.folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', key.library)}-{key.arch}.timings"
         plan = run_builder(BuildJob(key=key, model=str(model), timing_cache=str(timings)), progress, stop)
         try:
@@ -109,7 +111,7 @@ def get_plan(
                 f"engines are kept in {plans.folder}, which cannot be written ({error.strerror or error}): this one "
                 "is in memory only"
             )
-            tell(notes[-1])
+            report(notes[-1])
     return BuildResult(plan, "built", tuple(notes))
 
 

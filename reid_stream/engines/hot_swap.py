@@ -33,7 +33,7 @@ class Preparation(Protocol):
         ...
 
     def __call__(self, swap: "SwapEngine", stop: threading.Event) -> PixelEngine | None:
-        """Return the engine, or None if it cannot be made; the reason goes to `swap.tell`.
+        """Return the engine, or None if it cannot be made; the reason goes to `swap.report`.
 
         Raises:
             ModelError: it cannot be made.
@@ -135,8 +135,8 @@ class SwapEngine:
             kept, self._samples, self._most = self._samples, [], 0
         return kept
 
-    def tell(self, text: str, **more: object) -> None:
-        """Say what happens, in the log and in `note`."""
+    def report(self, text: str, **more: object) -> None:
+        """Log what happens, and keep it in `note`."""
         self.note = text
         _log.info("engine_chosen", network=self._network, serves=self.name, detail=text, **more)
 

@@ -163,14 +163,14 @@ class PlanCache:
 
     @staticmethod
     def _take(handle: int, on_wait: Callable[[], None], limit_s: float) -> bool:
-        until, is_told = time.monotonic() + limit_s, False
+        until, has_reported = time.monotonic() + limit_s, False
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not is_told:
+                if not has_reported:
                     on_wait()
-                    is_told = True
+                    has_reported = True
                 if time.monotonic() >= until:
                     return False
                 time.sleep(_POLL_S)

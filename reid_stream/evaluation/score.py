@@ -66,13 +66,13 @@ def score_aligned(aligned: Alignment, steps: Ints | None = None) -> Score:
     from trackers.eval import compute_hota_metrics, compute_identity_metrics
 
     chosen = range(len(aligned.steps)) if steps is None else steps.tolist()
-    true_ids, told_ids = (
+    true_ids, predicted_ids = (
         [side.people[side.starts[step] : side.starts[step + 1]] for step in chosen]
         for side in (aligned.true, aligned.predicted)
     )
     overlaps = [aligned.table(step) for step in chosen]
-    hota = compute_hota_metrics(true_ids, told_ids, overlaps)
-    identity = compute_identity_metrics(true_ids, told_ids, overlaps)
+    hota = compute_hota_metrics(true_ids, predicted_ids, overlaps)
+    identity = compute_identity_metrics(true_ids, predicted_ids, overlaps)
     return Score(
         hota=float(hota["HOTA"]),
         det_a=float(hota["DetA"]),

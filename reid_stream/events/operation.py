@@ -195,7 +195,7 @@ class DaemonRecovered(_DaemonNews, frozen=True, kw_only=True):
 
 
 class DaemonClockSet(_DaemonNews, frozen=True, kw_only=True):
-    """The system's clock was set: times of events from here on count on the new time base, visits go on."""
+    """The system's clock was set: times of events from here on count on the new time base, visits continue."""
 
     type = "daemon.clock_set.v1"
     by_s: float

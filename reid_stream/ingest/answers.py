@@ -221,7 +221,7 @@ class HttpAnswers(AnswerFilter):
         return b"" if self.has_odd_parts else (_without_sha(head) if self.status == 401 else head) + body
 
     def _may_be_stream(self, body: bytes, part: bytes, *, is_chunked: bool) -> bool:
-        """Whether more data is needed to tell one image from a stream of them."""
+        """Whether more data is needed to distinguish one image from a stream of them."""
         if not (part.startswith(_JPEG) or _JPEG.startswith(part[:2])):
             return False
         self.is_jpeg_stream = self._pictures.of(body) >= _STREAM_OF

@@ -157,7 +157,7 @@ class CameraThread(CameraRunner):
         # Also for the name in messages, before anything can fail.
         self.stats.name = address(self._camera).name
         self._state("connecting")
-        self.stats.heard_at = time.monotonic()
+        self.stats.last_packet_at = time.monotonic()
         with open_source(self._camera, self._settings, self._take_over) as source:
             self.stats.codec = source.codec
             self.stats.hardware = source.on_hardware
@@ -206,7 +206,7 @@ class CameraThread(CameraRunner):
         pace: "_Pace",
         look: QuietFilter,
     ) -> None:
-        self.stats.heard_at = time.monotonic()
+        self.stats.last_packet_at = time.monotonic()
         self.stats.waits_for = "" if source.has_key or self.stats.state == "up" else "key frame"
         self.stats.clock_steps += player.note_packet(packet, source.steps)
         arrived = pace.arrived(packet, [source.seconds(picture) for picture in packet.frames], source.steps)
@@ -298,7 +298,7 @@ class CameraThread(CameraRunner):
             self._read_rate, self._used_rate = RateMeter(), RateMeter()
         if state != self.stats.state:
             self.stats.state, self.stats.since = state, time.time()
-            self.stats.heard_at = time.monotonic()
+            self.stats.last_packet_at = time.monotonic()
 
 
 class _Arrived(NamedTuple):

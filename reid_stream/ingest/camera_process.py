@@ -120,13 +120,13 @@ class CameraProcess(CameraRunner):
     def _pump(self, near: socket.socket) -> bool:
         """Handle messages until the process is gone or `_stop` is set; return True if it is stuck."""
         near.settimeout(_LOOK_S)
-        heard_at = time.monotonic()
-        is_told = False
+        last_message_at = time.monotonic()
+        is_stopping = False
         limit_fps: float | None = None
         is_attended = True
         while True:
-            if self._stop.is_set() and not is_told:
-                is_told, heard_at = True, time.monotonic()
+            if self._stop.is_set() and not is_stopping:
+                is_stopping, last_message_at = True, time.monotonic()
                 with contextlib.suppress(OSError):
                     near.send(b"stop")
             elif self.limit_fps != limit_fps:
@@ -140,15 +140,15 @@ class CameraProcess(CameraRunner):
             try:
                 received = frame_ipc.receive(near)
             except TimeoutError:
-                limit_s = _END_S if is_told else STUCK_S
-                if time.monotonic() - heard_at > limit_s:
+                limit_s = _END_S if is_stopping else STUCK_S
+                if time.monotonic() - last_message_at > limit_s:
                     return True
                 continue
             if received is None:
                 return False
-            heard_at = time.monotonic()
+            last_message_at = time.monotonic()
             self._take(*received)
-            if not is_told and self._is_late():
+            if not is_stopping and self._is_late():
                 return True
 
     def _take(self, message: frame_ipc.Message, image: Picture | None, detail: Detail | None) -> None:
@@ -167,7 +167,7 @@ class CameraProcess(CameraRunner):
         if self._is_recorded or self.stats.state not in ("connecting", "up"):
             return False
         limit_s = max(self._settings.open_timeout_s, self._settings.read_timeout_s) + STUCK_S
-        return time.monotonic() - self.stats.heard_at > limit_s
+        return time.monotonic() - self.stats.last_packet_at > limit_s
 
     def _went_down(self, reason: str, cause: StreamCause) -> None:
         failures = {**self.stats.failures, cause: self.stats.failures.get(cause, 0) + 1}

@@ -23,7 +23,7 @@ from reid_stream.ingest.frame_ipc import ChangeMessage, StatsMessage, send, send
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.records import Frame
 
-TELL_S = 0.5
+STATS_S = 0.5
 """Interval of status messages in seconds."""
 NICE = 10
 """Decoders give way to the pipeline: when a hundred of them would take all CPU time, they fall behind instead and skip
@@ -97,7 +97,7 @@ def _run(
     )
     way.thread = thread
     thread.start()
-    end.settimeout(TELL_S)
+    end.settimeout(STATS_S)
     while not thread.has_ended:
         try:
             order = end.recv(16)
@@ -110,10 +110,10 @@ def _run(
             else:
                 break  # a stop request
         except TimeoutError:
-            way.tell()
+            way.send_stats()
     thread.stop()
     thread.join(_JOIN_S)
-    way.tell()
+    way.send_stats()
 
 
 class _WayBack:
@@ -122,20 +122,20 @@ class _WayBack:
     def __init__(self, end: socket.socket) -> None:
         self._end = end.dup()  # a timeout belongs to a socket object, and sending has none
         self._end.settimeout(None)
-        self._saying = threading.Lock()
+        self._sending = threading.Lock()
         self.thread: CameraThread
 
     def put(self, frame: Frame) -> None:
         stats = self.thread.stats
-        with self._saying, suppress(ConnectionError):
+        with self._sending, suppress(ConnectionError):
             if not send_frame(self._end, frame, stats):
                 stats.dropped["busy"] += 1
 
     def changed(self, change: CameraChange) -> None:
         stats = self.thread.stats
-        with self._saying, suppress(ConnectionError):
+        with self._sending, suppress(ConnectionError):
             send(self._end, ChangeMessage(stats, PackedEvent.of(change)))
 
-    def tell(self) -> None:
-        with self._saying:
+    def send_stats(self) -> None:
+        with self._sending:
             send(self._end, StatsMessage(self.thread.stats))

@@ -50,7 +50,7 @@ class StreamClock:
         """`after`: UTC seconds of the last frame of this camera, if there was one."""
         self._least: deque[tuple[int, float]] = deque()
         """(second of arrival, least arrival - stream_s within it)."""
-        self._told_offset: float | None = None
+        self._reported_offset: float | None = None
         self._camera_offset: float | None = None
         self._stream_s: float | None = None
         self._at = after
@@ -62,7 +62,7 @@ class StreamClock:
     def restart(self) -> None:
         """Forget the mapping: timestamps of a new connection have another origin."""
         self._least.clear()
-        self._told_offset = self._camera_offset = None
+        self._reported_offset = self._camera_offset = None
         self._stream_s = None
         self.since = float("inf")
 
@@ -87,9 +87,9 @@ class StreamClock:
 
     def _tell(self, camera_offset: float) -> None:
         # Around a report FFmpeg may tie a packet to its neighbour's time: two that agree are used.
-        if self._told_offset is not None and abs(camera_offset - self._told_offset) < AGREE_S:
+        if self._reported_offset is not None and abs(camera_offset - self._reported_offset) < AGREE_S:
             self._camera_offset = camera_offset
-        self._told_offset = camera_offset
+        self._reported_offset = camera_offset
 
     @property
     def skew_s(self) -> float | None:

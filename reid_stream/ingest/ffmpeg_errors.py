@@ -23,7 +23,7 @@ def explain(
         error: FFmpeg's, or the system's; nothing of its text is used but the system's own words for its number.
         where: whose name the message starts with.
         took_s: how long the call ran.
-        limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time tells.
+        limit_s: how long it may run; FFmpeg reports a timeout under many names, so the time decides.
         opened: False while connecting.
         answers: what the camera has answered, if known.
     """

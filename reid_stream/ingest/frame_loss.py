@@ -1,7 +1,7 @@
 """Count frames of a live camera that never arrived (pure).
 
 Neither RTP nor FFmpeg reports it: a lost packet takes its image along, or leaves one that the decoder drops. What
-tells is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
+shows it is the gap that it leaves between the timestamps of its neighbours, in units of the camera's usual step.
 """
 
 from collections import deque

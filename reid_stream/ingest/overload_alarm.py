@@ -26,7 +26,7 @@ _FOR_SPEED = ("slowed", "behind", "late")
 class _Counts:
     offered: int
     used: int
-    heard_at: float
+    last_packet_at: float
 
 
 class OverloadAlarm:
@@ -77,7 +77,7 @@ class OverloadAlarm:
         for camera, one in counts.items():
             first = before.get(camera, one)
             # A camera that sends nothing wants nothing, however much it gave before.
-            is_silent = (one.offered, one.heard_at) == (first.offered, first.heard_at)
+            is_silent = (one.offered, one.last_packet_at) == (first.offered, first.last_packet_at)
             if stats[camera].state == "up" and not is_silent:
                 done[camera] = max(0, one.used - first.used) / passed_s
                 wanted[camera] = self._wanted(stats[camera], max(0, one.offered - first.offered) / passed_s)
@@ -122,4 +122,4 @@ class OverloadAlarm:
 
 
 def _counts(camera: CameraStats, used: int) -> _Counts:
-    return _Counts(camera.used + sum(camera.dropped.get(cause, 0) for cause in _FOR_SPEED), used, camera.heard_at)
+    return _Counts(camera.used + sum(camera.dropped.get(cause, 0) for cause in _FOR_SPEED), used, camera.last_packet_at)

@@ -25,7 +25,7 @@ class CameraStats:
     state: State = "connecting"
     since: float = 0.0
     """UTC seconds at which this state started."""
-    heard_at: float = 0.0
+    last_packet_at: float = 0.0
     """Steady seconds (`time.monotonic`, the same in all processes) of the last packet or change of state."""
     reason: str = ""
     """Why it is not up."""

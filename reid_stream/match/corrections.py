@@ -68,7 +68,7 @@ class Corrections:
         numbers = dict.fromkeys(touched)
         if not self.queue:
             recent = islice(self._people.recent(), 4096)
-            self.queue = [person.number for person in recent if now - person.heard_at <= self._settle_s]
+            self.queue = [person.number for person in recent if now - person.updated_at <= self._settle_s]
         for _ in range(min(REVIEWS, len(self.queue))):
             numbers[self.queue.pop()] = None
         for number in numbers:
@@ -180,7 +180,7 @@ class Corrections:
         if best is not None and best.llr > fit + PREFER:
             return [self._reassign(leaving, person, best.person, best)]
         if fit < self._candidates.threshold - HOLD and best is None and len(self._people) < self._people.bound:
-            fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.heard_at)
+            fresh = self._people.new(leaving[0].first_at, max(s.last_at for s in leaving), person.updated_at)
             return [self._reassign(leaving, person, fresh.number, None)]
         return []
 
@@ -208,7 +208,7 @@ class Corrections:
             heir.num_vectors += count
             person.num_vectors = max(0, person.num_vectors - count)
             heir.last_at = max(heir.last_at, stay.last_at)
-            heir.heard_at = max(heir.heard_at, person.heard_at)
+            heir.updated_at = max(heir.updated_at, person.updated_at)
             if track is not None:
                 heir.tracks.add(stay.serial)
                 if in_view:

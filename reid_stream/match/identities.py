@@ -42,7 +42,7 @@ class Person(msgspec.Struct):
     """Identities seen side by side with it, as far as `stays` no longer record it."""
     stays: list[Stay] = []
     """Tracks of the identity, open or ended, oldest first."""
-    heard_at: float = 0.0
+    updated_at: float = msgspec.field(default=0.0, name="heard_at")
     """`now` of the latest update with an observation of it, independent of cameras' clocks. 0: same as `last_at`."""
     barred: set[int] = set()
     """Identities that an operator declared to be other people."""
@@ -88,25 +88,25 @@ class Identities:
 
     def new(self, born_at: float, last_at: float, now: float) -> Person:
         """Create a provisional identity with a number never used before."""
-        person = Person(self.next_number, 1, "provisional", born_at, last_at, heard_at=now)
+        person = Person(self.next_number, 1, "provisional", born_at, last_at, updated_at=now)
         self.next_number += 1
         self.put(person, [])
         return person
 
     def put(self, person: Person, exemplars: list[Exemplar]) -> None:
         """Add an existing identity with its views."""
-        person.heard_at = person.heard_at or person.last_at
+        person.updated_at = person.updated_at or person.last_at
         self._people[person.number] = person
         self._recent[person.number] = None
         self._owner.update((stay.serial, person.number) for stay in person.stays)
-        heapq.heappush(self._oldest, (person.heard_at, person.number))
+        heapq.heappush(self._oldest, (person.updated_at, person.number))
         self.gallery.load(person.number, exemplars)
 
     def see(self, number: int, at: float, now: float) -> None:
         """Record an observation of an identity at time `at`, received at `now`."""
         person = self._people[number]
         person.last_at = max(person.last_at, at)
-        person.heard_at = max(person.heard_at, now)
+        person.updated_at = max(person.updated_at, now)
         self._recent.pop(number, None)
         self._recent[number] = None
 
@@ -174,7 +174,7 @@ class Identities:
         into.revision += 1
         into.num_vectors += gone.num_vectors
         into.last_at = max(into.last_at, gone.last_at)
-        into.heard_at = max(into.heard_at, gone.heard_at)
+        into.updated_at = max(into.updated_at, gone.updated_at)
         into.created_at = min(into.created_at, gone.created_at)
         into.tracks |= gone.tracks
         into.in_view |= gone.in_view
@@ -200,11 +200,11 @@ class Identities:
             person = self._people.get(heapq.heappop(self._oldest)[1])
             if person is None:
                 continue
-            if person.heard_at < limit and not person.in_view:
+            if person.updated_at < limit and not person.in_view:
                 self.remove(person)
                 gone.append(person)
             else:
-                heapq.heappush(self._oldest, (max(person.heard_at, limit), person.number))
+                heapq.heappush(self._oldest, (max(person.updated_at, limit), person.number))
         return gone
 
     def make_room(self) -> tuple[bool, Person | None]:
@@ -220,12 +220,12 @@ class Identities:
                 continue
             if person.in_view:
                 kept.append(person)
-            elif person.heard_at > queued_at:
-                heapq.heappush(self._oldest, (person.heard_at, number))
+            elif person.updated_at > queued_at:
+                heapq.heappush(self._oldest, (person.updated_at, number))
             else:
                 victim = person
         for person in kept:
-            heapq.heappush(self._oldest, (person.heard_at, person.number))
+            heapq.heappush(self._oldest, (person.updated_at, person.number))
         if victim is not None:
             self.remove(victim)
         return victim is not None, victim

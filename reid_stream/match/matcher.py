@@ -270,7 +270,7 @@ class Matcher:
     def _end_track(self, record: TrackEnded, now: float) -> None:
         tracklet = self._tracks.find(record)
         if tracklet is not None:
-            tracklet.ended_at, tracklet.heard_at = record.seen_at, now
+            tracklet.ended_at, tracklet.updated_at = record.seen_at, now
             if tracklet.person is not None:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 

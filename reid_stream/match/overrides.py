@@ -284,7 +284,7 @@ class Overrides:
         self._withdraw(done)
         self._mark_twins(done.twins, False)
         last_at = max(stay.last_at for stay in going)
-        person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, heard_at=now)
+        person = Person(done.person, done.revision, done.state, going[0].first_at, last_at, updated_at=now)
         self.people.put(person, [])
         person.revision += 1
         decisions.append(self._hand_over(going, into, person, by, now))

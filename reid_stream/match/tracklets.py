@@ -68,7 +68,7 @@ class Tracklet(msgspec.Struct, dict=True):
     """One open track; what follows from `vectors` is computed once, until they change."""
 
     stay: Stay
-    heard_at: float
+    updated_at: float = msgspec.field(name="heard_at")
     """`now` of the latest update with a record of it, independent of cameras' clocks."""
     ended_at: float | None = None
     person: int | None = None
@@ -223,7 +223,7 @@ class OpenTracks:
             tracklet = Tracklet(stay, now)
             self.next_serial += 1
             self.put(tracklet)
-        tracklet.heard_at = now
+        tracklet.updated_at = now
         stay = tracklet.stay
         if tracklet.last is None or seen.seen_at >= stay.last_at:
             tracklet.last = msgspec.structs.replace(seen, vector=None)
@@ -280,7 +280,9 @@ class OpenTracks:
 
     def close(self, now: float) -> list[Tracklet]:
         """Remove and return the tracks that ended `_LINGER_S` ago, or had no record for `_SILENT_S`."""
-        done = [t for t in self._tracks.values() if now - t.heard_at > (_SILENT_S if t.ended_at is None else _LINGER_S)]
+        done = [
+            t for t in self._tracks.values() if now - t.updated_at > (_SILENT_S if t.ended_at is None else _LINGER_S)
+        ]
         for tracklet in done:
             self._remove(tracklet)
         return done

@@ -1,7 +1,7 @@
 """POST events to a URL, signed by the Standard Webhooks specification (1.0), until the receiver accepts them.
 
 Events go one after another: one that is refused holds those behind it, so that they arrive in order, at least once. The
-receiver tells a repeated one by `webhook-id`.
+receiver recognises a repeated one by `webhook-id`.
 """
 
 import base64

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EvictionWatch:
-    """The server's count of evicted keys; it does not tell our keys from others."""
+    """The server's count of evicted keys; it counts those of other programs as well."""
 
     def __init__(self, client: "redis.Redis", clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds."""

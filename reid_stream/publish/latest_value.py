@@ -73,26 +73,26 @@ class SideValues:
                     self.failed += 1
 
 
-class Teller:
+class ChangePublisher:
     """Puts a value whenever it has changed, but not too often; called by the one thread that changes it."""
 
     def __init__(self, put: Callable[[bytes], None], value: Callable[[], bytes], version: Callable[[], int]) -> None:
         """`version`: changes with the value and costs nothing to ask for."""
         self._put, self._value, self._version = put, value, version
-        self._told = 0
-        self._told_at = float("-inf")
+        self._put_version = 0
+        self._put_at = float("-inf")
 
     def look(self, now: float) -> None:
         """Put the value if it is time; `now` in UTC seconds."""
         version = self._version()
-        if version != self._told and not 0 <= now - self._told_at < EVERY_S:
-            self.tell(now)
+        if version != self._put_version and not 0 <= now - self._put_at < EVERY_S:
+            self.put(now)
 
     def put_again(self) -> None:
         """Put the value at the next look: Redis has lost it. Any thread may call."""
-        self._told, self._told_at = -1, float("-inf")
+        self._put_version, self._put_at = -1, float("-inf")
 
-    def tell(self, now: float) -> None:
+    def put(self, now: float) -> None:
         """Put the value."""
-        self._told, self._told_at = self._version(), now
+        self._put_version, self._put_at = self._version(), now
         self._put(self._value())

@@ -70,7 +70,7 @@ class _Open:
 
     clock: ClockQuality
     model: str
-    heard_at: float
+    updated_at: float
     """Monotonic seconds of its last record."""
     has_ended: bool = False
     crops: list[_Kept] = field(default_factory=list)
@@ -212,7 +212,7 @@ class StoreWriter:
                 case TrackEnded():
                     track = self._open.get((item.camera, item.run, item.track))
                     if track is not None:
-                        track.has_ended, track.heard_at = True, now
+                        track.has_ended, track.updated_at = True, now
             if not self._queue.empty():
                 continue
             is_closing = self._closing.is_set()
@@ -249,7 +249,7 @@ class StoreWriter:
         """Keep the best crops of a track, in time order."""
         key = (crop.camera, crop.run, crop.track)
         track = self._open.setdefault(key, _Open(crop.clock, crop.model, now))
-        track.heard_at = now
+        track.updated_at = now
         if len(track.crops) >= self._settings.crops_per_track:
             worst = min(track.crops, key=lambda kept: kept.quality)
             if worst.quality >= crop.quality:
@@ -263,7 +263,7 @@ class StoreWriter:
         """Write the tracks that have ended; `now` in monotonic seconds, infinite to write all."""
         for key, track in list(self._open.items()):
             wait_s = self._settings.settle_s if track.has_ended else _IDLE_S
-            if now - track.heard_at >= wait_s:
+            if now - track.updated_at >= wait_s:
                 del self._open[key]
                 self._write(key, track)
                 now_file(self._folder, *key).unlink(missing_ok=True)

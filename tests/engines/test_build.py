@@ -42,13 +42,13 @@ def test_the_shipped_networks_are_built_for_a_gpu_that_is_not_here(tmp_path: Pat
     steps: list[BuildProgress] = []
     found = bundle.load(folder)
     key = key_of(found, folder, library_for("sm_86", None), "sm_86", "f16")
-    built = get_plan(key, folder / "model.onnx", plans, tell=lines.append, progress=steps.append)
+    built = get_plan(key, folder / "model.onnx", plans, report=lines.append, progress=steps.append)
     assert (built.origin, built.notes, lines) == ("built", (), [])
     assert len(built.plan) > found.model_bytes
     shares = [step.share for step in steps]
     assert shares == sorted(shares)
     assert len(shares) > 5
-    again = get_plan(key, folder / "model.onnx", plans, tell=lines.append, progress=steps.append)
+    again = get_plan(key, folder / "model.onnx", plans, report=lines.append, progress=steps.append)
     assert (again.origin, again.plan, len(shares)) == ("cache", built.plan, len(steps))
 
 
@@ -57,10 +57,10 @@ def test_a_truncated_engine_is_reported_and_built_again(tmp_path: Path) -> None:
     model, plans = channel_means(tmp_path / "m.onnx"), PlanCache(tmp_path / "cache")
     lines: list[str] = []
     key = _key(model)
-    first = get_plan(key, model, plans, tell=lines.append)
+    first = get_plan(key, model, plans, report=lines.append)
     path = plans.path(key)
     path.write_bytes(path.read_bytes()[:-10])
-    second = get_plan(key, model, plans, tell=lines.append)
+    second = get_plan(key, model, plans, report=lines.append)
     assert second.origin == "built"
     assert "cut off; building it again" in lines[0]
     assert plans.read(key) == (second.plan, "")
@@ -72,7 +72,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_engine_in_memory(tmp_path: Pa
     model = channel_means(tmp_path / "m.onnx")
     lines: list[str] = []
     (tmp_path / "file").write_text("no folder")
-    built = get_plan(_key(model), model, PlanCache(tmp_path / "file" / "cache"), tell=lines.append)
+    built = get_plan(_key(model), model, PlanCache(tmp_path / "file" / "cache"), report=lines.append)
     assert built.plan
     assert built.origin == "built"
     assert "in memory only" in lines[0]
@@ -86,7 +86,7 @@ def test_of_two_at_once_one_builds_and_the_other_reads_that(tmp_path: Path) -> N
     key = _key(model)
 
     def start() -> None:
-        found.append(get_plan(key, model, PlanCache(tmp_path / "cache"), tell=lines.append))
+        found.append(get_plan(key, model, PlanCache(tmp_path / "cache"), report=lines.append))
 
     both = [threading.Thread(target=start) for _ in range(2)]
     for one in both:
@@ -103,7 +103,7 @@ def test_a_network_that_the_library_refuses_is_an_error_in_one_line(tmp_path: Pa
     model = tmp_path / "m.onnx"
     model.write_bytes(channel_means(tmp_path / "good.onnx").read_bytes()[:-40])
     with pytest.raises(ModelError, match="export it again") as refusal:
-        get_plan(_key(model), model, PlanCache(tmp_path / "cache"), tell=lambda _text: None)
+        get_plan(_key(model), model, PlanCache(tmp_path / "cache"), report=lambda _text: None)
     assert "\n" not in str(refusal.value)
 
 

@@ -35,7 +35,7 @@ def test_a_shipped_network_is_built_for_this_gpu_and_agrees_with_float32(
     assert arch is not None
     found = bundle.load(folder)
     key = key_of(found, folder, library_for(arch, arch), arch, precision)  # type: ignore[arg-type]
-    built = get_plan(key, folder / "model.onnx", plans, tell=print)
+    built = get_plan(key, folder / "model.onnx", plans, report=print)
     parity = check_plan(found, folder, key, built.plan, plans)
     print(kind, precision, parity)
     assert parity.faults == ()

@@ -282,7 +282,7 @@ def test_an_engine_compared_on_probes_alone_is_compared_again_on_real_crops(
 ) -> None:
     preparation = _preparation(tmp_path, monkeypatch)
     key = preparation._key("f16")
-    plan = get_plan(key, preparation.model, preparation.plans, tell=lambda _text: None).plan
+    plan = get_plan(key, preparation.model, preparation.plans, report=lambda _text: None).plan
     preparation.plans.remember(key, plan, Parity(pictures=16, is_finite=True, difference=0.0, cosine=1.0))
     assert preparation.ready() is None
     swap = _served(preparation)

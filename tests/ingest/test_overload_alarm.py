@@ -85,7 +85,7 @@ def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its
     for _ in range(60):
         world.now += 0.5
         for camera, stats in world.stats.items():
-            stats.heard_at = world.now
+            stats.last_packet_at = world.now
             stats.used += random.Random(world.now).random() < 0.25
             world.used[camera] = stats.used
         published = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})

@@ -1,4 +1,4 @@
-"""A second daemon waits and takes over: at once after an end in order or a kill, IDs, visits and events go on."""
+"""A second daemon waits and takes over: at once after an end in order or a kill, IDs, visits and events continue."""
 
 import json
 import os

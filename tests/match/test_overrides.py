@@ -236,8 +236,8 @@ def test_an_erased_person_leaves_nothing_in_the_matcher_and_comes_back_as_a_new_
     assert [person.number for person in kept.people] == [2, 3]
     assert sorted(kept.exemplars) == [2, 3]
     assert not [done for done in kept.override_log.done if done.label]
-    told_of = site.say(Erased, instruction=erasing.instruction, person=ONE, report="2 crops")
-    assert [type(d) for d in told_of] == [Erasure, Answer]
+    reported = site.say(Erased, instruction=erasing.instruction, person=ONE, report="2 crops")
+    assert [type(d) for d in reported] == [Erasure, Answer]
     site.see(a_visit("a", 9, 100.0, A, A))
     assert site.known["a", 9] == "site-4"  # type: ignore[index]
     assert answer(site.say(Undo, instruction="2-0")).outcome == "refused"

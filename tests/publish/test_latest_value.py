@@ -9,7 +9,7 @@ import redis
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.config.settings import Redis
-from reid_stream.publish.latest_value import EVERY_S, SideValues, Teller
+from reid_stream.publish.latest_value import EVERY_S, ChangePublisher, SideValues
 from reid_stream.publish.redis_client import connect
 
 
@@ -49,8 +49,8 @@ def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_writt
 def test_a_value_is_sent_when_it_changed_and_not_too_often() -> None:
     sent: list[bytes] = []
     version = [0]
-    teller = Teller(sent.append, lambda: str(version[0]).encode(), lambda: version[0])
+    publisher = ChangePublisher(sent.append, lambda: str(version[0]).encode(), lambda: version[0])
     for at, now_is in ((0.0, 0), (1.0, 1), (2.0, 2), (1.0 + EVERY_S, 2), (20.0, 2), (3.0, 3)):
         version[0] = now_is
-        teller.look(at)
+        publisher.look(at)
     assert sent == [b"1", b"2", b"3"]  # the last one although the clock went back

@@ -1,4 +1,4 @@
-"""A console's event stream goes on when the stream on Redis is deleted and comes back with lower IDs."""
+"""A console's event stream continues when the stream on Redis is deleted and comes back with lower IDs."""
 
 import socket
 from pathlib import Path

@@ -41,7 +41,7 @@ class WorkerHandle:
         self.loaded_at = 0.0
         self.again_at: float | None = None
         """Steady seconds at which it is restarted; None while it runs."""
-        self.heard_at = 0.0
+        self.last_packet_at = 0.0
         """Steady seconds of its last message."""
         self.report: messages.WorkerReport | None = None
         """The latest."""
@@ -79,7 +79,7 @@ class WorkerHandle:
         self.pipe, self.process = near, started
         self.is_loaded = False
         self.again_at, self.report = None, None
-        self.heard_at = time.monotonic()
+        self.last_packet_at = time.monotonic()
 
     @property
     def pid(self) -> int | None:
@@ -119,7 +119,7 @@ class WorkerHandle:
             return received, False
         finally:
             if received:
-                self.heard_at = time.monotonic()
+                self.last_packet_at = time.monotonic()
         return received, True
 
     def end(self, wait_s: float) -> str:

@@ -324,11 +324,11 @@ class WorkerPool:
             slack = 1.0 if worker.is_loaded else LOAD_SLACK
             report = worker.report
             hangs = report is not None and report.stage is not None and report.stage_s > self._limit_s * slack
-            if hangs or now - worker.heard_at > self._limit_s * slack:
+            if hangs or now - worker.last_packet_at > self._limit_s * slack:
                 stuck = (
                     HungStage(report.stage or "", report.stage_s, report.lost)
                     if report is not None and hangs
-                    else HungStage("worker", now - worker.heard_at, ())
+                    else HungStage("worker", now - worker.last_packet_at, ())
                 )
                 self._end(worker, 0.0)
                 supervisor.report_hang(stuck, "restarted", is_ours=False)
