@@ -3,6 +3,7 @@
 MOT text per camera (frame, id, left, top, width, height, flag, class, visibility; ids shared by all cameras) -> Boxes
 """
 
+import codecs
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,9 @@ def read_rows(path: Path) -> MotRows:
     """Read MOT text: frame (from 1), id, left, top, width, height, flag (0: ignored), class, visibility.
 
     The class column counts where every line has a whole number of 0 to 99 in it and at least one line a 1, pedestrian;
-    MOT15 has -1 or world coordinates there. Trailing commas and ignored boxes without an area are skipped.
+    MOT15 has -1 or world coordinates there. Trailing commas and ignored boxes without an area are skipped. Fields may
+    also be separated by semicolons (then with decimal commas), tabs or spaces, and quoted; a first line of names and
+    lines that begin with # are left out.
 
     Source of the format: Leal-Taixe et al., "MOTChallenge 2015", section 4; Milan et al., "MOT16", tables 5 and 6.
 
@@ -51,14 +54,16 @@ def read_rows(path: Path) -> MotRows:
         ValueError: a line is not of this form.
         OSError: the file cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    content = path.read_bytes()
+    try:  # spreadsheets write UTF-16, with a mark that UTF-8 cannot begin with
+        is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        lines = content.decode("utf-16" if is_wide else "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"MOT text must be text, got bytes that are none ({path}, byte {error.start})") from error
     rows = [
         (_numbers(line, f"({path}, line {number})"), line, number)
         for number, line in enumerate(lines, 1)
-        if line.strip().strip(",")
+        if line.strip().strip(",;") and not line.lstrip().startswith("#") and not (number == 1 and _is_header(line))
     ]
     classes = [row[7] if len(row) > 7 else None for row, _, _ in rows]
     has_classes = _PEDESTRIAN in classes and all(
@@ -86,10 +91,26 @@ def read_rows(path: Path) -> MotRows:
     )
 
 
+def _fields(line: str) -> list[str]:
+    """Split a line at its separator: semicolons, commas, or white space; quotes around fields are taken off."""
+    text = line.strip()
+    if ";" in text:  # where a comma is the decimal sign
+        fields = text.rstrip("; \t").replace(",", ".").split(";")
+    else:
+        fields = text.rstrip(", \t").split(",") if "," in text else text.split()
+    return [field.strip().strip("\"'") for field in fields]
+
+
+def _is_header(line: str) -> bool:
+    """Whether a line holds names of columns: at least six, each with a letter first."""
+    fields = _fields(line)
+    return len(fields) >= 6 and all(field[:1].isalpha() and field.lower() not in ("nan", "inf") for field in fields)
+
+
 def _numbers(line: str, where: str) -> list[float]:
-    """Read the numbers of a line; trailing commas do not matter."""
+    """Read the numbers of a line; trailing separators do not matter."""
     try:
-        row = [float(field) for field in line.strip().rstrip(", \t").split(",")]
+        row = [float(field) for field in _fields(line)]
     except ValueError:
         row = []
     if len(row) < 6:

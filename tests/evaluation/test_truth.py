@@ -49,9 +49,37 @@ def test_trailing_commas_empty_lines_and_ignored_boxes_without_an_area_are_skipp
     assert (boxes.frames.tolist(), len(boxes.ignored)) == ([1, 2], 0)
 
 
+ROWS = "1,7,10,20,30,40,1,1,1\n2,7,12,20,30,40,1,1,1\n2,8,90,20,30,40,0,1,1\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ("\ufeff" + ROWS.replace("\n", "\r\n")).encode(),
+        ROWS.replace(",", ";").encode(),
+        ROWS.replace(",", ",0;").replace(",0;20", ",00;20").encode(),
+        ROWS.replace(",", "\t").encode(),
+        ROWS.replace(",", "   ").encode(),
+        "".join(",".join(f'"{field}"' for field in line.split(",")) + "\n" for line in ROWS.split()).encode(),
+        b"frame,id,bb_left,bb_top,bb_width,bb_height,conf,class,vis\n" + ROWS.encode(),
+        b'"Frame";"ID";"X";"Y";"W";"H"\n' + ROWS.replace(",", ";").encode(),
+        b"# annotated by hand\n" + ROWS.encode(),
+        ROWS.encode("utf-16"),
+    ],
+)
+def test_text_as_other_tools_write_it_is_read_alike(truth: Path, content: bytes) -> None:
+    truth.write_bytes(content)
+    boxes = read_mot(truth)
+    assert (boxes.frames.tolist(), boxes.people, len(boxes.ignored)) == ([1, 2], (7, 7), 1)
+    assert boxes.boxes.tolist() == [[10, 20, 40, 60], [12, 20, 42, 60]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("frame,id,x,y,w,h\n", "at least one counted person, got none"),
+        ("1,7,10,20,30,40\nframe,id,x,y,w,h\n", r"at least 6 numbers a line, got 'frame,id,.* line 2"),
+        ("nan,nan,nan,nan,nan,nan\n", "frames from 1"),
         ("1,7,10,20,30,40\n1,7,ten\n", r"at least 6 numbers a line, got '1,7,ten' .*line 2"),
         ("0,7,10,20,30,40\n", "frames from 1"),
         ("1.5,7,10,20,30,40\n", "frames from 1"),
