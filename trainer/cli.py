@@ -52,7 +52,8 @@ def fit(
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated")] = None,
     store: Annotated[Path | None, typer.Option(help="site: the tracklet store")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="site: the bundle or checkpoint to start from, or `default`")
+        Path | None,
+        typer.Option(help="site: the bundle (folder or name, such as `default`) or checkpoint to start from"),
     ] = None,
     reviewed: Annotated[Path | None, typer.Option(help="site: a file of reviewed global IDs, one per line")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="site: rounds of clustering and training")] = 3,
@@ -68,11 +69,10 @@ def fit(
             raise TrainerError(
                 "--recipe site needs --store and --bundle, and takes no --config; its --budget is a time"
             )
-        from reid_stream.bundles import catalog
+        from trainer.evaluate.network import named_bundle
         from trainer.site.loop import fit_site, read_reviewed, recipe_settings
 
-        if str(bundle) == "default":
-            bundle = catalog.find("default", "embedder")
+        bundle = named_bundle(bundle)
         names = read_reviewed(reviewed) if reviewed is not None else frozenset[str]()
         settings = recipe_settings(bundle, tuple(changes or ()))
         fit_site(settings, store, bundle, out, names, rounds, say, minutes=minutes, resume=resume)

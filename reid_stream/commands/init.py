@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +66,8 @@ def init(
     say.say(f"{out}: {count(len(works), 'camera works', 'cameras work')} of {len(found)}")
     if user is not None:
         say.say(f"the password is not in the file: export {_PASSWORD}=... before the daemon starts")
-    say.say(f"next: reid-stream check --cameras {out}, then reid-stream --cameras {out}")
+    file = shlex.quote(str(out))
+    say.say(f"next: reid-stream check --cameras {file} && reid-stream --cameras {file}")
     if not works:
         raise typer.Exit(1)
 

@@ -1,5 +1,6 @@
 """`reid-stream init` against real servers: hosts, passwords, files, and cameras that fail."""
 
+import shlex
 import stat
 from pathlib import Path
 
@@ -28,17 +29,20 @@ def run(*arguments: str, code: int = 0) -> str:
 
 
 def test_what_works_is_written_with_a_picture_and_what_fails_with_its_reason(tmp_path: Path) -> None:
-    out = tmp_path / "cams.yaml"
+    out = tmp_path / "anna's site" / "cams.yaml"
+    out.parent.mkdir()
     jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
     with WebCamera({"/snap.jpg": snapshot(jpeg)}) as web:
         shown = run(web.url("/snap.jpg"), f"rtsp://127.0.0.1:{free_port()}/live", "--out", str(out), "--site", "shop")
     assert "1 camera works of 2" in shown
+    check, *_ = shown.rpartition("next: ")[2].split(" && ")
+    assert shlex.split(check) == ["reid-stream", "check", "--cameras", str(out)]
     settings = cams_yaml.load(out)
     assert settings.site == "shop"
     assert (settings.cameras[0].enabled, settings.cameras[0].url.get_secret_value()) == (True, web.url("/snap.jpg"))
     assert not settings.cameras[1].enabled
     assert "enabled: false    # " in out.read_text()
-    picture = cv2.imread(str(tmp_path / f"{settings.cameras[0].id}.jpg"))
+    picture = cv2.imread(str(out.parent / f"{settings.cameras[0].id}.jpg"))
     assert picture is not None
     assert picture.shape == (48, 64, 3)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600

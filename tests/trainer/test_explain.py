@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
+from reid_stream.bundles import catalog
 from reid_stream.embed.preprocess import prepare
 from reid_stream.explain import Explainer
 from reid_stream.explain.attention import Attention
@@ -17,7 +18,7 @@ from trainer.config import ModelSettings, TrainSettings
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError, TrainerError
 from trainer.evaluate.explain import choose
-from trainer.evaluate.network import open_network
+from trainer.evaluate.network import named_bundle, open_network
 from trainer.export.bundle import export
 from trainer.model.siamese import Branch, Siamese, load_branch
 from trainer.train.checkpoint import save
@@ -115,3 +116,13 @@ def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
         run("explain", tmp_path / "text.jpg", "--bundle", bundle)
     with pytest.raises(TrainerError, match="takes two images or --set, got both"):
         run("explain", tmp_path / "text.jpg", tmp_path / "text.jpg", "--set", "synthetic:12", "--bundle", bundle)
+
+
+def test_a_bundle_is_found_by_its_name_and_a_path_stays_one(tmp_path: Path) -> None:
+    shipped, _ = catalog.embedder("default")
+    assert named_bundle(Path("default")) == shipped
+    assert named_bundle(Path(shipped.name)) == shipped
+    for path in (tmp_path, tmp_path / "default", Path("run.pt"), Path("no-such-bundle")):
+        assert named_bundle(path) == path
+    with pytest.raises(TrainerError, match="a bundle's folder or name, or an .onnx file, got no-such-bundle"):
+        open_network(Path("no-such-bundle"))

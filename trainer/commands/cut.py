@@ -1,5 +1,6 @@
 """`reid-train cut`: unlabelled crops of people, cut out of videos and pictures."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,4 +30,5 @@ def cut(
     folder, _ = catalog.detector(detector)
     for source, count in cut_people(sources, out, folder, every, score, min_height, threads).items():
         say(f"{source}: {count} crops")
-    say(f"to learn on them: reid-train fit --recipe distilled --set distill.unlabelled=[{out}] ...")
+    setting = shlex.quote(f"distill.unlabelled=[{out}]")
+    say(f"to learn on them: reid-train fit --recipe distilled --out distilled --set {setting}")

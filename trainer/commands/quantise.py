@@ -1,5 +1,6 @@
 """`reid-train quantise`: an int8 bundle for CPUs on which it is faster."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -42,4 +43,4 @@ def quantise(
     )  # fmt: skip
     say(f"{out}: {made.kind} {made.hash[:12]}, {measured.speed:.2f} times as fast as {measured.before}")
     if made.kind == "embedder":
-        say(f"its vectors are others: calibrate it, reid-train calibrate {out}")
+        say(f"its vectors are others: calibrate it, reid-train calibrate {shlex.quote(str(out))}")

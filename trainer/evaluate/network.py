@@ -42,12 +42,13 @@ class TrainedNetwork:
 
 
 def open_network(path: Path, precision: str = "auto", threads: int | None = None) -> TrainedNetwork:
-    """Open a checkpoint, a run's folder, a bundle's folder or an ONNX file.
+    """Open a checkpoint, a run's folder, a bundle's folder or name (`default`: the shipped one) or an ONNX file.
 
     Raises:
         TrainerError: it is none of these, or broken.
     """
     try:
+        path = named_bundle(path)
         if (path / BUNDLE_FILE).is_file():
             return _bundle(path, precision, threads)
         if path.suffix == ".onnx":
@@ -56,7 +57,21 @@ def open_network(path: Path, precision: str = "auto", threads: int | None = None
             return _checkpoint(path, threads)
     except ModelError as error:
         raise TrainerError(str(error)) from error
-    raise TrainerError(f"a network must be a checkpoint (.pt), a run, a bundle's folder or an .onnx file, got {path}")
+    raise TrainerError(
+        f"a network must be a checkpoint (.pt), a run, a bundle's folder or name, or an .onnx file, got {path}"
+    )
+
+
+def named_bundle(path: Path) -> Path:
+    """Return the folder of a known embedder where a path is its name, or `default`; any other path as it is."""
+    if path.exists() or len(path.parts) != 1 or path.suffix:
+        return path
+    from reid_stream.bundles import catalog
+
+    try:
+        return catalog.find(str(path), "embedder")
+    except ModelError:
+        return path
 
 
 def folded(vectors: Floats, verifier: Verifier) -> Floats:

@@ -10,6 +10,7 @@ Sources: the loop: SpCL (arXiv 2006.02713) and Cluster Contrast (arXiv 2103.1156
 promotion: this project.
 """
 
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,7 +229,8 @@ def _judge(
         from trainer.site.bundle import export_calibrated
 
         made = export_calibrated(reached, out / BUNDLE, judged, held.truth, threads, log)
-        log(f"better on held-out people: {made}; compare: `reid-stream models shadow {made} --store {site.folder}`")
+        compare = shlex.join(["reid-stream", "models", "shadow", str(made), "--store", str(site.folder)])
+        log(f"better on held-out people: {made}; compare: `{compare}`")
     else:
         log("no better on held-out people: the base stays")
     return Outcome(
