@@ -81,6 +81,27 @@ def embedder(
 
 
 @app.command()
+def console(
+    what: Annotated[str, typer.Argument(help="wall or people.")] = "wall",
+    clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=64, help="Replayed cameras.")] = 4,
+    viewers: Annotated[int, typer.Option(min=1, max=180, help="Walls open in the last spell.")] = 50,
+    seconds: Annotated[float, typer.Option(min=2, help="Length of a spell.")] = 20.0,
+    people: Annotated[int, typer.Option(min=1, help="People in the store.")] = 10_000,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+) -> None:
+    """Measure what the web console costs: closed, with one wall open, with many; or its pages over many people."""
+    from benchmarks.speed import console as module
+
+    if what not in ("wall", "people"):
+        raise typer.BadParameter("WHAT must be wall or people")
+    is_wall = what == "wall"
+    found = module.wall(clip or demo_clip(), cameras, viewers, seconds) if is_wall else module.people(people)
+    module.show(found)
+    write_figures(found, json)
+
+
+@app.command()
 def substream(
     clip: Annotated[Path | None, typer.Option(help="Video file of people. Default: the demo's clip.")] = None,
     main: Annotated[tuple[int, int], typer.Option(help="Width and height of the main stream.")] = (1280, 720),
