@@ -7,6 +7,7 @@ which would read its files. What the file holds already may have both.
 import fcntl
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -21,6 +22,8 @@ KEYS = tuple(name for name in Camera.model_fields if name not in ("password_file
 """Keys that can be set; the others are paths, or for files only."""
 _SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 _LONGEST_LINE = 10_000
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, surrogates, separators of lines and paragraphs."""
 
 
 class NoSuchCameraError(ConfigError):
@@ -121,8 +124,9 @@ def check_plain(values: Mapping[str, Any]) -> None:
         if key not in KEYS:
             raise ConfigError(f"{key}: must be one of the keys that can be set here: {', '.join(KEYS)}")
         for text in _texts(value):
-            if "${" in text or "\n" in text:
-                raise ConfigError(f"{key}: must be plain text of one line without ${{NAME}}")
+            # YAML has more line breaks than "\\n", and folds them.
+            if "${" in text or any(unicodedata.category(one) in _UNPRINTABLE for one in text):
+                raise ConfigError(f"{key}: must be printable text of one line without ${{NAME}}")
     for key in ("url", "detect_url"):
         url = values.get(key)
         if url is not None and not str(url).lower().startswith(_SCHEMES):

@@ -6,11 +6,30 @@ when it connects: a name whose owner changes its address passes this check, so a
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from reid_stream.config.camera_url import split_login
+from reid_stream.config.settings import Camera
 from reid_stream.errors import ConfigError
+
+
+def needs_password_again(saved: Camera, urls: Iterable[str | None]) -> bool:
+    """Whether a camera has a stored password that new URLs would hand to a host or port that does not have it yet."""
+    if saved.password is None and saved.password_file is None:
+        return False
+    known = {_place(one.get_secret_value()) for one in (saved.url, saved.detect_url) if one is not None}
+    return any(url is not None and _place(url) not in known for url in urls)
+
+
+def _place(url: str) -> tuple[str | None, int | None]:
+    """Return host and port of a URL, (None, None) where it has none."""
+    scheme, _, rest = url.partition("://")
+    try:
+        parts = urlsplit(f"{scheme}://{split_login(rest)[1]}")
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
 
 
 def check_address(url: str, networks: Sequence[str]) -> None:
@@ -19,12 +38,7 @@ def check_address(url: str, networks: Sequence[str]) -> None:
     Raises:
         ConfigError: some are not, or the name has none.
     """
-    scheme, _, rest = url.partition("://")
-    try:
-        parts = urlsplit(f"{scheme}://{split_login(rest)[1]}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
+    host, port = _place(url)
     if not host:
         raise ConfigError("url: must name a host, as in rtsp://HOST/PATH")
     try:

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,15 @@ class Shop:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, {k.lower(): v for k, v in error.headers.items()}, error.read())
+
+    def ask_patiently(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """Ask again for as long as the server wants fewer requests of this address."""
+        for _ in range(100):
+            answer = self.ask(method, path, body, **headers)
+            if answer.status != 429:
+                break
+            time.sleep(0.5)
+        return answer
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)

@@ -125,6 +125,40 @@ def test_roles_bound_what_may_be_changed(closed: Shop, sessions: dict[str, dict[
     assert [one["who"] for one in instructions(closed)] == ["otto", "ada", "ada"]
 
 
+VIEWERS_CHANGE = {("post", "/session"), ("delete", "/session"), ("post", "/search")}
+"""What a viewer may do besides reading."""
+FOR_ADMINS = {
+    ("get", "/cameras/{camera}/settings"),
+    ("post", "/cameras"),
+    ("post", "/cameras/test"),
+    ("post", "/cameras/discover"),
+    ("post", "/cameras/{camera}/test"),
+    ("patch", "/cameras/{camera}"),
+    ("delete", "/cameras/{camera}"),
+}
+
+
+def test_every_route_of_the_api_needs_its_role(closed: Shop, sessions: dict[str, dict[str, str]]) -> None:
+    paths = closed.get(f"{API}/openapi.json", **sessions["ada"]).json["paths"]
+    routes = [(method, path.removeprefix(API)) for path, methods in paths.items() for method in methods]
+    assert len(routes) > 25
+    assert set(routes) >= VIEWERS_CHANGE | FOR_ADMINS
+    for method, path in routes:
+        if path == "/session":  # signing in and out
+            continue
+        where = API + path.replace("{", "").replace("}", "")
+        body: object = None if method == "get" else {}
+        assert closed.ask_patiently(method.upper(), where, body).status == 401, (method, path)
+        is_change = method != "get" and (method, path) not in VIEWERS_CHANGE
+        for who, is_refused in (
+            ("vera", is_change or (method, path) in FOR_ADMINS),
+            ("otto", (method, path) in FOR_ADMINS),
+        ):
+            if path != "/events":  # a stream without an end
+                found = closed.ask_patiently(method.upper(), where, body, **sessions[who]).status
+                assert (found == 403) == is_refused, (who, method, path, found)
+
+
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
 def test_a_users_file_that_others_may_write_lets_no_one_in(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "users.json"

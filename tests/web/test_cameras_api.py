@@ -82,7 +82,9 @@ def test_zones_and_lines_are_kept_in_the_file_with_its_comments(admin: Shop, cam
         ({"url": "http://8.8.8.8/x"}, 422, "web.camera_networks"),
         ({"url": "file:///etc/passwd"}, 422, "url"),
         ({"url": "/etc/passwd"}, 422, "url"),
-        ({"url": "rtsp://10.0.0.5/${PATH}"}, 422, "must be plain text"),
+        ({"url": "rtsp://10.0.0.5/${PATH}"}, 422, "must be printable text"),
+        ({"username": "a\u0085b"}, 422, "must be printable text"),
+        ({"password": "a\u2028b\r"}, 422, "must be printable text"),
         ({"password_file": "/etc/shadow"}, 422, "password_file"),
         ({"max_fps": -3}, 422, "cameras[0].max_fps: must be greater than 0"),
     ],
@@ -114,6 +116,24 @@ def test_zones_and_lines_that_are_none_are_refused(admin: Shop, cams: Path, body
     assert cams.read_text() == before
 
 
+@pytest.mark.parametrize("where", ["10.6.6.6/x", "10.0.0.5:5540/door", "u:p@10.6.6.6/x"])
+def test_a_stored_password_goes_to_no_other_host_or_port(admin: Shop, cams: Path, where: str) -> None:
+    before = cams.read_text()
+    for key in ("url", "detect_url"):
+        for method, path in (("PATCH", f"{API}/door"), ("POST", f"{API}/door/test")):
+            answer = admin.ask_patiently(method, path, {key: f"rtsp://{where}"}, **AUTH)
+            assert (answer.status, b"password: must be given again" in answer.body) == (422, True), answer.body
+    assert cams.read_text() == before
+    assert admin.ask_patiently("PATCH", f"{API}/door", {"url": "rtsp://10.0.0.5/other"}, **AUTH).status == 200
+    assert admin.ask_patiently("PATCH", f"{API}/door", {"url": "rtsp://10.0.0.5/door"}, **AUTH).status == 200
+    moved = admin.ask_patiently(
+        "PATCH", f"{API}/door", {"url": f"rtsp://{where.rpartition('@')[2]}", "password": "hunter24"}, **AUTH
+    )
+    assert moved.status == 200, moved.body
+    back = admin.ask_patiently("PATCH", f"{API}/door", {"url": "rtsp://10.0.0.5/door", "password": "hunter22"}, **AUTH)
+    assert back.status == 200, back.body
+
+
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_path: Path) -> None:
     before = cams.read_text()
@@ -124,7 +144,7 @@ def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_pa
         assert picture is not None
         assert picture.shape == (240, 320, 3)
         assert picture.std() > 10
-        moved = admin.ask("POST", f"{API}/door/test", {"url": server.url("a")}, **AUTH)
+        moved = admin.ask("POST", f"{API}/door/test", {"url": server.url("a"), "password": "another"}, **AUTH)
         assert (moved.json["works"], moved.json["picture"] is not None) == (True, True)
         fails = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://127.0.0.1:9/x"}, **AUTH)
         assert (fails.json["works"], fails.json["cause"]) == (False, "unreachable")

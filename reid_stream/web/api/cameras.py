@@ -22,7 +22,7 @@ from reid_stream.ingest.probe import CameraFailure, probe
 from reid_stream.publish.redis_client import public
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, needs, spends
-from reid_stream.web.camera_address import check_address
+from reid_stream.web.camera_address import check_address, needs_password_again
 from reid_stream.web.schemas import Asked, CameraName, Record
 from reid_stream.web.sessions import Visitor
 from reid_stream.web.site import WebSite
@@ -178,8 +178,9 @@ def try_change(
     web: SiteParts, _visitor: Admin, camera: Annotated[CameraName, Path()], asked: CameraChange
 ) -> CameraTest:
     """Open a camera of cams.yaml for a moment as it would be after a change, without saving the change."""
+    _check_password(_camera(web, camera), asked)
     saved = _camera(web, camera).model_dump()
-    if asked.password is not None:
+    if "password" in asked.model_fields_set:
         saved["password_file"] = None
     return _try(web, saved, asked)
 
@@ -233,6 +234,7 @@ def change_camera(
     """Change keys of a camera's entry; the event `camera.configured` follows."""
     with _problems():
         _check_addresses(web, asked)
+        _check_password(_camera(web, camera), asked)
         cams_edit.change_camera(_path(web), camera, _values(asked))
     return _done(web, visitor, "changed", camera)
 
@@ -250,6 +252,14 @@ def _check_addresses(web: WebSite, asked: CameraChange) -> None:
     for url in (asked.url, asked.detect_url):
         if url is not None:
             check_address(url, web.settings.web.camera_networks)
+
+
+def _check_password(saved: Camera, asked: CameraChange) -> None:
+    """Raise HTTPException if a password that only the file holds would go to another host: it could be read there."""
+    if "password" not in asked.model_fields_set and needs_password_again(saved, (asked.url, asked.detect_url)):
+        raise HTTPException(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "password: must be given again, since the address is another host or port"
+        )
 
 
 def _values(asked: CameraChange) -> dict[str, Any]:
