@@ -2,7 +2,8 @@
 # Write the digests of the container images to deploy/.env, which `docker compose` reads. Run once, and to update.
 set -euo pipefail
 cd "$(dirname "$0")"
-for image in PYTHON_IMAGE=python:3.12-slim REDIS_IMAGE=redis:7-alpine; do
+for image in PYTHON_IMAGE=python:3.12-slim REDIS_IMAGE=redis:7-alpine \
+  PROMETHEUS_IMAGE=prom/prometheus:latest GRAFANA_IMAGE=grafana/grafana:latest CAMERA_IMAGE=bluenviron/mediamtx:latest-ffmpeg; do
   tag=${image#*=}
   digest=$(docker buildx imagetools inspect "$tag" --format '{{.Manifest.Digest}}')
   case $digest in

@@ -78,7 +78,7 @@ def run(
     out = Output(error=True)
     run_name = run_id or uuid.uuid4().hex[:12]
     from_file = len(cameras) == 1 and is_config(cameras[0])
-    with _stopping(rereads=from_file and not fast and not half.is_identify) as (stop, hangups), ExitStack() as opened:
+    with _stopping(rereads=from_file and not fast) as (stop, hangups), ExitStack() as opened:
         waiting = opened.enter_context(StandbyServer(settings.observe, stop)) if standby and not fast else None
         try:
             with out.status("loading models") if out.is_terminal and not plain and not standby else _nothing():
