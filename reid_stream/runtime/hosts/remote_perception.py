@@ -35,7 +35,7 @@ class _Host:
     """One run of a host's process."""
 
     name: str
-    heard_at: float
+    last_report_at: float
     """Steady seconds of its last report."""
     number: int = -1
     cameras: set[CameraId] = field(default_factory=set)
@@ -124,7 +124,7 @@ class RemotePerception:
         if report.number <= host.number:
             return
         is_news = host.number < 0 or host.is_lost
-        host.number, host.heard_at, host.is_lost = report.number, now, False
+        host.number, host.last_report_at, host.is_lost = report.number, now, False
         if is_news:
             _log.info("host_up", host=name, run=report.run, cameras=len(report.stats), version=report.version)
             if report.model != self._model:
@@ -180,13 +180,13 @@ class RemotePerception:
         now = time.monotonic()
         if self.link.fault is not None:  # Redis is away: hosts cannot be heard
             for host in self._hosts.values():
-                host.heard_at = now
+                host.last_report_at = now
         for run, host in list(self._hosts.items()):
-            if host.is_lost or now - host.heard_at < SILENT_S:
+            if host.is_lost or now - host.last_report_at < SILENT_S:
                 continue
             host.is_lost = True
             newer = any(one.name == host.name and one is not host for one in self._hosts.values())
-            _log.error("host_lost", host=host.name, run=run, silent_s=round(now - host.heard_at, 1))
+            _log.error("host_lost", host=host.name, run=run, silent_s=round(now - host.last_report_at, 1))
             for camera in host.cameras - self._cameras_but(host):
                 reason = f"host {host.name} is silent"
                 self.stats[camera] = replace(
