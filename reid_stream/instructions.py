@@ -25,7 +25,7 @@ MOST_TEXT = 200
 MOST_TRACKS = 500
 """Tracks, and visits, of one split."""
 MOST_BYTES = 65_536
-"""Of an encoded instruction."""
+"""Largest size of an encoded instruction."""
 
 
 class _Instruction(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):

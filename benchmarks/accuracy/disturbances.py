@@ -123,7 +123,7 @@ DISTURBANCES: Mapping[str, Disturbance] = {
     "zoom": Disturbance(move=_zoom),
     "turn": Disturbance(move=_turn),
 }
-"""By name."""
+"""Disturbances by name."""
 
 
 def write(images: Iterable[UInt8], truth: Boxes, disturbance: Disturbance, path: Path, rate: Fraction) -> Boxes:

@@ -27,9 +27,9 @@ from reid_stream.ingest.motion import PictureMotion
 from reid_stream.runtime.networks import Networks
 
 ALLOWED_LOSS = 0.005
-"""Of HOTA and IDF1."""
+"""Largest loss of HOTA and IDF1."""
 ALLOWED_COST = 0.03
-"""Of the CPU time without a gate."""
+"""Largest cost as a share of the CPU time without a gate."""
 
 
 class GateRow(msgspec.Struct, frozen=True, kw_only=True):

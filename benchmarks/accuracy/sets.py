@@ -26,7 +26,7 @@ _ELSEWHERE = {"mot/PETS09-S2L1": Path("video") / "vtest.avi"}
 RETURNERS: Mapping[str, Mapping[int, int]] = {
     "mot/PETS09-S2L1": {1: 19, 2: 13, 3: 11, 4: 12, 5: 9, 6: 10, 8: 15, 14: 15, 18: 15},
 }
-"""By set: number of a returning person in the published truth -> the number before, judged by eye from the crops.
+"""Returning people by set: number in the published truth -> the number before, judged by eye from the crops.
 
 MOTChallenge gives people new numbers when they come back; the 19 of PETS09-S2L1 are ten people. Here a person must keep
 one ID, so people are scored with those numbers joined.

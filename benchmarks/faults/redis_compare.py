@@ -9,7 +9,7 @@ from typing import Any
 from reid_stream.publish.spool_row import RANKS, rank_of
 
 _OF_THE_DAY = {"daemon.started.v1", "daemon.stopped.v1"}
-"""Their content depends on when the daemon ran."""
+"""Events whose content depends on when the daemon ran."""
 Live = dict[str, Any]
 
 

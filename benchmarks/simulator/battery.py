@@ -38,7 +38,7 @@ _ARCHIVES = {"cuhk03": "cuhk03_pairs2to5.tar.gz", "cuhk01": "cuhk01.tar.gz"}
 _PAIRS = {"development": ("7", "8"), "reported": ("9", "10")}
 """Cameras of CUHK03 by half: people may come again in another pair, under another number."""
 _VARIANTS, _MOST = 2, 3
-"""Of each crop; crops per person and camera."""
+"""Variants of each crop; crops per person and camera."""
 _COLOUR = 0.3
 """Strength of the differences between cameras where the world is not about them."""
 

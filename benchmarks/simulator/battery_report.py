@@ -21,7 +21,7 @@ _LEGEND = (
 )
 
 _WIDTH = 160
-"""Of the table where no terminal sets it, in columns."""
+"""Width of the table where no terminal sets it, columns."""
 
 
 def run(

@@ -19,9 +19,9 @@ from benchmarks.simulator.crops import PersonCrop
 Image = npt.NDArray[np.uint8]
 
 _SHIFT, _SCALE, _LIGHT = (0.08, 0.05), (0.9, 1.12), 0.12
-"""Of a variant: largest shift in widths and heights, range of the box's size, spread of its brightness."""
+"""Variation of a crop: largest shift in widths and heights, range of the box's size, spread of its brightness."""
 _GAIN, _GAMMA, _SATURATION, _BLUR = 0.18, 0.25, 0.3, 1.2
-"""Of a camera at strength 1: spreads of the logarithms of channel gains, gamma and saturation; largest loss of
+"""Variation of cameras at strength 1: spreads of the logarithms of channel gains, gamma, saturation; largest loss of
 sharpness, as a factor of resolution less one."""
 _QUALITY = (90, 45)
 """JPEG quality of cameras at strength 0 and 1."""

@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 DAY_S = 86_400.0
 _MOST_CAMERAS = 40
-"""Of one walk."""
+"""Cameras of one walk at most."""
 _RETURN_GIVE_S = 900.0
 
 

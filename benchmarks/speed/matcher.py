@@ -32,7 +32,7 @@ from reid_stream.records import CameraId, Floats, Observation, Perceived, TrackE
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 TRACKS = 4
-"""New in each update, one a camera."""
+"""New tracks in each update, one a camera."""
 LASTS = 4
 """Updates that a track lives."""
 MOST_VECTORS = 1_000_000

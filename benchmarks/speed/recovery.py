@@ -42,7 +42,7 @@ _SITE, _RUN, _OTHER = "bench", "bench", "bench-2"
 _STAYS = 3
 """Stays of each person, as after a few cameras."""
 _MOST_VIEWS = 300_000
-"""In all; more people have fewer each."""
+"""Views of all people together; more people have fewer each."""
 _MINUTE_S = 60.0
 _WAIT_S = 600.0
 _TURNS = 5

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import onnx
 
 _OWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-"""Of operators that OpenVINO or ONNX Runtime knows."""
+"""Domains of the operators that OpenVINO or ONNX Runtime knows."""
 _SPLIT_BY_INPUT = 13
 """Opset from which `Split` takes its sizes as an input; before, they are an attribute (ONNX 1.8)."""
 

@@ -24,7 +24,7 @@ MIN_RANKED = 0.95
 MAX_DIFFERENCE = 0.05
 """Largest |found - expected| / |expected| of one image's answer, as a bundle's probe asks of a detector."""
 _TIE = 0.002
-"""Of cosines; what bf16 moves them by."""
+"""Difference of cosines that counts as a tie: what bf16 moves them by."""
 _FEW = 8
 """A ranking of fewer crops is not compared."""
 
@@ -37,7 +37,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     difference: float
     """Largest |found - expected| / |expected| of an image; infinite values count as 1e9."""
     cosine: float | None = None
-    """Least; embedders only."""
+    """Least cosine; embedders only."""
     ranked: float | None = None
     """Share of crops with the same nearest other crop; embedders with enough crops only."""
 

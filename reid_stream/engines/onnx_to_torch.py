@@ -36,7 +36,7 @@ _DTYPES = {
 _READ_NUMBERS = frozenset(
     {"Reshape", "Slice", "Split", "Squeeze", "Unsqueeze", "Expand", "Resize", "ReduceMean", "ReduceSum", "ReduceL2"}
 )
-"""Their other inputs are sizes and places, read as numbers: from main memory, or each call would wait for the GPU."""
+"""Operators whose other inputs are sizes and places: read from main memory, or each call would wait for the GPU."""
 
 
 class TorchGraph:

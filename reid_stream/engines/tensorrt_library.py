@@ -18,7 +18,7 @@ Precision = Literal["f32", "f16", "bf16"]
 RTX_ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
 """Architectures that `tensorrt_rtx` knows by name (1.7, `ComputeCapability`)."""
 _DRIVER = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu")
-"""Of Linux, WSL and Jetson."""
+"""Device files of the driver on Linux, WSL and Jetson."""
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR (cuda.h)."""
 

@@ -28,7 +28,7 @@ from reid_stream.records import Perceived, decode, encode
 MAX_BATCHES = 100
 """High-water mark on each side, in batches."""
 MOST_BYTES = 64 << 20
-"""Of one part of a message; a larger one ends its sender's connection. A crop of 4K has 25 MB."""
+"""Largest size of one part of a message; a larger one ends its sender's connection. A crop of 4K has 25 MB."""
 CLOSE_S = 5.0
 """Longest wait of `close` for what was sent to arrive."""
 SETTLE_S = 1.0

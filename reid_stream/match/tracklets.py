@@ -21,7 +21,7 @@ REVIEW_AT = (2, 3, 5, 8, 12)
 """Numbers of vectors at which the identity of a track is reviewed, then at every twelfth: each review costs a product
 with all identities, and one more vector of many changes little."""
 _LATEST = 4
-"""How many of the kept vectors are the latest ones, whatever their quality: they show whether the track is still on the
+"""Number of the kept vectors that are the latest ones, of any quality: they show whether the track is still on the
 same person."""
 MAX_PENDING = 256
 """Observations buffered until the track is identified; the oldest are dropped first."""

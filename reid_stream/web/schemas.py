@@ -9,7 +9,7 @@ from reid_stream.records import ClockQuality, IdentityState
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
-"""In ascending order: each role includes those before it."""
+"""Roles in ascending order: each includes those before it."""
 PERSON_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$"
 CAMERA_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 RUN_PATTERN = r"^[A-Za-z0-9_.-]{1,100}$"

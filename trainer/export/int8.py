@@ -41,9 +41,9 @@ from trainer.evaluate.protocol import evaluate
 from trainer.export.quantise import quantise
 
 MAX_LOSS = 0.005
-"""Of mAP or AP50 on any set."""
+"""Largest loss of mAP or AP50 on any set."""
 MIN_SPEED = 1.05
-"""Times as fast, at least: below that the difference is chance, and a second network is not worth keeping."""
+"""Least speed-up: below that the difference is chance, and a second network is not worth keeping."""
 EMBEDDER_SOURCES, EMBEDDER_SETS = ("market1501",), ("market1501:validation", "market1501")
 DETECTOR_SOURCES = ("yolo:boxes/pennfudan.tar.gz", "yolo:boxes/coco_person_train.tar.gz")
 KEPT = (r".*model\.23.*",)

@@ -36,7 +36,7 @@ six (trainer/site/pseudo_labels.py)."""
 _HELD_SHARE = 0.2
 _REVIEWED_SHARE = 0.5
 _MOST_HELD = 60
-"""At most; further people are learned from."""
+"""People held out at most; further ones are learned from."""
 _STRANGERS = 0.5
 """Share of the tracks that the base network links with no other, which give no labels at first."""
 _FALSE_MATCHES = 1e-3

@@ -33,9 +33,9 @@ RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "site.yaml"
 MOST_TRACKS = 8000
 """The latest ones; comparing each with each takes a GB for this many."""
 _TRAINING_SHARE = 0.9
-"""Of the time budget; the rest is for export and calibration."""
+"""Share of the time budget; the rest is for export and calibration."""
 _LEAST_SHARE = 0.05
-"""With less of the time budget left no further round starts."""
+"""Share of the time budget that must be left for a further round."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from trainer.evaluate.retrieval import Bools, Doubles, Floats, Ints
 
 UNLINKED = -1
 MARGIN = 0.1
-"""By how much a link is better than the next best of either track, as a cosine."""
+"""Least difference by which a link is better than the next best of either track, as a cosine."""
 AGREEMENT = 0.5
 """Least mean similarity, time included, of the tracks of two clusters that are joined."""
 _TIME = 0.05

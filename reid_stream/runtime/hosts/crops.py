@@ -37,7 +37,7 @@ _BLOCK_MS = 500
 _RETRY_S = 1.0
 _PAGE = 20
 _QUALITY = 95
-"""Of JPEG, as in the store."""
+"""JPEG quality, as in the store."""
 _log = structlog.get_logger(__name__)
 _parts = msgspec.msgpack.Decoder(list[bytes])
 
