@@ -37,7 +37,7 @@ from reid_stream.records import Floats
 Doubles = npt.NDArray[np.float64]
 
 DEFAULT_SIMILARITY = 0.75
-"""Cosine for a bundle without calibration: best mean IDF1 of OSNet x0.25 on simulated worlds and the ADL overlap pair."""
+"""Cosine for a bundle without calibration: best mean IDF1 of OSNet x0.25 on simulated worlds and ADL."""
 _STEEPNESS = 25.0
 """Score per unit of cosine without calibration; sets the weight of appearance against transit."""
 _UNCALIBRATED_THRESHOLD = 5.0
