@@ -274,7 +274,7 @@ def _listeners(
 
         def publish_topology(_decisions: Sequence[Decision], now: float) -> None:
             with metrics.monitoring.part("topology"):
-                topology.look(now)
+                topology.put_if_due(now)
 
         yield publish_topology
     if store is not None:

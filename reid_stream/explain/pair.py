@@ -84,7 +84,7 @@ class Explainer:
         Raises:
             ModelError: the network gives a vector that is zero or not finite.
         """
-        looked, units = self.look(first, second)
+        looked, units = self.activations(first, second)
         products, costs = terms(units[0], units[1], self.bundle.verifier)
         margin = self.bundle.verifier.b + float(costs.sum())
         crops = (first, second)
@@ -99,7 +99,7 @@ class Explainer:
             f"{self.bundle.name} {self.bundle.hash[:12]}",
         )
 
-    def look(self, first: UInt8, second: UInt8) -> tuple[Activations, Doubles]:
+    def activations(self, first: UInt8, second: UInt8) -> tuple[Activations, Doubles]:
         """Return the activations of two RGB crops (h, w, 3) and their unit vectors (2, d)."""
         looked = self.attention(prepare([first, second], self.spec))
         return looked, self._unit(looked.vectors)

@@ -58,7 +58,7 @@ def compare_regions(explainer: Explainer, first: UInt8, second: UInt8) -> Region
     Raises:
         ModelError: the network gives a vector that is zero or not finite.
     """
-    looked, units = explainer.look(first, second)
+    looked, units = explainer.activations(first, second)
     products, costs = terms(units[0], units[1], explainer.bundle.verifier)
     margin = explainer.bundle.verifier.b + float(costs.sum())
     weights = np.square(np.asarray(explainer.bundle.verifier.d))

@@ -139,7 +139,7 @@ class CameraSet:
         for camera, thread in self._running.items():
             thread.is_attended = self._is_attended(camera)
         with self._guard("camera log"):
-            self._stats_log.look(self.stats)
+            self._stats_log.log_changes(self.stats)
         return None if have_ended and not frames else frames
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ class _Counts:
 
 
 class OverloadAlarm:
-    """Compares cameras' counts over windows; `look` may be called at any interval; times on any steady clock."""
+    """Compares cameras' counts over windows; `update` may be called at any interval; times on any steady clock."""
 
     def __init__(self, run: str, wanted_fps: Mapping[CameraId, float]) -> None:
         """`run`: of the daemon; `wanted_fps`: of each camera at most."""
@@ -55,7 +55,7 @@ class OverloadAlarm:
         """Whether an overload was reported and has not ended."""
         return self._since is not None
 
-    def look(
+    def update(
         self, now: float, utc: float, stats: Mapping[CameraId, CameraStats], used: Mapping[CameraId, int]
     ) -> DaemonOverloaded | DaemonRecovered | None:
         """Return the event to publish, None for none.

@@ -53,7 +53,7 @@ class LivePlayback:
             self._steps = steps
             self._clock.restart()
             self._gaps.forget()
-        self._site.look()
+        self._site.detect_step()
         has_stepped = self._site.shift_s != self._shift_s
         self._shift_s = self._site.shift_s
         self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))

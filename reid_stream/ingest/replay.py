@@ -74,7 +74,7 @@ class FastReplay:
         if faults:
             self.stop()
             raise StreamError("\n".join(str(fault) for fault in faults), faults[0].cause)
-        StatsLog().look(self.stats)
+        StatsLog().log_changes(self.stats)
         for file in self._files:
             file.start()
 

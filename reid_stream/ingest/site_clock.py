@@ -40,20 +40,20 @@ class SiteClock:
         """Site time less the steady clock."""
         self._looking = threading.Lock()
         self.shift_s = 0.0
-        """UTC less site time, as of the last `look`."""
+        """UTC less site time, as of the last `detect_step`."""
         if base_s is not None:
-            self.look()
+            self.detect_step()
 
     def now(self) -> float:
         """Return site time, seconds; never goes back."""
         return self._steady() + self.base_s
 
     def utc(self) -> float:
-        """Return UTC, seconds, as the system's clock counts it since the last `look`."""
+        """Return UTC, seconds, as the system's clock counts it since the last `detect_step`."""
         return self.to_utc(self.now())
 
-    def look(self) -> float:
-        """Compare with the system's clock; return by how much it has been set forward since the last look, else 0."""
+    def detect_step(self) -> float:
+        """Compare with the system's clock; return by how much it has been set forward since the last call, else 0."""
         with self._looking:
             by_s = self._utc() - self.now() - self.shift_s
             if abs(by_s) <= STEP_S:

@@ -23,7 +23,7 @@ class StatsLog:
         self._assumed: dict[CameraId, float] = {}
         self._without_detail: dict[CameraId, str] = {}
 
-    def look(self, all_stats: Mapping[CameraId, CameraStats]) -> None:
+    def log_changes(self, all_stats: Mapping[CameraId, CameraStats]) -> None:
         """Log the changes."""
         for camera, stats in all_stats.items():
             waited_s = time.time() - stats.since

@@ -82,7 +82,7 @@ class ChangePublisher:
         self._put_version = 0
         self._put_at = float("-inf")
 
-    def look(self, now: float) -> None:
+    def put_if_due(self, now: float) -> None:
         """Put the value if it is time; `now` in UTC seconds."""
         version = self._version()
         if version != self._put_version and not 0 <= now - self._put_at < EVERY_S:

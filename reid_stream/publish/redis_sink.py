@@ -116,7 +116,7 @@ class RedisSink:
         with translated(where):
             self._stream.load_live()
             try:
-                self._rows.positions.stay_above(self._stream.look().end)
+                self._rows.positions.stay_above(self._stream.read_progress().end)
             except StreamEndError as error:
                 self._note_fault(error)
         self.counters.accepted = spool.waiting()
@@ -221,7 +221,7 @@ class RedisSink:
             is_last = bool(events) and isinstance(events[-1], DaemonStopped)
             if self._report.is_due or (is_last and self._report.is_open):
                 self._announce()
-            self._report.look(is_sent=False)
+            self._report.log_room(is_sent=False)
             self._keep(events, entry)
             self._changed.notify_all()
 
@@ -296,7 +296,7 @@ class RedisSink:
 
     def _look(self) -> Look:
         """Check how far Redis has what was sent; start to resend what it has lost."""
-        look = self._stream.look()
+        look = self._stream.read_progress()
         behind = self._stream.lost_behind(look, self._sent)
         if behind is not None:
             self._go_back_to(behind, look)
@@ -345,7 +345,7 @@ class RedisSink:
         if new and all(row.position > look.ends[self._stream.key_of(row)] for row, _ in new):
             refused, again = self._stream.add(new)
             found += again
-        end = self._stream.look().end if refused else NOWHERE
+        end = self._stream.read_progress().end if refused else NOWHERE
         with self._changed:
             self.counters.found += found
             self.counters.published += len(batch) - len(refused)
@@ -387,7 +387,7 @@ class RedisSink:
             self._outage.end(waiting=self.backlog)
             if self._report.is_open and self.backlog <= 0:
                 self._announce()
-            self._report.look(is_sent=self.backlog <= 0)
+            self._report.log_room(is_sent=self.backlog <= 0)
 
     def _note_fault(self, error: BaseException) -> None:
         self._outage.add_fault(error, waiting=self.backlog)

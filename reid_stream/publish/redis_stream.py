@@ -101,7 +101,7 @@ class EventStream:
         self._keys = (self.key,) if journal is None else (self.key, journal)
         self._fence = fence
 
-    def look(self) -> Look:
+    def read_progress(self) -> Look:
         """Read how far Redis has what was sent.
 
         Raises:

@@ -131,7 +131,7 @@ class LossReport:
         self._full_at = time.monotonic()
         self._add("spool" if is_on_disk else "disk", counts)
 
-    def look(self, *, is_sent: bool) -> None:
+    def log_room(self, *, is_sent: bool) -> None:
         """Log that the spool has room again, once nothing waits in it or nothing was dropped for a while."""
         if self._full and (is_sent or time.monotonic() - self._full_at > _ANNOUNCE_S):
             _log.info("spool_has_room", **{f"dropped_{name}": count for name, count in self._full.items()})

@@ -15,9 +15,9 @@ class ClockWatch:
         self._clock, self._run = clock, run
         self._shift_s = clock.shift_s
 
-    def look(self) -> list[DaemonClockSet]:
+    def due_events(self) -> list[DaemonClockSet]:
         """Return an event if the clock was set since the last call, whether or not a camera has noticed it first."""
-        self._clock.look()
+        self._clock.detect_step()
         by_s, self._shift_s = self._clock.shift_s - self._shift_s, self._clock.shift_s
         if not by_s:
             return []

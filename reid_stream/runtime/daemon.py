@@ -239,7 +239,7 @@ class Daemon:
         """Whether identification has failed."""
         return self._identification.error is not None
 
-    def look(self, limit_s: float) -> None:
+    def check(self, limit_s: float) -> None:
         """Check the clock, identification and the load.
 
         Raises:
@@ -248,12 +248,12 @@ class Daemon:
         with self._metrics.monitoring.part("watchdog"):
             self._on_look()
         if self.settings.is_live:
-            self._events.publish(self._clock_watch.look())
+            self._events.publish(self._clock_watch.due_events())
         stuck = self._identification.abandon(limit_s)
         if stuck is not None:
             self.report_hang(stuck, "ended")
             raise StuckError(stuck.message(self.settings.watchdog.stage_s))
-        self._events.publish(self._overload_watch.look(self.perception, self.progress.frames))
+        self._events.publish(self._overload_watch.due_events(self.perception, self.progress.frames))
 
     def count_frames(self, frames: Mapping[CameraId, int]) -> None:
         """Count frames that perception has finished."""
@@ -285,7 +285,7 @@ class Daemon:
         self._events.commit(self._identification.identification, events)
         self._figures.count(events, records, is_live=self.settings.is_live)
         self._events.publish(
-            self._heartbeat.look(self._clock.utc() if self.settings.is_live else now, self._cameras.up)
+            self._heartbeat.due_events(self._clock.utc() if self.settings.is_live else now, self._cameras.up)
         )
 
 

@@ -111,7 +111,7 @@ class Supervisor(Protocol):
         """Whether identification has failed, so that perception may end as well."""
         ...
 
-    def look(self, limit_s: float) -> None:
+    def check(self, limit_s: float) -> None:
         """Check everything but perception; called by its `watch` several times per second.
 
         Raises:

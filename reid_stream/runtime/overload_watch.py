@@ -28,7 +28,7 @@ class OverloadWatch:
         if self._alarm is not None:
             self._alarm.change_cameras({CameraId(camera.id): wanted_fps(camera) for camera in cameras})
 
-    def look(
+    def due_events(
         self, perception: PerceptionRunner, frames: Mapping[CameraId, int]
     ) -> list[DaemonOverloaded | DaemonRecovered]:
         """Return an event if an overload has started or ended since the last call.
@@ -41,7 +41,7 @@ class OverloadWatch:
             return []
         change = None
         with self._metrics.monitoring.part("overload"):
-            change = self._alarm.look(time.monotonic(), time.time(), perception.stats, frames)
+            change = self._alarm.update(time.monotonic(), time.time(), perception.stats, frames)
             if change is not None:
                 self._metrics.overloaded.set(isinstance(change, DaemonOverloaded))
                 _log_change(change)

@@ -150,7 +150,7 @@ class PerceptionThread:
             while stuck is None and not worker.ended.wait(min(TAKE_S, limit_s / 4)):
                 if stop.is_set() or supervisor.has_failed:
                     limit_s, is_ending = min(limit_s, STOP_S), True
-                supervisor.look(limit_s)
+                supervisor.check(limit_s)
                 stuck = self._pulse.abandon(limit_s)
             if worker.error is not None:
                 raise worker.error

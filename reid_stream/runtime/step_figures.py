@@ -46,7 +46,7 @@ class Heartbeat:
         self._identification, self._metrics, self._run, self._every_s = identification, metrics, run, every_s
         self._last_at: float | None = None
 
-    def look(self, now: float, cameras_up: int) -> list[DaemonHeartbeat]:
+    def due_events(self, now: float, cameras_up: int) -> list[DaemonHeartbeat]:
         """Return an event if one is due at `now`, UTC seconds; the first is due after one interval."""
         if self._last_at is None:
             self._last_at = now

@@ -1,6 +1,6 @@
 """Follow a site's events on a thread: their projection, the latest of them, and the state of its cameras.
 
-While the console is not used, events are read every `IDLE_S` seconds; `look` makes up for it before it returns.
+While the console is not used, events are read every `IDLE_S` seconds; `refresh` makes up for it before it returns.
 """
 
 import contextlib
@@ -112,7 +112,7 @@ class Feed:
         self._thread = threading.Thread(target=self._follow, name="feed", daemon=True)
         self._thread.start()
 
-    def look(self, wait_s: float = 2.0) -> None:
+    def refresh(self, wait_s: float = 2.0) -> None:
         """Note a request, and wait briefly until the state is up to date."""
         self._looked_at = time.monotonic()
         self._wanted.set()

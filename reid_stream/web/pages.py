@@ -143,7 +143,7 @@ def people(
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """All people, with filters."""
-    web.feed.look()
+    web.feed.refresh()
     now = datetime.now(UTC).timestamp()
     found = filtered(
         web.directory.summaries(),
@@ -175,7 +175,7 @@ def people(
 @router.get("/people/{person}")
 def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId) -> Response:
     """One person's journey."""
-    web.feed.look()
+    web.feed.refresh()
     found = web.directory.person(person)
     if found is None:
         fate = web.directory.fate(person)
@@ -204,7 +204,7 @@ def wall(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 @router.get("/cameras")
 def cameras(web: SiteParts, visitor: Viewer, request: Request) -> Response:
     """Health of the cameras."""
-    web.feed.look()
+    web.feed.refresh()
     records = web.overview.cameras()
     labels = {
         person: summary.label or person
@@ -265,7 +265,7 @@ def search(
     """Search by a picture, or by a stored track."""
     result, asked = None, None
     if camera:
-        web.feed.look()
+        web.feed.refresh()
         request.state.limits.spend(request.state.address, "search")
         stored = track_of(web, camera, run, track)
         asked = web.directory.track(stored)
@@ -278,7 +278,7 @@ def search(
 @router.get("/explain/{camera}/{run}/{track}/{other_camera}/{other_run}/{other_track}")  # noqa: FAST003 (of TrackPair)
 def explain(web: SiteParts, _visitor: Viewer, request: Request, tracks: TrackPair) -> Response:
     """Why two tracks' pictures match."""
-    web.feed.look()
+    web.feed.refresh()
     sides = []
     for track in tracks:
         owner = web.directory.owner(track.key, track)
@@ -295,7 +295,7 @@ def review(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 @router.get("/events")
 def events(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """Events, live."""
-    web.feed.look()
+    web.feed.refresh()
     recent = [{**msgspec.json.decode(event.body), "position": event.position} for event in web.feed.recent(300)]
     return page(request, "events.html", recent=recent, cameras=[one.id for one in web.cameras.all()])
 
@@ -310,14 +310,14 @@ def topology(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 @router.get("/corrections")
 def corrections(web: SiteParts, visitor: Viewer, request: Request) -> Response:
     """Instructions with their operators and outcomes."""
-    web.feed.look()
+    web.feed.refresh()
     return page(request, "corrections.html", entries=list_instructions(web, visitor, 200))
 
 
 @router.get("/system")
 def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
     """The daemon, its models and its bounds."""
-    web.feed.look()
+    web.feed.refresh()
     return page(request, "system.html", system=web.overview.system())
 
 

@@ -50,7 +50,7 @@ class PreviewHub:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
-    def look(self, camera: CameraId) -> None:
+    def note_viewer(self, camera: CameraId) -> None:
         """Note that a camera is watched."""
         with self._lock:
             self._looked_at[camera] = time.monotonic()

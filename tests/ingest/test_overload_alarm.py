@@ -36,7 +36,7 @@ class World:
                 else:
                     stats.used = round(self.used[camera])
                     stats.dropped[cause] = round((self.now - 100.0) * 10) - stats.used
-            published = self.overload.look(
+            published = self.overload.update(
                 self.now, 1e9 + self.now, self.stats, {camera: round(used) for camera, used in self.used.items()}
             )
             if published is not None:
@@ -88,7 +88,9 @@ def test_a_camera_that_decodes_key_frames_alone_for_want_of_time_still_wants_its
             stats.last_packet_at = world.now
             stats.used += random.Random(world.now).random() < 0.25
             world.used[camera] = stats.used
-        published = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        published = world.overload.update(
+            world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()}
+        )
         world.published += [published] if published is not None else []
     assert [type(published) for published in world.published] == [DaemonOverloaded]
 
@@ -100,7 +102,9 @@ def test_a_camera_that_is_down_or_gives_less_than_it_may_is_no_overload() -> Non
         world.now += 0.25
         world.stats[CAMERAS[0]].used += 1  # 4 fps of 10
         world.used[CAMERAS[0]] += 1
-        published = world.overload.look(world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()})
+        published = world.overload.update(
+            world.now, world.now, world.stats, {c: round(n) for c, n in world.used.items()}
+        )
         assert published is None
 
 
@@ -113,7 +117,7 @@ def test_cameras_that_all_fall_silent_are_no_overload_however_long_it_lasts(limi
     for _ in range(200):
         world.now += 0.25
         used = {camera: round(count) for camera, count in world.used.items()}
-        assert world.overload.look(world.now, world.now, world.stats, used) is None
+        assert world.overload.update(world.now, world.now, world.stats, used) is None
     assert world.overload.share == 1.0
 
 
@@ -146,7 +150,7 @@ def test_whatever_the_counts_are_a_look_never_fails_and_gives_sane_figures(
             one.dropped |= {"slowed": slowed, "late": late}
             stats[camera] = one
         was_on = overload.is_on
-        published = overload.look(now, now, stats, used)
+        published = overload.update(now, now, stats, used)
         assert math.isfinite(overload.share)
         assert overload.share >= 0
         if isinstance(published, DaemonOverloaded):

@@ -25,8 +25,8 @@ def test_site_time_passes_evenly_and_utc_is_always_the_systems(steps: list[float
         before = clock.now()
         machine.steady_s += 1
         machine.ahead_s += step_s
-        assert clock.look() == pytest.approx(step_s, abs=1e-3)
-        assert clock.look() == 0
+        assert clock.detect_step() == pytest.approx(step_s, abs=1e-3)
+        assert clock.detect_step() == 0
         assert clock.now() - before == pytest.approx(1, abs=1e-6)
         assert clock.to_utc(clock.now()) == pytest.approx(machine.steady_s + machine.ahead_s, abs=1e-3)
         assert clock.to_site(clock.to_utc(before)) == pytest.approx(before, abs=1e-5)
@@ -36,7 +36,7 @@ def test_slewing_is_no_step() -> None:
     machine = Machine()
     clock = machine.clock()
     machine.ahead_s += 0.05
-    assert clock.look() == 0
+    assert clock.detect_step() == 0
     assert clock.to_utc(1.0) == 1.0
 
 
@@ -44,8 +44,8 @@ def test_a_process_that_starts_after_a_step_joins_the_time_base() -> None:
     machine = Machine()
     first = machine.clock()
     machine.ahead_s -= 90
-    first.look()
+    first.detect_step()
     later = machine.clock(first.base_s)
     assert later.now() == first.now()
     assert later.shift_s == pytest.approx(first.shift_s, abs=1e-3)
-    assert later.look() == 0
+    assert later.detect_step() == 0

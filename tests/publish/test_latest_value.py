@@ -52,5 +52,5 @@ def test_a_value_is_sent_when_it_changed_and_not_too_often() -> None:
     publisher = ChangePublisher(sent.append, lambda: str(version[0]).encode(), lambda: version[0])
     for at, now_is in ((0.0, 0), (1.0, 1), (2.0, 2), (1.0 + EVERY_S, 2), (20.0, 2), (3.0, 3)):
         version[0] = now_is
-        publisher.look(at)
+        publisher.put_if_due(at)
     assert sent == [b"1", b"2", b"3"]  # the last one although the clock went back

@@ -69,7 +69,7 @@ class FailingMonitor(SiteView, OverloadAlarm):
     def follow(self, events: object) -> None:
         raise ZeroDivisionError("no frames")
 
-    def look(self, *_: object) -> Any:
+    def update(self, *_: object) -> Any:
         return min([])
 
 

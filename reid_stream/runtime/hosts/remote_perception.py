@@ -98,7 +98,7 @@ class RemotePerception:
             except Empty:
                 pass
             self._find_lost(supervisor)
-            supervisor.look(self._limit_s)
+            supervisor.check(self._limit_s)
 
     def close(self) -> None:
         """Read no more; what was not read waits for the next identification."""

@@ -136,7 +136,7 @@ class WorkerPool:
             with self._metrics.monitoring.part("worker loads"):
                 self._balance()
                 self._count_lost()
-            supervisor.look(self._limit_s)
+            supervisor.check(self._limit_s)
 
     def change_cameras(self, change: SettingsChange) -> None:
         """Have `watch` add, remove and change cameras; waits for the removed ones to be closed."""

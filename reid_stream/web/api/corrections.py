@@ -80,7 +80,7 @@ def list_instructions(
 @router.get("/review")
 def list_pairs(web: SiteParts, _visitor: Viewer, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Pairs:
     """Return pairs of tracks of which the matcher is not sure and that are not reviewed."""
-    web.feed.look()
+    web.feed.refresh()
     pairs, reviewed = web.reviews.pairs(limit)
     return Pairs(pairs=pairs, reviewed=reviewed)
 
@@ -88,7 +88,7 @@ def list_pairs(web: SiteParts, _visitor: Viewer, limit: Annotated[int, Query(ge=
 @router.post("/review", dependencies=_SPEND)
 def review(web: SiteParts, visitor: Operator, asked: Review) -> Reviewed:
     """Answer a pair; a correction that follows from the answer is handed to the daemon."""
-    web.feed.look()
+    web.feed.refresh()
     found = web.reviews.find(asked.pair)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "this pair is no more: its people were corrected meanwhile")
@@ -120,7 +120,7 @@ def hand_in(web: WebSite, instruction: Instruction, wait_s: float) -> Outcome:
     behind = web.instructions.events_end()
     place = web.instructions.submit(instruction)
     answer = web.instructions.answer(place, behind, wait_s)
-    web.feed.look()
+    web.feed.refresh()
     return Outcome.of(place, answer)
 
 

@@ -34,7 +34,7 @@ def recent_events(
     cameras: Cameras = [],  # noqa: B006
 ) -> Response:
     """Return the latest events, the newest first, each as CloudEvents JSON with its `position`."""
-    web.feed.look()
+    web.feed.refresh()
     found = [event for event in web.feed.recent(5000) if _is_wanted(event, types, cameras)][:limit]
     return Response(f"[{','.join(map(_with_position, found))}]", media_type="application/json")
 
@@ -61,7 +61,7 @@ async def follow_events(
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> StreamingResponse:
     """Follow events as server-sent events; `Last-Event-ID` (a position) resumes behind that event."""
-    await anyio.to_thread.run_sync(web.feed.look)
+    await anyio.to_thread.run_sync(web.feed.refresh)
     try:
         asked = last_event_id or start
         position = web.feed.position if asked == "$" else str(start_of(asked))

@@ -46,7 +46,7 @@ def list_people(
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> People:
     """List people, those in view first, then those seen last."""
-    web.feed.look()
+    web.feed.refresh()
     found = filtered(web.directory.summaries(), here=here, camera=camera, since=since, until=until, text=text)
     return People(people=found[offset : offset + limit], total=len(found), is_complete=web.feed.is_complete)
 
@@ -76,7 +76,7 @@ def filtered(
 @router.get("/people/{person}")
 def show_person(web: SiteParts, _visitor: Viewer, person: Annotated[PersonId, Path()]) -> Person:
     """Return a person with journey and history; a merged ID gives the successor."""
-    web.feed.look()
+    web.feed.refresh()
     found = web.directory.person(person)
     if found is None:
         fate = web.directory.fate(person)

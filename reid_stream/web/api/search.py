@@ -33,7 +33,7 @@ async def search_by_picture(web: SiteParts, _visitor: Viewer, request: Request, 
     body = await request.body()
 
     def search() -> SearchResult:
-        web.feed.look()
+        web.feed.refresh()
         return web.search.by_picture(pictures.decode(body), limit)
 
     try:
@@ -52,7 +52,7 @@ def search_by_track(
     limit: Limit = 20,
 ) -> SearchResult:
     """Rank people by a stored track; the track's own person comes first."""
-    web.feed.look()
+    web.feed.refresh()
     found = web.search.by_track(track_of(web, camera, run, track), limit)
     if found is None:
         raise HTTPException(HTTPStatus.CONFLICT, "this track has no vectors of the present embedder; upload its crop")

@@ -21,7 +21,7 @@ _WAIT_S, _LOOK_S = 3.0, 0.04
 @router.get("/cameras")
 def list_cameras(web: SiteParts, _visitor: Viewer) -> list[CameraRecord]:
     """List cameras with their health."""
-    web.feed.look()
+    web.feed.refresh()
     return web.overview.cameras()
 
 
@@ -34,7 +34,7 @@ def count_people(
     camera: Annotated[CameraName | None, Query(description="Only this camera.")] = None,
 ) -> Counts:
     """Count unique people per hour, by camera and for the site; stays in zones and crossings of lines."""
-    web.feed.look()
+    web.feed.refresh()
     end = until if until is not None else time.time()
     return web.overview.counts(since if since is not None else end - 86_400, end, camera)
 
@@ -54,7 +54,7 @@ async def show_preview(
     name = CameraId(camera)
     if name not in {one.id for one in web.cameras.enabled()}:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no camera {camera}")
-    web.previews.look(name)
+    web.previews.note_viewer(name)
     end = anyio.current_time() + _WAIT_S
     while (at := web.previews.at(name)) is None or at <= after:
         if anyio.current_time() > end:
@@ -73,5 +73,5 @@ def show_topology(web: SiteParts, _visitor: Viewer) -> TopologyRecord:
 @router.get("/system")
 def show_system(web: SiteParts, _visitor: Viewer) -> SystemRecord:
     """Return the daemon's state, its models with their licences, and what bounds what is kept."""
-    web.feed.look()
+    web.feed.refresh()
     return web.overview.system()
