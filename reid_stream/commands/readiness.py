@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from reid_stream.config.settings import Settings
     from reid_stream.ingest.probe import CameraReport
 
-Check = Literal["cams.yaml", "model", "match", "spool", "store", "metrics", "redis", "camera", "clocks", "tls"]
+Check = Literal[
+    "cams.yaml", "model", "match", "spool", "store", "metrics", "redis", "camera", "clocks", "tls", "sizing"
+]
 _APART_S = 0.5
 """Largest difference of clocks, seconds: at walking pace one step, beyond which the order of sightings is wrong."""
 
@@ -80,7 +82,7 @@ class Readiness:
         what = f"{self._sources[0]}, " if len(self._sources) == 1 else ""
         text = f"{what}site {settings.site}, {count(len(settings.cameras), 'camera')}"
         self._add(Finding("cams.yaml", self._sources[0], "ok", text))
-        checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_metrics_port]
+        checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_sizing, check_metrics_port]
         if not self._is_offline:
             checks += [check_redis, check_site, partial(_cameras, on_wait=self._on_wait)]
         for make in checks:
@@ -132,6 +134,26 @@ def check_folders(settings: "Settings") -> _Found:
     yield _folder("spool", spool_folder(settings), settings.spool.max_mb * 2**20)
     if settings.store.folder is not None:
         yield _folder("store", settings.store.folder, settings.store.max_gb * 1e9)
+
+
+def check_sizing(settings: "Settings") -> _Found:
+    """Estimate what the site needs of Redis and of the disk; warn where the store is full long before its retention."""
+    from reid_stream.config.sizing import site_size
+    from reid_stream.console.output import count
+
+    size = site_size(settings)
+    busy = count(max(1, sum(camera.enabled for camera in settings.cameras)), "busy camera")
+    text = (
+        f"Redis needs up to {size.redis_bytes / 1e9:.2f} GB: {settings.publish.max_events:,} events, "
+        f"{size.events_s / 3600:.3g} hours of {busy}, and {settings.match.max_identities:,} identities"
+    )
+    yield Finding("sizing", "redis", "ok", text), None
+    if size.store_s < settings.store.retention_s:
+        text = (
+            f"store.max_gb {settings.store.max_gb:g} holds {size.store_s / 86_400:.2g} days of {busy}, not the "
+            f"{settings.store.retention_s / 86_400:.3g} of store.retention_s, which need {size.store_bytes / 1e9:.0f} GB"
+        )
+        yield Finding("sizing", "store", "warning", text), None
 
 
 def _folder(check: Check, folder: Path, wanted_bytes: float) -> tuple[Finding, ReidStreamError | None]:
@@ -214,6 +236,7 @@ def check_redis(settings: "Settings") -> _Found:
     if settings.redis.is_embedded:
         yield from _embedded(settings)
         return
+    from reid_stream.config.sizing import site_size
     from reid_stream.publish.redis_client import check, connect, eviction, public, translated
 
     url = settings.redis.url.get_secret_value()
@@ -222,6 +245,7 @@ def check_redis(settings: "Settings") -> _Found:
             version = check(client, url)
             policy = eviction(client, url)
             with translated(url):
+                limit = int(client.info("memory").get("maxmemory", 0))
                 # Writes nothing: the stream does not exist. An ACL that forbids writing answers with an error.
                 commands: Any = client
                 commands.execute_command("XADD", f"reid:{settings.site}:check", "NOMKSTREAM", "*", "check", "1")
@@ -229,6 +253,10 @@ def check_redis(settings: "Settings") -> _Found:
         yield Finding("redis", public(url), "failed", str(error)), error
         return
     yield Finding("redis", public(url), "ok", f"{version} at {public(url)}", {"version": version}), None
+    needed = site_size(settings).redis_bytes
+    if 0 < limit < needed:
+        text = f"maxmemory is {limit / 1e9:.2f} GB, the site may need {needed / 1e9:.2f} GB; raise it, or lower "
+        yield Finding("redis", public(url), "warning", text + "publish.max_events"), None
     if policy is not None:
         name, remedy = (
             (policy, "turn it off") if policy == "cache_mode" else (f"maxmemory-policy {policy}", "set noeviction")

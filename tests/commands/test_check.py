@@ -14,7 +14,14 @@ from benchmarks.ports import free_port
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.bundles import catalog
 from reid_stream.bundles.embedder_info import EmbedderInfo
-from reid_stream.commands.readiness import Finding, check_folders, check_metrics_port, check_redis, check_site
+from reid_stream.commands.readiness import (
+    Finding,
+    check_folders,
+    check_metrics_port,
+    check_redis,
+    check_site,
+    check_sizing,
+)
 from reid_stream.config.settings import Camera, Match, Models, Observe, Redis, Settings, SpoolSettings, Store
 from reid_stream.errors import BrokerError, ConfigError, ReidStreamError
 from reid_stream.journal.entry import StateKeys
@@ -116,6 +123,27 @@ def test_folders_that_cannot_be_written_are_faults_and_used_ones_warnings(tmp_pa
     ((small, _),) = check_folders(huge)
     assert small.result == "warning"
     assert "GB are free" in small.text
+
+
+def test_the_size_of_a_site_is_reckoned_and_a_store_too_small_is_a_warning(tmp_path: Path) -> None:
+    cameras = tuple(Camera(id=f"c{number}", url=SecretStr("rtsp://127.0.0.1/x")) for number in range(4))
+    ((redis, none),) = check_sizing(Settings(cameras=cameras))
+    assert (redis.check, redis.result, none) == ("sizing", "ok", None)
+    assert "up to 1.18 GB: 1,000,000 events, 26 hours of 4 busy cameras, and 10,000 identities" in redis.text
+    _, (store, none) = check_sizing(Settings(cameras=cameras, store=Store(folder=tmp_path)))
+    assert (store.result, none) == ("warning", None)
+    assert "store.max_gb 10 holds 1.4 days of 4 busy cameras, not the 30 of store.retention_s" in store.text
+    assert "need 210 GB" in store.text
+    fits = Settings(cameras=cameras, store=Store(folder=tmp_path, max_gb=250))
+    assert [finding.name for finding, _ in check_sizing(fits)] == ["redis"]
+
+
+def test_a_redis_with_less_memory_than_the_site_may_need_is_a_warning(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path / "redis", port, "--port", str(port), "--maxmemory", "100mb"):
+        findings, errors = checked(f"redis://127.0.0.1:{port}")
+    assert not errors
+    assert [finding.text for finding in findings if "maxmemory is 0.10 GB" in finding.text]
 
 
 def test_a_metrics_port_that_is_taken_is_a_fault(tmp_path: Path) -> None:
