@@ -151,7 +151,7 @@ def check_sizing(settings: "Settings") -> _Found:
     if size.store_s < settings.store.retention_s:
         text = (
             f"store.max_gb {settings.store.max_gb:g} holds {size.store_s / 86_400:.2g} days of {busy}, not the "
-            f"{settings.store.retention_s / 86_400:.3g} of store.retention_s, which need {size.store_bytes / 1e9:.0f} GB"
+            f"{settings.store.retention_s / 86_400:.3g} of store.retention_s; they need {size.store_bytes / 1e9:.0f} GB"
         )
         yield Finding("sizing", "store", "warning", text), None
 
