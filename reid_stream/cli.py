@@ -4,6 +4,7 @@ Nothing heavy is imported here: each command imports what it needs when it is ca
 Exit codes: 0 success, 1 another error, 2 configuration or usage, 3 model, 4 Redis, 5 a stage hung, 6 in use.
 """
 
+import errno
 import os
 import sys
 from enum import StrEnum
@@ -52,6 +53,7 @@ _EXTRAS = {
     "ultralytics": "train",
 }
 """The extra that installs a package; `av` is there, but newer with `gpu`."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Replay(StrEnum):
@@ -192,6 +194,11 @@ def main() -> None:
         extra = missing_extra(error)
         if extra is not None:
             _print_error(extra)
+            raise SystemExit(1) from None
+        if isinstance(error, OSError) and error.errno in _FULL:
+            _print_error(f"{error.filename or 'the output'} must be written, found: {error.strerror}; free some space")
+            # What is buffered for the output cannot be written at the exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(1) from None
         from reid_stream.observe.logs import catch
 

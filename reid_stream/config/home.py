@@ -9,10 +9,12 @@ NO_HOME = "/nonexistent"
 
 
 def ensure_home() -> None:
-    """Set HOME if it is unset and the user has no account, or is no absolute path: libraries fail on import otherwise.
+    """Set HOME if it is unset or empty and the user has no account, or is no absolute path: libraries fail otherwise.
 
     It then names a folder that does not exist and cannot be made: nothing is kept there, as with a read-only home.
     """
+    if not os.environ.get("HOME", "/").strip():
+        del os.environ["HOME"]
     try:
         is_known = Path.home().is_absolute()
     except RuntimeError:

@@ -38,11 +38,8 @@ def explain(
             "camera's settings of authentication",
             "refused",
         )
-    if answers is not None and answers.status == 401 and not where.login and not opened:
-        return StreamError(f"{name} asks for a user name and a password (401): set username and password", "refused")
-    if answers is not None and answers.status in _STATUSES and not opened:
-        words, cause = _STATUSES[answers.status]
-        return StreamError(f"{name} {words}", cause)
+    if answers is not None and not opened and (by_status := _by_status(answers.status or 0, where)) is not None:
+        return by_status
     if not where.is_local and took_s >= 0.98 * limit_s:
         if opened:
             return StreamError(f"{name} has sent nothing for {limit_s:g} s", "silent")
@@ -57,11 +54,27 @@ def explain(
     return StreamError(f"{name} {words}", cause)
 
 
+def _by_status(status: int, where: Address) -> StreamError | None:
+    """Return the meaning of a camera's answer; None where it is no failure."""
+    if status == 401 and not where.login:
+        return StreamError(
+            f"{where.name} asks for a user name and a password (401): set username and password", "refused"
+        )
+    if status < _LEAST_FAILURE:
+        return None
+    other: tuple[str, StreamCause] = (f"answers with status {status}, not with a video stream", "unreadable")
+    words, cause = _STATUSES.get(status, other)
+    return StreamError(f"{where.name} {words}", cause)
+
+
 _STATUSES: dict[int, tuple[str, StreamCause]] = {
+    400: ("takes the request for wrong (400): look at the path and query of the URL", "unreadable"),
     401: ("refuses the user name or password (401)", "refused"),
     403: ("forbids access to this user (403)", "refused"),
     404: ("has no such stream (404): look at the path of the URL", "unreadable"),
     405: ("does not allow this (405): look at the path of the URL", "unreadable"),
+    410: ("no longer has this stream (410): look at the path of the URL", "unreadable"),
+    429: ("gets too many requests (429): lower max_fps, or end other connections to it", "unreadable"),
     453: (
         (
             "has no bandwidth left for another viewer (453): end other connections to it, raise its limit, or use its "
@@ -71,10 +84,13 @@ _STATUSES: dict[int, tuple[str, StreamCause]] = {
     ),
     454: ("has lost the session (454)", "ended"),
     461: ("does not offer this transport (461): set transport to the other one of tcp and udp", "unreadable"),
+    462: ("cannot reach this machine (462): set transport to tcp", "unreadable"),
     500: ("answers with a failure of its own (500)", "unreadable"),
     503: ("is too busy to serve this stream (503): it may have reached its limit of connections", "unreadable"),
 }
 """Meaning of each RTSP or HTTP status."""
+_LEAST_FAILURE = 400
+"""Statuses from here on are failures (RFC 9110, 15; RFC 2326, 7.1.1)."""
 
 
 def _kinds() -> tuple[tuple[type[Exception], str, StreamCause], ...]:

@@ -89,3 +89,18 @@ def test_names_of_folders_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr, done.stderr
     findings = json.loads(done.stdout.decode("utf-8"))["findings"]
     assert any("größe/rédis" in found["text"] for found in findings if found["check"] == "redis")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_is_full_is_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "reid_stream", "models", "list"],
+            env=environment(None, tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "reid-stream: the output must be written, found: No space left on device; free some space\n"

@@ -252,6 +252,10 @@ def test_an_rtsps_camera_is_verified_too(certificates: tuple[Path, Path]) -> Non
     [
         ("453 Not Enough Bandwidth", "no bandwidth left for another viewer"),
         ("503 Service Unavailable", "too busy"),
+        ("410 Gone", "look at the path"),
+        ("462 Destination Unreachable", "set transport to tcp"),
+        ("459 Aggregate Operation Not Allowed", "answers with status 459"),
+        ("551 Option not supported", "answers with status 551"),
         ('401 Unauthorized\r\nWWW-Authenticate: Digest realm="x", nonce="y", algorithm=SHA-256', "SHA-256"),
     ],
 )

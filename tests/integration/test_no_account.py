@@ -58,6 +58,9 @@ def test_a_daemon_runs_with_relative_folders_and_names_what_needs_an_account(
     assert "name another in cams.yaml (redis.directory" in refused.stderr
     listed = call(work, models, "models", "list", **environment)
     assert (listed.returncode, listed.stderr) == (0, "")
+    if home == "none":
+        emptied = call(work, models, "models", "list", LANG="C", HOME="")
+        assert (emptied.returncode, emptied.stderr) == (0, "")
     ran = call(work, models, "--cameras", "conf/cams.yaml", "--replay", "fast", "--plain", **environment)
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
