@@ -20,7 +20,7 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Ignores an active environment.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test test-all check fix bench peers worlds simulate score setup requirements sbom docs clean
+.PHONY: demo test test-all check fix bench peers worlds simulate client score setup requirements sbom docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.commands.demo
@@ -79,6 +79,13 @@ fuzz: $(DEV)/.ready
 		|| echo "fuzz: no atheris for this Python; input is mutated at random"
 	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
+# A typed client is generated from the API's description and used on a real server, in an environment of its own.
+CLIENT = .venv-client
+client: $(DEV)/.ready
+	@test -x $(CLIENT)/bin/openapi-python-client || { $(UV) venv --quiet --python $(DEV)/bin/python $(CLIENT) \
+		&& $(SYNC) --quiet --python $(CLIENT)/bin/python requirements/client.txt; }
+	REID_STREAM_CLIENT=$(CURDIR)/$(CLIENT)/bin/python $(DEV)/bin/python -m pytest -q tests/web/test_client.py
+
 score: $(DEV)/.ready
 	$(DEV)/bin/python -m benchmarks accuracy score $(ARGS)
 
@@ -103,6 +110,7 @@ requirements: $(UV)
 		--extra eval --extra parquet --extra rtx --extra int8 -o requirements/dev.txt >/dev/null
 	$(COMPILE) requirements/peers.in -o requirements/peers.txt >/dev/null
 	$(COMPILE) requirements/fuzz.in -o requirements/fuzz.txt >/dev/null
+	$(COMPILE) requirements/client.in -o requirements/client.txt >/dev/null
 
 clean:
 	rm -rf .demo site $(BASE) $(DEV) $(PEERS) .venv-uv

@@ -46,6 +46,7 @@ def make_app(web: WebSite) -> Guard:
         docs_url=None,  # these pages load their scripts from a CDN
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # names of functions in generated clients
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.web = web

@@ -11,8 +11,10 @@ from reid_stream.web.schemas import Problem, Role
 from reid_stream.web.sessions import Visitor
 from reid_stream.web.site import WebSite
 
+_PROBLEM = "#/components/schemas/Problem"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (401, 403, 404, 422, 429, 503)
+    status: {"model": Problem, "content": {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}}
+    for status in (401, 403, 404, 409, 422, 429, 503)
 }
 """Errors that every route may give."""
 
