@@ -20,7 +20,17 @@ def test_people_journeys_cameras_and_problems_are_typed(web: Shop, tmp_path: Pat
     document.write_bytes(web.get("/api/v1/openapi.json").body)
     config.write_text("package_name_override: reid_stream_client\npost_hooks: []\n")
     client = tmp_path / "reid_stream_client"
-    generate = ["generate", "--path", document, "--config", config, "--output-path", client, "--meta", "none"]
+    generate: list[str | Path] = [
+        "generate",
+        "--path",
+        document,
+        "--config",
+        config,
+        "--output-path",
+        client,
+        "--meta",
+        "none",
+    ]
     generator = Path(PYTHON).with_name("openapi-python-client")
     made = subprocess.run([generator, *generate], capture_output=True, text=True, timeout=90, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
