@@ -133,6 +133,9 @@ class Track(SettingsSection):
 class Embed(SettingsSection):
     """Selection of crops and their embedding."""
 
+    choose: Literal["interval", "gain"] = "interval"
+    """When to embed a track again. interval: after `interval_s`. gain: twice soon after the first, then when the person
+    shows another side (walks another way) or another size, else after twice `interval_s`."""
     interval_s: Seconds = 1.0
     """Time between two embeddings of a track, seconds; the first is immediate."""
     better_by: Fraction = 0.15

@@ -25,9 +25,9 @@ from reid_stream.records import CameraId, Floats, Frame
 
 HOLD_S = 1.0
 """Time after the last motion, seconds, for which frames are detected: a person at the edge may not have a track yet."""
-_PAD_SIDES, _PAD_ENDS, _PAD_PX = 0.3, 0.2, 20.0
+_PAD_SIDES, _PAD_ENDS, _PAD_PX = 0.5, 0.4, 32.0
 """A box's context, as shares of its height and at least so many pixels: what a person walks in two frames and what the
-detector needs to see around one. With half of it the scores of YOLO11n fall by 0.02, with this by less than 0.005."""
+detector needs to see around one. With 0.3, 0.2 and 20 pixels, twice as many scores cross the tracker's thresholds."""
 _MOTION_SIDES, _MOTION_ENDS, _MOTION_PX = 0.05, 0.1, 6.0
 """The same for a motion, which may be only a part of a person."""
 _INSIDE = 0.9

@@ -2,6 +2,7 @@
 
 A vector is costly and a track changes slowly, so: a new track at once, then after an interval, or earlier when the
 person is seen clearly better than ever before; and never a crop that would give another person's vector, or none.
+By `choose: gain`, a crop is taken where it may show something new instead of by the interval alone.
 Where frames come with larger images now and then (`detect_url`), people are cut out of those.
 """
 
@@ -14,6 +15,7 @@ from reid_stream import boxes as box_maths
 from reid_stream.config.settings import Embed
 from reid_stream.embed.crops import cut
 from reid_stream.embed.detail import boxes_in
+from reid_stream.embed.pose import Pose, PoseHistory
 from reid_stream.records import CameraId, Floats, Frame, Pick, TrackId, Tracks
 
 # Re-ID networks see 256 pixels in height; at half of that, a crop has lost what counts (fabric, straps, logos).
@@ -23,6 +25,15 @@ _ASPECT = (1.5, 4.0)
 _WAITS = 3.0
 """Intervals for which a known track waits for the next larger image, where its camera gives some."""
 
+_EARLY, _EARLY_CROPS = 0.4, 3
+"""By gain, so many crops at first, and intervals between them: the matcher confirms a new person by three vectors."""
+_NEW = 0.5
+"""By gain, least intervals between two crops because of a new pose or size."""
+_SIZE = 1.4
+"""By gain, ratio of heights that is another size."""
+_OLD = 2.0
+"""By gain, intervals after which a crop is taken anyway."""
+
 
 @dataclass(slots=True)
 class _Memory:
@@ -30,6 +41,11 @@ class _Memory:
 
     at: float
     quality: float
+    height: float
+    """Of the last one, pixels of the frame."""
+    count: int
+    poses: set[Pose]
+    """That were embedded."""
 
 
 @dataclass(slots=True)
@@ -38,6 +54,8 @@ class Selector:
 
     settings: Embed
     _memory: dict[CameraId, dict[TrackId, _Memory]] = field(default_factory=dict)
+    _poses: dict[CameraId, dict[TrackId, PoseHistory]] = field(default_factory=dict)
+    """By `choose: gain`."""
     _before: dict[CameraId, Tracks] = field(default_factory=dict)
     """Tracks of each camera's last frame with people."""
     _detail_at: dict[CameraId, float] = field(default_factory=dict)
@@ -46,8 +64,10 @@ class Selector:
     def __call__(self, frame: Frame, tracks: Tracks) -> list[Pick]:
         """Return the picks of one frame, best first; frames of a camera come in order."""
         known = self._memory.setdefault(frame.camera, {})
+        histories = self._poses.setdefault(frame.camera, {})
         for track in tracks.ended:
             known.pop(track, None)
+            histories.pop(track, None)
         if not len(tracks):
             return []
         boxes, is_large = self._places(frame, tracks)
@@ -60,17 +80,26 @@ class Selector:
         for index in np.argsort(-qualities, kind="stable"):
             track, worth = TrackId(int(tracks.ids[index])), float(qualities[index])
             waits_s = (_WAITS if may_wait and not is_large[index] else 1.0) * self.settings.interval_s
-            if not fits[index] or not self._is_due(known.get(track), worth, tracks.seen_at, waits_s):
+            box, memory, pose = tracks.boxes[index], known.get(track), (0, 0)
+            if self.settings.choose == "gain":
+                pose = histories.setdefault(track, PoseHistory()).add(tracks.seen_at, box)
+                waits_s = _wait_for_gain(memory, pose, float(box[3] - box[1])) * waits_s
+            if not fits[index] or not self._is_due(memory, worth, tracks.seen_at, waits_s):
                 continue
-            best = max(worth, known[track].quality) if track in known else worth
-            known[track] = _Memory(tracks.seen_at, best)
+            known[track] = _Memory(
+                at=tracks.seen_at,
+                quality=worth if memory is None else max(worth, memory.quality),
+                height=float(box[3] - box[1]),
+                count=1 if memory is None else memory.count + 1,
+                poses={pose} if memory is None else memory.poses | {pose},
+            )
             image = frame.detail.image if frame.detail is not None and is_large[index] else frame.image
             picks.append(Pick(index=int(index), quality=round(worth, 4), crop=cut(image, boxes[index])))
         return picks
 
     def forget(self, camera: CameraId) -> None:
         """Drop the state of a camera."""
-        for state in (self._memory, self._before, self._detail_at):
+        for state in (self._memory, self._poses, self._before, self._detail_at):
             state.pop(camera, None)
 
     def _places(self, frame: Frame, tracks: Tracks) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -97,6 +126,16 @@ class Selector:
         fits &= (tracks.scores >= settings.min_score) & (covered <= settings.max_overlap)
         fits &= (boxes[:, 0] > settings.edge_px) & (boxes[:, 1] > settings.edge_px)
         return np.asarray(fits & (boxes[:, 2] < size[0] - settings.edge_px), dtype=bool)
+
+
+def _wait_for_gain(memory: _Memory | None, pose: Pose, height: float) -> float:
+    """Return how many intervals after the last crop the next one is due."""
+    if memory is None:
+        return 0.0
+    if memory.count < _EARLY_CROPS:
+        return _EARLY
+    ratio = max(1.0, height) / max(1.0, memory.height)
+    return _NEW if pose not in memory.poses or max(ratio, 1 / ratio) > _SIZE else _OLD
 
 
 def quality(boxes: Floats, scores: Floats, covered: Floats) -> Floats:

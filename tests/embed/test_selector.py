@@ -96,3 +96,32 @@ def test_quality_is_a_share_and_falls_with_what_is_hidden(rows: list[tuple[float
     found = quality(boxes, table[:, 4], table[:, 5])
     assert ((found >= 0) & (found <= 1)).all()
     assert (found <= quality(boxes, table[:, 4], np.zeros(len(table), dtype=np.float32))).all()
+
+
+def _walk(selector: Selector, path: list[tuple[float, ...]], step_s: float = 0.1) -> list[int]:
+    """Return the numbers of the frames in which a person on this path is embedded."""
+    return [n for n, box in enumerate(path) if _pick(selector, n * step_s, {1: box})]
+
+
+def test_by_gain_a_person_is_embedded_early_and_then_seldom_while_nothing_new_shows() -> None:
+    stands = [GOOD] * 80
+    assert _walk(Selector(Embed(choose="gain", interval_s=1)), stands) == [0, 4, 8, 28, 48, 68]
+
+
+def test_by_gain_a_person_who_turns_is_embedded_soon_and_only_once_for_the_same_side() -> None:
+    stands = [GOOD] * 20
+    right = [(100.0 + 8 * n, 100, 150 + 8 * n, 240) for n in range(20)]
+    left = [(252.0 - 8 * n, 100, 302 - 8 * n, 240) for n in range(20)]
+    picked = _walk(Selector(Embed(choose="gain", interval_s=1)), [*stands, *right, *left, *right])
+    assert picked[:3] == [0, 4, 8]
+    # To the right from frame 20, to the left from 40 on; from 60 on to the right again, which is known.
+    assert [n for n in picked if 20 <= n < 27]
+    assert [n for n in picked if 40 <= n < 50]
+    assert not [n for n in picked if 60 <= n < 64]
+    assert len(picked) < len(_walk(Selector(Embed(interval_s=0.5)), [*stands, *right, *left, *right]))
+
+
+def test_by_gain_a_person_who_comes_near_is_embedded_again() -> None:
+    near = (80, 80, 180, 300)
+    picked = _walk(Selector(Embed(choose="gain", interval_s=1, better_by=1)), [GOOD] * 14 + [near] * 5)
+    assert picked == [0, 4, 8, 14]
