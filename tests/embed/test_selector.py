@@ -1,5 +1,7 @@
 """The selector picks crops that matter, and none that shows another person."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,7 +100,7 @@ def test_quality_is_a_share_and_falls_with_what_is_hidden(rows: list[tuple[float
     assert (found <= quality(boxes, table[:, 4], np.zeros(len(table), dtype=np.float32))).all()
 
 
-def _walk(selector: Selector, path: list[tuple[float, ...]], step_s: float = 0.1) -> list[int]:
+def _walk(selector: Selector, path: Sequence[tuple[float, ...]], step_s: float = 0.1) -> list[int]:
     """Return the numbers of the frames in which a person on this path is embedded."""
     return [n for n, box in enumerate(path) if _pick(selector, n * step_s, {1: box})]
 
