@@ -100,11 +100,12 @@ def battery(
     embedder: Embedder = "default",
     threads: Threads = 0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    lanes: Annotated[Path | None, typer.Option(help="Draw the swim lanes of each world to this folder.")] = None,
 ) -> None:
     """Run the matcher on simulated sites of three groups of people: half for development, half that is reported."""
     from benchmarks.simulator import battery_report
 
-    results = _battery(embedder, threads, half, changes or (), names or ())
+    results = _battery(embedder, threads, half, changes or (), names or (), lanes)
     battery_report.show(results, console)
     if json is not None:
         battery_report.write(results, json)
@@ -252,7 +253,12 @@ def _recorded(
 
 
 def _battery(
-    embedder: str, threads: int, half: str | None = None, changes: Sequence[str] = (), names: Sequence[str] = ()
+    embedder: str,
+    threads: int,
+    half: str | None = None,
+    changes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    lanes: Path | None = None,
 ) -> "Results":
     import platformdirs
     from pydantic import ValidationError
@@ -282,6 +288,7 @@ def _battery(
         [name for name in HALVES if half in (None, name)],
         threads,
         names,
+        lanes,
     )
     return battery_report.collected(found)
 

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.simulator import crops as images
+from benchmarks.simulator.battery_lanes import draw
 from benchmarks.simulator.camera_views import seen_by
 from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.figures import boxes_named, figures
@@ -176,8 +177,8 @@ def people_of(group: Group, half: Half, data: Path) -> list[PersonCrop]:
     return [crop for crop in found if HALVES[place[crop.person] % 2] == half]
 
 
-def run(prepared: PreparedWorld, matcher_spec: MatcherSpec) -> BatteryFigures:
-    """Run a matcher on a world, and again with true tracks."""
+def run(prepared: PreparedWorld, matcher_spec: MatcherSpec, lanes: Path | None = None) -> BatteryFigures:
+    """Run a matcher on a world, and again with true tracks; `lanes`: folder for a drawing of the first run."""
     world, spec = prepared.world, prepared.spec
     replayed = replay(world, matcher_spec)
     found = figures(world, replayed)
@@ -188,6 +189,9 @@ def run(prepared: PreparedWorld, matcher_spec: MatcherSpec) -> BatteryFigures:
         align(truth, boxes_named(world, names, rows))
         for names in (replayed.at_once, replayed.in_the_end, world.rows.track, _majority(world, rows))
     )
+    if lanes is not None:
+        name = f"{spec.group}-{spec.name}"
+        draw(world, replayed, rows, lanes / f"{name}.png", name)
     each = np.arange(0, len(end.steps), step)
     perfect = prepared.true_tracks
     return BatteryFigures(

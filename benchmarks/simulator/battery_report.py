@@ -33,8 +33,10 @@ def run(
     halves: Sequence[Half] = battery.HALVES,
     threads: int = 0,
     names: Sequence[str] = (),
+    lanes: Path | None = None,
 ) -> Iterator[tuple[Half, BatteryFigures]]:
-    """Run worlds of the battery, one after the other; with `names`, those whose names contain one of its words.
+    """Run worlds of the battery, one after the other; with `names`, those whose names contain one of its words;
+    with `lanes`, their swim lanes are drawn to that folder.
 
     Raises:
         ConfigError, ModelError: see `battery.prepare`.
@@ -42,7 +44,7 @@ def run(
     matcher_spec = MatcherSpec(match, bundle.verifier, bundle.calibrated)
     for spec in battery.WORLDS:
         if spec.half in halves and (not names or any(word in full_name(spec) for word in names)):
-            yield spec.half, battery.run(battery.prepare(spec, data, embedder, cache, threads), matcher_spec)
+            yield spec.half, battery.run(battery.prepare(spec, data, embedder, cache, threads), matcher_spec, lanes)
 
 
 def full_name(spec: BatteryWorld) -> str:

@@ -37,7 +37,7 @@ def log_odds(calibration: Calibration, margins: npt.ArrayLike, prior: float | No
         odds = values
     if prior is not None:
         odds = odds + prior_shift(calibration.prior, prior)
-    return np.asarray(np.clip(odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS), dtype=np.float64)
+    return np.asarray(np.minimum(np.maximum(odds, -_MAX_LOG_ODDS), _MAX_LOG_ODDS), dtype=np.float64)
 
 
 def margin_at(calibration: Calibration, odds: float) -> float:

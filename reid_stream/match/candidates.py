@@ -133,14 +133,18 @@ class Candidates:
     def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
         """Return the candidates of each query above the threshold, best first."""
         threshold = self.threshold
-        ranked = self._ranked(queries, threshold)
+        ranked = self._ranked(queries, self._gallery.distances([query.template for query in queries]), threshold)
         return [self._candidates(query, scored) for query, scored in zip(queries, ranked, strict=True)]
 
-    def resembles_known(self, query: Query) -> bool:
-        """Return whether an identity seen before the query exceeds the site threshold, whatever the prior."""
+    def resembles_known(self, query: Query, squared: Floats) -> bool:
+        """Return whether an identity seen before the query exceeds the site threshold, whatever the prior.
+
+        Args:
+            query: a track.
+            squared: (s,) its squared distances to all rows of the gallery; changed.
+        """
         at = query.stays[0]
-        threshold = self._site_threshold.threshold
-        (scored,) = self._ranked([query], threshold)
+        (scored,) = self._ranked([query], squared[None], self._site_threshold.threshold)
         return any(each.llr > each.required and self._people[each.person].before(at) is not None for each in scored)
 
     def appearance_llrs(self, squared: Sequence[float]) -> list[float]:
@@ -169,11 +173,10 @@ class Candidates:
     def _floor(self) -> float:
         return self._scorer.floor(self._gallery.bias)
 
-    def _ranked(self, queries: Sequence[Query], threshold: float) -> list[list[_Scored]]:
-        """Score each query's shortlist, as far as it may pass a threshold."""
+    def _ranked(self, queries: Sequence[Query], squared: Floats, threshold: float) -> list[list[_Scored]]:
+        """Score each query's shortlist, as far as it may pass a threshold; `squared` (t, s) is changed."""
         if not queries or len(self._gallery) == 0:
             return [[] for _ in queries]
-        squared = self._gallery.distances([query.template for query in queries])
         for row, query in zip(squared, queries, strict=True):
             row[[at for number in query.forbidden if (at := self._gallery.row(number)) >= 0]] = FAR
         size = squared.shape[1]

@@ -243,9 +243,10 @@ class Identities:
             for stay in person.stays:
                 self._owner.pop(stay.serial, None)
 
-    def latest(self, count: int) -> list[Person]:
-        """Return the `count` identities seen last."""
-        return list(islice(self.recent(), count))
+    def others_before(self, person: Person, stay: Stay, count: int) -> list[Stay]:
+        """Return the latest stay before `stay` of each of the `count` identities seen last, other than `person`."""
+        others = (other.before(stay) for other in islice(self.recent(), count) if other is not person)
+        return [before for before in others if before is not None]
 
     def _drop(self, person: Person, stay: Stay) -> None:
         for number in self._owners(stay.apart):

@@ -37,6 +37,7 @@ from reid_stream.match.topology import Topology
 from reid_stream.match.tracklets import OpenTracks, Stay, Tracklet
 from reid_stream.records import (
     Decision,
+    Floats,
     GlobalId,
     Observation,
     Perceived,
@@ -150,8 +151,7 @@ class Matcher:
                 decisions += self._sightings.see(record)
         decisions += self._sightings.flush(waiting)
         decisions += self._sightings.confirm(fresh)
-        for tracklet in self._tracks.close(now):
-            self._close(tracklet, now)
+        self._close(self._tracks.close(now), now)
         for person in self._people.expired(now):
             decisions.append(self._retire(person, "expired", now))
         return decisions
@@ -367,33 +367,31 @@ class Matcher:
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
         return [track.person for track in tracks if track.person is not None and track.has_changed()]
 
-    def _close(self, tracklet: Tracklet, now: float) -> None:
-        """Close a track and learn discount, prior and topology from it."""
-        self._sightings.close(tracklet)
-        if tracklet.person is None:
-            return
-        person = self._people[tracklet.person]
-        person.tracks.discard(tracklet.serial)
-        person.in_view.discard(tracklet.serial)
-        if not tracklet.vectors:
-            return
+    def _close(self, tracklets: Sequence[Tracklet], now: float) -> None:
+        """Close tracks and learn discount, prior and topology from them."""
+        for tracklet in tracklets:
+            self._sightings.close(tracklet)
+            if tracklet.person is not None:
+                self._people[tracklet.person].tracks.discard(tracklet.serial)
+                self._people[tracklet.person].in_view.discard(tracklet.serial)
+        seen = [tracklet for tracklet in tracklets if tracklet.person is not None and tracklet.vectors]
+        templates = [self._template(tracklet) for tracklet in seen]
+        for tracklet, template, squared in zip(seen, templates, self._gallery.distances(templates), strict=True):
+            self._learn(tracklet, template, squared, now)
+
+    def _learn(self, tracklet: Tracklet, template: Template, squared: Floats, now: float) -> None:
+        person, stay = self._people[tracklet.person or 0], tracklet.stay
         mean = tracklet.shares @ shifted(tracklet.matrix, self._gallery.shift_of(tracklet.camera))
         self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
-        earlier = [stay for stay in person.stays if stay.first_at < tracklet.stay.first_at]
-        forbidden = self._people.beside(tracklet.stay) | {person.number}
-        query = Query(self._template(tracklet), [tracklet.stay], forbidden)
-        beside = (self._tracks[serial] for serial in sorted(tracklet.stay.apart) if serial in self._tracks)
+        beside = (self._tracks[serial] for serial in sorted(stay.apart) if serial in self._tracks)
         self._site_threshold.learn(tracklet, beside, self._template, self._scorer.floor(self._gallery.bias))
-        self._prior.learn(is_new=not earlier and not self._candidates.resembles_known(query))
-        if earlier and self._corrections.appearance_llr(person, tracklet.stay) >= self._candidates.threshold + _SURE:
-            others = [
-                before
-                for other in self._people.latest(_IMPOSTORS)
-                if other is not person and (before := other.before(tracklet.stay)) is not None
-            ]
-            before = person.before(tracklet.stay)
-            if before is None or before.key != tracklet.stay.key:  # parts of one track are no transition
-                self.topology.learn(before, tracklet.stay, others, now)
+        before = person.before(stay)
+        query = Query(template, [stay], self._people.beside(stay) | {person.number})
+        self._prior.learn(is_new=before is None and not self._candidates.resembles_known(query, squared))
+        if before is None or before.key == stay.key:  # parts of one track are no transition
+            return
+        if self._corrections.appearance_llr(person, stay) >= self._candidates.threshold + _SURE:
+            self.topology.learn(before, stay, self._people.others_before(person, stay, _IMPOSTORS), now)
 
     def _retire(self, person: Person, reason: RetirementReason, now: float) -> Retirement:
         self._tracks.forget(person.number)

@@ -70,6 +70,8 @@ class Scorer:
         """(d,) factors of unit vectors, so that squared distances are those of the margin; None for cosines."""
         self._b = verifier.b if verifier is not None else 0.0
         if self.calibration is not None:
+            self._even = float(logit(self.calibration.prior))
+            """Log odds at the prior of the calibration, at which the likelihood ratio is 1."""
             self.threshold = threshold_at_rate(self.calibration, settings.false_match_rate)
             """Log likelihood ratio that strangers exceed with `match.false_match_rate`; a match needs more."""
             self.prior_cap = same_person_quantile(self.calibration, _PRIOR_CAP_SHARE) or self.threshold
@@ -110,7 +112,7 @@ class Scorer:
             cosine = (1 - squared.astype(np.float64) / 2) * (1 - floor) + floor
             return np.asarray(_STEEPNESS * (cosine - self._similarity) + self.threshold)
         margins = self._b - (1 - floor) * squared.astype(np.float64)
-        return log_odds(self.calibration, margins) - float(logit(self.calibration.prior))
+        return log_odds(self.calibration, margins) - self._even
 
     def floor(self, bias: CameraBias) -> float:
         """Return f such that (1 - f) times a squared distance of templates is on the scale of the calibration.
@@ -128,7 +130,7 @@ class Scorer:
             floor: what `floor` returns.
         """
         assert self.calibration is not None, "only a calibration has likelihood ratios"
-        return (self._b - margin_at(self.calibration, float(logit(self.calibration.prior)))) / (1 - floor)
+        return (self._b - margin_at(self.calibration, self._even)) / (1 - floor)
 
     def cosine_at(self, llr: float) -> float:
         """Return the cosine of raw vectors with a log likelihood ratio, averaged over dimensions; may exceed 1.
@@ -138,7 +140,7 @@ class Scorer:
         if self.calibration is None:
             return self._similarity + (llr - self.threshold) / _STEEPNESS
         assert self.head is not None, "a calibration is of a head"
-        squared = self._b - margin_at(self.calibration, llr + float(logit(self.calibration.prior)))
+        squared = self._b - margin_at(self.calibration, llr + self._even)
         return 1 - squared / (2 * float(np.mean(self.head**2)))
 
     @property

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.simulator import battery, battery_report
 from benchmarks.simulator.battery import BatteryWorld, PreparedWorld
+from benchmarks.simulator.battery_lanes import without_silence
 from benchmarks.simulator.camera_views import seen_by
 from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.looks import Looks
@@ -135,3 +136,11 @@ def test_both_halves_and_their_distance_are_reported() -> None:
         assert values["development"] == pytest.approx(getattr(linked, name))
         assert values["distance"] == pytest.approx(values["development"] - values["reported"])
         assert values["distance"] > 0.05
+
+
+def test_swim_lanes_leave_out_long_silences_alone() -> None:
+    when = np.asarray([0, 5, 10, 10 + 5 * 59, 10_000, 10_005])
+    found = without_silence(when, when, 5.0).tolist()
+    assert found[:4] == when[:4].tolist()
+    assert found[4] - found[3] == 5 * 10
+    assert found[5] - found[4] == 5
