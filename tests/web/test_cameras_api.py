@@ -118,6 +118,7 @@ def test_zones_and_lines_that_are_none_are_refused(admin: Shop, cams: Path, body
 
 @pytest.mark.parametrize("where", ["10.6.6.6/x", "10.0.0.5:5540/door", "u:p@10.6.6.6/x"])
 def test_a_stored_password_goes_to_no_other_host_or_port(admin: Shop, cams: Path, where: str) -> None:
+    assert admin.ask_patiently("PATCH", f"{API}/door", {"password": "hunter22"}, **AUTH).status == 200
     before = cams.read_text()
     for key in ("url", "detect_url"):
         for method, path in (("PATCH", f"{API}/door"), ("POST", f"{API}/door/test")):

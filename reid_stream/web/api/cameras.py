@@ -234,6 +234,7 @@ def change_camera(
     """Change keys of a camera's entry; the event `camera.configured` follows."""
     with _problems():
         _check_addresses(web, asked)
+        web.cameras.read_again()
         _check_password(_camera(web, camera), asked)
         cams_edit.change_camera(_path(web), camera, _values(asked))
     return _done(web, visitor, "changed", camera)
