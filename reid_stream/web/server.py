@@ -5,7 +5,8 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import h11
 import structlog
@@ -30,8 +31,45 @@ MOST = 180
 PER_ADDRESS = 64
 """Connections of one address: a browser holds about six, and streams are bounded apart (see limits)."""
 _BACKLOG = 128
+_AT_ONCE = 16
+"""Connections that are accepted before those that end are closed."""
 _DROP_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
+
+
+class Listener(socket.socket):
+    """A listening socket that bounds the connections which are not known to a protocol yet: TLS handshakes under way.
+
+    An address has at most `PER_ADDRESS` of them, and all together have `MOST`; beyond, the oldest of the address with
+    most of them ends. Without, a client that never speaks would take all file descriptors.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pending: dict[Any, socket.socket] = {}
+        """By address and port of the client, oldest first."""
+
+    def listen(self, _backlog: int = _BACKLOG) -> None:
+        """Listen; the event loop's own number is of connections that it accepts before it serves any."""
+        super().listen(_BACKLOG)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, which is pending until `opened`."""
+        connection, address = super().accept()
+        # Those that have failed are closed.
+        self._pending = {where: one for where, one in self._pending.items() if one.fileno() >= 0}
+        self._pending[address] = connection
+        counts = Counter(group_of(where[0]) for where in self._pending)
+        most, count = counts.most_common(1)[0]
+        if count > PER_ADDRESS or len(self._pending) > MOST:
+            oldest = next(where for where in self._pending if group_of(where[0]) == most)
+            with contextlib.suppress(OSError):  # the client is gone
+                self._pending.pop(oldest).shutdown(socket.SHUT_RDWR)
+        return connection, address
+
+    def opened(self, address: Any) -> None:
+        """Note that a connection is known to a protocol, which bounds it from here on."""
+        self._pending.pop(address, None)
 
 
 class _Protocol(H11Protocol):
@@ -42,11 +80,16 @@ class _Protocol(H11Protocol):
     an address with more connections than this one would have. Else it is refused.
     """
 
+    def __init__(self, listener: Listener, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._listener = listener
+
     opened_at = 0.0
     _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._listener.opened(transport.get_extra_info("peername"))
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError, AttributeError):
@@ -130,7 +173,7 @@ class WebServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             make_app(web),
-            http=_Protocol,
+            http=cast("Any", partial(_Protocol, self._socket)),
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -138,6 +181,7 @@ class WebServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=_AT_ONCE,
             limit_concurrency=_MOST_REQUESTS,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=3,
@@ -184,13 +228,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> Listener:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
+        listening = Listener(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(_BACKLOG)
+        listening.listen()
     except OSError as error:
         raise ConfigError(
             f"web.port must be free, {host}:{port}: {error.strerror}; choose another, or 0 for any"

@@ -43,25 +43,25 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 def test_a_camera_is_added_changed_and_removed_and_comments_stay(admin: Shop, cams: Path) -> None:
     body = {"id": "yard", "url": "rtsp://10.0.0.7/yard", "username": "u", "password": "hunter23", "max_fps": 5}
-    added = admin.ask("POST", API, body, **AUTH)
+    added = admin.ask_patiently("POST", API, body, **AUTH)
     assert (added.status, added.json["camera"], added.json["max_fps"]) == (201, "yard", 5)
-    assert admin.ask("POST", API, body, **AUTH).status == 409
-    changed = admin.ask("PATCH", f"{API}/yard", {"max_fps": None, "region": [[0, 0], [1, 0], [1, 1]]}, **AUTH)
+    assert admin.ask_patiently("POST", API, body, **AUTH).status == 409
+    changed = admin.ask_patiently("PATCH", f"{API}/yard", {"max_fps": None, "region": [[0, 0], [1, 0], [1, 1]]}, **AUTH)
     assert (changed.status, changed.json["max_fps"], changed.json["region"]) == (200, 10, [[0, 0], [1, 0], [1, 1]])
-    shown = admin.ask("GET", f"{API}/yard/settings", None, **AUTH)
+    shown = admin.ask_patiently("GET", f"{API}/yard/settings", None, **AUTH)
     assert (shown.json["has_password"], b"hunter" in shown.body) == (True, False)
     camera = cams_yaml.load(cams).cameras[1]
     assert camera.password is not None
     assert camera.password.get_secret_value() == "hunter23"
-    assert admin.ask("DELETE", f"{API}/yard", None, **AUTH).status == 204
-    assert admin.ask("DELETE", f"{API}/yard", None, **AUTH).status == 404
+    assert admin.ask_patiently("DELETE", f"{API}/yard", None, **AUTH).status == 204
+    assert admin.ask_patiently("DELETE", f"{API}/yard", None, **AUTH).status == 404
     assert "# by the entrance" in cams.read_text()
 
 
 def test_zones_and_lines_are_kept_in_the_file_with_its_comments(admin: Shop, cams: Path) -> None:
     square = [[0.1, 0.5], [0.5, 0.5], [0.5, 0.9]]
     body = {"zones": {"queue": square}, "lines": {"gate": [[0.7, 0.3], [0.75, 0.9]]}}
-    saved = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    saved = admin.ask_patiently("PATCH", f"{API}/door", body, **AUTH)
     assert (saved.status, saved.json["zones"], saved.json["lines"]) == (200, body["zones"], body["lines"])
     door = cams_yaml.load(cams).cameras[0]
     assert [list(map(list, door.zones["queue"])), list(map(list, door.lines["gate"]))] == [
@@ -70,7 +70,7 @@ def test_zones_and_lines_are_kept_in_the_file_with_its_comments(admin: Shop, cam
     ]
     assert "# by the entrance" in cams.read_text()
     assert "queue: [[0.1, 0.5], [0.5, 0.5], [0.5, 0.9]]" in cams.read_text()
-    removed = admin.ask("PATCH", f"{API}/door", {"zones": {}, "lines": {}}, **AUTH)
+    removed = admin.ask_patiently("PATCH", f"{API}/door", {"zones": {}, "lines": {}}, **AUTH)
     assert (removed.json["zones"], removed.json["lines"]) == ({}, {})
 
 
@@ -93,9 +93,9 @@ def test_what_would_reach_other_services_files_or_variables_is_refused(
     admin: Shop, cams: Path, body: dict[str, object], status: int, text: str
 ) -> None:
     before = cams.read_text()
-    answer = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    answer = admin.ask_patiently("PATCH", f"{API}/door", body, **AUTH)
     assert (answer.status, text in answer.body.decode()) == (status, True), answer.body
-    tested = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.5/x", **body}, **AUTH)
+    tested = admin.ask_patiently("POST", f"{API}/test", {"id": "x", "url": "rtsp://10.0.0.5/x", **body}, **AUTH)
     assert tested.status == 422, tested.body
     assert cams.read_text() == before
 
@@ -111,7 +111,7 @@ def test_what_would_reach_other_services_files_or_variables_is_refused(
 )
 def test_zones_and_lines_that_are_none_are_refused(admin: Shop, cams: Path, body: object, text: str) -> None:
     before = cams.read_text()
-    answer = admin.ask("PATCH", f"{API}/door", body, **AUTH)
+    answer = admin.ask_patiently("PATCH", f"{API}/door", body, **AUTH)
     assert (answer.status, text in answer.body.decode()) == (422, True), answer.body
     assert cams.read_text() == before
 
@@ -139,15 +139,15 @@ def test_a_stored_password_goes_to_no_other_host_or_port(admin: Shop, cams: Path
 def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_path: Path) -> None:
     before = cams.read_text()
     with serve_clips({"a": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
-        works = admin.ask("POST", f"{API}/test", {"id": "x", "url": server.url("a")}, **AUTH)
+        works = admin.ask_patiently("POST", f"{API}/test", {"id": "x", "url": server.url("a")}, **AUTH)
         assert (works.json["works"], works.json["codec"], works.json["frame_size"]) == (True, "h264", [320, 240])
         picture = cv2.imdecode(np.frombuffer(base64.b64decode(works.json["picture"]), np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
         assert picture.shape == (240, 320, 3)
         assert picture.std() > 10
-        moved = admin.ask("POST", f"{API}/door/test", {"url": server.url("a"), "password": "another"}, **AUTH)
+        moved = admin.ask_patiently("POST", f"{API}/door/test", {"url": server.url("a"), "password": "another"}, **AUTH)
         assert (moved.json["works"], moved.json["picture"] is not None) == (True, True)
-        fails = admin.ask("POST", f"{API}/test", {"id": "x", "url": "rtsp://127.0.0.1:9/x"}, **AUTH)
+        fails = admin.ask_patiently("POST", f"{API}/test", {"id": "x", "url": "rtsp://127.0.0.1:9/x"}, **AUTH)
         assert (fails.json["works"], fails.json["cause"]) == (False, "unreachable")
     assert cams.read_text() == before
 
@@ -157,7 +157,7 @@ def test_onvif_cameras_of_the_networks_are_found(admin: Shop, monkeypatch: pytes
     addresses = [f"http://{host}/onvif/device_service" for host in hosts]
     with responder(lambda message: [answer(message, address) for address in addresses]) as port:
         ask_at(monkeypatch, port)
-        found = admin.ask("POST", f"{API}/discover", {}, **AUTH)
+        found = admin.ask_patiently("POST", f"{API}/discover", {}, **AUTH)
     assert [(one["address"], one["is_known"]) for one in found.json] == [
         ("rtsp://10.0.0.5", True),
         ("rtsp://10.0.0.77", False),
@@ -168,7 +168,7 @@ def test_onvif_cameras_of_the_networks_are_found(admin: Shop, monkeypatch: pytes
 def test_of_a_host_alone_the_path_is_found(admin: Shop, tmp_path: Path) -> None:
     with serve_clips({"stream1": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
         base = server.url("stream1").removesuffix("/stream1")
-        found = admin.ask("POST", f"{API}/test", {"id": "x", "url": base}, **AUTH).json
+        found = admin.ask_patiently("POST", f"{API}/test", {"id": "x", "url": base}, **AUTH).json
     assert (found["works"], found["url"]) == (True, f"{base}/stream1")
 
 

@@ -4,20 +4,24 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from benchmarks.rtsp.web import make_certificates
 from reid_stream.config.settings import Web
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.web import peer as module
 from reid_stream.web.limits import STREAMS, STREAMS_EACH, Limits, TooManyError, group_of
 from reid_stream.web.peer import uid_of
-from reid_stream.web.server import MOST
+from reid_stream.web.server import MOST, PER_ADDRESS
 from reid_stream.web.turns import Turns
+from tests.publish.test_redis_supervisor import until
 from tests.web.site import T0, Shop, instructions, raw, shop, visit
 
 API = "/api/v1"
@@ -48,6 +52,8 @@ def is_open(connection: socket.socket) -> bool:
             continue
     except BlockingIOError:
         return True
+    except ConnectionError:
+        return False
     return False
 
 
@@ -62,6 +68,23 @@ def test_half_requests_of_very_many_addresses_lock_no_one_out(web: Shop) -> None
     with held(web, [f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(MOST + 40)], 1, HALF):
         for _ in range(5):
             assert raw(web, HEAD).split()[1] == b"200"
+
+
+def test_tls_handshakes_that_never_end_lock_no_one_out(tmp_path: Path) -> None:
+    # They used to be bounded by the number of file descriptors alone.
+    authority, both = make_certificates(tmp_path, names="IP:127.0.0.1")
+    token = SecretStr("a-token-of-some-length")
+    with shop(tmp_path, Web(token=token, cert_file=both, key_file=both)) as made:
+        trusted = ssl.create_default_context(cafile=str(authority))
+        for addresses, most in ((["127.0.0.77"], PER_ADDRESS), ([f"127.0.1.{one}" for one in range(1, 31)], MOST)):
+            each = (most + 60) // len(addresses) + 1
+            with held(made, addresses, each, b"\x16\x03\x01") as connections:
+                until(lambda held=connections, most=most: sum(map(is_open, held)) <= most)  # type: ignore[misc]
+                with socket.create_connection(("127.0.0.1", made.port), timeout=20) as plain:
+                    ours = trusted.wrap_socket(plain, server_hostname="127.0.0.1")
+                    ours.sendall(f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{made.port}\r\n\r\n".encode())
+                    assert ours.recv(100).startswith(b"HTTP/1.1 200 OK")
+                    ours.close()
 
 
 def test_event_streams_of_many_addresses_leave_some_for_others(web: Shop) -> None:
