@@ -70,7 +70,7 @@ class SiteState:
     check: Callable[[], None] = lambda: None
     """Raises where another daemon has taken over the site."""
     lease: "Lease | None" = None
-    """The right to the site; None where it is nobody else's anyway."""
+    """Lease on the site; None where no other daemon can claim it."""
 
 
 class Standby(Protocol):

@@ -48,7 +48,7 @@ class SentCount(Protocol):
 
 
 class ReceivedCounts:
-    """Records received, by sender, and those that senders which have ended had sent in vain; any thread may use it."""
+    """Records received, by sender, and those lost with senders that have ended; any thread may use it."""
 
     def __init__(self, what: str) -> None:
         """Count from zero. `what`: what the records are, for the log."""

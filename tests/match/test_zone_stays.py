@@ -185,7 +185,7 @@ def test_a_stay_goes_on_in_a_redrawn_zone_until_the_feet_are_outside_of_it() -> 
     assert (left.since, left.left_at) == pytest.approx((0.0, 2.0))
 
 
-def test_a_line_that_is_moved_past_somebody_is_not_crossed_by_that() -> None:
+def test_a_line_that_is_moved_past_a_person_is_not_crossed_by_that() -> None:
     presence = Presence(settings())
     walk(presence, [0.7] * 5)
     presence.change_settings(moved(lines={"gate": ((0.9, 0.2), (0.9, 0.8))}))

@@ -54,7 +54,7 @@ class RemoteIdentification:
         return self._sink.close(timeout_s)
 
     def in_view(self) -> Mapping[CameraId, Collection[GlobalId]]:
-        """Return nobody: who is in view is known elsewhere."""
+        """Return no one: identification on the other host knows who is in view."""
         return {}
 
 

@@ -178,7 +178,7 @@ class RemotePerception:
 
     def _find_lost(self, supervisor: Supervisor) -> None:
         now = time.monotonic()
-        if self.link.fault is not None:  # Redis is away: hosts cannot be heard
+        if self.link.fault is not None:  # Redis is away: reports of hosts cannot arrive
             for host in self._hosts.values():
                 host.last_report_at = now
         for run, host in list(self._hosts.items()):

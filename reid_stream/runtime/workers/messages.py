@@ -33,7 +33,7 @@ class ConfigureCamera(msgspec.Struct, frozen=True, tag="configure"):
 
 
 class RemoveCamera(msgspec.Struct, frozen=True, tag="leave"):
-    """To a worker: close a camera and answer with `CameraRemoved`."""
+    """To a worker: close a camera and answer with `CameraClosed`."""
 
     camera: CameraId
 
@@ -89,7 +89,7 @@ class WorkerReport(msgspec.Struct, frozen=True, tag="told"):
     """Faults of monitoring code, by part."""
 
 
-class CameraRemoved(msgspec.Struct, frozen=True, tag="left"):
+class CameraClosed(msgspec.Struct, frozen=True, tag="left"):
     """From a worker: a camera is closed."""
 
     camera: CameraId
@@ -97,13 +97,13 @@ class CameraRemoved(msgspec.Struct, frozen=True, tag="left"):
 
 
 ToWorker = AddCamera | ConfigureCamera | RemoveCamera | StopWorker
-FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved
+FromWorker = WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraClosed
 _encoder = msgspec.msgpack.Encoder()
 _to: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(
     AddCamera | ConfigureCamera | RemoveCamera | StopWorker
 )
 _from: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(
-    WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraRemoved
+    WorkerReady | WorkerFailure | CameraChangeMessage | WorkerReport | CameraClosed
 )
 
 

@@ -283,7 +283,7 @@ class WorkerPool:
                 self._report_camera(unpack_change(message.change))
             case messages.WorkerReport():
                 self._count(worker, message, supervisor)
-            case messages.CameraRemoved():
+            case messages.CameraClosed():
                 self._leaving.pop(message.camera, None)
                 self._assign_moved(message.camera, message.resume)
 

@@ -45,7 +45,7 @@ from reid_stream.runtime.workers.crops import CropSender
 from reid_stream.runtime.workers.messages import (
     AddCamera,
     CameraChangeMessage,
-    CameraRemoved,
+    CameraClosed,
     ConfigureCamera,
     FromWorker,
     RemoveCamera,
@@ -239,7 +239,7 @@ class _Process:
         self._settings.pop(camera, None)
         self._orders.put(lambda perception, _: self._follow(perception, removed=[camera]))
         self._orders.put(lambda _, __: self._cameras.forget(camera))
-        self._outbox.put(CameraRemoved(camera, resume))
+        self._outbox.put(CameraClosed(camera, resume))
 
     def _follow(
         self, perception: Perception, *, added: Sequence[CameraId] = (), removed: Sequence[CameraId] = ()
