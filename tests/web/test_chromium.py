@@ -24,7 +24,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = (
     "/wall",
     "/people", "/people/shop-1", "/cameras", "/cameras/door",
-    "/search", f"/search?camera=till&run={RUN}&track=3", "/review", "/events",
+    "/search", f"/search?camera=till&run={RUN}&track=3", f"/explain/door/{RUN}/1/till/{RUN}/3", "/review", "/events",
     "/topology", "/corrections", "/system", "/people/shop-99",
 )  # fmt: skip
 AXE = os.environ.get("REID_STREAM_AXE")
