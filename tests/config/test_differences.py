@@ -25,3 +25,10 @@ def test_a_camera_is_added_with_its_lines() -> None:
     change = changes(_settings({"id": "door"}), _settings({"id": "door"}, {"id": "till", "lines": {"gate": ZONE[:2]}}))
     assert [(camera.id, list(camera.lines)) for camera in change.added] == [("till", ["gate"])]
     assert change.needs_restart == ()
+
+
+def test_a_changed_substream_opens_the_camera_again() -> None:
+    before, after = ({"id": "door", "detect_url": f"rtsp://10.0.0.1/{name}"} for name in ("small", "smaller"))
+    for old, new in (({"id": "door"}, before), (before, after), (after, {"id": "door"})):
+        (one,) = changes(_settings(old), _settings(new)).changed
+        assert (one.keys, one.reopens) == (("detect_url",), True)
