@@ -198,7 +198,7 @@ def assemble(
         )
         metrics.identities_max.set(settings.match.max_identities)
         view = SiteView(labels=state.matcher.labels())
-        overload = None if fast else overload_alarm(settings, run)
+        overload = None if fast or has_hosts else overload_alarm(settings, run)
         daemon = Daemon(
             perception,
             IdentificationThread(steps, is_live=not fast, pulse=pulse),

@@ -76,7 +76,7 @@ class RemotePerception:
             for camera in cameras
         }
         self.replaced: dict[CameraId, int] = {}
-        self._model, self._limit_s, self._metrics, self._on_cameras = model, limit_s, metrics, on_cameras
+        self._limit_s, self._metrics, self._on_cameras = limit_s, metrics, on_cameras
         self._messages: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
         self._hosts: dict[str, _Host] = {}
         self._up: set[CameraId] = set()
@@ -127,8 +127,8 @@ class RemotePerception:
         host.number, host.last_report_at, host.is_lost = report.number, now, False
         if is_news:
             _log.info("host_up", host=name, run=report.run, cameras=len(report.stats), version=report.version)
-            if report.model != self._model:
-                _log.error("host_model_differs", host=name, model=report.model[:12], wanted=self._model[:12])
+            if report.model != self.model:
+                _log.error("host_model_differs", host=name, model=report.model[:12], wanted=self.model[:12])
         self._follow_cameras(host, report, supervisor)
         for event in events:
             if isinstance(event, CameraChange):
