@@ -133,7 +133,7 @@ class Track(SettingsSection):
 class Embed(SettingsSection):
     """Selection of crops and their embedding."""
 
-    choose: Literal["interval", "gain"] = "interval"
+    choose: Literal["interval", "gain"] = "gain"
     """When to embed a track again. interval: after `interval_s`. gain: twice soon after the first, then when the person
     shows another side (walks another way) or another size, else after twice `interval_s`."""
     interval_s: Seconds = 1.0

@@ -72,7 +72,7 @@ def test_zones_are_written_a_line_each_and_comments_of_those_that_stay_are_kept(
     path.write_text(path.read_text().replace("0.5]]\n      shelf", "0.5]]   # to the till\n      shelf"))
     change_camera(path, "till", {"zones": {"queue": square, "exit": square}, "lines": None})
     assert path.read_text() == TEXT + zones.replace("shelf", "exit").replace("0.5]]\n", "0.5]]   # to the till\n", 1)
-    with pytest.raises(ConfigError, match="zones: must be plain text"):
+    with pytest.raises(ConfigError, match="zones: must be printable text"):
         change_camera(path, "till", {"zones": {"${PATH}": square}})
     with pytest.raises(ConfigError, match="a polygon needs at least 3 points"):
         change_camera(path, "till", {"zones": {"queue": square[:2]}})
@@ -85,8 +85,8 @@ def test_zones_are_written_a_line_each_and_comments_of_those_that_stay_are_kept(
         ({"enabled": "maybe"}, r"cameras\[1\].enabled: must be true or false"),
         ({"url": "/etc/passwd"}, "must begin with one of rtsp://"),
         ({"url": "file:///etc/passwd"}, "must begin with one of rtsp://"),
-        ({"url": "rtsp://h/${DOOR_PASSWORD}"}, r"must be plain text of one line without \$\{NAME\}"),
-        ({"password": "${DOOR_PASSWORD}"}, "must be plain text"),
+        ({"url": "rtsp://h/${DOOR_PASSWORD}"}, r"must be printable text of one line without \$\{NAME\}"),
+        ({"password": "${DOOR_PASSWORD}"}, "must be printable text"),
         ({"password_file": "/etc/shadow"}, "must be one of the keys that can be set here"),
         ({"ca_file": "/etc/shadow"}, "must be one of the keys that can be set here"),
     ],

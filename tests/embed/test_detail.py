@@ -47,7 +47,7 @@ def select(selector: Selector, at: float, box: tuple[float, ...], large: Detail 
 
 
 def test_people_are_cut_out_of_the_larger_image_and_known_ones_wait_for_it() -> None:
-    selector = Selector(Embed(interval_s=1, better_by=0.15))
+    selector = Selector(Embed(choose="interval", interval_s=1, better_by=0.15))
     box = (100, 50, 120, 110)
     (first,) = select(selector, 0.0, box)
     assert first.crop.shape == (60, 20, 3)
@@ -70,7 +70,7 @@ def test_who_is_too_small_in_the_frame_may_be_large_enough_in_the_larger_image()
 
 
 def test_a_camera_that_is_forgotten_waits_for_nothing() -> None:
-    selector = Selector(Embed(interval_s=1))
+    selector = Selector(Embed(choose="interval", interval_s=1))
     assert select(selector, 0.0, (100, 50, 120, 110), detail(0.0))
     selector.forget(CAMERA)
     assert select(selector, 0.1, (100, 50, 120, 110))

@@ -31,13 +31,13 @@ def _pick(
 
 
 def test_a_new_track_is_picked_at_once_then_after_the_interval() -> None:
-    selector = Selector(Embed(interval_s=1))
+    selector = Selector(Embed(choose="interval", interval_s=1))
     picked = [at for at in (0.0, 0.4, 0.9, 1.0, 1.5, 2.1) if _pick(selector, at, {1: GOOD})]
     assert picked == [0.0, 1.0, 2.1]
 
 
 def test_a_much_better_view_is_picked_early_and_a_little_better_one_is_not() -> None:
-    selector = Selector(Embed(interval_s=10, better_by=0.15))
+    selector = Selector(Embed(choose="interval", interval_s=10, better_by=0.15))
     assert _pick(selector, 0, {1: GOOD}, {1: 0.5})
     assert not _pick(selector, 1, {1: GOOD}, {1: 0.6})
     assert _pick(selector, 2, {1: GOOD}, {1: 0.7})
@@ -72,7 +72,7 @@ def test_a_track_hidden_at_birth_is_picked_as_soon_as_it_shows() -> None:
 
 
 def test_an_ended_track_is_forgotten_and_cameras_do_not_mix() -> None:
-    selector = Selector(Embed(interval_s=10))
+    selector = Selector(Embed(choose="interval", interval_s=10))
     assert _pick(selector, 0, {1: GOOD})
     assert _pick(selector, 0, {1: GOOD}, camera="b")
     assert not _pick(selector, 1, {1: GOOD})
@@ -120,7 +120,7 @@ def test_by_gain_a_person_who_turns_is_embedded_soon_and_only_once_for_the_same_
     assert [n for n in picked if 20 <= n < 27]
     assert [n for n in picked if 40 <= n < 50]
     assert not [n for n in picked if 60 <= n < 64]
-    assert len(picked) < len(_walk(Selector(Embed(interval_s=0.5)), [*stands, *right, *left, *right]))
+    assert len(picked) < len(_walk(Selector(Embed(choose="interval", interval_s=0.5)), [*stands, *right, *left, *right]))
 
 
 def test_by_gain_a_person_who_comes_near_is_embedded_again() -> None:
