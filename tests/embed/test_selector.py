@@ -120,7 +120,9 @@ def test_by_gain_a_person_who_turns_is_embedded_soon_and_only_once_for_the_same_
     assert [n for n in picked if 20 <= n < 27]
     assert [n for n in picked if 40 <= n < 50]
     assert not [n for n in picked if 60 <= n < 64]
-    assert len(picked) < len(_walk(Selector(Embed(choose="interval", interval_s=0.5)), [*stands, *right, *left, *right]))
+    assert len(picked) < len(
+        _walk(Selector(Embed(choose="interval", interval_s=0.5)), [*stands, *right, *left, *right])
+    )
 
 
 def test_by_gain_a_person_who_comes_near_is_embedded_again() -> None:
