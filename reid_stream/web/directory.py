@@ -2,7 +2,9 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import nlargest
 from urllib.parse import quote
 
 from reid_stream.publish.projection import PersonView, TrackView, Visit
@@ -17,6 +19,33 @@ _SHARE = 10.0
 """The owners of stored tracks are recomputed after this multiple of the time it takes: some ms with 10^4 tracks."""
 _SAME_VISIT_S = 60.0
 """Largest gap, seconds, between stored tracks of one camera shown as one visit where no events state the visits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFilter:
+    """Which people a list shows; all of them unless more is given."""
+
+    here: bool | None = None
+    """Only those in view, or only others."""
+    camera: str | None = None
+    """Only those who were on this camera."""
+    since: float | None = None
+    """Seen at or after, UTC seconds."""
+    until: float | None = None
+    """Seen at or before, UTC seconds."""
+    text: str = ""
+    """Part of the label or the global ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeoplePage:
+    """A part of the list of people."""
+
+    people: list[PersonSummary]
+    total: int
+    """Number of people whom the filter leaves."""
+    in_view: int
+    """Number of them in view."""
 
 
 class Directory:
@@ -69,17 +98,56 @@ class Directory:
         with self._feed.lock:
             return track.global_id is not None and self.owner(track.key, track) is None
 
-    def summaries(self) -> list[PersonSummary]:
-        """Return all people, those seen last first."""
+    def page(self, wanted: PeopleFilter, offset: int, limit: int) -> PeoplePage:
+        """Return people whom a filter leaves, those in view first, then those seen last.
+
+        Only those of the page are summarised: a summary costs some ten times what its place in the list does.
+        """
         owned = self.owned()
         with self._feed.lock:
             here = self._here()
-            people = self._feed.view.people
-            found = [
-                self._known(known, owned.get(person, []), here.get(person, ())) for person, known in people.items()
+            found = list(self._places(wanted, owned, here))
+            people = [
+                self._known(known, owned.get(person, []), here.get(person, ()))
+                if (known := self._feed.view.people.get(person)) is not None
+                else _stored(person, owned[person])
+                for _, _, person in sorted(found, reverse=True)[offset : offset + limit]
             ]
-            found += [_stored(person, tracks) for person, tracks in owned.items() if self._is_earlier(person)]
-        return sorted(found, key=lambda one: (bool(one.here), one.last_seen_at), reverse=True)
+        return PeoplePage(people, len(found), sum(is_here for is_here, _, _ in found))
+
+    def latest(self, count: int) -> list[tuple[GlobalId, str]]:
+        """Return global ID and label of people, those in view first, then those seen last."""
+        owned = self.owned()
+        with self._feed.lock:
+            found = nlargest(count, self._places(PeopleFilter(), owned, self._here()))
+            people = self._feed.view.people
+            return [(person, people[person].label if person in people else "") for _, _, person in found]
+
+    def _places(
+        self, wanted: PeopleFilter, owned: dict[GlobalId, list[IndexedTrack]], here: dict[GlobalId, list[str]]
+    ) -> Iterator[tuple[bool, float, GlobalId]]:
+        """Yield whether a person is in view, when last seen, and the global ID, of all whom a filter leaves."""
+        text = wanted.text.strip().casefold()
+        for person, known in self._feed.view.people.items():
+            is_here, last_at = person in here, _finite(known.last_seen_at)
+            if (
+                (wanted.here is None or is_here == wanted.here)
+                and (wanted.since is None or last_at >= wanted.since)
+                and (wanted.until is None or _finite(known.first_seen_at) <= wanted.until)
+                and (wanted.camera is None or any(visit.camera == wanted.camera for visit in known.visits))
+                and (not text or text in known.label.casefold() or text in person)
+            ):
+                yield is_here, last_at, person
+        for person, tracks in owned.items():
+            if (
+                self._is_earlier(person)
+                and not wanted.here
+                and (wanted.since is None or _last_at(tracks) >= wanted.since)
+                and (wanted.until is None or tracks[0].times[0] <= wanted.until)
+                and (wanted.camera is None or any(track.key[0] == wanted.camera for track in tracks))
+                and (not text or text in person)
+            ):
+                yield False, _last_at(tracks), person
 
     def summary(self, person: GlobalId) -> PersonSummary | None:
         """Return one person in short; None if there is none."""
@@ -89,6 +157,11 @@ class Directory:
             if known is not None:
                 return self._known(known, owned, self._here().get(person, ()))
         return _stored(person, owned) if owned else None
+
+    def today(self, asked: str) -> GlobalId:
+        """Return the ID by which a person is known today: that of the person whom `asked` was merged into."""
+        with self._feed.lock:
+            return self._feed.view.successor(GlobalId(asked))
 
     def person(self, asked: str) -> Person | None:
         """Return one person in full, under the ID of today; None if there is none."""
@@ -205,12 +278,16 @@ def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
         here=[],
         cameras=list(dict.fromkeys(track.key[0] for track in tracks)),
         first_seen_at=min(track.times[0] for track in tracks),
-        last_seen_at=max(track.times[-1] for track in tracks),
+        last_seen_at=_last_at(tracks),
         visits=len(_stored_visits(tracks)),
         tracks=len(tracks),
         probability=None,
         picture=best_picture(tracks),
     )
+
+
+def _last_at(tracks: list[IndexedTrack]) -> float:
+    return max(track.times[-1] for track in tracks)
 
 
 def _stored_visits(tracks: list[IndexedTrack]) -> list[VisitRecord]:

@@ -18,8 +18,9 @@ from reid_stream.web.api.cameras import Admin, entry_of
 from reid_stream.web.api.corrections import list_instructions
 from reid_stream.web.api.explanations import TrackPair, explanation_path, track_path
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
-from reid_stream.web.api.people import filtered, track_of
+from reid_stream.web.api.people import track_of
 from reid_stream.web.counts import HOUR_S
+from reid_stream.web.directory import PeopleFilter
 from reid_stream.web.drawing import hour_bars, lanes, topology_graph
 from reid_stream.web.schemas import CameraName, Person, PersonId
 from reid_stream.web.sessions import Visitor
@@ -27,6 +28,9 @@ from reid_stream.web.site import WebSite
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 _EACH = 60
+"""People on a page."""
+_OFFERED = 300
+"""People offered where a person's other ID is typed."""
 _NAV = (
     ("wall", "Wall"),
     ("people", "People"),
@@ -145,13 +149,13 @@ def people(
     """All people, with filters."""
     web.feed.refresh()
     now = datetime.now(UTC).timestamp()
-    found = filtered(
-        web.directory.summaries(),
+    wanted = PeopleFilter(
         here={"yes": True, "no": False}.get(here),
         camera=camera or None,
         since=now - int(since) if since else None,
         text=text,
     )
+    found = web.directory.page(wanted, offset, _EACH)
     asked = {"here": here, "camera": camera, "since": since, "text": text}
 
     def link(place: int) -> str:
@@ -160,12 +164,12 @@ def people(
     return page(
         request,
         "people.html",
-        people=found[offset : offset + _EACH],
-        total=len(found),
-        in_view=sum(bool(one.here) for one in found),
+        people=found.people,
+        total=found.total,
+        in_view=found.in_view,
         offset=offset,
         before=link(max(0, offset - _EACH)) if offset else "",
-        after=link(offset + _EACH) if offset + _EACH < len(found) else "",
+        after=link(offset + _EACH) if offset + _EACH < found.total else "",
         asked=asked,
         cameras=[one.id for one in web.cameras.all()],
         has_store=web.index.store is not None,
@@ -188,7 +192,7 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
         person=found,
         lanes=lanes(found, colors),
         colors=colors,
-        others=[one for one in web.directory.summaries() if one.person != found.person][:300],
+        others=[one for one in web.directory.latest(_OFFERED) if one[0] != found.person],
         has_vectors=any(track.pictures for visit in found.journey for track in visit.tracks),
         beside=_beside(found),
     )

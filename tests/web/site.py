@@ -31,7 +31,7 @@ from tests.store.figures import figure
 
 T0 = 1_790_000_000.0
 RUN = "run1"
-COLORS = {"shop-1": (200, 30, 30), "shop-2": (30, 160, 40), "shop-3": (20, 40, 200)}
+COLORS = {"shop-1": (200, 30, 30), "shop-2": (30, 160, 40), "shop-3": (20, 40, 200), "shop-9": (200, 190, 20)}
 
 
 @dataclass

@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from reid_stream.events import IdentityErased, IdentityMerged
+from reid_stream.bundles import catalog
+from reid_stream.events import IdentityErased, IdentityMerged, IdentityNamed
 from reid_stream.records import GlobalId
 from reid_stream.store.layout import now_file
-from tests.web.site import RUN, T0, Shop, instructions, shop, visit
+from tests.web.site import RUN, T0, Shop, instructions, shop, stored, visit
 
 API = "/api/v1"
 
@@ -36,6 +37,42 @@ def test_people_are_listed_with_their_images_and_filtered(web: Shop) -> None:
     assert on_till["total"] == 2
     assert len(on_till["people"]) == 1
     assert web.get(f"{API}/people?until={T0 + 2}").json["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("", ["shop-8", "shop-3", "shop-1", "shop-2", "shop-9"]),
+        ("?here=true", ["shop-8"]),
+        ("?here=false", ["shop-3", "shop-1", "shop-2", "shop-9"]),
+        ("?camera=till", ["shop-3", "shop-1", "shop-9"]),
+        (f"?since={T0 + 20}", ["shop-3", "shop-1"]),
+        (f"?until={T0 - 30}", ["shop-9"]),
+        ("?text=OP-9", ["shop-9"]),
+        ("?text=anna", ["shop-2"]),
+        ("?camera=till&here=false&since=0&text=shop&limit=2", ["shop-3", "shop-1"]),
+        ("?offset=3&limit=2", ["shop-2", "shop-9"]),
+        ("?offset=9", []),
+    ],
+)
+def test_every_filter_holds_for_people_in_view_earlier_ones_and_those_of_the_store(
+    listed: Shop, asked: str, expected: list[str]
+) -> None:
+    found = listed.get(f"{API}/people{asked}").json
+    assert [one["person"] for one in found["people"]] == expected
+    if "offset" not in asked and "limit" not in asked:
+        assert found["total"] == len(expected)
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop with shop-8 in view, shop-2 named Anna, and shop-9, of whom only the store has a track."""
+    with shop(tmp_path_factory.mktemp("listed")) as made:
+        _, embedder = catalog.embedder("default")
+        stored(made.store, "shop-9", "till", 9, T0 - 50, embedder.hash, embedder.dim)
+        made.publish(visit("shop-8", "door", 8, T0 + 10)[:1])
+        made.publish([IdentityNamed(person=GlobalId("shop-2"), revision=1, label="Anna", named_at=T0 + 60, by="ben")])
+        yield made
 
 
 def test_a_journey_goes_over_cameras_with_crops_of_each_track(web: Shop) -> None:

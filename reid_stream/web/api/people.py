@@ -8,12 +8,12 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import AfterValidator
 from starlette.responses import Response
 
-from reid_stream.records import CameraId, GlobalId, TrackId
+from reid_stream.records import CameraId, TrackId
 from reid_stream.store.labels import Key
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
-from reid_stream.web.directory import best_picture
-from reid_stream.web.schemas import CameraName, People, Person, PersonId, PersonSummary, RunName, TrackRecord
+from reid_stream.web.directory import PeopleFilter, best_picture
+from reid_stream.web.schemas import CameraName, People, Person, PersonId, RunName, TrackRecord
 from reid_stream.web.site import WebSite
 from reid_stream.web.track_index import IndexedTrack
 
@@ -47,30 +47,9 @@ def list_people(
 ) -> People:
     """List people, those in view first, then those seen last."""
     web.feed.refresh()
-    found = filtered(web.directory.summaries(), here=here, camera=camera, since=since, until=until, text=text)
-    return People(people=found[offset : offset + limit], total=len(found), is_complete=web.feed.is_complete)
-
-
-def filtered(
-    people: list[PersonSummary],
-    *,
-    here: bool | None = None,
-    camera: str | None = None,
-    since: float | None = None,
-    until: float | None = None,
-    text: str = "",
-) -> list[PersonSummary]:
-    """Return the people who match all filters."""
-    wanted = text.strip().casefold()
-    return [
-        one
-        for one in people
-        if (here is None or bool(one.here) == here)
-        and (camera is None or camera in one.cameras)
-        and (since is None or one.last_seen_at >= since)
-        and (until is None or one.first_seen_at <= until)
-        and (not wanted or wanted in one.label.casefold() or wanted in one.person)
-    ]
+    wanted = PeopleFilter(here=here, camera=camera, since=since, until=until, text=text)
+    found = web.directory.page(wanted, offset, limit)
+    return People(people=found.people, total=found.total, is_complete=web.feed.is_complete)
 
 
 @router.get("/people/{person}")
@@ -90,8 +69,7 @@ def person_picture(
     web: SiteParts, _visitor: Viewer, request: Request, person: Annotated[PersonId, Path()], width: Width = None
 ) -> Response:
     """Return the best stored picture of a person."""
-    known = web.directory.person(person)
-    tracks = web.directory.stored(GlobalId(known.person)) if known is not None else []
+    tracks = web.directory.stored(web.directory.today(person))
     if best_picture(tracks) is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no picture of {person} is stored")
     best = max(tracks, key=lambda track: max(track.qualities))
