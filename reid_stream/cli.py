@@ -32,7 +32,7 @@ from reid_stream.commands import (
 )
 from reid_stream.commands.compile import compile_engines
 from reid_stream.config.command_help import hide_flag_types
-from reid_stream.config.home import ensure_home, ensure_utf8
+from reid_stream.config.home import ensure_home, ensure_utf8, temporary_fault
 from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -194,6 +194,9 @@ def main() -> None:
         extra = missing_extra(error)
         if extra is not None:
             _print_error(extra)
+            raise SystemExit(1) from None
+        if isinstance(error, FileNotFoundError) and (fault := temporary_fault()) is not None:
+            _print_error(fault)
             raise SystemExit(1) from None
         if isinstance(error, OSError) and error.errno in _FULL:
             _print_error(f"{error.filename or 'the output'} must be written, found: {error.strerror}; free some space")

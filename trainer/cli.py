@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from reid_stream.config.command_help import hide_flag_types
-from reid_stream.config.home import ensure_home, ensure_utf8
+from reid_stream.config.home import ensure_home, ensure_utf8, temporary_fault
 from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError
 from trainer import commands
@@ -109,6 +109,11 @@ def main() -> None:
         command(prog_name="reid-train")
     except (TrainerError, ReidStreamError) as error:
         fail(str(error))
+    except FileNotFoundError:
+        fault = temporary_fault()
+        if fault is None:
+            raise
+        fail(fault)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "trainer", "reid_stream"):

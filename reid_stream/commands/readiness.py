@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from reid_stream.config.home import temporary_fault
 from reid_stream.errors import BrokerError, ConfigError, ReidStreamError, StreamError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from reid_stream.ingest.probe import CameraReport
 
 Check = Literal[
-    "cams.yaml", "model", "match", "spool", "store", "metrics", "redis", "camera", "clocks", "tls", "sizing"
+    "cams.yaml", "model", "match", "temporary", "spool", "store", "metrics", "redis", "camera", "clocks", "tls", "sizing"
 ]
 _APART_S = 0.5
 """Largest difference of clocks, seconds: at walking pace one step, beyond which the order of sightings is wrong."""
@@ -128,9 +129,12 @@ def _models(settings: "Settings") -> _Found:
 
 
 def check_folders(settings: "Settings") -> _Found:
-    """Check the folders of spool and tracklet store."""
+    """Check the folders of temporary files, spool and tracklet store."""
     from reid_stream.assembly.spool_place import spool_folder
 
+    fault = temporary_fault()
+    if fault is not None:
+        yield Finding("temporary", "", "failed", fault), ConfigError(fault)
     yield _folder("spool", spool_folder(settings), settings.spool.max_mb * 2**20)
     if settings.store.folder is not None:
         yield _folder("store", settings.store.folder, settings.store.max_gb * 1e9)

@@ -1,7 +1,8 @@
-"""Prepare the environment before libraries load: a home folder, and file names in UTF-8."""
+"""Prepare the environment before libraries load: a home folder, file names in UTF-8, temporary files."""
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 NO_HOME = "/nonexistent"
@@ -21,6 +22,18 @@ def ensure_home() -> None:
         is_known = False
     if not is_known:
         os.environ["HOME"] = NO_HOME
+
+
+def temporary_fault() -> str | None:
+    """Return what to do where no folder for temporary files can be written; none where one can."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return (
+            "a folder for temporary files must be writable, found neither $TMPDIR nor /tmp nor /var/tmp; "
+            "mount a tmpfs on /tmp, or set TMPDIR to a folder that can be written"
+        )
+    return None
 
 
 def ensure_utf8(module: str) -> None:

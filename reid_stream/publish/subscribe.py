@@ -64,7 +64,7 @@ def subscribe(
 
     Raises:
         ConfigError: the URL, the start or a type makes no sense.
-        BrokerError: Redis cannot be reached now; later on it is waited for.
+        BrokerError: Redis cannot be reached now, or the key is no stream; later on either is waited for.
     """
     return Subscription(
         connect(settings or RedisSettings(), url=url, timeout_s=TIMEOUT_S + _POLL_S),
@@ -106,7 +106,7 @@ class Subscription:
         self._sequences = SequenceLog()
         self._read_at: deque[tuple[Position, int]] = deque(maxlen=_REMEMBERED)
         """Entries that were read last: position, hash of the body."""
-        self._is_away = False
+        self._is_away = self._has_read = False
         # A time may be in the future; a position was an entry's.
         self._was_there = start == "$" or _is_position(start)
         check(client, where)
@@ -164,18 +164,24 @@ class Subscription:
         try:
             answer: Any = self._client.xread({self._key: self.position}, count=_PAGE, **block)
         except (redis.exceptions.RedisError, OSError) as error:
-            if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
-                raise BrokerError(f"{self._key} must be a stream, found another type") from None
+            if "WRONGTYPE" in str(error) and not self._has_read:
+                raise BrokerError(self._reason(error)) from None
             if not self._is_away:
-                _log.warning("redis_away", reason=cause(error))
+                _log.warning("redis_away", reason=self._reason(error))
             self._is_away = True
             self._client.connection_pool.disconnect()
             time.sleep(_RETRY_S if left_s is None else max(min(left_s, _RETRY_S), 0))
             return []
+        self._has_read = True
         if self._is_away:
             _log.info("redis_back", waiting=0)
             self._is_away = False
         return stream_entries(answer)
+
+    def _reason(self, error: Exception) -> str:
+        if "WRONGTYPE" in str(error):
+            return f"{self._key} must be a stream, found another type; rename or delete it"
+        return cause(error)
 
     def _has_restarted(self) -> bool:
         """Check whether the stream ends before the present position; continue from its new start if it does."""

@@ -1,4 +1,4 @@
-"""A user without an account and a home that is missing or read-only: all works but what must be stored there."""
+"""A user without an account, a home that is missing or read-only, no folder for temporary files."""
 
 import os
 import shutil
@@ -68,3 +68,22 @@ def test_a_daemon_runs_with_relative_folders_and_names_what_needs_an_account(
     assert any((work / "conf" / "crops").rglob("track.json"))
     assert sorted(path.name for path in work.iterdir()) == ["conf"]
     assert not any(empty.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is needed")
+def test_without_a_folder_for_temporary_files_a_daemon_says_what_to_do(tmp_path: Path) -> None:
+    """As in a container with a read-only root that has no tmpfs on /tmp."""
+    draw_clip(tmp_path / "a.mp4", seconds=1)
+    (tmp_path / "cams.yaml").write_text(
+        "site: lab\nobserve: {port: null}\nredis: {directory: state}\ncameras:\n  - {id: a, url: a.mp4}\n"
+    )
+    read_only = "for at in /tmp /var/tmp /usr/tmp; do [ ! -d $at ] || mount -t tmpfs -o ro tmpfs $at || exit 77; done"
+    enter = f'mount --bind "$0" /mnt && {read_only}; mount -o remount,ro,bind / && cd / && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", enter, str(tmp_path), sys.executable, "-m", "reid_stream"]
+    run = [*command, "--cameras", "/mnt/cams.yaml", "--plain", "--replay", "fast"]
+    ran = subprocess.run(run, env=dict(os.environ), capture_output=True, text=True, check=False)
+    if ran.returncode in (32, 77) and "mount" in ran.stderr:
+        pytest.skip("file systems cannot be mounted here")
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "mount a tmpfs on /tmp, or set TMPDIR" in ran.stderr.splitlines()[-1]

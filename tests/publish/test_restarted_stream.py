@@ -11,6 +11,7 @@ import structlog
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream import subscribe
+from reid_stream.errors import BrokerError
 from reid_stream.publish.cloudevents import encode
 from reid_stream.publish.subscribe import Subscription
 from tests.publish.shop import entered
@@ -66,6 +67,28 @@ def test_a_stream_that_starts_again_with_lower_ids_is_read_from_its_start(reader
     assert reader.subscription.restarts == 1
     assert reader.subscription.missed == 0
     assert [line["event"] for line in log] == ["stream_restarted"]
+
+
+def test_a_stream_that_another_client_overwrites_is_waited_for(reader: Reader, raw: Any) -> None:
+    write(raw, 1_700_000_000_000, range(5))
+    until(lambda: len(reader.got) == 5)
+    with structlog.testing.capture_logs() as log:
+        raw.set(KEY, "not a stream")
+        until(lambda: bool(log))
+        raw.delete(KEY)
+        write(raw, 1_800_000_000_000, range(5, 8))
+        until(lambda: len(reader.got) == 8)
+    assert reader.got == list(range(8))
+    assert reader.subscription.missed == 0
+    assert log[0]["event"] == "redis_away"
+    assert log[0]["reason"] == f"{KEY} must be a stream, found another type; rename or delete it"
+    assert log[1]["event"] == "redis_back"
+
+
+def test_a_key_that_is_no_stream_is_an_error_at_the_first_read(server: UnguardedRedis, raw: Any) -> None:
+    raw.set(KEY, "not a stream")
+    with subscribe(server.url, site="shop", start="0", block_s=0) as events, pytest.raises(BrokerError, match=KEY):
+        next(events)
 
 
 def test_what_the_new_stream_lacks_is_missed(reader: Reader, raw: Any) -> None:
