@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from reid_stream.ingest.probe import CameraReport
 
 Check = Literal[
-    "cams.yaml", "model", "match", "temporary", "spool", "store", "metrics", "redis", "camera", "clocks", "tls", "sizing"
+    "cams.yaml",
+    "model",
+    "match",
+    "temporary",
+    "spool",
+    "store",
+    "metrics",
+    "redis",
+    "camera",
+    "clocks",
+    "tls",
+    "sizing",
 ]
 _APART_S = 0.5
 """Largest difference of clocks, seconds: at walking pace one step, beyond which the order of sightings is wrong."""
