@@ -98,7 +98,7 @@ class _Running:
 
     def spell(self, viewers: int, spell_s: float) -> tuple[float, float, float]:
         """Return frames used a second, the console's CPU time a second and pictures a second, with walls open."""
-        ended, pictures = threading.Event(), [0] * viewers * len(self.cameras)
+        ended, pictures = threading.Event(), [0] * viewers
         threads = [
             threading.Thread(target=self._watch, args=(number, pictures, ended), daemon=True)
             for number in range(len(pictures))
@@ -119,23 +119,22 @@ class _Running:
             thread.join(15)
         return found
 
-    def _watch(self, number: int, pictures: list[int], ended: threading.Event) -> None:
-        """Take one camera's pictures one after another, as the page does; every viewer has an address of its own."""
-        viewer, camera = divmod(number, len(self.cameras))
-        address = f"127.0.0.{2 + viewer % 200}"
+    def _watch(self, viewer: int, pictures: list[int], ended: threading.Event) -> None:
+        """Take the pictures of all cameras, as the page does; every viewer has an address of its own."""
+        cameras = "&".join(f"cameras={camera}" for camera in self.cameras)
         after = "0"
         while not ended.is_set():
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=20, source_address=(address, 0))
-            with suppress(OSError, ValueError):
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=20, source_address=(f"127.0.0.{2 + viewer}", 0))
+            with suppress(OSError):
                 while not ended.is_set():
-                    connection.request("GET", f"/api/v1/cameras/{self.cameras[camera]}/preview?after={after}")
+                    connection.request("GET", f"/api/v1/previews?{cameras}&after={after}")
                     answer = connection.getresponse()
-                    answer.read()
+                    body = answer.read()
                     if answer.status == 200:
-                        pictures[number] += 1
-                        after = answer.headers["X-Captured-At"]
+                        pictures[viewer] += body.count(b"Content-Type: image/jpeg")
+                        after = answer.headers["X-Position"]
                     elif answer.status != 204:
-                        ended.wait(1.0)
+                        ended.wait(float(answer.headers.get("Retry-After", 1)))
             connection.close()
 
     def frames(self) -> float:

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from reid_stream import __version__
 from reid_stream.errors import BrokerError, ModelError
 from reid_stream.web import pages
-from reid_stream.web.api import cameras, corrections, events, explanations, people, search, session, site
+from reid_stream.web.api import cameras, corrections, events, explanations, people, previews, search, session, site
 from reid_stream.web.directory import API
 from reid_stream.web.guard import Guard
 from reid_stream.web.limits import TooManyError
@@ -50,7 +50,7 @@ def make_app(web: WebSite) -> Guard:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.web = web
-    for module in (people, site, cameras, events, corrections, search, explanations, session):
+    for module in (people, site, previews, cameras, events, corrections, search, explanations, session):
         app.include_router(module.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(resources.files("reid_stream.web") / "static")), name="static")

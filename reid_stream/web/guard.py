@@ -37,7 +37,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 COOKIE = "reid_stream_session"
 BODY_S = 20.0
 """Longest for a whole body to arrive."""
-_STREAM = f"{API}/events"
+_STREAMS = (f"{API}/events", f"{API}/previews")
 _NOT_YOURS = (
     "this console is open to the user of this machine who runs it; for other users make accounts with "
     "`reid-stream web user`, or set web.local: everyone"
@@ -126,7 +126,7 @@ class Guard:
             scope.setdefault("state", {}).update(visitor=visitor, address=address, limits=self._limits)
             # Before its turn, since a body may arrive slowly.
             body = await _read(_bounded(receive, headers)) if _has_body(headers) else receive
-            if scope["path"] == _STREAM:  # open for hours, and bounded by itself
+            if scope["path"] in _STREAMS:  # most of the time open, and bounded by themselves
                 await self._app(scope, body, answer)
             else:
                 async with self._turns.turn(address):

@@ -20,8 +20,9 @@ RATES: dict[Cost, tuple[float, float]] = {
     "change": (2.0, 30.0),
 }
 """Tokens per second, and bucket size. A page of people has some 60 thumbnails."""
-STREAMS, STREAMS_EACH = 64, 8
-"""Open event streams, all together and per address."""
+Stream = Literal["events", "wall"]
+STREAMS: dict[Stream, tuple[int, int]] = {"events": (64, 8), "wall": (64, 12)}
+"""Open event streams and walls, all together and per address."""
 _MOST = 10_000
 """Most addresses remembered; the one without a request for longest is dropped."""
 
@@ -58,7 +59,7 @@ class Limits:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[tuple[str, Cost], tuple[float, float]] = OrderedDict()
         """(address, cost) -> tokens left, at (monotonic seconds)."""
-        self._streams: list[_Stream] = []
+        self._streams: dict[Stream, list[_Stream]] = {kind: [] for kind in STREAMS}
         """The oldest first."""
 
     def spend(self, address: str, cost: Cost) -> None:
@@ -80,41 +81,47 @@ class Limits:
             raise TooManyError((1 - left) / rate)
 
     @contextmanager
-    def stream(self, address: str, end: Callable[[], None]) -> Iterator[None]:
-        """Hold one of the streams.
+    def stream(self, address: str, end: Callable[[], None], kind: Stream = "events") -> Iterator[None]:
+        """Hold one of the streams of a kind.
 
         Where all are taken, one of the address with most of them gives way, unless this one would have as many.
 
         Args:
             address: who asks.
             end: ends this stream, called by any thread when it has to give way.
+            kind: what is streamed.
 
         Raises:
             TooManyError: none is free.
         """
-        stream = _Stream(address, end)
+        stream, streams = _Stream(address, end), self._streams[kind]
         with self._lock:
-            ended = self._make_room(address)
+            ended = _make_room(address, streams, *STREAMS[kind])
             if ended is not None:
-                self._streams.remove(ended)
-            self._streams.append(stream)
+                streams.remove(ended)
+            streams.append(stream)
         if ended is not None:
             ended.end()
         try:
             yield
         finally:
             with self._lock:
-                if stream in self._streams:
-                    self._streams.remove(stream)
+                if stream in streams:
+                    streams.remove(stream)
 
-    def _make_room(self, address: str) -> _Stream | None:
-        """Return the stream that has to give way to one more of an address; None where there is room."""
-        counts = Counter(stream.address for stream in self._streams)
-        if counts[address] >= STREAMS_EACH:
-            raise TooManyError(10)
-        if len(self._streams) < STREAMS:
-            return None
-        most = max(counts, key=lambda one: counts[one])
-        if counts[most] <= counts[address] + 1:
-            raise TooManyError(10)
-        return next(stream for stream in self._streams if stream.address == most)
+    def count(self, kind: Stream) -> int:
+        """Return the number of open streams of a kind."""
+        return len(self._streams[kind])
+
+
+def _make_room(address: str, streams: list[_Stream], most: int, each: int) -> _Stream | None:
+    """Return the stream that has to give way to one more of an address; None where there is room."""
+    counts = Counter(stream.address for stream in streams)
+    if counts[address] >= each:
+        raise TooManyError(10)
+    if len(streams) < most:
+        return None
+    largest = max(counts, key=lambda one: counts[one])
+    if counts[largest] <= counts[address] + 1:
+        raise TooManyError(10)
+    return next(stream for stream in streams if stream.address == largest)

@@ -1,9 +1,12 @@
-"""Live images of cameras for the wall: subscribed to while they are watched, drawn and encoded once for all viewers."""
+"""Live images of cameras for the wall: subscribed to while they are watched, drawn and encoded once for all viewers.
+
+All walls together get `ANSWERS` a second, in turns, so that further viewers slow walls down and not the daemon.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -13,9 +16,11 @@ import zmq
 
 from reid_stream.images import UInt8
 from reid_stream.records import CameraId, TrackId
-from reid_stream.runtime.previews import SUFFIX, PreviewHeader, is_private
+from reid_stream.runtime.previews import MOST_FPS, SUFFIX, PreviewHeader, is_private
 from reid_stream.store.labels import Key
 
+ANSWERS = 40.0
+"""Most answers per second to all walls together, each with the newest frames of its cameras."""
 _LOOKED_S = 6.0
 """Time after the last request for which a camera counts as watched, seconds."""
 _SEARCH_S = 2.0
@@ -30,12 +35,22 @@ _PARTS = 3
 
 
 @dataclass(slots=True)
-class _Latest:
+class Live:
+    """The newest frame of a camera."""
+
     header: PreviewHeader
     image: UInt8
     arrived_at: float
     """Monotonic seconds."""
+    number: int
+    """Rises with every frame of any camera, also over restarts of the console."""
+    encoding: threading.Lock = field(default_factory=threading.Lock)
     jpeg: bytes | None = None
+
+
+def pace_s(walls: int) -> float:
+    """Return the interval between the answers to one of so many walls."""
+    return max(1 / MOST_FPS, walls / ANSWERS)
 
 
 class PreviewHub:
@@ -46,7 +61,8 @@ class PreviewHub:
         self._folders, self._name_of, self._blur = folders, name_of, blur
         self._lock = threading.Lock()
         self._looked_at: dict[CameraId, float] = {}
-        self._latest: dict[CameraId, _Latest] = {}
+        self._latest: dict[CameraId, Live] = {}
+        self._number = 0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -58,17 +74,15 @@ class PreviewHub:
                 self._thread = threading.Thread(target=self._follow, name="wall", daemon=True)
                 self._thread.start()
 
-    def at(self, camera: CameraId) -> float | None:
-        """Return the capture time of the newest frame; None without a recent one."""
+    def newest(self, camera: CameraId) -> Live | None:
+        """Return the newest frame; None without a recent one."""
         found = self._latest.get(camera)
-        return found.header.at if found is not None and time.monotonic() - found.arrived_at < _LOOKED_S else None
+        return found if found is not None and time.monotonic() - found.arrived_at < _LOOKED_S else None
 
-    def jpeg(self, camera: CameraId) -> bytes | None:
-        """Return the newest frame with boxes and names; None without one."""
-        found = self._latest.get(camera)
-        if found is None:
-            return None
-        with self._lock:
+    def jpeg(self, found: Live) -> bytes:
+        """Return a frame with boxes and names, encoded once."""
+        # A lock per frame: `note_viewer`, on the event loop, must not wait for it.
+        with found.encoding:
             if found.jpeg is None:
                 found.jpeg = self._draw(found)
             return found.jpeg
@@ -126,9 +140,10 @@ class PreviewHub:
         is_whole = len(parts) == _PARTS and len(parts[2]) == header.width * header.height * 3 and header.width > 0
         if is_whole and len(header.tracks) == len(header.boxes):
             image = np.frombuffer(parts[2], np.uint8).reshape(header.height, header.width, 3)
-            self._latest[header.camera] = _Latest(header, image, time.monotonic())
+            self._number = max(self._number + 1, time.time_ns() // 1_000_000)
+            self._latest[header.camera] = Live(header, image, time.monotonic(), self._number)
 
-    def _draw(self, found: _Latest) -> bytes:
+    def _draw(self, found: Live) -> bytes:
         image = cv2.cvtColor(found.image, cv2.COLOR_RGB2BGR)
         header = found.header
         for number, box in zip(header.tracks, header.boxes, strict=True):

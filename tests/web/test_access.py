@@ -78,7 +78,7 @@ def test_a_short_token_and_an_empty_users_file_are_refused(tmp_path: Path) -> No
     "path",
     ["/people", "/people/shop-1", "/people/shop-1/picture", f"/tracks/door/{RUN}/1/crops/1", "/cameras", "/system",
      "/topology", "/events", "/events/recent", "/instructions", "/review", "/review/ids", "/session",
-     f"/search?camera=door&run={RUN}&track=1", "/cameras/door/preview"],
+     f"/search?camera=door&run={RUN}&track=1", "/cameras/door/preview", "/previews?cameras=door"],
 )  # fmt: skip
 def test_nothing_is_served_without_a_session(closed: Shop, path: str) -> None:
     assert closed.get(API + path).status == 401

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from benchmarks.rtsp.web import make_certificates
 from reid_stream.config.settings import Web
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.web import peer as module
-from reid_stream.web.limits import STREAMS, STREAMS_EACH, Limits, TooManyError, group_of
+from reid_stream.web.limits import STREAMS, Limits, Stream, TooManyError, group_of
 from reid_stream.web.peer import uid_of
 from reid_stream.web.server import MOST, PER_ADDRESS
 from reid_stream.web.turns import Turns
@@ -100,18 +101,26 @@ def test_event_streams_of_many_addresses_leave_some_for_others(web: Shop) -> Non
                 assert is_open(stream)
 
 
-def test_an_address_with_as_many_streams_as_the_largest_gets_no_more() -> None:
-    limits, ended = Limits(), list[str]()
+@pytest.mark.parametrize("kind", STREAMS)
+def test_an_address_with_as_many_streams_as_the_largest_gets_no_more(kind: Stream) -> None:
+    (most, each), limits, ended = STREAMS[kind], Limits(), list[str]()
     with ExitStack() as opened:
-        for number in range(STREAMS):
-            address = f"a{number // STREAMS_EACH}"
-            opened.enter_context(limits.stream(address, lambda address=address: ended.append(address)))  # type: ignore[misc]
+        for number in range(most):
+            end: Callable[[], None] = partial(ended.append, f"a{number // 8}")
+            opened.enter_context(limits.stream(f"a{number // 8}", end, kind))
         with pytest.raises(TooManyError):
-            opened.enter_context(limits.stream("a0", lambda: None))
-        for _ in range(STREAMS_EACH - 2):
-            opened.enter_context(limits.stream("new", lambda: ended.append("new")))
-        assert len(ended) == STREAMS_EACH - 2
+            opened.enter_context(limits.stream("a0", lambda: None, kind))
+        for _ in range(6):
+            opened.enter_context(limits.stream("new", lambda: ended.append("new"), kind))
+        assert len(ended) == 6
         assert "new" not in ended
+        assert limits.count(kind) == most
+    assert limits.count(kind) == 0
+    with ExitStack() as opened:
+        for _ in range(each):
+            opened.enter_context(limits.stream("b", lambda: None, kind))
+        with pytest.raises(TooManyError):
+            opened.enter_context(limits.stream("b", lambda: None, kind))
 
 
 def test_an_ipv6_network_counts_as_one() -> None:

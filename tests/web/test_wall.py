@@ -1,9 +1,15 @@
 """Live images: published only for a viewer, with current names, private to this user."""
 
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from email.message import Message
+from email.parser import BytesParser
+from http.client import HTTPConnection
 from pathlib import Path
 
 import cv2
@@ -13,8 +19,9 @@ import pytest
 
 from reid_stream.config.settings import Web
 from reid_stream.records import CameraId, Frame, Tracks
-from reid_stream.runtime.previews import PreviewHeader, PreviewPublisher, is_private, previews_folders
-from reid_stream.web.previews import PreviewHub
+from reid_stream.runtime.previews import MOST_FPS, PreviewHeader, PreviewPublisher, is_private, previews_folders
+from reid_stream.web.limits import STREAMS
+from reid_stream.web.previews import ANSWERS, PreviewHub, pace_s
 from tests.web.site import RUN, Shop, shop
 
 API = "/api/v1"
@@ -31,36 +38,115 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Shop
             publisher.close()
 
 
-def frame(at: float) -> tuple[Frame, Tracks]:
+def frame(at: float, camera: str = "door") -> tuple[Frame, Tracks]:
     """A grey frame of 1280x720 with the track of shop-1."""
     box = np.array([[200, 100, 400, 600]], np.float32)
-    tracks = Tracks(CameraId("door"), at, box, np.array([0.9], np.float32), np.array([1]), 0, ())
-    return Frame(CameraId("door"), 0, at, "rtcp", np.full((720, 1280, 3), 90, np.uint8)), tracks
+    tracks = Tracks(CameraId(camera), at, box, np.array([0.9], np.float32), np.array([1]), 0, ())
+    return Frame(CameraId(camera), 0, at, "rtcp", np.full((720, 1280, 3), 90, np.uint8)), tracks
 
 
-def show_until(made: Shop, publisher: PreviewPublisher, path: str) -> bytes:
-    """Go on publishing, as perception does, until the answer has a picture."""
+@contextmanager
+def publishing(publisher: PreviewPublisher) -> Iterator[None]:
+    """Go on publishing both cameras, as perception does."""
     done = threading.Event()
 
     def publish() -> None:
         at = 100.0
-        while not done.is_set():
+        while not done.wait(0.05):
             at += 1
-            publisher.show(*frame(at))
-            time.sleep(0.05)
+            for camera in ("door", "till"):
+                publisher.show(*frame(at, camera))
 
     thread = threading.Thread(target=publish)
     thread.start()
     try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def show_until(made: Shop, publisher: PreviewPublisher, path: str) -> bytes:
+    """Publish until the answer has a picture."""
+    with publishing(publisher):
         end = time.monotonic() + 20
         while (answer := made.get(path)).status != 200:
             assert answer.status == 204
             assert time.monotonic() < end
         assert answer.headers["content-type"] == "image/jpeg"
         return answer.body
-    finally:
-        done.set()
-        thread.join()
+
+
+def pictures(kind: str, body: bytes) -> dict[str, tuple[float, bytes]]:
+    """Return time and JPEG of each camera in an answer of a wall."""
+    found = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    parts = [part for part in found.get_payload() if isinstance(part, Message)]
+    return {
+        str(part.get_param("name", header="content-disposition")): (
+            float(str(part.get_filename())),
+            part.get_payload(decode=True),  # type: ignore[misc]
+        )
+        for part in parts
+    }
+
+
+def look(made: Shop, address: str, found: dict[str, bytes], answers: int) -> None:
+    """Show a wall of two cameras on a connection of its own until so many answers with pictures have come."""
+    connection, after = HTTPConnection("127.0.0.1", made.port, timeout=60, source_address=(address, 0)), "0"
+    with closing(connection):
+        while answers:
+            connection.request("GET", f"{API}/previews?cameras=door&cameras=till&after={after}")
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status == 200:
+                shown = pictures(answer.headers["Content-Type"], body)
+                found.update({f"{camera} {at}": jpeg for camera, (at, jpeg) in shown.items()})
+                assert int(answer.headers["X-Position"]) > int(after)
+                after, answers = answer.headers["X-Position"], answers - 1
+            else:
+                assert answer.status == 204, body
+
+
+@pytest.mark.slow
+def test_fifty_walls_at_once_all_show_every_camera(live: tuple[Shop, PreviewPublisher]) -> None:
+    made, publisher = live
+    walls: list[dict[str, bytes]] = [{} for _ in range(50)]
+    with publishing(publisher), ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda wall: look(made, f"127.0.0.{2 + wall}", walls[wall], 2), range(50)))
+    assert all({name.split()[0] for name in wall} == {"door", "till"} for wall in walls)
+    every = [(name, jpeg) for wall in walls for name, jpeg in wall.items()]
+    assert len(set(every)) == len(dict(every)) < len(every)  # one picture a frame, shared
+
+
+def test_walls_slow_each_other_down_but_not_below_the_rate_of_the_frames() -> None:
+    assert pace_s(1) == pace_s(8) == 1 / MOST_FPS
+    assert 50 / pace_s(50) == pytest.approx(ANSWERS)
+
+
+def test_walls_beyond_those_of_an_address_are_refused_and_its_other_requests_are_not(
+    live: tuple[Shop, PreviewPublisher],
+) -> None:
+    made, _ = live
+    _, each = STREAMS["wall"]
+    asked = f"GET {API}/previews?cameras=door HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    with ExitStack() as opened:
+        for _ in range(each):
+            opened.enter_context(socket.create_connection(("127.0.0.1", made.port), 10)).sendall(asked)
+        while (answer := made.get(f"{API}/previews?cameras=door")).status == 204:
+            pass  # not all of them have begun
+        assert answer.status == 429
+        assert int(answer.headers["retry-after"]) > 0
+        assert made.get(f"{API}/session").status == 200
+
+
+def test_cameras_that_are_gone_do_not_end_a_wall(live: tuple[Shop, PreviewPublisher]) -> None:
+    made, publisher = live
+    with publishing(publisher):
+        while (answer := made.get(f"{API}/previews?cameras=door&cameras=removed")).status == 204:
+            pass
+    assert set(pictures(answer.headers["content-type"], answer.body)) == {"door"}
+    assert made.get(f"{API}/previews?cameras=removed").status == 404
+    assert made.get(f"{API}/previews").status == 422
 
 
 def test_a_camera_that_is_looked_at_comes_scaled_with_its_boxes(live: tuple[Shop, PreviewPublisher]) -> None:
@@ -134,4 +220,4 @@ def test_a_folder_that_another_user_has_made_is_passed_over(tmp_path: Path, monk
 def test_a_malformed_preview_is_left_out(tmp_path: Path, parts: list[bytes]) -> None:
     hub = PreviewHub([tmp_path], lambda _: "", blur=False)
     hub._take(parts)
-    assert hub.jpeg(CameraId("door")) is None
+    assert hub.newest(CameraId("door")) is None
