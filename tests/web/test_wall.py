@@ -131,7 +131,8 @@ def test_walls_beyond_those_of_an_address_are_refused_and_its_other_requests_are
     asked = f"GET {API}/previews?cameras=door HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     with ExitStack() as opened:
         for _ in range(each):
-            opened.enter_context(socket.create_connection(("127.0.0.1", made.port), 10)).sendall(asked)
+            # One request after the other, so that each wall is still open when the last one has opened.
+            opened.enter_context(socket.create_connection(("127.0.0.1", made.port), 10)).sendall(asked * 10)
         while (answer := made.get(f"{API}/previews?cameras=door")).status == 204:
             pass  # not all of them have begun
         assert answer.status == 429
