@@ -15,6 +15,9 @@ the caller), `assert` for what cannot happen.
 
 from typing import Literal
 
+DECODE_ERRORS = (ValueError, RecursionError)
+"""What decoders of JSON and msgpack raise for bytes from outside: no text, another shape, or nested too deep."""
+
 
 class ReidStreamError(Exception):
     """Base of all errors that a user can do something about."""

@@ -15,6 +15,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.records import CameraId, GlobalId, TrackId
 
 NONE = "0-0"
@@ -216,7 +217,7 @@ def decode(body: bytes, place: str) -> Instruction:
     _bound(body)
     try:
         return _decoder.decode(body).placed(place)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"an instruction must be JSON of a known shape: {error}") from error
 
 

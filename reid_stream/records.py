@@ -18,8 +18,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.images import Detail, Picture, UInt8, host
 
+CAMERA_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+RUN_PATTERN = r"^[A-Za-z0-9_.-]{1,100}$"
 CameraId = NewType("CameraId", str)
 TrackId = NewType("TrackId", int)
 """Unique within one camera and one run of the daemon; only a GlobalId crosses cameras."""
@@ -225,7 +228,7 @@ def decode(data: bytes) -> Perceived:
     """
     try:
         record = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"an observation must be msgpack of schema {SCHEMA}: {error}") from error
     if record.schema != SCHEMA:
         raise ValueError(f"an observation must have schema {SCHEMA}, got {record.schema}")

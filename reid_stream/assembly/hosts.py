@@ -50,6 +50,7 @@ def open_hosts(
     state: SiteState,
     store: "StoreWriter | None",
     metrics: Metrics,
+    now: Callable[[], float],
 ) -> Iterator[RemotePerception]:
     """Read the observations of all hosts while the block runs.
 
@@ -59,6 +60,7 @@ def open_hosts(
         state: of the site, whose lease fences what is read.
         store: of tracklets; None where they are not stored.
         metrics: of the daemon.
+        now: returns the site's time, UTC seconds.
     """
     sink = state.redis
     assert sink is not None, "identification publishes to Redis"
@@ -72,7 +74,9 @@ def open_hosts(
         opened.callback(client.close)
 
         def link(on_message: Callable[[str, bytes], None]) -> RedisReceiver:
-            return RedisReceiver(client, settings.site, fence=state.lease, durable=durable, on_message=on_message)
+            return RedisReceiver(
+                client, settings.site, fence=state.lease, durable=durable, on_message=on_message, now=now
+            )
 
         perception = RemotePerception(
             link,
@@ -85,5 +89,5 @@ def open_hosts(
         metrics.registry.register(LinkCollector(perception.link))
         opened.callback(perception.link.delete_stored)
         if store is not None:
-            opened.callback(RedisCropReceiver(connect(settings.redis), settings.site, store.take).close)
+            opened.callback(RedisCropReceiver(connect(settings.redis), settings.site, store.take, now).close)
         yield perception

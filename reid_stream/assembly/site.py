@@ -155,7 +155,7 @@ def assemble(
         )
         store = opened.enter_context(tracklet_store(settings))
         perception = opened.enter_context(
-            open_hosts(settings, loaded, state, store, metrics)
+            open_hosts(settings, loaded, state, store, metrics, time_base.now)
             if has_hosts
             else open_perception(
                 settings,

@@ -22,7 +22,7 @@ from reid_stream.bundles.bundle import (
     load_embedder,
 )
 from reid_stream.bundles.known_networks import PERMISSIVE
-from reid_stream.errors import ModelError
+from reid_stream.errors import DECODE_ERRORS, ModelError
 
 VARIABLE = "REID_STREAM_MODELS"
 SHIPPED = Path(__file__).parents[1] / "models"
@@ -61,7 +61,7 @@ def kind_of(folder: Path) -> str | None:
     """Return the kind stated by a bundle, unverified; None if bundle.json cannot be read."""
     try:
         found = msgspec.json.decode((folder / BUNDLE_FILE).read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except (OSError, *DECODE_ERRORS):
         return None
     return str(found.get("kind"))
 

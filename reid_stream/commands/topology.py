@@ -52,7 +52,7 @@ def _from_redis(at: SiteAddress) -> "Topology":
 
     from reid_stream.config.settings import Redis
     from reid_stream.config.settings import TopologySettings as Settings
-    from reid_stream.errors import ConfigError
+    from reid_stream.errors import DECODE_ERRORS, ConfigError
     from reid_stream.match.topology import Topology, TopologyState
     from reid_stream.publish.latest_value import topology_key
     from reid_stream.publish.redis_client import connect, public, translated
@@ -71,7 +71,7 @@ def _from_redis(at: SiteAddress) -> "Topology":
     known = Topology(Settings())
     try:
         known.restore(msgspec.json.decode(found, type=TopologyState))
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ConfigError(f"{topology_key(at.site)} must be a topology of this version: {error}") from error
     return known
 

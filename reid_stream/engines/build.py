@@ -20,7 +20,7 @@ from reid_stream.config.environment import child_environment
 from reid_stream.engines.build_worker import BuildFailure, BuildJob, BuildMessage, BuildProgress, BuildSuccess
 from reid_stream.engines.plan_cache import OptimizationProfile, PlanCache, PlanKey
 from reid_stream.engines.tensorrt_library import Precision, TensorRtLibrary
-from reid_stream.errors import ModelError
+from reid_stream.errors import DECODE_ERRORS, ModelError
 
 BUILD_LIMIT_S = 3600.0
 """A build that takes longer hangs; the largest known take minutes."""
@@ -175,7 +175,7 @@ def _follow(
         for text in process.stdout:
             try:
                 line: BuildMessage = msgspec.json.decode(text, type=BuildMessage)
-            except msgspec.DecodeError:
+            except DECODE_ERRORS:
                 continue  # a library that prints
             if isinstance(line, BuildProgress):
                 progress(line)

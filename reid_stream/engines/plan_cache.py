@@ -18,6 +18,7 @@ import platformdirs
 
 from reid_stream.engines.accuracy_check import Parity
 from reid_stream.engines.tensorrt_library import Precision
+from reid_stream.errors import DECODE_ERRORS
 
 VARIABLE = "REID_STREAM_ENGINES"
 _POLL_S = 0.2
@@ -103,7 +104,7 @@ class PlanCache:
         first, _, plan = content.partition(b"\n")
         try:
             head = msgspec.json.decode(first[:_MOST_HEAD], type=PlanHeader)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        except DECODE_ERRORS:
             return None, f"{path} is no engine of ours"
         if head.key != key:
             return None, f"{path} is of another network, library, GPU or profile"
@@ -131,7 +132,7 @@ class PlanCache:
         """Return how this very plan did against float32, none where that was never looked at."""
         try:
             found = msgspec.json.decode(self.path(key).with_suffix(".checked").read_bytes(), type=PlanCheck)
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        except (OSError, *DECODE_ERRORS):
             return None
         return found.parity if found.sha256 == hashlib.sha256(plan).hexdigest() else None
 

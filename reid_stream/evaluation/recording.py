@@ -20,7 +20,7 @@ from reid_stream.assembly.resources import check_files
 from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.settings import Camera, Match, Publish, Settings, TopologySettings
-from reid_stream.errors import ConfigError
+from reid_stream.errors import DECODE_ERRORS, ConfigError
 from reid_stream.evaluation.align import Boxes
 from reid_stream.evaluation.stream import Timeline
 from reid_stream.events import Event
@@ -234,7 +234,7 @@ def load(file: Path) -> Recording:
         recording = msgspec.msgpack.decode(file.read_bytes(), type=Recording)
     except OSError as error:
         raise ConfigError(f"a recording must be a file that can be read, {file}: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError) as error:
+    except DECODE_ERRORS as error:
         raise ConfigError(
             f"a recording must be msgpack of schema {SCHEMA}, {file}: {error}; record it again"
         ) from error

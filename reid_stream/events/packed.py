@@ -27,5 +27,8 @@ class PackedEvent(msgspec.Struct, frozen=True):
         kind = _KINDS.get(self.type)
         if kind is None:
             raise ValueError(f"an event must be of a known type, got {self.type!r:.60}")
-        event: Event = msgspec.msgpack.decode(self.fields, type=kind)
+        try:
+            event: Event = msgspec.msgpack.decode(self.fields, type=kind)
+        except RecursionError as error:
+            raise ValueError("an event must not be nested so deep") from error
         return event

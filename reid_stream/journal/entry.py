@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from reid_stream.config.presence_settings import PresenceSettings
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.events import Event
 from reid_stream.instructions import Instruction
 from reid_stream.pipeline import Identification
@@ -63,7 +64,7 @@ def decode(body: bytes) -> JournalEntry:
     """
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"a journal entry must be msgpack of schema {SCHEMA}: {error}") from error
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from reid_stream.errors import BrokerError, InUseError
+from reid_stream.errors import DECODE_ERRORS, BrokerError, InUseError
 from reid_stream.publish.redis_client import cause, get_string, translated
 from reid_stream.publish.spool_row import Epoch
 
@@ -297,14 +297,14 @@ def _name(owner: Owner | None) -> str:
 def _read(value: bytes | None) -> Owner | None:
     try:
         return msgspec.json.decode(value or b"", type=Owner)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return None
 
 
 def _read_epochs(value: bytes | None, key: str) -> tuple[str, ...]:
     try:
         return tuple(msgspec.json.decode(value, type=list[str])) if value is not None else ()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         _log.error("state_key_invalid", key=key, reason=str(error))
         return ()
 

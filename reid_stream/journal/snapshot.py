@@ -13,6 +13,7 @@ import msgspec
 
 from reid_stream.config.presence_settings import PresenceSettings
 from reid_stream.config.settings import Match, Publish, TopologySettings
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.match.presence import VisitState
 from reid_stream.match.snapshot import MatcherState, join
 from reid_stream.records import CameraId
@@ -92,7 +93,7 @@ def unpack(body: bytes) -> SnapshotHeader:
         raise SnapshotError("its header is damaged")
     try:
         return msgspec.msgpack.decode(body[_DIGEST:], type=SnapshotHeader)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise SnapshotError(f"its header is of another version: {error}") from error
 
 

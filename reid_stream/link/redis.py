@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
-from reid_stream.errors import BrokerError
+from reid_stream.errors import DECODE_ERRORS, BrokerError
+from reid_stream.link import foreign
 from reid_stream.link.protocol import LinkClosedError
-from reid_stream.records import CameraId, Perceived, decode, encode
+from reid_stream.link.redis_repair import repair_epochs, replace_full
+from reid_stream.link.service import Service
+from reid_stream.records import CameraId, Perceived, encode
 
 if TYPE_CHECKING:
     import redis
@@ -42,6 +45,8 @@ _WAIT_S = 0.02
 _RETRY_S = 0.5
 _STALE_RUNS = 1000
 """Runs whose last sequence numbers are remembered, by camera."""
+_REPAIR_S = 5.0
+"""Interval at which the keys are checked for what a host's user can do to them, seconds."""
 _CLASH_S = 60.0
 """Least seconds between two log lines about a camera that two hosts read."""
 _log = structlog.get_logger(__name__)
@@ -78,21 +83,6 @@ def taken_key(site: str) -> str:
     return f"reid:{{{site}}}:cameras:taken"
 
 
-class _Service:
-    """Whether Redis serves one end of the link; changes are logged."""
-
-    def __init__(self) -> None:
-        self.fault: str | None = None
-
-    def note(self, fault: str | None) -> None:
-        """Note the outcome of a request."""
-        if fault is not None and self.fault is None:
-            _log.warning("link_away", reason=fault)
-        elif fault is None and self.fault is not None:
-            _log.info("link_back")
-        self.fault = fault
-
-
 class RedisSender:
     """Perception's end, for one thread. The client belongs to it alone and must not retry commands."""
 
@@ -102,7 +92,7 @@ class RedisSender:
         """Failed requests."""
         self.waited_s = 0.0
         """Time spent waiting for room or for Redis, seconds."""
-        self._service = _Service()
+        self._service = Service()
         self._client: Any = client
         self._site, self._host = site, host
         self._key = stream_key(site)
@@ -197,6 +187,7 @@ class RedisReceiver:
         fence: Fence | None = None,
         durable: Callable[[], Callable[[], bool]] = lambda: lambda: True,
         on_message: Callable[[str, bytes], None] = lambda _host, _body: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Read nothing yet.
 
@@ -207,6 +198,7 @@ class RedisReceiver:
             durable: called once records are processed; returns a function that tells whether what followed from them
                 is stored, so that they may be deleted.
             on_message: takes messages: the host and the body. Called by `receive`.
+            now: returns the site's time, UTC seconds.
         """
         self.faults = 0
         """Failed requests."""
@@ -217,13 +209,14 @@ class RedisReceiver:
         self.lost = 0
         """Records that never came: gaps in the sequence of a run."""
         self.malformed = 0
-        """Entries that cannot be read, dropped."""
-        self._service = _Service()
+        """Entries that cannot be read or that no host sends, dropped."""
+        self._service = Service()
         self.waiting = 0
         """Entries on the stream when it was last looked at."""
         self._client: Any = client
         self._key, self._taken_key = stream_key(site), taken_key(site)
-        self._fence, self._durable, self._on_message = fence, durable, on_message
+        self._epochs_key, self._repaired_at = epochs_key(site), float("-inf")
+        self._fence, self._durable, self._on_message, self._now = fence, durable, on_message, now
         self._is_closed = threading.Event()
         self._has_group = False
         self._resume: bytes | None = b"0"
@@ -301,6 +294,7 @@ class RedisReceiver:
         self._is_closed.set()
 
     def _read(self, wait_s: float) -> list[Perceived]:
+        self._repair()
         if not self._has_group:
             self._make_group()
         entries = self._entries()
@@ -345,12 +339,15 @@ class RedisReceiver:
     def _taken(self, fields: dict[bytes, bytes]) -> list[Perceived]:
         host = fields.get(b"host", b"").decode(errors="replace")
         try:
+            foreign.check_size(fields)
             if b"message" in fields:
                 self._on_message(host, fields[b"message"])
                 return []
-            epochs = _epochs.decode(fields[b"epochs"])
-            records = [decode(body) for body in _bodies.decode(fields[b"records"])]
-        except (KeyError, ValueError, msgspec.DecodeError) as error:
+            epochs, now = _epochs.decode(fields[b"epochs"]), self._now()
+            records = [foreign.read(body, now) for body in _bodies.decode(fields[b"records"])]
+            for camera in epochs:
+                foreign.check_names(camera, "-")
+        except (KeyError, *DECODE_ERRORS) as error:
             self.malformed += 1
             _log.error("link_message_invalid", reason=str(error)[:200])
             return []
@@ -379,6 +376,14 @@ class RedisReceiver:
         if now - self._clashed_at.get(camera, float("-inf")) >= _CLASH_S:
             self._clashed_at[camera] = now
             _log.warning("camera_read_twice", camera=camera, host=host)
+
+    def _repair(self) -> None:
+        if time.monotonic() - self._repaired_at < _REPAIR_S:
+            return
+        self._repaired_at = time.monotonic()
+        if replace_full(self._client, self._key):
+            self._has_group, self._newest = False, b"0-0"
+        repair_epochs(self._client, self._epochs_key, self._epochs)
 
     def _make_group(self) -> None:
         import redis

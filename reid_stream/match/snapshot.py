@@ -9,6 +9,7 @@ from itertools import islice
 
 import msgspec
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.match.camera_bias import CameraBiasState
 from reid_stream.match.candidates import NewIdentityPrior
 from reid_stream.match.gallery import Exemplar, FrozenViews, GalleryState
@@ -83,6 +84,6 @@ def join(parts: Iterable[bytes]) -> MatcherState:
         state = _core.decode(next(waiting))
         for part in waiting:
             state.exemplars.update(_views.decode(part))
-    except (StopIteration, msgspec.DecodeError) as error:
+    except (StopIteration, *DECODE_ERRORS) as error:
         raise ValueError(f"the state of a matcher must be the parts of a snapshot: {error}") from error
     return state

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.publish.live_keys import MOST_NUMBER, identity_key, number_of, numbers_key, stream_key
 from reid_stream.publish.redis_client import eviction_policy, translated
 from reid_stream.publish.spool import Spool
@@ -77,7 +78,7 @@ def _numbers(bodies: Iterable[bytes], run: str) -> Iterable[int]:
     for body in bodies:
         try:
             read = _decoder.decode(body)
-        except msgspec.DecodeError:
+        except DECODE_ERRORS:
             continue
         if read.runid == run and read.sequence.isdecimal():
             yield int(read.sequence)

@@ -50,7 +50,9 @@ class IdentificationThread:
             if not records and not self._is_live:
                 continue
             # Only records move the time of a replay, so that every run gives the same events.
-            now = clock.now() if self._is_live and not records else max(record.seen_at for record in records)
+            now = max((record.seen_at for record in records), default=float("inf"))
+            if self._is_live:  # a camera whose clock is ahead must not end the visits of others
+                now = min(now, clock.now())
             with self._pulse.busy("publish"):
                 supervisor.report_due_cameras(batches)
             with self._pulse.busy("identify"):

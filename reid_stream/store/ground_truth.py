@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from reid_stream.errors import DECODE_ERRORS
+
 TRUTH_FILE = "truth.json"
 
 
@@ -23,7 +25,7 @@ def read_truth(file: Path) -> dict[str, str]:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, str])
     except OSError as error:
         raise ValueError(f"truth must be a readable file, {file}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ValueError(
             f"truth must be JSON, the folder of each track with a person's name, {file}: {error}"
         ) from error

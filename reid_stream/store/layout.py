@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.images import without_clutter
 from reid_stream.records import Box, CameraId, ClockQuality, GlobalId, TrackId
 
@@ -103,7 +104,7 @@ def read_track(path: Path) -> StoredTrack:
         return msgspec.json.decode(path.read_bytes(), type=StoredTrack)
     except OSError as error:
         raise ValueError(f"a stored track must have a readable {TRACK_FILE}, {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"{path} must be a stored track of schema {SCHEMA}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import argon2
 import msgspec
 
-from reid_stream.errors import ConfigError
+from reid_stream.errors import DECODE_ERRORS, ConfigError
 from reid_stream.web.limits import TooManyError
 from reid_stream.web.schemas import Role
 
@@ -102,7 +102,7 @@ def read_users(path: Path) -> list[User]:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[User])
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ConfigError(f"{path} must be a list of users as `reid-stream web user` writes it: {error}") from None
 
 

@@ -13,8 +13,9 @@ import msgspec
 from reid_stream.events import DaemonStarted, Event, IdentitySplit, InstructionAnswered
 from reid_stream.publish.cloudevents import UnknownEvent
 from reid_stream.publish.subscribe import Received
+from reid_stream.records import CAMERA_PATTERN, RUN_PATTERN
 from reid_stream.store.layout import StoredTrack
-from reid_stream.web.schemas import CAMERA_PATTERN, PERSON_PATTERN, RUN_PATTERN
+from reid_stream.web.schemas import PERSON_PATTERN
 
 _EARLIEST, _LATEST = -62_135_596_800.0, 253_402_300_799.0
 """UTC seconds of the years 1 to 9999, beyond which no date can be shown; no other figure of an event is so large."""

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from reid_stream.errors import DECODE_ERRORS
 from reid_stream.images import UInt8
 from reid_stream.records import CameraId, TrackId
 from reid_stream.runtime.previews import MOST_FPS, SUFFIX, PreviewHeader, is_private
@@ -135,7 +136,7 @@ class PreviewHub:
     def _take(self, parts: list[bytes]) -> None:
         try:
             header = msgspec.msgpack.decode(parts[1], type=PreviewHeader)
-        except (msgspec.DecodeError, IndexError):
+        except (*DECODE_ERRORS, IndexError):
             return  # no preview of this version
         is_whole = len(parts) == _PARTS and len(parts[2]) == header.width * header.height * 3 and header.width > 0
         if is_whole and len(header.tracks) == len(header.boxes):

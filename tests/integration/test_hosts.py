@@ -7,14 +7,25 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import redis
+from msgspec import msgpack, structs
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import color_clip
-from reid_stream.link.redis import stream_key
+from reid_stream.events import CameraDown, DaemonStopped, IdentityErased
+from reid_stream.events.packed import PackedEvent
+from reid_stream.link.redis import epochs_key, stream_key
+from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.redis_server import newest_binary
+from reid_stream.records import CameraId, Crop, GlobalId, TrackId
+from reid_stream.runtime.hosts.crops import crops_key
+from reid_stream.runtime.hosts.messages import HostReport, encode
+from reid_stream.runtime.workers.crops import pack
 from tests.integration.program import Running, call, running, tiny_models
+from tests.link.hostile_entries import LAST, batch, other
 from tests.publish.test_rights import PASSWORD, denied, rules
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -100,6 +111,7 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         identify = hosts.identify()
         goes_on(hosts, identify, "door", "till")
         assert "identities_restored" in identify.err
+        identify.until(lambda: "host_up" in identify.err)
         metrics = _metrics(identify)
         assert metrics["reid_stream_link_lost_total"] == 0
         assert metrics['reid_stream_host_up{host="host-door"}'] == 1
@@ -124,6 +136,60 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         assert len(set(ids)) == len(ids)
         assert not denied(hosts.client), "the users of docs/guide/redis.md have the rights they need"
         assert list(hosts.store.glob("door/*/*/track.json")), "crops came to the store"
+
+
+def test_a_hostile_host_ends_nothing_and_speaks_for_no_one(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        hosts = Hosts(opened, tmp_path)
+        identify = hosts.identify()
+        hosts.perceive("door")
+        identify.until(lambda: hosts.seen("door") > 1)
+        hostile: Any = redis.Redis.from_url(hosts.urls["perceive"])
+        opened.callback(hostile.close)
+        report = HostReport(
+            run="x", number=0, at=0.0, version="", model="", stats=(), up=(), frames={}, replaced={},
+            counts=PerceiveCounts(), waited_s=0.0, crops_lost=0, events=(), is_last=False,
+        )  # fmt: skip
+        forged = [
+            PackedEvent("camera.up.v1", b"\x81\xa3new" + b"\x91" * 9999),
+            PackedEvent.of(IdentityErased(person=GlobalId("lab-1"), revision=9, by="x", erased_at=1.0)),
+            PackedEvent.of(DaemonStopped(run="x", told_at=1.0, reason="x")),
+            PackedEvent.of(CameraDown(camera=CameraId("../.."), changed_at=1.0, reason="x")),
+            PackedEvent.of(CameraDown(camera=CameraId("door"), changed_at=float("inf"), reason="x")),
+        ]
+        messages = [
+            *(encode(structs.replace(report, run=f"x{n}", events=(one,))) for n, one in enumerate(forged)),
+            b"\x82\xa4type\xa6report\xa3new" + b"\x91" * 100_000,
+            *(encode(structs.replace(report, run=f"flood-{n}")) for n in range(300)),
+        ]
+        for body in messages:
+            hostile.xadd(stream_key("lab"), {"host": "hostile", "message": body})
+        ahead = batch(other(camera="door", run="z", seen_at=1e12), camera="z")
+        nested = batch(b"\x82\xa4kind\xabobservation\xa3new" + b"\x91" * 100_000)
+        hostile.hincrby(epochs_key("lab"), "till", 2**63 - 1)
+        outside = tmp_path / "outside"
+        crop = Crop(
+            CameraId(str(outside)), "r", TrackId(1), 1.0, "file", (0, 0, 8, 16), 0.5, np.zeros((16, 8, 3), np.uint8),
+            None, "m",
+        )  # fmt: skip
+        parts = pack([crop], [], lambda image: cv2.imencode(".jpg", image)[1].tobytes())
+        hostile.xadd(crops_key("lab"), {"parts": msgpack.encode(parts)})
+        hostile.xadd(crops_key("lab"), {"parts": b"x"}, id=LAST)
+        hostile.xadd(stream_key("lab"), ahead)
+        hostile.xadd(stream_key("lab"), nested, id=LAST)
+
+        hosts.perceive("till")
+        identify.until(lambda: hosts.seen("till") > 0)
+        goes_on(hosts, identify, "door", "till")
+        identify.until(lambda: identify.err.count("host_stream_mended") == 2)
+        assert not hosts.of("identity.erased")
+        assert {event["data"]["person"] for event in hosts.of("identity.seen")} == {"lab-1", "lab-2"}
+        assert not hosts.of("identity.retired")
+        assert not hosts.of("daemon.stopped")
+        assert not hosts.of("camera.down")
+        assert not outside.exists()
+        assert identify.terminate(60).code == 0
+        assert "Traceback" not in identify.err
 
 
 def test_identify_needs_a_redis_that_hosts_reach(tmp_path: Path) -> None:

@@ -117,14 +117,15 @@ def test_what_others_append_is_refused_logged_in_short_and_deleted_if_large(serv
     client.xadd(KEY, {"instruction": json.dumps({**raw, "who": "\x1b]0;x\x07"})})
     client.xadd(KEY, {"instruction": json.dumps({**raw, "do": "x" * 60_000})})
     client.xadd(KEY, {"nothing": "here"})
+    client.xadd(KEY, {"instruction": b'{"new":' + b"[" * 30_000})
     with capture_logs() as logs:
         reader = InstructionReader(redis.Redis.from_url(server.url), "shop")
-        until(lambda: reader.malformed >= 5)
-        until(lambda: client.xlen(KEY) == 3)
+        until(lambda: reader.malformed >= 6)
+        until(lambda: client.xlen(KEY) == 4)
         # The large field beside it is gone; the instruction itself is one.
         assert [instruction.do for instruction in reader.take()] == ["name"]
         reader.close()
-    assert reader.malformed == 5
+    assert reader.malformed == 6
     assert all(len(str(entry)) < 1000 for entry in logs)
     assert client.memory_usage(KEY) < 200_000
 

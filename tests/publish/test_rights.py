@@ -25,12 +25,16 @@ JOURNAL, SNAPSHOT = "reid:shop:state:v1:abc:journal", "reid:shop:state:v1:abc:sn
 LEASE, TOPOLOGY = "reid:shop:state:v1:lease", "reid:shop:state:topology"
 IDENTITY, PRESENT, NUMBERS = "reid:shop:identity:shop-1", "reid:shop:present:door", "reid:shop:state:numbers"
 OBSERVATIONS, CROPS, OTHER_OBSERVATIONS = "reid:{shop}:observations", "reid:{shop}:crops", "reid:{bank}:observations"
+EPOCHS = "reid:{shop}:cameras:epochs"
 EVENTS, INSTRUCTIONS, OTHER = "reid:shop:events", "reid:shop:instructions", "reid:bank:events"
 
 ADMINISTRATION = (
     "CONFIG GET maxmemory", "CONFIG SET dir /tmp", "FLUSHALL", "FLUSHDB", "KEYS *", "EVAL return(1) 0",
     "SHUTDOWN NOSAVE", "MODULE LIST", "ACL LIST", "ACL WHOAMI", "REPLICAOF 127.0.0.1 1", "SWAPDB 0 1",
     "MONITOR", "CLIENT LIST", "CLIENT KILL ID 1", "SCRIPT EXISTS x", "SAVE", "RANDOMKEY", "MIGRATE 127.0.0.1 1 x 0 1",
+    "CLIENT PAUSE 1000", "CLIENT NO-EVICT on", "CLIENT TRACKING on", "FCALL f 0",
+    "FUNCTION LIST", "EVALSHA x 0", "SELECT 1",
+    "OBJECT HELP", "OBJECT FREQ reid:shop:events", "MEMORY USAGE reid:shop:events", "COMMAND",
     "CLUSTER INFO", "LATENCY LATEST", "SLOWLOG GET", "PSUBSCRIBE *", "SUBSCRIBE reid:bank:events",
 )  # fmt: skip
 ELSEWHERE = (
@@ -65,6 +69,8 @@ DENIED = {
         f"XREAD STREAMS {OBSERVATIONS} 0", f"XDEL {OBSERVATIONS} 1-1", f"XTRIM {OBSERVATIONS} MAXLEN 0",
         f"DEL {OBSERVATIONS}", f"XLEN {OTHER_OBSERVATIONS}", f"XADD {OTHER_OBSERVATIONS} * records x",
         f"XGROUP CREATE {OBSERVATIONS} g 0", f"DEL {CROPS}", f"XRANGE {CROPS} - +",
+        f"XADD {EPOCHS} * a b", f"HINCRBY {OBSERVATIONS} door 1", f"HINCRBY {CROPS} door 1", f"EXISTS {EPOCHS}",
+        f"HSET {EPOCHS} door 1", f"DEL {EPOCHS}", f"EXPIRE {OBSERVATIONS} 1", f"RENAME {OBSERVATIONS} {CROPS}",
     ),
     "identify": (*ADMINISTRATION, *ELSEWHERE, f"XADD {OTHER_OBSERVATIONS} * records x"),
 }  # fmt: skip

@@ -6,7 +6,7 @@ that it has a store; without one, hosts send nothing. Crops travel as JPEG of th
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, Full, Queue
@@ -18,6 +18,8 @@ import numpy as np
 import structlog
 
 from reid_stream.images import UInt8
+from reid_stream.link import foreign
+from reid_stream.link.redis_repair import replace_full
 from reid_stream.pipeline import Keep
 from reid_stream.records import Crop, TrackEnded
 from reid_stream.runtime.workers.crops import pack, unpack
@@ -115,13 +117,13 @@ class RedisCropSender:
 class RedisCropReceiver:
     """Identification's end: a thread that passes everything to the store."""
 
-    def __init__(self, client: "redis.Redis", site: str, keep: Keep) -> None:
-        """Start it. `client` belongs to the receiver, which closes it."""
+    def __init__(self, client: "redis.Redis", site: str, keep: Keep, now: Callable[[], float] = time.time) -> None:
+        """Start it. `client` belongs to the receiver, which closes it; `now` returns the site's time, UTC seconds."""
         self.malformed = 0
         """Messages that hold no crops."""
         self._client: Any = client
         self._key, self._wanted_key, self._keep = crops_key(site), wanted_key(site), keep
-        self._asked_at = float("-inf")
+        self._asked_at, self._now = float("-inf"), now
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read_all, name="crops", daemon=True)
         self._thread.start()
@@ -146,10 +148,17 @@ class RedisCropReceiver:
         if time.monotonic() - self._asked_at > _WANTED_S / 3:
             self._client.set(self._wanted_key, "1", px=int(_WANTED_S * 1000))
             self._asked_at = time.monotonic()
+            replace_full(self._client, self._key)
         answer = self._client.xread({self._key: "0"}, count=_PAGE, block=_BLOCK_MS)
         for entry, fields in answer[0][1] if answer else ():
             try:
-                self._keep(*unpack(_parts.decode(fields[b"parts"]), _from_jpeg))
+                foreign.check_size(fields)
+                crops, ended = unpack(_parts.decode(fields[b"parts"]), _from_jpeg)
+                for crop in crops:
+                    foreign.check(crop.camera, crop.run, crop.track, crop.at, self._now())
+                for end in ended:
+                    foreign.check(end.camera, end.run, end.track, end.seen_at, self._now())
+                self._keep(crops, ended)
             except Exception as error:  # noqa: BLE001 (one message must not end the thread that stores all others)
                 self.malformed += 1
                 _log.error("link_message_invalid", reason=str(error)[:200])

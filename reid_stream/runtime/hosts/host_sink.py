@@ -9,17 +9,7 @@ from dataclasses import replace
 import structlog
 
 from reid_stream import __version__
-from reid_stream.events import (
-    CameraAdded,
-    CameraChanged,
-    CameraDown,
-    CameraRemoved,
-    CameraUp,
-    DaemonHeartbeat,
-    DaemonStarted,
-    DaemonStopped,
-    Event,
-)
+from reid_stream.events import CameraChanged, CameraDown, CameraRemoved, CameraUp, Event
 from reid_stream.events.packed import PackedEvent
 from reid_stream.link.redis import RedisSender
 from reid_stream.records import CameraId
@@ -30,8 +20,6 @@ from reid_stream.runtime.interfaces import PerceptionRunner
 _MOST_EVENTS = 10_000
 """Events that wait while nothing can be sent; the oldest are dropped and logged."""
 _LOOK_S = 0.1
-_NOT_THE_HOSTS = (DaemonStarted, DaemonStopped, DaemonHeartbeat, CameraAdded, CameraRemoved)
-"""Events about the whole site, which identification publishes itself."""
 _log = structlog.get_logger(__name__)
 
 
@@ -77,7 +65,7 @@ class HostSink:
                     self._up[event.camera] = event
                 elif isinstance(event, CameraDown | CameraRemoved):
                     self._up.pop(event.camera, None)
-                if not isinstance(event, _NOT_THE_HOSTS):
+                if isinstance(event, messages.HOST_EVENTS):
                     self._events.append(event)
             if (excess := len(self._events) - _MOST_EVENTS) > 0:
                 for _ in range(excess):

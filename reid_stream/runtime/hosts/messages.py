@@ -3,13 +3,51 @@
 Counts are totals of the host's run, and reports are numbered, so that one that comes twice or not at all does no harm.
 """
 
+import math
+
 import msgspec
 
+from reid_stream.errors import DECODE_ERRORS
+from reid_stream.events import (
+    CameraChanged,
+    CameraConfigured,
+    CameraDown,
+    CameraUp,
+    DaemonClockSet,
+    DaemonOverloaded,
+    DaemonRecovered,
+    DaemonSettingsRead,
+    DaemonStalled,
+    Event,
+    WorkerDown,
+    WorkerUp,
+)
 from reid_stream.events.packed import PackedEvent
 from reid_stream.ingest.stats import CameraStats
+from reid_stream.link.foreign import MOST_NUMBER, check_names
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
+HOST_EVENTS = (
+    CameraUp,
+    CameraChanged,
+    CameraDown,
+    CameraConfigured,
+    DaemonClockSet,
+    DaemonOverloaded,
+    DaemonRecovered,
+    DaemonSettingsRead,
+    DaemonStalled,
+    WorkerDown,
+    WorkerUp,
+)
+"""Events of a host. Those about people and about the whole site are identification's: no host may make them."""
+MOST_CAMERAS = 256
+"""Cameras of one host."""
+_MOST_NAME = 253
+"""Characters of a host's name."""
+_MOST_TEXT = 2000
+"""Characters of a text in a report."""
 REPORT_S = 1.0
 """Interval of reports, seconds; one that has events to bring is sent at once."""
 
@@ -61,6 +99,57 @@ def decode(body: bytes) -> HostReport:
         ValueError: the bytes are no report of this version.
     """
     try:
-        return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+        report = _decoder.decode(body)
+    except DECODE_ERRORS as error:
         raise ValueError(f"a host's report must be msgpack of this version: {error}") from error
+    cameras = {*(stats.camera for stats in report.stats), *report.frames, *report.replaced}
+    if len(cameras) > MOST_CAMERAS:
+        raise ValueError(f"a host must have at most {MOST_CAMERAS} cameras, got {len(cameras)}")
+    for camera in cameras:
+        check_names(camera, "run")
+    check_names("host", report.run)
+    _check_values(msgspec.to_builtins(msgspec.structs.replace(report, events=(), up=())))
+    return report
+
+
+def check_host(name: str) -> None:
+    """Check the name of a host.
+
+    Raises:
+        ValueError: it is empty, too long, or not printable.
+    """
+    if not 1 <= len(name) <= _MOST_NAME or not name.isprintable():
+        raise ValueError(f"a host's name must have 1 to {_MOST_NAME} printable characters, got {name[:80]!r}")
+
+
+def unpack(packed: PackedEvent) -> Event:
+    """Return an event of a report.
+
+    Raises:
+        ValueError: it is none of this version, or none that a host may make.
+    """
+    event = packed.unpack()
+    if not isinstance(event, HOST_EVENTS):
+        raise ValueError(f"a host must report events about itself and its cameras, got {packed.type!r:.60}")  # noqa: TRY004 (as a message)
+    check_names(getattr(event, "camera", "none"), getattr(event, "run", "none"))
+    _check_values(msgspec.to_builtins(event))
+    return event
+
+
+def _check_values(value: object) -> None:
+    """Check the numbers and texts of a report: what is published and shown must be finite and of a sane length."""
+    match value:
+        case bool() | None:
+            pass
+        case int() | float():
+            if not (math.isfinite(value) and abs(value) < MOST_NUMBER):
+                raise ValueError(f"a number of a report must be below 2^53, got {value}")
+        case str():
+            if len(value) > _MOST_TEXT:
+                raise ValueError(f"a text of a report must have at most {_MOST_TEXT} characters, got {len(value)}")
+        case dict():
+            for pair in value.items():
+                _check_values(pair)
+        case list() | tuple():
+            for part in value:
+                _check_values(part)

@@ -22,6 +22,8 @@ from reid_stream.runtime.hosts.messages import HostReport
 from reid_stream.runtime.interfaces import Supervisor
 from reid_stream.runtime.watchdog import HungStage
 
+MOST_HOSTS = 256
+"""Runs of hosts that are followed at a time."""
 SILENT_S = 10.0
 """Time without a report, seconds, after which a host counts as lost and its cameras as down."""
 _LOOK_S = 0.1
@@ -114,14 +116,15 @@ class RemotePerception:
     def _read(self, name: str, body: bytes, supervisor: Supervisor) -> None:
         try:
             report = messages.decode(body)
-            events = [packed.unpack() for packed in report.events]
-            up = [packed.unpack() for packed in report.up]
+            messages.check_host(name)
+            events = [messages.unpack(packed) for packed in report.events]
+            up = [messages.unpack(packed) for packed in report.up]
         except ValueError as error:
             _log.error("link_message_invalid", host=name, reason=str(error)[:200])
             return
         now = time.monotonic()
-        host = self._hosts.setdefault(report.run, _Host(name, now))
-        if report.number <= host.number:
+        host = self._host_of(report.run, name, now, supervisor)
+        if host is None or report.number <= host.number:
             return
         is_news = host.number < 0 or host.is_lost
         host.number, host.last_report_at, host.is_lost = report.number, now, False
@@ -153,6 +156,10 @@ class RemotePerception:
         new = cameras - set(self.stats)
         host.cameras = cameras
         self.stats.update({stats.camera: stats for stats in report.stats})
+        self._forget(gone, new, supervisor)
+
+    def _forget(self, gone: Collection[CameraId], new: Collection[CameraId], supervisor: Supervisor) -> None:
+        """Forget cameras that no host has, and report them with those that are new."""
         for camera in gone:
             self._up.discard(camera)
             for by_camera in (self.stats, self.replaced):
@@ -198,6 +205,19 @@ class RemotePerception:
                 self._drop(run)
             else:
                 self._metrics.lose(host.name)
+
+    def _host_of(self, run: str, name: str, now: float, supervisor: Supervisor) -> _Host | None:
+        """Return the host of a run, new or known; None if there are too many. Hosts that are lost give way."""
+        if run not in self._hosts and len(self._hosts) >= MOST_HOSTS:
+            lost = next((known for known, host in self._hosts.items() if host.is_lost), None)
+            if lost is None:
+                _log.error("host_refused", host=name, reason=f"there are {MOST_HOSTS} others")
+                return None
+            self._forget(
+                self._hosts[lost].cameras - self._expected - self._cameras_but(self._hosts[lost]), (), supervisor
+            )
+            self._drop(lost)
+        return self._hosts.setdefault(run, _Host(name, now))
 
     def _drop(self, run: str) -> None:
         host = self._hosts.pop(run)
