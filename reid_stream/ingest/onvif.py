@@ -12,9 +12,11 @@ import socket
 import struct
 import time
 import uuid
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import islice
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -34,6 +36,12 @@ _LONGEST = 65_507
 """Largest datagram, bytes."""
 _MOST = 1000
 """Answers read at most."""
+_MOST_OF_ONE = 20
+"""Answers read of one address: it sends one to each question on each interface."""
+_MOST_MATCHES = 16
+"""Devices of one answer; a camera states itself alone."""
+_MOST_ADDRESSES = 16
+"""Service addresses of one device."""
 _AGAIN_S = 0.5
 _LONGEST_NAME = 100
 
@@ -60,10 +68,8 @@ def discover() -> list[OnvifDevice]:
         end = time.monotonic() + LISTEN_S
         again = time.monotonic() + _AGAIN_S
         _ask(asking, question)
-        for _ in range(_MOST):
-            now = time.monotonic()
-            if now >= end:
-                break
+        answers = Counter[str]()
+        while answers.total() < _MOST and (now := time.monotonic()) < end:
             asking.settimeout(min(end, again) - now if again > now else end - now)
             try:
                 answer, (source, _) = asking.recvfrom(_LONGEST)
@@ -72,6 +78,10 @@ def discover() -> list[OnvifDevice]:
                     again = end
                     _ask(asking, question)
                 continue
+            # Whoever sends more takes no place from others.
+            if (seen := answers[source]) >= _MOST_OF_ONE:
+                continue
+            answers[source] = seen + 1
             for device in devices(answer, message, source):
                 found.setdefault(device.host, device)
     return sorted(found.values(), key=lambda one: ip_address(one.host).packed)
@@ -94,16 +104,18 @@ def devices(answer: bytes, message: str, source: str) -> list[OnvifDevice]:
         message: ID of the question.
         source: address that it came from.
     """
-    if b"<!DOCTYPE" in answer or b"<!ENTITY" in answer:
-        return []
     try:
-        root = ET.fromstring(answer)  # noqa: S314 (without a document type there are no entities)
+        # As text, so that no other encoding hides a document type from the next line; a parser takes text as UTF-8.
+        text = answer.decode("utf-8-sig")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            return []
+        root = ET.fromstring(text)  # noqa: S314 (without a document type there are no entities)
     except (ET.ParseError, ValueError, LookupError):
         return []
     if (root.findtext(f".//{_ADDRESSING}RelatesTo") or "").strip() != message:
         return []
     found = []
-    for match in root.iter(f"{_DISCOVERY}ProbeMatch"):
+    for match in islice(root.iter(f"{_DISCOVERY}ProbeMatch"), _MOST_MATCHES):
         hosts = _hosts(match.findtext(f"{_DISCOVERY}XAddrs") or "")
         if not hosts:
             continue
@@ -117,7 +129,7 @@ def devices(answer: bytes, message: str, source: str) -> list[OnvifDevice]:
 def _hosts(addresses: str) -> list[str]:
     """Return the hosts of service addresses that are IP addresses, IPv4 first."""
     hosts: list[str] = []
-    for address in addresses.split():
+    for address in addresses.split(maxsplit=_MOST_ADDRESSES)[:_MOST_ADDRESSES]:
         with suppress(ValueError):
             host = urlsplit(address).hostname or ""
             ip_address(host)

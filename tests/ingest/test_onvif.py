@@ -33,8 +33,11 @@ def answer(to: str, addresses: str = CAMERA) -> bytes:
 
 
 @contextmanager
-def responder(answers: Callable[[str], list[bytes]]) -> Iterator[int]:
-    """A device on loopback: joins the group, answers questions for network video transmitters; yields its port."""
+def responder(answers: Callable[[str], list[bytes]], askers: list[tuple[str, int]] | None = None) -> Iterator[int]:
+    """A device on loopback: joins the group, answers questions for network video transmitters; yields its port.
+
+    `askers` gets the addresses of those who ask.
+    """
     port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("", port))
@@ -49,6 +52,8 @@ def responder(answers: Callable[[str], list[bytes]]) -> Iterator[int]:
                     question, asker = listening.recvfrom(65_507)
                 except TimeoutError:
                     continue
+                if askers is not None:
+                    askers.append(asker)
                 text = question.decode()
                 assert "n:NetworkVideoTransmitter" in text
                 found = re.search("<w:MessageID>(.*?)</w:MessageID>", text)
@@ -76,6 +81,33 @@ def test_a_device_that_answers_is_found_once_with_its_address_and_names(monkeypa
     with responder(lambda message: [*noise, answer(message), answer(message)]) as port:
         ask_at(monkeypatch, port)
         assert discover() == [OnvifDevice("10.0.0.5", "AXIS P3245", "P3245-LV")]
+
+
+def test_a_flood_of_one_address_hides_no_device_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onvif, "_MOST", 30)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+        flood.bind(("127.0.0.2", 0))
+        listening: list[tuple[str, int]] = []
+
+        def answers(message: str) -> list[bytes]:
+            for number in range(60):
+                flood.sendto(answer(message, f"http://10.0.1.{number}/x"), listening[0])
+            return [answer(message)]
+
+        with responder(answers, listening) as port:
+            ask_at(monkeypatch, port)
+            found = {device.host for device in discover()}
+    assert "10.0.0.5" in found
+    assert len(found) <= 21
+
+
+def test_an_answer_states_a_bounded_number_of_devices() -> None:
+    match = "<d:ProbeMatch><d:XAddrs>http://10.1.{}.{}/x</d:XAddrs></d:ProbeMatch>"
+    many = "".join(match.format(number // 250, number % 250) for number in range(800))
+    body = answer("uuid:1").replace(b"</d:ProbeMatches>", many.encode() + b"</d:ProbeMatches>")
+    assert len(body) < 65_507
+    assert len(devices(body, "uuid:1", "10.0.0.5")) == 16
+    assert devices(answer("uuid:1", " ".join([CAMERA] * 1500)), "uuid:1", "10.0.0.5")
 
 
 def test_without_a_device_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +138,17 @@ def test_of_several_addresses_the_one_that_answered_counts(addresses: str, host:
         answer("uuid:1")[:-20],
         b'<!DOCTYPE a [<!ENTITY b "cc">]>' + answer("uuid:1").partition(b"?>")[2],
         b"<?xml version='1.0' encoding='nonsense'?><a/>",
+        ('<!DOCTYPE a [<!ENTITY b "cc">]>' + answer("uuid:1").decode().partition("?>")[2]).encode("utf-16"),
     ],
-    ids=["of another question", "a name", "no address", "cut off", "with entities", "odd encoding"],
+    ids=[
+        "of another question",
+        "a name",
+        "no address",
+        "cut off",
+        "with entities",
+        "odd encoding",
+        "entities in UTF-16",
+    ],
 )
 def test_answers_that_are_none_are_left_out(body: bytes) -> None:
     assert devices(body, "uuid:1", "10.0.0.5") == []
