@@ -80,10 +80,8 @@ fuzz: $(DEV)/.ready
 	PYTHONPATH=.venv-fuzz $(DEV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 # A typed client is generated from the API's description and used on a real server, in an environment of its own.
-CLIENT = .venv-client
-client: $(DEV)/.ready
-	@test -x $(CLIENT)/bin/openapi-python-client || { $(UV) venv --quiet --python $(DEV)/bin/python $(CLIENT) \
-		&& $(SYNC) --quiet --python $(CLIENT)/bin/python requirements/client.txt; }
+CLIENT := .venv-client
+client: $(DEV)/.ready $(CLIENT)/.ready
 	REID_STREAM_CLIENT=$(CURDIR)/$(CLIENT)/bin/python $(DEV)/bin/python -m pytest -q tests/web/test_client.py
 
 score: $(DEV)/.ready
@@ -113,7 +111,7 @@ requirements: $(UV)
 	$(COMPILE) requirements/client.in -o requirements/client.txt >/dev/null
 
 clean:
-	rm -rf .demo site $(BASE) $(DEV) $(PEERS) .venv-uv
+	rm -rf .demo site $(BASE) $(DEV) $(PEERS) $(CLIENT) .venv-fuzz .venv-uv
 
 $(UV): requirements/build.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
@@ -167,4 +165,9 @@ $(PEERS)/.ready: requirements/peers.txt | $(UV)
 	@echo "setup: ultralytics and BoxMOT, about 6 GB below $(PEERS)"
 	@test -x $(PEERS)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(PEERS)
 	$(SYNC) --python $(PEERS)/bin/python requirements/peers.txt
+	@touch $@
+
+$(CLIENT)/.ready: requirements/client.txt | $(UV)
+	@test -x $(CLIENT)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(CLIENT)
+	$(SYNC) --quiet --python $(CLIENT)/bin/python requirements/client.txt
 	@touch $@
