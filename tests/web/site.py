@@ -2,12 +2,11 @@
 
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,16 @@ import cv2
 import msgspec
 import numpy as np
 
+from benchmarks.made_up_site import RUN, T0, publish, serving, store_track, visit
 from reid_stream.bundles import catalog
 from reid_stream.config.settings import Camera, Redis, Settings, Store, Web
-from reid_stream.events import CameraUp, DaemonStarted, Event, IdentityEntered, IdentityLeft
-from reid_stream.publish.cloudevents import encode
+from reid_stream.events import CameraUp, DaemonStarted, Event
 from reid_stream.publish.embedded_redis import EmbeddedRedis
-from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import connect
-from reid_stream.records import CameraId, GlobalId, TrackId
-from reid_stream.store.layout import StoredTrack, write
-from reid_stream.web.server import WebServer
-from reid_stream.web.site import open_site
+from reid_stream.records import CameraId
 from tests.store.figures import figure
 
-T0 = 1_790_000_000.0
-RUN = "run1"
+__all__ = ("RUN", "T0", "visit")
 COLORS = {"shop-1": (200, 30, 30), "shop-2": (30, 160, 40), "shop-3": (20, 40, 200), "shop-9": (200, 190, 20)}
 
 
@@ -89,11 +83,8 @@ class Shop:
 
     def publish(self, events: Sequence[Event]) -> list[str]:
         """Put events on the stream; return their positions."""
-        places = []
-        for event in events:
-            body = encode(event, site="shop", run=RUN, sequence=self.sequence)
-            self.sequence += 1
-            places.append(self.redis.xadd(stream_key("shop"), {"type": event.type, "event": body}).decode())
+        places = publish(self.redis, "shop", events, self.sequence)
+        self.sequence += len(events)
         return places
 
     @property
@@ -102,33 +93,13 @@ class Shop:
         return self.settings.store.folder
 
 
-def visit(person: str, camera: str, track: int, at: float, probability: float | None = 0.99) -> list[Event]:
-    """A person comes, and goes ten seconds later."""
-    entered = IdentityEntered(
-        person=GlobalId(person), revision=1, camera=CameraId(camera), track=TrackId(track), seen_at=at, clock="rtcp",
-        box=(10, 10, 74, 138), frame_size=(640, 480), score=0.9, state="confirmed", similarity=0.8,
-        probability=probability, model="m", since=at, run=RUN,
-    )  # fmt: skip
-    left = IdentityLeft(
-        person=GlobalId(person), revision=1, camera=CameraId(camera), since=at, last_seen_at=at + 10, clock="rtcp",
-        state="confirmed",
-    )  # fmt: skip
-    return [entered, left]
-
-
 def stored(store: Path, person: str, camera: str, track: int, at: float, bundle: str, dim: int) -> Path:
     """Put a track of three crops into the store; tracks of one person have like vectors."""
     random = np.random.default_rng(track)
     crops = [cv2.imencode(".jpg", figure(COLORS[person], (60, 60, 60), random))[1].tobytes() for _ in range(3)]
     base = np.random.default_rng(int(person.rpartition("-")[2])).normal(size=dim)
-    vectors = base + 0.1 * random.normal(size=(3, dim))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
-    record = StoredTrack(
-        camera=CameraId(camera), run=RUN, track=TrackId(track), times=[at, at + 1, at + 2],
-        boxes=[(10, 10, 74, 138)] * 3, qualities=[0.5, 0.9, 0.6], clock="rtcp", global_id=GlobalId(person), revision=1,
-        bundle=bundle, vectors="vectors.npy",
-    )  # fmt: skip
-    return write(store, record, crops, vectors)
+    vectors = (base + 0.1 * random.normal(size=(3, dim))).astype(np.float32)
+    return store_track(store, person, camera, track, at, bundle, crops, vectors)
 
 
 VISITS = (
@@ -165,18 +136,9 @@ def shop(folder: Path, web: Web | None = None, cams: Path | None = None) -> Iter
             made.publish([CameraUp(camera=camera, changed_at=T0, frame_size=(640, 480), codec="h264", clock="rtcp")])
         for person, camera, track, after, probability in VISITS:
             made.publish(visit(person, camera, track, T0 + after, probability))
-        stop = threading.Event()
-        with open_site(settings, path=cams) as site:
-            server = WebServer(site, web.host, 0)
+        with closing(client), serving(settings, cams) as server:
             made.url, made.port = server.url.rstrip("/"), server.port
-            thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
-            thread.start()
-            try:
-                yield made
-            finally:
-                stop.set()
-                thread.join(10)
-                client.close()
+            yield made
 
 
 def instructions(made: Shop) -> list[dict[str, Any]]:
