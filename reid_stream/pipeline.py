@@ -43,8 +43,8 @@ Detect = Callable[[Sequence[Frame]], list[Detections]]
 """Frames of several cameras to the people in each."""
 Gate = Callable[[Sequence[Frame], Mapping[CameraId, Followed]], list[Frame | None]]
 """A batch, and what is followed by camera, to what to detect people in of each frame: perhaps limited, or None."""
-Attend = Callable[[CameraId, int], None]
-"""Takes a camera and its number of open tracks."""
+Attend = Callable[[CameraId, bool], None]
+"""Takes a camera and whether its next image is wanted although nothing moves."""
 Follow = Callable[[CameraId, float, Detections], Tracks]
 """One camera's detections to tracks; called with increasing times (UTC seconds)."""
 NewFollow = Callable[[int], Follow]
@@ -108,7 +108,7 @@ class Perception:
     gate: Gate | None = None
     """Chooses what to detect people in; None for all frames."""
     attend: Attend = lambda *_: None
-    """Called with each camera's number of open tracks after each frame."""
+    """Called for the camera of each frame once it is finished."""
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
     new_follow: NewFollow | None = None
     """Makes the tracker of a camera that is added; None where cameras do not change."""
@@ -231,10 +231,14 @@ class Perception:
         if found is None and followed.is_in_view(now):
             self.counts.predicted += 1
             return followed.predicted(camera, now, frame.size)
+        if found is None and followed.unconfirmed:
+            # No evidence against a person whom only the next detection can confirm: without this, one who stands
+            # still would be found at every full look, and forgotten at the frame after it.
+            return NO_TRACKS.predicted(camera, now, frame.size)
         people = NO_ONE if found is None else found
         tracks = self.follow[camera](camera, now, people)
         self._followed[camera] = followed = followed.after(tracks, people)
-        self.attend(camera, len(followed))
+        self.attend(camera, followed.wants_look)
         if len(tracks):
             self._next_track[camera] = max(self._next_track.get(camera, 0), int(tracks.ids.max()) + 1)
         return tracks

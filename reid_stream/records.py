@@ -112,6 +112,8 @@ class Tracks:
     """Boxes that the tracker left without a number, such as first detections that are not confirmed yet."""
     ended: tuple[TrackId, ...]
     """Tracks that ended for good."""
+    unconfirmed: int = 0
+    """Boxes among the unassigned that become tracks if the next detection finds them again."""
 
     def __post_init__(self) -> None:
         n = len(self.ids)

@@ -41,9 +41,16 @@ class Followed:
     """(n,) when each was seen last, UTC seconds."""
     others: Floats
     """(m, 4) boxes of the last detection that no track has."""
+    unconfirmed: int = 0
+    """Boxes of the last detection that become tracks if the next one finds them again."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def wants_look(self) -> bool:
+        """Whether the next image is to be detected although nothing moves in it."""
+        return len(self.ids) + self.unconfirmed > 0
 
     def expected(self, now: float) -> Floats:
         """Return where each should be at `now` (n, 4), at constant velocity."""
@@ -93,6 +100,7 @@ class Followed:
             doubts=np.concatenate([doubts, lost.doubts]),
             last_at=np.concatenate([np.full(count, tracks.seen_at), lost.last_at]),
             others=_without_track(tracks, found),
+            unconfirmed=tracks.unconfirmed,
         )
 
     def _only(self, rows: npt.NDArray[np.bool_]) -> "Followed":

@@ -1,12 +1,12 @@
 """Choose which parts of each frame the detector sees (pure).
 
-    nothing moved within `HOLD_S`, no open tracks      the frame is skipped
+    nothing moved within `HOLD_S`, no one is followed   the frame is skipped
     every `detect.full_every_s`, or motion is unknown  the whole image
     tracks that can be predicted (`detect.min_fps`)    the frame is skipped, its tracks are predicted
     otherwise                                          what moves and where people should be (`detect.packing`)
 
-Who stands still keeps an open track. A full look finds a person who was there from the start, and what the model of
-motion got wrong.
+Who stands still keeps an open track. A full look finds a person who was there from the start or was lost while
+standing still, and what the model of motion got wrong; until a second look confirms them, every frame is looked at.
 """
 
 from collections import deque
@@ -77,7 +77,7 @@ class MotionGate:
         if is_full:
             self._full_at[camera] = now
             return self._look(frame, None)
-        if not len(followed) and now - moved_at > HOLD_S:
+        if not followed.wants_look and now - moved_at > HOLD_S:
             return None
         if self._can_wait(frame, followed, motion if motion is not None else _NOTHING):
             return None

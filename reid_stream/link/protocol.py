@@ -17,6 +17,20 @@ class LinkClosedError(Exception):
     """The link was closed before or during a send."""
 
 
+class ReadFence(Protocol):
+    """Condition of every read from Redis: this receiver has the site; `journal.lease.Lease`."""
+
+    key: str
+
+    def holds(self, value: bytes | None) -> None:
+        """Check the key's value.
+
+        Raises:
+            BrokerError: nothing may be read.
+        """
+        ...
+
+
 class Sender(Protocol):
     """Perception's end."""
 

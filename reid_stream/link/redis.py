@@ -16,14 +16,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from reid_stream.errors import DECODE_ERRORS, BrokerError
 from reid_stream.link import foreign
-from reid_stream.link.protocol import LinkClosedError
+from reid_stream.link.protocol import LinkClosedError, ReadFence
 from reid_stream.link.redis_repair import repair_epochs, replace_full
 from reid_stream.link.service import Service
 from reid_stream.records import CameraId, Perceived, encode
@@ -54,20 +55,6 @@ _epochs = msgspec.msgpack.Decoder(dict[str, int])
 _bodies = msgspec.msgpack.Decoder(list[bytes])
 
 
-class Fence(Protocol):
-    """Condition of every read: this receiver has the site; `journal.lease.Lease`."""
-
-    key: str
-
-    def holds(self, value: bytes | None) -> None:
-        """Check the key's value.
-
-        Raises:
-            BrokerError: nothing may be read.
-        """
-        ...
-
-
 def stream_key(site: str) -> str:
     """Return the key of the stream."""
     return f"reid:{{{site}}}:observations"
@@ -92,6 +79,8 @@ class RedisSender:
         """Failed requests."""
         self.waited_s = 0.0
         """Time spent waiting for room or for Redis, seconds."""
+        self.accepted: dict[CameraId, tuple[str, int]] = {}
+        """Run and sequence number of the newest record of each camera that Redis has stored."""
         self._service = Service()
         self._client: Any = client
         self._site, self._host = site, host
@@ -117,7 +106,10 @@ class RedisSender:
         try:
             while not self._closing.is_set():
                 if self._try(batch):
+                    self._service.note_sent(time.monotonic() - began)
                     return
+                if self.fault is None:
+                    self._service.note_wait(time.monotonic() - began, self._length)
                 self._closing.wait(_WAIT_S if self.fault is None else _RETRY_S)
         finally:
             self.waited_s += time.monotonic() - began
@@ -143,7 +135,10 @@ class RedisSender:
                 ]
             )
 
-        return not batch or self._guarded(send)
+        if batch and not self._guarded(send):
+            return False
+        self.accepted = {**self.accepted, **{record.camera: (record.run, record.sequence) for record in batch}}
+        return True
 
     def _guarded(self, send: Callable[[], bool]) -> bool:
         import redis
@@ -184,7 +179,7 @@ class RedisReceiver:
         client: "redis.Redis",
         site: str,
         *,
-        fence: Fence | None = None,
+        fence: ReadFence | None = None,
         durable: Callable[[], Callable[[], bool]] = lambda: lambda: True,
         on_message: Callable[[str, bytes], None] = lambda _host, _body: None,
         now: Callable[[], float] = time.time,
@@ -233,6 +228,10 @@ class RedisReceiver:
     def fault(self) -> str | None:
         """Why nothing can be read now; None while it can."""
         return self._service.fault
+
+    def newest(self, run: str, camera: CameraId) -> int | None:
+        """Return the sequence number of the newest record of a camera that has come, late or not; None for none."""
+        return self._last.get(run, {}).get(camera)
 
     def receive(self, timeout_s: float) -> list[Perceived]:
         """Return up to a page of records; empty after `timeout_s`, when closed, or while Redis is down."""
@@ -317,6 +316,11 @@ class RedisReceiver:
         """Return entries of the stream, under the fence: one transaction."""
         import redis
 
+        while True:
+            with suppress(redis.exceptions.WatchError):  # the lease was renewed meanwhile
+                return self._transaction()
+
+    def _transaction(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
         start = self._resume if self._resume is not None else b">"
         with self._client.pipeline(transaction=True) as pipeline:
             if self._fence is not None:
@@ -324,10 +328,7 @@ class RedisReceiver:
                 self._fence.holds(pipeline.get(self._fence.key))
                 pipeline.multi()
             pipeline.xreadgroup(_GROUP, _CONSUMER, {self._key: start}, count=_PAGE)
-            try:
-                (answer,) = pipeline.execute()
-            except redis.exceptions.WatchError:  # the lease was renewed meanwhile
-                return []
+            (answer,) = pipeline.execute()
         if isinstance(answer, dict):
             pages: Any = next(iter(answer.values()), [])
             found: Any = pages[0] if pages and isinstance(pages[0], list) else pages
@@ -355,13 +356,15 @@ class RedisReceiver:
         for camera in late:
             self._report_clash(camera, host)
         self._epochs |= {camera: epoch for camera, epoch in epochs.items() if camera not in late}
-        self.late += sum(record.camera in late for record in records)
-        return [record for record in records if record.camera not in late and self._is_new(record)]
+        new = [record for record in records if record.camera not in late and self._is_new(record)]
+        for record in records:
+            if record.camera in late:
+                self.late += 1
+                self._of_run(record.run)[record.camera] = record.sequence
+        return new
 
     def _is_new(self, record: Perceived) -> bool:
-        if record.run not in self._last and len(self._last) >= _STALE_RUNS:
-            del self._last[next(iter(self._last))]
-        last = self._last.setdefault(record.run, {})
+        last = self._of_run(record.run)
         before = last.get(record.camera)
         if before is not None and record.sequence <= before:
             self.duplicates += 1
@@ -370,6 +373,11 @@ class RedisReceiver:
             self.lost += record.sequence - before - 1
         last[record.camera] = record.sequence
         return True
+
+    def _of_run(self, run: str) -> dict[CameraId, int]:
+        if run not in self._last and len(self._last) >= _STALE_RUNS:
+            del self._last[next(iter(self._last))]
+        return self._last.setdefault(run, {})
 
     def _report_clash(self, camera: str, host: str) -> None:
         now = time.monotonic()

@@ -1,15 +1,19 @@
-"""Whether Redis serves one end of a link."""
+"""Whether Redis serves one end of the link between hosts; changes are logged."""
 
 import structlog
 
+FULL_S = 5.0
+"""Wait for room, seconds, from which on the link is logged as full."""
 _log = structlog.get_logger(__name__)
 
 
 class Service:
-    """Whether Redis serves one end of a link; changes are logged."""
+    """State of one end; used by the thread that has it."""
 
     def __init__(self) -> None:
         self.fault: str | None = None
+        """Why nothing passes; None while it can."""
+        self._is_full = False
 
     def note(self, fault: str | None) -> None:
         """Note the outcome of a request."""
@@ -18,3 +22,15 @@ class Service:
         elif fault is None and self.fault is not None:
             _log.info("link_back")
         self.fault = fault
+
+    def note_wait(self, waited_s: float, entries: int) -> None:
+        """Note that a batch still waits for room on a stream of so many entries."""
+        if waited_s >= FULL_S and not self._is_full:
+            self._is_full = True
+            _log.warning("link_full", entries=entries)
+
+    def note_sent(self, waited_s: float) -> None:
+        """Note that a batch was sent after so long a wait."""
+        if self._is_full:
+            self._is_full = False
+            _log.info("link_has_room", after_s=round(waited_s, 1))

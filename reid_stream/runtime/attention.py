@@ -14,10 +14,10 @@ class Attention:
         self._is_watched = is_watched
         self._followed: frozenset[CameraId] = frozenset()
 
-    def follow(self, camera: CameraId, tracks: int) -> None:
-        """Note how many open tracks a camera has."""
-        if (tracks > 0) != (camera in self._followed):
-            self._followed = self._followed | {camera} if tracks else self._followed - {camera}
+    def follow(self, camera: CameraId, is_wanted: bool) -> None:
+        """Note whether people of a camera are followed."""
+        if is_wanted != (camera in self._followed):
+            self._followed = self._followed | {camera} if is_wanted else self._followed - {camera}
 
     def wants(self, camera: CameraId) -> bool:
         """Return whether every image of a camera is wanted."""

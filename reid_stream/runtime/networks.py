@@ -162,7 +162,7 @@ def make_perception(
         counts: continued; None to start from 0.
         keep: stores crops; None where they are not stored.
         show: takes every frame with its tracks, for previews; None for none.
-        attend: takes each camera's number of open tracks after each frame.
+        attend: see `Perception.attend`.
     """
     from reid_stream.detect.gate import MotionGate
     from reid_stream.embed.selector import Selector

@@ -73,7 +73,7 @@ class Tracker:
         self._still_life.forget(over)
         ended.extend(over)
         self._alive = alive
-        return _tracks(camera, seen_at, detections, ids, ended)
+        return _tracks(camera, seen_at, detections, ids, ended, len(self._inner.tracks) - len(alive))
 
     def _associate(self, seen_at: float, detections: Detections) -> Ints:
         """Return the track of each box (n,), -1 for none."""
@@ -135,6 +135,7 @@ def _tracks(
     detections: Detections,
     ids: Ints,
     ended: list[int],
+    unconfirmed: int = 0,
 ) -> Tracks:
     kept = ids >= 0
     return Tracks(
@@ -145,6 +146,7 @@ def _tracks(
         ids=ids[kept],
         unassigned=int(np.count_nonzero(~kept)),
         ended=tuple(TrackId(number) for number in ended),
+        unconfirmed=unconfirmed,
     )
 
 

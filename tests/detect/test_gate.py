@@ -210,6 +210,28 @@ def test_perception_follows_a_person_and_leaves_an_empty_room_alone(least_fps: f
     assert half.counts.limited > 30
 
 
+@pytest.mark.parametrize("algorithm", ["bytetrack", "botsort", "ocsort"])
+@pytest.mark.parametrize("lag", [0, 3], ids=["at once", "late"])
+def test_who_stands_still_is_found_again_after_a_gap_in_the_frames(algorithm: str, lag: int) -> None:
+    half = perception(MotionGate(Detect()), [], speed=0.0)
+    half.follow[DOOR] = Tracker(Track.model_validate({"algorithm": algorithm})).update
+    wanted = [True]
+    half.attend = lambda _camera, is_wanted: wanted.append(is_wanted)
+    observed = []
+    for number in range(400, 800):
+        at = number / 10
+        if 50 <= at < 53:  # no frames for longer than a lost track lives
+            continue
+        # It takes some frames until the camera knows whether its images are wanted; otherwise it sends one in 2 s.
+        is_read = wanted[-1 - min(lag, len(wanted) - 1)] or number % 20 == 0
+        quiet = frame(at) if is_read else Frame(DOOR, 0, at, "file", Unread(*SIZE), boxes())
+        observed += [record.seen_at for record in half.step([quiet]) if isinstance(record, Observation)]
+    assert any(at < 50 for at in observed)
+    after = [at for at in observed if at > 53]
+    assert after[0] < 53 + 2 * 2.0 + 1
+    assert len(after) > 0.9 * (80 - after[0]) * 10
+
+
 def test_two_cameras_do_not_share_what_is_followed() -> None:
     gate = gate_after()
     looks = gate([frame(10.0), frame(10.0, camera="till")], {CameraId("till"): walking(9.9)})

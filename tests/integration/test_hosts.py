@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tests.integration.program import Running, call, running, tiny_models
 from tests.link.hostile_entries import LAST, batch, other
 from tests.publish.test_rights import PASSWORD, denied, rules
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 COLORS = {"door": (200, 30, 30), "till": (30, 200, 30)}
 
 
@@ -39,7 +40,7 @@ class Hosts:
         self._opened, self._folder, self._count = opened, folder, 0
         self.store = folder / "store"
         self.models = tiny_models(folder / "models")
-        self.clips = {name: color_clip(folder / f"{name}.mp4", rgb, seconds=60) for name, rgb in COLORS.items()}
+        self.clips = {name: color_clip(folder / f"{name}.mp4", rgb, seconds=20) for name, rgb in COLORS.items()}
         server = UnguardedRedis(folder / "server")
         opened.callback(server.stop)
         admin: Any = redis.Redis.from_url(server.url)
@@ -68,14 +69,14 @@ class Hosts:
         words = ("perceive", "--site", "lab", "--cameras", part, "--host", f"host-{camera}", "--plain")
         return self._opened.enter_context(running(*words, models=self.models, home=home))
 
-    def identify(self) -> Running:
+    def identify(self, *more: str) -> Running:
         home = self._home("identify")
         file = home / "site.yaml"
         file.write_text(
             f"redis: {{url: '{self.urls['identify']}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
             f"spool: {{directory: {home / 'spool'}}}\nstore: {{folder: {self.store}, settle_s: 0}}\n"
         )
-        words = ("identify", "--site", "lab", "--cameras", file, "--plain")
+        words = ("identify", "--site", "lab", "--cameras", file, "--plain", *more)
         return self._opened.enter_context(running(*words, models=self.models, home=home))
 
     def events(self) -> list[dict[str, Any]]:
@@ -126,6 +127,22 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         hosts.perceive("door")
         goes_on(hosts, identify, "door")
         assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
+
+        # Another identify waits, and takes over from one that is killed. Meanwhile a host stands still for longer than
+        # a track lives without frames: its person, who does not move, is found again.
+        waiting = hosts.identify("--standby")
+        waiting.until(lambda: "standby_waits" in waiting.err)
+        till.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        till.process.send_signal(signal.SIGCONT)
+        os.kill(identify.process.pid, signal.SIGKILL)
+        identify.process.wait()
+        identify = waiting
+        goes_on(hosts, identify, "door", "till")
+        assert "standby_took_over" in identify.err
+        assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
+        assert _metrics(identify)["reid_stream_link_lost_total"] == 0
+        assert "observations_missing" not in identify.err
 
         # A host that ends in order says so, and leaves no entry unread.
         assert till.terminate(60).code == 0

@@ -142,6 +142,7 @@ class HostSink:
             crops_lost=self._crops_lost(),
             events=tuple(map(PackedEvent.of, events)),
             is_last=is_last,
+            sent=self._observations.accepted,
         )
         self._number += 1
         body = messages.encode(report)

@@ -43,6 +43,9 @@ class _Host:
     cameras: set[CameraId] = field(default_factory=set)
     frames: Mapping[CameraId, int] = field(default_factory=dict)
     counts: PerceiveCounts = field(default_factory=PerceiveCounts)
+    sent: Mapping[CameraId, tuple[str, int]] = field(default_factory=dict)
+    missing: set[CameraId] = field(default_factory=set)
+    """Cameras of which it sent records that have not come."""
     is_lost: bool = False
     is_skewed: bool = False
 
@@ -142,6 +145,7 @@ class RemotePerception:
             if isinstance(event, CameraChange) and event.camera not in self._up:
                 self._report(event, supervisor)
         self._count(host, report, supervisor)
+        self._find_missing(host, report)
         if report.is_last:
             _log.info("host_stopped", host=name, run=report.run)
             self._drop(report.run)
@@ -182,6 +186,19 @@ class RemotePerception:
             if is_skewed:
                 _log.warning("host_clock_differs", host=host.name, by_s=round(offset_s, 2))
         self._metrics.report(host.name, offset_s, report.waited_s, report.crops_lost)
+
+    def _find_missing(self, host: _Host, report: HostReport) -> None:
+        """Log cameras whose records were on the stream before the report, and have not come."""
+        for camera, (run, sequence) in report.sent.items():
+            newest = self.link.newest(run, camera)
+            # What was sent before its first report here may have gone to an earlier identification.
+            if newest is None and host.sent.get(camera, (run, sequence)) == (run, sequence):
+                continue
+            is_missing = newest is None or newest < sequence
+            if is_missing and camera not in host.missing:
+                _log.error("observations_missing", camera=camera, host=host.name, sent=sequence, received=newest)
+            (host.missing.add if is_missing else host.missing.discard)(camera)
+        host.sent = report.sent
 
     def _find_lost(self, supervisor: Supervisor) -> None:
         now = time.monotonic()
