@@ -112,7 +112,7 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         identify = hosts.identify()
         goes_on(hosts, identify, "door", "till")
         assert "identities_restored" in identify.err
-        identify.until(lambda: "host_up" in identify.err)
+        identify.until(lambda: identify.err.count("event=host_up") == 2)
         metrics = _metrics(identify)
         assert metrics["reid_stream_link_lost_total"] == 0
         assert metrics['reid_stream_host_up{host="host-door"}'] == 1
@@ -143,6 +143,14 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
         assert _metrics(identify)["reid_stream_link_lost_total"] == 0
         assert "observations_missing" not in identify.err
+
+        # The same by an orderly end, as in an upgrade.
+        waiting = hosts.identify("--standby")
+        waiting.until(lambda: "standby_waits" in waiting.err)
+        assert identify.terminate(60).code == 0
+        identify = waiting
+        goes_on(hosts, identify, "door", "till")
+        assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
 
         # A host that ends in order says so, and leaves no entry unread.
         assert till.terminate(60).code == 0
