@@ -48,8 +48,6 @@ _STALE_RUNS = 1000
 """Runs whose last sequence numbers are remembered, by camera."""
 _REPAIR_S = 5.0
 """Interval at which the keys are checked for what a host's user can do to them, seconds."""
-_CLASH_S = 60.0
-"""Least seconds between two log lines about a camera that two hosts read."""
 _log = structlog.get_logger(__name__)
 _epochs = msgspec.msgpack.Decoder(dict[str, int])
 _bodies = msgspec.msgpack.Decoder(list[bytes])
@@ -222,7 +220,6 @@ class RedisReceiver:
         self._deleted_at = float("-inf")
         self._last: dict[str, dict[CameraId, int]] = {}
         self._epochs: dict[str, int] = {}
-        self._clashed_at: dict[str, float] = {}
 
     @property
     def fault(self) -> str | None:
@@ -354,7 +351,7 @@ class RedisReceiver:
             return []
         late = {camera for camera, epoch in epochs.items() if epoch < self._epochs.get(camera, 0)}
         for camera in late:
-            self._report_clash(camera, host)
+            self._service.report_clash(camera, host)
         self._epochs |= {camera: epoch for camera, epoch in epochs.items() if camera not in late}
         new = [record for record in records if record.camera not in late and self._is_new(record)]
         for record in records:
@@ -378,12 +375,6 @@ class RedisReceiver:
         if run not in self._last and len(self._last) >= _STALE_RUNS:
             del self._last[next(iter(self._last))]
         return self._last.setdefault(run, {})
-
-    def _report_clash(self, camera: str, host: str) -> None:
-        now = time.monotonic()
-        if now - self._clashed_at.get(camera, float("-inf")) >= _CLASH_S:
-            self._clashed_at[camera] = now
-            _log.warning("camera_read_twice", camera=camera, host=host)
 
     def _repair(self) -> None:
         if time.monotonic() - self._repaired_at < _REPAIR_S:

@@ -1,9 +1,13 @@
-"""Whether Redis serves one end of the link between hosts; changes are logged."""
+"""Log how one end of the link between hosts is served."""
+
+import time
 
 import structlog
 
 FULL_S = 5.0
 """Wait for room, seconds, from which on the link is logged as full."""
+_CLASH_S = 60.0
+"""Least seconds between two log lines about a camera that two hosts read."""
 _log = structlog.get_logger(__name__)
 
 
@@ -14,6 +18,7 @@ class Service:
         self.fault: str | None = None
         """Why nothing passes; None while it can."""
         self._is_full = False
+        self._clashed_at: dict[str, float] = {}
 
     def note(self, fault: str | None) -> None:
         """Note the outcome of a request."""
@@ -34,3 +39,10 @@ class Service:
         if self._is_full:
             self._is_full = False
             _log.info("link_has_room", after_s=round(waited_s, 1))
+
+    def report_clash(self, camera: str, host: str) -> None:
+        """Log that a host sends records of a camera that another host has opened since."""
+        now = time.monotonic()
+        if now - self._clashed_at.get(camera, float("-inf")) >= _CLASH_S:
+            self._clashed_at[camera] = now
+            _log.warning("camera_read_twice", camera=camera, host=host)

@@ -26,6 +26,7 @@ from reid_stream.runtime.hosts.crops import crops_key
 from reid_stream.runtime.hosts.messages import HostReport, encode
 from reid_stream.runtime.workers.crops import pack
 from tests.integration.program import Running, call, running, tiny_models
+from tests.integration.test_secrets import family
 from tests.link.hostile_entries import LAST, batch, other
 from tests.publish.test_rights import PASSWORD, denied, rules
 
@@ -132,9 +133,12 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         # a track lives without frames: its person, who does not move, is found again.
         waiting = hosts.identify("--standby")
         waiting.until(lambda: "standby_waits" in waiting.err)
-        till.process.send_signal(signal.SIGSTOP)
+        whole = family(till.process.pid)
+        for pid in whole:
+            os.kill(pid, signal.SIGSTOP)
         time.sleep(3)
-        till.process.send_signal(signal.SIGCONT)
+        for pid in whole:
+            os.kill(pid, signal.SIGCONT)
         os.kill(identify.process.pid, signal.SIGKILL)
         identify.process.wait()
         identify = waiting

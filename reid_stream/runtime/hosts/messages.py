@@ -104,12 +104,13 @@ def decode(body: bytes) -> HostReport:
         report = _decoder.decode(body)
     except DECODE_ERRORS as error:
         raise ValueError(f"a host's report must be msgpack of this version: {error}") from error
-    cameras = {*(stats.camera for stats in report.stats), *report.frames, *report.replaced}
+    cameras = {*(stats.camera for stats in report.stats), *report.frames, *report.replaced, *report.sent}
     if len(cameras) > MOST_CAMERAS:
         raise ValueError(f"a host must have at most {MOST_CAMERAS} cameras, got {len(cameras)}")
     for camera in cameras:
         check_names(camera, "run")
-    check_names("host", report.run)
+    for run in {report.run, *(run for run, _ in report.sent.values())}:
+        check_names("host", run)
     _check_values(msgspec.to_builtins(msgspec.structs.replace(report, events=(), up=())))
     return report
 

@@ -198,6 +198,7 @@ class RemotePerception:
             if is_missing and camera not in host.missing:
                 _log.error("observations_missing", camera=camera, host=host.name, sent=sequence, received=newest)
             (host.missing.add if is_missing else host.missing.discard)(camera)
+        host.missing &= report.sent.keys()
         host.sent = report.sent
 
     def _find_lost(self, supervisor: Supervisor) -> None:
