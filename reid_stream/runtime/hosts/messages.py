@@ -81,7 +81,7 @@ class HostReport(msgspec.Struct, frozen=True, tag="report"):
     """Events of the host since its last report, in order."""
     is_last: bool
     """Whether the host has ended in order."""
-    sent: dict[CameraId, tuple[str, int]] = {}  # noqa: RUF012 (msgspec copies it)
+    sent: dict[CameraId, tuple[str, int]] = {}
     """Run and sequence number of the newest record of each camera on the stream, before this report."""
 
 
