@@ -77,8 +77,8 @@ class Hosts:
             f"redis: {{url: '{self.urls['identify']}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
             f"spool: {{directory: {home / 'spool'}}}\nstore: {{folder: {self.store}, settle_s: 0}}\n"
         )
-        words = ("identify", "--site", "lab", "--cameras", file, "--plain", *more)
-        return self._opened.enter_context(running(*words, models=self.models, home=home))
+        words = ("identify", "--site", "lab", "--cameras", file, "--plain")
+        return self._opened.enter_context(running(*words, *more, models=self.models, home=home))
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(fields[b"event"]) for _, fields in self.client.xrange("reid:lab:events")]
