@@ -2,9 +2,10 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from typing import TypeVar
 from urllib.parse import quote
 
 from reid_stream.publish.projection import PersonView, TrackView, Visit
@@ -15,6 +16,9 @@ from reid_stream.web.schemas import Change, Person, PersonSummary, Picture, Trac
 from reid_stream.web.track_index import IndexedTrack, TrackIndex
 
 API = "/api/v1"
+VISITS = 100
+"""Visits of a person in one answer, unless more or fewer are asked for."""
+_Visit = TypeVar("_Visit")
 _SHARE = 10.0
 """The owners of stored tracks are recomputed after this multiple of the time it takes: some ms with 10^4 tracks."""
 _SAME_VISIT_S = 60.0
@@ -163,8 +167,14 @@ class Directory:
         with self._feed.lock:
             return self._feed.view.successor(GlobalId(asked))
 
-    def person(self, asked: str) -> Person | None:
-        """Return one person in full, under the ID of today; None if there is none."""
+    def person(self, asked: str, limit: int = VISITS, offset: int = 0) -> Person | None:
+        """Return one person, under the ID of today; None if there is none.
+
+        Args:
+            asked: global ID.
+            limit: most visits, and most entries of the history: the latest.
+            offset: how many of the latest visits to leave out.
+        """
         with self._feed.lock:
             person = self._feed.view.successor(GlobalId(asked))
             known = self._feed.view.people.get(person)
@@ -173,20 +183,22 @@ class Directory:
                 return None
             stored = {track.key: track for track in tracks}
             if known is None:
-                short, journey, history = _stored(person, tracks), _stored_visits(tracks), []
+                short, history = _stored(person, tracks), []
+                journey = _latest(sorted(_stored_visits(tracks), key=lambda visit: visit.since), limit, offset)
             else:
                 short = self._known(known, tracks, self._here().get(person, ()))
-                journey = [_visit(visit, known, stored, self._snapshot(visit)) for visit in known.visits]
+                shown = _latest(sorted(known.visits, key=lambda visit: visit.since), limit, offset)
+                journey = [_visit(visit, known, stored, self._snapshot(visit)) for visit in shown]
                 history = [
                     Change(
                         at=change.at, what=change.what, text=change.text, by=change.by, probability=change.probability
                     )
-                    for change in known.history
+                    for change in known.history[-limit:]
                 ]
         return Person(
             **{name: getattr(short, name) for name in PersonSummary.model_fields},
             asked=asked,
-            journey=sorted(journey, key=lambda visit: visit.since),
+            journey=list(journey),
             history=history,
         )
 
@@ -348,6 +360,11 @@ def _track(key: Key, seen: TrackView | None, stored: IndexedTrack | None) -> Tra
         probability=seen.probability if seen is not None else None,
         pictures=pictures,
     )
+
+
+def _latest(visits: Sequence[_Visit], limit: int, offset: int) -> Sequence[_Visit]:
+    end = max(0, len(visits) - offset)
+    return visits[max(0, end - limit) : end]
 
 
 def _finite(at: float) -> float:

@@ -20,7 +20,7 @@ from reid_stream.web.api.explanations import TrackPair, explanation_path, track_
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
 from reid_stream.web.api.people import track_of
 from reid_stream.web.counts import HOUR_S
-from reid_stream.web.directory import PeopleFilter
+from reid_stream.web.directory import VISITS, PeopleFilter
 from reid_stream.web.drawing import hour_bars, lanes, topology_graph
 from reid_stream.web.schemas import CameraName, Person, PersonId
 from reid_stream.web.sessions import Visitor
@@ -177,10 +177,16 @@ def people(
 
 
 @router.get("/people/{person}")
-def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId) -> Response:
-    """One person's journey."""
+def person(
+    web: SiteParts,
+    _visitor: Viewer,
+    request: Request,
+    person: PersonId,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """One person's journey; `offset`: how many of the latest visits to leave out."""
     web.feed.refresh()
-    found = web.directory.person(person)
+    found = web.directory.person(person, VISITS, offset)
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
@@ -190,6 +196,9 @@ def person(web: SiteParts, _visitor: Viewer, request: Request, person: PersonId)
         request,
         "person.html",
         person=found,
+        first=max(1, found.visits - offset - len(found.journey) + 1),
+        earlier=f"?offset={offset + VISITS}" if offset + VISITS < found.visits else "",
+        later=f"?offset={max(0, offset - VISITS)}" if offset else "",
         lanes=lanes(found, colors),
         colors=colors,
         others=[one for one in web.directory.latest(_OFFERED) if one[0] != found.person],

@@ -13,6 +13,7 @@ from reid_stream.bundles import catalog
 from reid_stream.events import IdentityErased, IdentityMerged, IdentityNamed
 from reid_stream.records import GlobalId
 from reid_stream.store.layout import now_file
+from reid_stream.web.directory import VISITS
 from tests.web.site import RUN, T0, Shop, instructions, shop, stored, visit
 
 API = "/api/v1"
@@ -84,6 +85,22 @@ def test_a_journey_goes_over_cameras_with_crops_of_each_track(web: Shop) -> None
     image = cv2.imdecode(np.frombuffer(web.get(track["pictures"][1]["url"] + "?width=64").body, np.uint8), 1)
     assert image is not None
     assert image.shape[1] == 64
+
+
+def test_a_long_journey_comes_in_parts_the_latest_first(own: Shop) -> None:
+    for number in range(VISITS + 20):
+        own.publish(visit("shop-7", "door", 100 + number, T0 + 60 * number))
+    person = own.get(f"{API}/people/shop-7").json
+    assert (person["visits"], len(person["journey"])) == (VISITS + 20, VISITS)
+    assert [person["journey"][at]["since"] for at in (0, -1)] == [T0 + 60 * 20, T0 + 60 * (VISITS + 19)]
+    earlier = own.get(f"{API}/people/shop-7?offset={VISITS}").json["journey"]
+    assert [visit["since"] for visit in earlier] == [T0 + 60 * number for number in range(20)]
+    assert own.get(f"{API}/people/shop-7?offset=999").json["journey"] == []
+    page = own.get("/people/shop-7").body
+    assert b"21 to 120 of 120" in page
+    assert f"?offset={VISITS}".encode() in page
+    assert b"1 to 20 of 120" in own.get(f"/people/shop-7?offset={VISITS}").body
+    assert own.get("/people/shop-7?offset=999").status == 200
 
 
 def test_an_unknown_person_is_a_problem_document(web: Shop) -> None:

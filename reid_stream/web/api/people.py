@@ -12,7 +12,7 @@ from reid_stream.records import CameraId, TrackId
 from reid_stream.store.labels import Key
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
-from reid_stream.web.directory import PeopleFilter, best_picture
+from reid_stream.web.directory import VISITS, PeopleFilter, best_picture
 from reid_stream.web.schemas import CameraName, People, Person, PersonId, RunName, TrackRecord
 from reid_stream.web.site import WebSite
 from reid_stream.web.track_index import IndexedTrack
@@ -53,10 +53,19 @@ def list_people(
 
 
 @router.get("/people/{person}")
-def show_person(web: SiteParts, _visitor: Viewer, person: Annotated[PersonId, Path()]) -> Person:
-    """Return a person with journey and history; a merged ID gives the successor."""
+def show_person(
+    web: SiteParts,
+    _visitor: Viewer,
+    person: Annotated[PersonId, Path()],
+    limit: Annotated[int, Query(ge=1, le=500, description="Most visits of the journey: the latest.")] = VISITS,
+    offset: Annotated[int, Query(ge=0, description="How many of the latest visits to leave out.")] = 0,
+) -> Person:
+    """Return a person with journey and history; a merged ID gives the successor.
+
+    `visits` is the number of all visits; `journey` has the latest `limit` of them behind `offset`.
+    """
     web.feed.refresh()
-    found = web.directory.person(person)
+    found = web.directory.person(person, limit, offset)
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
