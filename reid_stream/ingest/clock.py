@@ -53,6 +53,8 @@ class StreamClock:
         self._reported_offset: float | None = None
         self._camera_offset: float | None = None
         self._stream_s: float | None = None
+        self._stamped_at: float | None = None
+        """Arrival of the newest frame that was stamped."""
         self._at = after
         self.since = float("inf")
         """Arrival of the first packet since the last restart."""
@@ -63,7 +65,7 @@ class StreamClock:
         """Forget the mapping: timestamps of a new connection have another origin."""
         self._least.clear()
         self._reported_offset = self._camera_offset = None
-        self._stream_s = None
+        self._stream_s = self._stamped_at = None
         self.since = float("inf")
 
     def observe(self, stream_s: float | None, arrived_at: float, camera_at: float | None) -> None:
@@ -125,13 +127,16 @@ class StreamClock:
         else:
             at = stream_s + known
         passed = 0.0 if stream_s is None or self._stream_s is None else stream_s - self._stream_s
+        if at <= self._at and self._stamped_at is not None:
+            # Timestamps that go back and forth say little of the time between frames; arrivals do.
+            passed = max(passed, arrived_at - self._stamped_at)
         soonest = self._at + STEP_S
         # Slowed down, not stopped; but never ahead of now, as after a burst of buffered packets, nor if our own clock
         # was far ahead and has been put right: then in small steps until the time is caught up with.
         slowed = max(soonest, min(self._at + SLEW * min(max(passed, 0.0), 1.0), arrived_at))
         self.ahead_s = max(0.0, slowed - at)
         at = max(at, slowed)
-        self._stream_s, self._at = stream_s, at
+        self._stream_s, self._stamped_at, self._at = stream_s, arrived_at, at
         return CaptureTime(at, clock)
 
     def _arrival_offset(self) -> float | None:

@@ -5,13 +5,15 @@ shows it is the gap that it leaves between the timestamps of its neighbours, in 
 """
 
 from collections import deque
-from statistics import median
+from statistics import mean, median
 
 STEPS = 31
 """Steps whose median is the usual one: robust to every second image of a burst missing, quick to follow a camera that
 changes its rate."""
 LEAST_STEPS = 8
 """Least steps before the usual one is known."""
+MOST_JITTER_S = 0.3
+"""A larger step back is one of the camera's clock."""
 MOST_S = 10.0
 """A longer gap is an outage, reported as such."""
 
@@ -34,10 +36,17 @@ class FrameGaps:
             return 0
         last_s, self._last_s = self._last_s, stream_s
         step = 0.0 if last_s is None else stream_s - last_s
-        if not 0 < step <= MOST_S:
+        if not -MOST_JITTER_S <= step <= MOST_S or step == 0:
             return 0
         usual = median(self._steps) if len(self._steps) >= LEAST_STEPS else None
-        gap = 0 if usual is None else max(0, round(step / usual) - 1)
+        gap = 0
+        if usual is not None and usual > 0:
+            # Jitter makes steps shorter by as much as it makes others longer; what is lost makes them longer only.
+            shortest = min(self._steps)
+            if shortest < usual / 2:
+                usual = max(usual, mean(self._steps))  # of few steps that vary as much, the median is no measure
+            jitter_s = max(0.0, usual - shortest)
+            gap = max(0, round((step - jitter_s) / usual) - 1)
         # Not divided by what is missing: a camera that halves its rate would count as one that loses half.
         self._steps.append(step / (unusable + 1))
         return max(0, gap - unusable)

@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 
 from reid_stream.config import settings as config
-from reid_stream.ingest.clock import MAX_SKEW_S, CaptureTime, FileClock, StreamClock
-from reid_stream.ingest.frame_loss import FrameGaps
+from reid_stream.ingest.clock import MAX_SKEW_S, SLEW, CaptureTime, FileClock, StreamClock
+from reid_stream.ingest.frame_loss import MOST_JITTER_S, FrameGaps
 from reid_stream.ingest.rate_limit import Lateness
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stream import DEFAULT_FPS, DecodedPacket, VideoSource
@@ -28,7 +28,7 @@ class LivePlayback:
         self._unusable = 0
         self._steps = 0
         self._last: tuple[float, float] | None = None
-        """(stream seconds, arrival) of the last frame whose timestamp can be used."""
+        """(seconds by `when`, arrival) of the last frame whose timestamp can be used."""
         self._lateness = Lateness()
         clock.restart()
 
@@ -90,11 +90,20 @@ class LivePlayback:
         return self._clock.stamp(stream_s, self._arrived_at)
 
     def when(self, stream_s: float | None, stamp: CaptureTime) -> float:
-        """Return the seconds by which the rate is capped: stream time, continued where a timestamp is missing."""
-        if stream_s is not None:
-            self._last = (stream_s, self._arrived_at)
-            return stream_s
-        return stamp.at if self._last is None else self._last[0] + self._arrived_at - self._last[1]
+        """Return the seconds by which the rate is capped: stream time, continued where a timestamp is missing.
+
+        It runs at half the speed of arrivals where timestamps go back by jitter, as capture times do.
+        """
+        if self._last is None:
+            when = stamp.at if stream_s is None else stream_s
+        else:
+            last_s, passed_s = self._last[0], self._arrived_at - self._last[1]
+            if stream_s is None:
+                return last_s + passed_s
+            went_back = last_s - MOST_JITTER_S <= stream_s <= last_s
+            when = last_s + SLEW * max(passed_s, 0.0) if went_back else stream_s
+        self._last = None if stream_s is None else (when, self._arrived_at)
+        return when
 
     def wait(self, _at: float) -> bool:
         """Return True: live frames are due on arrival."""

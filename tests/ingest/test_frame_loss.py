@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -32,6 +33,13 @@ def test_every_image_that_is_missing_from_a_steady_camera_is_counted(fps: float,
 @given(st.lists(st.floats(-0.0099, 0.0099), min_size=20, max_size=80))
 def test_jitter_is_no_loss(jitter: list[float]) -> None:
     assert count([n / 10 + late for n, late in enumerate(jitter)]) == 0
+
+
+@pytest.mark.parametrize("jitter_s", [0.05, 0.1, 0.15, 0.19])
+def test_jitter_of_almost_two_steps_is_hardly_counted_as_loss(jitter_s: float) -> None:
+    """Steps of 0.1 s; of the first ones the jitter is not known yet."""
+    chance = random.Random(1)
+    assert count([n / 10 + chance.uniform(-jitter_s, jitter_s) for n in range(300)]) <= 15
 
 
 def test_images_that_came_damaged_are_not_counted_twice() -> None:

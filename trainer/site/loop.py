@@ -89,7 +89,7 @@ def fit_site(
     threads = settings.run.threads or idle_cores()
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"threads": threads})})
     limit_threads(threads)
-    log(f"{threads} CPU threads; --set run.threads=N for more or fewer")
+    log(f"CPU threads: {threads}; --set run.threads=N for more or fewer")
     if resume:
         state = states.load(out)
         states.must_match(state, store=folder, base=base, reviewed=reviewed, rounds=rounds, out=out)
