@@ -208,3 +208,13 @@ def test_a_pipe_a_device_or_a_file_without_end_is_refused_unread(folder: Path, n
     os.mkfifo(file)
     with pytest.raises(ModelError, match="no regular file"):
         load(folder)
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(ModelError, match=f"{name}: "):
+        load(folder)
+
+
+def test_json_of_lists_in_lists_is_refused(folder: Path) -> None:
+    (folder / "bundle.json").write_bytes(b'{"new":' + b"[" * 100_000)
+    with pytest.raises(ModelError, match="must be JSON"):
+        load(folder)
