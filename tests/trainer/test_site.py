@@ -143,6 +143,15 @@ def test_a_killed_run_resumes_in_its_round_with_its_own_tracks_and_people(
     assert steps == list(range(1, 41))
 
 
+def test_the_time_before_the_first_round_counts_against_the_budget_of_a_resumed_run(
+    base: Path, site: Path, tmp_path: Path
+) -> None:
+    people = reviewed(site, 8)
+    with pytest.raises(TrainerError, match="at least sampler.persons"):
+        fit_site(recipe_settings(base, (*SHORT, "sampler.persons=500")), site, base, tmp_path / "run", people)
+    assert states.load(tmp_path / "run").seconds > 0
+
+
 def test_a_run_whose_tracks_the_store_has_lost_cannot_resume(base: Path, site: Path, tmp_path: Path) -> None:
     own = tmp_path / "store"
     shutil.copytree(site, own)

@@ -55,7 +55,7 @@ def evaluate(
         found += evaluate(network, read_test_set(name, data, network.spec), rankings, flip)
     reports = [item.report for item in found]
     console = Console()
-    (console if console.is_terminal else Console(width=150)).print(table(reports))  # a log needs no wrapping
+    (console if console.is_terminal else Console(width=1_000)).print(table(reports))  # a log needs no wrapping
     for protocol in dict.fromkeys(f"{report.test_set}: {report.protocol}" for report in reports):
         say(protocol)
     if out is not None:

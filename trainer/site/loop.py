@@ -89,20 +89,23 @@ def fit_site(
     threads = settings.run.threads or idle_cores()
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"threads": threads})})
     limit_threads(threads)
+    spent_before = 0.0
+
+    def spent() -> float:
+        return spent_before + time.monotonic() - started
+
     log(f"CPU threads: {threads}; --set run.threads=N for more or fewer")
     if resume:
         state = states.load(out)
+        spent_before = state.seconds
         states.must_match(state, store=folder, base=base, reviewed=reviewed, rounds=rounds, out=out)
         site = read_site(folder, names=state.tracks)
         log(f"resumed after {len(state.done)} of {rounds} rounds and {state.seconds / 60:.1f} minutes")
     else:
         site = read_site(folder, MOST_TRACKS)
         state = _first_state(site, base, reviewed, rounds, settings.run.seed, log)
+        state = msgspec.structs.replace(state, seconds=spent())
         states.save(state, out)
-    spent_before = state.seconds
-
-    def spent() -> float:
-        return spent_before + time.monotonic() - started
 
     reached = _weights(out, len(state.done)) or base
     while len(state.done) < rounds:
