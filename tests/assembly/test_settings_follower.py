@@ -119,13 +119,14 @@ def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
             run.until(lambda used=used: run.frames("comes") > used + 5)  # type: ignore[misc]
             run.write({"stays": clip, "goes": clip})
             run.until(lambda: run.published(CameraRemoved)[-1].camera == "comes" and run.frames("goes") > 5)
-        stats, replaced = run.site.source.stats[CameraId("stays")], dict(run.site.source.replaced)
+        stats = run.site.source.stats[CameraId("stays")]
         assert [event.camera for event in run.published(CameraAdded)] == ["comes", "goes"] * 2
         assert [event.camera for event in run.published(CameraRemoved)] == ["goes", "comes"] * 2
         assert {(event.camera, event.keys) for event in run.published(CameraConfigured)} == {("comes", ("transport",))}
-        # A busy machine reads and decodes files late; what is asked for here is that the changes cost nothing.
+        # A busy machine reads, decodes and takes frames late ("late", "behind", and frames replaced before they were taken);
+        # the drill `cameras hot` counts those where it runs alone. Here the changes must cost nothing of themselves.
         lost = sum(count for cause, count in stats.dropped.items() if cause not in ("rate", "late", "behind"))
-        assert (stats.reconnects, lost, replaced.get(CameraId("stays"), 0)) == (0, 0, 0)
+        assert (stats.reconnects, lost) == (0, 0)
         assert [event.camera for event in run.published(CameraUp)].count("stays") == 1
         assert all(event.camera != "stays" for event in run.published(CameraDown))
         # One visit that never ended, while those to the other cameras end with them.
