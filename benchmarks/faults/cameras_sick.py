@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +28,9 @@ NAME = "sick"
 FPS = 4
 """Rate of each healthy camera; four of them then fit two cores."""
 HEALTHY = ("a", "b", "c", "d")
-_COUNTED = ("replaced", "lost", "corrupt", "late")
+_LOST = ("lost", "corrupt")
+_LATE = ("replaced", "late")
+"""What a machine does that cannot follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class _Run:
     latencies_s: list[float]
     used: int
     lost: int
+    late: int
     sick: Mapping[str, str]
     """Cause for which each faulty camera was down at the end."""
 
@@ -57,15 +61,16 @@ def run(*, is_short: bool, people: Callable[[], Path]) -> list[DrillResult]:
             beside.append(_measure(clip, seconds, with_sick=True, has_networks=not is_short))
     p95_alone, p95_beside = _p95_ms(alone), _p95_ms(beside)
     used = sum(one.used for one in beside)
-    lost = sum(one.lost for one in beside)
     # A p95 of some seconds varies by more than 10 % between two equal runs.
     most = 1.5 if is_short else 1.1
     return [
         figure(NAME, "frames used alone, beside the faulty", f"{sum(one.used for one in alone)}, {used}"),
-        within(NAME, "frames the healthy lost beside the faulty", 100 * lost / max(1, used + lost), 1.0, "%", 2),
-        figure(NAME, "... alone", f"{100 * _share(alone):.2f} %"),
+        within(NAME, "frames the healthy lost beside the faulty", _percent(beside, "lost"), 1.0, "%", 2),
+        figure(NAME, "... alone", f"{_percent(alone, 'lost'):.2f} %"),
+        within(NAME, "... came too late for", _percent(beside, "late"), 1.0, "%", 2, is_speed=True),
+        figure(NAME, "... alone", f"{_percent(alone, 'late'):.2f} %"),
         figure(NAME, "capture to event alone, p95", f"{p95_alone:.0f} ms"),
-        within(NAME, "... beside the faulty", p95_beside, most * p95_alone, "ms", 0),
+        within(NAME, "... beside the faulty", p95_beside, most * p95_alone, "ms", 0, is_speed=True),
         *(
             DrillResult(NAME, f"camera {camera} was", why or "up", "down", bool(why))
             for camera, why in beside[-1].sick.items()
@@ -107,7 +112,8 @@ def _measure(clip: Path, seconds: float, *, with_sick: bool, has_networks: bool)
         after = _counts(site)
         latencies_s = _latencies_s(list(events.received))
         sick = {str(camera): stats.reason for camera, stats in site.source.stats.items() if camera not in HEALTHY}
-    return _Run(latencies_s, after[0] - before[0], after[1] - before[1], sick)
+    used, lost, late = (now - then for now, then in zip(after, before, strict=True))
+    return _Run(latencies_s, used, lost, late, sick)
 
 
 def _latencies_s(received: Sequence[tuple[float, Event]]) -> list[float]:
@@ -119,21 +125,23 @@ def _latencies_s(received: Sequence[tuple[float, Event]]) -> list[float]:
     return [at - seen_at for (_, seen_at), at in first.items()]
 
 
-def _counts(site: Site) -> tuple[int, int]:
-    """Return (frames used, frames lost for any cause but the rate cap) of the healthy cameras."""
+def _counts(site: Site) -> tuple[int, int, int]:
+    """Return (frames used, lost, too late) of the healthy cameras, those left out by the rate cap aside."""
     used = sum(count for camera, count in dict(site.daemon.progress.frames).items() if camera in HEALTHY)
     replaced = site.source.replaced
-    lost = 0
+    lost = late = 0
     for camera, stats in site.source.stats.items():
         if camera in HEALTHY:
             causes = {**stats.dropped, "replaced": replaced.get(camera, 0)}
-            lost += sum(causes[cause] for cause in _COUNTED)
-    return used, lost
+            lost += sum(causes[cause] for cause in _LOST)
+            late += sum(causes[cause] for cause in _LATE)
+    return used, lost, late
 
 
-def _share(runs: Sequence[_Run]) -> float:
-    lost = sum(one.lost for one in runs)
-    return lost / max(1, lost + sum(one.used for one in runs))
+def _percent(runs: Sequence[_Run], of: Literal["lost", "late"]) -> float:
+    """Return the share of the frames that were lost, or came too late, in per cent."""
+    missing, frames = sum(getattr(one, of) for one in runs), sum(one.used + one.lost + one.late for one in runs)
+    return 100 * missing / max(1, frames)
 
 
 def _p95_ms(runs: Sequence[_Run]) -> float:

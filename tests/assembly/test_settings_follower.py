@@ -123,8 +123,8 @@ def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
         assert [event.camera for event in run.published(CameraAdded)] == ["comes", "goes"] * 2
         assert [event.camera for event in run.published(CameraRemoved)] == ["goes", "comes"] * 2
         assert {(event.camera, event.keys) for event in run.published(CameraConfigured)} == {("comes", ("transport",))}
-        # A busy machine reads, decodes and takes frames late ("late", "behind", and frames replaced before they were taken);
-        # the drill `cameras hot` counts those where it runs alone. Here the changes must cost nothing of themselves.
+        # A busy machine reads, decodes and takes frames late: the drill `cameras hot`, which runs alone, counts those.
+        # What is asked for here is that the changes cost nothing of themselves.
         lost = sum(count for cause, count in stats.dropped.items() if cause not in ("rate", "late", "behind"))
         assert (stats.reconnects, lost) == (0, 0)
         assert [event.camera for event in run.published(CameraUp)].count("stays") == 1

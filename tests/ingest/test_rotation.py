@@ -92,7 +92,7 @@ def test_mirrored_frames_are_mirrored_back(lying: Path, tmp_path: Path, terms: t
 
 
 def pictures_alive() -> int:
-    return sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    return sum(type(one) is av.VideoFrame for one in gc.get_objects())
 
 
 def test_reading_the_orientation_keeps_no_image_in_memory(lying: Path) -> None:

@@ -122,6 +122,7 @@ def test_the_web_console_inherits_the_secrets_that_cams_yaml_names_and_no_other(
     with console:
         while console._process is None:
             threading.Event().wait(0.01)
-        seen = environment_of(console._process.pid)
+        while not (seen := environment_of(console._process.pid)):  # empty until the program has begun
+            threading.Event().wait(0.01)
     assert "REDIS_WORD=needed-by-the-console" in seen
     assert SECRET not in seen
