@@ -140,7 +140,8 @@ def _counts(site: Site) -> tuple[int, int, int]:
 
 def _percent(runs: Sequence[_Run], of: Literal["lost", "late"]) -> float:
     """Return the share of the frames that were lost, or came too late, in per cent."""
-    missing, frames = sum(getattr(one, of) for one in runs), sum(one.used + one.lost + one.late for one in runs)
+    missing = sum(one.lost if of == "lost" else one.late for one in runs)
+    frames = sum(one.used + one.lost + one.late for one in runs)
     return 100 * missing / max(1, frames)
 
 
