@@ -54,7 +54,7 @@ class WebProcess:
         self._thread.join(_END_S + 1)
 
     def _keep(self) -> None:
-        retry = RetryPolicy(_FIRST_S, _MOST_S, random.random)
+        retry = RetryPolicy(_FIRST_S, _MOST_S, random.Random().random)
         while not self._closing.is_set():
             began = time.monotonic()
             self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)

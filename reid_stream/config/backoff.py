@@ -25,7 +25,7 @@ class RetryPolicy:
         Args:
             first_s: full wait after the first failure, seconds.
             max_s: longest full wait, seconds.
-            random: uniform in [0, 1).
+            random: uniform in [0, 1); of a generator of its own, since the global one belongs to the program around.
             reset_s: a run must have worked longer to reset the backoff, seconds. A connection needs no such least: it
                 is cheap, and one that comes and goes must be back soon each time.
         """

@@ -124,7 +124,7 @@ class CameraThread(CameraRunner):
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
 
     def _run(self) -> None:
-        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random, reset_s=0.0)
+        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random, reset_s=0.0)
         if self._camera.detect_url is not None:
             self._detail = DetailReader(self._camera, self._settings, self._stop, self._site_clock, self._clock)
             self._detail.start()
@@ -316,7 +316,7 @@ class _Pace:
     def __init__(self, max_fps: float | None) -> None:
         self._max_fps = max_fps
         self.cap = RateCap(max_fps)
-        self.slow = RateCap(None, phase=random.random())
+        self.slow = RateCap(None, phase=random.Random().random())
         self.keys = KeyframePolicy(max_fps)
         self.plan = FramePlan(self.cap, self.slow)
         self._steps = 0

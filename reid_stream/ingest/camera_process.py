@@ -75,7 +75,7 @@ class CameraProcess(CameraRunner):
         """The decoder's process; None while waiting for the next attempt."""
 
     def _run(self) -> None:
-        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.random)
+        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random)
         while not self._stop.is_set():
             began, connects = time.monotonic(), self.stats.connects
             try:

@@ -83,7 +83,7 @@ class Webhook:
             WebhookGoneError: the receiver wants no more events.
         """
         began = time.monotonic()
-        retry = RetryPolicy(_FIRST_S, _MOST_S, random.random)
+        retry = RetryPolicy(_FIRST_S, _MOST_S, random.Random().random)
         while not self._stop.is_set():
             fault = self._send(event)
             if fault is None:

@@ -45,7 +45,7 @@ class RedisSupervisor:
             Exception: whatever the first call of `start` raised.
         """
         self._start, self._url, self._hung_s = start, url, hung_s
-        self._retry = RetryPolicy(_FIRST_S, _MAX_S, random.random)
+        self._retry = RetryPolicy(_FIRST_S, _MAX_S, random.Random().random)
         self._closing = threading.Event()
         self._first: Future[RedisProcess] = Future()
         self._fault: str | None = None

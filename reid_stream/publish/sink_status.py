@@ -62,7 +62,7 @@ class Outage:
         """Why Redis does not serve; none while it does."""
         self._faults = faults
         self._logged: set[str] = set()
-        self._retry = RetryPolicy(RETRY_FIRST_S, RETRY_MAX_S, random.random, reset_s=0.0)
+        self._retry = RetryPolicy(RETRY_FIRST_S, RETRY_MAX_S, random.Random().random, reset_s=0.0)
         self._serves_since = math.inf
 
     def add_fault(self, error: BaseException, *, waiting: int) -> None:

@@ -36,7 +36,7 @@ class WorkerHandle:
         self.cameras = cameras
         self.cores = cores
         self.starts = 0
-        self.retry = RetryPolicy(FIRST_S, MOST_S, random.random)
+        self.retry = RetryPolicy(FIRST_S, MOST_S, random.Random().random)
         self.is_loaded = False
         self.loaded_at = 0.0
         self.again_at: float | None = None
