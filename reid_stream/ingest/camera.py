@@ -124,7 +124,9 @@ class CameraThread(CameraRunner):
         self._read_rate, self._used_rate = RateMeter(), RateMeter()
 
     def _run(self) -> None:
-        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random, reset_s=0.0)
+        retry = RetryPolicy(
+            self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random, reset_s=0.0
+        )
         if self._camera.detect_url is not None:
             self._detail = DetailReader(self._camera, self._settings, self._stop, self._site_clock, self._clock)
             self._detail.start()

@@ -66,7 +66,9 @@ class DetailReader:
         return newest if at - newest.captured_at <= MOST_AGE_S else None
 
     def _run(self) -> None:
-        retry = RetryPolicy(self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random, reset_s=0.0)
+        retry = RetryPolicy(
+            self._settings.backoff_first_s, self._settings.backoff_max_s, random.Random().random, reset_s=0.0
+        )
         with interrupted_by(self._stop):
             while not self._stop.is_set():
                 began = self._site.now()
