@@ -102,6 +102,7 @@ def running(folder: Path, models: Path, cameras: dict[str, str], workers: int = 
             assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
     workers: int, tmp_path: Path, models: Path, clip: str
@@ -141,6 +142,7 @@ def test_cameras_are_added_changed_and_removed_and_the_others_miss_no_frame(
     assert len(set(tracks)) == len(tracks)
 
 
+@pytest.mark.slow
 def test_a_faulty_file_is_refused_as_a_whole_with_every_reason(tmp_path: Path, models: Path, clip: str) -> None:
     with running(tmp_path, models, {"a": clip}) as run:
         run.until(lambda: run.frames("a") > 2)
@@ -163,6 +165,7 @@ def test_a_faulty_file_is_refused_as_a_whole_with_every_reason(tmp_path: Path, m
         assert "at least one camera must be enabled" in run.published(DaemonSettingsRead)[-1].reason
 
 
+@pytest.mark.slow
 def test_settings_that_need_a_restart_are_named_while_the_cameras_are_applied(
     tmp_path: Path, models: Path, clip: str
 ) -> None:
@@ -178,6 +181,7 @@ def test_settings_that_need_a_restart_are_named_while_the_cameras_are_applied(
         run.until(lambda: run.metric("settings_pending") == 0)
 
 
+@pytest.mark.slow
 def test_zones_apply_without_a_restart_and_end_when_they_are_removed(tmp_path: Path, models: Path, clip: str) -> None:
     with running(tmp_path, models, {"a": clip}) as run:
         run.until(lambda: len(run.published(IdentityEntered)) == 1)

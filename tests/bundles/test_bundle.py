@@ -171,6 +171,7 @@ def test_wrapping_a_file_that_is_no_network_is_refused(tmp_path: Path, content: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("file", "kind", "decoder"),

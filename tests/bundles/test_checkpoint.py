@@ -14,6 +14,7 @@ from reid_stream.errors import ModelError
 CHECKPOINT = Path(os.environ.get("REID_STREAM_DATA", "nowhere")) / "detector" / "yolo11n_dequant.pt"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHECKPOINT.is_file(), reason="needs $REID_STREAM_DATA")
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter
 def test_a_checkpoint_of_ultralytics_is_exported_and_wrapped(tmp_path: Path) -> None:

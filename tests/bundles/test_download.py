@@ -55,6 +55,7 @@ def own_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "reid-stream" / "models"
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("alias", ["retail-0287", "osnet", "yolox"])
@@ -78,6 +79,7 @@ def test_a_known_network_is_added_with_its_licence_and_found_by_name(alias: str,
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.timeout(240)
 def test_permissive_takes_what_was_added_and_names_what_to_add(server: str, own_shelf: Path) -> None:

@@ -66,6 +66,7 @@ def test_a_network_is_wrapped_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "bundle.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_network_that_loops_without_end_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"within 4 s, m\.onnx did not"):
         wrap(endless(tmp_path / "m.onnx"), tmp_path / "out", limit_s=4)
@@ -97,6 +98,7 @@ def sleep() -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_what_ends_a_trial_is_named() -> None:
     with pytest.raises(ModelError, match="SIGSEGV"):
         trial.run(crash, what="m")

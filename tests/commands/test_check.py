@@ -156,6 +156,7 @@ def test_a_metrics_port_that_is_taken_is_a_fault(tmp_path: Path) -> None:
     assert f"observe.port must be free, 127.0.0.1:{port}" in str(error)
 
 
+@pytest.mark.slow
 def test_json_holds_every_check_and_its_exit_code_that_of_the_first_failure(tmp_path: Path) -> None:
     models = tiny_models(tmp_path / "models")
     clip = draw_clip(tmp_path / "a.mp4", seconds=1)

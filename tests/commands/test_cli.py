@@ -74,6 +74,7 @@ def test_the_help_names_no_type_of_options_without_a_value(module: str, tmp_path
     assert "<bool>" not in shown
 
 
+@pytest.mark.slow
 def test_names_of_folders_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     folder = tmp_path / "größe"
     folder.mkdir()

@@ -105,6 +105,7 @@ COMMANDS = {
 HEADS = {"topology": (b"at once", b"seconds"), "list": (b"last seen", b"revision"), "log": (b"outcome",)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_no_command_passes_control_characters_to_a_terminal(
     server: UnguardedRedis, tmp_path: Path, words: tuple[str, ...]
@@ -118,6 +119,7 @@ def test_no_command_passes_control_characters_to_a_terminal(
         assert head in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_no_command_breaks_a_row_or_stumbles_over_markup_in_a_pipe(
     server: UnguardedRedis, tmp_path: Path, words: tuple[str, ...]

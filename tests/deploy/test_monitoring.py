@@ -70,6 +70,7 @@ def test_every_alert_is_explained_and_has_a_fault_that_fires_it() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_prometheus_takes_the_rules_and_each_fault_fires_its_alert() -> None:
     checked = subprocess.run(
@@ -81,6 +82,7 @@ def test_prometheus_takes_the_rules_and_each_fault_fires_its_alert() -> None:
     assert tried.returncode == 0, tried.stdout + tried.stderr
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_a_rule_that_never_fires_fails_that_test(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "rules")

@@ -34,6 +34,7 @@ def _key(model: Path, arch: str = "sm_86") -> PlanKey:
     )
 
 
+@pytest.mark.slow
 @needs_rtx
 @pytest.mark.parametrize("kind", ["embedder", "detector"])
 def test_the_shipped_networks_are_built_for_a_gpu_that_is_not_here(tmp_path: Path, kind: str) -> None:

@@ -130,6 +130,7 @@ def test_a_decoder_that_gives_up_the_gpu_is_counted_once() -> None:
     assert (stats.hardware, stats.hardware_fallbacks) == (False, 1)
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_taken_over_is_reported_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

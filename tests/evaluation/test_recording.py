@@ -54,6 +54,7 @@ def about_people(events: list[Event]) -> list[Event]:
     return [event for event in events if event.type.startswith("identity.")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["drawn", "real"])
 def test_a_replay_gives_the_events_that_the_daemon_published(tmp_path: Path, source: str) -> None:
     """Drawn pictures through tiny networks, and real ones through those that ship."""

@@ -24,6 +24,7 @@ from tests.publish.test_redis_sink import a_sink, sent_numbers
 DEEP = "[" * 5000 + "]" * 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(targets()))
 def test_a_little_spoilt_input_breaks_nothing(name: str) -> None:
     target, seeds = targets()[name]

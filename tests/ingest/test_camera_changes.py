@@ -26,6 +26,7 @@ def test_only_what_differs_from_the_frame_before_is_an_event() -> None:
         assert unpack_change(PackedEvent.of(change)) == change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_stream_whose_size_and_then_codec_change_stays_up(isolate: bool) -> None:
     pieces = [
@@ -51,6 +52,7 @@ def test_a_stream_whose_size_and_then_codec_change_stays_up(isolate: bool) -> No
     assert len(run.frames) >= len(pieces) - 2 * FPS
 
 
+@pytest.mark.slow
 def test_a_stream_that_stays_as_it_is_comes_up_once_a_connection_and_changes_nothing() -> None:
     with WebCamera({"/a.ts": paced(transport_stream(100, 2))}) as web, running(web.url("/a.ts")) as run:
         run.until(lambda: len(run.of(CameraDown)) == 2)

@@ -73,6 +73,7 @@ def signalled(run: Running, number: signal.Signals) -> int:
     return process.pid
 
 
+@pytest.mark.slow
 def test_a_file_gives_the_same_images_as_on_a_thread_and_ends(clip: Path) -> None:
     pictures = []
     for isolate in (True, False):

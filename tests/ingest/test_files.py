@@ -157,6 +157,7 @@ def test_check_describes_a_file(clip: Path) -> None:
     assert (result.codec, result.size, result.rate, result.clock) == ("h264", (320, 240), 20.0, "file")
 
 
+@pytest.mark.slow
 def test_a_file_plays_at_its_own_pace_and_then_ends(clip: Path) -> None:
     changes: list[CameraChange] = []
     live = CameraSet([camera("a", clip, start_after_s=0.2, max_fps=None)], Ingest(), changes.append)
@@ -188,6 +189,7 @@ def test_a_missing_file_is_tried_again_until_it_is_there(tmp_path: Path, clip: P
     assert isinstance(changes[1], CameraUp)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolate", [True, False])
 def test_hardware_decoding_falls_back_where_there_is_none_and_that_is_counted(isolate: bool, clip: Path) -> None:
     settings = Ingest(hardware_decode=True, isolate=isolate)
@@ -236,6 +238,7 @@ def test_closing_a_source_leaves_no_file_open(clip: Path) -> None:
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("REID_STREAM_DATA" not in os.environ, reason="$REID_STREAM_DATA must name the folder of real clips")
 @pytest.mark.parametrize(
     ("name", "size", "frames"),

@@ -106,6 +106,7 @@ def test_frames_used_are_the_same_bit_by_bit_and_half_of_all_are_not_decoded(tmp
     assert left_out == pytest.approx(total - decoded, abs=2)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_of_a_live_stream_counts_as_read_and_not_as_lost(tmp_path: Path) -> None:
     data = clip(tmp_path / "a.ts", seconds=4).read_bytes()
     step = len(data) // (4 * FPS) + 1

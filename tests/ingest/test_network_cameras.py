@@ -93,6 +93,7 @@ def test_parts_of_jpeg_without_a_boundary_before_the_first_play() -> None:
             assert len(run.changes) == 1
 
 
+@pytest.mark.slow
 def test_a_snapshot_url_is_polled_and_stays_up() -> None:
     with WebCamera({"/shot.jpg": snapshot(jpeg())}) as web:
         with running(camera(web.url("/shot.jpg"), max_fps=5)) as run:
@@ -113,6 +114,7 @@ def test_a_snapshot_url_is_polled_and_stays_up() -> None:
         assert report.rate == pytest.approx(2, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_cannot_be_decoded_is_said_and_no_hung_decoder() -> None:
     whole_image = jpeg()
     size = whole_image.index(b"\xff\xc0") + 5
@@ -128,6 +130,7 @@ def test_a_snapshot_that_cannot_be_decoded_is_said_and_no_hung_decoder() -> None
         assert [type(change) for change in run.changes].count(CameraUp) == 1
 
 
+@pytest.mark.slow
 def test_parts_and_images_of_other_types_play() -> None:
     def parts() -> Iterator[bytes]:
         while True:
@@ -149,6 +152,7 @@ def test_parts_and_images_of_other_types_play() -> None:
                 assert [type(change) for change in run.changes] == [CameraUp]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image/jpeg", "video/x-motion-jpeg", "application/octet-stream"])
 def test_pictures_one_after_another_play_as_they_come(kind: str) -> None:
     def pictures() -> Iterator[bytes]:
@@ -235,6 +239,7 @@ def test_a_certificate_of_another_name_is_refused(tmp_path: Path) -> None:
         open_source(camera(web.url("/video"), ca_file=str(authority)), QUICK)
 
 
+@pytest.mark.slow
 def test_an_rtsps_camera_is_verified_too(certificates: tuple[Path, Path]) -> None:
     authority, certificate = certificates
     with HostileServer(TALKS[0]) as server, TlsFront(server.port, certificate) as front:
@@ -265,6 +270,7 @@ def test_what_a_camera_answers_is_put_in_words(status: str, words: str) -> None:
         open_source(camera(server.url, username="u", password=SECRET), QUICK)
 
 
+@pytest.mark.slow
 def test_images_beyond_8k_are_refused() -> None:
     with WebCamera({"/video": mjpeg(jpeg(16000, 2400), fps=5)}) as web:
         report = probe(camera(web.url("/video")), QUICK)

@@ -121,6 +121,7 @@ def test_a_snapshot_camera_that_refuses_the_login_later_is_down_at_once() -> Non
         assert "401" in run.changes[1].reason  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_snapshot_camera_that_fails_for_good_is_down_with_the_last_reason() -> None:
     with WebCamera({"/a": snapshot(picture())}) as web, running(camera(web.url("/a"), max_fps=10)) as run:
         run.until(lambda: len(run.frames) >= 2)

@@ -113,6 +113,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_camera_stops_sending_pixels_and_begins_again_when_someone_is_followed(still: Path, isolate: bool) -> None:
     attended = True

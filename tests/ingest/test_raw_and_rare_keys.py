@@ -27,6 +27,7 @@ def plain_logs() -> None:
     structlog.reset_defaults()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_key_frame_is_waited_for_longer_than_for_data(isolate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stats_log, "KEY_NEWS_S", 1.0)
@@ -48,6 +49,7 @@ def test_a_key_frame_is_waited_for_longer_than_for_data(isolate: bool, monkeypat
     assert line["limit_s"] == stream.KEY_WAIT_S
 
 
+@pytest.mark.slow
 def test_the_wait_for_a_key_frame_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "KEY_WAIT_S", 3.0)
     pieces = transport_stream(100, 30, key_every=1000)[5:]
@@ -58,6 +60,7 @@ def test_the_wait_for_a_key_frame_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert run.stats.failures == {"silent": 1}
 
 
+@pytest.mark.slow
 def test_video_that_moves_to_another_stream_of_packets_ends_the_connection() -> None:
     pieces = [*transport_stream(100, 4), *transport_stream(104, 20, pid=300)]
     settings = QUICK.model_copy(update={"isolate": False, "backoff_first_s": 20, "backoff_max_s": 30})
@@ -66,6 +69,7 @@ def test_video_that_moves_to_another_stream_of_packets_ends_the_connection() -> 
         assert run.stats.failures == {"silent": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["h264", "hevc"])
 def test_raw_video_plays_at_its_own_rate_and_loops(suffix: str, tmp_path: Path) -> None:
     codec = {"h264": "libx264", "hevc": "libx265"}[suffix]
@@ -90,6 +94,7 @@ def test_raw_video_plays_at_its_own_rate_and_loops(suffix: str, tmp_path: Path) 
         assert len([replay.take_frames() for _ in range(45)]) == 45
 
 
+@pytest.mark.slow
 def test_raw_video_over_http_is_stamped_on_arrival(tmp_path: Path) -> None:
     with av.open(str(draw_clip(tmp_path / "a.h264", seconds=8, fps=FPS))) as container:
         pieces = [bytes(packet) for packet in container.demux()]

@@ -50,6 +50,7 @@ def test_a_clock_that_stands_is_not_used() -> None:
     assert [steps.trusted(7.0, n / FPS) for n in range(10)] == [7.0, *[None] * 9]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("each_s", [0.0, 0.9])
 def test_stream_time_that_stands_or_is_put_back_again_and_again_costs_no_frames(each_s: float) -> None:
@@ -64,6 +65,7 @@ def test_stream_time_that_stands_or_is_put_back_again_and_again_costs_no_frames(
     assert [type(change) for change in run.changes] == [CameraUp, CameraDown]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("back_s", [2.5, 5.0])
 def test_a_lasting_step_back_costs_a_group_of_pictures_at_most(back_s: float) -> None:

@@ -249,6 +249,7 @@ def test_a_daemon_on_standby_can_be_stopped(server: EmbeddedRedis) -> None:
     one.give_back()
 
 
+@pytest.mark.slow
 def test_where_redis_was_away_the_daemon_that_had_the_lease_gets_it_again(tmp_path: Path) -> None:
     server = UnguardedRedis(tmp_path / "redis")
     one = Lease(connect(Redis(), url=server.url), KEY, lasts_s=1.5, where=server.url)

@@ -58,6 +58,7 @@ def life(server: UnguardedRedis, spool: Path, number: int) -> None:
             state.redis.close(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [b"junk", b"\xff\xfe\x00", b"9" * 40, b"[1]", b'{"new":' + b"[" * 5000, "list"])
 @pytest.mark.parametrize("key", KEYS)
 def test_a_damaged_key_is_reported_or_repaired(

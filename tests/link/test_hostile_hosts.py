@@ -110,6 +110,7 @@ def test_an_entry_with_the_highest_id_stops_no_host(site: Site) -> None:
     assert not site.receiver.lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forged", [2**63 - 1, 2**62, 2**64 - 1])
 def test_a_forged_epoch_locks_no_camera_out(site: Site, forged: int) -> None:
     site.arrives(record(0))

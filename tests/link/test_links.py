@@ -101,6 +101,7 @@ def test_nothing_is_lost_or_reordered_when_the_receiver_is_slower(ends: Ends) ->
     assert ends.receiver.receive(0.05) == []
 
 
+@pytest.mark.slow
 def test_a_full_link_makes_the_sender_wait_and_close_frees_it(ends: Ends) -> None:
     outcome: list[str] = []
     sent = [0]
@@ -216,6 +217,7 @@ def sending_process(path: Path, count: int, mark: int) -> Iterator[tuple[SpawnPr
         child.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [4, 100])
 def test_a_sender_that_closes_while_the_link_is_full_loses_nothing(tmp_path: Path, mark: int) -> None:
     # Fails with a linger instead: its records lie in the receiver's socket, which drops them on the hang-up.
@@ -235,6 +237,7 @@ def test_a_sender_that_closes_while_the_link_is_full_loses_nothing(tmp_path: Pat
     assert (receiver.counts.received, receiver.counts.lost) == (1000, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [4, 100])
 def test_what_a_killed_sender_had_sent_is_received_or_counted_as_lost(tmp_path: Path, mark: int) -> None:
     path = tmp_path / "link"

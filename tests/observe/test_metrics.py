@@ -173,6 +173,7 @@ def test_no_more_than_64_connections_are_held_and_the_oldest_gives_way() -> None
         assert clients[-1].recv(100).startswith(b"HTTP/1.0 200")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_client_that_sends_in_drips_is_cut() -> None:
     with (

@@ -101,6 +101,7 @@ def lived(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Path) -> None:
     cams, settings = site(tmp_path, folder="store")
@@ -143,6 +144,7 @@ def test_people_keep_their_ids_under_another_embedder(other: Path, tmp_path: Pat
     assert same > 0.6  # bands of colours look alike; by chance it would be a fifth
 
 
+@pytest.mark.slow
 def test_a_site_that_keeps_no_crops_is_refused_before_anything_changes(other: Path, tmp_path: Path) -> None:
     cams, _ = site(tmp_path)
     before = cams.read_text()
@@ -155,6 +157,7 @@ def test_a_site_that_keeps_no_crops_is_refused_before_anything_changes(other: Pa
         call("activate", str(other), "--cameras", str(cams))
 
 
+@pytest.mark.slow
 def test_a_running_daemon_keeps_its_people(other: Path, tmp_path: Path) -> None:
     cams, settings = site(tmp_path, folder="store")
     simulated(tmp_path / "store")
@@ -164,6 +167,7 @@ def test_a_running_daemon_keeps_its_people(other: Path, tmp_path: Path) -> None:
     assert cams_yaml.load(cams).models.embedder == "default"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_what_would_change_is_printed_and_nothing_changes(other: Path, tmp_path: Path) -> None:
     folder, kept = tmp_path / "store", tmp_path / "shadow.json"
@@ -186,6 +190,7 @@ def test_what_would_change_is_printed_and_nothing_changes(other: Path, tmp_path:
         call("shadow", str(other), "--store", str(folder), "--truth", str(tmp_path / "wrong.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_verdict_says_which_embedder_is_right_and_names_the_sites_own_people(tmp_path: Path) -> None:
     """One embedder sees the mean colour alone, which is right for bands of colours; the shipped one is for people."""

@@ -38,6 +38,7 @@ def wait_for(inbox: InstructionReader) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_an_instruction_is_read_once_in_order_and_its_answer_is_found(server: UnguardedRedis, tmp_path: Path) -> None:
     client: Any = redis.Redis.from_url(server.url)
     desk = InstructionClient(client, "shop", server.url)
@@ -101,6 +102,7 @@ def test_an_instruction_comes_back_as_it_was_handed_in() -> None:
     assert decode(encode(split), "7-1") == split.placed("7-1")
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_not_there_is_reported(tmp_path: Path) -> None:
     desk = InstructionClient(redis.Redis(port=1), "shop", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerError, match="Redis must answer"):

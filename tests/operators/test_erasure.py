@@ -149,6 +149,7 @@ def log() -> Iterator[io.StringIO]:
     structlog.configure(**before)
 
 
+@pytest.mark.slow
 def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, log: io.StringIO) -> None:
     client: Any = redis.Redis.from_url(url)
     with site(tmp_path, url) as running:
@@ -195,6 +196,7 @@ def test_not_one_byte_of_an_erased_person_is_left(tmp_path: Path, url: str, log:
     assert found_in(tmp_path, vectors) == {}
 
 
+@pytest.mark.slow
 def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, url: str) -> None:
     client: Any = redis.Redis.from_url(url)
     with site(tmp_path, url) as running:
@@ -232,6 +234,7 @@ def test_a_trimmed_journal_keeps_no_bytes_of_what_was_trimmed_and_no_other_model
     assert client.xinfo_stream(names.journal)["last-generated-id"] == b"5-0"
 
 
+@pytest.mark.slow
 def test_a_redis_that_refuses_a_rewrite_of_its_files_is_named_in_the_answer(tmp_path: Path, url: str) -> None:
     client: Any = redis.Redis.from_url(url)
     client.execute_command("ACL", "SETUSER", "daemon", "-bgrewriteaof")
@@ -247,6 +250,7 @@ def test_a_redis_that_refuses_a_rewrite_of_its_files_is_named_in_the_answer(tmp_
     assert "not rewritten, ask its operator for BGREWRITEAOF and BGSAVE (its ACL forbids" in answer.text
 
 
+@pytest.mark.slow
 def test_a_person_whom_the_matcher_has_forgotten_is_erased_where_something_of_him_is_kept(
     tmp_path: Path, url: str
 ) -> None:

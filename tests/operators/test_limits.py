@@ -150,6 +150,7 @@ def test_only_the_daemon_may_report_an_erasure(server: UnguardedRedis) -> None:
     reader.close()
 
 
+@pytest.mark.slow
 def test_the_stream_is_trimmed_once_everything_is_read(server: UnguardedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 200)
     client: Any = redis.Redis.from_url(server.url)
@@ -168,6 +169,7 @@ def test_the_stream_is_trimmed_once_everything_is_read(server: UnguardedRedis, m
     reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [b"soon", b"\xff\xfe", b"9", b""])
 def test_a_damaged_place_of_the_last_answer_is_no_traceback(server: UnguardedRedis, value: bytes) -> None:
     client: Any = redis.Redis.from_url(server.url)

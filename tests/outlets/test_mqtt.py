@@ -73,6 +73,7 @@ class Outlet:
         return self.process.wait(20)
 
 
+@pytest.mark.slow
 def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_outlet(
     site: Stream, broker: Mosquitto, tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_o
     home.close()
 
 
+@pytest.mark.slow
 def test_a_wrong_password_and_a_broker_that_is_away_are_errors(site: Stream, broker: Mosquitto, tmp_path: Path) -> None:
     broker_url = f"mqtt://home:wrong-one@127.0.0.1:{broker.port}"
     command = [sys.executable, "-m", "reid_stream", "outlet", "mqtt", "--url", site.url, "--site", "shop"]

@@ -355,6 +355,7 @@ def test_the_embedded_redis_ends_with_its_daemon_and_its_folder_is_free_again(tm
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_daemons_cannot_share_a_folder(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis") as server:
         with pytest.raises(ConfigError, match=str(os.getpid())):

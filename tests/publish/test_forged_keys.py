@@ -30,6 +30,7 @@ def raw(server: UnguardedRedis) -> Any:
     client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "is_between_looks"), [*((how, True) for how in FORGERIES), ("garbage", False)])
 def test_a_forged_position_of_the_last_transaction_is_no_loss(
     server: UnguardedRedis, raw: Any, tmp_path: Path, how: str, is_between_looks: bool
@@ -77,6 +78,7 @@ def test_a_stream_that_is_really_gone_is_still_a_loss(server: UnguardedRedis, ra
     assert sink.counters.resent == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [PRESENT, "reid:shop:identity:shop-7"])
 def test_a_live_key_of_another_type_is_named_once_and_replaced(
     server: UnguardedRedis, raw: Any, tmp_path: Path, key: str

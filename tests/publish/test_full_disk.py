@@ -60,6 +60,7 @@ def _may_mount() -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _may_mount(), reason="no mount in a name space of its own here")
 @pytest.mark.parametrize("size", ["3m", "5m"])
 def test_a_disk_that_the_spool_fills_is_no_lasting_fault(size: str, tmp_path: Path) -> None:

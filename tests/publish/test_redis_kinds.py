@@ -38,6 +38,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+@pytest.mark.slow
 def test_events_and_instructions_go_through_a_look_alike(url: str, tmp_path: Path) -> None:
     client = connect(Redis(), url=url)
     assert check(client, url)[0].isdigit()

@@ -34,6 +34,7 @@ def sequences(url: str) -> list[int]:
         return [int(fields[b"event"].partition(b'"sequence":"')[2][:12]) for _, fields in entries]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_port", [False, True])
 def test_a_killed_server_is_back_with_its_data_and_the_events_that_waited(tmp_path: Path, by_port: bool) -> None:
     with capture_logs() as logs, EmbeddedRedis(tmp_path / "redis", free_port() if by_port else 0) as server:
@@ -60,6 +61,7 @@ def test_a_killed_server_is_back_with_its_data_and_the_events_that_waited(tmp_pa
     assert not Path(f"/proc/{server.pid}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["frozen", "no socket"])
 def test_a_server_that_runs_and_cannot_be_reached_is_replaced(tmp_path: Path, fault: str) -> None:
     with EmbeddedRedis(tmp_path / "redis", hung_s=1.0) as server:
@@ -76,6 +78,7 @@ def test_a_server_that_runs_and_cannot_be_reached_is_replaced(tmp_path: Path, fa
             assert client.get("a") == b"1"
 
 
+@pytest.mark.slow
 def test_a_slow_answer_is_no_reason_to_replace_a_server(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis", hung_s=3.0) as server:
         first = server.pid
@@ -87,6 +90,7 @@ def test_a_slow_answer_is_no_reason_to_replace_a_server(tmp_path: Path) -> None:
         assert server.pid == first
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_again_is_tried_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

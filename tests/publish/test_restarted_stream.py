@@ -56,6 +56,7 @@ def write(raw: Any, first_ms: int, numbers: range) -> None:
         raw.xadd(KEY, {"type": "t", "event": body}, id=f"{first_ms + number}-0")
 
 
+@pytest.mark.slow
 def test_a_stream_that_starts_again_with_lower_ids_is_read_from_its_start(reader: Reader, raw: Any) -> None:
     write(raw, 1_900_000_000_000, range(10))
     until(lambda: len(reader.got) == 10)
@@ -69,6 +70,7 @@ def test_a_stream_that_starts_again_with_lower_ids_is_read_from_its_start(reader
     assert [line["event"] for line in log] == ["stream_restarted"]
 
 
+@pytest.mark.slow
 def test_a_stream_that_another_client_overwrites_is_waited_for(reader: Reader, raw: Any) -> None:
     write(raw, 1_700_000_000_000, range(5))
     until(lambda: len(reader.got) == 5)
@@ -91,6 +93,7 @@ def test_a_key_that_is_no_stream_is_an_error_at_the_first_read(server: Unguarded
         next(events)
 
 
+@pytest.mark.slow
 def test_what_the_new_stream_lacks_is_missed(reader: Reader, raw: Any) -> None:
     write(raw, 1_900_000_000_000, range(10))
     until(lambda: len(reader.got) == 10)
@@ -100,6 +103,7 @@ def test_what_the_new_stream_lacks_is_missed(reader: Reader, raw: Any) -> None:
     assert reader.subscription.missed == 3
 
 
+@pytest.mark.slow
 def test_a_stream_that_lost_its_end_is_not_read_twice(reader: Reader, raw: Any) -> None:
     """As after a fail-over to a replica that lagged behind."""
     write(raw, 1_700_000_000_000, range(10))

@@ -140,6 +140,7 @@ def test_a_redis_that_asks_for_a_password_meanwhile_gets_all_events_once_it_has_
     admin.close()
 
 
+@pytest.mark.slow
 def test_a_fail_over_by_sentinel_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with watched(tmp_path) as site:
         settings = Redis(url=SecretStr(site.url))

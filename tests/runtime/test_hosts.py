@@ -110,6 +110,7 @@ def site(server: EmbeddedRedis) -> Iterator[Site]:
     client.close()
 
 
+@pytest.mark.slow
 def test_a_camera_whose_records_do_not_come_from_the_stream_is_logged_once(site: Site) -> None:
     perception = site.identification()
     site.send(0, DOOR, TILL)
@@ -126,6 +127,7 @@ def test_a_camera_whose_records_do_not_come_from_the_stream_is_logged_once(site:
     assert site.read(perception) == []
 
 
+@pytest.mark.slow
 def test_what_an_earlier_identification_took_is_not_missing_and_what_is_lost_after_it_is(site: Site) -> None:
     site.send(0, DOOR, TILL)
     assert site.read(site.identification()) == []

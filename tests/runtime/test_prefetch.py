@@ -202,6 +202,7 @@ def test_the_next_batch_of_live_cameras_is_taken_when_a_lane_is_about_to_idle() 
     ahead.close()
 
 
+@pytest.mark.slow
 def test_frames_are_not_left_to_grow_old_behind_a_long_batch() -> None:
     lanes, ended, taken = threading.Lock(), list[float](), list[float]()
 

@@ -256,6 +256,7 @@ def test_loading_may_take_longer() -> None:
         assert pulse.stuck(10.0) is not None
 
 
+@pytest.mark.slow
 def test_the_whole_first_half_is_replaced_networks_and_all(tmp_path: Path, hung: list[Hanging]) -> None:
     models = tiny_models(tmp_path / "models")
     clip = draw_clip(tmp_path / "a.mp4", seconds=4)

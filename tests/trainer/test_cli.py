@@ -22,6 +22,7 @@ def test_every_command_is_there() -> None:
     assert names == COMMANDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["torch", "lightning_fabric"])
 def test_a_missing_package_is_one_line_with_the_extra_that_brings_it(package: str, tmp_path: Path) -> None:
     hide = f"import sys; sys.modules[{package!r}] = None; from trainer.cli import main; main()"
@@ -64,6 +65,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 def test_without_the_extra_every_command_ends_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.pt").touch()
     (tmp_path / "run").mkdir()

@@ -83,6 +83,7 @@ def test_two_files_become_a_page(bundle: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "why.png")) is not None
 
 
+@pytest.mark.slow
 def test_pairs_of_a_set_show_mistakes_first(bundle: Path, tmp_path: Path) -> None:
     words = ("--bundle", bundle, "--set", "synthetic:30", "--pairs", 3, "--mistakes", 1, "--threads", 1)
     result = run("explain", *words, "--out", tmp_path)

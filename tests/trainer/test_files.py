@@ -93,6 +93,7 @@ def test_progress_is_logged_with_the_time_left() -> None:
     assert lines[-1].endswith(" s left")
 
 
+@pytest.mark.slow
 def test_threads_of_every_library_are_bounded() -> None:
     code = """
 import json, threadpoolctl, cv2, torch, numpy

@@ -31,6 +31,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_weights_and_activations_are_int8_and_the_answers_near(small: Path) -> None:
     folder = SHIPPED / "embedder"
     batch = np.concatenate([probe_input(bundle.load(folder), seed) for seed in range(4)])

@@ -310,6 +310,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_run_learns_its_regions(learnt: Path) -> None:
     lines = [json.loads(line) for line in (learnt / "losses.jsonl").read_text().splitlines()]
@@ -333,6 +334,7 @@ def test_settings_of_a_run_hold_the_regions() -> None:
     assert TrainSettings().model.regions == "stripes"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_it_is_exported_served_explained_and_gone_on_from(learnt: Path, tmp_path: Path) -> None:
     bundle, agreement = export(learnt, tmp_path / "bundle", "f16")

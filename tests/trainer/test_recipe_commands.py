@@ -47,6 +47,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, asked: list[str], 
     assert message in str(done.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_table_of_the_paper_is_one_command(tmp_path: Path) -> None:
     people = tmp_path / "people"

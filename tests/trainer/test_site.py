@@ -163,6 +163,7 @@ def test_a_run_whose_tracks_the_store_has_lost_cannot_resume(base: Path, site: P
         fit_site(recipe_settings(base, SHORT), site, base, tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_time_budget_ends_rounds_early_and_still_compares(base: Path, site: Path, tmp_path: Path) -> None:
     lines: list[str] = []

@@ -16,6 +16,7 @@ DATA = os.environ.get("REID_STREAM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="needs REID_STREAM_DATA")
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("name", ["lite-model_movenet_singlepose_lightning_tflite_int8_4", "pose_landmark_lite"])
 def test_regions_of_people_lie_one_above_the_other(name: str) -> None:
@@ -45,6 +46,7 @@ def test_another_tflite_network_is_refused() -> None:
         build_provider("pose", Path(str(DATA)) / "pose" / "selfie_segmentation.tflite")
 
 
+@pytest.mark.slow
 @needs_data
 def test_keypoints_are_kept_by_content_and_a_broken_file_is_made_again(tmp_path: Path) -> None:
     crops = [crop for _, crop in zip(range(4), read("market1501", Path(str(DATA))), strict=False)]

@@ -49,6 +49,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_tiny_recipe_learns_from_random_weights(learnt: Path) -> None:
     report = json.loads((learnt / "report.json").read_text())

@@ -17,6 +17,7 @@ needs_data = pytest.mark.skipif(DATA is None, reason="$REID_STREAM_DATA with Mar
 SMALL = WorldSpec("small", "validation", (1, 3), people=3, seconds=20, fps=2, size="160x120", seed=7)
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert DATA is not None

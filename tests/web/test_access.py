@@ -138,6 +138,7 @@ FOR_ADMINS = {
 }
 
 
+@pytest.mark.slow
 def test_every_route_of_the_api_needs_its_role(closed: Shop, sessions: dict[str, dict[str, str]]) -> None:
     paths = closed.get(f"{API}/openapi.json", **sessions["ada"]).json["paths"]
     routes = [(method, path.removeprefix(API)) for path, methods in paths.items() for method in methods]

@@ -116,6 +116,7 @@ def test_zones_and_lines_that_are_none_are_refused(admin: Shop, cams: Path, body
     assert cams.read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["10.6.6.6/x", "10.0.0.5:5540/door", "u:p@10.6.6.6/x"])
 def test_a_stored_password_goes_to_no_other_host_or_port(admin: Shop, cams: Path, where: str) -> None:
     assert admin.ask_patiently("PATCH", f"{API}/door", {"password": "hunter22"}, **AUTH).status == 200
@@ -135,6 +136,7 @@ def test_a_stored_password_goes_to_no_other_host_or_port(admin: Shop, cams: Path
     assert back.status == 200, back.body
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_an_address_is_tested_before_it_is_saved(admin: Shop, cams: Path, tmp_path: Path) -> None:
     before = cams.read_text()
@@ -164,6 +166,7 @@ def test_onvif_cameras_of_the_networks_are_found(admin: Shop, monkeypatch: pytes
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_of_a_host_alone_the_path_is_found(admin: Shop, tmp_path: Path) -> None:
     with serve_clips({"stream1": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:

@@ -58,6 +58,7 @@ def is_open(connection: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [HALF, SLOW, b""])
 def test_half_requests_of_several_addresses_lock_no_one_out(web: Shop, sent: bytes) -> None:
     with held(web, [f"127.0.0.{50 + n}" for n in range(6)], 60, sent):
@@ -221,6 +222,7 @@ def naming() -> bytes:
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_other_users_of_the_machine_have_no_open_access(tmp_path: Path) -> None:
     with shop(tmp_path / "one") as made:

@@ -146,6 +146,7 @@ def test_forged_reviews_are_left_out(web: Shop) -> None:
         web.redis.xdel("reid:shop:reviews", *places)
 
 
+@pytest.mark.slow
 def test_half_open_requests_of_one_address_lock_out_no_other_address(web: Shop) -> None:
     held = []
     try:

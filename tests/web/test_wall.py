@@ -123,6 +123,7 @@ def test_walls_slow_each_other_down_but_not_below_the_rate_of_the_frames() -> No
     assert 50 / pace_s(50) == pytest.approx(ANSWERS)
 
 
+@pytest.mark.slow
 def test_walls_beyond_those_of_an_address_are_refused_and_its_other_requests_are_not(
     live: tuple[Shop, PreviewPublisher],
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_camera_that_is_looked_at_comes_scaled_with_its_boxes(live: tuple[Shop
     assert np.ptp(image[200:210, 400:500]) < 10
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_or_sent_without_a_viewer(live: tuple[Shop, PreviewPublisher]) -> None:
     made, publisher = live
     for at in range(20):

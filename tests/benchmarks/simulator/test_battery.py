@@ -41,6 +41,7 @@ def test_all_scenarios_of_the_battery_are_valid() -> None:
         Scenario.model_validate(world.changes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="REID_STREAM_DATA is not set")
 @pytest.mark.parametrize("group", battery.GROUPS)
 def test_no_person_is_in_both_halves(group: battery.Group) -> None:
@@ -124,6 +125,7 @@ def test_a_world_that_is_easy_is_solved_and_its_figures_agree() -> None:
     assert found.single >= found.single_tracks - 1e-9
 
 
+@pytest.mark.slow
 def test_both_halves_and_their_distance_are_reported() -> None:
     world = simulate(calm(), looks(12, noise=0.1), 4)
     spec = BatteryWorld("easy", "market", "development", 4)

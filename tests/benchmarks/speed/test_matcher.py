@@ -13,6 +13,7 @@ from benchmarks.speed.matcher import measure_one
 from reid_stream.bundles import catalog
 
 
+@pytest.mark.slow
 def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
     row = measure_one(catalog.embedder("default")[1], 200, 2, 25)
     assert (row.identities, row.exemplars, row.updates) == (200, 2, 25)
@@ -21,6 +22,7 @@ def test_a_full_gallery_stays_full_and_is_timed_against_its_product() -> None:
     assert row.floor_bytes_per_identity == 2 * 2 * row.dim
 
 
+@pytest.mark.slow
 def test_a_day_is_reported_hour_by_hour(tmp_path: Path) -> None:
     kept, drawing = tmp_path / "day.json", tmp_path / "day.png"
     options = ["--cameras", "3", "--hours", "2", "--people-per-hour", "12", "--retention-s", "1200"]

@@ -73,6 +73,7 @@ def test_a_run_killed_midway_resumes_to_the_same_losses(undisturbed: Path, tmp_p
     assert losses(run) == losses(undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_exported_student_names_teachers_data_hours_images_command_and_start(
     undisturbed: Path, tmp_path: Path
@@ -92,6 +93,7 @@ def test_an_exported_student_names_teachers_data_hours_images_command_and_start(
     assert f"started from the bundle student {bundle.hash[:12]} ({bundle.source})" in further.source
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.timeout(240)
 def test_two_teachers_of_different_kinds_teach_at_once(tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_labelled_views_are_not_mixed() -> None:
     assert (mixed[4:] != views[4:]).any()
 
 
+@pytest.mark.slow
 @needs_data
 def test_each_pair_of_cuhk03_is_a_set_of_its_own() -> None:
     sizes = {}
