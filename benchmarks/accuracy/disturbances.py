@@ -22,11 +22,12 @@ from reid_stream.images import UInt8
 
 Doubles = npt.NDArray[np.float64]
 Size = tuple[int, int]
-"""(width, height)."""
+"""Size of an image: (width, height), pixels."""
 Change = Callable[[UInt8, int, np.random.Generator], UInt8]
-"""RGB image (h, w, 3), its number from 0, random numbers -> the image as the camera gives it."""
+"""Filter: RGB image (h, w, 3), its number from 0, random numbers -> the image as the camera gives it."""
 Move = Callable[[int, Size, np.random.Generator], Doubles]
-"""Number of an image, its size -> affine matrix (2, 3) from where a point was to where the camera shows it."""
+"""Motion of the camera: number of an image, its size, random numbers -> affine matrix (2, 3) from where a point was to
+where the camera shows it."""
 
 _LEAST_INSIDE = 0.5
 """Share of a true box that must stay inside the image for it to count."""
@@ -34,12 +35,12 @@ _LEAST_INSIDE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What is done to the images of a clip."""
+    """Filter, motion of the camera and encoder options of one disturbance of a clip."""
 
     change: Change = lambda image, _number, _random: image
     move: Move | None = None
     options: Mapping[str, str] = field(default_factory=lambda: {"crf": "20", "g": "20"})
-    """Of the encoder libx264."""
+    """Options of the encoder libx264."""
 
 
 def _night(image: UInt8, _number: int, random: np.random.Generator) -> UInt8:
