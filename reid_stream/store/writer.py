@@ -25,6 +25,7 @@ import structlog
 
 from reid_stream.config.settings import Store as StoreSettings
 from reid_stream.errors import ConfigError, InUseError
+from reid_stream.images import UInt8
 from reid_stream.records import (
     Box,
     ClockQuality,
@@ -53,6 +54,12 @@ _ERASE_LOOK_S = 0.02
 _JPEG_QUALITY = 95
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = structlog.get_logger(__name__)
+
+
+def encode_crop(image: UInt8) -> bytes:
+    """Return an RGB crop (h, w, 3) as the JPEG that is stored."""
+    picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +262,7 @@ class StoreWriter:
             if worst.quality >= crop.quality:
                 return
             track.crops.remove(worst)
-        picture = cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR)
-        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-        track.crops.append(_Kept(crop.at, crop.box, crop.quality, jpeg, crop.vector))
+        track.crops.append(_Kept(crop.at, crop.box, crop.quality, encode_crop(crop.image), crop.vector))
 
     def _flush(self, now: float) -> None:
         """Write the tracks that have ended; `now` in monotonic seconds, infinite to write all."""

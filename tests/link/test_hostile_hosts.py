@@ -16,8 +16,9 @@ from reid_stream.link.redis import RedisReceiver, RedisSender, epochs_key, strea
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.records import CameraId, Crop, Perceived, TrackEnded, TrackId, encode
-from reid_stream.runtime.hosts.crops import RedisCropReceiver, _jpeg, crops_key
+from reid_stream.runtime.hosts.crops import RedisCropReceiver, crops_key
 from reid_stream.runtime.workers.crops import pack
+from reid_stream.store.writer import encode_crop
 from tests.link.hostile_entries import LAST, batch, other
 from tests.link.test_links import drain, record
 from tests.publish.test_redis_supervisor import until
@@ -142,10 +143,10 @@ def test_crops_of_other_folders_are_not_stored(server: EmbeddedRedis, tmp_path: 
         lambda: crop(at=float("nan")),
     ]
     for make in hostile:
-        clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([make()], [], _jpeg))})
+        clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([make()], [], encode_crop))})
     end = TrackEnded(run="../..", camera=CameraId("door"), track=TrackId(1), sequence=0, seen_at=1.0)
-    clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([], [end], _jpeg))})
-    clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([crop()], [], _jpeg))})
+    clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([], [end], encode_crop))})
+    clients[1].xadd(crops_key("shop"), {"parts": msgspec.msgpack.encode(pack([crop()], [], encode_crop))})
     until(lambda: len(taken) == 1)
     assert taken[0].camera == "door"
     assert receiver.malformed == len(hostile) + 1

@@ -23,6 +23,7 @@ from reid_stream.link.redis_repair import replace_full
 from reid_stream.pipeline import Keep
 from reid_stream.records import Crop, TrackEnded
 from reid_stream.runtime.workers.crops import pack, unpack
+from reid_stream.store.writer import encode_crop
 
 if TYPE_CHECKING:
     import redis
@@ -38,8 +39,6 @@ _LOOK_S = 2.0
 _BLOCK_MS = 500
 _RETRY_S = 1.0
 _PAGE = 20
-_QUALITY = 95
-"""JPEG quality, as in the store."""
 _log = structlog.get_logger(__name__)
 _parts = msgspec.msgpack.Decoder(list[bytes])
 
@@ -111,7 +110,7 @@ class RedisCropSender:
         if self._client.xlen(key) >= MOST:
             self.lost += len(crops)
             return
-        self._client.xadd(key, {"parts": msgspec.msgpack.encode(pack(crops, ended, _jpeg))})
+        self._client.xadd(key, {"parts": msgspec.msgpack.encode(pack(crops, ended, encode_crop))})
 
 
 class RedisCropReceiver:
@@ -163,12 +162,6 @@ class RedisCropReceiver:
                 self.malformed += 1
                 _log.error("link_message_invalid", reason=str(error)[:200])
             self._client.xdel(self._key, entry)
-
-
-def _jpeg(image: UInt8) -> bytes:
-    return cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[
-        1
-    ].tobytes()
 
 
 def _from_jpeg(body: bytes, shape: tuple[int, int, int]) -> UInt8:
