@@ -30,7 +30,7 @@ GROUPS = {
 SLOW = (
     "tests/integration/",
     "tests/benchmarks/faults/",
-    "tests/benchmarks/accuracy/test_commands.py",
+    "tests/benchmarks/commands/test_accuracy.py",
     "tests/runtime/workers/",
 )
 """Tests of whole daemons and drills; others are marked one by one."""

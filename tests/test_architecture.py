@@ -45,6 +45,19 @@ def test_the_top_of_the_package_is_the_data_and_the_hot_path() -> None:
     assert len(list((ROOT / "reid_stream").glob("*.py"))) <= MOST_TOP_MODULES
 
 
+def test_tests_mirror_the_packages() -> None:
+    modules = [path for path in _tracked() if path.suffix == ".py"]
+    tests = [path for path in modules if path.parts[0] == "tests" and path.name.startswith("test_")]
+    tested = {path.parent.relative_to("tests") for path in tests} - {Path()}
+    packages = {path.parent.relative_to("reid_stream") for path in modules if path.parts[0] == "reid_stream"}
+    packages |= {path.parent for path in modules if path.parts[0] in ("trainer", "benchmarks")}
+    packages -= {Path()}
+    # Of no package: images and services, pages, fuzzing, the whole daemon.
+    assert tested - packages == {Path(name) for name in ("deploy", "docs", "fuzz", "integration")}
+    # Servers for the tests of other packages.
+    assert packages - tested == {Path("benchmarks/rtsp")}
+
+
 def test_everything_is_printed_by_the_console_package() -> None:
     # Others' text must neither be taken for markup nor reach a terminal with its control characters.
     made = re.compile(r"\b(Console|Table)\(|from rich\.(console|table) import|\btyper\.echo\(|(?<!\.)\bprint\(")

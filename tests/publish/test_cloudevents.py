@@ -3,14 +3,14 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_stream.events import EVENT_TYPES, Event, IdentityLeft, NewsEvent, StateEvent
+from reid_stream.events import EVENT_TYPES, Event, IdentityLeft
 from reid_stream.publish.cloudevents import UnknownEvent, decode, encode
 from reid_stream.publish.json_schema import DIRECTORY, sample_body, schema_of, write
 
@@ -61,10 +61,6 @@ def test_the_sample_of_each_type_is_valid_and_loads(kind: type[Event]) -> None:
     assert isinstance(envelope.data, kind)
     again = encode(envelope.data, site="shop", run=envelope.run, sequence=envelope.sequence)
     assert json.loads(again) == body
-
-
-def test_every_type_is_news_or_changes_state() -> None:
-    assert {kind for kind in EVENT_TYPES if not issubclass(kind, NewsEvent)} == set(get_args(StateEvent))
 
 
 def test_an_unknown_version_comes_with_its_fields() -> None:

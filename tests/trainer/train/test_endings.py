@@ -14,7 +14,7 @@ from trainer.errors import CheckpointError, DataError, DivergedError, TrainerErr
 from trainer.train import checkpoint
 from trainer.train.loop import load_images, train
 
-CONFIG = Path(__file__).parents[2] / "configs" / "train-tiny.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "train-tiny.yaml"
 QUICK = (
     "data.sets=['synthetic:12']", "data.validation_ids=4", "data.height=32", "data.width=16", "sampler.persons=4",
     "sampler.images=2", "run.checkpoint_every=5", "run.validate_every=10", "run.log_every=5",

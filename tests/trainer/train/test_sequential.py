@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainer.test_recipes import people
+from tests.trainer.train.test_recipe import people
 from trainer.config import RankingSettings, TrainSettings
 from trainer.data.crops import StoredCrop, assemble
 from trainer.errors import DataError

@@ -15,7 +15,7 @@ from trainer.cli import app
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError, TrainerError
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "embedder-tiny"
+SAMPLE = Path(__file__).parents[2] / "samples" / "embedder-tiny"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The first losses of the papers' recipes on synthetic persons: a change that moves them changes the recipe.
 
-Rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_recipe_losses.py`.
+Rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/train/test_recipe_losses.py`.
 """
 
 import json
@@ -12,7 +12,7 @@ import pytest
 from trainer.train.loop import train
 from trainer.train.recipe import recipe
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SMALL = (
     "data.sets=['synthetic:12']", "data.validation_ids=4", "data.height=32", "data.width=32", "model.backbone=res2net",
     "model.layers=[1, 1, 1, 1]", "model.width=0.125", "model.base_width=32", "model.dim=16", "sampler.persons=4",

@@ -19,7 +19,7 @@ from trainer.progress import reported
 from trainer.threads import idle_cores
 from trainer.train.loop import load_images
 
-CONFIG = Path(__file__).parents[2] / "configs" / "train-tiny.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "train-tiny.yaml"
 SPEC = InputSpec(32, 16)
 
 

@@ -40,7 +40,7 @@ from trainer.train.magnifier_losses import (
 )
 from trainer.train.recipe import recipe
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "losses_magnifier.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "losses_magnifier.json"
 TINY = ModelSettings(backbone="resnet50", descriptor="magnifier", width=0.125)
 QUICK = (
     "data.sets=[synthetic:10]", "data.validation_ids=3", "data.height=64", "data.width=32", "model.width=0.125",

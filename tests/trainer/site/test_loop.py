@@ -113,7 +113,7 @@ def test_a_killed_run_resumes_in_its_round_with_its_own_tracks_and_people(
                "--out", str(tmp_path / "run"), "--rounds", "2", *options]  # fmt: skip
     (tmp_path / "ids.txt").write_text("\n".join(reviewed(site, 8)))
     command += ["--reviewed", str(tmp_path / "ids.txt")]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.DEVNULL) as process:
         until = time.monotonic() + 150
         last = tmp_path / "run" / "round-1" / "last.pt"
         while not last.exists() and process.poll() is None and time.monotonic() < until:

@@ -1,6 +1,6 @@
 """The training loop: it learns, resumes after a kill to the same losses, and stops with a clear message.
 
-The golden losses are rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/test_train.py -k golden`.
+The golden losses are rewritten by `REID_STREAM_WRITE_GOLDEN=1 pytest tests/trainer/train/test_loop.py -k golden`.
 """
 
 import json
@@ -24,7 +24,7 @@ from trainer.train import checkpoint
 from trainer.train.loop import load_images, train
 from trainer.train.run_state import RunState
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "configs" / "train-tiny.yaml"
 GOLDEN = ROOT / "tests" / "golden" / "losses_cpu.json"
 QUICK = (

@@ -98,7 +98,7 @@ def test_msmt17_goes_by_its_lists_and_learns_from_its_validation_persons_too(
 
 
 def test_a_published_set_can_be_learned_from(tmp_path: Path) -> None:
-    config = Path(__file__).parents[2] / "configs" / "train-tiny.yaml"
+    config = Path(__file__).parents[3] / "configs" / "train-tiny.yaml"
     changes = (f"data.sets=['dukemtmc:{market_like(tmp_path, duke)}']", "data.validation_ids=2")
     training, held = load_images(load(config, changes), None)
     assert (len(training.person_names), len(held.person_names)) == (4, 2)
