@@ -243,11 +243,11 @@ def cameras(web: SiteParts, visitor: Viewer, request: Request) -> Response:
 
 @router.get("/cameras/{camera}")
 def camera(web: SiteParts, visitor: Viewer, request: Request, camera: CameraName) -> Response:
-    """One camera: its zones and lines, its entry in cams.yaml."""
+    """One camera: its zones, lines and region, its entry in cams.yaml."""
     found = next((one for one in web.cameras.all() if one.id == camera), None)
     if found is None:
         return error_page(request, HTTPStatus.NOT_FOUND, f"There is no camera {camera}.")
-    places = {"zones": found.zones, "lines": found.lines}
+    places = {"zones": found.zones, "lines": found.lines, "region": found.region, "ignore": found.ignore}
     return page(
         request,
         "camera.html",

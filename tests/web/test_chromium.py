@@ -78,13 +78,13 @@ def test_every_page_fits_and_breaks_no_rule(web: Shop, browser: "Browser", width
     assert not [fault for fault in faults if "404" not in fault]
 
 
-def click_corners(page: "Page") -> None:
-    """Draw a triangle, its first corner clicked again at the end."""
+def click_corners(page: "Page", shift: float = 0.0) -> None:
+    """Draw a triangle, its first corner clicked again at the end; `shift`: fraction of the width to the right."""
     board = page.locator("#board")
     box = board.bounding_box()
     assert box is not None
     for x, y in ((0.2, 0.4), (0.6, 0.4), (0.6, 0.8), (0.2, 0.4)):
-        board.click(position={"x": x * box["width"], "y": y * box["height"]})
+        board.click(position={"x": (x + shift) * box["width"], "y": y * box["height"]})
 
 
 def test_zones_and_lines_are_drawn_by_mouse_and_by_keyboard(web: Shop, browser: "Browser") -> None:
@@ -126,22 +126,30 @@ def changeable(tmp_path: Path, cams: Path) -> Iterator[Shop]:
         yield made
 
 
-def test_what_is_drawn_is_saved_in_cams_yaml(changeable: Shop, cams: Path, browser: "Browser") -> None:
+def test_zones_region_and_ignored_areas_are_drawn_saved_and_taken_away(changeable: Shop, cams: Path, browser: "Browser") -> None:
     page, faults = open_page(browser)
     page.goto(f"{changeable.url}/cameras/door", wait_until="load")
-    save = page.get_by_role("button", name="Save zones and lines")
+    save = page.get_by_role("button", name="Save what is drawn")
     assert save.is_disabled()
-    click_corners(page)
+    for shift, tool in enumerate(("zone", "region", "ignore", "ignore")):
+        page.locator(f"input[value={tool}]").check()
+        click_corners(page, shift / 10)
     save.click()
-    page.get_by_text("saved: the daemon uses them").wait_for()
+    page.get_by_text("saved: the daemon uses it").wait_for()
     door, till = cams_yaml.load(cams).cameras
-    assert np.array(door.zones["zone-1"]) == pytest.approx(np.array([[0.2, 0.4], [0.6, 0.4], [0.6, 0.8]]), abs=0.005)
+    triangle = np.array([[0.2, 0.4], [0.6, 0.4], [0.6, 0.8]])
+    for shift, drawn in enumerate((door.zones["zone-1"], door.region, *door.ignore)):
+        assert np.array(drawn) == pytest.approx(triangle + (shift / 10, 0), abs=0.005)
     assert (list(till.zones), "# by the entrance" in cams.read_text()) == (["old"], True)
     page.reload(wait_until="load")
-    page.get_by_role("button", name="Remove zone zone-1").click()
+    for name in ("zone zone-1", "region", "ignore 2", "ignore 1"):
+        page.get_by_role("button", name=f"Remove {name}", exact=True).click()
     save.click()
-    page.get_by_text("saved: the daemon uses them").wait_for()
-    assert cams_yaml.load(cams).cameras[0].zones == {}
+    page.get_by_text("saved: the daemon uses it").wait_for()
+    assert (
+        "    region" in cams.read_text(),
+        cams_yaml.load(cams).cameras[0].model_copy(update={"url": door.url}),
+    ) == (False, Camera(id="door", url=door.url))
     page.context.close()
     assert faults == []
 
@@ -167,9 +175,21 @@ def test_a_camera_is_tested_with_its_picture_added_changed_and_removed(
         page.get_by_text("works: h264, 320").wait_for(timeout=30_000)
         assert page.locator("#picture").evaluate("one => one.decode().then(() => one.naturalWidth)") == 320
         page.get_by_label("Frames used per second").fill("4")
+        page.get_by_label("Smaller stream").fill(server.url("a"))
+        page.get_by_label("Scale frames to").fill("160 x 120")
         page.get_by_role("button", name="Save", exact=True).click()
-        page.wait_for_url("**/cameras")
-    assert cams_yaml.load(cams).cameras[2].max_fps == 4
+        page.wait_for_url("**/cameras", timeout=30_000)
+        yard = cams_yaml.load(cams).cameras[2]
+        assert yard.detect_url is not None
+        assert (yard.max_fps, yard.detect_url.get_secret_value(), yard.resize) == (4, server.url("a"), (160, 120))
+        # What is emptied is taken out again.
+        page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
+        page.get_by_label("Smaller stream").fill("")
+        page.get_by_label("Scale frames to").fill("")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.wait_for_url("**/cameras", timeout=30_000)
+    yard = cams_yaml.load(cams).cameras[2]
+    assert (yard.detect_url, yard.resize, yard.max_fps) == (None, None, 4)
     # The camera is off now: the failure is shown, and saved only when asked to.
     page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
     page.get_by_label("Address").fill("rtsp://127.0.0.1:9/x")

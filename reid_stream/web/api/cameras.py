@@ -61,8 +61,8 @@ class CameraChange(Asked):
     max_fps: float | None = None
     priority: int | None = None
     resize: tuple[int, int] | None = None
-    region: list[Point] | None = None
-    ignore: list[list[Point]] | None = None
+    region: Points | None = None
+    ignore: Annotated[list[Points], Field(max_length=_MOST_PLACES)] | None = None
     zones: Annotated[dict[CameraName, Points], Field(max_length=_MOST_PLACES)] | None = None
     """All zones of the camera by name, polygons of fractions of width and height."""
     lines: Annotated[dict[CameraName, tuple[Point, Point]], Field(max_length=_MOST_PLACES)] | None = None
@@ -118,6 +118,8 @@ class CameraTest(Record):
     works: bool
     codec: str | None = None
     frame_size: tuple[int, int] | None = None
+    main_size: tuple[int, int] | None = None
+    """With `detect_url`: size of the main stream, where the rest is of the smaller one."""
     fps: float | None = None
     clock: str | None = None
     cause: str | None = None
@@ -220,6 +222,7 @@ def _try(web: WebSite, saved: dict[str, Any], asked: CameraChange) -> CameraTest
         works=True,
         codec=found.codec,
         frame_size=found.size,
+        main_size=found.main_size,
         fps=found.rate,
         clock=found.clock,
         url=camera.url.get_secret_value() if is_host else None,

@@ -10,15 +10,17 @@ const tested = document.querySelector("#tested");
 const preset = { max_fps: 10, priority: 1, transport: "tcp", tls: "verified", enabled: true };
 const numbers = ["max_fps", "priority"];
 // Keys whose change opens the camera in another way; only these ask for a test.
-const opening = ["url", "username", "password", "transport", "tls", "fingerprint"];
+const opening = ["url", "detect_url", "resize", "username", "password", "transport", "tls", "fingerprint"];
 let tried = null;
 
 function shown(key) {
   const input = form.elements[key];
   if (input.type === "checkbox") return input.checked;
   const text = key === "password" ? input.value : input.value.trim();
+  if (text && key === "resize") return text.split(/[x×]/).map(Number);
   return text && numbers.includes(key) ? Number(text) : text || null;
 }
+const saved = (key) => (key === "detect_url" ? entry.detect_address : entry[key]);
 
 // What is to be set: all that is filled in for a new camera, else what differs; null removes a key.
 function wanted() {
@@ -30,7 +32,7 @@ function wanted() {
       if (value !== null && value !== preset[key]) body[key] = value;
     } else if (key === "url" || key === "password") {
       if (value !== null) body[key] = value;
-    } else if (value !== entry[key]) body[key] = value;
+    } else if (JSON.stringify(value) !== JSON.stringify(saved(key))) body[key] = value;
   }
   if (entry && body.username === null && entry.has_password) body.password = null;
   return body;
@@ -63,7 +65,8 @@ function report(found) {
   if (found.picture) picture.src = pictureOf(found.picture);
   const clock = { rtcp: "the camera's own clock", arrival: "stamped on arrival", file: "position in the file" }[found.clock];
   document.querySelector("#report").textContent = found.works
-    ? `works: ${found.codec}, ${found.frame_size.join(" × ")}, ${found.fps.toFixed(1)} frames/s, ${clock}`
+    ? `works: ${found.codec}, ${found.frame_size.join(" × ")}, ${found.fps.toFixed(1)} frames/s, ${clock}` +
+      (found.main_size ? `; people are cut out of ${found.main_size.join(" × ")}` : "")
     : `does not work (${found.cause}): ${found.reason}`;
   tested.classList.toggle("bad", !found.works);
   tested.hidden = false;
@@ -120,8 +123,8 @@ form.addEventListener("submit", async (event) => {
     if (!found?.works) { if (found) save.textContent = "Save all the same"; return; }
     body = wanted();
   }
-  const saved = await during("saving…", () => call(entry ? "PATCH" : "POST", path, body));
-  if (saved) location.assign("/cameras");
+  const written = await during("saving…", () => call(entry ? "PATCH" : "POST", path, body));
+  if (written) location.assign("/cameras");
 });
 
 document.querySelector("[data-open=remove]")?.addEventListener("click", () => document.querySelector("#remove").showModal());

@@ -1,4 +1,4 @@
-// Draw the zones and lines of a camera over its frame; they are saved through the API, or copied as text.
+// Draw a camera's zones, lines, region and ignored areas over its frame; they are saved through the API, or copied as text.
 import { call, element, pictureOf, toast } from "./console.js";
 
 const draw = document.querySelector("#draw");
@@ -8,14 +8,23 @@ const name = document.querySelector("#place-name");
 const yaml = document.querySelector("#yaml");
 const camera = draw.dataset.camera;
 const given = JSON.parse(draw.dataset.places);
+// Only zones and lines have names; there is one region at most.
+const hasName = (kind) => kind === "zone" || kind === "line";
 const places = [
   ...Object.entries(given.zones).map(([key, points]) => ({ kind: "zone", name: key, points })),
   ...Object.entries(given.lines).map(([key, points]) => ({ kind: "line", name: key, points })),
+  ...(given.region ? [{ kind: "region", name: "", points: given.region }] : []),
+  ...given.ignore.map((points) => ({ kind: "ignore", name: "", points })),
 ];
 const near = 0.02;
 const [save, state] = [document.querySelector("#save-places"), document.querySelector("#places-state")];
 const named = (kind) => Object.fromEntries(places.filter((one) => one.kind === kind).map((one) => [one.name, one.points]));
-const asSaved = () => ({ zones: named("zone"), lines: named("line") });
+const all = (kind) => places.filter((one) => one.kind === kind).map((one) => one.points);
+// null takes a key out of the entry.
+const asSaved = () => ({
+  zones: named("zone"), lines: named("line"),
+  region: all("region")[0] ?? null, ignore: all("ignore").length ? all("ignore") : null,
+});
 let saved = JSON.stringify(asSaved());
 let points = [];
 let cross = [0.5, 0.5];
@@ -33,7 +42,7 @@ function shape(tag, attributes) {
 }
 
 const scaled = (point) => point.map((value) => value * 1000);
-const path = (all) => all.map((point) => scaled(point).join(",")).join(" ");
+const path = (corners) => corners.map((point) => scaled(point).join(",")).join(" ");
 
 // An arrow at the middle of a line points to the side that counts as `in`.
 function arrow([a, b]) {
@@ -48,7 +57,9 @@ function arrow([a, b]) {
 function render() {
   board.replaceChildren();
   for (const place of places) {
-    const tag = place.kind === "zone" ? "polygon" : "polyline";
+    // What is outside of the region is shaded.
+    if (place.kind === "region") board.append(shape("path", { d: `M0 0H1000V1000H0ZM${path(place.points)}Z`, class: "outside", "fill-rule": "evenodd" }));
+    const tag = place.kind === "line" ? "polyline" : "polygon";
     board.append(shape(tag, { points: path(place.points), class: place.kind, "vector-effect": "non-scaling-stroke" }));
     if (place.kind === "line") board.append(arrow(place.points));
     for (const point of place.points) dot(point);
@@ -73,9 +84,10 @@ function list() {
   drawn.replaceChildren(...places.map((place) => {
     const item = element("li", "form");
     const remove = element("button", "", "Remove");
-    remove.setAttribute("aria-label", `Remove ${place.kind} ${place.name}`);
+    const title = place.name || (place.kind === "region" ? "people are followed in it only" : "people in it are left out");
+    remove.setAttribute("aria-label", `Remove ${place.kind} ${place.name || number(place)}`.trim());
     remove.addEventListener("click", () => { places.splice(places.indexOf(place), 1); render(); });
-    item.append(element("span", "chip", place.kind), element("strong", "", place.name), remove);
+    item.append(element("span", "chip", place.kind), element(place.name ? "strong" : "span", place.name ? "" : "soft", title), remove);
     if (place.kind === "line") {
       const turn = element("button", "", "Swap in and out");
       turn.addEventListener("click", () => { place.points.reverse(); render(); });
@@ -84,38 +96,44 @@ function list() {
     return item;
   }));
   document.querySelector("#no-places").hidden = places.length > 0;
+  const flow = (corners) => `[${corners.map((point) => `[${point.join(", ")}]`).join(", ")}]`;
   const part = (kind) => {
     const rows = places.filter((place) => place.kind === kind);
-    const shown = rows.map((place) => `      ${place.name}: [${place.points.map((point) => `[${point.join(", ")}]`).join(", ")}]`);
-    return shown.length ? [`    ${kind}s:`, ...shown] : [];
+    return rows.length ? [`    ${kind}s:`, ...rows.map((place) => `      ${place.name}: ${flow(place.points)}`)] : [];
   };
   if (save) {
     const isNew = JSON.stringify(asSaved()) !== saved;
     save.disabled = !isNew || points.length > 0;
     state.textContent = points.length ? "not closed yet" : isNew ? "not saved yet" : "";
   }
-  yaml.textContent = [...part("zone"), ...part("line")].join("\n") || "    zones: {}\n    lines: {}";
+  const lines = [...part("zone"), ...part("line"), ...all("region").map((one) => `    region: ${flow(one)}`)];
+  if (all("ignore").length) lines.push("    ignore:", ...all("ignore").map((one) => `      - ${flow(one)}`));
+  yaml.textContent = lines.join("\n") || "    zones: {}\n    lines: {}";
 }
 
 function close() {
   const kind = tool();
-  const wanted = name.value.trim();
-  const others = places.filter((place) => !(place.kind === kind && place.name === wanted));
+  const wanted = hasName(kind) ? name.value.trim() : "";
+  const others = places.filter((place) => kind === "ignore" || !(place.kind === kind && place.name === wanted));
   places.splice(0, places.length, ...others, { kind, name: wanted, points });
   points = [];
   suggest();
 }
 
+const number = (place) => (place.kind === "ignore" ? places.filter((one) => one.kind === "ignore").indexOf(place) + 1 : "");
+
 function suggest() {
   const kind = tool();
-  let number = 1;
-  while (places.some((place) => place.kind === kind && place.name === `${kind}-${number}`)) number += 1;
-  name.value = `${kind}-${number}`;
+  name.hidden = !hasName(kind);
+  if (name.hidden) return;
+  let next = 1;
+  while (places.some((place) => place.kind === kind && place.name === `${kind}-${next}`)) next += 1;
+  name.value = `${kind}-${next}`;
 }
 
 function add(point) {
-  if (!name.reportValidity() || !name.value.trim()) { name.focus(); return; }
-  if (tool() === "zone" && points.length > 2 && distance(point, points[0]) < near) close();
+  if (!name.hidden && (!name.reportValidity() || !name.value.trim())) { name.focus(); return; }
+  if (tool() !== "line" && points.length > 2 && distance(point, points[0]) < near) close();
   else {
     points.push(rounded(point));
     if (tool() === "line" && points.length === 2) {
@@ -177,7 +195,7 @@ save?.addEventListener("click", async () => {
   try {
     await call("PATCH", `/cameras/${encodeURIComponent(camera)}`, body);
     saved = JSON.stringify(body);
-    toast("saved: the daemon uses them within a second");
+    toast("saved: the daemon uses it within a second");
   } catch (error) {
     toast(error.message, true);
   }
