@@ -17,8 +17,8 @@ from reid_stream import __version__
 from reid_stream.errors import BrokerError, ModelError
 from reid_stream.web import pages
 from reid_stream.web.api import cameras, corrections, events, explanations, people, previews, search, session, site
-from reid_stream.web.directory import API
 from reid_stream.web.guard import Guard
+from reid_stream.web.journey import API
 from reid_stream.web.limits import TooManyError
 from reid_stream.web.site import WebSite
 

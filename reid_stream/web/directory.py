@@ -2,27 +2,30 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nlargest
-from typing import TypeVar
-from urllib.parse import quote
 
-from reid_stream.publish.projection import PersonView, TrackView, Visit
+from reid_stream.publish.projection import PersonView, Visit
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store.labels import Key
 from reid_stream.web.feed import Feed
-from reid_stream.web.schemas import Change, Person, PersonSummary, Picture, TrackRecord, VisitRecord
+from reid_stream.web.journey import (
+    TRACKS,
+    VISITS,
+    Window,
+    best_picture,
+    snapshot_url,
+    stored_visit_record,
+    stored_visits,
+    track_record,
+    visit_record,
+)
+from reid_stream.web.schemas import Change, Person, PersonSummary, TrackRecord
 from reid_stream.web.track_index import IndexedTrack, TrackIndex
 
-API = "/api/v1"
-VISITS = 100
-"""Visits of a person in one answer, unless more or fewer are asked for."""
-_Visit = TypeVar("_Visit")
 _SHARE = 10.0
 """The owners of stored tracks are recomputed after this multiple of the time it takes: some ms with 10^4 tracks."""
-_SAME_VISIT_S = 60.0
-"""Largest gap, seconds, between stored tracks of one camera shown as one visit where no events state the visits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +170,15 @@ class Directory:
         with self._feed.lock:
             return self._feed.view.successor(GlobalId(asked))
 
-    def person(self, asked: str, limit: int = VISITS, offset: int = 0) -> Person | None:
+    def person(
+        self, asked: str, visits: Window = Window(VISITS), tracks_shown: Window = Window(TRACKS)
+    ) -> Person | None:
         """Return one person, under the ID of today; None if there is none.
 
         Args:
             asked: global ID.
-            limit: most visits, and most entries of the history: the latest.
-            offset: how many of the latest visits to leave out.
+            visits: which visits; its limit holds for the history, too.
+            tracks_shown: which tracks of each visit.
         """
         with self._feed.lock:
             person = self._feed.view.successor(GlobalId(asked))
@@ -181,24 +186,24 @@ class Directory:
             tracks = self.stored(person)
             if known is None and not tracks:
                 return None
-            stored = {track.key: track for track in tracks}
             if known is None:
                 short, history = _stored(person, tracks), []
-                journey = _latest(sorted(_stored_visits(tracks), key=lambda visit: visit.since), limit, offset)
+                journey = [stored_visit_record(visit, tracks_shown) for visit in visits.of(stored_visits(tracks))]
             else:
+                stored = {track.key: track for track in tracks}
                 short = self._known(known, tracks, self._here().get(person, ()))
-                shown = _latest(sorted(known.visits, key=lambda visit: visit.since), limit, offset)
-                journey = [_visit(visit, known, stored, self._snapshot(visit)) for visit in shown]
+                shown = visits.of(sorted(known.visits, key=lambda visit: visit.since))
+                journey = [visit_record(visit, known, stored, self._snapshot(visit), tracks_shown) for visit in shown]
                 history = [
                     Change(
                         at=change.at, what=change.what, text=change.text, by=change.by, probability=change.probability
                     )
-                    for change in known.history[-limit:]
+                    for change in known.history[-visits.limit :]
                 ]
         return Person(
             **{name: getattr(short, name) for name in PersonSummary.model_fields},
             asked=asked,
-            journey=list(journey),
+            journey=journey,
             history=history,
         )
 
@@ -247,7 +252,7 @@ class Directory:
         """Return a stored track for itself."""
         with self._feed.lock:
             owner = self._feed.view.people.get(self._feed.view.owner(track.key) or GlobalId(""))
-            return _track(track.key, owner.tracks.get(track.key) if owner is not None else None, track)
+            return track_record(track.key, owner.tracks.get(track.key) if owner is not None else None, track)
 
     def name_of(self, key: Key) -> str:
         """Return what a track's person is called, else the global ID; empty if not identified yet."""
@@ -264,23 +269,6 @@ class Directory:
         return here
 
 
-def crop_url(key: Key, number: int) -> str:
-    """Return the path of a crop."""
-    camera, run, track = key
-    return f"{API}/tracks/{quote(camera)}/{quote(run)}/{track}/crops/{number}"
-
-
-def snapshot_url(name: str) -> str:
-    """Return the path of a snapshot by the name that events give it, or of a track's by <camera>/<run>/<track>."""
-    return f"{API}/snapshots/{quote(name)}"
-
-
-def best_picture(tracks: Iterable[IndexedTrack]) -> str | None:
-    """Return the path of the best crop of several tracks; None without any."""
-    best = max(tracks, key=lambda track: max(track.qualities), default=None)
-    return None if best is None else crop_url(best.key, best.best)
-
-
 def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
     return PersonSummary(
         person=person,
@@ -291,7 +279,7 @@ def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
         cameras=list(dict.fromkeys(track.key[0] for track in tracks)),
         first_seen_at=min(track.times[0] for track in tracks),
         last_seen_at=_last_at(tracks),
-        visits=len(_stored_visits(tracks)),
+        visits=len(stored_visits(tracks)),
         tracks=len(tracks),
         probability=None,
         picture=best_picture(tracks),
@@ -300,71 +288,6 @@ def _stored(person: GlobalId, tracks: list[IndexedTrack]) -> PersonSummary:
 
 def _last_at(tracks: list[IndexedTrack]) -> float:
     return max(track.times[-1] for track in tracks)
-
-
-def _stored_visits(tracks: list[IndexedTrack]) -> list[VisitRecord]:
-    visits: list[VisitRecord] = []
-    for track in tracks:
-        record = _track(track.key, None, track)
-        near = next(
-            (
-                n
-                for n, v in enumerate(visits)
-                if v.camera == record.camera and record.first_at - v.last_at < _SAME_VISIT_S
-            ),
-            None,
-        )
-        if near is None:
-            visits.append(
-                VisitRecord(
-                    camera=record.camera, since=record.first_at, last_at=record.last_at, is_over=True, tracks=[record]
-                )
-            )
-            continue
-        before = visits[near]
-        visits[near] = before.model_copy(
-            update={"last_at": max(before.last_at, record.last_at), "tracks": [*before.tracks, record]}
-        )
-    return visits
-
-
-def _visit(visit: Visit, known: PersonView, stored: dict[Key, IndexedTrack], snapshot: str | None) -> VisitRecord:
-    tracks = [_track(key, known.tracks.get(key), stored.get(key)) for key in visit.tracks]
-    return VisitRecord(
-        camera=visit.camera,
-        since=visit.since,
-        last_at=visit.last_at,
-        is_over=visit.is_over,
-        tracks=sorted(tracks, key=lambda track: track.first_at),
-        snapshot=snapshot,
-    )
-
-
-def _track(key: Key, seen: TrackView | None, stored: IndexedTrack | None) -> TrackRecord:
-    camera, run, number = key
-    pictures = [
-        Picture(url=crop_url(key, place), seen_at=at, quality=quality)
-        for place, (at, quality) in enumerate(zip(stored.times, stored.qualities, strict=True), 1)
-    ] if stored is not None else []  # fmt: skip
-    times = [
-        *(stored.times if stored is not None else ()),
-        *((seen.first_at, seen.last_at) if seen is not None else ()),
-    ]
-    return TrackRecord(
-        camera=camera,
-        run=run,
-        track=number,
-        first_at=min(times, default=0.0),
-        last_at=max(times, default=0.0),
-        similarity=seen.similarity if seen is not None else None,
-        probability=seen.probability if seen is not None else None,
-        pictures=pictures,
-    )
-
-
-def _latest(visits: Sequence[_Visit], limit: int, offset: int) -> Sequence[_Visit]:
-    end = max(0, len(visits) - offset)
-    return visits[max(0, end - limit) : end]
 
 
 def _finite(at: float) -> float:

@@ -52,8 +52,8 @@ class Lanes:
     lane_height: int = _LANE
 
 
-def lanes(person: Person, colors: Callable[[str], int]) -> Lanes:
-    """Lay a journey out: a lane a camera in the order of first visits, a bar a visit."""
+def lanes(person: Person, colors: Callable[[str], int], first: int = 1) -> Lanes:
+    """Lay a journey out: a lane a camera in the order of first visits, a bar a visit, numbered from `first`."""
     begin = min((visit.since for visit in person.journey), default=0.0)
     end = max((visit.last_at for visit in person.journey), default=1.0)
     span = max(end - begin, 1.0)
@@ -70,7 +70,7 @@ def lanes(person: Person, colors: Callable[[str], int]) -> Lanes:
                 f"{visit.camera}, {_clock(visit.since)} to {_clock(visit.last_at)}, {visit.last_at - visit.since:.0f} s"
             ),
         )
-        for number, visit in enumerate(person.journey, 1)
+        for number, visit in enumerate(person.journey, first)
     ]
     step = next((step for step in _STEPS if span / step <= _TICKS), math.ceil(span / _TICKS / 86_400) * 86_400)
     first = math.ceil(begin / step) * step

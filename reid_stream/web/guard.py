@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from reid_stream.config.settings import Web as WebSettings
-from reid_stream.web.directory import API
+from reid_stream.web.journey import API
 from reid_stream.web.limits import Limits, TooManyError, group_of
 from reid_stream.web.peer import uid_of
 from reid_stream.web.pictures import MOST_BYTES

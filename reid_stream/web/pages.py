@@ -20,9 +20,10 @@ from reid_stream.web.api.explanations import TrackPair, explanation_path, track_
 from reid_stream.web.api.parts import SiteParts, Viewer, visitor_of
 from reid_stream.web.api.people import track_of
 from reid_stream.web.counts import HOUR_S
-from reid_stream.web.directory import VISITS, PeopleFilter
+from reid_stream.web.directory import PeopleFilter
 from reid_stream.web.drawing import hour_bars, lanes, topology_graph
-from reid_stream.web.schemas import CameraName, Person, PersonId
+from reid_stream.web.journey import TRACKS, VISITS, Window
+from reid_stream.web.schemas import CameraName, Person, PersonId, TrackRecord
 from reid_stream.web.sessions import Visitor
 from reid_stream.web.site import WebSite
 
@@ -183,23 +184,35 @@ def person(
     request: Request,
     person: PersonId,
     offset: Annotated[int, Query(ge=0)] = 0,
+    only: Annotated[bool, Query()] = False,
+    tracks_offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
-    """One person's journey; `offset`: how many of the latest visits to leave out."""
+    """One person's journey.
+
+    `offset`: how many of the latest visits to leave out; `only`: one visit, of whose tracks so many of the latest are
+    left out.
+    """
     web.feed.refresh()
-    found = web.directory.person(person, VISITS, offset)
+    found = web.directory.person(
+        person, Window(1 if only else VISITS, offset), Window(TRACKS, tracks_offset if only else 0)
+    )
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND
         return error_page(request, status, f"{person} is {fate}." if fate else f"No person is called {person}.")
     colors = _colors(web)
+    first = max(1, found.visits - offset - len(found.journey) + 1)
     return page(
         request,
         "person.html",
         person=found,
-        first=max(1, found.visits - offset - len(found.journey) + 1),
-        earlier=f"?offset={offset + VISITS}" if offset + VISITS < found.visits else "",
-        later=f"?offset={max(0, offset - VISITS)}" if offset else "",
-        lanes=lanes(found, colors),
+        first=first,
+        offset=offset,
+        only=only,
+        tracks_offset=tracks_offset,
+        most_visits=VISITS,
+        most_tracks=TRACKS,
+        lanes=lanes(found, colors, first),
         colors=colors,
         others=[one for one in web.directory.latest(_OFFERED) if one[0] != found.person],
         has_vectors=any(track.pictures for visit in found.journey for track in visit.tracks),
@@ -336,13 +349,20 @@ def system(web: SiteParts, _visitor: Viewer, request: Request) -> Response:
 
 def _beside(person: Person) -> dict[str, str]:
     """Return the path that explains each track beside the person's best one of another camera, else of the same."""
+
+    def quality(track: TrackRecord) -> float:
+        return max(picture.quality for picture in track.pictures)
+
     tracks = [track for visit in person.journey for track in visit.tracks if track.pictures]
+    best: dict[str, list[TrackRecord]] = {}
+    for track in sorted(tracks, key=quality, reverse=True):
+        best.setdefault(track.camera, []).append(track)
     found = {}
     for track in tracks:
-        others = [other for other in tracks if other is not track]
+        others = [of_camera[0] for camera, of_camera in best.items() if camera != track.camera]
+        others = others or [other for other in best[track.camera][:2] if other is not track]
         if others:
-            other = max(others, key=lambda one: (one.camera != track.camera, max(p.quality for p in one.pictures)))
-            found[track_path(track)] = f"/explain/{track_path(other)}/{track_path(track)}"
+            found[track_path(track)] = f"/explain/{track_path(max(others, key=quality))}/{track_path(track)}"
     return found
 
 

@@ -71,7 +71,10 @@ class VisitRecord(Record):
     since: float
     last_at: float
     is_over: bool
+    track_count: int
+    """Number of its tracks."""
     tracks: list[TrackRecord]
+    """In the order of time; the latest where there are more than were asked for."""
     snapshot: str | None = None
     """Path of the visit's best picture; null without one."""
 

@@ -126,7 +126,9 @@ def changeable(tmp_path: Path, cams: Path) -> Iterator[Shop]:
         yield made
 
 
-def test_zones_region_and_ignored_areas_are_drawn_saved_and_taken_away(changeable: Shop, cams: Path, browser: "Browser") -> None:
+def test_zones_region_and_ignored_areas_are_saved_and_taken_away(
+    changeable: Shop, cams: Path, browser: "Browser"
+) -> None:
     page, faults = open_page(browser)
     page.goto(f"{changeable.url}/cameras/door", wait_until="load")
     save = page.get_by_role("button", name="Save what is drawn")
@@ -139,7 +141,7 @@ def test_zones_region_and_ignored_areas_are_drawn_saved_and_taken_away(changeabl
     door, till = cams_yaml.load(cams).cameras
     triangle = np.array([[0.2, 0.4], [0.6, 0.4], [0.6, 0.8]])
     for shift, drawn in enumerate((door.zones["zone-1"], door.region, *door.ignore)):
-        assert np.array(drawn) == pytest.approx(triangle + (shift / 10, 0), abs=0.005)
+        assert np.array(drawn) == pytest.approx(triangle + np.array([shift / 10, 0]), abs=0.005)
     assert (list(till.zones), "# by the entrance" in cams.read_text()) == (["old"], True)
     page.reload(wait_until="load")
     for name in ("zone zone-1", "region", "ignore 2", "ignore 1"):

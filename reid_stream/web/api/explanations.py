@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer, spends
 from reid_stream.web.api.people import TrackNumber, track_of
-from reid_stream.web.directory import API
 from reid_stream.web.explanations import DrawnExplanation
+from reid_stream.web.journey import API
 from reid_stream.web.schemas import CameraName, Record, RunName, TrackRecord
 from reid_stream.web.site import WebSite
 from reid_stream.web.track_index import IndexedTrack

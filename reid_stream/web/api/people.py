@@ -12,7 +12,8 @@ from reid_stream.records import CameraId, TrackId
 from reid_stream.store.labels import Key
 from reid_stream.web import pictures
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
-from reid_stream.web.directory import VISITS, PeopleFilter, best_picture
+from reid_stream.web.directory import PeopleFilter
+from reid_stream.web.journey import TRACKS, VISITS, Window, best_picture
 from reid_stream.web.schemas import CameraName, People, Person, PersonId, RunName, TrackRecord
 from reid_stream.web.site import WebSite
 from reid_stream.web.track_index import IndexedTrack
@@ -59,13 +60,16 @@ def show_person(
     person: Annotated[PersonId, Path()],
     limit: Annotated[int, Query(ge=1, le=500, description="Most visits of the journey: the latest.")] = VISITS,
     offset: Annotated[int, Query(ge=0, description="How many of the latest visits to leave out.")] = 0,
+    tracks: Annotated[int, Query(ge=1, le=500, description="Most tracks of each visit: the latest.")] = TRACKS,
+    tracks_offset: Annotated[int, Query(ge=0, description="How many of each visit's latest tracks to leave out.")] = 0,
 ) -> Person:
     """Return a person with journey and history; a merged ID gives the successor.
 
-    `visits` is the number of all visits; `journey` has the latest `limit` of them behind `offset`.
+    `visits` is the number of all visits; `journey` has the latest `limit` of them behind `offset`, each with its latest
+    `tracks` tracks behind `tracks_offset`.
     """
     web.feed.refresh()
-    found = web.directory.person(person, limit, offset)
+    found = web.directory.person(person, Window(limit, offset), Window(tracks, tracks_offset))
     if found is None:
         fate = web.directory.fate(person)
         status = HTTPStatus.GONE if fate else HTTPStatus.NOT_FOUND

@@ -1,7 +1,7 @@
 // Corrections on a person's page.
 import { correct, toast } from "./console.js";
 
-const person = document.querySelector("[data-person]").dataset.person;
+const { person, tracks: all } = document.querySelector("[data-person]").dataset;
 const dialogs = { merge: "#merge", erase: "#erase", name: "#rename" };
 for (const [name, id] of Object.entries(dialogs)) {
   document.querySelector(`[data-open="${name}"]`)?.addEventListener("click", () => document.querySelector(id).showModal());
@@ -38,11 +38,11 @@ const chosen = () => boxes.filter((box) => box.checked);
 for (const box of boxes) {
   box.addEventListener("change", () => {
     split.hidden = chosen().length === 0;
-    split.querySelector("span").textContent = `${chosen().length} of ${boxes.length} tracks`;
+    split.querySelector("span").textContent = `${chosen().length} of ${all} tracks`;
   });
 }
 split?.querySelector("button").addEventListener("click", async (event) => {
-  if (chosen().length === boxes.length) { toast("at least one track must stay", true); return; }
+  if (chosen().length >= Number(all)) { toast("at least one track must stay", true); return; }
   event.target.disabled = true;
   const tracks = chosen().map((box) => { const [camera, run, track] = JSON.parse(box.dataset.track); return [camera, run, track]; });
   const outcome = await correct({ do: "split", person, tracks });

@@ -13,7 +13,7 @@ from reid_stream.bundles import catalog
 from reid_stream.events import IdentityErased, IdentityMerged, IdentityNamed
 from reid_stream.records import GlobalId
 from reid_stream.store.layout import now_file
-from reid_stream.web.directory import VISITS
+from reid_stream.web.journey import TRACKS, VISITS
 from tests.web.site import RUN, T0, Shop, instructions, shop, stored, visit
 
 API = "/api/v1"
@@ -263,6 +263,24 @@ def test_an_unknown_page_and_person_are_errors_for_people(web: Shop) -> None:
         answer = web.get(path)
         assert answer.status == 404
         assert b"</html>" in answer.body
+
+
+def test_a_visit_of_many_tracks_comes_in_parts_the_latest_first(own: Shop) -> None:
+    count = 2 * TRACKS + 5
+    own.publish([visit("shop-7", "door", 100 + number, T0 + number)[0] for number in range(count)])
+    own.publish(visit("shop-7", "till", 999, T0 + 600))
+    first, last = own.get(f"{API}/people/shop-7").json["journey"]
+    assert (first["track_count"], last["track_count"]) == (count, 1)
+    assert [track["track"] for track in first["tracks"]] == list(range(100 + count - TRACKS, 100 + count))
+    (earliest,) = own.get(f"{API}/people/shop-7?limit=1&offset=1&tracks_offset={2 * TRACKS}").json["journey"]
+    assert [track["track"] for track in earliest["tracks"]] == list(range(100, 105))
+    page = own.get("/people/shop-7").body.decode()
+    more = f"?only=true&amp;offset=1&amp;tracks_offset={TRACKS}"
+    assert (f"{more}#visit-1" in page, f"{TRACKS + 6} to {count} of {count} tracks" in page) == (True, True)
+    page = own.get(f"/people/shop-7{more.replace('&amp;', '&')}").body.decode()
+    assert f"6 to {TRACKS + 5} of {count} tracks" in page
+    assert ("track 105" in page, "track 104" in page, "track 999" in page) == (True, False, False)
+    assert '"/people/shop-7?offset=0#visit-1"' in page
 
 
 def test_a_visit_has_its_best_picture_while_it_lasts_and_after(own: Shop) -> None:
