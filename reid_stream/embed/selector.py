@@ -6,6 +6,8 @@ By `choose: gain`, a crop is taken where it may show something new instead of by
 Where frames come with larger images now and then (`detect_url`), people are cut out of those.
 """
 
+import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +17,6 @@ from reid_stream import boxes as box_maths
 from reid_stream.config.settings import Embed
 from reid_stream.embed.crops import cut
 from reid_stream.embed.detail import boxes_in
-from reid_stream.embed.pose import Pose, PoseHistory
 from reid_stream.records import CameraId, Floats, Frame, Pick, TrackId, Tracks
 
 # Re-ID networks see 256 pixels in height; at half of that, a crop has lost what counts (fabric, straps, logos).
@@ -33,6 +34,38 @@ _SIZE = 1.4
 """By gain, ratio of heights that is another size."""
 _OLD = 2.0
 """By gain, intervals after which a crop is taken anyway."""
+
+_WINDOW_S = 0.6
+"""Time over which movement is measured, seconds."""
+_ACROSS = 0.25
+"""Heights per second to the left or right, from which a person is seen from the side."""
+_ALONG = 0.08
+"""Growth per second, natural logarithm, from which a person comes or goes."""
+
+Pose = tuple[int, int]
+"""To the left, neither or to the right (-1, 0, 1); away, neither or towards (-1, 0, 1)."""
+
+
+@dataclass(slots=True)
+class PoseHistory:
+    """Newest boxes of one track: which side a person shows is where they walk to, across the image and towards it."""
+
+    _steps: deque[tuple[float, float, float]] = field(default_factory=deque)
+    """Time, UTC seconds; middle, in heights; height, pixels."""
+
+    def add(self, at: float, box: Floats) -> Pose:
+        """Add a box (4,) of time `at` and return the pose that it shows."""
+        height = max(1.0, float(box[3] - box[1]))
+        self._steps.append((at, float(box[0] + box[2]) / 2 / height, height))
+        while at - self._steps[0][0] > _WINDOW_S:
+            self._steps.popleft()
+        first_at, first_x, first_height = self._steps[0]
+        passed_s = at - first_at
+        if passed_s <= 0:
+            return 0, 0
+        across = (self._steps[-1][1] - first_x) / passed_s
+        along = math.log(height / first_height) / passed_s
+        return _sign(across, _ACROSS), _sign(along, _ALONG)
 
 
 @dataclass(slots=True)
@@ -154,3 +187,7 @@ def quality(boxes: Floats, scores: Floats, covered: Floats) -> Floats:
     upright = np.minimum(1, np.minimum(aspect / _ASPECT[0], _ASPECT[1] / aspect))
     size = np.minimum(1, sides[:, 1] / _FULL_HEIGHT_PX)
     return np.asarray(np.clip(scores * size * (1 - covered) * upright, 0, 1), dtype=np.float32)
+
+
+def _sign(value: float, least: float) -> int:
+    return 0 if abs(value) < least else 1 if value > 0 else -1

@@ -19,10 +19,9 @@ from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.convert import Converter, DecodedImage, GpuConverter
 from reid_stream.ingest.detail import DetailReader
 from reid_stream.ingest.ffmpeg_interrupt import interrupted_by
-from reid_stream.ingest.frame_plan import FramePlan
 from reid_stream.ingest.playback import FilePlayback, LivePlayback
 from reid_stream.ingest.quiet import QuietFilter
-from reid_stream.ingest.rate_limit import TOLERANCE, KeyframePolicy, RateCap
+from reid_stream.ingest.rate_limit import TOLERANCE, FramePlan, KeyframePolicy, RateCap
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.ingest.stats import CameraStats, RateMeter, State
 from reid_stream.ingest.stream import DecodedPacket, VideoSource

@@ -21,12 +21,11 @@ import structlog
 
 from reid_stream.events import DaemonStopped, Event
 from reid_stream.publish.event_numbers import highest_given
-from reid_stream.publish.event_rows import EventRows
-from reid_stream.publish.evictions import EvictionWatch
 from reid_stream.publish.live_keys import highest_number
+from reid_stream.publish.live_mirror import EvictionWatch
 from reid_stream.publish.redis_client import check, translated
 from reid_stream.publish.redis_stream import EventStream, Fence, Look, StreamEndError
-from reid_stream.publish.send_queue import Backlog, Item
+from reid_stream.publish.send_queue import Backlog, EventRows, Item
 from reid_stream.publish.sink_status import LossReport, Outage, SinkCounters
 from reid_stream.publish.spool import Spool
 from reid_stream.publish.spool_row import RANKS

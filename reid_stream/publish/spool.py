@@ -25,10 +25,9 @@ from typing import TypeVar
 import structlog
 
 from reid_stream.errors import ConfigError
-from reid_stream.publish.delivery_log import DeliveryLog
 from reid_stream.publish.folder_lock import FolderLock
 from reid_stream.publish.spool_file import DamagedError, SpoolFile, Stored, checksum, is_damage, is_full, is_sound
-from reid_stream.publish.spool_ledger import LossCause, SpoolLedger, position_of
+from reid_stream.publish.spool_ledger import DeliveryLog, LossCause, SpoolLedger, position_of
 from reid_stream.publish.spool_row import RANKS, Epoch, Row, entry_type
 from reid_stream.publish.stream_ids import NOWHERE, Position
 

@@ -7,17 +7,74 @@ Concurrency: not thread-safe; the spool's lock is held around every call.
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from reid_stream.publish.delivery_log import KEPT, Counts, DeliveryLog
 from reid_stream.publish.spool_epochs import NO_EPOCH, begin
 from reid_stream.publish.spool_file import UNKNOWN_EPOCH, LastState, SpoolFile
 from reid_stream.publish.spool_row import RANKS, Epoch, Row
 from reid_stream.publish.stream_ids import NOWHERE, Position
 
 LossCause = Literal["stale", "damaged"]
+Counts = tuple[int, ...]
+"""One number per rank of `spool_row.RANKS`."""
+_IN_MEMORY = 8192
+_KEPT = 512
+"""Checkpoints that the spool keeps on disk."""
+
+
+class DeliveryLog:
+    """Cumulative counts of delivered events at positions of the stream, to count what a Redis without its data lost.
+
+    Exact for the latest few thousand transactions, which Redis has whole or not at all; further back the log is
+    thinned, and an answer counts at most one interval of the thinned log too much.
+    """
+
+    def __init__(self, ranks: int, known: Iterable[tuple[Position, Counts]] = ()) -> None:
+        """`known`: checkpoints of an earlier run, in order."""
+        self._zero: Counts = (0,) * ranks
+        self._log: list[tuple[Position, Counts]] = list(known)
+
+    @property
+    def total(self) -> Counts:
+        """Events delivered so far."""
+        return self._log[-1][1] if self._log else self._zero
+
+    @property
+    def last(self) -> Position:
+        """Position of the latest checkpoint."""
+        return self._log[-1][0] if self._log else NOWHERE
+
+    def add(self, position: Position, counts: Iterable[int]) -> None:
+        """Note that `counts` more events, up to `position`, were delivered."""
+        total = tuple(a + b for a, b in zip(self.total, counts, strict=True))
+        if self._log and position <= self._log[-1][0]:
+            self._log[-1] = (self._log[-1][0], total)
+        else:
+            self._log.append((position, total))
+        if len(self._log) > _IN_MEMORY:
+            self._log = thinned(self._log)
+
+    def since(self, position: Position, most: int) -> Counts:
+        """Count the events delivered behind `position`, of the latest `most` ones only."""
+        place = bisect_right(self._log, position, key=lambda entry: entry[0])
+        base = self._log[place - 1][1] if place else self._zero
+        floor = sum(self.total) - most
+        if sum(base) < floor:
+            base = next(counts for _, counts in self._log if sum(counts) >= floor)
+        return tuple(a - b for a, b in zip(self.total, base, strict=True))
+
+    def forget_behind(self, position: Position) -> None:
+        """Drop the entries behind `position`: their events are delivered again, or lost."""
+        del self._log[bisect_right(self._log, position, key=lambda entry: entry[0]) :]
+
+
+def thinned(entries: list[tuple[Position, Counts]]) -> list[tuple[Position, Counts]]:
+    """Return every second one of the older half and all of the newer half."""
+    middle = len(entries) // 2
+    return entries[:middle:2] + entries[middle:]
 
 
 class SpoolLedger:
@@ -154,8 +211,10 @@ class SpoolLedger:
         db.execute("DELETE FROM checkpoints WHERE position > ?", (self.log.last.key,))
         db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (self.log.last.key, counts))
         (many,) = db.execute("SELECT count(*) FROM checkpoints").fetchone()
-        if many > 2 * KEPT:
-            keys = [key for (key,) in db.execute("SELECT position FROM checkpoints ORDER BY position LIMIT ?", (KEPT,))]
+        if many > 2 * _KEPT:
+            keys = [
+                key for (key,) in db.execute("SELECT position FROM checkpoints ORDER BY position LIMIT ?", (_KEPT,))
+            ]
             db.executemany("DELETE FROM checkpoints WHERE position = ?", [(key,) for key in keys[1::2]])
 
     def write(self) -> None:

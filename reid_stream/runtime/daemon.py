@@ -33,14 +33,13 @@ from reid_stream.observe.metrics import Metrics
 from reid_stream.records import CameraId, Perceived
 from reid_stream.runtime.camera_reports import CameraReports
 from reid_stream.runtime.clock_watch import ClockWatch
-from reid_stream.runtime.event_publisher import DaemonProgress, EventPublisher
+from reid_stream.runtime.event_publisher import DaemonProgress, EventPublisher, Heartbeat, StepFigures
 from reid_stream.runtime.hang_reports import HangReports
 from reid_stream.runtime.health import Health
 from reid_stream.runtime.identification_thread import IdentificationThread
 from reid_stream.runtime.interfaces import EventFollower, PerceptionRunner, Sink
 from reid_stream.runtime.overload_watch import OverloadWatch
 from reid_stream.runtime.perception_thread import STOP_S
-from reid_stream.runtime.step_figures import Heartbeat, StepFigures
 from reid_stream.runtime.watchdog import HungStage
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from benchmarks.rtsp.web import HttpResponse, WebCamera
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.events import CameraDown
 from reid_stream.ingest.connection import open_source
-from reid_stream.ingest.frame_plan import FramePlan
-from reid_stream.ingest.rate_limit import RateCap
+from reid_stream.ingest.rate_limit import FramePlan, RateCap
 from tests.ingest.streams import running
 
 if TYPE_CHECKING:

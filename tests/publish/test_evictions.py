@@ -7,7 +7,7 @@ import redis
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
 from reid_stream.config.settings import Redis
-from reid_stream.publish.evictions import EvictionWatch
+from reid_stream.publish.live_mirror import EvictionWatch
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
