@@ -1,5 +1,6 @@
 """Bounds of a tracklet store in age and disk space: the oldest tracks are removed first."""
 
+import os
 import shutil
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class StoreQuota:
 
     def open(self) -> list[Path]:
         """Count the tracks on disk and return their folders, the oldest first."""
-        found = sorted(((folder / TRACK_FILE).stat().st_mtime, folder) for folder in tracks(self.store))
+        found = sorted(((folder / TRACK_FILE).lstat().st_mtime, folder) for folder in tracks(self.store))
         for at, folder in found:
             self.add(folder, at)
         return [folder for _, folder in found]
@@ -59,18 +60,21 @@ class StoreQuota:
         self.removed += len(gone)
         return gone
 
-    def forget(self, folder: Path) -> None:
-        """Delete one track."""
+    def forget(self, folder: Path) -> bool:
+        """Delete one track; False if some of it is still there, as on a disk that has become read-only."""
         _, size = self._tracks.pop(folder, (0.0, 0))
         self.used -= size
         shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            return False
         for parent in (folder.parent, folder.parent.parent):
             try:
                 parent.rmdir()
             except OSError:  # not empty
-                return
+                break
+        return True
 
 
 def disk_bytes(path: Path) -> int:
-    """Return the disk space of one file or folder: whole blocks, of which a small crop fills a part only."""
-    return path.stat().st_blocks * _BLOCK
+    """Return the disk space of one file, folder or link: whole blocks, of which a small crop fills a part only."""
+    return path.lstat().st_blocks * _BLOCK

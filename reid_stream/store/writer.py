@@ -9,13 +9,14 @@ What cannot be kept, because the queue or the disk is full, is counted by cause 
 import contextlib
 import errno
 import fcntl
+import os
 import queue
 import shutil
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -91,6 +92,8 @@ class _Forgotten:
 
     decision: Erasing
     keys: set[Key]
+    count: int = 0
+    """Tracks that are gone already, where some could not be deleted yet."""
 
 
 class StoreWriter:
@@ -213,44 +216,67 @@ class StoreWriter:
             except queue.Empty:
                 item = None
             now = time.monotonic()
-            match item:
-                case Crop():
-                    self._collect(item, now)
-                case TrackEnded():
-                    track = self._open.get((item.camera, item.run, item.track))
-                    if track is not None:
-                        track.has_ended, track.updated_at = True, now
-            if not self._queue.empty():
-                continue
-            is_closing = self._closing.is_set()
-            if is_closing and not self._queue.empty():
-                continue  # it came before the store was closed
-            self._correct()
-            self._flush(np.inf if is_closing else now)
+            is_closing = False
+            try:
+                self._take_in(item, now)
+                item = None
+                if not self._queue.empty():
+                    continue
+                is_closing = self._closing.is_set()
+                if is_closing and not self._queue.empty():
+                    continue  # it came before the store was closed
+                self._correct()
+                self._flush(np.inf if is_closing else now)
+            except Exception as error:  # noqa: BLE001 (whatever it is, other tracks can be stored)
+                self._fail(error, isinstance(item, Crop))
             if is_closing:
                 return
 
+    def _take_in(self, item: Crop | TrackEnded | None, now: float) -> None:
+        match item:
+            case Crop():
+                self._collect(item, now)
+            case TrackEnded():
+                track = self._open.get((item.camera, item.run, item.track))
+                if track is not None:
+                    track.has_ended, track.updated_at = True, now
+
     def _correct(self) -> None:
-        """Apply merges and splits to what is on disk; erase."""
+        """Apply merges and splits to what is on disk; erase, or try again later what could not be deleted."""
+        later: list[_Forgotten] = []
         while self._corrections:
             match self._corrections.popleft():
                 case Merge() as merge:
                     self._labels.move(merge.gone, merge.into, merge.revision)
                 case Split() as split:
                     self._labels.move(split.person, split.into, split.revision, set(split.last_parts))
-                case _Forgotten(decision, keys):
-                    self._erased[decision.instruction] = self._erase(decision.person, keys)
+                case _Forgotten() as forgotten:
+                    count, is_done = self._erase(forgotten.decision.person, forgotten.keys)
+                    if is_done:
+                        self._erased[forgotten.decision.instruction] = forgotten.count + count
+                    else:
+                        later.append(replace(forgotten, count=forgotten.count + count))
+        self._corrections.extend(later)
 
-    def _erase(self, person: GlobalId, keys: set[Key]) -> int:
-        """Drop a person's tracks, those being collected and those on disk; return how many."""
+    def _erase(self, person: GlobalId, keys: set[Key]) -> tuple[int, bool]:
+        """Drop a person's tracks, those being collected and those on disk.
+
+        Return how many are gone, and whether all are: a disk may have become read-only.
+        """
         count = sum(self._open.pop(key, None) is not None for key in keys)
+        is_done = True
         for key in keys:
-            now_file(self._folder, *key).unlink(missing_ok=True)
+            shown = now_file(self._folder, *key)
+            with contextlib.suppress(OSError):
+                shown.unlink(missing_ok=True)
+            is_done &= not os.path.lexists(shown)
         for folder in self._labels.of(person):
-            self._room.forget(folder)
-            self._labels.forget(folder)
-            count += 1
-        return count
+            if self._room.forget(folder):
+                self._labels.forget(folder)
+                count += 1
+            else:
+                is_done = False
+        return count, is_done
 
     def _collect(self, crop: Crop, now: float) -> None:
         """Keep the best crops of a track, in time order."""
@@ -314,9 +340,9 @@ class StoreWriter:
         for is_last in (False, True):
             try:
                 folder = write(self._folder, stored, [kept.jpeg for kept in crops], vectors)
-            except OSError as error:
+            except (OSError, ValueError, OverflowError) as error:  # the latter for a time that is of no day
                 shutil.rmtree(self._folder / PART, ignore_errors=True)
-                if error.errno in _FULL and not is_last:
+                if _is_full(error) and not is_last:
                     for gone in self._room.give_way():
                         self._labels.forget(gone)
                     continue
@@ -328,11 +354,16 @@ class StoreWriter:
             self.written += len(crops)
             return
 
-    def _fail(self, error: OSError, crops: int) -> None:
-        self.lost["disk full" if error.errno in _FULL else "unwritable"] += crops
+    def _fail(self, error: Exception, crops: int) -> None:
+        self.lost["disk full" if _is_full(error) else "unwritable"] += crops
         if not self._is_failing:  # one line per change of state
             self._is_failing = True
-            _log.warning("store_dropping_crops", store=str(self._folder), reason=error.strerror or str(error))
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            _log.warning("store_dropping_crops", store=str(self._folder), reason=reason)
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _lock(folder: Path) -> IO[str]:

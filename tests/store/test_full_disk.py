@@ -40,22 +40,68 @@ def _mounts() -> bool:
     return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not _mounts(), reason="a small disk is mounted by `unshare -rm`, which is not allowed here")
-def test_the_oldest_tracks_give_way_on_a_full_disk_and_the_newest_are_whole(tmp_path: Path) -> None:
-    (tmp_path / "fill.py").write_text(_FILL)
-    script = f"mount -t tmpfs -o size=2m disk {tmp_path}/disk && exec {sys.executable} fill.py {tmp_path}/disk/store"
-    (tmp_path / "disk").mkdir()
+_ERASE = """
+import json, subprocess, sys, time
+from pathlib import Path
+import numpy as np
+from reid_stream import store
+from reid_stream.config.settings import Store
+from reid_stream.records import CameraId, Crop, Erasing, GlobalId, TrackEnded, TrackId
+from reid_stream.store.layout import StoredTrack, write
+from reid_stream.store.writer import StoreWriter, encode_crop
+
+disk = Path(sys.argv[1])
+picture = encode_crop(np.zeros((20, 8, 3), np.uint8))
+for track in (1, 2):
+    stored = StoredTrack(
+        camera=CameraId("door"), run="r", track=TrackId(track), times=[1.0], boxes=[(0.0, 0.0, 8.0, 20.0)],
+        qualities=[0.5], clock="rtcp", global_id=GlobalId(f"shop-{track}"), revision=1, bundle="b",
+    )
+    write(disk, stored, [picture], None)
+writer = StoreWriter(Store(folder=disk, settle_s=0), disk, lambda: 2.0)
+for step in (["--bind", disk / "door"], ["-o", "remount,bind,ro"]):
+    subprocess.run(["mount", *step, disk / "door"], check=True)
+writer.decided([Erasing(GlobalId("shop-1"), "1-0", 2.0)])
+while_refused = writer.erased("1-0", 1.5), len(list(store.tracks(disk)))
+subprocess.run(["umount", disk / "door"], check=True)
+afterwards = writer.erased("1-0", 20), len(list(store.tracks(disk)))
+writer.close(60)
+print(json.dumps([while_refused, afterwards]))
+"""
+needs_mounts = pytest.mark.skipif(
+    not _mounts(), reason="a small disk is mounted by `unshare -rm`, which is not allowed here"
+)
+
+
+def _run_on_disk(code: str, folder: Path) -> str:
+    """Run a program with the path of an own file system of 2 MB as its argument; return its last line."""
+    (folder / "program.py").write_text(code)
+    (folder / "disk").mkdir()
+    script = f"mount -t tmpfs -o size=2m disk {folder}/disk && exec {sys.executable} program.py {folder}/disk"
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
         timeout=120,
     )
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@needs_mounts
+def test_a_person_is_erased_once_the_files_are_gone_and_not_before(tmp_path: Path) -> None:
+    while_refused, afterwards = msgspec.json.decode(_run_on_disk(_ERASE, tmp_path), type=tuple[list[int | None], list[int]])
+    assert while_refused == [None, 2]
+    assert afterwards == [1, 1]
+
+
+@needs_mounts
+def test_the_oldest_tracks_give_way_on_a_full_disk_and_the_newest_are_whole(tmp_path: Path) -> None:
     left, written, removed, lost, parts = msgspec.json.decode(
-        done.stdout.splitlines()[-1], type=tuple[list[int], int, int, dict[str, int], int]
+        _run_on_disk(_FILL, tmp_path), type=tuple[list[int], int, int, dict[str, int], int]
     )
     assert 20 < len(left) < 300  # about as many as the disk holds
     assert left[-1] == 300  # the newest is there

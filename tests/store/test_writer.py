@@ -260,6 +260,27 @@ def test_what_comes_while_another_track_is_written_is_kept_at_the_end(
     assert [track for track, _, _ in people(tmp_path)] == [1, 2]
 
 
+def test_a_crop_whose_time_is_of_no_day_costs_no_other_track(tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.take([crop(1, at=1e12), crop(2, at=1e300)], [ended(1), ended(2)])
+        wait(lambda: writer.lost["unwritable"] == 2)
+        writer.take([crop(3)], [ended(3)])
+    assert [track for track, _, _ in people(tmp_path)] == [3]
+
+
+def test_links_that_lead_nowhere_neither_stop_the_store_nor_count_as_their_target(tmp_path: Path) -> None:
+    keep(tmp_path, tracks=2)
+    first, second = store.tracks(tmp_path)
+    (first / "away.jpg").symlink_to(tmp_path / "nothing")
+    (first / "loop.jpg").symlink_to(first / "loop.jpg")
+    (second / store.TRACK_FILE).unlink()
+    (second / store.TRACK_FILE).symlink_to(tmp_path / "nothing")
+    with opened(tmp_path) as writer:
+        assert writer.used_bytes == sum(path.lstat().st_blocks * 512 for path in (first, *first.iterdir()))
+        writer.take([crop(3)], [ended(3)])
+    assert writer.written == 1
+
+
 def test_crops_that_could_not_be_cut_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoreWriter, "_loop", lambda self: None)
     writer = StoreWriter(StoreSettings(), tmp_path, queue_size=3)
