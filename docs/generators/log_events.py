@@ -52,7 +52,7 @@ _MEANING = {
     "instruction_stream_restarted": "The instruction stream was deleted or restored; it is read from its start.",
     "instructions_readable": "The instruction stream can be read again.",
     "instructions_unreadable": "The instruction stream cannot be read now.",
-    "lease_forged": "The site's lease was no daemon's (unreadable, or without expiry); it is replaced.",
+    "lease_forged": "The site's lease was no running daemon's (unreadable, or to last too long); it is replaced.",
     "lease_lost": "Another daemon has taken over the site; this one ends.",
     "lease_not_released": "The lease could not be given back; it expires by itself.",
     "lease_not_renewed": "The lease could not be renewed this time.",

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from reid_stream.errors import DECODE_ERRORS, BrokerError, InUseError
+from reid_stream.journal.server_clock import ServerClock
 from reid_stream.publish.redis_client import cause, get_string, translated
 from reid_stream.publish.spool_row import Epoch
 
@@ -31,6 +32,8 @@ _RENEWALS = 4
 _LOOK_S = 0.1
 _NO_EXPIRY = -1
 """Answer of PTTL for a key that never expires."""
+_BELIEVED_MS = 60_000
+"""Longest duration that is taken from another daemon's lease: any writer can write any number."""
 _EPOCHS = 100
 """Number of holdings that are listed."""
 _log = structlog.get_logger(__name__)
@@ -48,6 +51,8 @@ class Owner(msgspec.Struct, frozen=True):
     pid: int
     born: str
     """Start time of the process in clock ticks since boot, since PIDs are reused."""
+    lasts_ms: int = 0
+    """Duration of the lease, milliseconds; 0 where an earlier release wrote it."""
 
     def is_gone(self) -> bool:
         """Return whether the owner was a process on this machine that has ended."""
@@ -69,7 +74,7 @@ class Lease:
         self._client: Any = client
         self._where = where
         self._lasts_ms = max(int(lasts_s * 1000), 1)
-        owner = Owner(uuid.uuid4().hex, os.uname().nodename, _boot(), os.getpid(), _born(os.getpid()))
+        owner = Owner(uuid.uuid4().hex, os.uname().nodename, _boot(), os.getpid(), _born(os.getpid()), self._lasts_ms)
         self._value = msgspec.json.encode(owner)
         self._epochs = f"{key}:epochs"
         self.epoch = Epoch(key, owner.token, ())
@@ -83,8 +88,9 @@ class Lease:
     def take(self) -> None:
         """Acquire the lease and keep renewing it; waits for the lease of a daemon that may be dead.
 
-        A daemon's lease is readable and expires. A key that is not, or does not, is another writer's: it is replaced
-        after the duration of a lease, in which a daemon whose key was overwritten would have written its own again.
+        A daemon's lease is readable and expires within its duration. A key that is not, or does not, is another
+        writer's, or of a daemon that ended before the clock of Redis was put back: it is replaced after the duration
+        of a lease, in which a running daemon would have written or renewed its own.
 
         Raises:
             InUseError: a running daemon has it.
@@ -92,7 +98,6 @@ class Lease:
         """
         with translated(self._where):
             started = time.monotonic()
-            deadline = started + 2 * self._lasts_ms / 1000
             before: int | None = None
             while not self._acquire(is_first=True):
                 found = get_string(self._client, self.key)
@@ -101,12 +106,13 @@ class Lease:
                     self._take_from(found)
                     continue
                 left_ms = self._client.pttl(self.key)
-                is_forged = found is not None and (owner is None or left_ms == _NO_EXPIRY)
-                if is_forged and time.monotonic() > started + self._lasts_ms / 1000:
+                waited_s = time.monotonic() - started
+                lasts_s = self._duration_ms(owner) / 1000
+                if self._is_stale(found, owner, left_ms) and waited_s > lasts_s:
                     _log.warning("lease_forged", key=self.key, owner=owner and owner.host)
                     self._take_from(found)
                     continue
-                if (before is not None and left_ms > before) or time.monotonic() > deadline:
+                if (before is not None and left_ms > before) or waited_s > 2 * lasts_s:
                     raise InUseError(
                         f"{self.key} must belong to one daemon at a time: {_name(owner)} has it; "
                         "stop that one, or give this one another site"
@@ -120,24 +126,27 @@ class Lease:
     def stand_by(self, is_over: Callable[[], bool], on_holder: Callable[[str], None]) -> bool:
         """Wait, however long, until no other daemon has the lease, then acquire it; False if `is_over` comes first.
 
-        A lease that ends while Redis serves is that of a daemon that has failed. Where Redis itself was away, its owner
-        gets the duration of a lease to acquire it again: it may hold events that Redis has not got yet.
+        A lease that ends while Redis serves is that of a daemon that has failed. Where Redis itself was away, or its
+        clock was set forward, its owner gets the duration of a lease to acquire it again: it may hold events that Redis
+        has not got yet.
 
         `on_holder` is called with the daemon that has it, first and at each change.
         """
         known, is_away, free_from = "", False, 0.0
+        clock = ServerClock(self._client)
         while not is_over():
             try:
                 with translated(self._where):
                     found = get_string(self._client, self.key)
                     left_ms = self._client.pttl(self.key)
-                if is_away:
+                    is_set_forward = clock.is_set_forward()
+                if is_away or is_set_forward:
                     is_away, free_from = False, time.monotonic() + self._lasts_ms / 1000
                 owner = _read(found)
-                holder = _name(owner) if found is not None else "no daemon, for Redis has just come back"
-                is_forged = found is not None and (owner is None or left_ms == _NO_EXPIRY)
+                no_one = "no daemon, for Redis has just come back or its clock was set"
+                holder = _name(owner) if found is not None else no_one
                 is_free = found is None and time.monotonic() >= free_from
-                if is_free or is_forged or (owner is not None and owner.is_gone()):
+                if is_free or self._is_stale(found, owner, left_ms) or (owner is not None and owner.is_gone()):
                     self.take()
                     return True
             except InUseError:  # another one on standby was faster
@@ -216,6 +225,18 @@ class Lease:
         except Exception as error:  # noqa: BLE001 (the lease expires by itself)
             _log.debug("lease_not_released", reason=cause(error))
         self._client.close()
+
+    def _is_stale(self, value: bytes | None, owner: Owner | None, left_ms: int) -> bool:
+        """Return whether a lease is as no running daemon leaves it: unreadable, or to last longer than its duration."""
+        if value is None:
+            return False
+        if owner is None or left_ms == _NO_EXPIRY:
+            return True
+        return owner.lasts_ms > 0 and left_ms > self._duration_ms(owner)
+
+    def _duration_ms(self, owner: Owner | None) -> int:
+        """Return the duration of a lease within which a running owner has renewed it; at least our own."""
+        return max(self._lasts_ms, min(owner.lasts_ms if owner is not None else 0, _BELIEVED_MS))
 
     def _acquire(self, *, is_first: bool) -> bool:
         """Acquire the lease if it is free; False if another daemon has it.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -15,6 +16,7 @@ import redis
 from structlog.testing import capture_logs
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
+from benchmarks.ports import free_port
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, InUseError
 from reid_stream.journal.lease import Lease, LeaseLostError, Owner
@@ -24,6 +26,7 @@ from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
 from reid_stream.publish.spool_row import Row
 from reid_stream.publish.stream_ids import Position
+from tests.publish.servers import clock_of, needs_compiler, serving
 from tests.publish.shop import visit
 
 KEY = "reid:shop:state:lease"
@@ -185,6 +188,7 @@ FORGED: dict[str, Any] = {
     "lists in lists": lambda raw: raw.set(KEY, b'{"new":' + b"[" * 5000),
     "a list": lambda raw: raw.rpush(KEY, "x"),
     "an owner without expiry": lambda raw: raw.set(KEY, owner()),
+    "an owner with a long expiry": lambda raw: raw.set(KEY, owner(lasts_ms=400), ex=10**6),
 }
 
 
@@ -276,3 +280,38 @@ def test_where_redis_was_away_the_daemon_that_had_the_lease_gets_it_again(tmp_pa
         each.give_back()
     client.close()
     server.stop()
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_clock_of_redis_neither_takes_the_site_from_a_daemon_nor_keeps_it_for_a_dead_one(tmp_path: Path) -> None:
+    environment, step = clock_of(tmp_path)
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with serving(tmp_path / "redis", port, "--port", str(port), environment=environment), ExitStack() as ending:
+        client: Any = redis.Redis.from_url(url)
+        one, other, third = (Lease(connect(Redis(), url=url), KEY, lasts_s=1.0, where=url) for _ in range(3))
+        one.take()
+        over = Event()
+        waiting = Thread(target=lambda: other.stand_by(over.is_set, lambda _: None))
+        waiting.start()
+        ending.callback(waiting.join)
+        ending.callback(over.set)
+        time.sleep(0.5)
+        step.write_text("3600")
+        time.sleep(1.0)
+        assert one.lost is None
+        assert waiting.is_alive()
+        assert msgspec.json.decode(client.get(KEY), type=Owner).token == one.epoch.token
+        over.set()
+        waiting.join()
+        one.give_back()
+
+        client.set(KEY, owner(lasts_ms=1000), px=1000)  # of a daemon on another machine that died
+        step.write_text("0")
+        began = time.monotonic()
+        assert third.stand_by(lambda: time.monotonic() - began > 10, lambda _: None)
+        assert time.monotonic() - began < 5  # and not an hour
+        for each in (other, third):
+            each.give_back()
+        client.close()

@@ -1,14 +1,17 @@
 """The system's redis-server with TLS and sentinels, which the embedded one never has."""
 
 import importlib.util
+import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from benchmarks.ports import free_port
 from reid_stream.publish.redis_server import newest_binary
@@ -38,9 +41,41 @@ def valkey() -> str | None:
     return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
 
 
+_CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+int gettimeofday(struct timeval *at, void *zone) {
+    static int (*real)(struct timeval *, void *);
+    long step = 0;
+    FILE *file = fopen(getenv("CLOCK_STEP"), "r");
+    if (file) { if (fscanf(file, "%ld", &step) != 1) step = 0; fclose(file); }
+    if (!real) real = (int (*)(struct timeval *, void *))dlsym(RTLD_NEXT, "gettimeofday");
+    int found = real(at, zone);
+    at->tv_sec += step;
+    return found;
+}
+"""
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler: cc is not installed")
+
+
+def clock_of(folder: Path) -> tuple[dict[str, str], Path]:
+    """Return variables for a server whose clock can be set, and the file to which the step is written, in seconds."""
+    library, step = folder / "clock.so", folder / "step"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=_CLOCK, text=True, check=True)
+    return {**os.environ, "LD_PRELOAD": str(library), "CLOCK_STEP": str(step)}, step
+
+
 @contextmanager
 def serving(
-    folder: Path, port: int, *arguments: str, sentinel: bool = False, binary: str | None = None
+    folder: Path,
+    port: int,
+    *arguments: str,
+    sentinel: bool = False,
+    binary: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a redis-server on `port` of 127.0.0.1 while the block does; killed after it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +84,9 @@ def serving(
         config.write_text("")
     mode = ["--sentinel"] if sentinel else ["--save", "", "--dir", str(folder)]
     with (folder / "log").open("a") as log:
-        process = subprocess.Popen([binary or SERVER, str(config), *mode, *arguments], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [binary or SERVER, str(config), *mode, *arguments], stdout=log, stderr=log, env=environment
+        )
     try:
         end = time.monotonic() + 10
         while True:
