@@ -32,7 +32,7 @@ from reid_stream.commands import (
 )
 from reid_stream.commands.compile import compile_engines
 from reid_stream.config.command_help import hide_flag_types
-from reid_stream.config.home import ensure_home, ensure_utf8, temporary_fault
+from reid_stream.config.home import ensure_home, ensure_safe_imports, ensure_utf8, temporary_fault
 from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError, StuckError
 
@@ -175,6 +175,7 @@ app.add_typer(web.app, name="web")
 
 def main() -> None:
     """Run a command; an error that the user can fix is one message and an exit code, never a traceback."""
+    ensure_safe_imports()
     ensure_utf8("reid_stream.cli")
     _mask_arguments()
     ensure_home()

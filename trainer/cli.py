@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from reid_stream.config.command_help import hide_flag_types
-from reid_stream.config.home import ensure_home, ensure_utf8, temporary_fault
+from reid_stream.config.home import ensure_home, ensure_safe_imports, ensure_utf8, temporary_fault
 from reid_stream.engines.cpus import bound_libraries
 from reid_stream.errors import ReidStreamError
 from trainer import commands
@@ -100,6 +100,7 @@ _register_commands()
 
 def main() -> None:
     """Run the command line; an error that the user can fix is one line and exit status 1."""
+    ensure_safe_imports()
     ensure_utf8("trainer.cli")
     ensure_home()
     bound_libraries()

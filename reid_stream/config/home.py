@@ -1,4 +1,4 @@
-"""Prepare the environment before libraries load: a home folder, file names in UTF-8, temporary files."""
+"""Prepare the environment before libraries load: a home folder, file names in UTF-8, temporary files, safe imports."""
 
 import os
 import sys
@@ -7,6 +7,23 @@ from pathlib import Path
 
 NO_HOME = "/nonexistent"
 """Home folder that Debian gives to system accounts."""
+
+
+def ensure_safe_imports() -> None:
+    """Keep modules of the working folder out of all child processes that run Python.
+
+    Python puts that folder first for `-c` and `-m`, so that a `secrets.py` there would run instead of the library's. An
+    empty part of PYTHONPATH, as `$PYTHONPATH:/more` leaves it, names that folder as well.
+    """
+    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    root = str(Path(__file__).parents[2])
+    if not sys.flags.safe_path and sys.path and sys.path[0] == root and root not in folders:
+        folders.append(root)  # a checkout that is not installed, run by `python -m`
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    else:
+        os.environ.pop("PYTHONPATH", None)
 
 
 def ensure_home() -> None:

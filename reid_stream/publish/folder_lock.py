@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from reid_stream.config.own_folder import require_own
 from reid_stream.errors import ConfigError, InUseError
 
 
@@ -16,10 +17,11 @@ class FolderLock:
 
         Raises:
             InUseError: another process holds it.
-            ConfigError: the folder cannot be written.
+            ConfigError: the folder cannot be written, or another user has made it.
         """
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_own(folder)
             self.fileno = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """Processes that the daemon starts inherit no secret, and temporary folders of one that was killed are deleted."""
 
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -126,3 +127,42 @@ def test_the_web_console_inherits_the_secrets_that_cams_yaml_names_and_no_other(
             threading.Event().wait(0.01)
     assert "REDIS_WORD=needed-by-the-console" in seen
     assert SECRET not in seen
+
+
+CHILDREN = """
+import os, sys, threading
+from pathlib import Path
+from reid_stream.bundles import trial
+from reid_stream.commands.web_process import WebProcess
+from reid_stream.config.home import ensure_safe_imports
+from reid_stream.config.settings import Web
+
+if __name__ == "__main__":
+    os.environ["PYTHONPATH"] += os.pathsep  # an empty part names the working folder
+    ensure_safe_imports()
+    assert trial.run(os.getpid, what="a network") != os.getpid()
+    with WebProcess(Path("none.yaml"), Web()) as console:
+        console._thread.join(60)  # until the console has refused its cams.yaml
+"""
+
+
+@pytest.mark.slow
+def test_no_child_imports_modules_of_the_working_folder(tmp_path: Path) -> None:
+    work, imported = tmp_path / "work", tmp_path / "imported"
+    work.mkdir()
+    for name in ("secrets", "signal", "socket", "multiprocessing", "numpy", "reid_stream", "sitecustomize"):
+        (work / f"{name}.py").write_text(f"open({str(imported)!r}, 'a').write('{name} ')\nraise ImportError")
+    program = tmp_path / "program.py"
+    program.write_text(CHILDREN)
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "web_not_started" in done.stdout + done.stderr
+    assert not imported.exists(), imported.read_text()

@@ -1,0 +1,27 @@
+"""Folders that another user may have made before us, in a folder that all users share."""
+
+import os
+import stat
+from pathlib import Path
+
+from reid_stream.errors import ConfigError
+
+
+def require_own(folder: Path) -> None:
+    """Refuse a folder that another user has made where all users may: in /tmp anyone can take its name beforehand.
+
+    Raises:
+        ConfigError: it is below a shared folder (sticky bit), and what lies in that belongs to another user.
+        OSError: it cannot be found out.
+    """
+    path = folder.absolute()
+    for part in (path, *path.parents):
+        shared = stat.S_ISVTX | stat.S_IWOTH
+        if part.parent.stat().st_mode & shared != shared:
+            continue
+        owner = part.lstat().st_uid
+        if owner not in (0, os.geteuid()):
+            raise ConfigError(
+                f"{folder} must belong to the daemon's user: {part} is in a folder that all users share, and is user "
+                f"{owner}'s; name a folder that others cannot make"
+            )
