@@ -93,7 +93,9 @@ def _run_on_disk(code: str, folder: Path) -> str:
 @pytest.mark.slow
 @needs_mounts
 def test_a_person_is_erased_once_the_files_are_gone_and_not_before(tmp_path: Path) -> None:
-    while_refused, afterwards = msgspec.json.decode(_run_on_disk(_ERASE, tmp_path), type=tuple[list[int | None], list[int]])
+    while_refused, afterwards = msgspec.json.decode(
+        _run_on_disk(_ERASE, tmp_path), type=tuple[list[int | None], list[int]]
+    )
     assert while_refused == [None, 2]
     assert afterwards == [1, 1]
 
