@@ -19,7 +19,8 @@ from benchmarks.faults.crash_feed import SITE, feed, made_up, settings
 from benchmarks.faults.redis_feed import RecordedFeed
 from benchmarks.faults.report import DrillResult, at_least, figure, within
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.assembly.identification import SiteState, identification, open_state
+from reid_stream.assembly.identification import identification, open_state
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.config.settings import Redis, Settings, StateSettings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.evaluation.recording import save

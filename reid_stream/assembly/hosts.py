@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from reid_stream.assembly.identification import SiteState
 from reid_stream.assembly.perception import LoadedPerception
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles import catalog
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from reid_stream.assembly.resources import embedded_redis, redis_sink
+from reid_stream.assembly.site_state import OpenJournal, SiteState
 from reid_stream.bundles.embedder_info import EmbedderInfo
-from reid_stream.config import stopping
 from reid_stream.config.settings import Match, Settings, TopologySettings
 from reid_stream.errors import ConfigError, StoppedError
 from reid_stream.events import Event
@@ -29,48 +30,14 @@ from reid_stream.runtime.interfaces import Sink
 
 if TYPE_CHECKING:
     from reid_stream.journal.lease import Lease
-    from reid_stream.journal.recorder import JournalPosition, JournalRecorder
+    from reid_stream.journal.recorder import JournalRecorder
     from reid_stream.journal.recovery import Make
-    from reid_stream.journal.snapshot_writer import SnapshotWriter
     from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.redis_sink import RedisSink
 
 _REPLAY_KEPT_S = 7 * 86_400
 """Time that the state of a named replay is kept, in case it runs again."""
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenJournal:
-    """Position at which a `JournalRecorder` continues."""
-
-    sink: "RedisSink"
-    writer: "SnapshotWriter"
-    position: "JournalPosition"
-    check: Callable[[], None]
-    """Raises where another daemon has taken over the site."""
-
-
-@dataclass(frozen=True, slots=True)
-class SiteState:
-    """Identities and visits of a site, and the way of its events."""
-
-    matcher: Matcher
-    presence: Presence
-    sink: Sink
-    """Destination of all events."""
-    redis: "RedisSink | None"
-    """The sink to Redis; None where events go elsewhere."""
-    journal: OpenJournal | None
-    """The journal; None where the state ends with the process."""
-    redis_name: str
-    """Address of Redis without secrets."""
-    embedded_url: str | None
-    """URL of the embedded Redis, with secrets; None for another Redis."""
-    check: Callable[[], None] = lambda: None
-    """Raises where another daemon has taken over the site."""
-    lease: "Lease | None" = None
-    """Lease on the site; None where no other daemon can claim it."""
 
 
 class Standby(Protocol):
@@ -139,8 +106,6 @@ def open_state(
                 )
             )
             return
-        from reid_stream.assembly.resources import embedded_redis, redis_sink
-
         server = opened.enter_context(embedded_redis(settings))
         url = server.url if server is not None else settings.redis.url.get_secret_value()
         # A fast replay without a name belongs to no site.
@@ -270,7 +235,6 @@ def _recorded_state(
     fast: bool,
     has_hosts: bool,
 ) -> Iterator[SiteState]:
-    from reid_stream.assembly.resources import embedded_redis, redis_sink
     from reid_stream.journal.entry import StateKeys
     from reid_stream.journal.recovery import recover
     from reid_stream.journal.snapshot_store import SnapshotStore
@@ -350,15 +314,13 @@ def _state(
     server: "EmbeddedRedis | None",
     journal: OpenJournal | None,
 ) -> SiteState:
-    from reid_stream.assembly.resources import EmbeddedRedisSink
     from reid_stream.publish.redis_client import public
 
     if server is None:
         url = settings.redis.url.get_secret_value()
         return SiteState(matcher, presence, redis, redis, journal, public(url), None)
-    sink = EmbeddedRedisSink(redis, server)
-    redis.is_server_gone = lambda: server.fault is not None and stopping.is_requested()
-    return SiteState(matcher, presence, sink, redis, journal, public(server.url), server.url)
+    redis.server_fault = lambda: server.fault
+    return SiteState(matcher, presence, redis, redis, journal, public(server.url), server.url)
 
 
 def _warn_of_other_model(client: Any, key: str, model: str) -> None:

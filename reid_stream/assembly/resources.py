@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,9 @@ from reid_stream.errors import ConfigError
 if TYPE_CHECKING:
     import redis
 
-    from reid_stream.assembly.identification import SiteState
-    from reid_stream.events import Event
-    from reid_stream.instructions import Instruction
+    from reid_stream.assembly.site_state import SiteState
     from reid_stream.match.topology import Topology
-    from reid_stream.operators.dispatch import ErasureDispatcher
-    from reid_stream.operators.reader import InstructionReader
+    from reid_stream.operators.dispatch import OperatorInstructions
     from reid_stream.publish.embedded_redis import EmbeddedRedis
     from reid_stream.publish.latest_value import ChangePublisher
     from reid_stream.publish.redis_sink import RedisSink
@@ -81,28 +78,6 @@ def redis_url(settings: Settings) -> Iterator[str]:
     """Yield the URL of Redis with secrets; the embedded one runs while the block does."""
     with embedded_redis(settings) as server:
         yield server.url if server is not None else settings.redis.url.get_secret_value()
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedRedisSink:
-    """The sink to the embedded Redis, which is not ready while the server does not serve."""
-
-    redis: "RedisSink"
-    server: "EmbeddedRedis"
-
-    def publish(self, events: "Sequence[Event]") -> None:
-        """Take events to send, in order."""
-        self.redis.publish(events)
-
-    def close(self, timeout_s: float) -> bool:
-        """Send the rest; False if some had to stay on disk."""
-        return self.redis.close(timeout_s)
-
-    def ready(self) -> tuple[bool, str]:
-        """Return whether events can be stored, and where."""
-        if self.server.fault is not None:
-            return False, f"the embedded Redis {self.server.fault}"
-        return self.redis.ready()
 
 
 @contextmanager
@@ -167,38 +142,16 @@ def topology_publisher(settings: Settings, topology: "Topology", url: str | None
 
     `url`: of the embedded Redis; None for that of the settings.
     """
-    import msgspec
-
     from reid_stream.publish.latest_value import ChangePublisher, SideValues, topology_key
     from reid_stream.publish.redis_client import connect
 
-    key = topology_key(settings.site)
     values = SideValues(connect(settings.redis, url=url))
-    publisher = ChangePublisher(
-        put=lambda value: values.put(key, value),
-        value=lambda: msgspec.json.encode(topology.state()),
-        version=lambda: topology.version,
-    )
+    publisher = ChangePublisher(partial(values.put, topology_key(settings.site)), topology)
     try:
         yield publisher
         publisher.put(0.0)
     finally:
         values.close()
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorInstructions:
-    """Reads operators' instructions in site time, and starts the erasures they cause."""
-
-    reader: "InstructionReader"
-    dispatcher: "ErasureDispatcher"
-    shift_s: Callable[[], float]
-
-    def take(self) -> "list[Instruction]":
-        """Return the instructions since the last call."""
-        from reid_stream.publish.site_time import in_site_time
-
-        return [in_site_time(instruction, self.shift_s()) for instruction in self.reader.take()]
 
 
 @contextmanager
@@ -218,7 +171,7 @@ def operator_instructions(
         store: of tracklets; None where they are not stored.
         shift_s: returns UTC less site time now, seconds.
     """
-    from reid_stream.operators.dispatch import ErasureDispatcher
+    from reid_stream.operators.dispatch import OperatorInstructions
     from reid_stream.operators.erasure import Eraser
     from reid_stream.operators.reader import InstructionReader
     from reid_stream.operators.seal import Seal
@@ -236,12 +189,12 @@ def operator_instructions(
         purge=state.journal.writer.purge if state.journal is not None else None,
         seal=seal,
     )
-    dispatcher = ErasureDispatcher(state.matcher, eraser)
-    unfinished = dispatcher.resume()
+    operators = OperatorInstructions(reader, state.matcher, eraser, shift_s)
+    unfinished = operators.resume()
     if store is not None:
         store.decided(unfinished)
     try:
-        yield OperatorInstructions(reader, dispatcher, shift_s)
+        yield operators
     finally:
         reader.close()
         eraser.close()

@@ -17,7 +17,6 @@ from reid_stream.assembly.hosts import open_hosts, remote_networks
 from reid_stream.assembly.identification import Standby, identification, open_state, records_run
 from reid_stream.assembly.perception import LoadedPerception, WrapPerception, load_perception, open_perception
 from reid_stream.assembly.resources import (
-    OperatorInstructions,
     check_cameras,
     operator_instructions,
     topology_publisher,
@@ -34,7 +33,7 @@ from reid_stream.observe.collector import CameraCounters, SiteCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import DecisionListener
 from reid_stream.publish.projection import SiteView
-from reid_stream.records import CameraId, Decision, GlobalId
+from reid_stream.records import CameraId, GlobalId
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
 from reid_stream.runtime.identification_thread import IdentificationThread
 from reid_stream.runtime.networks import Networks, make_perception
@@ -43,6 +42,7 @@ from reid_stream.runtime.watchdog import Pulse
 
 if TYPE_CHECKING:
     from reid_stream.ingest.overload_alarm import OverloadAlarm
+    from reid_stream.operators.dispatch import OperatorInstructions
     from reid_stream.publish.latest_value import ChangePublisher
     from reid_stream.store.writer import StoreWriter
 
@@ -132,9 +132,6 @@ def assemble(
     if standby is not None:
         _load_ahead(settings, loaded)
 
-    def shift_s() -> float:
-        return time_base.shift_s
-
     def use_places(cameras: Sequence[Camera]) -> None:
         steps.change_presence(_presence_settings(with_cameras(settings, cameras)))
 
@@ -148,7 +145,7 @@ def assemble(
                 continues=continues,
                 fast=fast,
                 sink=sink,
-                shift_s=shift_s,
+                shift_s=time_base.shift_s,
                 standby=standby,
                 has_hosts=has_hosts,
             )
@@ -173,7 +170,9 @@ def assemble(
         if state.redis is not None:
             topology = opened.enter_context(topology_publisher(settings, state.matcher.topology, state.embedded_url))
             state.redis.when_lost(topology.put_again)
-            operators = opened.enter_context(operator_instructions(settings, state, state.redis, store, shift_s))
+            operators = opened.enter_context(
+                operator_instructions(settings, state, state.redis, store, time_base.shift_s)
+            )
         steps = identification(
             settings,
             state,
@@ -262,23 +261,18 @@ def _presence_settings(settings: Settings) -> PresenceSettings:
 
 
 def _listeners(
-    operators: OperatorInstructions | None,
+    operators: "OperatorInstructions | None",
     topology: "ChangePublisher | None",
     store: "StoreWriter | None",
     metrics: Metrics,
 ) -> Iterator[DecisionListener]:
     """Yield the listeners to the decisions of each step, in the order in which they are called."""
     if operators is not None:
-        yield operators.dispatcher.decided
+        yield operators.decided
     if topology is not None:
-
-        def publish_topology(_decisions: Sequence[Decision], now: float) -> None:
-            with metrics.monitoring.part("topology"):
-                topology.put_if_due(now)
-
-        yield publish_topology
+        yield metrics.monitoring.guarded("topology", topology.decided)
     if store is not None:
-        yield lambda decisions, _now: store.decided(decisions)
+        yield store.decided
 
 
 def overload_alarm(settings: Settings, run: str) -> "OverloadAlarm":

@@ -10,11 +10,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from reid_stream.commands.halves import Half
 from reid_stream.config import stopping
 
 if TYPE_CHECKING:
@@ -27,6 +27,67 @@ if TYPE_CHECKING:
 _REARM_S = 5.0
 _MORE_S = 30.0
 """Delay of the last resort after the daemon's own watchdog, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """Which part of a site a process runs."""
+
+    kind: Literal["both", "perceive", "identify"] = "both"
+    site: str | None = None
+    """Overrides `site` of the file."""
+    url: str | None = None
+    """Overrides `redis.url` of the file."""
+    host: str | None = None
+    """Name of a perceive host; None for that of the machine."""
+
+    @property
+    def is_perceive(self) -> bool:
+        """Whether only perception runs here."""
+        return self.kind == "perceive"
+
+    @property
+    def is_identify(self) -> bool:
+        """Whether only identification runs here."""
+        return self.kind == "identify"
+
+    def settings(self, sources: Sequence[str]) -> "Settings":
+        """Read the settings from the values of `--cameras`; identification may do without.
+
+        Raises:
+            ConfigError: see `load_settings`.
+        """
+        from reid_stream.config import cams_yaml
+        from reid_stream.config.identify_settings import IdentifySettings
+        from reid_stream.config.sources import load_settings
+
+        if not self.is_identify:
+            found = load_settings(sources)
+        elif sources:
+            found = cams_yaml.load(Path(sources[0]), kind=IdentifySettings)
+        else:
+            found = cams_yaml.from_values({}, Path.cwd(), "reid-stream identify", kind=IdentifySettings)
+        return self.named(found)
+
+    def named(self, settings: "Settings") -> "Settings":
+        """Return settings with the site and the Redis that the options name.
+
+        Raises:
+            ConfigError: they are not of the allowed form.
+        """
+        from reid_stream.config import cams_yaml
+        from reid_stream.config.identify_settings import IdentifySettings
+
+        if self.site is not None:
+            # Checked as the file is, with the option's name in the message.
+            site = cams_yaml.from_values({"site": self.site}, Path.cwd(), "--site", kind=IdentifySettings).site
+            settings = settings.model_copy(update={"site": site})
+        if self.url is not None:
+            redis = cams_yaml.from_values(
+                {"redis": {"url": self.url}}, Path.cwd(), "--url", kind=IdentifySettings
+            ).redis
+            settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": redis.url})})
+        return settings
 
 
 def run(

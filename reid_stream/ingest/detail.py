@@ -95,16 +95,16 @@ class DetailReader:
 
         with open_source(self._camera, self._settings) as source:
             source.is_keys_alone = True
-            base = source.steps, self._site.shift_s
+            base = source.steps, self._site.shift_s()
             for packet in source.read(wants):
                 if self._stop.is_set():
                     return
-                if base != (source.steps, self._site.shift_s):
-                    base = source.steps, self._site.shift_s
+                if base != (source.steps, self._site.shift_s()):
+                    base = source.steps, self._site.shift_s()
                     clock.restart()
                 arrived_at = self._site.now()
                 # Once the system's clock was set, whether the camera was set as well is unknown here.
-                clock.observe(packet.stream_s, arrived_at, None if self._site.shift_s else packet.camera_at)
+                clock.observe(packet.stream_s, arrived_at, None if self._site.shift_s() else packet.camera_at)
                 for picture in packet.frames[-1:]:
                     decoded_at = arrived_at
                     at = clock.beside(self._frames_clock, source.seconds(picture), arrived_at)

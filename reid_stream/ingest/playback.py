@@ -21,7 +21,7 @@ class LivePlayback:
     def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
         self._clock, self._site = clock, site_clock
         self._arrived_at = 0.0
-        self._shift_s = site_clock.shift_s
+        self._shift_s = site_clock.shift_s()
         self._camera_shift_s = 0.0
         """Camera's wall clock minus the site time it is mapped to, seconds."""
         self._gaps = FrameGaps()
@@ -54,8 +54,8 @@ class LivePlayback:
             self._clock.restart()
             self._gaps.forget()
         self._site.detect_step()
-        has_stepped = self._site.shift_s != self._shift_s
-        self._shift_s = self._site.shift_s
+        has_stepped = self._site.shift_s() != self._shift_s
+        self._shift_s = self._site.shift_s()
         self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))
         return has_stepped
 

@@ -39,8 +39,7 @@ class SiteClock:
         self.base_s = utc() - steady() if base_s is None else base_s
         """Site time less the steady clock."""
         self._looking = threading.Lock()
-        self.shift_s = 0.0
-        """UTC less site time, as of the last `detect_step`."""
+        self._shift_s = 0.0
         if base_s is not None:
             self.detect_step()
 
@@ -52,19 +51,23 @@ class SiteClock:
         """Return UTC, seconds, as the system's clock counts it since the last `detect_step`."""
         return self.to_utc(self.now())
 
+    def shift_s(self) -> float:
+        """Return UTC less site time, seconds, as of the last `detect_step`."""
+        return self._shift_s
+
     def detect_step(self) -> float:
         """Compare with the system's clock; return by how much it has been set forward since the last call, else 0."""
         with self._looking:
-            by_s = self._utc() - self.now() - self.shift_s
+            by_s = self._utc() - self.now() - self._shift_s
             if abs(by_s) <= STEP_S:
                 return 0.0
-            self.shift_s += by_s
+            self._shift_s += by_s
             return by_s
 
     def to_utc(self, site_s: float) -> float:
         """Convert site time to UTC as the system's clock counts it now."""
-        return site_s + self.shift_s
+        return site_s + self._shift_s
 
     def to_site(self, utc_s: float) -> float:
         """Convert UTC, as the system's clock counts it now, to site time."""
-        return utc_s - self.shift_s
+        return utc_s - self._shift_s

@@ -69,6 +69,12 @@ class VideoSource:
     ) -> None:
         self.where, self.container, self.stream = where, container, stream
         self.settings, self.relay = settings, relay
+        self.is_recorded = where.is_local
+        """Whether it is a file: it ends, and is played at its own pace, though it could be read faster.
+
+        Only a path is a file. What a server sends is live, even if it announces a duration: a camera that answers with
+        a finite video once must not count as ended for good.
+        """
         self._decoder: VideoCodecContext = stream.codec_context
         self._steps = StreamSteps()
         self._corrupt = self._repaired = 0
@@ -114,15 +120,6 @@ class VideoSource:
     @property
     def _is_raw(self) -> bool:
         return self.container.format.name in RAW_FORMATS
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether it is a file: it ends, and is played at its own pace, though it could be read faster.
-
-        Only a path is a file. What a server sends is live, even if it announces a duration: a camera that answers with
-        a finite video once must not count as ended for good.
-        """
-        return self.where.is_local
 
     @property
     def on_hardware(self) -> bool:

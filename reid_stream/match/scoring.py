@@ -66,6 +66,8 @@ class Scorer:
     def __init__(self, settings: MatchSettings, verifier: Verifier | None, calibration: Calibration | None) -> None:
         self.calibration = calibration if verifier is not None and settings.similarity is None else None
         """Calibration in use; None scores by cosine."""
+        self._is_of_centred = self.calibration is not None and self.calibration.is_default
+        """Whether the calibration is of vectors whose mean is subtracted."""
         self.head = np.asarray(verifier.d, dtype=np.float32) if verifier is not None else None
         """(d,) factors of unit vectors, so that squared distances are those of the margin; None for cosines."""
         self._b = verifier.b if verifier is not None else 0.0
@@ -119,7 +121,7 @@ class Scorer:
 
         That is the scale of raw vectors; for the default calibration, that of vectors without their mean.
         """
-        if self.calibration is None or not self.calibration.is_default:
+        if not self._is_of_centred:
             return bias.floor
         return 1 - (1 - bias.floor) / (1 - bias.common)
 

@@ -58,6 +58,15 @@ class Monitoring:
         except Exception as error:  # noqa: BLE001 (no fault may spread)
             self.note(name, error)
 
+    def guarded(self, name: str, call: Callable[P, None]) -> Callable[P, None]:
+        """Return `call` as a part of monitoring: its faults do not reach who calls it."""
+
+        def guarded(*args: P.args, **named: P.kwargs) -> None:
+            with self.part(name):
+                call(*args, **named)
+
+        return guarded
+
     def note(self, part: str, error: Exception) -> None:
         """Count a fault, and log the first of its kind with its traceback; never raises."""
         trace = error.__traceback__

@@ -1,17 +1,28 @@
-"""Start the erasures that operators' instructions cause."""
+"""Pass operators' instructions to identification, and start the erasures that they cause."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from reid_stream.instructions import Instruction
 from reid_stream.match.matcher import Matcher
 from reid_stream.operators.erasure import Eraser
+from reid_stream.operators.reader import InstructionReader
+from reid_stream.publish.site_time import in_site_time
 from reid_stream.records import Decision, Erasing, GlobalId
 
 
-class ErasureDispatcher:
-    """Listens to the decisions of identification; called by its thread."""
+class OperatorInstructions:
+    """Gives instructions to identification, and listens to its decisions; called by its thread."""
 
-    def __init__(self, matcher: Matcher, eraser: Eraser) -> None:
-        self._matcher, self._eraser = matcher, eraser
+    def __init__(
+        self, reader: InstructionReader, matcher: Matcher, eraser: Eraser, shift_s: Callable[[], float]
+    ) -> None:
+        """`shift_s`: returns UTC less site time now, seconds."""
+        self.reader = reader
+        self._matcher, self._eraser, self._shift_s = matcher, eraser, shift_s
+
+    def take(self) -> list[Instruction]:
+        """Return the instructions since the last call, in site time."""
+        return [in_site_time(instruction, self._shift_s()) for instruction in self.reader.take()]
 
     def resume(self) -> list[Erasing]:
         """Start the erasures that an earlier daemon did not finish; return them."""

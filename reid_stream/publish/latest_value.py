@@ -5,9 +5,11 @@ must not be lost goes through the spool (redis_sink.py) instead.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     import redis
@@ -73,19 +75,27 @@ class SideValues:
                     self.failed += 1
 
 
+class _Changing(Protocol):
+    """A value with a count of its changes."""
+
+    @property
+    def version(self) -> int: ...
+
+    def state(self) -> msgspec.Struct: ...
+
+
 class ChangePublisher:
     """Puts a value whenever it has changed, but not too often; called by the one thread that changes it."""
 
-    def __init__(self, put: Callable[[bytes], None], value: Callable[[], bytes], version: Callable[[], int]) -> None:
-        """`version`: changes with the value and costs nothing to ask for."""
-        self._put, self._value, self._version = put, value, version
+    def __init__(self, put: Callable[[bytes], None], source: _Changing) -> None:
+        """`put`: takes the state of `source` as JSON."""
+        self._put, self._source = put, source
         self._put_version = 0
         self._put_at = float("-inf")
 
-    def put_if_due(self, now: float) -> None:
-        """Put the value if it is time; `now` in UTC seconds."""
-        version = self._version()
-        if version != self._put_version and not 0 <= now - self._put_at < EVERY_S:
+    def decided(self, _decisions: Sequence[object], now: float) -> None:
+        """Put the value if it is time; a listener to the decisions of identification. `now` in UTC seconds."""
+        if self._source.version != self._put_version and not 0 <= now - self._put_at < EVERY_S:
             self.put(now)
 
     def put_again(self) -> None:
@@ -94,5 +104,5 @@ class ChangePublisher:
 
     def put(self, now: float) -> None:
         """Put the value."""
-        self._put_version, self._put_at = self._version(), now
-        self._put(self._value())
+        self._put_version, self._put_at = self._source.version, now
+        self._put(msgspec.json.encode(self._source.state()))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reid_stream.config import stopping
 from reid_stream.events import DaemonStopped, Event
 from reid_stream.publish.event_numbers import highest_given
 from reid_stream.publish.live_keys import highest_number
@@ -87,8 +88,8 @@ class RedisSink:
         self.counters = SinkCounters()
         self.spool = spool
         self._owners: list[Callable[[], None]] = []
-        self.is_server_gone: Callable[[], bool] = bool
-        """Returns whether Redis will not come back while this process lives: `close` then does not wait for it."""
+        self.server_fault: Callable[[], str | None] = lambda: None
+        """Returns why the server does not serve, where this process runs it; else None."""
         self._client, self._where, self._site, self._run = client, where, site, run
         self._max_events, self._keeps_numbers, self._keep_s, self._clock = max_events, keeps_numbers, keep_s, clock
         self._rows = EventRows(site, run, journal=journal, first_sequence=first_sequence, clock=clock, shift_s=shift_s)
@@ -150,6 +151,8 @@ class RedisSink:
 
     def ready(self) -> tuple[bool, str]:
         """Return whether events can be stored anywhere, and where."""
+        if (fault := self.server_fault()) is not None:
+            return False, f"the embedded Redis {fault}"
         if self._outage.reason is None:
             return True, "redis"
         if self.is_on_disk:
@@ -234,7 +237,9 @@ class RedisSink:
         with self._changed:
             if self._report.is_open:
                 self._announce()
-        is_done = self.flush(0.0 if self.is_server_gone() else timeout_s)
+        # A server of this process that ended while the daemon is being stopped is not started again.
+        is_gone = self.server_fault() is not None and stopping.is_requested()
+        is_done = self.flush(0.0 if is_gone else timeout_s)
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -13,12 +13,12 @@ class ClockWatch:
 
     def __init__(self, clock: SiteClock, run: str) -> None:
         self._clock, self._run = clock, run
-        self._shift_s = clock.shift_s
+        self._shift_s = clock.shift_s()
 
     def due_events(self) -> list[DaemonClockSet]:
         """Return an event if the clock was set since the last call, whether or not a camera has noticed it first."""
         self._clock.detect_step()
-        by_s, self._shift_s = self._clock.shift_s - self._shift_s, self._clock.shift_s
+        by_s, self._shift_s = self._clock.shift_s() - self._shift_s, self._clock.shift_s()
         if not by_s:
             return []
         _log.warning("system_clock_set", by_s=round(by_s, 3))

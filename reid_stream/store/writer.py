@@ -162,7 +162,7 @@ class StoreWriter:
             with contextlib.suppress(queue.Full):  # the track is written when no record of it has come for a while
                 self._queue.put_nowait(record)
 
-    def decided(self, decisions: Sequence[Decision]) -> None:
+    def decided(self, decisions: Sequence[Decision], _now: float = 0.0) -> None:
         """Take in identities; corrections also reach tracks on disk."""
         for decision in decisions:
             match decision:

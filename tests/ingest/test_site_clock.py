@@ -47,5 +47,5 @@ def test_a_process_that_starts_after_a_step_joins_the_time_base() -> None:
     first.detect_step()
     later = machine.clock(first.base_s)
     assert later.now() == first.now()
-    assert later.shift_s == pytest.approx(first.shift_s, abs=1e-3)
+    assert later.shift_s() == pytest.approx(first.shift_s(), abs=1e-3)
     assert later.detect_step() == 0

@@ -57,9 +57,9 @@ def test_the_daemon_keeps_what_it_learns_where_the_command_finds_it(tmp_path: Pa
         (tmp_path / "cams.yaml").write_text(f"site: shop\nredis: {{url: '{server.url}'}}\n{CAMERAS}")
         known = Topology(Settings())
         with topology_publisher(load(tmp_path / "cams.yaml", {}), known, server.url) as publisher:
-            publisher.put_if_due(1.0)  # nothing is known yet
+            publisher.decided((), 1.0)  # nothing is known yet
             known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 2.0)
-            publisher.put_if_due(2.0)
+            publisher.decided((), 2.0)
             known.learn(stay("a", 0, 10), stay("b", 30, 40), [], 3.0)  # published when the daemon ends
         found = CliRunner().invoke(app, ["topology", "--url", server.url, "--site", "shop", "--json"])
         assert [(p["a"], p["b"], p["matches"]) for p in msgspec.json.decode(found.stdout)] == [("a", "b", 2)]

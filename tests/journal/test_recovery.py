@@ -10,7 +10,8 @@ import structlog
 from pydantic import SecretStr
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
-from reid_stream.assembly.identification import SiteState, open_state, recorder
+from reid_stream.assembly.identification import open_state, recorder
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.presence_settings import CameraPlaces, PresenceSettings
 from reid_stream.config.settings import Camera, Match, Redis, Settings, SpoolSettings, StateSettings

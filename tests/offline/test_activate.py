@@ -16,8 +16,9 @@ from benchmarks.simulator.crops import PersonCrop
 from benchmarks.simulator.scenario import load
 from benchmarks.simulator.stored import ALL_AT_ONCE, STILL, build
 from reid_stream import store
-from reid_stream.assembly.identification import SiteState, identification, open_state
+from reid_stream.assembly.identification import identification, open_state
 from reid_stream.assembly.resources import redis_url
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles import catalog
 from reid_stream.bundles.bundle import MODEL_FILE, EmbedderBundle, save
 from reid_stream.bundles.embedder_info import EmbedderInfo

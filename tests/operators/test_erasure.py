@@ -14,8 +14,9 @@ import redis
 import structlog
 
 from benchmarks.ports import free_port
-from reid_stream.assembly.identification import SiteState, identification, open_state
-from reid_stream.assembly.resources import OperatorInstructions, operator_instructions
+from reid_stream.assembly.identification import identification, open_state
+from reid_stream.assembly.resources import operator_instructions
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.cams_yaml import load
 from reid_stream.config.settings import Settings
@@ -23,6 +24,7 @@ from reid_stream.instructions import ErasePerson, NamePerson
 from reid_stream.journal.entry import StateKeys
 from reid_stream.journal.snapshot_store import SnapshotStore
 from reid_stream.operators.client import InstructionClient
+from reid_stream.operators.dispatch import OperatorInstructions
 from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, Decision, GlobalId, Observation, Perceived, Sighting
 from reid_stream.store.writer import StoreWriter
@@ -60,7 +62,7 @@ class Running:
             state,
             "r",
             instructions=operators.take,
-            listeners=[operators.dispatcher.decided, self.note, lambda decisions, _: store.decided(decisions)],
+            listeners=[operators.decided, self.note, store.decided],
         )
         self.now = 0.0
         self.rng = np.random.default_rng(7)
@@ -202,7 +204,7 @@ def test_what_was_begun_to_erase_is_finished_by_the_next_daemon(tmp_path: Path, 
     with site(tmp_path, url) as running:
         for at, group in groupby(World(people=2, cameras=2, noise=0.3, seed=3).observations(), lambda r: r.seen_at):
             running.step(list(group), at)
-        running.operators.dispatcher._eraser.close()  # it dies before it starts
+        running.operators._eraser.close()  # it dies before it starts
         InstructionClient(client, "shop", url).submit(ErasePerson(at=1.0, who="anna", person=GlobalId("shop-1")))
         running.idle_until(lambda: bool(running.state.matcher.override_log.erasing))
         vectors = windows(running.of(GlobalId("shop-1")))

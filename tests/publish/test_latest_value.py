@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import msgspec
 import redis
 
 from benchmarks.faults.unguarded_redis import UnguardedRedis
@@ -46,11 +47,22 @@ def test_a_redis_that_hangs_costs_the_caller_nothing_and_the_next_value_is_writt
         assert client.get("key") == b"kept"
 
 
+class Count(msgspec.Struct):
+    count: int
+
+
+class Counted:
+    version = 0
+
+    def state(self) -> Count:
+        return Count(self.version)
+
+
 def test_a_value_is_sent_when_it_changed_and_not_too_often() -> None:
     sent: list[bytes] = []
-    version = [0]
-    publisher = ChangePublisher(sent.append, lambda: str(version[0]).encode(), lambda: version[0])
+    source = Counted()
+    publisher = ChangePublisher(sent.append, source)
     for at, now_is in ((0.0, 0), (1.0, 1), (2.0, 2), (1.0 + EVERY_S, 2), (20.0, 2), (3.0, 3)):
-        version[0] = now_is
-        publisher.put_if_due(at)
-    assert sent == [b"1", b"2", b"3"]  # the last one although the clock went back
+        source.version = now_is
+        publisher.decided((), at)
+    assert sent == [b'{"count":1}', b'{"count":2}', b'{"count":3}']  # the last one although the clock went back

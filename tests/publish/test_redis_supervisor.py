@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from benchmarks.ports import free_port
-from reid_stream.assembly.resources import EmbeddedRedisSink
 from reid_stream.config.settings import Redis
 from reid_stream.publish.embedded_redis import EmbeddedRedis, running_url
 from reid_stream.publish.redis_client import connect
@@ -41,18 +40,19 @@ def test_a_killed_server_is_back_with_its_data_and_the_events_that_waited(tmp_pa
         url, first = server.url, server.pid
         client = connect(Redis(), url=url, timeout_s=1.0)
         sink = RedisSink(client, where=url, site="shop", run="run", spool=Spool(tmp_path / "spool"))
+        sink.server_fault = lambda: server.fault
         sink.publish(visit(0))
         assert sink.flush(5)
-        assert EmbeddedRedisSink(sink, server).ready() == (True, "redis")
+        assert sink.ready() == (True, "redis")
         os.kill(first, signal.SIGKILL)
         until(lambda: server.fault is not None)
-        assert EmbeddedRedisSink(sink, server).ready() == (False, "the embedded Redis killed by SIGKILL")
+        assert sink.ready() == (False, "the embedded Redis killed by SIGKILL")
         sink.publish(visit(1))
         until(lambda: server.fault is None)
         assert server.pid != first
         assert (server.url, running_url(tmp_path / "redis")) == (url, url)
         assert sink.flush(10)
-        assert EmbeddedRedisSink(sink, server).ready() == (True, "redis")
+        assert sink.ready() == (True, "redis")
         assert sequences(url) == list(range(6))
         assert sink.close(5)
     ended = next(entry for entry in logs if entry["event"] == "embedded_redis_ended")
