@@ -129,13 +129,17 @@ def test_walls_beyond_those_of_an_address_are_refused_and_its_other_requests_are
 ) -> None:
     made, _ = live
     _, each = STREAMS["wall"]
-    asked = f"GET {API}/previews?cameras=door HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    # One request after the other, so that each wall is still open when the last one has opened.
+    asked = f"GET {API}/previews?cameras=door HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 100
     with ExitStack() as opened:
+
+        def open_wall() -> None:
+            opened.enter_context(socket.create_connection(("127.0.0.1", made.port), 10)).sendall(asked)
+
         for _ in range(each):
-            # One request after the other, so that each wall is still open when the last one has opened.
-            opened.enter_context(socket.create_connection(("127.0.0.1", made.port), 10)).sendall(asked * 10)
+            open_wall()
         while (answer := made.get(f"{API}/previews?cameras=door")).status == 204:
-            pass  # not all of them have begun
+            open_wall()  # in place of one that was refused because of this request
         assert answer.status == 429
         assert int(answer.headers["retry-after"]) > 0
         assert made.get(f"{API}/session").status == 200
