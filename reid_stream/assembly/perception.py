@@ -20,10 +20,9 @@ from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.observe.metrics import Metrics
 from reid_stream.pipeline import Attend, Keep, PerceiveCounts, Perception
 from reid_stream.records import Frame, Tracks
-from reid_stream.runtime.attention import Attention, full_every_s
 from reid_stream.runtime.interfaces import CameraSource, PerceptionRunner, PerceptionStages
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
-from reid_stream.runtime.perception_thread import PerceptionThread
+from reid_stream.runtime.perception_thread import Attention, PerceptionThread, full_every_s
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
 from reid_stream.runtime.workers.placement import worker_count

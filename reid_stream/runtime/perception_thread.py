@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reid_stream.config.differences import SettingsChange
-from reid_stream.config.settings import Camera, Watchdog
+from reid_stream.config.settings import Camera, Settings, Watchdog
 from reid_stream.errors import StuckError
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId, Frame
@@ -247,3 +247,29 @@ class PerceptionThread:
         assert self._supervisor is not None, "cameras are opened by `start`"
         in_hand = self._prefetch.in_hand if self._prefetch is not None else 0
         self._supervisor.report_camera(change, after=self._sent + in_hand)
+
+
+class Attention:
+    """Cameras of which every image is wanted, whether or not something moves in it.
+
+    Written by the perception thread, read by the one that takes frames.
+    """
+
+    def __init__(self, is_watched: Callable[[CameraId], bool] = lambda _: False) -> None:
+        """`is_watched`: whether a camera's live images are open in the console."""
+        self._is_watched = is_watched
+        self._followed: frozenset[CameraId] = frozenset()
+
+    def follow(self, camera: CameraId, is_wanted: bool) -> None:
+        """Note whether people of a camera are followed."""
+        if is_wanted != (camera in self._followed):
+            self._followed = self._followed | {camera} if is_wanted else self._followed - {camera}
+
+    def wants(self, camera: CameraId) -> bool:
+        """Return whether every image of a camera is wanted."""
+        return camera in self._followed or self._is_watched(camera)
+
+
+def full_every_s(settings: Settings) -> float | None:
+    """Return at what interval each camera's image is wanted at least, in seconds; None for every image."""
+    return settings.detect.full_every_s if settings.detect.gate == "auto" else None

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_stream.config.settings import Embed, Models
-from reid_stream.embed.crops import cut
 from reid_stream.embed.embedder import Embedder, pixels_of
 from reid_stream.embed.preprocess import InputSpec, normalise, prepare
+from reid_stream.embed.selector import cut
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.protocol import PixelEngine, to_numbers
 from reid_stream.errors import ModelError

@@ -9,7 +9,7 @@ import pytest
 from reid_stream.bundles import bundle
 from reid_stream.bundles.catalog import SHIPPED
 from reid_stream.config.settings import Camera, Ingest, Models, Settings
-from reid_stream.embed.crops import cut
+from reid_stream.embed.selector import cut
 from reid_stream.engines.build import get_plan, key_of
 from reid_stream.engines.hot_swap import SwapEngine
 from reid_stream.engines.load import load_engine

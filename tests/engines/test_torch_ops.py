@@ -19,10 +19,10 @@ from reid_stream.config.settings import Camera, Detect, Embed, Models, Settings
 from reid_stream.detect.decoders import Decoder, decode, suppress, yolox_cells
 from reid_stream.detect.letterbox import fit
 from reid_stream.detect.yolo import Detector, spec_of
-from reid_stream.embed.crops import cut
 from reid_stream.embed.embedder import Embedder, pixels_of
 from reid_stream.embed.embedder import spec_of as crops_of
 from reid_stream.embed.preprocess import resize
+from reid_stream.embed.selector import cut
 from reid_stream.engines import torch_ops
 from reid_stream.engines.openvino import OpenVinoEngine
 from reid_stream.engines.protocol import DetectRequest, Engine, Pixels

@@ -34,9 +34,8 @@ from reid_stream.observe import logs
 from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
-from reid_stream.runtime.attention import Attention, full_every_s
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
-from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S
+from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S, Attention, full_every_s
 from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, Worker
