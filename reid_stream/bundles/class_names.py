@@ -2,7 +2,8 @@
 
     {0: 'car', 1: 'person'}        ultralytics, YOLOv5 (key `names`)
     ["car", "person"]              JSON; also {"0": "car"}, {"car": 0}, [{"id": 0, "name": "car"}]
-    car,person                     words by comma, semicolon or line; also numbered lines `0: car`
+    names: {0: car, 1: person}     YAML, one line or several, with or without `names`
+    car,person                     words by comma, semicolon or line; also numbered lines `0: car`, `0 car`
 
 Names that are there but cannot be read are an error, not a detector of people.
 """
@@ -21,6 +22,7 @@ _KEYS = ("names", "class_names", "classnames", "classes", "class_labels", "label
 """Keys of ONNX metadata that hold class names, in lower case, the usual one first."""
 _MOST_TEXT = 100_000
 _NUMBERED = re.compile(r"\s*\d+\s*[:=]\s*")
+_COUNTED = re.compile(r"\s*(\d+)\s+([^\s:=].*)")
 
 
 def class_names(network: Any, model: Path) -> list[str]:
@@ -64,13 +66,21 @@ def listed(text: str) -> list[str] | None:
         return []
     value = _literal(text)
     if value is None:
+        value = _yaml(text) if re.search(r"[][{}]|^\s*-|^\s*\w+\s*:\s*$", text, re.MULTILINE) else None
+    if value is None:
         return None if re.search(r"[][{}]", text) else _words(text)
+    if isinstance(value, Mapping):
+        keys = {str(key).lower(): each for key, each in value.items()}
+        inner = next((keys[key] for key in _KEYS if isinstance(keys.get(key), Mapping | list)), None)
+        value = inner if inner is not None else value
     if isinstance(value, Mapping):
         return _of_mapping(value)
     if not isinstance(value, list | tuple):
         return _words(text)
     if value and all(isinstance(each, Mapping) for each in value):
         return _of_mapping({each.get("id", place): each.get("name") for place, each in enumerate(value)})
+    if value and all(isinstance(each, list | tuple) and len(each) == 2 for each in value):
+        return _of_mapping(dict(value)) if all(isinstance(each[0], int | str) for each in value) else None
     return list(value) if all(isinstance(each, str) for each in value) else None
 
 
@@ -81,6 +91,18 @@ def _literal(text: str) -> Any:
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, RuntimeError):
             continue
     return None
+
+
+def _yaml(text: str) -> Any:
+    """Return the mapping or list that YAML reads, else None; aliases stay references, which no caller follows."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        value = YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError):
+        return None
+    return value if isinstance(value, Mapping | list) else None
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> list[str] | None:
@@ -100,6 +122,10 @@ def _is_number(index: object) -> bool:
 
 def _words(text: str) -> list[str]:
     parts = text.splitlines() if "\n" in text else re.split(r"[,;]", text)
+    counted = [_COUNTED.fullmatch(part) for part in parts if part.strip()]
+    found = [(int(each[1]), each[2].strip()) for each in counted if each is not None]
+    if len(found) == len(counted) and [number for number, _ in found] == list(range(len(found))):
+        return [name for _, name in found]
     return [name for part in parts if (name := _NUMBERED.sub("", part, count=1).strip().strip("'\""))]
 
 

@@ -12,9 +12,19 @@ import numpy as np
 
 from reid_stream.bundles import ir_to_onnx, onnx_rewriting
 from reid_stream.bundles.bundle import Floats
+from reid_stream.bundles.detector_layout import LayoutMatch
 from reid_stream.bundles.network_file import read_file
 from reid_stream.bundles.onnx_file import read_whole
-from reid_stream.bundles.openvino_ir import as_yolo, first_line, outputs_of, read_ir, with_vectors, written
+from reid_stream.bundles.openvino_ir import (
+    as_yolo,
+    first_line,
+    outputs_of,
+    pair_of,
+    read_ir,
+    with_projection,
+    with_vectors,
+    written,
+)
 from reid_stream.errors import ModelError
 
 _SLACK = 1e-3
@@ -34,25 +44,31 @@ class ForeignNetwork:
     model: Path
     """Origin of the network, for messages."""
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether its output was made of two, boxes and scores."""
+        return "joined" in self.network.outputs[0].get_names()
 
-def read_network(model: Path, output: str | None) -> ForeignNetwork:
+
+def read_network(model: Path, output: str | None, *, is_detector: bool = False) -> ForeignNetwork:
     """Read an ONNX file or an OpenVINO IR (.xml).
 
     Args:
         model: the file.
         output: name of the output to keep, where there are several.
+        is_detector: outputs of boxes and scores become one.
 
     Raises:
         ModelError: it cannot be read, has several outputs and `output` names none, or takes other than floats.
     """
     if model.suffix.lower() == ".xml":
-        content, weights, network = read_ir(model, output)
+        content, weights, network = read_ir(model, output, is_detector=is_detector)
         return ForeignNetwork(content, weights, network, model)
-    content, network = _read(model, output)
+    content, network = _read(model, output, is_detector=is_detector)
     return ForeignNetwork(content, None, network, model)
 
 
-def with_yolo_output(found: ForeignNetwork, layout: str, size: tuple[int, int], classes: int) -> ForeignNetwork:
+def with_yolo_output(found: ForeignNetwork, layout: LayoutMatch, size: tuple[int, int], classes: int) -> ForeignNetwork:
     """Return a detector with its output converted to the layout `yolo`, see `onnx_rewriting.as_yolo`."""
     if found.weights is not None:
         network = as_yolo(found.network, layout, size, classes)
@@ -80,6 +96,21 @@ def as_vectors(found: ForeignNetwork, dim: int) -> ForeignNetwork:
         content, weights = written(network)
         return ForeignNetwork(content, weights, network, found.model)
     content = onnx_rewriting.with_vectors(found.content, dim)
+    return ForeignNetwork(content, None, _parse(content, found.model), found.model)
+
+
+def with_shorter_vectors(found: ForeignNetwork, dim: int, wanted: int) -> ForeignNetwork:
+    """Return an embedder whose vectors of `dim` numbers become `wanted`, by a fixed orthogonal projection.
+
+    The axes are random: without pictures no others are better. Cosines keep their mean and scatter by about
+    sqrt((1 / wanted - 1 / dim)) around it (Johnson and Lindenstrauss, 1984).
+    """
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, wanted)))[0].astype(np.float32)
+    if found.weights is not None:
+        network = with_projection(found.network, axes)
+        content, weights = written(network)
+        return ForeignNetwork(content, weights, network, found.model)
+    content = onnx_rewriting.with_projection(found.content, axes)
     return ForeignNetwork(content, None, _parse(content, found.model), found.model)
 
 
@@ -131,16 +162,17 @@ def compiled_in_f32(network: Any) -> Any:
     return openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
-def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
+def _read(model: Path, output: str | None, *, is_detector: bool) -> tuple[bytes, Any]:
     """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
     content = read_whole(model, read_file(model, "a network must be readable"))
     network = _parse(content, model)
     if len(network.inputs) != 1:
         raise _not_one_image(network, model)
+    pair = pair_of(network) if is_detector and output is None else None
     names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
     if output is not None and not any(output in each for each in names):
         raise ModelError(f"--output must be one of {outputs_of(network)} of {model}, got {output!r}")
-    if len(names) > 1:
+    if len(names) > 1 and pair is None:
         if output is None:
             raise ModelError(f"which output of {model} to use must be given with --output: {outputs_of(network)}")
         index = next(index for index, each in enumerate(names) if output in each)
@@ -158,6 +190,8 @@ def _read(model: Path, output: str | None) -> tuple[bytes, Any]:
         content = onnx_rewriting.with_float32_ports(content)
     if _is_channels_last(network):
         content = onnx_rewriting.with_channels_first(content)
+    if pair is not None:
+        content = onnx_rewriting.joined(content, *pair)
     return content, _parse(content, model)
 
 

@@ -4,11 +4,14 @@ Letters: b images, h and w pixels, d embedding dimensions.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from reid_stream.bundles.detector_layout import LayoutMatch
 from reid_stream.bundles.onnx_file import onnx_package
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import onnx
 
 _OWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -48,56 +51,80 @@ def with_float32_ports(content: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def as_yolo(content: bytes, layout: str, size: tuple[int, int], classes: int) -> bytes:
+def joined(content: bytes, boxes: int, scores: int) -> bytes:
+    """Return a detector of two outputs with one, boxes (b, n, 4) or (b, n, 1, 4) and scores (b, n, classes) in a row.
+
+    Args:
+        content: an ONNX network of float32.
+        boxes: index of the output of boxes.
+        scores: index of the output of scores.
+    """
+    onnx = onnx_package("to join a detector's boxes and scores")
+    import numpy as np
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    ports = graph.output[boxes], graph.output[scores]
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, -1, 4], np.int64), "joined_shape"))
+    graph.node.append(onnx.helper.make_node("Reshape", [ports[0].name, "joined_shape"], ["joined_boxes"]))
+    graph.node.append(onnx.helper.make_node("Concat", ["joined_boxes", ports[1].name], ["joined"], axis=2))
+    shape = ["batch", "boxes", "columns"]
+    port = onnx.helper.make_tensor_value_info("joined", onnx.TensorProto.FLOAT, shape)
+    del graph.output[:]
+    graph.output.append(port)
+    return bytes(model.SerializeToString())
+
+
+def as_yolo(content: bytes, found: LayoutMatch, size: tuple[int, int], classes: int) -> bytes:
     """Return a detector whose output is converted to the layout `yolo`, (b, 4 + classes, n).
 
     Args:
-        content: an ONNX network with one float32 output (b, n, columns).
-        layout: `yolo_transposed`, `yolov5` or `rtdetr`; see `bundles.detector_layout`.
+        content: an ONNX network with one float32 output.
+        found: layout of the output; any but `yolox` and `yolo_end2end`.
         size: (height, width) of the input in pixels.
         classes: number of classes.
 
     Raises:
         ModelError: the package `onnx` is missing.
     """
-    onnx = onnx_package(f"to serve a detector of layout {layout}")
+    onnx = onnx_package(f"to serve a detector of layout {found.layout}")
     model = onnx.load_from_string(content)
     graph = model.graph
     (port,) = graph.output
-    raw, made = f"{port.name}_{layout}", port.name
+    raw, made = f"{port.name}_{found.layout}", port.name
     _rename_output(graph, port.name, raw)
-    node, numbers = onnx.helper.make_node, onnx.numpy_helper.from_array
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 13)
     import numpy as np
 
-    ends = {"yolo_transposed": [4, 4 + classes], "yolov5": [4, 1, classes], "rtdetr": [4, classes]}[layout]
-    parts = [f"{raw}_{index}" for index in range(len(ends))]
-    if layout == "yolo_transposed":
-        graph.node.append(node("Transpose", [raw], [made], perm=[0, 2, 1]))
-    else:
+    def op(kind: str, inputs: list[str], count: int = 1, **attributes: Any) -> list[str]:
+        names = [f"{raw}_{len(graph.node)}_{index}" for index in range(count)]
+        graph.node.append(onnx.helper.make_node(kind, inputs, names, **attributes))
+        return names
+
+    def constant(values: Any, kind: type[np.generic] = np.float32) -> str:
+        name = f"{raw}_constant_{len(graph.initializer)}"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(values, kind), name))
+        return name
+
+    def split(name: str, ends: list[int]) -> list[str]:
         if opset < _SPLIT_BY_INPUT:
-            graph.node.append(node("Split", [raw], parts, axis=2, split=ends))
-        else:
-            graph.initializer.append(numbers(np.array(ends, np.int64), f"{raw}_split"))
-            graph.node.append(node("Split", [raw, f"{raw}_split"], parts, axis=2))
-        boxes, scores = parts[0], parts[-1]
-        if layout == "yolov5":
-            graph.node.append(node("Mul", [parts[1], parts[2]], [f"{raw}_scores"]))
-            scores = f"{raw}_scores"
-        else:
-            sides = np.array([size[1], size[0], size[1], size[0]], np.float32)
-            graph.initializer.append(numbers(sides, f"{raw}_pixels"))
-            graph.node.append(node("Mul", [boxes, f"{raw}_pixels"], [f"{raw}_boxes"]))
-            boxes = f"{raw}_boxes"
-        graph.node.append(node("Concat", [boxes, scores], [f"{raw}_rows"], axis=2))
-        graph.node.append(node("Transpose", [f"{raw}_rows"], [made], perm=[0, 2, 1]))
-    del port.type.tensor_type.shape.dim[:]
-    for side in ("batch", 4 + classes, "boxes"):
-        dim = port.type.tensor_type.shape.dim.add()
-        if isinstance(side, int):
-            dim.dim_value = side
-        else:
-            dim.dim_param = side
+            return op("Split", [name], len(ends), axis=2, split=ends)
+        return op("Split", [name, constant(ends, np.int64)], len(ends), axis=2)
+
+    (rows,) = op("Transpose", [raw], perm=[0, 2, 1]) if found.layout == "yolo" else [raw]
+    boxes, *numbers = split(rows, [4, 1, classes] if found.layout == "yolov5" else [4, classes])
+    if found.has_logits:
+        numbers = [op("Sigmoid", [each])[0] for each in numbers]
+    scores = op("Mul", numbers)[0] if len(numbers) == 2 else numbers[0]
+    if found.layout == "corners":
+        near, far = split(boxes, [2, 2])
+        (middle,) = op("Mul", [op("Add", [near, far])[0], constant([0.5])])
+        (boxes,) = op("Concat", [middle, op("Sub", [far, near])[0]], axis=2)
+    if found.is_relative:
+        (boxes,) = op("Mul", [boxes, constant([size[1], size[0], size[1], size[0]])])
+    (rows,) = op("Concat", [boxes, scores], axis=2)
+    graph.node.append(onnx.helper.make_node("Transpose", [rows], [made], perm=[0, 2, 1]))
+    port.CopyFrom(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, ["batch", 4 + classes, "boxes"]))
     return bytes(model.SerializeToString())
 
 
@@ -141,6 +168,19 @@ def with_vectors(content: bytes, dim: int) -> bytes:
     model.graph.node.append(onnx.helper.make_node("Flatten", [raw], [port.name], axis=1))
     kind = port.type.tensor_type.elem_type
     port.CopyFrom(onnx.helper.make_tensor_value_info(port.name, kind, ["batch", dim]))
+    return bytes(model.SerializeToString())
+
+
+def with_projection(content: bytes, axes: "npt.NDArray[np.float32]") -> bytes:
+    """Return an embedder whose vectors (b, d) are projected to axes (d, r)."""
+    onnx = onnx_package("to project long vectors")
+    model = onnx.load_from_string(content)
+    (port,) = model.graph.output
+    raw = f"{port.name}_whole"
+    _rename_output(model.graph, port.name, raw)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(axes, f"{raw}_axes"))
+    model.graph.node.append(onnx.helper.make_node("MatMul", [raw, f"{raw}_axes"], [port.name]))
+    port.CopyFrom(onnx.helper.make_tensor_value_info(port.name, onnx.TensorProto.FLOAT, ["batch", axes.shape[1]]))
     return bytes(model.SerializeToString())
 
 

@@ -4,12 +4,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from reid_stream.bundles.detector_layout import LayoutMatch
 from reid_stream.bundles.network_file import file_bytes
 from reid_stream.errors import ModelError
 
 
-def read_ir(model: Path, output: str | None = None) -> tuple[bytes, bytes, Any]:
+def read_ir(model: Path, output: str | None = None, *, is_detector: bool = False) -> tuple[bytes, bytes, Any]:
     """Return an OpenVINO IR, text and weights, with float32 at both ends and one output, and the network in it.
+
+    Of a detector, outputs of boxes and scores are joined.
 
     Raises:
         ModelError: a file is missing or broken, or the IR has several outputs and `output` names none of them.
@@ -22,6 +25,10 @@ def read_ir(model: Path, output: str | None = None) -> tuple[bytes, bytes, Any]:
         file_bytes(file, "an OpenVINO network must have its .xml and its .bin")
     try:
         network = openvino.Core().read_model(model)
+        if is_detector and output is None and (pair := pair_of(network)) is not None:
+            network = joined(network, *pair)
+            text, data = written(network)
+            return text, data, network
         names = [sorted(port.get_names()) or ["?"] for port in network.outputs]
         if output is not None and not any(output in each for each in names):
             raise ModelError(f"--output must be one of {outputs_of(network)} of {model}, got {output!r}")
@@ -55,12 +62,12 @@ def written(network: Any) -> tuple[bytes, bytes]:
     return text, data
 
 
-def as_yolo(network: Any, layout: str, size: tuple[int, int], classes: int) -> Any:
+def as_yolo(network: Any, found: LayoutMatch, size: tuple[int, int], classes: int) -> Any:
     """Return a detector whose output is converted to the layout `yolo`, (b, 4 + classes, n).
 
     Args:
-        network: with one float32 output (b, n, columns); taken apart.
-        layout: `yolo_transposed`, `yolov5` or `rtdetr`; see `bundles.detector_layout`.
+        network: with one float32 output; taken apart.
+        found: layout of the output; any but `yolox` and `yolo_end2end`.
         size: (height, width) of the input in pixels.
         classes: number of classes.
     """
@@ -68,18 +75,52 @@ def as_yolo(network: Any, layout: str, size: tuple[int, int], classes: int) -> A
     import openvino
     from openvino import opset13 as ops
 
+    def split(value: Any, ends: list[int]) -> Any:
+        return ops.variadic_split(value, ops.constant(2), ops.constant(np.array(ends, np.int64))).outputs()
+
+    turned = ops.constant(np.array([0, 2, 1], np.int64))
     raw = network.outputs[0].get_node().input(0).get_source_output()
-    if layout != "yolo_transposed":
-        ends = {"yolov5": [4, 1, classes], "rtdetr": [4, classes]}[layout]
-        parts = ops.variadic_split(raw, ops.constant(2), ops.constant(np.array(ends, np.int64)))
-        boxes, scores = parts.output(0), parts.output(len(ends) - 1)
-        if layout == "yolov5":
-            scores = ops.multiply(parts.output(1), scores)
-        else:
-            sides = np.array([size[1], size[0], size[1], size[0]], np.float32)
-            boxes = ops.multiply(boxes, ops.constant(sides))
-        raw = ops.concat([boxes, scores], 2)
-    made = ops.transpose(raw, ops.constant(np.array([0, 2, 1], np.int64)))
+    rows = ops.transpose(raw, turned) if found.layout == "yolo" else raw
+    boxes, *numbers = split(rows, [4, 1, classes] if found.layout == "yolov5" else [4, classes])
+    if found.has_logits:
+        numbers = [ops.sigmoid(each) for each in numbers]
+    scores = ops.multiply(*numbers) if len(numbers) == 2 else numbers[0]
+    if found.layout == "corners":
+        near, far = split(boxes, [2, 2])
+        middle = ops.multiply(ops.add(near, far), ops.constant(np.array([0.5], np.float32)))
+        boxes = ops.concat([middle, ops.subtract(far, near)], 2)
+    if found.is_relative:
+        boxes = ops.multiply(boxes, ops.constant(np.array([size[1], size[0]] * 2, np.float32)))
+    made = ops.transpose(ops.concat([boxes, scores], 2), turned)
+    return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
+
+
+def pair_of(network: Any) -> tuple[int, int] | None:
+    """Return the indices of the outputs of boxes (b, n, 4) and of class scores (b, n, classes).
+
+    None where the network has other than these two outputs. Boxes may have an axis of one more, (b, n, 1, 4).
+    """
+    shapes = [port.partial_shape for port in network.outputs]
+    if len(shapes) != 2 or any(shape.rank.is_dynamic for shape in shapes):
+        return None
+    for boxes, scores in ((0, 1), (1, 0)):
+        sides = [side.get_length() if side.is_static else None for side in shapes[boxes]]
+        is_box = len(sides) in (3, 4) and sides[-1] == 4 and (len(sides) == 3 or sides[2] == 1)
+        if is_box and len(shapes[scores]) == 3 and shapes[scores][1] == shapes[boxes][1]:
+            return boxes, scores
+    return None
+
+
+def joined(network: Any, boxes: int, scores: int) -> Any:
+    """Return a detector with its outputs of boxes and scores in a row; the network is taken apart."""
+    import numpy as np
+    import openvino
+    from openvino import opset13 as ops
+
+    ends = [port.get_node().input(0).get_source_output() for port in network.outputs]
+    flat = ops.reshape(ends[boxes], ops.constant(np.array([0, -1, 4], np.int64)), special_zero=True)
+    made = ops.concat([flat, ends[scores]], 2)
+    made.output(0).set_names({"joined"})
     return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
 
 
@@ -91,6 +132,16 @@ def with_vectors(network: Any) -> Any:
 
     raw = network.outputs[0].get_node().input(0).get_source_output()
     made = ops.reshape(raw, ops.constant(np.array([0, -1], np.int64)), special_zero=True)
+    made.output(0).set_names(network.outputs[0].get_names())
+    return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
+
+
+def with_projection(network: Any, axes: Any) -> Any:
+    """Return an embedder whose vectors (b, d) are projected to axes (d, r); the network is taken apart."""
+    import openvino
+    from openvino import opset13 as ops
+
+    made = ops.matmul(network.outputs[0].get_node().input(0).get_source_output(), ops.constant(axes), False, False)
     made.output(0).set_names(network.outputs[0].get_names())
     return openvino.Model([made], network.get_parameters(), network.get_friendly_name())
 

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from reid_stream.bundles.bundle import (
+    MAX_DIM,
     DetectorBundle,
     EmbedderBundle,
     EmbedderInput,
@@ -28,9 +29,10 @@ from reid_stream.bundles.bundle import (
     save,
 )
 from reid_stream.bundles.class_names import class_names
+from reid_stream.bundles.class_scores import class_scores_reason
 from reid_stream.bundles.coco import COCO
 from reid_stream.bundles.default_calibration import UNIFORM_WEIGHT, default_calibration
-from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, candidates, choose
+from reid_stream.bundles.detector_layout import LAYOUTS, LayoutMatch, by_picture, by_values, candidates, choose, usual
 from reid_stream.bundles.foreign_network import (
     as_onnx,
     as_vectors,
@@ -38,6 +40,7 @@ from reid_stream.bundles.foreign_network import (
     image_size,
     read_network,
     run_once,
+    with_shorter_vectors,
     with_yolo_output,
 )
 from reid_stream.bundles.input_normalisation import normalisation
@@ -49,6 +52,8 @@ EMBEDDER_TOLERANCE = 0.15
 """Tolerance of the probe: bf16 moves a vector by up to |f1 - f2| = 0.14 (cosine 0.99)."""
 DETECTOR_TOLERANCE = 0.05
 """Tolerance of the probe: bf16 moves a box by less than a hundredth of the image."""
+_MOST_NUMBERS = 8192
+"""Longest vector that is projected; a longer answer is a feature map."""
 _PERSONS = frozenset({"person", "pedestrian", "people", "human"})
 _B = TypeVar("_B", EmbedderBundle, DetectorBundle)
 
@@ -88,7 +93,8 @@ def wrap_embedder(
 ) -> EmbedderBundle:
     """Wrap a re-ID network, with the default calibration until `reid-train calibrate` replaces it.
 
-    Height and width come from the network where it fixes them, else 256 x 128. ONNX networks take RGB, mean and
+    Height and width come from the network where it fixes them, else 256 x 128. Vectors longer than a bundle's are
+    projected. ONNX networks take RGB, mean and
     standard deviation of ImageNet; OpenVINO IRs BGR from 0 to 255, as in Open Model Zoo. An IR becomes ONNX where that
     is exact; any other stays one, which OpenVINO alone serves.
 
@@ -100,11 +106,11 @@ def wrap_embedder(
         std: divides each channel afterwards.
         colour: `rgb` or `bgr`.
         scale: pixel values run to 1 or 255; default: 255 where a mean or std is above 1, else 1.
-        log: called with a line on what became of an IR.
+        log: called with a line on what was changed.
 
     Raises:
-        ModelError: the file is not a network of one image input and one vector output; or it has several outputs, and
-            `output` names none of them.
+        ModelError: the file is not a network of one image input and one vector output; or it has several outputs, or
+            one that looks like class scores, and `output` names none.
     """
     read = read_network(model, output)
     if read.weights is not None:
@@ -138,6 +144,23 @@ def wrap_embedder(
     if vector.ndim != 2 or vector.shape[0] != 1:
         raise ModelError(f"a re-ID network must give (b, d) vectors, {model} gives {vector.shape} for one crop")
     dim = vector.shape[1]
+    names = sorted(read.network.outputs[0].get_names())
+    if output is None and (reason := class_scores_reason(vector, names)) is not None:
+        raise ModelError(
+            f"an embedder must give a vector, output {' '.join(names)} of {model} looks like class scores: {reason}; "
+            "export the network without its classifier, or name the output with --output to take it nevertheless"
+        )
+    if dim > _MOST_NUMBERS:
+        raise ModelError(
+            f"an embedder must give at most {_MOST_NUMBERS} numbers, {model} gives {dim}; export its vector"
+        )
+    if dim > MAX_DIM:
+        read = with_shorter_vectors(read, dim, MAX_DIM)
+        log(
+            f"{dim} numbers are projected to {MAX_DIM}, the most of a bundle; cosines scatter by about "
+            f"{(1 / MAX_DIM - 1 / dim) ** 0.5:.2f}; a projection learned on pictures and exported along keeps more"
+        )
+        vector, dim = run_once(read.network, probe_input(bundle), model), MAX_DIM
     verifier = Verifier(d=[UNIFORM_WEIGHT**0.5] * dim, b=UNIFORM_WEIGHT, train_prior=0.5)
     made = with_probe(msgspec.structs.replace(bundle, dim=dim, verifier=verifier), vector)
     return save(made, read.content, out, read.weights)
@@ -191,19 +214,21 @@ def wrap_detector(
     Raises:
         ModelError: layout, classes, person class or output are ambiguous and must be given.
     """
-    read = read_network(model, output)
+    read = read_network(model, output, is_detector=True)
     found = image_size(read.network, model)
     size = (_agree("height", height, found[0], 640, model), _agree("width", width, found[1], 640, model))
     answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
     names = list(classes or class_names(read.network, model))
-    layout = _layout(decoder, answer.shape, size, names)
-    if not isinstance(layout, LayoutMatch):
-        layout = _layout_by_picture(layout, read.network, model, answer.shape, size, picture, person or 0)
-    names = names or list(_customary_names(layout, model))
+    matching = _layouts(decoder, answer.shape, size, len(names) or None, is_joined=read.is_joined)
+    matching = by_values(matching, answer[0], size) if matching else []
+    matching = matching if names else usual(matching)
+    known = _person_index(names, person, model) if names else person or 0
+    layout = _layout_by_picture(matching, read.network, model, answer.shape, size, picture, known)
+    names = names or list(_customary_names(layout, person, model))
     index = _person_index(names, person, model)
     served = layout.layout
-    if layout.layout in ("yolo_transposed", "yolov5", "rtdetr"):
-        read, served = with_yolo_output(read, layout.layout, size, len(names)), "yolo"
+    if not layout.is_served:
+        read, served = with_yolo_output(read, layout, size, len(names)), "yolo"
         answer = run_once(read.network, np.full((1, 3, *size), 0.5, dtype=np.float32), model)
     read = for_any_batch(read, size)
     is_yolox = served == "yolox"
@@ -235,14 +260,12 @@ def wrap_detector(
     return save(made, read.content, out, read.weights)
 
 
-def _layout(
-    decoder: str | None, shape: tuple[int, ...], size: tuple[int, int], names: Sequence[str]
-) -> LayoutMatch | list[LayoutMatch]:
-    """Return the layout given or the only one that matches the shape; else all that match."""
-    count = len(names) or None
+def _layouts(
+    decoder: str | None, shape: tuple[int, ...], size: tuple[int, int], count: int | None, *, is_joined: bool
+) -> list[LayoutMatch]:
+    """Return the layout given, else all that match the shape and the number of classes."""
     if decoder is None:
-        found = candidates(shape, size, count)
-        return found[0] if len(found) == 1 else found
+        return candidates(shape, size, count, is_joined=is_joined)
     if decoder not in LAYOUTS:
         raise ModelError(f"--decoder must be one of {', '.join(LAYOUTS)}, got {decoder!r}")
     columns = shape[-1] if decoder != "yolo" and len(shape) == 3 else shape[1] if len(shape) == 3 else 0
@@ -252,7 +275,7 @@ def _layout(
             f"a detector of layout {decoder} with {count or 'any number of'} classes cannot give {shape}; give another "
             "--decoder, or the right --classes"
         )
-    return LayoutMatch(decoder, own)
+    return [LayoutMatch(decoder, own)]
 
 
 def _layout_by_picture(
@@ -264,9 +287,7 @@ def _layout_by_picture(
     picture: Path | None,
     person: int,
 ) -> LayoutMatch:
-    """Choose between layouts by the people found in an image, given to the network in each layout's colours and
-    scale.
-    """
+    """Return the one layout, or that by which people are found in an image, in each layout's colours and scale."""
     if picture is None or not found:
         return choose(found, shape, size)
     import cv2
@@ -296,14 +317,20 @@ def _layout_by_picture(
     return choose(right, shape, size)
 
 
-def _customary_names(layout: LayoutMatch, model: Path) -> Sequence[str]:
-    """Return the default class names of a network that states none: person for one class, COCO's for eighty."""
+def _customary_names(layout: LayoutMatch, person: int | None, model: Path) -> Sequence[str]:
+    """Return the default class names of a network that states none: person for one class, COCO's for eighty.
+
+    Of other numbers, the index of the class person must be given; the others are numbered.
+    """
     if layout.classes == 1:
         return ("person",)
     if layout.classes in (None, len(COCO)):
         return COCO
+    if person is not None and 0 <= person < layout.classes:
+        return [("person" if index == person else f"class{index}") for index in range(layout.classes)]
     raise ModelError(
-        f"the {layout.classes} classes of {model} must be named, in the network's order, as --classes person,car,..."
+        f"the {layout.classes} classes of {model} must be named, in the network's order, as --classes person,car,..., "
+        "or the number of the class of people be given as --person"
     )
 
 

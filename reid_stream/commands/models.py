@@ -88,8 +88,8 @@ def wrap(
     decoder: Annotated[
         str | None,
         typer.Option(
-            help="Detector: layout of the output: yolo, yolo_transposed, yolov5, yolox, rtdetr or yolo_end2end. "
-            "Default: by its shape."
+            help="Detector: layout of the output: yolo, yolo_transposed, yolov5, yolox, rtdetr, "
+            "yolo_end2end or corners. Default: by its shape and numbers."
         ),
     ] = None,
     classes: Annotated[

@@ -32,6 +32,14 @@ COCO_LIKE = ",".join("person" if index == 5 else f"class{index}" for index in ra
         "car\nperson\n",
         "0: car\n1: person",
         "0 = car, 1 = person",
+        "0 car\n1 person",
+        "0\tcar\n1\tperson\n",
+        "names:\n  0: car\n  1: person\n",
+        "- car\n- person",
+        "{0: car, 1: person}",
+        "[car, person]",
+        '{"names": {"0": "car", "1": "person"}, "nc": 2}',
+        "[[0, 'car'], [1, 'person']]",
     ],
 )
 def test_every_notation_gives_the_names_in_the_networks_order(text: str) -> None:
@@ -44,7 +52,16 @@ def test_a_text_without_names_states_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "???{{", "{1: 'car', 2: 'person'}", '{"0": null, "1": "person"}', "[0, 1]", "__import__('os')[0]"]
+    "text",
+    [
+        "{",
+        "???{{",
+        "{1: 'car', 2: 'person'}",
+        '{"0": null, "1": "person"}',
+        "[0, 1]",
+        "__import__('os')[0]",
+        "[[], []]",
+    ],
 )
 def test_names_that_cannot_be_read_are_no_names(text: str) -> None:
     assert listed(text) is None

@@ -68,6 +68,22 @@ def test_an_embedder_gives_the_same_vectors_for_a_batch_whatever_its_form(
     np.testing.assert_allclose(found, IMAGES.mean((2, 3)) @ WEIGHTS.T, atol=0.01)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_vectors_longer_than_a_bundles_are_projected_and_keep_their_cosines(
+    tmp_path: Path, engine: Literal["openvino", "onnx"]
+) -> None:
+    weights = np.random.default_rng(2).normal(0, 1, (2048, 3)).astype(np.float32)
+    lines: list[str] = []
+    network = embedder(tmp_path / "m.onnx", [None, 3, 24, 16], weights=weights, reshape=[-1, 2048])
+    made = wrap_embedder(network, tmp_path / "out", log=lines.append)
+    assert made.dim == 512
+    assert "2048 numbers are projected to 512" in lines[0]
+    found = load_engine(tmp_path / "out" / "model.onnx", Models(engine=engine, precision="f32"))(IMAGES)
+    whole = IMAGES.mean((2, 3)) @ weights.T
+    unit, wanted = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (found, whole))
+    np.testing.assert_allclose(unit @ unit.T, wanted @ wanted.T, atol=0.15)  # four times what the log states
+
+
 def test_a_network_for_batches_of_four_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"any number of images or one, .* takes 4; export it again"):
         wrap_embedder(embedder(tmp_path / "m.onnx", [4, 3, 24, 16], reshape=[4, 8]), tmp_path / "out")

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from reid_stream.bundles.bundle import DetectorBundle, load, load_detector, save
-from reid_stream.bundles.detector_layout import candidates
+from reid_stream.bundles.detector_layout import candidates, usual
 from reid_stream.bundles.network_file import network_file
 from reid_stream.bundles.onnx_file import external_files
 from reid_stream.bundles.wrap import wrap_detector, wrap_embedder
@@ -114,7 +114,7 @@ def test_every_layout_is_found_by_its_shape_and_finds_the_same_person(
 
 @pytest.mark.parametrize("shape", [(1, 8400, 6), (1, 25200, 6), (1, 5, 8400), (1, 300, 84), (1, 8400, 84), (1, 300, 6)])
 def test_the_usual_shapes_fit_some_layout(shape: tuple[int, ...]) -> None:
-    found = {each.layout for each in candidates(shape, (640, 640))}
+    found = {each.layout for each in usual(candidates(shape, (640, 640)))}
     expected: dict[tuple[int, ...], set[str]] = {
         (1, 8400, 6): {"yolox", "yolo_end2end"},
         (1, 25200, 6): {"yolov5"},
@@ -127,17 +127,77 @@ def test_the_usual_shapes_fit_some_layout(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("layout", ["yolox", "yolo_transposed", "yolo_end2end"])
-def test_one_shape_of_three_layouts_is_asked_for_or_decided_by_an_image(tmp_path: Path, layout: str) -> None:
+def test_one_shape_of_three_layouts_is_decided_by_its_numbers_or_an_image(tmp_path: Path, layout: str) -> None:
     output = rows_of(layout, {"yolox": 1, "yolo_transposed": 2, "yolo_end2end": 1}[layout], 0, CELLS)
     model = network(tmp_path / "m.onnx", output)
     names = ["person", "car"] if layout == "yolo_transposed" else None
-    if names is None:
-        with pytest.raises(ModelError, match=r"can be .*yolox.*give --decoder, or --picture"):
-            wrap_detector(model, tmp_path / "out")
-    picture = tmp_path / "people.png"
-    cv2.imwrite(str(picture), np.full((SIDE, SIDE, 3), 127, np.uint8))
+    picture = None
+    if layout == "yolo_transposed":  # its last column is all 0, as an index of classes may be
+        picture = grey(tmp_path)
+        with pytest.raises(ModelError, match=r"can be .*yolo_end2end.*give --decoder, or --picture"):
+            wrap_detector(model, tmp_path / "out", classes=names)
     made = wrap_detector(model, tmp_path / "out", picture=picture, classes=names)
     np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
+
+
+def grey(folder: Path) -> Path:
+    cv2.imwrite(str(folder / "people.png"), np.full((SIDE, SIDE, 3), 127, np.uint8))
+    return folder / "people.png"
+
+
+def boxes_and_scores(form: str, unit: float, classes: int = 80, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Return one person in row 7 of boxes (count, 4) and scores (count, classes)."""
+    boxes, scores = np.zeros((count, 4), np.float32), np.zeros((count, classes), np.float32)
+    boxes[7] = (CENTRE if form == "centre" else BOX) / unit
+    scores[7, 0] = 0.9
+    return boxes, scores
+
+
+@pytest.mark.parametrize("form", ["centre", "corners"])
+@pytest.mark.parametrize("unit", [1, SIDE])
+def test_boxes_and_scores_in_separate_outputs_are_joined_in_either_order(tmp_path: Path, form: str, unit: int) -> None:
+    pair = boxes_and_scores(form, unit)
+    for index, outputs in enumerate((pair, pair[::-1], (pair[0][:, None], pair[1]))):
+        made = wrap_detector(network(tmp_path / f"{index}.onnx", *outputs), tmp_path / f"out{index}")
+        np.testing.assert_allclose(person_found(made, tmp_path / f"out{index}"), [BOX], atol=0.1)
+
+
+def test_logits_become_probabilities_and_the_class_of_people_may_be_given_by_its_number(tmp_path: Path) -> None:
+    boxes, scores = boxes_and_scores("centre", SIDE, classes=91)  # as RF-DETR gives them
+    logits = np.where(scores[:, [1, 0, *range(2, 91)]] > 0, 2.2, -6).astype(np.float32)
+    model = network(tmp_path / "m.onnx", boxes, logits)
+    with pytest.raises(ModelError, match="91 classes of .*--classes .*--person"):
+        wrap_detector(model, tmp_path / "out")
+    made = wrap_detector(model, tmp_path / "out", person=1)
+    assert (made.person, made.classes[:3]) == (1, ["class0", "person", "class2"])
+    np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
+
+
+@pytest.mark.parametrize("layout", ["yolo", "yolo_transposed", "yolov5"])
+def test_boxes_in_shares_of_the_input_are_found_by_their_numbers(tmp_path: Path, layout: str) -> None:
+    output = rows_of(layout, 80, 0, 3 * CELLS if layout == "yolov5" else CELLS)
+    output[:, :4] /= SIDE
+    made = wrap_detector(network(tmp_path / "m.onnx", output.T if layout == "yolo" else output), tmp_path / "out")
+    np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
+
+
+def test_a_layout_that_the_numbers_contradict_is_not_taken(tmp_path: Path) -> None:
+    rows = np.zeros((300, 5), np.float32)
+    rows[7] = (*BOX, 0.9)  # pixels, where RT-DETR has shares
+    model = network(tmp_path / "m.onnx", rows)
+    with pytest.raises(ModelError, match=r"corners as --decoder"):
+        wrap_detector(model, tmp_path / "out")
+    made = wrap_detector(model, tmp_path / "out", decoder="corners")
+    np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
+    two_classes = network(tmp_path / "two.onnx", rows_of("rtdetr", 2, 1, 300))
+    with pytest.raises(ModelError, match="2 classes .*must be named"):  # no YOLO26: shares, and no index of a class
+        wrap_detector(two_classes, tmp_path / "two")
+
+
+def test_a_picture_without_people_refuses_even_the_only_layout(tmp_path: Path) -> None:
+    model = network(tmp_path / "m.onnx", np.zeros((84, CELLS), np.float32))
+    with pytest.raises(ModelError, match="people must be found in"):
+        wrap_detector(model, tmp_path / "out", picture=grey(tmp_path))
 
 
 def test_classes_come_from_the_metadata_and_no_car_is_a_person(tmp_path: Path) -> None:
@@ -179,6 +239,26 @@ def test_a_network_with_two_heads_is_asked_about_and_serves_the_one_named(tmp_pa
         engine = load_engine(tmp_path / "out" / "model.onnx", Models(engine=name, precision="f32"))
         answer = engine(np.zeros((1, 3, SIDE, SIDE), np.float32))
         np.testing.assert_allclose(answer, vector[None])
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "reason"),
+    [
+        ([0.1, 0.2, 0.7], "output0", "its 3 numbers add up to 1"),
+        ([3.0, -1.0, 2.0], "Logits", "it is called Logits"),
+        ([3.0], "output0", "a single number"),
+        (np.linspace(-3, 3, 751), "output0", "as many as Market-1501 has classes"),
+    ],
+)
+def test_class_scores_are_no_embedding_unless_they_are_asked_for(
+    tmp_path: Path, answer: list[float], name: str, reason: str
+) -> None:
+    model = onnx.load(network(tmp_path / "m.onnx", np.array(answer, np.float32)))
+    model.graph.output[0].name = model.graph.node[-1].output[0] = name
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=f"looks like class scores: .*{reason}.*--output"):
+        wrap_embedder(tmp_path / "m.onnx", tmp_path / "out")
+    assert wrap_embedder(tmp_path / "m.onnx", tmp_path / "out", output=name).dim == min(512, len(answer))
 
 
 def test_a_float16_network_takes_and_gives_float32_in_every_engine(tmp_path: Path) -> None:
