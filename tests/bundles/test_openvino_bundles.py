@@ -19,7 +19,7 @@ from reid_stream.cli import app
 from reid_stream.config.settings import Models
 from reid_stream.engines.load import load_engine
 from reid_stream.errors import ModelError
-from tests.bundles.test_wrap import BOX, CELLS, SIDE, network, person_found, rows_of
+from tests.bundles.test_wrap import BOX, CELLS, SIDE, boxes_and_scores, network, person_found, rows_of
 
 
 def ir(folder: Path, name: str = "net", kind: str = "f32", outputs: int = 1, with_mish: bool = True) -> Path:
@@ -171,13 +171,19 @@ def test_several_outputs_are_asked_for_and_the_chosen_one_is_kept(tmp_path: Path
         ("rtdetr", 80, 300),
         ("yolox", 80, CELLS),
         ("yolo_end2end", 80, 300),
+        ("corners", 80, 300),
     ],
 )
 def test_an_openvino_detector_of_any_layout_finds_the_same_person(
     tmp_path: Path, layout: str, classes: int, rows: int
 ) -> None:
-    output = rows_of(layout, classes, 0, rows)
-    exported = network(tmp_path / "m.onnx", output.T if layout == "yolo" else output, side=SIDE)
+    if layout == "corners":
+        boxes, scores = boxes_and_scores("corners", SIDE, classes, rows)
+        outputs = [np.log((scores + 0.01) / (1.01 - scores)), boxes]
+    else:
+        output = rows_of(layout, classes, 0, rows)
+        outputs = [output.T if layout == "yolo" else output]
+    exported = network(tmp_path / "m.onnx", *outputs, side=SIDE)
     openvino.save_model(openvino.Core().read_model(exported), tmp_path / "given" / "m.xml")
     made = wrap_detector(tmp_path / "given" / "m.xml", tmp_path / "bundle")
     assert is_openvino_only(tmp_path / "bundle")
