@@ -209,7 +209,7 @@ def _decoded(found: LayoutMatch, output: Floats, size: tuple[int, int], person: 
     centres = rows[:, :4].astype(np.float32)
     numbers = rows[:, 4:].astype(np.float32)
     if found.has_logits:
-        numbers = 1 / (1 + np.exp(-np.clip(numbers, -60, 60)))
+        numbers = (1 / (1 + np.exp(-np.clip(numbers, -60, 60)))).astype(np.float32)
     scores = numbers[:, 0] * numbers[:, 1 + person] if layout in ("yolov5", "yolox") else numbers[:, person]
     if layout == "yolox":
         grid = _grid(size)
