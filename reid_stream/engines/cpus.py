@@ -6,8 +6,10 @@ proc(5), cgroups(7).
 
 import math
 import os
-from collections.abc import MutableMapping
+import re
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 _ROOT = Path("/")
 
@@ -25,16 +27,13 @@ def cpu_count(root: Path = _ROOT) -> int:
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
     """Return the CPU time per second that the control groups allow, the least of all levels; None for no limit."""
-    try:
-        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
+    mounts = [mount for line in _lines(root / "proc/self/mountinfo") if (mount := _mount(line)) is not None]
     quotas: list[float] = []
-    for group in groups:
-        _, controllers, path = group.split(":", 2)
+    for group in _lines(root / "proc/self/cgroup"):
+        _, _, rest = group.partition(":")
+        controllers, _, path = rest.partition(":")
         is_v2 = not controllers
-        if not is_v2 and "cpu" not in controllers.split(","):
+        if not path.startswith("/") or not (is_v2 or "cpu" in controllers.split(",")):
             continue
         for top, folder in _folders(mounts, path, is_v2=is_v2, root=root):
             # A limit holds for all groups below it.
@@ -65,19 +64,40 @@ def bound_libraries(environment: MutableMapping[str, str] = os.environ, root: Pa
             environment.setdefault(name, str(count))
 
 
-def _folders(mounts: list[str], path: str, *, is_v2: bool, root: Path) -> list[tuple[Path, Path]]:
+class _Mount(NamedTuple):
+    """A mounted file system (proc(5), /proc/pid/mountinfo)."""
+
+    shown: str
+    """Folder of the file system that the mount shows."""
+    point: str
+    kind: str
+    options: tuple[str, ...]
+
+
+def _mount(line: str) -> _Mount | None:
+    """Read a line of mountinfo; None where it is none, as a sandbox may show."""
+    left, _, right = line.partition(" - ")
+    match left.split(" "), right.split(" "):
+        case [_, _, _, shown, point, *_], [kind, _, options, *_]:
+            return _Mount(_unescaped(shown), _unescaped(point), kind, tuple(options.split(",")))
+    return None
+
+
+def _unescaped(path: str) -> str:
+    """Return a path of mountinfo, where spaces, tabs, line ends and backslashes are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+def _folders(mounts: Sequence[_Mount], path: str, *, is_v2: bool, root: Path) -> list[tuple[Path, Path]]:
     """Return (mount point, folder of the group) in each mount of the hierarchy that shows the group."""
     found = []
     for mount in mounts:
-        left, _, right = mount.partition(" - ")
-        _, _, _, shown, point, *_ = left.split(" ")
-        kind, _, options = right.split(" ", 2)
-        if kind != ("cgroup2" if is_v2 else "cgroup") or (not is_v2 and "cpu" not in options.split(",")):
+        if mount.kind != ("cgroup2" if is_v2 else "cgroup") or (not is_v2 and "cpu" not in mount.options):
             continue
-        top = root / point.lstrip("/")
+        top = root / mount.point.lstrip("/")
         group = PurePosixPath(path)
         # In a container the mount may show a part of the hierarchy alone, whose path is that of the host.
-        inside = group.relative_to(shown) if group.is_relative_to(shown) else group.relative_to("/")
+        inside = group.relative_to(mount.shown) if group.is_relative_to(mount.shown) else group.relative_to("/")
         folder = top / inside
         found.append((top, folder if ".." not in inside.parts and folder.is_dir() else top))
     return found
@@ -100,7 +120,12 @@ def _share(quota: str, period: str) -> float | None:
 
 
 def _words(file: Path) -> list[str]:
+    return " ".join(_lines(file)).split()
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a file of the kernel, whose names may be any bytes; none where it cannot be read."""
     try:
-        return file.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError):
+        return os.fsdecode(file.read_bytes()).split("\n")
+    except OSError:
         return []

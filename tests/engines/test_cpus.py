@@ -71,6 +71,22 @@ def test_quota_of_version_1(
     assert cpus.cpu_quota(root) == quota
 
 
+@pytest.mark.parametrize(
+    ("mount", "group", "folder"),
+    [
+        ("\n24 23 0:5\n25 23 0:6 / /x rw\n26 23 0:7 / /y rw - cgroup2\n" + V2_MOUNT, "\nnonsense\n0::\n0::/a\n", "a"),
+        ("25 23 0:6 / /mnt/\udcff rw - ext4 /dev/x rw\n" + V2_MOUNT, "0::/\udcff\n", "\udcff"),
+        (V2_MOUNT.replace("fs/cgroup", "fs/cgroup/of\\040this\\134\\011one"), "0::/a b\n", "of this\\\tone/a b"),
+        (V2_MOUNT.replace(" / ", " /an\\040outer ", 1), "0::/an outer/a\n", "a"),
+    ],
+)
+def test_lines_that_say_nothing_and_names_of_any_bytes(tmp_path: Path, mount: str, group: str, folder: str) -> None:
+    root = tree(tmp_path, group="", mount="", files={f"{folder}/cpu.max": "50000 100000"})
+    (root / "proc/self/cgroup").write_bytes(os.fsencode(group))
+    (root / "proc/self/mountinfo").write_bytes(os.fsencode(mount))
+    assert cpus.cpu_quota(root) == 0.5
+
+
 def test_a_part_of_a_cpu_counts_whole_and_a_quota_above_the_affinity_does_not(tmp_path: Path) -> None:
     files = {"cpu.max": "50000 100000"}
     assert cpus.cpu_count(tree(tmp_path / "a", group="0::/\n", mount=V2_MOUNT, files=files)) == 1
