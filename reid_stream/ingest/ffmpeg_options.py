@@ -34,7 +34,7 @@ def options_for(where: Address, camera: Camera) -> dict[str, str]:
             "protocol_whitelist": "http,tcp",
             "format_whitelist": _MEDIA,
             "max_pixels": str(MAX_PIXELS),
-            "headers": f"Host: {where.host}\r\n",
+            "headers": f"Host: {where.host_header}\r\n",
             "analyzeduration": "2000000",
             "fpsprobesize": "0",
             # Packets to search for a first timestamp; FFmpeg's default is 50, which are 50 s of some cameras' JPEGs.

@@ -16,6 +16,8 @@ from reid_stream.ingest.transport import Endpoint, Tls
 Kind = Literal["rtsp", "http", "network", "device", "file"]
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_NO_URL = re.compile(r"[^!-~]+")
+"""What a request cannot hold (RFC 3986): spaces, letters outside of ASCII."""
 _KINDS: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
 _TOKEN_PORTS = (7441, 7447)
 """Ports of UniFi Protect, where the path is the credential."""
@@ -47,12 +49,22 @@ class Address:
 
     def through(self, port: int) -> str:
         """Return the URL for FFmpeg to reach the camera through a relay on this port."""
-        return f"{self.kind}://{self.login}{'@' if self.login else ''}127.0.0.1:{port}{self.path}"
+        path = _NO_URL.sub(lambda match: quote(match[0]), self.path)
+        return f"{self.kind}://{self.login}{'@' if self.login else ''}127.0.0.1:{port}{path}"
 
     @property
     def host(self) -> str:
-        """Host and port as in the URL, for the header `Host`."""
+        """Host and port as in the URL."""
         return urlsplit(self.name).netloc
+
+    @property
+    def host_header(self) -> str:
+        """Host and port for the header `Host`: without the zone of an IPv6 address (RFC 6874, 4), in ASCII."""
+        host = re.sub(r"%[^\]]*(?=\])", "", self.host)
+        try:
+            return host.encode("idna").decode("ascii")
+        except UnicodeError:
+            return host
 
 
 def address(camera: Camera) -> Address:
@@ -124,7 +136,8 @@ def _endpoint(camera: Camera, scheme: str, host: str) -> Endpoint | None:
     if not parts.hostname:
         return None
     tls = Tls(camera.tls, camera.ca_file, camera.fingerprint) if scheme in ("rtsps", "https") else None
-    return Endpoint(parts.hostname, port, tls)
+    # The zone of an IPv6 address is written with its % escaped (RFC 6874); one that is not is accepted.
+    return Endpoint(parts.hostname.replace("%25", "%", 1), port, tls)
 
 
 def _password(camera: Camera) -> str:

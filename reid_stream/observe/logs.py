@@ -14,22 +14,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import structlog
 
+from reid_stream.config.camera_url import secret_words
 from reid_stream.config.settings import Camera, Observe, Settings
 from reid_stream.console.printable import printable, printable_lines
 
 _LOGIN = re.compile(r"://[^\s'\"<>]*@")
-_IN_QUERY = re.compile(r"(\w*(pass|pwd|token|key|secret|auth)\w*|pw|p)=", re.IGNORECASE)
 _PARAMETER = re.compile(
     r"([?&;_/]\w*?(?:pass|pwd|token|secret)\w*=|[?&;](?:\w*(?:auth|key)\w*|pw|p)=)[^&;\s'\"<>]+", re.IGNORECASE
 )
 """A password among the parameters of a URL, or in its path (`/user=admin_password=...`)."""
-_IN_PATH = re.compile(r"[/_&;]\w*?(?:pass|pwd|token|secret)[a-z]*=([^/&;]+?)(?=_[a-z]+=|[/&;]|$)", re.IGNORECASE)
 _LEAST_LETTERS = 4
 """Shorter passwords are masked in URLs only: elsewhere they would mask parts of harmless words."""
 _AT_ONCE, _PER_S = 100.0, 1.0
@@ -87,10 +87,7 @@ def hide(settings: Settings) -> None:
     given = [settings.redis.password, settings.redis.sentinel_password, settings.web.token]
     found = {secret.get_secret_value() for secret in given if secret is not None}
     found.update(_passwords(settings.redis.url.get_secret_value()))
-    if settings.redis.password_file is not None:
-        # Where it is needed, an unreadable file is an error.
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            found.add(settings.redis.password_file.read_text(encoding="utf-8").splitlines()[0].strip())
+    found.update(_in_file(settings.redis.password_file))
     _hide(found)
 
 
@@ -100,7 +97,16 @@ def hide_camera(camera: Camera) -> None:
     found = {word for url in urls for word in _passwords(url)}
     if camera.password is not None:
         found.add(camera.password.get_secret_value())
+    found.update(_in_file(camera.password_file))
     _hide(found)
+
+
+def _in_file(password_file: Path | None) -> list[str]:
+    """Return the password in a file; none where it cannot be read, which is an error where it is needed."""
+    if password_file is not None:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return [password_file.read_text(encoding="utf-8").splitlines()[0].strip()]
+    return []
 
 
 def _hide(found: Iterable[str]) -> None:
@@ -146,16 +152,8 @@ def _scrubbed(_logger: Any, _name: str, line: Any) -> str:
 def _passwords(url: str) -> Iterable[str]:
     """Yield the secrets of a URL, escaped as in the URL and unescaped."""
     login = url.partition("://")[2].rpartition("@")[0]
-    password = login.partition(":")[2]
-    try:
-        query = urlsplit(url).query
-    except ValueError:
-        query = ""
-    # Some cameras take it in the query: ?user=admin&password=...
-    values = [part.partition("=")[2] for part in query.split("&") if _IN_QUERY.match(part)]
-    # Others in the path: /user=admin_password=..._channel=1.sdp
-    values += [match[1] for match in _IN_PATH.finditer(url.partition("?")[0])]
-    return [word for value in (password, *values) for word in (value, unquote(value)) if word]
+    words = [login.partition(":")[2], *secret_words(url)]
+    return [word for value in words for word in (value, unquote(value)) if word]
 
 
 class _Stderr:

@@ -42,6 +42,15 @@ def test_a_password_of_any_shape_ends_at_the_last_at_sign(url: str, login: str) 
         "rtsp://admin:123/hunter2@10.0.0.5/s",
         "rtsp://root:1?hunter2@10.0.0.5/s",
         "rtsp://user1:12#hunter2@10.0.0.5/s",
+        "rtsp://joe:12/hunter2@10.0.0.5/s",
+        "rtsp://joe:12/hunter2@cam",
+        "rtsp://joe.smith:12/hunter2@cam/s",
+        "rtsp://joe:8554/hunter2@cam.local:554/s",
+        "rtsp://jo/e:hunter2@10.0.0.5/s",
+        "rtsp://jo#e:hunter2@[fe80::1]/s",
+        "rtsp://joe:/hunter2@10.0.0.5/s",
+        "rtsp://joe@corp.com:hunter2/x@10.0.0.5/s",
+        "rtsp://admin:12@hunter2/x@10.0.0.5/s",
     ],
 )
 def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advice(url: str) -> None:
@@ -83,6 +92,16 @@ def test_a_password_that_cannot_be_separated_from_the_host_is_refused_with_advic
         ("rtmp://10.0.0.5/app/hunter2?vhost=x", "rtmp://10.0.0.5/app/***"),
         ("rtmp://10.0.0.5/app", "rtmp://10.0.0.5/app"),
         ("rtsp://10.0.0.5/monkey/keyhole/passage", "rtsp://10.0.0.5/monkey/***/***"),
+        ("rtsp://10.0.0.5/pass_word=hunter2", "rtsp://10.0.0.5/pass_word=***"),
+        ("rtsp://10.0.0.5/verifycode=hunter2", "rtsp://10.0.0.5/verifycode=***"),
+        ("rtsp://10.0.0.5/x9z1=hunter2", "rtsp://10.0.0.5/x9z1=***"),
+        ("rtsp://10.0.0.5/admin_hunter2/ch0", "rtsp://10.0.0.5/admin_***/ch0"),
+        ("rtsp://10.0.0.5/live/user1/hunter2", "rtsp://10.0.0.5/live/user1/***"),
+        ("rtsp://10.0.0.5/pin/hunter2", "rtsp://10.0.0.5/pin/***"),
+        ("rtsp://10.0.0.5/live%2Ftoken%2Fhunter2", "rtsp://10.0.0.5/live/token/***"),
+        ("rtsp://10.0.0.5/admin%253Ahunter2/live", "rtsp://10.0.0.5/admin:***/live"),
+        ("rtsp://10.0.0.5/eyJhbGciOiJIUzI1NiJ9.hunter2.x", "rtsp://10.0.0.5/***"),
+        ("rtsp://10.0.0.5/live/YWRtaW46aHVudGVyMg", "rtsp://10.0.0.5/live/***"),
         ("rtsp:/admin:hunter2@10.0.0.5/s", "***@10.0.0.5/s"),
         ("rtsp://10.0.0.5/Streaming/Channels/101", "rtsp://10.0.0.5/Streaming/Channels/101"),
     ],
@@ -91,6 +110,39 @@ def test_a_name_shows_nothing_that_may_be_a_secret(url: str, name: str) -> None:
     where = address(at(url))
     assert where.name == name
     assert SECRET not in repr(where)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "cam/realmonitor",
+        "h264Preview_01_main",
+        "Streaming/channels/102/httpPreview",
+        "axis-media/media.amp",
+        "avstream/channel=1/stream=0.sdp",
+        "profile1/media.smp",
+        "unicast/c1/s0/live",
+        "trackID=1",
+        "MediaInput/h264/stream_1",
+    ],
+)
+def test_a_name_shows_the_paths_of_common_cameras(path: str) -> None:
+    assert address(at(f"rtsp://10.0.0.5/{path}")).name == f"rtsp://10.0.0.5/{path}"
+
+
+@pytest.mark.parametrize(
+    "rest", ["cam1:9000/live@main/x", "cam1/live@main.sdp", "go2rtc:1984/api?src=rtsp://u:p@10.0.0.5/s", "c:80/?a=b@c.de"]
+)
+def test_an_at_sign_behind_the_host_is_no_login(rest: str) -> None:
+    where = address(at(f"http://{rest}"))
+    assert (where.login, where.through(9).removeprefix("http://127.0.0.1:9")) == ("", rest[rest.index("/") :])
+
+
+def test_hosts_and_paths_outside_of_ascii() -> None:
+    where = address(at("http://u:p@[fe80::1%25eth0]:81/größe 1?a=b c"))
+    assert (where.endpoint.host, where.host_header) == ("fe80::1%eth0", "[fe80::1]:81")  # type: ignore[union-attr]
+    assert where.through(9) == "http://u:p@127.0.0.1:9/gr%C3%B6%C3%9Fe%201?a=b%20c"
+    assert address(at("http://kämera.local:81/s")).host_header == "xn--kmera-gra.local:81"
 
 
 def test_an_at_sign_in_the_path_is_no_login() -> None:
