@@ -131,7 +131,8 @@ def test_a_name_shows_the_paths_of_common_cameras(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", ["cam1:9000/live@main/x", "cam1/live@main.sdp", "go2rtc:1984/api?src=rtsp://u:p@10.0.0.5/s", "c:80/?a=b@c.de"]
+    "rest",
+    ["cam1:9000/live@main/x", "cam1/live@main.sdp", "go2rtc:1984/api?src=rtsp://u:p@10.0.0.5/s", "c:80/?a=b@c.de"],
 )
 def test_an_at_sign_behind_the_host_is_no_login(rest: str) -> None:
     where = address(at(f"http://{rest}"))
