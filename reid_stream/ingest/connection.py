@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from reid_stream.config.settings import Camera, Ingest
 from reid_stream.errors import StreamError
-from reid_stream.ingest.answers import AnswerFilter
 from reid_stream.ingest.ffmpeg_errors import explain
 from reid_stream.ingest.ffmpeg_options import FORMATS, MAX_PIXELS, options_for
 from reid_stream.ingest.hardware import hardware
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from reid_stream.ingest.convert import GpuConverter
 
 _MOST_REDIRECTS = 3
-_STREAMS = ("mpjpeg", "mjpeg")
-"""FFmpeg's demuxers of endless images: multipart, and concatenated."""
+_STREAM = "mpjpeg"
+"""FFmpeg's demuxer of endless images."""
 _PICTURES = ("gif", "apng")
 """Demuxers of single images, besides those that end with `_pipe`."""
 
@@ -39,6 +38,12 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
         StreamError: the camera cannot be reached, refuses the connection, or sends no video; the message says which,
             `cause` is for programs.
     """
+    opened = _follow(camera, settings, take_over)
+    return _polled(opened, camera, settings) if _is_snapshot(opened) else opened
+
+
+def _follow(camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource:
+    """Open the camera's address, or the one that it redirects to."""
     first = address(camera)
     asked: Camera | None = camera
     for _ in range(_MOST_REDIRECTS + 1):
@@ -46,7 +51,9 @@ def open_source(camera: Camera, settings: Ingest, take_over: "GpuConverter | Non
         where = replace(address(asked), name=first.name)
         opened = _open(where, camera, settings, take_over)
         if not isinstance(opened, str):
-            return _polled(opened, camera, settings) if _is_snapshot(opened) else opened
+            return opened
+        if not opened.strip():
+            raise StreamError(f"{first.name} redirects without saying where", "unreadable")
         asked = redirected(asked, opened)
         if asked is None:
             raise StreamError(
@@ -61,9 +68,9 @@ def _is_snapshot(source: VideoSource) -> bool:
     """Whether the answer was one image and not a stream; not all cameras name its type."""
     answers = source.relay.answers if source.where.kind == "http" and source.relay is not None else None
     # A stream of images may be called by the type of one.
-    if answers is None or answers.content_type.startswith("multipart/") or source.container.format.name in _STREAMS:
-        return False
     name = source.container.format.name
+    if answers is None or answers.content_type.startswith("multipart/") or name == _STREAM:
+        return False
     is_picture = (name.endswith("_pipe") or name in _PICTURES) and answers.length is not None
     return is_picture or answers.content_type.startswith("image/")
 
@@ -71,28 +78,12 @@ def _is_snapshot(source: VideoSource) -> bool:
 def _polled(first: VideoSource, camera: Camera, settings: Ingest) -> VideoSource:
     from reid_stream.ingest.snapshots import DEFAULT_FPS, SnapshotSource
 
-    def reopen() -> VideoSource:
-        again = _open(first.where, camera, settings, None)
-        if isinstance(again, str):
-            raise StreamError(f"{first.name} redirects to another place, though it gave a picture before", "unreadable")
-        return again
-
-    return SnapshotSource(first, reopen, camera.max_fps or DEFAULT_FPS)
+    # From the first address on: the place that it redirects to may be for one request.
+    return SnapshotSource(first, lambda: _follow(camera, settings, None), camera.max_fps or DEFAULT_FPS)
 
 
 def _open(where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None") -> VideoSource | str:
     """Open one address; return the place that it redirects to, if it does."""
-    opened = _open_as(FORMATS.get(where.kind), where, camera, settings, take_over)
-    if not isinstance(opened, VideoSource) and opened.redirect is None:
-        # This reader searches for images; it returns each when the next one starts.
-        opened = _open_as("mjpeg", where, camera, settings, take_over)
-    return opened if isinstance(opened, VideoSource) else opened.redirect or ""
-
-
-def _open_as(
-    kind: str | None, where: Address, camera: Camera, settings: Ingest, take_over: "GpuConverter | None"
-) -> VideoSource | AnswerFilter:
-    """Open as a format, or as what FFmpeg finds; return the answer if it redirects or must be opened as images."""
     import av
 
     relay = None
@@ -102,7 +93,6 @@ def _open_as(
             "rtsp" if where.kind == "rtsp" else "http",
             where.name,
             settings.open_timeout_s,
-            takes_jpeg_stream=kind == "mjpeg",
         )
     began = time.monotonic()
     failure: StreamError
@@ -110,7 +100,7 @@ def _open_as(
         container = av.open(
             where.secret if relay is None else where.through(relay.port),
             mode="r",
-            format=kind,
+            format=FORMATS.get(where.kind),
             options=options_for(where, camera),
             timeout=None if where.is_local else (settings.open_timeout_s, settings.read_timeout_s),
             hwaccel=hardware(take_over) if settings.hardware_decode else None,
@@ -119,8 +109,8 @@ def _open_as(
         answers = None if relay is None else relay.answers
         if relay is not None:
             relay.close()
-        if answers is not None and answers.refusal is None and answers.is_refused:
-            return answers
+        if answers is not None and answers.refusal is None and answers.redirect is not None:
+            return answers.redirect
         took_s = time.monotonic() - began
         failure = explain(error, where, took_s, settings.open_timeout_s, opened=False, answers=answers)
     else:

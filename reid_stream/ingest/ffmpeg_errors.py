@@ -7,6 +7,12 @@ from reid_stream.errors import StreamCause, StreamError
 from reid_stream.ingest.answers import AnswerFilter
 from reid_stream.ingest.url import Address
 
+_UNCHANGED = 304
+
+
+class UnchangedError(StreamError):
+    """The camera answered that its image is still the one before."""
+
 
 def explain(
     error: BaseException,
@@ -32,12 +38,14 @@ def explain(
     name = where.name
     if answers is not None and answers.refusal is not None:
         return StreamError(f"{name} {answers.refusal}", "unreadable")
-    if answers is not None and answers.wants_sha:
+    if answers is not None and answers.wants_other:
         return StreamError(
-            f'{name} takes passwords as SHA-256 digest only, FFmpeg knows MD5: allow MD5 (or "digest/basic") in the '
-            "camera's settings of authentication",
+            f'{name} takes passwords as {answers.wants_other} only, FFmpeg knows MD5: allow MD5 (or "digest/basic") in '
+            "the camera's settings of authentication",
             "refused",
         )
+    if answers is not None and not opened and answers.status == _UNCHANGED:
+        return UnchangedError(f"{name} answers that its picture has not changed (304), though it has given none")
     if answers is not None and not opened and (by_status := _by_status(answers.status or 0, where)) is not None:
         return by_status
     if not where.is_local and took_s >= 0.98 * limit_s:

@@ -5,7 +5,7 @@
 FFmpeg verifies no certificates of RTSP, pins none, follows redirects with the camera's password to any host, and
 believes whatever length an answer announces. Through the relay it reaches one host alone: a redirect ends the
 connection and is reported (`redirect`), an oversized answer is refused (`refusal`), and the status of each
-answer is kept, for messages. Once video flows, bytes are passed on unchecked.
+answer is kept, for messages. Once video flows, bytes are passed on unchecked; JPEG images over HTTP are cut apart.
 """
 
 import select
@@ -16,7 +16,8 @@ from contextlib import suppress
 from typing import Literal
 
 from reid_stream.errors import StreamError
-from reid_stream.ingest.answers import AnswerFilter, HttpAnswers, RtspAnswers
+from reid_stream.ingest.answers import AnswerFilter, RtspAnswers
+from reid_stream.ingest.http_answers import HttpAnswers
 from reid_stream.ingest.transport import Endpoint, connect
 
 _CHUNK = 1 << 16
@@ -33,8 +34,6 @@ class Relay:
         kind: Literal["rtsp", "http"],
         name: str,
         limit_s: float,
-        *,
-        takes_jpeg_stream: bool = False,
     ) -> None:
         """Connect to the camera.
 
@@ -43,13 +42,11 @@ class Relay:
             kind: the protocol.
             name: of the camera, for messages.
             limit_s: for a connection, seconds.
-            takes_jpeg_stream: pass JPEG images on that come one after another.
 
         Raises:
             StreamError: the camera cannot be reached, or its certificate is not the right one.
         """
         self._where, self._kind, self._name, self._limit_s = where, kind, name, limit_s
-        self._takes_jpeg_stream = takes_jpeg_stream
         self._first: socket.socket | None = connect(where, name, limit_s)
         self._over = threading.Event()
         self._filters: list[AnswerFilter] = []
@@ -93,11 +90,7 @@ class Relay:
                     self._pass(client, camera)
 
     def _pass(self, client: socket.socket, camera: socket.socket) -> None:
-        answers: AnswerFilter = (
-            RtspAnswers(camera.getpeername()[0])
-            if self._kind == "rtsp"
-            else HttpAnswers(takes_jpeg_stream=self._takes_jpeg_stream)
-        )
+        answers: AnswerFilter = RtspAnswers(camera.getpeername()[0]) if self._kind == "rtsp" else HttpAnswers()
         self._filters = [*self._filters[-3:], answers]
         client.settimeout(None)
         pending = camera.pending if isinstance(camera, ssl.SSLSocket) else int

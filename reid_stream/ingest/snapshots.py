@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from reid_stream.errors import StreamError
+from reid_stream.ingest.ffmpeg_errors import UnchangedError
 from reid_stream.ingest.ffmpeg_interrupt import is_stopped
-from reid_stream.ingest.stream import DecodedPacket, VideoSource, Wanted
+from reid_stream.ingest.stream import MOST_REJECTED, DecodedPacket, VideoSource, Wanted
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -34,6 +35,9 @@ class SnapshotSource(VideoSource):
         super().__init__(first.where, first.container, first.stream, first.settings, first.relay)
         self._reopen, self._interval_s = reopen, 1.0 / fps
         self._next: VideoSource | None = first
+        self._last: DecodedPacket | None = None
+        self._rejected = 0
+        """Damaged images before the first whole one."""
         self.has_key = True
 
     @property
@@ -57,7 +61,12 @@ class SnapshotSource(VideoSource):
             try:
                 for packet in self._answer(wanted):
                     yield packet
-                    usable_at = time.monotonic()
+                    usable_at, self._last = time.monotonic(), packet
+            except UnchangedError:
+                if self._last is None:
+                    raise
+                usable_at = time.monotonic()
+                yield self._last
             except StreamError as error:
                 # Small cameras fail now and then, as while they focus or serve someone else.
                 is_over = time.monotonic() - usable_at > self.settings.read_timeout_s
@@ -74,13 +83,17 @@ class SnapshotSource(VideoSource):
         """Ask for an image and yield it; nothing if the answer holds none that can be decoded."""
         answer, self._next = self._next or self._reopen(), None
         with answer:
+            if self._rejected >= MOST_REJECTED:
+                answer.accept_damaged()
             try:
                 for packet in answer.read(lambda _, is_key: wanted(None, is_key)):
                     if packet.frames:
                         yield DecodedPacket(None, None, packet.frames[:1])
                         return
             finally:
-                self._corrupt += answer.take_corrupt()
+                corrupt = answer.take_corrupt()
+                self._corrupt += corrupt
+                self._rejected += corrupt if self._last is None else 0
 
     def close(self) -> None:
         """Disconnect."""

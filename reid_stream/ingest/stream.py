@@ -38,6 +38,8 @@ DEFAULT_FPS = 25.0
 KEY_WAIT_S = 120.0
 """Longest wait for the first key frame of a connection while packets arrive; cameras with "smart" codecs send one
 every 10 to 60 s."""
+MOST_REJECTED = 3
+"""JPEG images that the decoder rejects as damaged before it takes a camera's for what they are."""
 _PRFT = struct.Struct("<qi")
 """FFmpeg's AVProducerReferenceTime: UTC in microseconds, flags."""
 
@@ -78,6 +80,8 @@ class VideoSource:
         self._decoder: VideoCodecContext = stream.codec_context
         self._steps = StreamSteps()
         self._corrupt = self._repaired = 0
+        self._rejected: int | None = 0
+        """Images that could not be decoded; None once one could."""
         self._is_damaged = False
         """An image since the last key frame was damaged: those after it build on it."""
         self.has_key = False
@@ -215,7 +219,12 @@ class VideoSource:
         except (av.FFmpegError, ValueError):
             self._corrupt += self.has_key
             self._is_damaged = True
+            if self._rejected is not None:
+                self._rejected += 1
+                if self._rejected == MOST_REJECTED:
+                    self.accept_damaged()
             return DecodedPacket(stream_s, self._camera_at(packet), [])
+        self._rejected = None if pictures else self._rejected
         return DecodedPacket(
             stream_s, self._camera_at(packet), [picture for picture in pictures if self._is_whole(picture)]
         )
@@ -228,6 +237,16 @@ class VideoSource:
         if codec is not None:
             self._decoder = cast("VideoCodecContext", av.CodecContext.create(codec, "r"))
             bound_decoder(self._decoder, is_local=self.where.is_local)
+
+    def accept_damaged(self) -> None:
+        """Decode JPEG images from here on even if a part of them is missing or odd."""
+        import av
+
+        if self._decoder.options.get("err_detect"):
+            options = {name: value for name, value in self._decoder.options.items() if name != "err_detect"}
+            self._decoder = cast("VideoCodecContext", av.CodecContext.create(self.codec, "r"))
+            bound_decoder(self._decoder, is_local=self.where.is_local)
+            self._decoder.options = options
 
     def _trusted(self, packet: "Packet[VideoStream]") -> float | None:
         """Return a packet's timestamp; one that may be wrong is removed from it, and so from its image."""
@@ -324,7 +343,7 @@ _MOST_HALVINGS = 3
 
 
 def bound_decoder(decoder: "VideoCodecContext", *, is_local: bool, resize: tuple[int, int] | None = None) -> None:
-    """Give a decoder one thread and, for what is not a file of our own, a largest image.
+    """Give a decoder one thread, for what is not a file of our own a largest image, and no JPEG images that were cut.
 
     Images that are scaled to `resize` (width, height) are decoded at half their size or less where the codec can, as
     long as they are not smaller than `resize`.
@@ -332,6 +351,9 @@ def bound_decoder(decoder: "VideoCodecContext", *, is_local: bool, resize: tuple
     # Threads across frames would hold back frames, and cameras already share the cores.
     decoder.thread_count = 1
     options = {} if is_local else {"max_pixels": str(MAX_PIXELS)}
+    if decoder.name == "mjpeg":
+        # Of an image that was cut, the decoder else fills the rest with grey or green.
+        options["err_detect"] = "explode"
     if resize is not None and decoder.name in _HALVING and decoder.width and decoder.height:
         times = math.log2(min(decoder.width / resize[0], decoder.height / resize[1]))
         options["lowres"] = str(max(0, min(_MOST_HALVINGS, math.floor(times))))

@@ -6,7 +6,7 @@ Only `Address.secret` and `Address.through` hold the password; they are passed t
 import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from reid_stream.config.camera_url import AmbiguousLoginError, masked_file, masked_path, split_login
 from reid_stream.config.settings import Camera
@@ -104,17 +104,17 @@ def redirected(camera: Camera, to: str) -> Camera | None:
 
     A password is never sent to a host that the settings do not name.
     """
-    before, match = address(camera), _URL.fullmatch(to.strip())
-    if match is None:
-        if not to.startswith("/") or before.endpoint is None:
-            return None
-        scheme, host, path = urlsplit(before.name).scheme, before.host, to.strip()
-    else:
-        scheme = match["scheme"].lower()
-        try:
-            _, host, path = split_login(match["rest"])
-        except AmbiguousLoginError:
-            return None
+    before = address(camera)
+    # Relative to the request (RFC 9110, 10.2.2), which Python's library knows for some schemes only.
+    whole = to.strip() if _URL.fullmatch(to.strip()) else urljoin(f"http://{before.host}{before.path}", to.strip())
+    match = _URL.fullmatch(whole)
+    if match is None or not to.strip():
+        return None
+    scheme = match["scheme"].lower() if whole == to.strip() else urlsplit(before.name).scheme
+    try:
+        _, host, path = split_login(match["rest"])
+    except AmbiguousLoginError:
+        return None
     there = _endpoint(camera, scheme, host)
     if before.endpoint is None or there is None or there.host.lower() != before.endpoint.host.lower():
         return None

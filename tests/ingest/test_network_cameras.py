@@ -166,7 +166,7 @@ def test_pictures_one_after_another_play_as_they_come(kind: str) -> None:
     ):
         run.until(lambda: len(run.frames) > 5, 5)
         assert [type(change) for change in run.changes] == [CameraUp]
-        assert len(web.requests) == 2
+        assert len(web.requests) == 1
 
 
 def test_a_redirect_on_the_host_is_followed_and_one_to_another_host_is_not() -> None:

@@ -75,7 +75,7 @@ def test_images_with_exif_data_come_upright(orientation: int, where: str, size: 
         assert (corner(image), image.shape[:2]) == (where, size)
 
 
-@pytest.mark.parametrize("kind", ["BMP", "GIF", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("has_length", [True, False])
 def test_snapshots_of_every_format_stay_up(kind: str, has_length: bool) -> None:
     data = picture(kind)
@@ -111,6 +111,41 @@ def test_a_snapshot_camera_that_fails_now_and_then_stays_up() -> None:
     }
     answer = HttpResponse(head=lambda: faults.get(next(numbers) % 6, good), body=lambda: [picture()])
     frames_of(answer, 8)
+
+
+def test_an_unchanged_snapshot_is_the_one_before() -> None:
+    good = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture())
+    numbers = itertools.count()
+    same = b"HTTP/1.1 304 Not Modified\r\n\r\n"
+    answer = HttpResponse(head=lambda: same if next(numbers) else good, body=lambda: [picture()])
+    assert corner(frames_of(answer)) == "top left"
+
+
+def test_images_that_were_cut_are_left_out_and_those_of_a_camera_that_cuts_all_are_not() -> None:
+    cut = picture()[:-40] + b"\xff\xd9"
+    numbers = itertools.count()
+    some = HttpResponse(200, (("Content-Type", "image/jpeg"),), lambda: [cut if next(numbers) % 2 else picture()])
+    with WebCamera({"/a": some}) as web, running(camera(web.url("/a"), max_fps=20)) as run:
+        run.until(lambda: len(run.frames) >= 4)
+        assert run.stats.dropped["corrupt"] >= 3
+        assert {corner(np.asarray(frame.image)) for frame in run.frames} == {"top left"}
+    frames_of(snapshot(cut))
+
+
+def test_a_redirect_to_an_address_for_one_request_is_followed_each_time() -> None:
+    numbers = itertools.count()
+
+    def moved() -> bytes:
+        number = next(numbers)
+        web.answers[f"/b/{number}"] = snapshot(picture())
+        web.answers.pop(f"/b/{number - 2}", None)
+        return f"HTTP/1.1 302 Found\r\nLocation: b/{number}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    with WebCamera({}) as web:
+        web.answers["/a"] = HttpResponse(head=moved)
+        with running(camera(web.url("/a"), max_fps=10)) as run:
+            run.until(lambda: len(run.frames) >= 5)
+            assert [type(change) for change in run.changes] == [CameraUp]
 
 
 def test_a_snapshot_camera_that_refuses_the_login_later_is_down_at_once() -> None:
