@@ -62,8 +62,10 @@ class HttpAnswers(AnswerFilter):
         if self.status is not None:
             return self._recognise(data)
         end = self._find_header(data)
-        if end < 0:
-            return b""
+        return b"" if end < 0 else self._start(end)
+
+    def _start(self, end: int) -> bytes:
+        """Read the header, which ends there, and begin with the body."""
         fields = self._read_header(self._held[: end + 2])
         body, self._held = self._held[end + len(END) :], _repaired(self._held[: end + len(END)], fields)
         if self.is_refused:

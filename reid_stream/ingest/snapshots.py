@@ -36,8 +36,8 @@ class SnapshotSource(VideoSource):
         self._reopen, self._interval_s = reopen, 1.0 / fps
         self._next: VideoSource | None = first
         self._last: DecodedPacket | None = None
-        self._rejected = 0
-        """Damaged images before the first whole one."""
+        self._rejected_answers = 0
+        """Answers with damaged images before the first whole one."""
         self.has_key = True
 
     @property
@@ -83,7 +83,7 @@ class SnapshotSource(VideoSource):
         """Ask for an image and yield it; nothing if the answer holds none that can be decoded."""
         answer, self._next = self._next or self._reopen(), None
         with answer:
-            if self._rejected >= MOST_REJECTED:
+            if self._rejected_answers >= MOST_REJECTED:
                 answer.accept_damaged()
             try:
                 for packet in answer.read(lambda _, is_key: wanted(None, is_key)):
@@ -93,7 +93,7 @@ class SnapshotSource(VideoSource):
             finally:
                 corrupt = answer.take_corrupt()
                 self._corrupt += corrupt
-                self._rejected += corrupt if self._last is None else 0
+                self._rejected_answers += corrupt if self._last is None else 0
 
     def close(self) -> None:
         """Disconnect."""
