@@ -22,6 +22,7 @@ from reid_stream.errors import DECODE_ERRORS
 from reid_stream.images import Detail, Picture, UInt8, host
 
 CAMERA_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+PERSON_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$"
 RUN_PATTERN = r"^[A-Za-z0-9_.-]{1,100}$"
 CameraId = NewType("CameraId", str)
 TrackId = NewType("TrackId", int)

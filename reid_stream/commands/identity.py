@@ -268,11 +268,12 @@ def _desk(settings: Path | None, url: str | None, site: str | None) -> "tuple[_D
 
 
 def _site_view(client: Any, at: SiteAddress) -> "SiteView":
+    from reid_stream.publish.event_check import sound
     from reid_stream.publish.projection import SiteView
     from reid_stream.publish.subscribe import Subscription
 
     events = Subscription(client, where=at.url, site=at.site, start="0", types=(), cameras=(), block_s=0)
-    return SiteView(event.data for event in events)
+    return SiteView(event.data for event in sound(events))
 
 
 def _explained(cameras: Path | None, store: Path | None, person: str, other: str | None, out: Path) -> str:

@@ -56,8 +56,14 @@ def reach(cameras: Path | None, url: str | None, site: str | None) -> SiteAddres
         ConfigError: cams.yaml is wrong, or several embedded Redis run and none is named.
         BrokerError: the embedded Redis of cams.yaml does not run or is another user's; or none is found.
     """
-    from reid_stream.errors import BrokerError
+    import structlog
 
+    from reid_stream.config.settings import Observe
+    from reid_stream.errors import BrokerError
+    from reid_stream.observe import logs
+
+    if not structlog.is_configured():
+        logs.configure(Observe())  # the standard output is for what the command writes
     if cameras is not None:
         return _of_settings(cameras)
     if url is None:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Protocol
 
 from reid_stream.outlets.bookmark import Bookmark
+from reid_stream.publish.event_check import is_sound
 from reid_stream.publish.subscribe import Received, Subscription
 
 _KEEP_S = 1.0
@@ -52,7 +53,7 @@ def run(
     try:
         while not stop.is_set():
             for event in subscription:
-                if not outlet.deliver(event):
+                if is_sound(event) and not outlet.deliver(event):
                     return
                 last = event.position
                 if time.monotonic() - kept_at > _KEEP_S:

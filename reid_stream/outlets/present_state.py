@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from reid_stream.events import PREFIX, CameraDown, CameraUp, DaemonStarted, DaemonStopped
 from reid_stream.operators.listing import list_identities
 from reid_stream.outlets.presence_board import PresenceBoard
-from reid_stream.publish.cloudevents import decode
+from reid_stream.publish.cloudevents import UnknownEvent, decode
+from reid_stream.publish.event_check import CAMERA, PERSON, check_data
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import translated
 from reid_stream.records import CameraId
@@ -39,7 +40,8 @@ def present_state(
     with translated(where):
         newest = anyhow.xrevrange(stream_key(site), count=1)
         position = newest[0][0].decode() if newest else "0-0"
-        rows = list_identities(client, site, where)
+        # Whoever may write to Redis may have written any key; names become topics.
+        rows = [row for row in list_identities(client, site, where) if PERSON.fullmatch(row.person)]
         latest = list(_latest(anyhow, site, position))
     board = PresenceBoard.of(
         cameras,
@@ -47,8 +49,8 @@ def present_state(
             (
                 row.person,
                 row.label,
-                [CameraId(camera) for camera in row.here],
-                CameraId(row.camera) if row.camera else None,
+                [CameraId(camera) for camera in row.here if CAMERA.fullmatch(camera)],
+                CameraId(row.camera) if row.camera and CAMERA.fullmatch(row.camera) else None,
             )
             for row in rows
         ],
@@ -78,6 +80,8 @@ def _latest(client: Any, site: str, position: str) -> Iterator[_StateEvent]:
                 continue
             try:
                 event = decode(fields[b"event"]).data
+                if not isinstance(event, UnknownEvent):
+                    check_data(event)
             except (KeyError, ValueError):
                 continue
             if isinstance(event, CameraUp | CameraDown | DaemonStarted | DaemonStopped):

@@ -9,6 +9,7 @@ from typing import IO, Any
 import msgspec
 
 from reid_stream.console.printable import printable
+from reid_stream.publish.event_check import sound
 from reid_stream.publish.projection import SiteView
 from reid_stream.publish.subscribe import Received
 
@@ -39,7 +40,7 @@ def visit_rows(
 ) -> Iterator[VisitRow]:
     """Yield the visits that overlap [since, until) in UTC seconds, by start time."""
     view = SiteView()
-    for event in events:
+    for event in sound(events):
         view.apply(event.data)
     visits = [(visit, person) for person in view.people.values() for visit in person.visits]
     for visit, person in sorted(visits, key=lambda pair: (pair[0].since, pair[1].person)):

@@ -214,7 +214,8 @@ class Subscription:
 
     def _read(self, fields: dict[bytes, bytes]) -> Received | None:
         try:
-            event = decode(fields[b"event"])
+            body = fields[b"event"].decode()
+            event = decode(body)
         except (KeyError, ValueError) as error:
             self.malformed += 1
             _log.warning("event_invalid", position=self.position, reason=str(error))
@@ -227,7 +228,7 @@ class Subscription:
         if self._cameras and _camera(event.data) not in self._cameras:
             return None
         attributes = {name: getattr(event, name) for name in Envelope.__struct_fields__}
-        return Received(**attributes, position=self.position, body=fields[b"event"].decode())
+        return Received(**attributes, position=self.position, body=body)
 
     def _end(self) -> Position:
         import redis

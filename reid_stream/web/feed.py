@@ -24,12 +24,12 @@ from reid_stream.events import (
     DaemonStopped,
     IdentitySeen,
 )
+from reid_stream.publish.event_check import check_event
 from reid_stream.publish.projection import SiteView
 from reid_stream.publish.stream_ids import Position
 from reid_stream.publish.subscribe import Received, Subscription
 from reid_stream.records import CameraId
 from reid_stream.web.counts import PlaceTally
-from reid_stream.web.intake import check_event
 
 IDLE_S = 30.0
 _POLL_S = 0.25

@@ -5,12 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from reid_stream.events import InstructionAnswered
-from reid_stream.records import CAMERA_PATTERN, RUN_PATTERN, ClockQuality, IdentityState
+from reid_stream.records import CAMERA_PATTERN, PERSON_PATTERN, RUN_PATTERN, ClockQuality, IdentityState
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 """Roles in ascending order: each includes those before it."""
-PERSON_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}-[0-9]{1,18}$"
 PersonId = Annotated[str, Field(pattern=PERSON_PATTERN, max_length=64)]
 CameraName = Annotated[str, Field(pattern=CAMERA_PATTERN)]
 RunName = Annotated[str, Field(pattern=RUN_PATTERN)]

@@ -1,5 +1,6 @@
 """A site's stream on a real Redis, and a real MQTT broker."""
 
+import json
 import shutil
 import subprocess
 import threading
@@ -15,7 +16,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from reid_stream.config.settings import Redis
-from reid_stream.events import CameraUp, DaemonStarted, Event, IdentityEntered, IdentityLeft
+from reid_stream.events import CameraUp, DaemonStarted, Event, IdentityEntered, IdentityLeft, IdentityNamed
 from reid_stream.publish.cloudevents import encode
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.live_keys import LiveState, stream_key
@@ -48,6 +49,10 @@ class Stream:
             places.append(self.redis.xadd(stream_key("shop"), {"type": event.type, "event": body}).decode())
         return places
 
+    def forge(self, body: bytes | str) -> None:
+        """Put an entry on the stream as another program may."""
+        self.redis.xadd(stream_key("shop"), {"type": "io.reid-stream.identity.entered.v1", "event": body})
+
 
 @contextmanager
 def stream(folder: Path) -> Iterator[Stream]:
@@ -64,6 +69,28 @@ def stream(folder: Path) -> Iterator[Stream]:
                 ),
             )
             yield made
+
+
+def forge_events(site: Stream) -> None:
+    """Put events and live keys as no daemon writes them among those of a site."""
+    body = encode(entered("shop-7"), site="shop", run=RUN, sequence=10**6)
+    event = json.loads(body)
+    for change in ({"id": "i" * 1000}, {"type": "io.reid-stream.identity.entered.#.v1"}, {"subject": "x" * 2**20}):
+        site.forge(json.dumps({**event, **change}))
+    for data in (
+        {"camera": "a/#"}, {"camera": "a\0b"}, {"person": "shop-+"}, {"person": "p" * 70_000}, {"seen_at": 1e300},
+        {"since": -1e300, "seen_at": -1e300},
+    ):  # fmt: skip
+        site.forge(json.dumps({**event, "data": {**event["data"], **data}}))
+    site.forge(body.replace(b'"data":{', b'"data":{"person":"shop-8"},"data":{'))
+    site.forge(body.replace(b'"data":{', b'"data":{"camera":"till","camera":"door",'))
+    site.forge(body.replace(b"{", b'{"x\xff":1,', 1))
+    site.forge(b"[" * 100_000)
+    naming = IdentityNamed(person=GlobalId("shop-#/+"), revision=2, label="Eve", by="op", named_at=T0)
+    site.forge(encode(naming, site="shop", run=RUN, sequence=10**6))
+    site.redis.hset("reid:shop:identity:shop-#", "label", "Eve")
+    site.redis.hset("reid:shop:identity:shop-9", mapping={"label": "Eve", "camera": "a/#"})
+    site.redis.sadd("reid:shop:present:+", "shop-9")
 
 
 def entered(person: str, camera: CameraId = DOOR, at: float = T0, track: int = 1) -> IdentityEntered:

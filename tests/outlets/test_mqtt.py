@@ -29,6 +29,7 @@ from tests.outlets.site import (
     Mosquitto,
     Stream,
     entered,
+    forge_events,
     left,
     needs_broker,
     stream,
@@ -77,6 +78,7 @@ class Outlet:
 def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_outlet(
     site: Stream, broker: Mosquitto, tmp_path: Path
 ) -> None:
+    forge_events(site)  # they neither end the outlet nor become topics
     site.publish(entered("shop-1"), named("shop-1", "Anna"))
     outlet = Outlet(site, broker, tmp_path)
     home = Listener(broker.port)
@@ -96,6 +98,7 @@ def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_o
     assert anna["name"] == "Anna camera"
 
     # Changes follow, and the events word for word.
+    forge_events(site)
     site.publish(left("shop-1"), entered("shop-1", TILL, T0 + 20), entered("shop-2", TILL, T0 + 20, 2))
     wait(lambda: home.topics.get(f"{BASE}/camera/till/people") == "2")
     wait(lambda: len(home.events) == 3)

@@ -20,6 +20,7 @@ from reid_stream.commands.events import events as events_command
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import IdentityEntered
+from reid_stream.publish.cloudevents import encode
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
@@ -103,12 +104,18 @@ def test_a_subscriber_outlives_a_kill_9_of_redis(tmp_path: Path) -> None:
 
 
 def test_entries_that_are_no_events_are_skipped_and_counted(server: UnguardedRedis, sink: RedisSink) -> None:
-    redis.Redis.from_url(server.url).xadd("reid:shop:events", {"event": "{"})
+    client = redis.Redis.from_url(server.url)
+    for body in (
+        b"{",
+        b"[" * 100_000,
+        encode(visit(1)[0], site="shop", run="r", sequence=0).replace(b"{", b'{"\xff":1,', 1),
+    ):
+        client.xadd("reid:shop:events", {"event": body})
     sink.publish(visit(1))
     assert sink.flush(5)
     subscription = subscribe(server.url, site="shop", start="0", block_s=0)
     assert len(list(subscription)) == 3
-    assert subscription.malformed == 1
+    assert subscription.malformed == 3
 
 
 def test_a_subscriber_without_redis_gets_an_error_with_the_address() -> None:

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Header, HTTPException, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from reid_stream.events import PREFIX
+from reid_stream.publish.event_check import check_event
 from reid_stream.publish.stream_ids import Position, start_of
 from reid_stream.publish.subscribe import Received, subscribe
 from reid_stream.web.api.parts import PROBLEMS, SiteParts, Viewer
 from reid_stream.web.guard import cookie_of
-from reid_stream.web.intake import check_event
 from reid_stream.web.site import WebSite, redis_url
 
 router = APIRouter(tags=["events"], responses=PROBLEMS)
