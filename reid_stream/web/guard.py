@@ -7,6 +7,7 @@ Every answer gets security headers. Nothing here looks at a body.
 
 import asyncio
 import hmac
+import html
 import json
 import re
 import socket
@@ -91,7 +92,7 @@ class _Answer:
 
 
 class Guard:
-    """ASGI middleware; puts `visitor` (None: unknown), `address` and `limits` into the state of each request."""
+    """ASGI middleware; puts `visitor` (None: unknown) and others into the state of each request."""
 
     def __init__(self, app: App, settings: WebSettings, sessions: Sessions, limits: Limits) -> None:
         self.application = app
@@ -128,7 +129,9 @@ class Guard:
                 raise _RefusedError(HTTPStatus.FORBIDDEN, _NOT_YOURS)
             if scope["method"] not in _SAFE:
                 self._check_change(scope, headers, visitor)
-            scope.setdefault("state", {}).update(visitor=visitor, address=address, limits=self._limits)
+            scope.setdefault("state", {}).update(
+                visitor=visitor, is_of_proxy=signed_in is not None, address=address, limits=self._limits
+            )
             # Before its turn, since a body may arrive slowly.
             body = await _read(_bounded(receive, headers)) if _has_body(headers) else receive
             if scope["path"] in _STREAMS:  # most of the time open, and bounded by themselves
@@ -144,7 +147,8 @@ class Guard:
                 error = _RefusedError(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.wait_s)
             if not isinstance(error, _RefusedError):
                 raise
-            await _refuse(error, answer)
+            is_page = "text/html" in dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+            await _refuse(error, answer, is_page=is_page)
 
     def _check_host(self, headers: dict[str, str]) -> None:
         """Refuse a name that is not ours: another site may have bound its own name to our address (DNS rebinding)."""
@@ -290,13 +294,14 @@ def _bounded(receive: Receive, headers: dict[str, str]) -> Receive:
     return bounded
 
 
-async def _refuse(error: _RefusedError, send: Send) -> None:
+async def _refuse(error: _RefusedError, send: Send, *, is_page: bool) -> None:
+    """Answer with a problem document, or with a page for people."""
     title = HTTPStatus(error.status_code).phrase
-    body = json.dumps(
-        {"type": "about:blank", "title": title, "status": error.status_code, "detail": error.detail}
-    ).encode()
+    problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": error.detail}
+    page = f"<!doctype html><html lang=en><title>{title}</title><h1>{title}</h1><p>{html.escape(error.detail)}</p>"
+    body = (page if is_page else json.dumps(problem)).encode()
     headers = [
-        (b"content-type", b"application/problem+json"),
+        (b"content-type", b"text/html; charset=utf-8" if is_page else b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]

@@ -108,6 +108,7 @@ def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any
         site=web.settings.site,
         visitor=visitor_of(request),
         needs_login=web.sessions.accounts is not None,
+        is_of_proxy=request.state.is_of_proxy,
         fault=web.feed.fault,
         is_complete=web.feed.is_complete,
         **values,

@@ -2,6 +2,7 @@
 
 import getpass
 import re
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 from reid_stream.config.settings import Web
 from reid_stream.config.web_settings import WebProxy
 from reid_stream.errors import ConfigError
+from reid_stream.web.api import events
 from reid_stream.web.proxy_login import ProxyLogin, ProxyRefusedError
 from tests.web.site import Shop, instructions, raw, shop
 
@@ -65,6 +67,9 @@ def test_a_user_without_a_role_and_one_without_a_name_are_refused(proxied: Shop)
     for user in unknown:
         answer = proxied.get(f"{API}/people", **user)
         assert answer.status == 403, user
+    page = proxied.get("/people", **signed_in("eve@example.org"), Accept="text/html,*/*")
+    assert (page.status, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert b"<p>eve@example.org has no role here" in page.body
     login = ProxyLogin(proxy(addresses=["192.0.2.7"], user=None, default_role="viewer"))
     visitor = login.visitor("192.0.2.7", {"x-forwarded-email": "eve@example.org"}, lambda: None)
     assert visitor is not None
@@ -85,6 +90,22 @@ def test_corrections_bear_the_user_s_name_and_need_the_token_of_the_page(proxied
     viewer = signed_in("vera@example.org")
     answer = proxied.ask("POST", f"{API}/instructions", NAME, **viewer, X_CSRF_Token=csrf_of(proxied, viewer))
     assert (answer.status, b"role operator" in answer.body) == (403, True)
+
+
+def test_events_are_followed_for_as_long_as_the_proxy_s_word_counts(
+    proxied: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = f"GET {API}/events?start=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-Email: vera@example.org\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", proxied.port), 15) as connection:
+        connection.sendall(head.encode())
+        found = b""
+        while b"shop-3" not in found:
+            part = connection.recv(65536)
+            assert part, found
+            found += part
+    # Then the proxy, whose session may have ended, is asked again.
+    monkeypatch.setattr(events, "_OF_PROXY_S", 0.0)
+    assert b"shop-3" not in raw(proxied, head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode())
 
 
 def test_the_header_of_another_address_is_refused(remote: Shop) -> None:

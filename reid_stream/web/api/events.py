@@ -1,6 +1,7 @@
 """Events: the latest as JSON, all as server-sent events that resume where a client was."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from reid_stream.web.site import WebSite, redis_url
 router = APIRouter(tags=["events"], responses=PROBLEMS)
 _PING_S = 15.0
 """A comment after so long without an event, so that proxies keep the connection and sessions are looked at."""
+_OF_PROXY_S = 600.0
+"""Longest stream of a user whom a proxy has signed in: the next request for it goes through the proxy's own check."""
 _PAGE = 200
 Types = Annotated[list[str], Query(max_length=50, description="Only these: identity.entered, identity, camera ...")]
 Cameras = Annotated[list[str], Query(max_length=200, description="Only events that name one of these cameras.")]
@@ -89,7 +92,7 @@ async def _stream(
     web: WebSite, request: Request, position: str, types: Collection[str], cameras: Collection[str]
 ) -> AsyncIterator[str]:
     loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-    has_given_way, restarts = False, web.feed.restarts
+    has_given_way, restarts, began = False, web.feed.restarts, time.monotonic()
 
     def notify() -> None:
         loop.call_soon_threadsafe(arrived.set)
@@ -101,7 +104,7 @@ async def _stream(
 
     with web.limits.stream(request.state.address, end), web.feed.listening(notify):
         yield "retry: 2000\n\n"
-        while not request.app.state.closing and not has_given_way and _is_known(web, request):
+        while not request.app.state.closing and not has_given_way and _is_known(web, request, began):
             arrived.clear()
             if web.feed.restarts != restarts:
                 restarts = web.feed.restarts
@@ -142,10 +145,12 @@ def _older(web: WebSite, position: str) -> list[Received]:
     return found
 
 
-def _is_known(web: WebSite, request: Request) -> bool:
+def _is_known(web: WebSite, request: Request, began: float) -> bool:
     """Whether the visitor still has access: a session may end, a user be removed."""
     if web.sessions.is_open:
         return True
+    if request.state.is_of_proxy:
+        return time.monotonic() - began < _OF_PROXY_S
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
     return web.sessions.visitor(bearer, cookie_of(dict(request.headers)), lambda: None) is not None
