@@ -50,6 +50,8 @@ class Overview:
         self._feed, self._index, self._metrics = feed, index, metrics
         self._bundles, self._client = bundles, client
         self._has_refused_topology = False
+        self.silent_s = _SILENT * settings.publish.heartbeat_s + 5
+        """Time without a heartbeat after which the daemon counts as gone."""
 
     def is_running(self) -> bool:
         """Whether a recent event or heartbeat shows that the daemon runs."""
@@ -57,7 +59,7 @@ class Overview:
         if daemon.started_at is None or daemon.stopped_at is not None:
             return False
         last_sign_at = max(daemon.started_at, daemon.heartbeat.at if daemon.heartbeat is not None else 0.0)
-        return time.time() - last_sign_at < _SILENT * self._settings.publish.heartbeat_s + 5
+        return time.time() - last_sign_at < self.silent_s
 
     def cameras(self) -> list[CameraRecord]:
         """Return every camera of cams.yaml."""

@@ -111,6 +111,8 @@ def page(request: Request, name: str, status: int = HTTPStatus.OK, **values: Any
         is_of_proxy=request.state.is_of_proxy,
         fault=web.feed.fault,
         is_complete=web.feed.is_complete,
+        is_running=web.overview.is_running(),
+        silent_s=web.overview.silent_s,
         **values,
     )
     return HTMLResponse(text, status)

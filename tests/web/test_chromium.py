@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks.rtsp.clips import draw_clip, serve_clips, why_not
 from reid_stream.config import cams_yaml
 from reid_stream.config.settings import Camera, Web
-from reid_stream.events import IdentityNamed
+from reid_stream.events import DaemonHeartbeat, IdentityNamed
 from reid_stream.records import GlobalId
 from tests.web.site import RUN, T0, Shop, shop, visit
 
@@ -228,6 +229,9 @@ def test_people_who_come_appear_without_a_reload_and_names_run_no_code(own: Shop
     page, faults = open_page(browser)
     page.goto(own.url + "/people")
     page.wait_for_selector("#live.good")
+    page.get_by_text("The daemon does not run").wait_for()
+    own.publish([DaemonHeartbeat(run=RUN, told_at=time.time(), people=0, gallery=3, cameras_up=2)])
+    page.get_by_text("The daemon does not run").wait_for(state="hidden")
     attack = "<img src=x onerror=alert(1)>"
     own.publish([IdentityNamed(person=GlobalId("shop-2"), revision=2, label=attack, by="x", named_at=T0 + 50)])
     own.publish(visit("shop-9", "door", 40, T0 + 60)[:1])

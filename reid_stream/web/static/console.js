@@ -102,10 +102,40 @@ function follow() {
 }
 addEventListener("pagehide", () => source?.close());
 
+// Cameras by name, where there are many.
+const filter = document.querySelector("[data-filter]");
+function filterCameras() {
+  if (!filter) return;
+  const all = [...document.querySelectorAll(filter.dataset.filter)];
+  for (const one of all) one.hidden = !one.dataset.camera.toLowerCase().includes(filter.value.trim().toLowerCase());
+  const count = all.filter((one) => !one.hidden).length;
+  document.querySelector("[data-filtered]").textContent = `${count} of ${all.length}`;
+}
+filter?.addEventListener("input", filterCameras);
+filter?.form.addEventListener("submit", (event) => event.preventDefault());
+filterCameras();
+
+// Whether the daemon runs: it says so at each heartbeat, and when it stops; killed, it is silent.
+const down = document.querySelector("#daemon");
+if (down) {
+  let timer;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => { if (source?.readyState === EventSource.OPEN) down.hidden = false; else wait(); }, 1000 * Number(down.dataset.silent));
+  };
+  if (down.hidden) wait();
+  listen((event) => {
+    if (!event.kind.startsWith("daemon.")) return;
+    down.hidden = event.kind !== "daemon.stopped";
+    if (down.hidden) wait();
+    else clearTimeout(timer);
+  });
+}
+
 // A part with data-live="identity camera" is rendered again by the server after such an event.
 const parts = [...document.querySelectorAll("[data-live]")];
 if (parts.length) {
-  let waiting = null, last = 0;
+  let waiting = null, last = 0, least = 2000;
   const kinds = new Set(parts.flatMap((part) => part.dataset.live.split(" ")));
   const refresh = async () => {
     waiting = null;
@@ -114,6 +144,8 @@ if (parts.length) {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
     if (!answer?.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // A page of many cameras, or a slow connection, is asked less often.
+    least = Math.min(60_000, Math.max(2000, 10 * (Date.now() - last)));
     for (const part of parts) {
       const next = page.getElementById(part.id);
       if (!next || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
@@ -122,16 +154,15 @@ if (parts.length) {
       const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       part.replaceChildren(...next.childNodes);
       localTimes(part);
+      filterCameras();
       if (focused) part.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
     }
   };
   for (const part of parts) part.dataset.was = part.innerHTML;
   listen((event) => {
     if (!kinds.has(event.kind.split(".")[0]) || event.kind === "identity.seen") return;
-    waiting ??= setTimeout(refresh, Math.max(400, 2000 - (Date.now() - last)));
+    waiting ??= setTimeout(refresh, Math.max(400, least - (Date.now() - last)));
   });
-} else if (document.querySelector("#live")) {
-  listen(() => {});
 }
 
 document.querySelector("#theme")?.addEventListener("click", () => {

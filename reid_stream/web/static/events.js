@@ -2,6 +2,7 @@
 import { element, listen, shownTime } from "./console.js";
 
 const list = document.querySelector("#events");
+const none = document.querySelector("#no-events");
 const kinds = document.querySelector("#kinds");
 const camera = document.querySelector("#camera");
 const hold = document.querySelector("#hold");
@@ -51,6 +52,7 @@ function row(event) {
 
 function render() {
   list.replaceChildren(...kept.filter(isWanted).slice(0, most).map(row));
+  none.hidden = list.children.length > 0;
 }
 
 for (const event of kept) event.kind = event.type.replace(/^io\.reid-stream\./, "").replace(/\.v\d+$/, "");
@@ -63,5 +65,6 @@ listen((event) => {
   kept.length = Math.min(kept.length, 2000);
   if (hold.checked || !isWanted(event)) return;
   list.prepend(row(event));
+  none.hidden = true;
   while (list.children.length > most) list.lastChild.remove();
 });
