@@ -26,12 +26,13 @@ demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.commands.demo
 	@$(BASE)/bin/reid-stream --cameras .demo/cams.yaml --duration $(DURATION) $(ARGS)
 
-# The quick tier, on two cores in parallel; `make test-all` adds whole daemons, drills and trainings.
+# The quick tier, on two cores in parallel; `make test-all` adds whole daemons, drills and trainings, which wait more than
+# they compute: twice as many processes as cores.
 test: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-all: $(DEV)/.ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(DEV)/bin/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 check: $(DEV)/.ready
 	$(DEV)/bin/ruff format --check .
