@@ -9,7 +9,7 @@ import pytest
 from reid_stream import store
 from reid_stream.evaluation.truth import read_mot
 from reid_stream.records import Observation, decode, unpack_vector
-from trainer.data.crops import read_tracklets
+from trainer.data.sets import read_tracklets
 
 SAMPLES = Path(__file__).parent / "samples"
 TRACK = SAMPLES / "store" / "door" / "20261121" / "20261121T100000-7"

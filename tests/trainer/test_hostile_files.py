@@ -17,7 +17,7 @@ import torch
 from reid_stream.images import decode, decode_as_stored
 from trainer import output
 from trainer.config import load
-from trainer.data import crops
+from trainer.data import crops, sets
 from trainer.detector import dataset
 from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.model.siamese import load_branch
@@ -93,16 +93,16 @@ def test_pipes_devices_and_endless_files_in_a_folder_are_named_and_not_read(tmp_
     bad = folder / "p0" / "c9.jpg"
     os.mkfifo(bad)
     with pytest.raises(DataError, match=r"c9\.jpg: is no regular file"):
-        list(crops.read(f"folder:{folder}"))
+        list(sets.read(f"folder:{folder}"))
     bad.unlink()
     bad.symlink_to("/dev/zero")
     with pytest.raises(DataError, match=r"c9\.jpg: is no regular file"):
-        list(crops.read(f"folder:{folder}"))
+        list(sets.read(f"folder:{folder}"))
     bad.unlink()
     with bad.open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DataError, match=r"c9\.jpg: has 1,099,511,627,776 bytes"):
-        list(crops.read(f"folder:{folder}"))
+        list(sets.read(f"folder:{folder}"))
 
 
 def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:

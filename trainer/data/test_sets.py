@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from reid_stream.embed.preprocess import InputSpec
-from trainer.data.crops import Images, StoredCrop, assemble, check_shared_persons, read, split_market1501
+from trainer.data.crops import Images, StoredCrop, assemble
 from trainer.data.files import is_distractor
 from trainer.data.public_sets import is_public, protocol, read_public
+from trainer.data.sets import check_shared_persons, read, split_market1501
 from trainer.errors import DataError
 from trainer.evaluate.retrieval import Ints, RetrievalLabels
 

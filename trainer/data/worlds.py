@@ -26,7 +26,8 @@ from typing import Literal
 import av
 
 from reid_stream.config.environment import child_environment
-from trainer.data.crops import read_archive, split_market1501
+from trainer.data.crops import read_archive
+from trainer.data.sets import split_market1501
 from trainer.errors import DataError, TrainerError
 
 SPEC_FILE = "world.json"

@@ -30,9 +30,10 @@ from trainer.errors import TrainerError
 from trainer.evaluate.network import folded_verifier, unit
 from trainer.evaluate.retrieval import score, squared_distances
 from trainer.export import model_card
+from trainer.model.branch import Branch
 from trainer.model.onnx_weights import describe
 from trainer.model.reduction import LARGEST
-from trainer.model.siamese import Branch, LoadedBranch, load_branch
+from trainer.model.siamese import LoadedBranch, load_branch
 
 Precision = Literal["f32", "f16", "int8-weights"]
 MIN_COSINE = {"f32": 0.99999, "f16": 0.9999, "int8-weights": 0.99}
@@ -75,7 +76,8 @@ def export(
             f"a bundle holds at most {LARGEST} numbers, {checkpoint} gives {loaded.dim} and no projection; "
             "export the best.pt of a run that has ended"
         )
-    content = compress(describe(to_onnx(loaded.branch, loaded.spec), loaded), precision)
+    network = describe(to_onnx(loaded.branch, loaded.spec), loaded.branch, loaded.settings, loaded.state)
+    content = compress(network, precision)
     bundle = _describe(loaded, checkpoint, name or out.name, note)
     settings = loaded.settings.data
     held = (

@@ -32,7 +32,8 @@ from reid_stream.detect.yolo import spec_of
 from reid_stream.embed.preprocess import normalise
 from reid_stream.engines.load import load_engine
 from reid_stream.engines.protocol import PixelEngine
-from trainer.data import crops
+from trainer.data import sets
+from trainer.data.crops import assemble
 from trainer.data.test_sets import read_test_set
 from trainer.detector import dataset, evaluation
 from trainer.errors import TrainerError
@@ -165,13 +166,13 @@ def _inputs(bundle: Bundle, folder: Path, sources: Sequence[str], data: Path | N
         spec = input_spec(bundle.input)
         found = []
         for source in sources or EMBEDDER_SOURCES:
-            every = list(crops.read(source, data))
+            every = list(sets.read(source, data))
             if source == "market1501" and data is not None:
-                learnt = set(crops.split_market1501(data).train)
+                learnt = set(sets.split_market1501(data).train)
                 every = [crop for crop in every if crop.person in learnt]
             chosen = np.random.default_rng(0).permutation(len(every))[:count]
             found += [every[place] for place in sorted(chosen)]
-        pixels = crops.assemble(found[:count], spec.height, spec.width).pixels
+        pixels = assemble(found[:count], spec.height, spec.width).pixels
         return [normalise(pixels[place : place + 1], spec) for place in range(len(pixels))]
     recorder = _Recorder(load_engine(folder / MODEL_FILE, Models(engine="openvino")))
     detector = Yolo(recorder, spec_of(bundle), Detect(max_batch=1))

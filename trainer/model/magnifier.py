@@ -30,7 +30,7 @@ from trainer.config import ModelSettings
 from trainer.data.batch import Features
 from trainer.errors import TrainerError
 from trainer.model.backbones import Backbone
-from trainer.model.siamese import Branch, bn_neck
+from trainer.model.branch import Branch, bn_neck
 
 REGIONS = 8
 """Background, and seven of the body."""
@@ -94,12 +94,6 @@ class MagnifierBranch(Branch):
         if logits.shape[2:] != maps.shape[2:]:
             logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
         return one_hot(logits.argmax(dim=1))
-
-    def own_losses(self, persons: int) -> nn.Module:
-        """Return what the branches learn by; see trainer/train/magnifier_losses.py."""
-        from trainer.train.magnifier_losses import MagnifierLosses  # late: it learns this module's parts
-
-        return MagnifierLosses(self, persons)
 
 
 class SegmentationHead(nn.Module):

@@ -16,27 +16,28 @@ from torch import nn
 
 from reid_stream.bundles.bundle import MODEL_FILE, load_embedder
 from reid_stream.errors import ModelError
+from trainer.config import TrainSettings
 from trainer.errors import CheckpointError
-from trainer.model.siamese import LoadedBranch
+from trainer.train.run_state import RunState
 
 _SETTINGS, _FACTS, _SHARED = "reid_train_settings", "reid_train_facts", "reid_train_shared"
 _SUFFIXES = (".f16", ".int8-weights")
 
 
-def describe(content: bytes, loaded: LoadedBranch) -> bytes:
+def describe(content: bytes, branch: nn.Module, run: TrainSettings, state: RunState) -> bytes:
     """Write the settings and facts of a run into the properties of its branch as ONNX, float32."""
     model = onnx.load_from_string(content)
-    network = loaded.settings.model.model_copy(update={"weights": None})  # paths of this machine stay out
-    data = loaded.settings.data
+    network = run.model.model_copy(update={"weights": None})  # paths of this machine stay out
+    data = run.data
     data = data.model_copy(update={"regions": data.regions and Path(data.regions.name)})
-    plan = loaded.settings.distill
+    plan = run.distill
     teachers = tuple(teacher.model_copy(update={"path": Path(teacher.path.name)}) for teacher in plan.teachers)
     folders = tuple(Path(folder.name) for folder in plan.unlabelled)
     plan = plan.model_copy(update={"teachers": teachers, "unlabelled": folders, "cache": None})
-    kept = loaded.settings.model_copy(update={"model": network, "data": data, "distill": plan})
+    kept = run.model_copy(update={"model": network, "data": data, "distill": plan})
     settings = kept.model_dump(mode="json")
-    facts = {name: value for name, value in loaded.state.facts().items() if name != "curve"}
-    properties = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, loaded.branch)}
+    facts = {name: value for name, value in state.facts().items() if name != "curve"}
+    properties = {_SETTINGS: settings, _FACTS: facts, _SHARED: _shared(model, branch)}
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
     return bytes(model.SerializeToString())
 

@@ -25,58 +25,18 @@ from reid_stream.embed.preprocess import InputSpec
 from trainer.config import ModelSettings, TrainSettings, parse
 from trainer.data.batch import Features
 from trainer.errors import CheckpointError
-from trainer.model.backbones import Backbone
-from trainer.model.descriptors import descriptor
+from trainer.model.branch import Branch
+from trainer.model.magnifier import MagnifierBranch
+from trainer.model.magnifier_losses import MagnifierLosses
 from trainer.train.run_state import RunState
 
 REDUCTION = "branch.reduction.weight"
 """Name of the learned projection among a checkpoint's averaged weights."""
 
 
-class Branch(nn.Module):
-    """One stream: images -> embedding; the only part that is deployed."""
-
-    def __init__(self, settings: ModelSettings) -> None:
-        super().__init__()
-        self.backbone = Backbone(settings)
-        self.pool, self.projection, self.dim = descriptor(settings, self.backbone.num_features)
-        self.neck = bn_neck(self.dim) if settings.neck else nn.Identity()
-        self.reduction: nn.Linear | None = None
-
-    def features(self, images: Tensor) -> Features:
-        """Return the vectors before and after the neck of images (b, 3, h, w)."""
-        before = self.projection(self.pool(self.backbone(images))).float()  # (b, d)
-        return Features(before, self.neck(before), {})
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the embedding (b, d), not normalised, of images (b, 3, h, w); reduced, where that was learned."""
-        found = self.features(images).after
-        return found if self.reduction is None else self.reduction(F.normalize(found, dim=1))
-
-    def reduce(self, axes: Tensor) -> None:
-        """Project the embedding from now on to axes (r, d); trainer/model/reduction.py."""
-        self.reduction = nn.Linear(axes.shape[1], axes.shape[0], bias=False)
-        with torch.no_grad():
-            self.reduction.weight.copy_(axes)
-        self.dim = axes.shape[0]
-
-    def own_losses(self, persons: int) -> nn.Module | None:  # noqa: ARG002 (others need it)
-        """Return what only this kind of branch learns by: (Features, Batch) -> dict of loss terms; not deployed."""
-        return None
-
-
-def bn_neck(dim: int) -> nn.Module:
-    """Return a batch normalisation without a shift: classes stay around the origin (Luo et al. 2019, section 3.5)."""
-    neck = nn.BatchNorm1d(dim)
-    neck.bias.requires_grad = False
-    return neck
-
-
 def build_branch(settings: ModelSettings) -> Branch:
     """Return the branch that `model.descriptor` names, with random weights."""
     if settings.descriptor == "magnifier":
-        from trainer.model.magnifier import MagnifierBranch  # late: it is a Branch
-
         return MagnifierBranch(settings)
     return Branch(settings)
 
@@ -167,7 +127,8 @@ class Siamese(nn.Module):
                 nn.init.zeros_(head.bias)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(settings.dropout)
         self.verifier = verification_head(settings, dim)
-        self.own = self.branch.own_losses(sum(persons_per_domain))
+        persons = sum(persons_per_domain)
+        self.own = MagnifierLosses(self.branch, persons) if isinstance(self.branch, MagnifierBranch) else None
 
     def forward(self, images: Tensor) -> Features:
         """Return what the branch sees; weights are shared, so both streams are one batch."""

@@ -21,7 +21,8 @@ from trainer.data.crops import Images, Ints
 from trainer.data.pair_sampler import build_sampler
 from trainer.errors import CheckpointError, DataError, DivergedError
 from trainer.evaluate.embedding import embed_images
-from trainer.model.siamese import Branch, Siamese, input_spec
+from trainer.model.branch import Branch
+from trainer.model.siamese import Siamese, input_spec
 from trainer.model.warm_start import warm_start
 from trainer.train.losses import Criterion
 from trainer.train.optimiser import build_optimiser, ema_update, rate_at

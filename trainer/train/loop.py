@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from trainer.config import OptimiserSettings, TrainSettings, dump, parse
-from trainer.data.crops import Images, assemble, check_disjoint, check_shared_persons, hold_out, read, split_market1501
+from trainer.data.crops import Images, assemble
 from trainer.data.files import is_distractor
+from trainer.data.sets import check_disjoint, check_shared_persons, hold_out, read, split_market1501
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.model.reduction import LARGEST, add_reduction
 from trainer.model.regions import region_labels

@@ -100,7 +100,7 @@ def test_no_crops_are_an_error_with_what_is_needed(tmp_path: Path) -> None:
 
 
 def test_the_people_to_tune_on_are_the_ones_that_the_trainer_holds_back(tmp_path: Path) -> None:
-    from trainer.data.crops import split_market1501
+    from trainer.data.sets import split_market1501
 
     (tmp_path / "people").mkdir()
     ids = [f"{number:04}" for number in range(2, 200)]

@@ -52,7 +52,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, asked: list[str], 
 def test_a_table_of_the_paper_is_one_command(tmp_path: Path) -> None:
     people = tmp_path / "people"
     people.mkdir()
-    from trainer.data.crops import read
+    from trainer.data.sets import read
 
     for crop in read("synthetic:6"):
         (people / crop.name).write_bytes(crop.data)

@@ -12,7 +12,8 @@ import pytest
 
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
-from trainer.data.crops import StoredCrop, assemble, check_disjoint, decode, hold_out, read, split_market1501
+from trainer.data.crops import StoredCrop, assemble, decode
+from trainer.data.sets import check_disjoint, hold_out, read, split_market1501
 from trainer.errors import DataError
 
 DATA = os.environ.get("REID_STREAM_DATA")

@@ -11,8 +11,9 @@ import pytest
 
 from reid_stream.embed.preprocess import InputSpec
 from trainer.config import load
-from trainer.data.crops import decode, read
+from trainer.data.crops import decode
 from trainer.data.files import is_whole_jpeg
+from trainer.data.sets import read
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError
 from trainer.progress import reported

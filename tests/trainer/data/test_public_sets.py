@@ -9,7 +9,7 @@ import pytest
 
 from reid_stream.embed.preprocess import InputSpec
 from trainer.config import load
-from trainer.data.crops import read
+from trainer.data.sets import read
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError
 from trainer.evaluate.retrieval import score, squared_distances

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import sets
-from trainer.data.crops import split_market1501
+from trainer.data.sets import split_market1501
 from trainer.data.worlds import WORLDS, WorldSpec, is_there, main, render
 from trainer.errors import DataError
 

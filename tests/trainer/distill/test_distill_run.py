@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainSettings, dump, load
-from trainer.data.crops import read
 from trainer.data.cuhk03 import PAIRS
+from trainer.data.sets import read
 from trainer.distill.settings import Teacher
 from trainer.distill.teacher import open_teacher
 from trainer.distill.views import change, mix

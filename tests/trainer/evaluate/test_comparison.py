@@ -100,7 +100,7 @@ def test_schedules_are_drawn(tmp_path: Path) -> None:
 
 
 def _write_people(folder: Path) -> None:
-    from trainer.data.crops import read
+    from trainer.data.sets import read
 
     folder.mkdir()
     for crop in read("synthetic:6"):

@@ -20,7 +20,8 @@ from trainer.errors import DataError, TrainerError
 from trainer.evaluate.explain import choose
 from trainer.evaluate.network import named_bundle, open_network
 from trainer.export.bundle import export
-from trainer.model.siamese import Branch, Siamese, load_branch
+from trainer.model.branch import Branch
+from trainer.model.siamese import Siamese, load_branch
 from trainer.train.checkpoint import save
 
 

@@ -11,7 +11,8 @@ from torch import nn
 from reid_stream.bundles.bundle import load_embedder
 from trainer.config import LossSettings, ModelSettings, TrainSettings
 from trainer.data.batch import Features, TrainBatch
-from trainer.data.crops import assemble, read
+from trainer.data.crops import assemble
+from trainer.data.sets import read
 from trainer.errors import TrainerError
 from trainer.evaluate.network import folded, open_network
 from trainer.export.bundle import export

@@ -28,9 +28,7 @@ from trainer.model.magnifier import (
     one_hot,
     stripes,
 )
-from trainer.model.siamese import Siamese, build_branch, load_branch
-from trainer.train.loop import train
-from trainer.train.magnifier_losses import (
+from trainer.model.magnifier_losses import (
     MagnifierLosses,
     balanced_cross_entropy,
     drawn_regions,
@@ -38,6 +36,8 @@ from trainer.train.magnifier_losses import (
     resized,
     semantic_diversity,
 )
+from trainer.model.siamese import Siamese, build_branch, load_branch
+from trainer.train.loop import train
 from trainer.train.recipe import recipe
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "losses_magnifier.json"

@@ -8,8 +8,9 @@ from torch import nn
 
 from trainer.config import LossSettings, ModelSettings
 from trainer.data.batch import Features, TrainBatch
+from trainer.model.branch import Branch
 from trainer.model.descriptors import GeM
-from trainer.model.siamese import Branch, MetricVerifier, Siamese, square
+from trainer.model.siamese import MetricVerifier, Siamese, square
 from trainer.train.losses import Criterion, negatives_at, verification
 
 TINY = ModelSettings(layers=(1, 1, 1, 1), width=0.125, base_width=32, dim=8)

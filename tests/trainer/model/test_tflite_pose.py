@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data.crops import assemble, read
+from trainer.data.crops import assemble
+from trainer.data.sets import read
 from trainer.errors import DataError
 from trainer.model.region_networks import FEET, HEAD, SHINS, TORSO
 from trainer.model.regions import build_provider

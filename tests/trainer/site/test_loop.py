@@ -19,7 +19,7 @@ from reid_stream.bundles.bundle import load_embedder
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
 from trainer.config import ModelSettings, TrainSettings
-from trainer.data.crops import read
+from trainer.data.sets import read
 from trainer.data.synthetic import read_synthetic
 from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.model.siamese import Siamese, load_branch

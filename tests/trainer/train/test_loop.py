@@ -17,7 +17,7 @@ import torch
 
 from tests.full_disk import files_of_at_most
 from trainer.config import TrainSettings, dump, load, parse
-from trainer.data.crops import read
+from trainer.data.sets import read
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
 from trainer.model.siamese import load_branch
 from trainer.train import checkpoint

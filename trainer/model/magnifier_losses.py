@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from trainer.data.batch import Features, TrainBatch
 from trainer.errors import TrainerError
+from trainer.model.branch import bn_neck
 from trainer.model.magnifier import (
     ERASED_LOWER,
     ERASED_UPPER,
@@ -37,7 +38,6 @@ from trainer.model.magnifier import (
     one_hot,
     stripes,
 )
-from trainer.model.siamese import bn_neck
 
 SMOOTHING, MARGIN = 0.1, 0.3
 """Label smoothing and triplet margin (reid-strong-baseline, Luo et al. 2019)."""
