@@ -226,9 +226,9 @@ class CameraThread(CameraRunner):
                 return
             if not is_due:
                 self.stats.dropped["late"] += 1
-            elif stamp.at - self.captured_at < self._least_step_s or not pace.cap.wants(when):
+            elif stamp.at - self.captured_at < self._least_step_s or not pace.cap.wants(when, player.arrived_at):
                 self.stats.dropped["rate"] += 1
-            elif not pace.slow.wants(when):
+            elif not pace.slow.wants(when, player.arrived_at):
                 self.stats.dropped["slowed"] += 1
             else:
                 image, moving = look(DecodedImage.read(picture), stamp.at, is_attended=self.is_attended)

@@ -20,7 +20,8 @@ class LivePlayback:
 
     def __init__(self, clock: StreamClock, site_clock: SiteClock) -> None:
         self._clock, self._site = clock, site_clock
-        self._arrived_at = 0.0
+        self.arrived_at = 0.0
+        """Arrival of the newest packet, site time."""
         self._shift_s = site_clock.shift_s()
         self._camera_shift_s = 0.0
         """Camera's wall clock minus the site time it is mapped to, seconds."""
@@ -48,7 +49,7 @@ class LivePlayback:
 
     def note_packet(self, packet: DecodedPacket, steps: int) -> bool:
         """Update the clocks from a packet; return True if the system's clock was set since the last one."""
-        self._arrived_at = self._site.now()
+        self.arrived_at = self._site.now()
         if steps != self._steps:
             self._steps = steps
             self._clock.restart()
@@ -56,7 +57,7 @@ class LivePlayback:
         self._site.detect_step()
         has_stepped = self._site.shift_s() != self._shift_s
         self._shift_s = self._site.shift_s()
-        self._clock.observe(packet.stream_s, self._arrived_at, self._in_site_time(packet.camera_at))
+        self._clock.observe(packet.stream_s, self.arrived_at, self._in_site_time(packet.camera_at))
         return has_stepped
 
     def _in_site_time(self, camera_at: float | None) -> float | None:
@@ -67,7 +68,7 @@ class LivePlayback:
         """
         if camera_at is None:
             return None
-        agrees = abs(camera_at - self._arrived_at) <= MAX_SKEW_S
+        agrees = abs(camera_at - self.arrived_at) <= MAX_SKEW_S
         self._camera_shift_s = 0.0 if agrees else self._shift_s
         return camera_at - self._camera_shift_s
 
@@ -87,7 +88,7 @@ class LivePlayback:
 
     def stamp(self, stream_s: float | None) -> CaptureTime:
         """Return a frame's capture time."""
-        return self._clock.stamp(stream_s, self._arrived_at)
+        return self._clock.stamp(stream_s, self.arrived_at)
 
     def when(self, stream_s: float | None, stamp: CaptureTime) -> float:
         """Return the seconds by which the rate is capped: stream time, continued where a timestamp is missing.
@@ -97,12 +98,12 @@ class LivePlayback:
         if self._last is None:
             when = stamp.at if stream_s is None else stream_s
         else:
-            last_s, passed_s = self._last[0], self._arrived_at - self._last[1]
+            last_s, passed_s = self._last[0], self.arrived_at - self._last[1]
             if stream_s is None:
                 return last_s + passed_s
             went_back = last_s - MOST_JITTER_S <= stream_s <= last_s
             when = last_s + SLEW * max(passed_s, 0.0) if went_back else stream_s
-        self._last = None if stream_s is None else (when, self._arrived_at)
+        self._last = None if stream_s is None else (when, self.arrived_at)
         return when
 
     def wait(self, _at: float) -> bool:
@@ -118,6 +119,8 @@ class FilePlayback:
 
     skew_s = None
     """A file has no wall clock."""
+    arrived_at = None
+    """Nor does it arrive: it is read as it is due."""
 
     def __init__(
         self, source: VideoSource, camera: config.Camera, stop: threading.Event, site_clock: SiteClock

@@ -28,6 +28,7 @@ class RateCap:
         self._interval_s = 0.0 if max_fps is None else 1.0 / max_fps
         self._phase = phase
         self._due_s: float | None = None
+        self._due_by_arrival_s: float | None = None
 
     @property
     def has_limit(self) -> bool:
@@ -37,23 +38,43 @@ class RateCap:
     def change(self, max_fps: float | None) -> None:
         """Change the rate."""
         interval_s = 0.0 if max_fps is None else 1.0 / max_fps
-        if self._due_s is not None and self._interval_s:
-            self._due_s += interval_s - self._interval_s
+        if self._interval_s:
+            longer_s = interval_s - self._interval_s
+            self._due_s = None if self._due_s is None else self._due_s + longer_s
+            self._due_by_arrival_s = None if self._due_by_arrival_s is None else self._due_by_arrival_s + longer_s
         self._interval_s = interval_s
 
-    def wants(self, stream_s: float) -> bool:
-        """Whether to use the frame of this time; called once per frame."""
+    def wants(self, stream_s: float, arrived_at: float | None = None) -> bool:
+        """Whether to use the frame of this time; called once per frame.
+
+        A frame is due by its timestamp or by its arrival: timestamps that jitter come in time, and frames that a
+        network held up have steady timestamps. Each frame that is used counts for both, so neither adds to the rate.
+
+        Args:
+            stream_s: the frame's time in seconds.
+            arrived_at: seconds on a steady clock; None leaves it to `stream_s` alone.
+        """
         if not self._interval_s:
-            self._due_s = None
+            self._due_s = self._due_by_arrival_s = None
             return True
         if self._due_s is None or stream_s < self._due_s - 2 * self._interval_s:
             # The first frame, or the time has restarted.
             self._due_s = stream_s + self._phase * self._interval_s
-        if stream_s < self._due_s - TOLERANCE * self._interval_s:
+        if arrived_at is not None and self._due_by_arrival_s is None:
+            self._due_by_arrival_s = arrived_at + self._phase * self._interval_s
+        if not self._is_due(stream_s, self._due_s) and not self._is_due(arrived_at, self._due_by_arrival_s):
             return False
-        # From the schedule and not from this frame, so that 25 fps becomes 10 by every second and third in turn.
-        self._due_s = max(self._due_s, stream_s - self._interval_s) + self._interval_s
+        self._due_s = self._next_due_s(stream_s, self._due_s)
+        if arrived_at is not None and self._due_by_arrival_s is not None:
+            self._due_by_arrival_s = self._next_due_s(arrived_at, self._due_by_arrival_s)
         return True
+
+    def _is_due(self, at: float | None, due_s: float | None) -> bool:
+        return at is not None and due_s is not None and at >= due_s - TOLERANCE * self._interval_s
+
+    def _next_due_s(self, at: float, due_s: float) -> float:
+        # From the schedule and not from this frame, so that 25 fps becomes 10 by every second and third in turn.
+        return max(due_s, at - self._interval_s) + self._interval_s
 
 
 class KeyframePolicy:

@@ -15,8 +15,10 @@ AHEAD_S = 1.0
 """Most by which timestamps may run ahead of elapsed time, seconds; for a slow camera, `_STEPS_AHEAD` frames."""
 _STEPS_AHEAD = 4
 FORWARD_S = 10.0
-"""Lasting jump ahead, seconds, beyond which it is a step; below, frames were lost. Also the tolerance before the
+"""Lasting jump ahead, seconds, beyond which it is a step; below, frames may have been lost. Also the tolerance before the
 interval between frames is known."""
+_RELAX = 1e-3
+"""Seconds per second by which the least delay known so far rises: clocks drift, and network paths become longer."""
 CONFIRM = 3
 """Packets in a row on the new timestamps that make a step."""
 
@@ -38,6 +40,8 @@ class StreamSteps:
         """Time between the last two consecutive packets, seconds."""
         self._candidate: _Packet | None = None
         self._confirmed = 0
+        self._least_s = float("inf")
+        """Least arrival less timestamp since the last step, seconds: of packets that nothing delayed."""
         self.count = 0
         """Steps so far."""
 
@@ -63,10 +67,19 @@ class StreamSteps:
             if self._confirmed < CONFIRM:
                 return None
             self._candidate = None
-            step_s = stream_s - last.stream_s - (arrived_at - last.arrived_at)
-            self.count += not 0 <= step_s <= FORWARD_S
+            if self._is_step(packet, last):
+                self.count, self._least_s = self.count + 1, float("inf")
+        passed_s = 0.0 if last is None else max(0.0, arrived_at - last.arrived_at)
+        self._least_s = min(self._least_s + _RELAX * passed_s, arrived_at - stream_s)
         self._last = packet
         return stream_s
+
+    def _is_step(self, packet: _Packet, last: _Packet) -> bool:
+        """Whether timestamps that jumped are those of another clock, and not of frames that others before are lost."""
+        step_s = packet.stream_s - last.stream_s - (packet.arrived_at - last.arrived_at)
+        # What comes earlier than anything before it has not overtaken lost frames.
+        is_early = packet.arrived_at - packet.stream_s < self._least_s - AHEAD_S
+        return is_early or not 0 <= step_s <= FORWARD_S
 
     def _follows(self, packet: _Packet, earlier: _Packet) -> bool:
         passed_s, back_s = _passed_s(packet, earlier)

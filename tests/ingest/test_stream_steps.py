@@ -37,11 +37,22 @@ def test_small_steps_are_seen_in_decoding_times() -> None:
     assert steps.count == 2
 
 
-def test_a_jump_ahead_is_wrong_where_it_is_single_and_a_gap_where_it_lasts() -> None:
+def test_a_jump_ahead_is_wrong_where_it_is_single_and_a_step_where_it_lasts() -> None:
     steps = StreamSteps()
     stamps = [n / FPS + (5 if n == 20 or n >= 30 else 0) for n in range(40)]
     trusted = [steps.trusted(stamp, n / FPS) for n, stamp in enumerate(stamps)]
     assert [n for n, at in enumerate(trusted) if at is None] == [20, *range(30, 29 + CONFIRM)]
+    assert steps.count == 1
+
+
+def test_a_jump_ahead_to_the_delay_of_before_is_a_gap() -> None:
+    steps = StreamSteps()
+    in_time, late, after = range(10), range(10, 20), range(70, 80)
+    arrivals = [(n, n / FPS + (5 if n in late else 0)) for n in (*in_time, *late, *after)]
+    trusted = [steps.trusted(n / FPS, arrived_at) for n, arrived_at in arrivals]
+    assert trusted == [n / FPS for n in in_time] + [n / FPS for n in late] + [None] * (CONFIRM - 1) + [
+        n / FPS for n in after[CONFIRM - 1 :]
+    ]
     assert steps.count == 0
 
 
