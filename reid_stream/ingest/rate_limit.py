@@ -112,7 +112,7 @@ class KeyframePolicy:
         return is_key or not self.keys_only
 
     def _waits(self, is_key: bool, late_s: float) -> bool:
-        self._accepted_s = min(self._accepted_s, late_s)
+        self._accepted_s = min(self._accepted_s, max(late_s, 0.0))  # the first packet after a gap in a file is early
         late_s -= self._accepted_s
         if late_s > BEHIND_S and not self.is_behind:
             self.is_behind, self._left_out = True, 0

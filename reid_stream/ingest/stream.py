@@ -7,6 +7,7 @@ import math
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -19,7 +20,7 @@ from reid_stream.ingest.ffmpeg_errors import explain
 from reid_stream.ingest.ffmpeg_interrupt import limited_to
 from reid_stream.ingest.ffmpeg_options import MAX_PIXELS
 from reid_stream.ingest.relay import Relay
-from reid_stream.ingest.stream_steps import StreamSteps
+from reid_stream.ingest.stream_steps import FileSteps, StreamSteps
 from reid_stream.ingest.url import Address
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class VideoSource:
         """
         self._decoder: VideoCodecContext = stream.codec_context
         self._steps = StreamSteps()
+        self._file_steps = FileSteps()
         self._corrupt = self._repaired = 0
         self._rejected: int | None = 0
         """Images that could not be decoded; None once one could."""
@@ -252,12 +254,25 @@ class VideoSource:
         """Return a packet's timestamp; one that may be wrong is removed from it, and so from its image."""
         stream_s = self._seconds(packet.pts, packet.time_base)
         self.decode_s = self._seconds(packet.dts, packet.time_base)
-        if stream_s is None or self.is_recorded:
-            return stream_s
+        if self.is_recorded:
+            return self._continuous(packet, stream_s)
+        if stream_s is None:
+            return None
         trusted = self._steps.trusted(stream_s, time.monotonic(), self.decode_s)
         if trusted is None:
             packet.pts = packet.dts = self.decode_s = None
         return trusted
+
+    def _continuous(self, packet: "Packet[VideoStream]", stream_s: float | None) -> float | None:
+        """Return the timestamp of a file's packet without the steps before it, and give it to its image as well."""
+        self._file_steps.add(stream_s, self.decode_s)
+        shift_s, base = self._file_steps.shift_s, packet.time_base
+        if not shift_s or stream_s is None or not base:
+            return stream_s
+        shift = round(shift_s / base)
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift
+        return stream_s + shift_s
 
     def _is_whole(self, picture: "VideoFrame") -> bool:
         """Return False for damaged images, True for those that build on them.
@@ -305,15 +320,22 @@ class VideoSource:
 
         failure: StreamError | None = None
         try:
-            if self._is_raw:  # cannot be searched, so it is opened again
-                self._open_again()
-            else:
-                self.container.seek(0)
-                self._decoder.flush_buffers()
+            self._go_to_start()
         except (av.FFmpegError, OSError) as error:
             failure = explain(error, self.where, 0.0, 1.0, opened=False)
         if failure is not None:
             raise StreamError(f"{failure}, so it cannot be played again", failure.cause)
+
+    def _go_to_start(self) -> None:
+        import av
+
+        self._file_steps = FileSteps()
+        if not self._is_raw:
+            with suppress(av.FFmpegError, OSError):  # as for files without timestamps
+                self.container.seek(0)
+                self._decoder.flush_buffers()
+                return
+        self._open_again()
 
     def _open_again(self) -> None:
         import av

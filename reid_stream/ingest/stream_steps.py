@@ -15,7 +15,7 @@ AHEAD_S = 1.0
 """Most by which timestamps may run ahead of elapsed time, seconds; for a slow camera, `_STEPS_AHEAD` frames."""
 _STEPS_AHEAD = 4
 FORWARD_S = 10.0
-"""Lasting jump ahead, seconds, beyond which it is a step; below, frames may have been lost. Also the tolerance before the
+"""Lasting jump ahead, seconds, beyond which it is a step; below, frames may be lost. Also the tolerance before the
 interval between frames is known."""
 _RELAX = 1e-3
 """Seconds per second by which the least delay known so far rises: clocks drift, and network paths become longer."""
@@ -93,3 +93,30 @@ def _passed_s(packet: _Packet, earlier: _Packet) -> tuple[float, float]:
     if packet.decode_s is None or earlier.decode_s is None:
         return packet.stream_s - earlier.stream_s, BACK_S
     return packet.decode_s - earlier.decode_s, DECODE_BACK_S
+
+
+class FileSteps:
+    """Correction of a file's timestamps where they step, as where recordings were joined: it plays on without a wait.
+
+    Gaps up to `FORWARD_S` stay: a camera that records motion alone leaves them.
+    """
+
+    def __init__(self) -> None:
+        self._last: _Packet | None = None
+        self._interval_s = 0.0
+        self.shift_s = 0.0
+        """Seconds to add to the timestamps of the newest packet."""
+
+    def add(self, stream_s: float | None, decode_s: float | None) -> None:
+        """Take the next packet's timestamps, presentation and decoding, in seconds; None where it has none."""
+        if stream_s is None:
+            return
+        packet, last = _Packet(stream_s, decode_s, 0.0), self._last
+        self._last = packet
+        if last is None:
+            return
+        passed_s, back_s = _passed_s(packet, last)
+        if -back_s <= passed_s <= FORWARD_S:
+            self._interval_s = passed_s if passed_s > 0 else self._interval_s
+        else:
+            self.shift_s += self._interval_s - passed_s

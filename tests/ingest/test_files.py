@@ -19,6 +19,7 @@ from reid_stream.ingest.connection import open_source
 from reid_stream.ingest.probe import CameraFailure, CameraReport, probe
 from reid_stream.ingest.replay import FastReplay
 from reid_stream.records import CameraId, Frame
+from tests.ingest.streams import transport_stream
 from tests.integration.rtsp import draw_clip
 
 ORIGIN = 1_700_000_000.0
@@ -84,6 +85,30 @@ def test_a_looping_file_starts_again_one_frame_after_its_end(clip: Path) -> None
         frames = [replay.take_frames()[0] for _ in range(130)]  # type: ignore[index]
     assert [frame.captured_at for frame in frames] == pytest.approx([ORIGIN + n / 20 for n in range(130)])
     np.testing.assert_array_equal(frames[0].image, frames[60].image)
+
+
+@pytest.mark.parametrize(
+    ("second_s", "gap_s"), [(101.0, 0.1), (80.0, 0.1), (3700.0, 0.1), (105.0, 3.1), ((1 << 33) / 90_000 - 0.5, 0.1)]
+)
+def test_a_file_of_joined_recordings_plays_on_where_its_timestamps_step(
+    tmp_path: Path, second_s: float, gap_s: float
+) -> None:
+    file = tmp_path / "joined.ts"
+    file.write_bytes(b"".join([*transport_stream(100, 2), *transport_stream(second_s, 2)]))
+    times = [batch[0].captured_at - ORIGIN for batch in replayed([camera("a", file, max_fps=None)])]
+    assert len(times) == 40
+    assert np.diff(times) == pytest.approx([0.1] * 19 + [gap_s] + [0.1] * 19, abs=1e-3)
+
+
+def test_a_looping_file_without_timestamps_is_opened_again(tmp_path: Path) -> None:
+    file = tmp_path / "none.ts"
+    # The flags of a packet's header say which timestamps follow; without them, they are padding (ISO 13818-1, 2.4.3.7).
+    stream = re.sub(
+        rb"(\x00\x00\x01\xe0..\x80)[\x80\xc0]", b"\\1\0", b"".join(transport_stream(100, 0.5)), flags=re.DOTALL
+    )
+    file.write_bytes(stream)
+    with FastReplay([camera("a", file, loop=True)], Ingest(), origin=ORIGIN) as replay:
+        assert len([batch for batch, _ in zip(replay, range(12), strict=False)]) == 12
 
 
 def test_a_resized_camera_gives_frames_of_that_size_and_the_same_image(clip: Path) -> None:

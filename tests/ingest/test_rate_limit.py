@@ -63,3 +63,9 @@ def test_key_frames_that_become_rare_bring_the_others_back() -> None:
 def test_ten_frames_a_second_need_all_packets() -> None:
     policy = KeyframePolicy(10)
     assert all(policy.wants(n / 30, n % 2 == 0) for n in range(100))
+
+
+def test_the_first_packet_after_a_gap_of_a_file_makes_none_of_the_next_late() -> None:
+    policy = KeyframePolicy(None)
+    lateness = [0.0, 0.01, -5.0, 0.0, 0.01]
+    assert all(policy.wants(n / 10, n == 0, late_s) for n, late_s in enumerate(lateness))
