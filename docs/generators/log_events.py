@@ -57,6 +57,7 @@ _MEANING = {
     "lease_not_released": "The lease could not be given back; it expires by itself.",
     "lease_not_renewed": "The lease could not be renewed this time.",
     "lease_wait": "Another daemon holds the site; waiting for its lease to expire.",
+    "library_message": "A library that the daemon uses has logged a warning or an error.",
     "link_away": "Observations cannot be sent to Redis, or read from it, now.",
     "link_back": "Observations go through Redis again.",
     "link_full": "A perceive host has waited 5 s for room: identification is too slow, or stopped.",

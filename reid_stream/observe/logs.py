@@ -35,6 +35,7 @@ _LEAST_LETTERS = 4
 _AT_ONCE, _PER_S = 100.0, 1.0
 """Lines of one event at once, and per second afterwards."""
 _hidden: list[str] = []
+_log = structlog.get_logger(__name__)
 
 
 def configure(settings: Observe) -> None:
@@ -52,6 +53,17 @@ def configure(settings: Observe) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=lambda *_: _Stderr(),
     )
+    root = logging.getLogger()
+    if not any(isinstance(handler, _FromLibraries) for handler in root.handlers):
+        root.addHandler(_FromLibraries(logging.WARNING))
+
+
+class _FromLibraries(logging.Handler):
+    """Writes what libraries log as lines of ours, bounded and without passwords as all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write = _log.error if record.levelno >= logging.ERROR else _log.warning
+        write("library_message", library=record.name, reason=record.getMessage(), exc_info=record.exc_info)
 
 
 class RepeatLimit:

@@ -234,6 +234,9 @@ def _headers(scope: Scope, once: tuple[str, ...]) -> dict[str, str]:
         if key in ("host", "content-length", "authorization", "origin", *once) and key in found:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, f"{key} must be given once")
         found[key] = value.decode("latin-1")
+    if "content-length" in found and "transfer-encoding" in found:
+        # A proxy in front may see the end of the body elsewhere, and the rest as another request (RFC 9112, 6.3).
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, "a request must have one of Content-Length and Transfer-Encoding")
     return found
 
 

@@ -105,6 +105,13 @@ class _Protocol(H11Protocol):
         elif self._head is None:
             self._watch_head()
 
+    def handle_events(self) -> None:
+        # h11 takes a line feed alone for the end of a line; a proxy may have taken it for a part of the line.
+        if self.conn.their_state is h11.IDLE and has_bare_line_feed(self.conn.trailing_data[0]):
+            self.send_400_response("lines of a request's head must end with CR LF")
+            return
+        super().handle_events()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
         super().connection_lost(exc)
@@ -152,6 +159,11 @@ class _Protocol(H11Protocol):
         self._head = None
         if self.waits_for_request:
             self.transport.close()
+
+
+def has_bare_line_feed(data: bytes) -> bool:
+    """Return whether a line of a request's head, whole or not, ends with a line feed alone (RFC 9112, section 2.2)."""
+    return b"\n" in data.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"")
 
 
 def _age(connection: _Protocol) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -69,6 +70,20 @@ def test_lines_of_one_event_that_come_too_fast_are_counted_instead(capsys: pytes
     assert 100 <= len(logged) < 110
     assert "redis_away" in {line["event"] for line in logged}
     assert len(logged) - 1 + sum(line.get("suppressed", 0) for line in logged) == 3001
+
+
+def test_what_libraries_log_is_bounded_and_without_passwords(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Observe(log="json"))
+    logs.configure(Observe(log="json"))  # twice, and still one line each
+    for _ in range(300):
+        logging.getLogger("uvicorn.error").warning("Invalid request to rtsp://me:open-sesame@10.0.0.5/s")
+    logging.getLogger("uvicorn.access").info("GET /")
+    found = [json.loads(line) for line in lines(capsys)]
+    assert 100 <= len(found) <= 110
+    assert {(line["event"], line["level"], line["library"]) for line in found} == {
+        ("library_message", "warning", "uvicorn.error")
+    }
+    assert "open-sesame" not in str(found)
 
 
 def test_a_limit_on_lines_forgets_with_time() -> None:

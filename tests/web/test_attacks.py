@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import re
 import socket
 import struct
 import time
@@ -18,7 +19,7 @@ from reid_stream.events import IdentityNamed
 from reid_stream.records import GlobalId
 from reid_stream.web import server
 from reid_stream.web.accounts import put_user
-from tests.web.site import RUN, T0, Answer, Shop, raw, shop
+from tests.web.site import RUN, T0, Answer, Shop, instructions, raw, shop
 
 API = "/api/v1"
 PASSWORD = "viewer-password"
@@ -151,6 +152,42 @@ def test_no_request_makes_the_server_connect_anywhere(web: Shop) -> None:
         }
     )
     assert not {"url", "uri", "host", "address", "callback"} & {name.lower() for name in names}
+
+
+# Requests that a proxy in front would split elsewhere
+
+_HIDDEN = (
+    b"POST /api/v1/instructions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 60\r\n\r\n"
+    b'{"do":"name","person":"shop-1","label":"smuggled","wait_s":0}'
+)
+_SMUGGLING = {
+    "both lengths": b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
+    "both lengths, the other way": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: 60\r\n\r\n",
+    "a signed length": b"Content-Length: +0\r\n\r\n",
+    "a space before the colon": b"Content-Length : 60\r\n\r\n",
+    "two encodings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "an unknown encoding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a line feed alone": b"X: a\nContent-Length: 0\r\n\r\n",
+    "line feeds alone": b"X: a\n\n",
+    "a carriage return alone": b"X: a\rContent-Length: 60\r\n\r\n",
+    "a chunk of hexadecimal notation": b"Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("how", _SMUGGLING)
+def test_a_request_with_an_ambiguous_end_is_refused_with_all_behind_it(web: Shop, how: str) -> None:
+    before = len(instructions(web))
+    found = raw(web, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + _SMUGGLING[how] + _HIDDEN)
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"400"]
+    assert len(instructions(web)) == before
+
+
+def test_a_second_request_is_held_to_the_same_rules(web: Shop) -> None:
+    whole = b"GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    found = raw(web, whole + b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\nY: b\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"200", b"400"]
 
 
 # Floods and slow clients
