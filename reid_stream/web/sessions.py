@@ -19,8 +19,8 @@ IDLE_S = 12 * 3600.0
 """Idle time after which a session ends, seconds ..."""
 LONGEST_S = 7 * 86_400.0
 """... and its longest duration, seconds."""
-_MOST = 1000
-"""Most sessions at once; one more ends the session that was idle for longest."""
+_MOST, _EACH = 1000, 50
+"""Most sessions at once, of all users and of one; one more ends the session that was idle for longest."""
 _LEAST_TOKEN = 16
 
 
@@ -101,10 +101,15 @@ class Sessions:
             return None
         token, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), time.monotonic()
         with self._lock:
-            while len(self._sessions) >= _MOST:
-                del self._sessions[min(self._sessions, key=lambda one: self._sessions[one].used_at)]
+            self._make_room([key for key, one in self._sessions.items() if one.name == user.name], _EACH)
+            self._make_room(list(self._sessions), _MOST)
             self._sessions[_digest(token)] = _Session(user.name, user.password, csrf, now, now)
         return token, Visitor(user.name, user.role, csrf)
+
+    def _make_room(self, known: list[str], most: int) -> None:
+        """End the sessions among these that were idle for longest, so that there are fewer than `most`."""
+        for key in sorted(known, key=lambda key: self._sessions[key].used_at)[: max(0, len(known) - most + 1)]:
+            del self._sessions[key]
 
     def logout(self, cookie: str) -> None:
         """End a session."""

@@ -4,7 +4,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -221,6 +224,36 @@ def test_the_users_file_is_for_its_owner_alone_and_holds_no_password(tmp_path: P
 
 
 # Other sites' pages
+
+
+def test_signing_in_makes_a_session_of_its_own_and_ends_the_one_before(closed: Shop) -> None:
+    def ask(method: str, path: str, body: object = None, **headers: str) -> tuple[int, str, Any]:
+        # From an address whose log-ins no other test uses up.
+        with closing(HTTPConnection("127.0.0.1", closed.port, source_address=("127.0.0.9", 0))) as connection:
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json", **sent})
+            answer = connection.getresponse()
+            return answer.status, (answer.headers["set-cookie"] or "").partition(";")[0], json.loads(answer.read())
+
+    planted = f"{COOKIE}={'A' * 43}"
+    login = {"name": "vera", "password": PASSWORDS["vera"]}
+    status, first, found = ask("POST", f"{API}/session", login, Cookie=planted)
+    assert status == 200
+    assert first not in ("", planted)
+    assert ask("GET", f"{API}/people", Cookie=planted)[0] == 401
+    status, second, _ = ask("POST", f"{API}/session", login, Cookie=first, X_CSRF_Token=found["csrf"])
+    assert status == 200
+    assert [ask("GET", f"{API}/people", Cookie=cookie)[0] for cookie in (first, second)] == [401, 200]
+
+
+def test_the_sessions_of_one_user_end_no_other_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid_stream.web.sessions._EACH", 2)
+    for name in ("vera", "ada"):
+        put_user(tmp_path / "users.json", name, "viewer", PASSWORDS[name])
+    sessions = Sessions(Web(users_file=tmp_path / "users.json"))
+    tokens = [sessions.login(name, PASSWORDS[name]) for name in ("ada", "vera", "vera", "vera")]
+    known = [sessions.visitor(None, made[0], lambda: None) is not None for made in tokens if made is not None]
+    assert known == [True, False, True, True]
 
 
 @pytest.mark.parametrize(
