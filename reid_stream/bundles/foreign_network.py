@@ -15,12 +15,14 @@ from reid_stream.bundles.bundle import Floats
 from reid_stream.bundles.detector_layout import LayoutMatch
 from reid_stream.bundles.network_file import read_file
 from reid_stream.bundles.onnx_file import read_whole
+from reid_stream.bundles.onnx_weights import with_known_quantisation
 from reid_stream.bundles.openvino_ir import (
     as_yolo,
     first_line,
     outputs_of,
     pair_of,
     read_ir,
+    unknown_operators,
     with_projection,
     with_vectors,
     written,
@@ -164,7 +166,7 @@ def compiled_in_f32(network: Any) -> Any:
 
 def _read(model: Path, output: str | None, *, is_detector: bool) -> tuple[bytes, Any]:
     """Return the content of a model file with all weights, one output, float32 input and output; and its network."""
-    content = read_whole(model, read_file(model, "a network must be readable"))
+    content = with_known_quantisation(read_whole(model, read_file(model, "a network must be readable")))
     network = _parse(content, model)
     if len(network.inputs) != 1:
         raise _not_one_image(network, model)
@@ -219,6 +221,12 @@ def _parse(content: bytes, model: Path) -> Any:
             raise ModelError(
                 f"a network must consist of standard operators, {model} has {', '.join(foreign[:5])}, which only the "
                 "engine it was exported for knows; export it again for ONNX, a detector without suppression (NMS)"
+            ) from error
+        if unknown := unknown_operators(error):
+            raise ModelError(
+                f"a network must consist of operators that OpenVINO knows, of {model} it does not know "
+                f"{', '.join(unknown[:5])}; export it again, a quantised network with QuantizeLinear and "
+                "DequantizeLinear (QDQ)"
             ) from error
         raise ModelError(f"a network must be ONNX, {model} is not: {first_line(error)}; export it again") from error
 

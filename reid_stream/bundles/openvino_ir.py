@@ -1,5 +1,6 @@
 """Read OpenVINO networks: an IR of two files, .xml and .bin."""
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -155,3 +156,9 @@ def first_line(error: Exception) -> str:
     """Return the line of an OpenVINO error that names the fault."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "Check" not in line and "Exception" not in line), "unknown reason")
+
+
+def unknown_operators(error: Exception) -> list[str]:
+    """Return the operators that OpenVINO could not read, as its error lists them; those without any rule first."""
+    found = re.findall(r"-- (?:No conversion rule found for operations|Conversion is failed for): (.*)", str(error))
+    return [name.strip() for line in found for name in line.split(",")]

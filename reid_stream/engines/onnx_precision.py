@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from reid_stream.bundles.onnx_weights import unpacked
 from reid_stream.engines.onnx_io import first_line
 from reid_stream.engines.tensorrt_library import Precision
 from reid_stream.errors import ModelError
@@ -41,26 +42,6 @@ def strongly_typed(content: bytes, precision: Precision) -> bytes:
         return bytes(model.SerializeToString())
     except Exception as error:  # protobuf and onnx each have their own
         raise ModelError(f"the network cannot be put into {precision}: {first_line(error)}; export it again") from error
-
-
-def unpacked(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the network with weights stored small (`Cast`, `DequantizeLinear` of constants) as float32 constants."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    kept = []
-    for node in model.graph.node:
-        found = [stored[name] for name in node.input if name in stored]
-        is_weight = node.op_type in ("Cast", "DequantizeLinear") and len(found) == len(node.input)
-        if is_weight and (node.op_type != "Cast" or _cast_to(node) == TensorProto.FLOAT):
-            stored[node.output[0]] = numpy_helper.from_array(_value(node, found), node.output[0])
-        else:
-            kept.append(node)
-    needed = {name for node in kept for name in node.input} | {item.name for item in model.graph.output}
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    del out.graph.node[:], out.graph.initializer[:]
-    out.graph.node.extend(kept)
-    out.graph.initializer.extend(tensor for name, tensor in stored.items() if name in needed)
-    return out
 
 
 class _Typing:
@@ -140,19 +121,3 @@ def _rounded(tensor: TensorProto, name: str, wanted: int) -> TensorProto:
     bits = values.view(np.uint32)
     nearest = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")  # halves to even
     return TensorProto(name=name, data_type=wanted, dims=values.shape, raw_data=nearest.tobytes())
-
-
-def _value(node: onnx.NodeProto, found: list[TensorProto]) -> np.ndarray:
-    whole, *rest = (numpy_helper.to_array(tensor) for tensor in found)
-    if node.op_type == "Cast":
-        return np.asarray(whole, dtype=np.float32)
-    axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
-    shape = [1] * whole.ndim
-    if rest[0].ndim:
-        shape[axis] = -1
-    zero = rest[1].reshape(shape).astype(np.float32) if len(rest) > 1 else np.float32(0)
-    return np.asarray((whole.astype(np.float32) - zero) * rest[0].reshape(shape), dtype=np.float32)
-
-
-def _cast_to(node: onnx.NodeProto) -> int:
-    return next(int(item.i) for item in node.attribute if item.name == "to")

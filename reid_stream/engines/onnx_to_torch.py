@@ -21,8 +21,8 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch.nn import functional
 
+from reid_stream.bundles.onnx_weights import unpacked
 from reid_stream.engines.onnx_io import Shape, first_line
-from reid_stream.engines.onnx_precision import unpacked
 from reid_stream.errors import ModelError
 
 Value = torch.Tensor

@@ -106,6 +106,65 @@ def test_detectors_of_old_opsets_are_converted(tmp_path: Path, layout: str, rows
     np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
 
 
+def quantised(path: Path, kind: int, *, opset: int = 21, per_channel: bool = False) -> Path:
+    """Write an embedder whose vectors are quantised to [0, most] (a Relu is part of it), its weights to int8."""
+    model = onnx.load(embedder(path, [None, 3, 24, 16]))
+    real = helper.tensor_dtype_to_np_dtype(kind)
+    scale = np.abs(WEIGHTS.T).max(axis=0 if per_channel else None) / np.float32(127)
+    stored = {
+        "stored": np.round(WEIGHTS.T / scale).astype(np.int8),
+        "scale": scale.astype(np.float32),
+        "zero": np.zeros(scale.shape, np.int8),
+        "step": np.array(0.01, np.float32),
+        "nothing": np.zeros((), real),
+    }
+    del model.graph.initializer[0]
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in stored.items())
+    axis = {"axis": 1} if per_channel else {}
+    model.graph.node[2].input[0] = "range"
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["weights"], **axis))
+    model.graph.node.insert(3, helper.make_node("QuantizeLinear", ["raw", "step", "nothing"], ["small"]))
+    model.graph.node.insert(4, helper.make_node("DequantizeLinear", ["small", "step", "nothing"], ["range"]))
+    if opset > 17:
+        del model.graph.node[1].attribute[0]
+        model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+        model.graph.node[1].input.append("axes")
+    model.opset_import[0].version = opset
+    model.ir_version = 10
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "opset", "per_channel"),
+    [
+        (TensorProto.UINT8, 13, False),
+        (TensorProto.UINT8, 13, True),
+        (TensorProto.UINT8, 12, True),  # what ONNX Runtime's quantiser writes, though only opset 13 allows it
+        (TensorProto.UINT16, 21, False),
+        (TensorProto.UINT16, 21, True),
+    ],
+)
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_quantised_networks_answer_alike_in_every_engine(
+    tmp_path: Path, engine: Literal["openvino", "onnx"], kind: int, opset: int, per_channel: bool
+) -> None:
+    wrap_embedder(quantised(tmp_path / "m.onnx", kind, opset=opset, per_channel=per_channel), tmp_path / "out")
+    found = load_engine(tmp_path / "out" / "model.onnx", Models(engine=engine))(IMAGES)
+    expected = np.clip(IMAGES.mean((2, 3)) @ WEIGHTS.T, 0, None)
+    assert expected.max() > 0.05
+    np.testing.assert_allclose(found, expected, atol=0.012)
+
+
+def test_quantised_operators_that_openvino_lacks_are_named(tmp_path: Path) -> None:
+    model = onnx.load(embedder(tmp_path / "m.onnx", [None, 3, 24, 16]))
+    model.graph.node[2].op_type, model.graph.node[2].domain = "QGemm", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"does not know com\.microsoft\.QGemm; .*QDQ"):
+        wrap_embedder(tmp_path / "m.onnx", tmp_path / "out")
+
+
 def test_operators_of_one_engine_are_named(tmp_path: Path) -> None:
     node = helper.make_node("EfficientNMS_TRT", ["images"], ["boxes"], domain="TRT")
     ports = [

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reid_stream.bundles import bundle
 from reid_stream.bundles.catalog import SHIPPED
-from reid_stream.engines.onnx_precision import strongly_typed, unpacked
+from reid_stream.bundles.onnx_weights import unpacked
+from reid_stream.engines.onnx_precision import strongly_typed
 from reid_stream.engines.tensorrt_library import Precision
 from reid_stream.errors import ModelError
 from tests.engines.networks import channel_means

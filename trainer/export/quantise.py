@@ -34,7 +34,7 @@ def quantise(
     Raises:
         TrainerError: nncf is not there, or cannot quantise this network.
     """
-    from reid_stream.engines.onnx_precision import unpacked
+    from reid_stream.bundles.onnx_weights import unpacked
 
     # NNCF would report its use to its makers.
     os.environ.setdefault("NNCF_CI", "1")
