@@ -120,9 +120,11 @@ def quantised(path: Path, kind: int, *, opset: int = 21, per_channel: bool = Fal
     }
     del model.graph.initializer[0]
     model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in stored.items())
-    axis = {"axis": 1} if per_channel else {}
     model.graph.node[2].input[0] = "range"
-    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["weights"], **axis))
+    node = helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["weights"])
+    if per_channel:
+        node.attribute.append(helper.make_attribute("axis", 1))
+    model.graph.node.insert(0, node)
     model.graph.node.insert(3, helper.make_node("QuantizeLinear", ["raw", "step", "nothing"], ["small"]))
     model.graph.node.insert(4, helper.make_node("DequantizeLinear", ["small", "step", "nothing"], ["range"]))
     if opset > 17:
