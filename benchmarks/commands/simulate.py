@@ -229,8 +229,9 @@ _SHOWN = {
 
 
 def _show(found: "Experiment") -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     table = Table("variant", *_SHOWN, "per comparison", "per arrival", box=None, header_style="bold")
     for variant in found.variants:
@@ -241,8 +242,7 @@ def _show(found: "Experiment") -> None:
             cells.append(f"{value:{form}}" + (f" ± {spread:{form}}" if figure == "idf1" and spread else ""))
         rates = (variant.pooled("false_matches", chances)[0] for chances in ("comparisons", "newcomers"))
         table.add_row(variant.name, *cells, *(f"{rate:.2g}" for rate in rates))
-    console = Console()
-    (console if console.is_terminal else Console(width=180)).print(table)
+    Output().print(table)
     for note in found.notes:
         typer.echo(note)
 

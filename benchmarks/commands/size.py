@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from reid_stream.console.output import Output
 
 ROWS = {
     "top_modules": "modules at the top of reid_stream/",
@@ -38,7 +39,7 @@ def size(
     for key, label in ROWS.items():
         values = [found[key] for found in measured]
         table.add_row(label, *(f"{len(value) if isinstance(value, tuple) else value:,}" for value in values))
-    Console().print(table)
+    Output().print(table)
     for folder, found in zip(folders, measured, strict=True):
         if found["defined_twice"]:
             typer.echo(f"{folder.resolve().name}, defined more than once: {', '.join(found['defined_twice'])}")

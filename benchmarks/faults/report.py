@@ -54,17 +54,20 @@ def all_hold(findings: Sequence[DrillResult]) -> bool:
 
 def show(findings: Sequence[DrillResult]) -> None:
     """Print the table."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from reid_stream.console.output import Output
 
     table = Table("drill", "", "what", "found", "bound", box=None, header_style="bold")
     before = ""
     for finding in findings:
-        mark = "" if not finding.bound else "[green]pass[/]" if finding.holds else "[bold red]FAIL[/]"
+        mark = Text("pass", "green") if finding.holds else Text("FAIL", "bold red")
+        mark = mark if finding.bound else Text()
         name = "" if finding.drill == before else finding.drill
         table.add_row(name, mark, finding.what, finding.found, finding.bound)
         before = finding.drill
-    Console().print(table)
+    Output().print(table)
 
 
 def save(findings: Sequence[DrillResult], path: Path) -> None:

@@ -172,8 +172,9 @@ def _once(boxes: Boxes) -> Boxes:
 
 def show(peers: Sequence[Peer]) -> None:
     """Print a table, each peer's speed as a share of ours."""
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     table = Table("set", "program", box=None, header_style="bold")
     for column in ("frames/s", "times faster: ours", "HOTA", "IDF1", "HOTA, IDF1 with returning people joined"):
@@ -192,4 +193,4 @@ def show(peers: Sequence[Peer]) -> None:
             f"{peer.people_hota:.3f}, {peer.people_idf1:.3f}" if peer.footage in RETURNERS else "",
         )
         last = peer.footage
-    Console().print(table)
+    Output().print(table)

@@ -280,12 +280,13 @@ def _until(holds: Callable[[], bool], daemon: "subprocess.Popen[bytes]") -> None
 
 def show(figures: Sequence[ConsoleFigure]) -> None:
     """Print a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     table = Table(box=None, header_style="bold")
     table.add_column("figure")
     table.add_column("value", justify="right")
     for one in figures:
         table.add_row(one.name, f"{one.value:.1f} {one.unit}")
-    Console().print(table)
+    Output().print(table)

@@ -146,8 +146,9 @@ def measure_one(
 
 def show(rows: Sequence[MatcherTiming]) -> None:
     """Print the rows as a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     times_of = ("p50 ms", "p95", "p99", "worst", "wall p50", "matmul ms")
     head = ("identities", "vectors each", "updates", *times_of, "share", "FAISS flat", "IVF", "IVF recall")
@@ -166,8 +167,7 @@ def show(rows: Sequence[MatcherTiming]) -> None:
             f"{row.floor_bytes_per_identity:,.0f}",
             f"{row.peak_mb:,.0f}",
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=180)).print(table)
+    Output().print(table)
 
 
 def filled(bundle: EmbedderBundle, people: Looks, identities: int, exemplars: int) -> Matcher:

@@ -120,8 +120,9 @@ def measure(
 
 def show(figures: RecoveryFigures) -> None:
     """Print the figures."""
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     price = figures.price
     table = Table(
@@ -139,8 +140,7 @@ def show(figures: RecoveryFigures) -> None:
             f"{size.restored_s:.2f}",
             f"{size.read_s:.2f}",
         )
-    console = Console()
-    console = console if console.is_terminal else Console(width=160)
+    console = Output()
     console.print(table)
     console.print(
         f"{price.cameras} cameras, {price.observations_per_s:.0f} observations and {price.steps_per_s:.1f} steps a "

@@ -132,8 +132,9 @@ def measure(
 
 def show(found: StoreFigures) -> None:
     """Print a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from reid_stream.console.output import Output
 
     table = Table(f"{found.crops} crops in {found.tracks} tracks", "", box=None, header_style="bold")
     table.add_row("written per second", f"{found.write_crops_per_s:.0f} crops, {found.lost} lost")
@@ -144,7 +145,7 @@ def show(found: StoreFigures) -> None:
         "replayed", f"{found.replay_crops_per_s:.0f} crops per second, {found.times_real:.0f} times real time"
     )
     table.add_row("memory", f"{found.write_rss_mb:.0f} MB to write, {found.replay_rss_mb:.0f} MB to replay")
-    Console(width=100).print(table)
+    Output().print(table)
 
 
 def _tracks(

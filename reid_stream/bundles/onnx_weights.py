@@ -85,7 +85,7 @@ def _clip(
     if kind in _EIGHT_BITS or int(np.prod(scale.dims)) > 1:
         return None
     real = helper.tensor_dtype_to_np_dtype(kind)
-    known: Any = (ml_dtypes.iinfo if "int" in str(real) else ml_dtypes.finfo)(real)  # type: ignore[no-untyped-call]
+    known: Any = (ml_dtypes.iinfo if "int" in str(real) else ml_dtypes.finfo)(real)
     offset = float(numpy_helper.to_array(zero).astype(np.float32).reshape(-1)[0])
     factor = float(numpy_helper.to_array(scale).reshape(-1)[0])
     least, most = ((float(limit) - offset) * factor for limit in (known.min, known.max))

@@ -10,7 +10,7 @@ from trainer.output import say
 Data = Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder that holds people/")]
 Precision = Annotated[str, typer.Option(help="auto, f32 or bf16: arithmetic of the engine that runs a bundle")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
-Model = Annotated[Path, typer.Argument(help="a checkpoint, a run, a bundle's folder or an ONNX file")]
+Model = Annotated[Path, typer.Argument(help="a checkpoint, a run, a bundle's folder or name, or an ONNX file")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +39,7 @@ def evaluate(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from reid_stream.console.output import Output
     from trainer.data.test_sets import read_test_set
     from trainer.errors import TrainerError
     from trainer.evaluate.network import open_network
@@ -54,8 +53,8 @@ def evaluate(
     for name in test_set or ["market1501"]:
         found += evaluate(network, read_test_set(name, data, network.spec), rankings, flip)
     reports = [item.report for item in found]
-    console = Console()
-    (console if console.is_terminal else Console(width=1_000)).print(table(reports))  # a log needs no wrapping
+    say(", ".join(dict.fromkeys(f"{report.network} ({report.precision})" for report in reports)))
+    Output().print(table(reports))
     for protocol in dict.fromkeys(f"{report.test_set}: {report.protocol}" for report in reports):
         say(protocol)
     if out is not None:

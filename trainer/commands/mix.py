@@ -7,7 +7,7 @@ import typer
 
 from trainer.output import say
 
-Network = Annotated[Path, typer.Argument(help="a checkpoint, a run's folder, or a bundle's folder")]
+Network = Annotated[Path, typer.Argument(help="a checkpoint, a run's folder, a bundle's folder or name")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,8 @@ def mix(
 
     Then `eval`, `export` and `calibrate` it like any checkpoint.
     """
+    from trainer.evaluate.network import named_bundle
     from trainer.export import mixture
 
-    file = mixture.mix(first, second, share, out)
+    file = mixture.mix(named_bundle(first), named_bundle(second), share, out)
     say(f"{file}: {share:g} of {first}, {1 - share:g} of {second}")

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def quantise(
-    bundle: Annotated[Path, typer.Argument(help="a bundle's folder, embedder or detector")],
+    bundle: Annotated[Path, typer.Argument(help="a bundle's folder or name, embedder or detector")],
     out: Annotated[Path, typer.Argument(help="folder of the int8 bundle")],
     data: Annotated[Path | None, typer.Option(envvar="REID_STREAM_DATA", help="folder of the public sets")] = None,
     source: Annotated[
@@ -35,8 +35,13 @@ def quantise(
     force: Annotated[bool, typer.Option("--force", help="write it although it is worse or no faster")] = False,
 ) -> None:  # fmt: skip
     """Quantise a bundle to int8; refused unless quality stays within 0.5 points and it is faster here."""
+    from trainer.errors import TrainerError
+    from trainer.evaluate.network import named_bundle
     from trainer.export import int8
 
+    if bundle == Path("default") and not bundle.exists():
+        raise TrainerError("`default` is two bundles, an embedder and a detector; name one: embedder or detector")
+    bundle = named_bundle(bundle)
     made, measured = int8.make(
         bundle, out, data, sources=source or (), sets=evaluate or (), pictures=pictures,
         keep=int8.KEPT if keep is None else keep, threads=threads, force=force, log=say,

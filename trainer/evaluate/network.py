@@ -63,7 +63,10 @@ def open_network(path: Path, precision: str = "auto", threads: int | None = None
 
 
 def named_bundle(path: Path) -> Path:
-    """Return the folder of a known embedder where a path is its name, or `default`; any other path as it is."""
+    """Return the folder of a known bundle where a path is its name, or that of the embedder for `default`.
+
+    Any other path is returned as it is.
+    """
     if path.exists() or len(path.parts) != 1 or path.suffix:
         return path
     from reid_stream.bundles import catalog

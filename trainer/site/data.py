@@ -53,13 +53,19 @@ class LabelsFile(msgspec.Struct, frozen=True):
     """Persons that are validated on, never learned."""
 
 
-def read_site(folder: Path, most: int | None = None, names: Sequence[str] | None = None) -> SiteTracks:
+def read_site(
+    folder: Path,
+    most: int | None = None,
+    names: Sequence[str] | None = None,
+    reviewed: frozenset[str] = frozenset(),
+) -> SiteTracks:
     """Read the tracks of a store, without decoding an image.
 
     Args:
         folder: the tracklet store.
         most: the latest ones, at most this many; none for all.
         names: folders of the tracks within the store; none for all.
+        reviewed: global IDs whose tracks are taken before later ones of others.
 
     Raises:
         DataError: there is no track, one is broken, or a named one is missing.
@@ -76,7 +82,14 @@ def read_site(folder: Path, most: int | None = None, names: Sequence[str] | None
         except ValueError as error:
             raise DataError(str(error)) from error
         if files:
-            found.append((track.times[-1], str(place.relative_to(folder)), track, tuple(files)))
+            found.append(
+                (
+                    (str(track.global_id) in reviewed, track.times[-1]),
+                    str(place.relative_to(folder)),
+                    track,
+                    tuple(files),
+                )
+            )
     if most is not None and len(found) > most:
         found = sorted(sorted(found, key=lambda each: each[:2])[-most:], key=lambda each: each[1])
     if not found:

@@ -34,6 +34,11 @@ MOST_TRACKS = 8000
 """The latest ones; comparing each with each takes a GB for this many."""
 _TRAINING_SHARE = 0.9
 """Share of the time budget; the rest is for export and calibration."""
+LEAST_TRACKS = 300
+"""Tracks that are taken however short the time; a fifth of their people are held out."""
+_EMBEDDING_SHARE = 0.4
+"""Share of the time budget for the vectors of all tracks, which every round and both measurements need."""
+_TRIED_TRACKS = 8
 _LEAST_SHARE = 0.05
 """Share of the time budget that must be left for a further round."""
 
@@ -102,7 +107,12 @@ def fit_site(
         site = read_site(folder, names=state.tracks)
         log(f"resumed after {len(state.done)} of {rounds} rounds and {state.seconds / 60:.1f} minutes")
     else:
-        site = read_site(folder, MOST_TRACKS)
+        site = read_site(folder, MOST_TRACKS, reviewed=reviewed)
+        if minutes is not None and len(site.names) > LEAST_TRACKS:
+            most = _affordable(site, base, minutes, rounds)
+            if most < len(site.names):
+                log(f"the time budget is enough for the latest {most} of {len(site.names)} tracks")
+                site = read_site(folder, most, reviewed=reviewed)
         state = _first_state(site, base, reviewed, rounds, settings.run.seed, log)
         state = msgspec.structs.replace(state, seconds=spent())
         states.save(state, out)
@@ -126,6 +136,17 @@ def fit_site(
     outcome = msgspec.structs.replace(outcome, minutes=spent() / 60)
     (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=2) + b"\n")
     return outcome
+
+
+def _affordable(site: SiteTracks, base: Path, minutes: float, rounds: int) -> int:
+    """Return how many tracks can be embedded again and again within their share of the time budget."""
+    loaded = load_branch(base)
+    track_vectors(site, loaded, [0])  # its first call is slow
+    tried = range(0, len(site.names), max(1, len(site.names) // _TRIED_TRACKS))
+    started = time.monotonic()
+    track_vectors(site, loaded, tried)
+    each_s = (time.monotonic() - started) / len(tried)
+    return max(LEAST_TRACKS, int(_EMBEDDING_SHARE * 60 * minutes / (rounds + 2) / max(each_s, 1e-6)))
 
 
 def _first_state(

@@ -46,6 +46,8 @@ def test_eval_writes_numbers_and_plots_and_keeps_them_in_the_bundle(people: Path
     before = load_embedder(bundle).hash
     result = run("eval", bundle, "--set", f"folder:{people}", "--rerank", "--out", tmp_path / "report", "--record")
     assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.output.splitlines() if line.startswith(f"folder:{people} ")]
+    assert [row[1] for row in rows] == ["cosine", "cosine+rerank"]  # one line each, however wide
     reports = json.loads((tmp_path / "report" / "report.json").read_text())
     assert [report["ranking"] for report in reports] == ["cosine", "cosine+rerank"]
     assert (reports[0]["queries"], reports[0]["gallery"]) == (24, 48)

@@ -124,6 +124,9 @@ def test_a_bundle_is_found_by_its_name_and_a_path_stays_one(tmp_path: Path) -> N
     shipped, _ = catalog.embedder("default")
     assert named_bundle(Path("default")) == shipped
     assert named_bundle(Path(shipped.name)) == shipped
+    assert named_bundle(Path("detector")) == catalog.detector("default")[0]
+    with pytest.raises(TrainerError, match="two bundles.* embedder or detector"):
+        run("quantise", "default", tmp_path / "out")
     for path in (tmp_path, tmp_path / "default", Path("run.pt"), Path("no-such-bundle")):
         assert named_bundle(path) == path
     with pytest.raises(TrainerError, match="a bundle's folder or name, or an .onnx file, got no-such-bundle"):

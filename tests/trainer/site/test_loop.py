@@ -23,6 +23,7 @@ from trainer.data.sets import read
 from trainer.data.synthetic import read_synthetic
 from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.model.siamese import Siamese, load_branch
+from trainer.site import loop
 from trainer.site import state as states
 from trainer.site.bundle import export_calibrated
 from trainer.site.data import read_labelled, read_labels, read_site
@@ -150,6 +151,21 @@ def test_the_time_before_the_first_round_counts_against_the_budget_of_a_resumed_
     with pytest.raises(TrainerError, match="at least sampler.persons"):
         fit_site(recipe_settings(base, (*SHORT, "sampler.persons=500")), site, base, tmp_path / "run", people)
     assert states.load(tmp_path / "run").seconds > 0
+
+
+def test_a_short_budget_takes_the_latest_tracks_and_those_of_reviewed_people(
+    base: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LEAST_TRACKS", 30)
+    people, lines = reviewed(site, 8), list[str]()
+    short = recipe_settings(base, (*SHORT, "sampler.persons=500"))
+    with pytest.raises(TrainerError, match="at least sampler.persons"):
+        fit_site(short, site, base, tmp_path / "run", people, log=lines.append, minutes=1e-6)
+    every, taken = read_site(site), set(states.load(tmp_path / "run").tracks)
+    assert f"the time budget is enough for the latest 30 of {len(every.names)} tracks" in lines
+    known = {name for name, track in zip(every.names, every.tracks, strict=True) if str(track.global_id) in people}
+    assert len(taken) == 30
+    assert len(known & taken) == min(30, len(known))
 
 
 def test_a_run_whose_tracks_the_store_has_lost_cannot_resume(base: Path, site: Path, tmp_path: Path) -> None:
