@@ -39,7 +39,8 @@ def evaluate(
     import json
     from dataclasses import asdict
 
-    from reid_stream.console.output import Output
+    from rich.console import Console
+
     from trainer.data.test_sets import read_test_set
     from trainer.errors import TrainerError
     from trainer.evaluate.network import open_network
@@ -54,7 +55,8 @@ def evaluate(
         found += evaluate(network, read_test_set(name, data, network.spec), rankings, flip)
     reports = [item.report for item in found]
     say(", ".join(dict.fromkeys(f"{report.network} ({report.precision})" for report in reports)))
-    Output().print(table(reports))
+    console = Console()
+    (console if console.is_terminal else Console(width=1_000)).print(table(reports))  # a log needs no wrapping
     for protocol in dict.fromkeys(f"{report.test_set}: {report.protocol}" for report in reports):
         say(protocol)
     if out is not None:

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+from rich.table import Table
+from rich.text import Text
 
-from reid_stream.console.output import Rows
+from reid_stream.console.printable import printable
 from trainer.data.test_sets import TestSet
 from trainer.evaluate.network import TrainedNetwork, folded
 from trainer.evaluate.rerank import rerank
@@ -139,14 +141,16 @@ def _pairs(query: Floats, gallery: Floats, labels: RetrievalLabels) -> tuple[Flo
     return pair_distances(squared_distances(query[rows], gallery), chosen)
 
 
-def table(reports: list[Report]) -> Rows:
+def table(reports: list[Report]) -> Table:
     """Lay reports out for a terminal, in per cent."""
     figures = ("Rank-1", "Rank-5", "mAP", "mAP tri", "mINP", "DIR@1%", "DIR@0.1%", "TPR@1e-3", "TPR@1e-4")
-    grid = Rows("set", "ranking", *figures, right=figures)
+    grid = Table("set", "ranking", box=None, pad_edge=False, header_style="bold")
+    for figure in figures:
+        grid.add_column(figure, justify="right")
     for report in reports:
         rates = [report.rank1, report.rank5, report.mean_ap, report.mean_ap_triangular, report.mean_inp]
         rates += [*report.detection_rates.values(), *list(report.true_positive_rates.values())[1:]]
-        grid.add_row(report.test_set, report.ranking, *(f"{100 * rate:.1f}" for rate in rates))
+        grid.add_row(Text(printable(report.test_set)), report.ranking, *(f"{100 * rate:.1f}" for rate in rates))
     return grid
 
 
