@@ -1,7 +1,7 @@
-"""Serve a network camera that answers each connection with a video that ends, as the site's only camera.
+"""Drill: the only camera is a URL whose video ends; the daemon must reconnect each time.
 
-The daemon must take every end for an interruption: it reconnects, and ends neither the camera nor itself. Only a camera
-that is a path is a file, which ends for good. The two networks are replaced by stand-ins.
+An end of a network camera's video is an interruption, which ends neither the camera nor the daemon. Only a camera that
+is a path is a file, which ends for good. Detector and embedder are replaced by stubs.
 """
 
 import tempfile

@@ -331,7 +331,7 @@ _RUNS: dict[str, Callable[[str, StateSite], list[DrillResult]]] = {
 
 
 def _given_twice(known: set[str], given: list[str], people: int) -> int:
-    """Count new people under an old ID: more IDs in use than there can be would show it."""
+    """Count IDs used for two people: numbers given twice, or more people than IDs."""
     numbers = [int(person.rpartition("-")[2]) for person in {*known, *given}]
     return len(numbers) - len(set(numbers)) + (people > len(known))
 

@@ -69,7 +69,7 @@ def run(
         weights: of the detector, a `.pt` for the peers with the same as `.onnx` beside it for us; none for that of
             $REID_STREAM_DATA.
         reid: ONNX embedder for BoxMOT; none for that of $REID_STREAM_DATA.
-        say: called with what runs.
+        progress: called with what runs.
 
     Raises:
         ConfigError: the peers' environment or a network is not there.

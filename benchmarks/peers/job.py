@@ -24,7 +24,7 @@ def clips() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def answer(name: str, job: dict[str, Any], follow: Callable[[], Iterable[list[Row]]]) -> None:
-    """Track a clip from its first frame to its last, and return how long it took; loading comes before."""
+    """Track a clip, write OUT/<name>.txt, and print name, frames and seconds (without loading) as JSON."""
     began, frames, rows = time.perf_counter(), 0, []
     for found in follow():
         frames += 1

@@ -81,7 +81,7 @@ def measure(
         crops: in all.
         per_track: crops of one track.
         tracks_per_hour: over all cameras; sets the time that the store covers.
-        say: called with what is being done.
+        progress: called with what is being done.
     """
     pictures = _pictures()
     floor = _floor(folder, pictures)

@@ -8,7 +8,8 @@ their switch, do not come back together.
 from collections.abc import Callable
 
 RESET_S = 10.0
-"""A process must have worked at least this long (or `max_s`, if that is less) to reset its backoff."""
+"""A child process, an embedded Redis or a sender must have worked at least this long (or `max_s`, if that is less) to
+reset its backoff, seconds. Connections of cameras pass 0."""
 
 
 class RetryPolicy:
@@ -26,8 +27,8 @@ class RetryPolicy:
             first_s: full wait after the first failure, seconds.
             max_s: longest full wait, seconds.
             random: uniform in [0, 1); of a generator of its own, since the global one belongs to the program around.
-            reset_s: a run must have worked longer to reset the backoff, seconds. A connection needs no such least: it
-                is cheap, and one that comes and goes must be back soon each time.
+            reset_s: a run must have worked longer to reset the backoff, seconds. Connections of cameras pass 0, so that
+                a camera that drops often is retried quickly.
         """
         if not 0 < first_s <= max_s:
             raise ValueError(f"waits must satisfy 0 < first_s <= max_s, got {first_s} and {max_s}")

@@ -10,11 +10,14 @@ from reid_stream.config.camera_settings import SettingsSection as SettingsSectio
 from reid_stream.config.field_types import Fraction, Pair, Passage, Seconds, Transit, Workers
 from reid_stream.config.web_settings import WebProxy
 
+EMBEDDED = "embedded"
+"""In place of a URL: the Redis server that the daemon runs."""
+
 
 class Redis(SettingsSection):
     """Redis that events are published to."""
 
-    url: SecretStr = SecretStr("embedded")
+    url: SecretStr = SecretStr(EMBEDDED)
     """`embedded` runs a Redis server as a child of the daemon; else redis://, rediss:// (TLS), unix://, or
     redis+sentinel://host:26379,host:26379/NAME/0 (rediss+sentinel:// for TLS). May hold ${ENV}."""
     username: str | None = None
@@ -45,7 +48,7 @@ class Redis(SettingsSection):
     @property
     def is_embedded(self) -> bool:
         """Whether the daemon runs its own Redis server."""
-        return self.url.get_secret_value() == "embedded"
+        return self.url.get_secret_value() == EMBEDDED
 
 
 class Models(SettingsSection):

@@ -25,6 +25,8 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True):
     priority: ClassVar[Priority]
     time_field: ClassVar[str]
     subject_field: ClassVar[str]
+    is_of_host: ClassVar[bool] = False
+    """Whether each host of a site reports it; only identification makes events about people and the whole site."""
     example: ClassVar[Mapping[str, object]] = values()
     """Values of fields, completed by those of the bases; see `sample`."""
 

@@ -10,6 +10,7 @@ class _Camera(NewsEvent, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
     subject_field = "camera"
+    is_of_host: ClassVar[bool] = True
     camera: CameraId
     changed_at: float
     example = values(camera="door", changed_at=1795236195.25)
@@ -31,12 +32,14 @@ class CameraAdded(_Camera, frozen=True, kw_only=True):
     """A camera was added to the settings, or switched on, while the daemon runs; `camera.up` follows."""
 
     type = "camera.added.v1"
+    is_of_host: ClassVar[bool] = False
 
 
 class CameraRemoved(_Camera, frozen=True, kw_only=True):
     """A camera was removed from the settings, or switched off, while the daemon runs."""
 
     type = "camera.removed.v1"
+    is_of_host: ClassVar[bool] = False
 
 
 class CameraConfigured(_Camera, frozen=True, kw_only=True):
@@ -116,13 +119,14 @@ class DaemonStopped(_Daemon, frozen=True, kw_only=True):
 
 
 class _DaemonNews(_Daemon, NewsEvent, frozen=True, kw_only=True):
-    pass
+    is_of_host: ClassVar[bool] = True
 
 
 class DaemonHeartbeat(_DaemonNews, frozen=True, kw_only=True):
     """The daemon is alive; sent every `publish.heartbeat_s`."""
 
     type = "daemon.heartbeat.v1"
+    is_of_host: ClassVar[bool] = False
     priority: ClassVar[Priority] = "liveness"
     people: int
     """Identities in view."""
@@ -140,6 +144,7 @@ class DaemonDropped(_DaemonNews, frozen=True, kw_only=True):
     """
 
     type = "daemon.dropped.v1"
+    is_of_host: ClassVar[bool] = False
     priority: ClassVar[Priority] = "identity"
     reason: str
     liveness: int
@@ -221,6 +226,7 @@ class DaemonSettingsRead(_DaemonNews, frozen=True, kw_only=True):
 class _Worker(NewsEvent, frozen=True, kw_only=True):
     priority: ClassVar[Priority] = "operation"
     time_field = "changed_at"
+    is_of_host: ClassVar[bool] = True
     worker: int
     """Number of the worker process, from 1."""
     changed_at: float

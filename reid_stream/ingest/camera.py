@@ -142,7 +142,7 @@ class CameraThread(CameraRunner):
                     failure = error
                 except ModelError as error:  # the GPU cannot convert this frame
                     failure = StreamError(f"{self.stats.name}: {error}", "unreadable")
-                except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a camera costs only itself)
+                except Exception as error:  # noqa: BLE001 (a fault of one camera must not stop the others)
                     # Its text may hold the URL, so the type must do.
                     failure = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
                 if self._stop.is_set():

@@ -80,7 +80,7 @@ class CameraProcess(CameraRunner):
             began, connects = time.monotonic(), self.stats.connects
             try:
                 cause, words = self._play()
-            except Exception as error:  # noqa: BLE001 (law 3; its text may hold the URL, so the type must do)
+            except Exception as error:  # noqa: BLE001 (must not stop the others; its text may hold the URL)
                 cause, words = "crashed", f"failed unexpectedly: {type(error).__name__}"
             # A service manager that stops us may have ended it, or the fork server, first.
             if self.has_ended or self._stop.is_set() or stopping.is_requested(stopping.GRACE_S):

@@ -76,7 +76,7 @@ def _by_status(status: int, where: Address) -> StreamError | None:
 
 
 _STATUSES: dict[int, tuple[str, StreamCause]] = {
-    400: ("takes the request for wrong (400): look at the path and query of the URL", "unreadable"),
+    400: ("rejects the request (400): look at the path and query of the URL", "unreadable"),
     401: ("refuses the user name or password (401)", "refused"),
     403: ("forbids access to this user (403)", "refused"),
     404: ("has no such stream (404): look at the path of the URL", "unreadable"),

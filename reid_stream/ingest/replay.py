@@ -228,7 +228,7 @@ class _File:
             end = error
         except ModelError as error:  # of an image that cannot be taken over
             end = StreamError(f"{self.stats.name}: {error}", "unreadable")
-        except Exception as error:  # noqa: BLE001 (law 3: whatever happens to a file costs only its camera)
+        except Exception as error:  # noqa: BLE001 (a fault of one camera must not stop the others)
             end = StreamError(f"{self.stats.name} failed unexpectedly: {type(error).__name__}")
         if not self._stop.is_set():
             self._frames.put(end)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
+from reid_stream.config.settings import EMBEDDED
 from reid_stream.config.settings import Redis as RedisSettings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import Envelope, UnknownEvent, decode
+from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, stream_entries, translated
 from reid_stream.publish.sequence_log import SequenceLog
@@ -55,7 +57,7 @@ def subscribe(
     """Follow the events of a site.
 
     Args:
-        url: of the Redis that the daemon writes to.
+        url: of the Redis that the daemon writes to, as in cams.yaml; `embedded`: the one in the user's data folder.
         start: `$` from now on, `0` all that is kept, a position to continue behind, or a time (ISO text or datetime).
         types: only these, such as `identity.entered`, `identity` (all of them) or `identity.entered.v1`; empty for all.
         cameras: only events that name one of these; empty for all.
@@ -64,8 +66,11 @@ def subscribe(
 
     Raises:
         ConfigError: the URL, the start or a type makes no sense.
-        BrokerError: Redis cannot be reached now, or the key is no stream; later on either is waited for.
+        BrokerError: Redis cannot be reached now, or the key is no stream; later on either is waited for. No embedded
+            Redis runs for the site.
     """
+    if url == EMBEDDED:
+        url = running_url(default_directory(site))
     return Subscription(
         connect(settings or RedisSettings(), url=url, timeout_s=TIMEOUT_S + _POLL_S),
         where=url,

@@ -44,7 +44,7 @@ class Tracker:
         self._next_id = first_id
         self._last_at: float | None = None
         self._alive: set[int] = set()
-        # A detector with low scores lowers `birth_score`; what may start a track must be able to continue it.
+        # `birth_score` may be set below `still_score`; a box that may start a track must not count as weak.
         self._still_life = StillLife(min(settings.still_score, settings.birth_score), settings.lost_s)
 
     def update(self, camera: CameraId, seen_at: float, detections: Detections) -> Tracks:

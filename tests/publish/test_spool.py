@@ -42,7 +42,7 @@ def kinds(rows: list[Row]) -> set[str]:
     return {row.type for row in rows}
 
 
-def test_the_oldest_of_the_least_precious_goes_first(small: Spool) -> None:
+def test_the_oldest_events_of_the_lowest_priority_are_dropped_first(small: Spool) -> None:
     for n in range(1, 1500, 3):
         small.append([row(n, "identity.entered.v1"), row(n + 1, "camera.up.v1"), row(n + 2)])
     left = small.after(Position(0, 0), -1)
@@ -53,7 +53,7 @@ def test_the_oldest_of_the_least_precious_goes_first(small: Spool) -> None:
     assert small.size_bytes <= 200_000
 
 
-def test_what_is_being_sent_is_never_given_up(small: Spool) -> None:
+def test_events_in_flight_are_never_dropped(small: Spool) -> None:
     small.append([row(n) for n in range(1, 51)])
     small.hold(Position(50, 0))
     for n in range(51, 1000):
@@ -70,7 +70,7 @@ def test_delivered_events_make_room_before_any_other(small: Spool) -> None:
     assert kinds(small.after(Position(0, 0), -1)) == {"identity.left.v1"}
 
 
-def test_a_fault_that_is_no_lack_of_room_gives_nothing_up(small: Spool) -> None:
+def test_a_fault_other_than_a_full_spool_drops_nothing(small: Spool) -> None:
     small.append([row(1)])
     with pytest.raises(SpoolFullError):
         small.append([row(1)])

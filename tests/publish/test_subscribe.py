@@ -21,7 +21,7 @@ from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import IdentityEntered
 from reid_stream.publish.cloudevents import encode
-from reid_stream.publish.embedded_redis import EmbeddedRedis
+from reid_stream.publish.embedded_redis import EmbeddedRedis, default_directory
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool
@@ -45,6 +45,19 @@ def test_events_come_typed_and_a_position_resumes(server: UnguardedRedis, sink: 
     assert first[0].type == "io.reid-stream.identity.entered.v1"
     rest = list(subscribe(server.url, site="shop", start=first[2].position, block_s=0))
     assert rest == first[3:]
+
+
+def test_the_embedded_redis_of_a_site_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    with pytest.raises(BrokerError, match="start the daemon"):
+        subscribe("embedded", site="shop")
+    with EmbeddedRedis(default_directory("shop")) as server:
+        running = RedisSink(
+            connect(Redis(), url=server.url), where="here", site="shop", run="run", spool=Spool(tmp_path / "spool")
+        )
+        running.publish(visit(1))
+        assert running.close(5)
+        assert [event.data for event in subscribe("embedded", site="shop", start="0", block_s=0)] == visit(1)
 
 
 def test_dollar_means_from_the_call_on(server: UnguardedRedis, sink: RedisSink) -> None:
@@ -145,7 +158,7 @@ def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
     admin: Any = redis.Redis.from_url(server.url)
     admin.execute_command("ACL", "SETUSER", "reader", "on", ">geheim", "~*", "&*", "+@all")
     cams = tmp_path / "cams.yaml"
-    login = f"url: '{server.url}', username: reader, password: geheim"
+    login = f"url: '{server.url}', username: reader, password: secret"
     cams.write_text(f"site: shop\nredis: {{{login}}}\ncameras: [{{id: a, url: 'rtsp://h/s'}}]\n")
     app = typer.Typer()
     app.command()(events_command)

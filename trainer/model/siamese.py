@@ -44,7 +44,7 @@ def build_branch(settings: ModelSettings) -> Branch:
 class MetricVerifier(nn.Module):
     """Log odds of "same person" from the square layer: b - sum_k softplus(v_k) (f1 - f2)_k^2 on unit vectors.
 
-    The seed paper's two-way softmax has the margin w (f1 - f2)^2 + b. With w = -softplus(v) it is a true distance, so
+    Cao and Lee's two-way softmax has the margin w (f1 - f2)^2 + b. With w = -softplus(v) it is a true distance, so
     with D = sqrt(softplus(v)) the margin is b - |D f1 - D f2|^2 and an L2 search over D f gives the head's ranking.
     """
 

@@ -3,9 +3,8 @@
     identification:  batch ─▶ images of one size at a time ─▶ loss / b ─▶ backward … ─▶ one change of the weights
     ranking:         pool of N images ─▶ vectors ─▶ hard triplets for k changes ─▶ the same, normalisation frozen
 
-Images of different sizes cannot share a tensor, so an image keeps its aspect only where each goes by itself. While
-normalisation is frozen the gradients do not depend on who goes together: images of one size may share a pass, which is
-faster. The mined triplets are part of a run's state, because the weights that found them are gone after a kill.
+Images of different sizes cannot share a tensor: to keep their aspect ratio, they are processed one at a time or in groups
+of one size. With batch normalisation frozen, grouping does not change the gradients, and is faster. The mined triplets are part of a run's state, because the weights that found them are gone after a kill.
 
 Source: Almazan et al., "Re-ID done right" (arXiv 1801.05339); k, N and the margin of its re-implementations.
 
@@ -113,7 +112,7 @@ def mine(vectors: Floats, pool: Ints, images: Images, count: int, hardest: int, 
 
 
 def freeze_normalisation(model: nn.Module) -> None:
-    """Let normalisation use what it has learned, as when served; its scale and shift still learn."""
+    """Switch batch normalisation to its running statistics, as in inference; its scale and shift are still trained."""
     for module in model.modules():
         if isinstance(module, _NORMALISATIONS):
             module.eval()

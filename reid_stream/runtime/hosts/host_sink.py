@@ -65,7 +65,7 @@ class HostSink:
                     self._up[event.camera] = event
                 elif isinstance(event, CameraDown | CameraRemoved):
                     self._up.pop(event.camera, None)
-                if isinstance(event, messages.HOST_EVENTS):
+                if event.is_of_host:
                     self._events.append(event)
             if (excess := len(self._events) - _MOST_EVENTS) > 0:
                 for _ in range(excess):

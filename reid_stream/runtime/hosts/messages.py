@@ -8,40 +8,13 @@ import math
 import msgspec
 
 from reid_stream.errors import DECODE_ERRORS
-from reid_stream.events import (
-    CameraChanged,
-    CameraConfigured,
-    CameraDown,
-    CameraUp,
-    DaemonClockSet,
-    DaemonOverloaded,
-    DaemonRecovered,
-    DaemonSettingsRead,
-    DaemonStalled,
-    Event,
-    WorkerDown,
-    WorkerUp,
-)
+from reid_stream.events import Event
 from reid_stream.events.packed import PackedEvent
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.foreign import MOST_NUMBER, check_names
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
 
-HOST_EVENTS = (
-    CameraUp,
-    CameraChanged,
-    CameraDown,
-    CameraConfigured,
-    DaemonClockSet,
-    DaemonOverloaded,
-    DaemonRecovered,
-    DaemonSettingsRead,
-    DaemonStalled,
-    WorkerDown,
-    WorkerUp,
-)
-"""Events of a host. Those about people and about the whole site are identification's: no host may make them."""
 MOST_CAMERAS = 256
 """Cameras of one host."""
 _MOST_NAME = 253
@@ -132,8 +105,8 @@ def unpack(packed: PackedEvent) -> Event:
         ValueError: it is none of this version, or none that a host may make.
     """
     event = packed.unpack()
-    if not isinstance(event, HOST_EVENTS):
-        raise ValueError(f"a host must report events about itself and its cameras, got {packed.type!r:.60}")  # noqa: TRY004 (as a message)
+    if not event.is_of_host:
+        raise ValueError(f"a host must report events about itself and its cameras, got {packed.type!r:.60}")
     check_names(getattr(event, "camera", "none"), getattr(event, "run", "none"))
     _check_values(msgspec.to_builtins(event))
     return event

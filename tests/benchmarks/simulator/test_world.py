@@ -140,7 +140,7 @@ def test_people_are_on_both_of_two_overlapping_cameras_at_once() -> None:
     assert together(simulate(calm(people=30, overlaps=[[0, 1]]), people, 1)) > 100
 
 
-def test_people_come_back_in_the_morning() -> None:
+def test_people_come_back_after_return_after_s() -> None:
     world = simulate(calm(people=30, return_share=1.0, return_after_s=50_000), looks(30), 1)
     back = world.visits.enters_at > 40_000
     assert set(world.visits.person[back]) == set(world.visits.person[~back])

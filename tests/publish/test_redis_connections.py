@@ -103,15 +103,15 @@ def test_a_user_who_loses_a_right_is_named_and_sends_all_when_it_is_given_back(
     server: UnguardedRedis, tmp_path: Path
 ) -> None:
     admin: Any = redis.Redis.from_url(server.url)
-    admin.execute_command("ACL", "SETUSER", "daemon", "on", ">geheim", "~*", "&*", "+@all")
-    sink = a_sink(Redis(username="daemon", password=SecretStr("geheim")), tmp_path, url=server.url)
+    admin.execute_command("ACL", "SETUSER", "daemon", "on", ">secret", "~*", "&*", "+@all")
+    sink = a_sink(Redis(username="daemon", password=SecretStr("secret")), tmp_path, url=server.url)
     sink.publish(visit(0))
     assert sink.flush(5)
     admin.execute_command("ACL", "SETUSER", "daemon", "-xadd")
     sink.publish(visit(1))
     until(lambda: sink.away is not None)
     assert "ACL forbids" in str(sink.away)
-    assert "geheim" not in str(sink.away)
+    assert "secret" not in str(sink.away)
     admin.execute_command("ACL", "SETUSER", "daemon", "+xadd")
     assert sink.flush(15)
     assert sequences(admin) == list(range(6))
@@ -178,5 +178,5 @@ def test_any_certificate_is_accepted_only_where_the_settings_say_so(tmp_path: Pa
 )
 def test_a_malformed_sentinel_url_is_reported_without_the_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis\.url must") as caught:
-        connect(Redis(url=SecretStr(url.replace("//", "//u:geheim@"))))
-    assert "geheim" not in str(caught.value)
+        connect(Redis(url=SecretStr(url.replace("//", "//u:secret@"))))
+    assert "secret" not in str(caught.value)
