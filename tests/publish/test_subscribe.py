@@ -158,7 +158,7 @@ def test_the_command_finds_redis_by_cams_yaml_so_that_no_password_is_typed(
     admin: Any = redis.Redis.from_url(server.url)
     admin.execute_command("ACL", "SETUSER", "reader", "on", ">geheim", "~*", "&*", "+@all")
     cams = tmp_path / "cams.yaml"
-    login = f"url: '{server.url}', username: reader, password: secret"
+    login = f"url: '{server.url}', username: reader, password: geheim"
     cams.write_text(f"site: shop\nredis: {{{login}}}\ncameras: [{{id: a, url: 'rtsp://h/s'}}]\n")
     app = typer.Typer()
     app.command()(events_command)

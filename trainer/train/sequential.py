@@ -3,8 +3,9 @@
     identification:  batch ─▶ images of one size at a time ─▶ loss / b ─▶ backward … ─▶ one change of the weights
     ranking:         pool of N images ─▶ vectors ─▶ hard triplets for k changes ─▶ the same, normalisation frozen
 
-Images of different sizes cannot share a tensor: to keep their aspect ratio, they are processed one at a time or in groups
-of one size. With batch normalisation frozen, grouping does not change the gradients, and is faster. The mined triplets are part of a run's state, because the weights that found them are gone after a kill.
+Images of different sizes cannot share a tensor: to keep their aspect ratio, they are processed one at a time or in
+groups of one size. With batch normalisation frozen, grouping does not change the gradients. The mined triplets are part
+of a run's state, because the weights that found them are gone after a kill.
 
 Source: Almazan et al., "Re-ID done right" (arXiv 1801.05339); k, N and the margin of its re-implementations.
 
