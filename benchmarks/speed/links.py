@@ -20,7 +20,8 @@ from reid_stream.bench.procfs import cpu_s
 from reid_stream.config.settings import Redis
 from reid_stream.console.output import Output
 from reid_stream.link.protocol import Receiver, Sender
-from reid_stream.link.redis import RedisReceiver, RedisSender
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.link.zmq import ZmqReceiver, ZmqSender
 from reid_stream.publish.redis_client import connect
 from reid_stream.records import CameraId, Observation, Perceived, TrackId, encode

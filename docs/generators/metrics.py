@@ -8,7 +8,7 @@ from redis import Redis
 
 from docs.generators.markdown import head, table
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.link.redis import RedisReceiver
+from reid_stream.link.redis_receiver import RedisReceiver
 from reid_stream.observe.collector import SiteCollector
 from reid_stream.observe.host_metrics import HostMetrics, LinkCollector
 from reid_stream.observe.metrics import Metrics, Monitoring

@@ -4,7 +4,7 @@ import dataclasses
 
 from docs.generators.markdown import head, table
 from reid_stream.journal import entry
-from reid_stream.link import redis as link
+from reid_stream.link import redis_keys as link
 from reid_stream.publish import latest_value, live_keys
 from reid_stream.publish.json_schema import field_docs
 from reid_stream.records import CameraId, GlobalId

@@ -9,7 +9,7 @@ from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles import catalog
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError
-from reid_stream.link.redis import RedisReceiver
+from reid_stream.link.redis_receiver import RedisReceiver
 from reid_stream.observe.host_metrics import HostMetrics, LinkCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.redis_client import connect

@@ -12,7 +12,7 @@ from reid_stream.assembly.resources import check_cameras
 from reid_stream.assembly.site import Site, overload_alarm
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
-from reid_stream.link.redis import RedisSender
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.observe.collector import SiteCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.projection import SiteView

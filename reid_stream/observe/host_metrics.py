@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 
 class LinkCounters(Protocol):
-    """Counters of the receiving end; `link.redis.RedisReceiver`."""
+    """Counters of the receiving end; `link.redis_receiver.RedisReceiver`."""
 
     waiting: int
     faults: int

@@ -18,7 +18,7 @@ from benchmarks.faults.unguarded_redis import UnguardedRedis
 from benchmarks.rtsp.clips import color_clip
 from reid_stream.events import CameraDown, DaemonStopped, IdentityErased
 from reid_stream.events.packed import PackedEvent
-from reid_stream.link.redis import epochs_key, stream_key
+from reid_stream.link.redis_keys import epochs_key, stream_key
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, GlobalId, TrackId

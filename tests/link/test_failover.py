@@ -13,7 +13,9 @@ import redis
 from pydantic import SecretStr
 
 from reid_stream.config.settings import Redis
-from reid_stream.link.redis import RedisReceiver, RedisSender, stream_key
+from reid_stream.link.redis_keys import stream_key
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_sink import RedisSink
 from reid_stream.publish.spool import Spool

@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 
 from reid_stream.config.settings import Redis
 from reid_stream.link.foreign import AHEAD_S
-from reid_stream.link.redis import RedisReceiver, RedisSender, epochs_key, stream_key
+from reid_stream.link.redis_keys import epochs_key, stream_key
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect
 from reid_stream.records import CameraId, Crop, Perceived, TrackEnded, TrackId, encode
@@ -78,7 +80,7 @@ class Site:
 
 @pytest.fixture
 def site(server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr("reid_stream.link.redis._REPAIR_S", 0.2)
+    monkeypatch.setattr("reid_stream.link.redis_receiver._REPAIR_S", 0.2)
     made = Site(server)
     yield made
     made.close()

@@ -20,7 +20,9 @@ import pytest
 from reid_stream.config.settings import Redis
 from reid_stream.link.inproc import InprocLink
 from reid_stream.link.protocol import LinkClosedError, Receiver, Sender
-from reid_stream.link.redis import RedisReceiver, RedisSender, stream_key
+from reid_stream.link.redis_keys import stream_key
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.link.zmq import SentCount, ZmqReceiver, ZmqSender
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect

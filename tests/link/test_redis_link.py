@@ -7,7 +7,9 @@ from structlog.testing import capture_logs
 
 from reid_stream.config.settings import Redis
 from reid_stream.errors import BrokerError
-from reid_stream.link.redis import RedisReceiver, RedisSender, stream_key
+from reid_stream.link.redis_keys import stream_key
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.link.service import FULL_S, Service
 from reid_stream.publish.embedded_redis import EmbeddedRedis
 from reid_stream.publish.redis_client import connect

@@ -11,7 +11,7 @@ import structlog
 from reid_stream import __version__
 from reid_stream.events import CameraChanged, CameraDown, CameraRemoved, CameraUp, Event
 from reid_stream.events.packed import PackedEvent
-from reid_stream.link.redis import RedisSender
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.records import CameraId
 from reid_stream.runtime.hosts import messages
 from reid_stream.runtime.hosts.messages import REPORT_S, HostReport

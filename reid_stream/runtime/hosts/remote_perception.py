@@ -13,7 +13,7 @@ from reid_stream.config.differences import SettingsChange
 from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.stats import CameraStats
-from reid_stream.link.redis import RedisReceiver
+from reid_stream.link.redis_receiver import RedisReceiver
 from reid_stream.observe.host_metrics import HostMetrics
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId

@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 
 from reid_stream.config.settings import Redis
 from reid_stream.events import Event
-from reid_stream.link.redis import RedisReceiver, RedisSender, stream_key
+from reid_stream.link.redis_keys import stream_key
+from reid_stream.link.redis_receiver import RedisReceiver
+from reid_stream.link.redis_sender import RedisSender
 from reid_stream.observe.host_metrics import HostMetrics
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.embedded_redis import EmbeddedRedis
