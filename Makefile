@@ -1,4 +1,4 @@
-# make demo | test | check | fix | bench | worlds | score | docs | setup. Needs Python 3.11+, make and the package registries.
+# make demo | demo-cluster | test | check | fix | bench | worlds | score | docs | setup. Needs Python 3.11+, make and the package registries.
 DURATION ?= 60
 MINUTES ?= 10
 PYTHON ?= python3
@@ -20,11 +20,15 @@ export UV_LINK_MODE ?= $(if $(CI),copy,hardlink)
 # Ignores an active environment.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test test-all check fix bench peers worlds simulate client score setup requirements sbom docs clean
+.PHONY: demo demo-cluster drill test test-all check fix bench peers worlds simulate client score setup requirements sbom docs clean
 
 demo: $(BASE)/.ready
 	@$(BASE)/bin/python -m reid_stream.commands.demo
 	@$(BASE)/bin/reid-stream --cameras .demo/cams.yaml --duration $(DURATION) $(ARGS)
+
+# The same on many hosts, all of them here: two perceive hosts, identification, one on standby, Redis. Ctrl-C ends it.
+demo-cluster: $(BASE)/.ready
+	@$(BASE)/bin/python -m reid_stream.commands.demo_cluster $(ARGS)
 
 # The quick tier, on two cores in parallel; `make test-all` adds whole daemons, drills and trainings, which wait more than
 # they compute: twice as many processes as cores.

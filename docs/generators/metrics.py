@@ -10,7 +10,7 @@ from docs.generators.markdown import head, table
 from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.redis_receiver import RedisReceiver
 from reid_stream.observe.collector import SiteCollector
-from reid_stream.observe.host_metrics import HostMetrics, LinkCollector
+from reid_stream.observe.host_metrics import ClaimsCollector, HostMetrics, LinkCollector
 from reid_stream.observe.metrics import Metrics, Monitoring
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.records import CameraId
@@ -25,6 +25,7 @@ def page() -> str:
     """Generate the page."""
     metrics = Metrics()
     HostMetrics(metrics.registry)
+    metrics.registry.register(ClaimsCollector(SimpleNamespace(mine=(), unclaimed=0, hosts=())))
     metrics.registry.register(LinkCollector(RedisReceiver(Redis(), "site")))
     own = [(family, _labels(metrics, family.name) or _labels_of(family)) for family in metrics.registry.collect()]
     monitoring = Monitoring()

@@ -8,7 +8,7 @@ from reid_stream.link import redis_keys as link
 from reid_stream.publish import latest_value, live_keys
 from reid_stream.publish.json_schema import field_docs
 from reid_stream.records import CameraId, GlobalId
-from reid_stream.runtime.hosts import crops
+from reid_stream.runtime.hosts import camera_claims, camera_list, crops
 from reid_stream.web import review
 
 _TEXT = """\
@@ -77,6 +77,13 @@ def page() -> str:
         ),
         (link.epochs_key(site), "hash", "How often each camera has been opened by a host; the latest host has it."),
         (link.taken_key(site), "hash", "The opening of each camera up to which observations were taken."),
+        (
+            camera_list.list_key(site),
+            "hash",
+            "Cameras with addresses and passwords, for hosts with `cameras: shared`; only with `hosts.share_cameras`.",
+        ),
+        (camera_claims.hosts_key(site), "hash", "Hosts that share cameras, each with the end of its lease."),
+        (camera_claims.claims_key(site), "hash", "Run of the host that has each shared camera."),
         (crops.crops_key(site), "stream", "Crops on their way from hosts to the tracklet store."),
         (crops.wanted_key(site), "string", "Exists while there is a store that takes crops."),
     ]

@@ -14,6 +14,7 @@ from reid_stream.observe.host_metrics import HostMetrics, LinkCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.redis_client import connect
 from reid_stream.records import CameraId
+from reid_stream.runtime.hosts.camera_list import CameraListWriter
 from reid_stream.runtime.hosts.crops import RedisCropReceiver
 from reid_stream.runtime.hosts.remote_perception import RemotePerception
 
@@ -64,6 +65,7 @@ def open_hosts(
     """
     sink = state.redis
     assert sink is not None, "identification publishes to Redis"
+    assert state.lease is not None, "a live site has a lease"
 
     def durable() -> Callable[[], bool]:
         position = sink.position
@@ -78,6 +80,13 @@ def open_hosts(
                 client, settings.site, fence=state.lease, durable=durable, on_message=on_message, now=now
             )
 
+        shared = CameraListWriter(
+            connect(settings.redis),
+            settings.site,
+            state.lease,
+            settings.cameras if settings.hosts.share_cameras else None,
+        )
+        opened.callback(shared.close)
         perception = RemotePerception(
             link,
             model=loaded.embedder.hash,
@@ -85,6 +94,7 @@ def open_hosts(
             limit_s=settings.watchdog.stage_s,
             metrics=HostMetrics(metrics.registry),
             on_cameras=state.matcher.change_cameras,
+            on_settings=shared.change_cameras,
         )
         metrics.registry.register(LinkCollector(perception.link))
         opened.callback(perception.link.delete_stored)

@@ -10,18 +10,22 @@ from reid_stream.assembly.identification import records_run
 from reid_stream.assembly.perception import load_perception, open_perception
 from reid_stream.assembly.resources import check_cameras
 from reid_stream.assembly.site import Site, overload_alarm
+from reid_stream.config.perceive_settings import PerceiveSettings
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
 from reid_stream.link.redis_sender import RedisSender
 from reid_stream.observe.collector import SiteCollector
+from reid_stream.observe.host_metrics import ClaimsCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.projection import SiteView
 from reid_stream.publish.redis_client import check, connect, public
 from reid_stream.records import CameraId
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.hosts.camera_claims import CameraClaims
 from reid_stream.runtime.hosts.crops import RedisCropSender
 from reid_stream.runtime.hosts.forwarding import ForwardingThread
 from reid_stream.runtime.hosts.host_sink import HostSink
+from reid_stream.runtime.hosts.shared_cameras import SharedCameras
 
 
 @contextmanager
@@ -49,7 +53,20 @@ def assemble_host(settings: Settings, *, run: str, host: str | None = None) -> I
         for client in clients:
             opened.callback(client.close)
         check(clients[0], url)
-        observations, reports = (RedisSender(client, settings.site, name) for client in clients)
+        claims = None
+        if isinstance(settings, PerceiveSettings) and settings.has_shared_cameras:
+            claims = CameraClaims(
+                claiming := connect(settings.redis),
+                settings.site,
+                run=run,
+                host=name,
+                lease_s=settings.hosts.lease_s,
+                max_cameras=settings.hosts.max_cameras,
+            )
+            opened.callback(claiming.close)
+            metrics.registry.register(ClaimsCollector(claims))
+        epoch_of = None if claims is None else claims.epoch_of
+        observations, reports = (RedisSender(client, settings.site, name, epoch_of=epoch_of) for client in clients)
         crops = RedisCropSender(connect(settings.redis), settings.site)
         opened.callback(crops.close)
         perception = opened.enter_context(
@@ -98,6 +115,8 @@ def assemble_host(settings: Settings, *, run: str, host: str | None = None) -> I
             ),
             monitors=Monitors(metrics, view := SiteView(), overload),
         )
+        if claims is not None:
+            opened.enter_context(SharedCameras(claims, claiming, settings, daemon))
         yield Site(
             daemon=daemon,
             loaded=loaded.networks,

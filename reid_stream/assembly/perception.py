@@ -68,7 +68,8 @@ def load_perception(settings: Settings, *, fast: bool, frames: int | None) -> Lo
     from reid_stream.ingest.child_processes import prepare
 
     cameras = [camera for camera in settings.cameras if camera.enabled]
-    workers = 1 if fast or frames is not None else worker_count(settings.workers, cpu_count(), len(cameras))
+    most = len(cameras) or settings.hosts.max_cameras  # shared ones come later
+    workers = 1 if fast or frames is not None else worker_count(settings.workers, cpu_count(), most)
     if workers > 1:
         # Two thirds of a worker's start are imports: loaded once, so that a lost worker is back sooner.
         prepare("reid_stream.runtime.workers.process", "trackers")

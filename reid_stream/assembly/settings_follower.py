@@ -19,6 +19,7 @@ from reid_stream.assembly.resources import check_files
 from reid_stream.assembly.site import Site
 from reid_stream.config import cams_yaml
 from reid_stream.config.differences import SettingsChange, changes, with_cameras
+from reid_stream.config.perceive_settings import SHARED, PerceiveSettings
 from reid_stream.config.settings import Settings
 from reid_stream.errors import ConfigError
 from reid_stream.observe import logs
@@ -35,14 +36,16 @@ _log = structlog.get_logger(__name__)
 class SettingsFollower:
     """Applies changes of a cams.yaml to a site while the block runs."""
 
-    def __init__(
-        self, path: Path, settings: Settings, site: Site, named: Callable[[Settings], Settings] = lambda found: found
-    ) -> None:
+    def __init__(self, path: Path, settings: Settings, site: Site, load: Callable[[], Settings] | None = None) -> None:
         """Start nothing yet.
 
-        `settings` are those that the site was built with: those of `path` after `named`, which applies options.
+        Args:
+            path: of the file.
+            settings: those that the site was built with.
+            site: whose cameras change.
+            load: reads the file as it was read at the start, with the same options; None for a cams.yaml without.
         """
-        self._named = named
+        self._load = load or (lambda: cams_yaml.load(path))
         self._path, self._site = path, site
         self._settings = settings
         """Settings in use: those of the start, with the current cameras."""
@@ -129,7 +132,9 @@ class SettingsFollower:
         Raises:
             ConfigError: with every fault, one a line.
         """
-        settings = self._named(cams_yaml.load(self._path))
+        settings = self._load()
+        if isinstance(settings, PerceiveSettings) and bool(settings.cameras) != bool(self._settings.cameras):
+            raise ConfigError(f"{self._path}: cameras: a change to or from `{SHARED}` needs a restart")
         for camera in settings.cameras:
             logs.hide_camera(camera)
         change = changes(self._settings, settings)

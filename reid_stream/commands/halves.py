@@ -15,7 +15,9 @@ PlainOption = Annotated[bool, typer.Option("--plain", help="Print lines instead 
 def perceive(
     cameras: Annotated[
         list[str],
-        typer.Option(help="cams.yaml with the cameras of this host; or video files and URLs of cameras."),
+        typer.Option(
+            help="cams.yaml with the cameras of this host, or with `cameras: shared`; or files and URLs of cameras."
+        ),
     ],
     site: SiteOption = None,
     url: Annotated[

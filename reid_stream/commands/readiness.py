@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from reid_stream.commands.readiness_shared import check_shared
 from reid_stream.config.home import temporary_fault
 from reid_stream.errors import BrokerError, ConfigError, ReidStreamError, StreamError
 
@@ -32,6 +33,7 @@ Check = Literal[
     "store",
     "metrics",
     "redis",
+    "shared",
     "camera",
     "clocks",
     "tls",
@@ -80,10 +82,11 @@ class Readiness:
 
     def run(self) -> None:
         """Make all checks."""
+        from reid_stream.config.perceive_settings import PerceiveSettings
         from reid_stream.config.sources import load_settings
 
         try:
-            settings = load_settings(self._sources)
+            settings = load_settings(self._sources, kind=PerceiveSettings)
         except ConfigError as fault:
             self._add(Finding("cams.yaml", self._sources[0], "failed", str(fault)), fault)
             return
@@ -92,11 +95,15 @@ class Readiness:
 
         logs.hide(settings)
         what = f"{self._sources[0]}, " if len(self._sources) == 1 else ""
-        text = f"{what}site {settings.site}, {count(len(settings.cameras), 'camera')}"
+        is_shared = isinstance(settings, PerceiveSettings) and settings.has_shared_cameras
+        text = (
+            f"{what}site {settings.site}, {'shared cameras' if is_shared else count(len(settings.cameras), 'camera')}"
+        )
         self._add(Finding("cams.yaml", self._sources[0], "ok", text))
         checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_sizing, check_metrics_port]
         if not self._is_offline:
-            checks += [check_redis, check_site, partial(_cameras, on_wait=self._on_wait)]
+            cameras = partial(_cameras, on_wait=self._on_wait)
+            checks += [check_redis, check_site, partial(check_shared, cameras=cameras) if is_shared else cameras]
         for make in checks:
             for finding, error in make(settings):
                 self._add(finding, error)
@@ -261,9 +268,10 @@ def check_redis(settings: "Settings") -> _Found:
             policy = eviction(client, url)
             with translated(url):
                 limit = int(client.info("memory").get("maxmemory", 0))
-                # Writes nothing: the stream does not exist. An ACL that forbids writing answers with an error.
-                commands: Any = client
-                commands.execute_command("XADD", f"reid:{settings.site}:check", "NOMKSTREAM", "*", "check", "1")
+                if settings.cameras:  # a host that shares cameras writes other keys, as `check_shared` does
+                    # Writes nothing: the stream does not exist. An ACL that forbids writing answers with an error.
+                    commands: Any = client
+                    commands.execute_command("XADD", f"reid:{settings.site}:check", "NOMKSTREAM", "*", "check", "1")
     except ReidStreamError as error:
         yield Finding("redis", public(url), "failed", str(error)), error
         return

@@ -59,9 +59,12 @@ class Half:
         """
         from reid_stream.config import cams_yaml
         from reid_stream.config.identify_settings import IdentifySettings
+        from reid_stream.config.perceive_settings import PerceiveSettings
         from reid_stream.config.sources import load_settings
 
-        if not self.is_identify:
+        if self.is_perceive:
+            found = load_settings(sources, kind=PerceiveSettings)
+        elif not self.is_identify:
             found = load_settings(sources)
         elif sources:
             found = cams_yaml.load(Path(sources[0]), kind=IdentifySettings)
@@ -164,8 +167,10 @@ def run(
         if settings.web.enabled and not half.is_perceive:
             # Only a cams.yaml can enable it.
             _start_web(Path(cameras[0]), settings.web, out, opened)
-        if from_file and not fast and not half.is_identify:
-            follower = opened.enter_context(SettingsFollower(Path(cameras[0]), settings, site, half.named))
+        if from_file and not fast:
+            follower = opened.enter_context(
+                SettingsFollower(Path(cameras[0]), settings, site, lambda: half.settings(cameras))
+            )
             opened.enter_context(hangups.passed_to(follower.reread))
         watch = opened.enter_context(Watch(site, settings, is_table=sys.stdout.isatty() and not plain))
         opened.enter_context(_after(duration_s, stop))

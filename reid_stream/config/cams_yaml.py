@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from reid_stream.config.camera_url import may_be_host
+from reid_stream.config.perceive_settings import SHARED, PerceiveSettings
 from reid_stream.config.rules import check, scheme_of
 from reid_stream.config.settings import Settings
 from reid_stream.config.yaml_lines import Fault, Keys, Value, YamlTree, read, redacted
@@ -87,6 +88,8 @@ def from_values(values: dict[str, Value], folder: Path, source: str, kind: type[
 def _settings(tree: YamlTree, folder: Path, source: str, kind: type[Settings]) -> Settings:
     assert isinstance(tree.value, dict)  # checked by the callers
     check(tree)
+    if tree.value.get("cameras") == SHARED and not issubclass(kind, PerceiveSettings):
+        tree.add(("cameras",), f"must be a list here, found {SHARED}, which is for `reid-stream perceive`")
     _bool_is_no_number(tree)
     _fill_in_secrets(tree, folder)
     _check_hosts(tree, folder)

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from reid_stream.config.camera_settings import Camera as Camera  # noqa: PLC0414 (exported from here as well)
 from reid_stream.config.camera_settings import SettingsSection as SettingsSection  # noqa: PLC0414
 from reid_stream.config.field_types import Fraction, Pair, Passage, Seconds, Transit, Workers
+from reid_stream.config.host_settings import Hosts
 from reid_stream.config.web_settings import WebProxy
 
 EMBEDDED = "embedded"
@@ -339,6 +340,7 @@ class Settings(SettingsSection):
     spool: SpoolSettings = SpoolSettings()
     state: StateSettings = StateSettings()
     store: Store = Store()
+    hosts: Hosts = Hosts()
     watchdog: Watchdog = Watchdog()
     observe: Observe = Observe()
     web: Web = Web()

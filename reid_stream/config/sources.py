@@ -20,22 +20,26 @@ _NO_ID = re.compile(r"[^A-Za-z0-9_.-]+")
 _MOST_ID = 48
 
 
-def load_settings(sources: Sequence[str], option: str = "--cameras") -> "Settings":
+def load_settings(
+    sources: Sequence[str], option: str = "--cameras", kind: "type[Settings] | None" = None
+) -> "Settings":
     """Read cams.yaml, or make the settings of the default site from files and URLs.
 
     Args:
         sources: one cams.yaml, or files and URLs.
         option: name of the argument in errors.
+        kind: what a cams.yaml must hold; None for `Settings`.
 
     Raises:
         ConfigError: the file is wrong, a file is missing, a URL is malformed, or both kinds are mixed.
     """
     from reid_stream.config import cams_yaml
+    from reid_stream.config.settings import Settings
     from reid_stream.errors import ConfigError
 
     files = [source for source in sources if is_config(source)]
     if len(sources) == 1 and files:
-        return cams_yaml.load(Path(sources[0]))
+        return cams_yaml.load(Path(sources[0]), kind=kind or Settings)
     if files:
         raise ConfigError(
             f"{option} must be one cams.yaml, or files and URLs of cameras, found both: {files[0]} among "

@@ -130,9 +130,13 @@ class CameraSet:
         self.inbox.forget(camera)
 
     def take_frames(self, timeout_s: float) -> list[Frame] | None:
-        """Return the newest frames, at most one per camera; empty after `timeout_s`; None once all have ended."""
+        """Return the newest frames, at most one per camera; empty after `timeout_s`; None once all have ended.
+
+        A set without cameras has not ended: others may be put into it.
+        """
         asked_at = time.monotonic()
-        have_ended = not self._replacing and all(thread.has_ended for thread in self.threads)
+        threads = self.threads
+        have_ended = bool(threads) and not self._replacing and all(thread.has_ended for thread in threads)
         frames = self.inbox.take_frames(0.0 if have_ended else timeout_s, self._throttle.batch)
         with self._guard("governor"):
             self._look(asked_at, len(frames))

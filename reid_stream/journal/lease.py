@@ -54,6 +54,11 @@ class Owner(msgspec.Struct, frozen=True):
     lasts_ms: int = 0
     """Duration of the lease, milliseconds; 0 where an earlier release wrote it."""
 
+    @classmethod
+    def here(cls, lasts_ms: int = 0) -> "Owner":
+        """Return this process, with a token of its own; `lasts_ms`: see the field."""
+        return cls(uuid.uuid4().hex, os.uname().nodename, _boot(), os.getpid(), _born(os.getpid()), lasts_ms)
+
     def is_gone(self) -> bool:
         """Return whether the owner was a process on this machine that has ended."""
         return self.boot == _boot() != "" and _born(self.pid) != self.born
@@ -74,7 +79,7 @@ class Lease:
         self._client: Any = client
         self._where = where
         self._lasts_ms = max(int(lasts_s * 1000), 1)
-        owner = Owner(uuid.uuid4().hex, os.uname().nodename, _boot(), os.getpid(), _born(os.getpid()), self._lasts_ms)
+        owner = Owner.here(self._lasts_ms)
         self._value = msgspec.json.encode(owner)
         self._epochs = f"{key}:epochs"
         self.epoch = Epoch(key, owner.token, ())

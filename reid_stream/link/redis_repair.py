@@ -48,7 +48,9 @@ def replace_full(client: "redis.Redis", key: str) -> bool:
 
 
 def repair_epochs(client: Any, key: str, taken: dict[str, int]) -> None:
-    """Count the epochs of cameras from 0 again where they leave no room for others.
+    """Count the epochs of cameras from 0 again where they leave no room for others, and on where Redis has lost some.
+
+    An epoch below one that was taken would be late for ever: a fail-over can lose the latest.
 
     Args:
         client: Redis.
@@ -63,4 +65,7 @@ def repair_epochs(client: Any, key: str, taken: dict[str, int]) -> None:
         if max(given.get(camera, 0), taken.get(camera, 0)) > _MOST_EPOCH:
             client.hset(key, camera, 0)
             taken[camera] = 0
+            _log.warning("camera_epoch_mended", camera=camera)
+        elif (behind := taken.get(camera, 0) - given.get(camera, 0)) > 0:
+            client.hincrby(key, camera, behind)
             _log.warning("camera_epoch_mended", camera=camera)

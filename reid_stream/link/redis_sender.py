@@ -26,8 +26,23 @@ _RETRY_S = 0.5
 class RedisSender:
     """Perception's end, for one thread. The client belongs to it alone and must not retry commands."""
 
-    def __init__(self, client: "redis.Redis", site: str, host: str = "", max_waiting: int = MAX_ENTRIES) -> None:
-        """`host`: name of this host; `max_waiting`: see `MAX_ENTRIES`."""
+    def __init__(
+        self,
+        client: "redis.Redis",
+        site: str,
+        host: str = "",
+        max_waiting: int = MAX_ENTRIES,
+        epoch_of: Callable[[CameraId], int] | None = None,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            client: Redis.
+            site: whose observations.
+            host: name of this host.
+            max_waiting: see `MAX_ENTRIES`.
+            epoch_of: returns the epoch of a camera; None for the next one at the camera's first record.
+        """
         self.faults = 0
         """Failed requests."""
         self.waited_s = 0.0
@@ -42,6 +57,7 @@ class RedisSender:
         self._length = max_waiting
         """Entries on the stream after the last one was added; at first unknown."""
         self._epochs: dict[str, int] = {}
+        self._epoch_of = epoch_of
         self._closing = threading.Event()
 
     @property
@@ -119,6 +135,8 @@ class RedisSender:
         return True
 
     def _epoch(self, camera: CameraId) -> int:
+        if self._epoch_of is not None:
+            return self._epoch_of(camera)
         if camera not in self._epochs:
             self._epochs[camera] = int(self._client.hincrby(epochs_key(self._site), camera, 1))
         return self._epochs[camera]

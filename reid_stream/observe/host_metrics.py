@@ -1,6 +1,6 @@
 """Metrics of the link between hosts, and of the perceive hosts as identification sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,6 +18,41 @@ class LinkCounters(Protocol):
     late: int
     lost: int
     malformed: int
+
+
+class ClaimCounters(Protocol):
+    """Cameras that hosts share; `runtime.hosts.camera_claims.CameraClaims`."""
+
+    @property
+    def mine(self) -> Collection[str]:
+        """Cameras of this host."""
+        ...
+
+    @property
+    def unclaimed(self) -> int:
+        """Cameras that no host has."""
+        ...
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """Hosts that share them."""
+        ...
+
+
+class ClaimsCollector(Collector):
+    """Figures of the cameras that hosts share, as one of them sees them."""
+
+    def __init__(self, claims: ClaimCounters) -> None:
+        self._claims = claims
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all of them."""
+        claims = self._claims
+        yield GaugeMetricFamily("reid_stream_shared_cameras", "Shared cameras that this host has.", len(claims.mine))
+        yield GaugeMetricFamily(
+            "reid_stream_shared_cameras_unclaimed", "Shared cameras that no host has.", claims.unclaimed
+        )
+        yield GaugeMetricFamily("reid_stream_shared_hosts", "Hosts that share the cameras.", len(claims.hosts))
 
 
 class HostMetrics(Collector):

@@ -111,6 +111,9 @@ class Daemon:
         self._clock_watch = ClockWatch(clock, settings.run)
         self._overload_watch = OverloadWatch(monitors.overload, metrics)
         self._on_look: Callable[[], None] = _do_nothing
+        self.has_started = threading.Event()
+        """Set once the cameras are being opened; from then on they can change."""
+        self._is_ending = False
         self._known = set(settings.cameras)
         """Cameras of the settings in use."""
         self.health = Health(
@@ -138,6 +141,7 @@ class Daemon:
         self._identification.start(self.perception.link, self._clock, self)
         try:
             self.perception.start(self)
+            self.has_started.set()
             self.perception.watch(self, stop)
             if stop.is_set():
                 reason = "stopped"
@@ -145,23 +149,27 @@ class Daemon:
             reason = scrub(f"{type(error).__name__}: {error}")
             raise
         finally:
+            self._is_ending = True
             self.perception.close()
             self._finish(reason)
         if self._identification.error is not None:
             raise self._identification.error
 
     def change_cameras(self, change: SettingsChange) -> None:
-        """Add, remove and change cameras of a live site while `run` is at work; called by one thread."""
+        """Add, remove and change cameras of a live site while `run` is at work; nothing at its end. For one thread."""
+        if self._is_ending:
+            return
         now = self._clock.utc
         for one in change.changed:
             _log.info("camera_configured", camera=one.camera.id, keys=",".join(one.keys))
-        self.change_known_cameras([CameraId(camera.id) for camera in change.added], [])
+        # Identification knows cameras from reports of its hosts as well, before they are in its file and after.
+        self.change_known_cameras([CameraId(camera.id) for camera in change.added if camera.id not in self._known], [])
         self._overload_watch.change_cameras(change.cameras)
         self._events.publish(
             CameraConfigured(camera=CameraId(one.camera.id), changed_at=now(), keys=one.keys) for one in change.changed
         )
         self.perception.change_cameras(change)
-        self.change_known_cameras([], [CameraId(name) for name in change.removed])
+        self.change_known_cameras([], [CameraId(name) for name in change.removed if name not in self.perception.stats])
 
     def change_known_cameras(self, added: Sequence[CameraId], removed: Sequence[CameraId]) -> None:
         """Publish that cameras were added and removed, and count those that are there."""

@@ -36,6 +36,8 @@ class Health:
         """
         self.settings_fault = ""
         """Reason why the cams.yaml on disk is not in use; empty if it is."""
+        self.idle = ""
+        """Reason why no camera is read, where that is in order; empty where one should be."""
         self._perception, self._identification, self._cameras, self._sink = perception, identification, cameras, sink
         self._camera_count, self._limit_s, self._is_live = camera_count, limit_s, is_live
         self._instructions_fault = instructions_fault
@@ -61,6 +63,8 @@ class Health:
         can_store, where = self._sink.ready()
         if not can_store:
             return False, where
+        if self._is_live and self.idle:
+            return True, f"{text}; {self.idle}"
         if self._is_live and not self._cameras.up:
             return False, f"no camera delivers frames (0 of {self._camera_count()}){self._remark()}"
         text = f"{text}, events: {where}"

@@ -22,6 +22,7 @@ from reid_stream.link.redis_keys import epochs_key, stream_key
 from reid_stream.pipeline import PerceiveCounts
 from reid_stream.publish.redis_server import newest_binary
 from reid_stream.records import CameraId, Crop, GlobalId, TrackId
+from reid_stream.runtime.hosts.camera_claims import read_shared
 from reid_stream.runtime.hosts.crops import crops_key
 from reid_stream.runtime.hosts.messages import HostReport, encode
 from reid_stream.runtime.workers.crops import pack
@@ -32,6 +33,7 @@ from tests.publish.test_rights import PASSWORD, denied, rules
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 COLORS = {"door": (200, 30, 30), "till": (30, 200, 30)}
+YARD = (30, 30, 200)
 
 
 class Hosts:
@@ -70,12 +72,27 @@ class Hosts:
         words = ("perceive", "--site", "lab", "--cameras", part, "--host", f"host-{camera}", "--plain")
         return self._opened.enter_context(running(*words, models=self.models, home=home))
 
-    def identify(self, *more: str) -> Running:
+    def share(self, host: str) -> Running:
+        """Start a perceive process that takes its share of the site's cameras."""
+        home = self._home(host)
+        self.shared = home / "part.yaml"
+        self.shared.write_text(
+            f"site: lab\nredis: {{url: '{self.urls['perceive']}'}}\nobserve: {{port: null}}\n"
+            "hosts: {lease_s: 10}\ncameras: shared\n"
+        )
+        words = ("perceive", "--cameras", self.shared, "--host", host, "--plain")
+        return self._opened.enter_context(running(*words, models=self.models, home=home))
+
+    def readers(self) -> dict[str, str]:
+        """Return the host of each shared camera."""
+        return {str(camera): host for camera, host in read_shared(self.client, "lab")[1].items()}
+
+    def identify(self, *more: str, text: str = "") -> Running:
         home = self._home("identify")
-        file = home / "site.yaml"
+        self.site = file = home / "site.yaml"
         file.write_text(
             f"redis: {{url: '{self.urls['identify']}'}}\nobserve: {{port: 0}}\nstate: {{lease_s: 2, snapshot_s: 1}}\n"
-            f"spool: {{directory: {home / 'spool'}}}\nstore: {{folder: {self.store}, settle_s: 0}}\n"
+            f"spool: {{directory: {home / 'spool'}}}\nstore: {{folder: {self.store}, settle_s: 0}}\n{text}"
         )
         words = ("identify", "--site", "lab", "--cameras", file, "--plain")
         return self._opened.enter_context(running(*words, *more, models=self.models, home=home))
@@ -165,6 +182,70 @@ def test_a_kill_of_either_side_changes_no_id_and_loses_no_observation(tmp_path: 
         assert len(set(ids)) == len(ids)
         assert not denied(hosts.client), "the users of docs/guide/redis.md have the rights they need"
         assert list(hosts.store.glob("door/*/*/track.json")), "crops came to the store"
+
+
+def test_hosts_share_cameras_out_and_take_over_those_of_one_that_is_gone(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        hosts = Hosts(opened, tmp_path)
+        cameras = "".join(
+            f"  - {{id: {name}, url: {clip}, loop: true, max_fps: 5}}\n" for name, clip in hosts.clips.items()
+        )
+        identify = hosts.identify(text=f"hosts: {{share_cameras: true}}\ncameras:\n{cameras}")
+        first = hosts.share("a")
+        identify.until(lambda: hosts.readers() == {"door": "a", "till": "a"})
+        goes_on(hosts, identify, "door", "till")
+        people = {event["data"]["person"] for event in hosts.of("identity.seen")}
+        assert len(people) == 2
+
+        # Another joins and gets its half; `check` of a host knows who has what, and tries the cameras from here.
+        second = hosts.share("b")
+        identify.until(lambda: set(hosts.readers().values()) == {"a", "b"})
+        goes_on(hosts, identify, "door", "till")
+        checked = call("check", "--cameras", hosts.shared, models=hosts.models, home=tmp_path)
+        assert "shared: 2 cameras: a has 1, b has 1" in checked.out
+        assert checked.code == 0, checked.out + checked.err
+
+        # The list changes with the file of identification; nothing is said of cameras that stay.
+        yard = color_clip(tmp_path / "yard.mp4", YARD, seconds=20)
+        with hosts.site.open("a") as file:
+            file.write(f"  - {{id: yard, url: {yard}, loop: true, max_fps: 5}}\n")
+        identify.until(lambda: hosts.seen("yard") > 1)
+        assert [event["data"]["camera"] for event in hosts.of("camera.added")] == ["yard"]
+        people = {event["data"]["person"] for event in hosts.of("identity.seen")}
+
+        # One is killed: its cameras go to the other, with the people of before.
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+        identify.until(lambda: hosts.readers() == dict.fromkeys(("door", "till", "yard"), "b"))
+        goes_on(hosts, identify, "door", "till", "yard")
+
+        # One is frozen for longer than its lease: another takes its cameras; it closes them when it goes on.
+        third = hosts.share("c")
+        identify.until(lambda: "c" in hosts.readers().values())
+        frozen = family(second.process.pid)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        identify.until(lambda: hosts.readers() == dict.fromkeys(("door", "till", "yard"), "c"))
+        goes_on(hosts, identify, "door", "till", "yard")
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        second.until(
+            lambda: "camera_claims_lost" in second.err or "lost=door" in second.err or "lost=till" in second.err
+        )
+        identify.until(lambda: set(hosts.readers().values()) == {"b", "c"})
+        goes_on(hosts, identify, "door", "till", "yard")
+        assert {event["data"]["person"] for event in hosts.of("identity.seen")} == people
+
+        # One that ends in order leaves its cameras at once.
+        assert second.terminate(60).code == 0
+        identify.until(lambda: set(hosts.readers().values()) == {"c"})
+        goes_on(hosts, identify, "door", "till", "yard")
+        assert third.terminate(60).code == 0
+        assert identify.terminate(60).code == 0
+        ids = [event["id"] for event in hosts.events()]
+        assert len(set(ids)) == len(ids)
+        assert not hosts.of("camera.removed")
+        assert not denied(hosts.client), "the users of docs/guide/redis.md have the rights they need"
 
 
 def test_a_hostile_host_ends_nothing_and_speaks_for_no_one(tmp_path: Path) -> None:

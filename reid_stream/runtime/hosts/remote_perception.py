@@ -10,6 +10,7 @@ from threading import Event as Flag
 import structlog
 
 from reid_stream.config.differences import SettingsChange
+from reid_stream.config.settings import Camera
 from reid_stream.events import CameraDown
 from reid_stream.ingest.changes import CameraChange
 from reid_stream.ingest.stats import CameraStats
@@ -62,6 +63,7 @@ class RemotePerception:
         limit_s: float,
         metrics: HostMetrics,
         on_cameras: Callable[[Collection[CameraId]], None],
+        on_settings: Callable[[Sequence[Camera]], None] = lambda _: None,
     ) -> None:
         """Wait for reports.
 
@@ -72,19 +74,20 @@ class RemotePerception:
             limit_s: a step of identification that takes longer hangs, seconds.
             metrics: shows the hosts.
             on_cameras: called with all cameras when there are others.
+            on_settings: called with all expected cameras when their settings change.
         """
         self.model = model
         self.counts = PerceiveCounts()
         self.link = make_link(self.note)
-        self.stats: dict[CameraId, CameraStats] = {
-            camera: CameraStats(camera, name=camera, state="waiting", since=time.time(), reason="no host reads it")
-            for camera in cameras
-        }
+        self.stats: dict[CameraId, CameraStats] = {camera: _unread(camera) for camera in cameras}
         self.replaced: dict[CameraId, int] = {}
         self._limit_s, self._metrics, self._on_cameras = limit_s, metrics, on_cameras
         self._messages: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
         self._hosts: dict[str, _Host] = {}
+        self._on_settings = on_settings
         self._up: set[CameraId] = set()
+        self._reader: dict[CameraId, str] = {}
+        """Run of the host that delivers a camera; what another one still reports of it is out of date."""
         self._expected = frozenset(cameras)
 
     def note(self, host: str, body: bytes) -> None:
@@ -114,7 +117,18 @@ class RemotePerception:
         return None
 
     def change_cameras(self, change: SettingsChange) -> None:
-        """Do nothing: each host follows its own file."""
+        """Expect other cameras. Hosts open and close them: those that read one still have it."""
+        expected = [CameraId(camera.id) for camera in change.cameras]
+        gone = (
+            self._expected - set(expected) - {camera for host in list(self._hosts.values()) for camera in host.cameras}
+        )
+        self._expected = frozenset(expected)
+        for camera in gone:
+            self.stats.pop(camera, None)
+        for camera in expected:
+            self.stats.setdefault(camera, _unread(camera))
+        self._on_cameras(list(self.stats))
+        self._on_settings(change.cameras)
 
     def _read(self, name: str, body: bytes, supervisor: Supervisor) -> None:
         try:
@@ -135,45 +149,69 @@ class RemotePerception:
             _log.info("host_up", host=name, run=report.run, cameras=len(report.stats), version=report.version)
             if report.model != self.model:
                 _log.error("host_model_differs", host=name, model=report.model[:12], wanted=self.model[:12])
-        self._follow_cameras(host, report, supervisor)
+        closed = self._follow_cameras(host, report, supervisor)
         for event in events:
             if isinstance(event, CameraChange):
-                self._report(event, supervisor)
+                self._report(event, report.run, supervisor)
             else:
                 supervisor.publish([event])
         for event in up:
             if isinstance(event, CameraChange) and event.camera not in self._up:
-                self._report(event, supervisor)
+                self._report(event, report.run, supervisor)
+        for camera in closed - self._cameras_but(host):
+            self._note_unread(camera, f"host {name} has closed it")  # it reports that it is down itself
+            if camera not in self._up:
+                self._reader.pop(camera, None)
         self._count(host, report, supervisor)
         self._find_missing(host, report)
         if report.is_last:
             _log.info("host_stopped", host=name, run=report.run)
             self._drop(report.run)
 
-    def _report(self, change: CameraChange, supervisor: Supervisor) -> None:
-        (self._up.discard if isinstance(change, CameraDown) else self._up.add)(change.camera)
+    def _report(self, change: CameraChange, run: str, supervisor: Supervisor) -> None:
+        if not isinstance(change, CameraDown):
+            self._up.add(change.camera)
+            self._reader[change.camera] = run
+        elif self._reader.get(change.camera, run) == run:
+            self._up.discard(change.camera)
+            self._reader.pop(change.camera, None)
+        else:
+            return
         supervisor.report_camera(change)
 
-    def _follow_cameras(self, host: _Host, report: HostReport, supervisor: Supervisor) -> None:
+    def _note_unread(self, camera: CameraId, reason: str) -> None:
+        if camera in self.stats:
+            self.stats[camera] = replace(
+                self.stats[camera], state="waiting", since=time.time(), reason=reason, rate=0.0, used_rate=0.0
+            )
+
+    def _follow_cameras(self, host: _Host, report: HostReport, supervisor: Supervisor) -> set[CameraId]:
+        """Note which cameras a host has; return those that it no longer has."""
         cameras = {stats.camera for stats in report.stats}
+        closed = host.cameras - cameras
         gone = host.cameras - cameras - self._expected - self._cameras_but(host)
         new = cameras - set(self.stats)
         host.cameras = cameras
-        self.stats.update({stats.camera: stats for stats in report.stats})
+        self.stats.update(
+            {stats.camera: stats for stats in report.stats if self._reader.get(stats.camera, report.run) == report.run}
+        )
         self._forget(gone, new, supervisor)
+        return closed
 
     def _forget(self, gone: Collection[CameraId], new: Collection[CameraId], supervisor: Supervisor) -> None:
         """Forget cameras that no host has, and report them with those that are new."""
         for camera in gone:
             self._up.discard(camera)
-            for by_camera in (self.stats, self.replaced):
+            for by_camera in (self.stats, self.replaced, self._reader):
                 by_camera.pop(camera, None)
         if new or gone:
             self._on_cameras(list(self.stats))
             supervisor.change_known_cameras(sorted(new), sorted(gone))
 
     def _cameras_but(self, host: _Host) -> set[CameraId]:
-        return {camera for one in self._hosts.values() if one is not host for camera in one.cameras}
+        """Return the cameras of all hosts that report, but for one."""
+        others = (one for one in self._hosts.values() if one is not host and not one.is_lost)
+        return {camera for one in others for camera in one.cameras}
 
     def _count(self, host: _Host, report: HostReport, supervisor: Supervisor) -> None:
         supervisor.count_frames(Counter(report.frames) - Counter(host.frames))
@@ -214,11 +252,10 @@ class RemotePerception:
             _log.error("host_lost", host=host.name, run=run, silent_s=round(now - host.last_report_at, 1))
             for camera in host.cameras - self._cameras_but(host):
                 reason = f"host {host.name} is silent"
-                self.stats[camera] = replace(
-                    self.stats[camera], state="waiting", since=time.time(), reason=reason, rate=0.0, used_rate=0.0
-                )
+                self._note_unread(camera, reason)
                 if camera in self._up:
-                    self._report(CameraDown(camera=camera, changed_at=time.time(), reason=reason), supervisor)
+                    self._report(CameraDown(camera=camera, changed_at=time.time(), reason=reason), run, supervisor)
+            self._reader = {camera: reader for camera, reader in self._reader.items() if reader != run}
             if newer:  # it has been started again
                 self._drop(run)
             else:
@@ -241,3 +278,7 @@ class RemotePerception:
         host = self._hosts.pop(run)
         if all(one.name != host.name for one in self._hosts.values()):
             self._metrics.forget(host.name)
+
+
+def _unread(camera: CameraId) -> CameraStats:
+    return CameraStats(camera, name=camera, state="waiting", since=time.time(), reason="no host reads it")

@@ -246,7 +246,7 @@ class WorkerPool:
         self._supervisor.report_camera(change)
 
     def _have_ended(self) -> bool:
-        return all(stats.state == "ended" for stats in self.stats.values())
+        return bool(self.stats) and all(stats.state == "ended" for stats in self.stats.values())
 
     def _listen(self, supervisor: Supervisor) -> None:
         pipes: dict[Connection, WorkerHandle] = {
