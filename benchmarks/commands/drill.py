@@ -208,6 +208,39 @@ def embedded(
     _end(run(is_short=short), json)
 
 
+@app.command()
+def hosts(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(help="perceive, identify, redis, sentinel, cut, delay; all of them by default."),
+    ] = None,
+    kills: Annotated[
+        int | None, typer.Option(min=1, help="Kills of each kind of process. Default: 30, 1 if short.")
+    ] = None,
+    cuts: Annotated[int | None, typer.Option(min=1, help="Cuts of a link. Default: 8, 2 if short.")] = None,
+    cut_seconds: Annotated[
+        float | None, typer.Option(min=1, help="Duration of a cut. Default: 60, 10 if short.")
+    ] = None,
+    short: Annotated[bool, typer.Option("--short", help="A slice that takes minutes instead of an hour.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """Kill the processes of a site on many hosts, cut and delay its links (in network namespaces of its own)."""
+    from benchmarks.faults.bad_link import in_private_namespace
+    from benchmarks.faults.hosts import CASES, run
+
+    if (status := in_private_namespace()) is not None:
+        raise typer.Exit(status)
+    found = run(
+        tuple(name or CASES),
+        kills=kills or (1 if short else 30),
+        cuts=cuts or (2 if short else 8),
+        cut_s=cut_seconds or (10.0 if short else 60.0),
+        delay_s=10.0 if short else 60.0,
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    _end(found, json)
+
+
 def _end(findings: "list[DrillResult]", path: Path | None) -> None:
     """Print and write the findings; exit with code 1 where a bound does not hold."""
     from benchmarks.faults.report import all_hold, save, show

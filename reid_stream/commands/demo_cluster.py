@@ -53,7 +53,7 @@ class Part:
         environment = {**os.environ, "XDG_DATA_HOME": str(self.home)}
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "reid_stream", *self.words, "--plain"],
+                [sys.executable, "-m", "reid_stream", *self.words],
                 stdout=file,
                 stderr=file,
                 env=environment,
@@ -106,28 +106,23 @@ def write_site(folder: Path, demo: Path, url: str, console_port: int) -> None:
     )
     site = (
         f"{common}hosts: {{share_cameras: true}}\nstate: {{lease_s: 3}}\n"
-        f"store: {{folder: store, max_gb: 1, settle_s: 3}}\nweb: {{enabled: true, port: {console_port}}}\n"
+        f"store: {{folder: store, max_gb: 1, settle_s: 3}}\nweb: {{port: {console_port}}}\ncameras:\n{cameras}"
     )
-    (folder / "site.yaml").write_text(f"{site}cameras:\n{cameras}", encoding="utf-8")
-    (folder / "standby.yaml").write_text(
-        f"{site.replace('web: {enabled: true', 'web: {enabled: false')}cameras:\n{cameras}", encoding="utf-8"
-    )
+    (folder / "site.yaml").write_text(site, encoding="utf-8")
     (folder / "perceive.yaml").write_text(f"{common}hosts: {{lease_s: 5}}\ncameras: shared\n", encoding="utf-8")
 
 
 def parts_of(folder: Path) -> list[Part]:
     """Return the processes of the site, in the order of their start."""
 
-    def part(name: str, *words: str) -> Part:
-        return Part(name, words, folder / f"{name}.log", folder / name)
+    def part(name: str, command: str, file: str, *words: str) -> Part:
+        return Part(name, (command, "--cameras", str(folder / file), *words), folder / f"{name}.log", folder / name)
 
     return [
-        part("identify-1", "identify", "--cameras", str(folder / "site.yaml"), "--standby"),
-        part("identify-2", "identify", "--cameras", str(folder / "standby.yaml"), "--standby"),
+        part("console", "web", "site.yaml"),
+        *(part(f"identify-{number}", "identify", "site.yaml", "--standby", "--plain") for number in (1, 2)),
         *(
-            part(
-                f"perceive-{number}", "perceive", "--cameras", str(folder / "perceive.yaml"), "--host", f"host-{number}"
-            )
+            part(f"perceive-{number}", "perceive", "perceive.yaml", "--host", f"host-{number}", "--plain")
             for number in (1, 2)
         ),
     ]

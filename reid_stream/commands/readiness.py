@@ -103,7 +103,8 @@ class Readiness:
         checks: list[Callable[[Settings], _Found]] = [_models, check_folders, check_sizing, check_metrics_port]
         if not self._is_offline:
             cameras = partial(_cameras, on_wait=self._on_wait)
-            checks += [check_redis, check_site, partial(check_shared, cameras=cameras) if is_shared else cameras]
+            checks += [check_redis]
+            checks += [partial(check_shared, cameras=cameras)] if is_shared else [check_site, cameras]
         for make in checks:
             for finding, error in make(settings):
                 self._add(finding, error)

@@ -158,10 +158,7 @@ class RemotePerception:
         for event in up:
             if isinstance(event, CameraChange) and event.camera not in self._up:
                 self._report(event, report.run, supervisor)
-        for camera in closed - self._cameras_but(host):
-            self._note_unread(camera, f"host {name} has closed it")  # it reports that it is down itself
-            if camera not in self._up:
-                self._reader.pop(camera, None)
+        self._note_closed(host, closed)
         self._count(host, report, supervisor)
         self._find_missing(host, report)
         if report.is_last:
@@ -178,6 +175,12 @@ class RemotePerception:
         else:
             return
         supervisor.report_camera(change)
+
+    def _note_closed(self, host: _Host, cameras: Collection[CameraId]) -> None:
+        for camera in set(cameras) - self._cameras_but(host):
+            self._note_unread(camera, f"host {host.name} has closed it")  # it reports that it is down itself
+            if camera not in self._up:
+                self._reader.pop(camera, None)
 
     def _note_unread(self, camera: CameraId, reason: str) -> None:
         if camera in self.stats:
