@@ -15,7 +15,7 @@ from reid_stream.publish.redis_client import connect
 from reid_stream.publish.redis_server import newest_binary
 
 _NAME = "site"
-_STARTS_S = 30.0
+_STARTS_S = 90.0
 _DOWN_MS = 1000
 """Silence after which the sentinel takes the primary for dead, milliseconds."""
 
@@ -73,7 +73,8 @@ class ReplicatedRedis:
                 if found["role"] != "master" or not found["connected_slaves"]:
                     return False
                 replicas = asked.execute_command("SENTINEL", "REPLICAS", _NAME)
-                return found["slave0"]["state"] == "online" and bool(replicas) and "down" not in str(replicas[0])
+                flags = [dict(zip(one[::2], one[1::2], strict=True))[b"flags"] for one in replicas]
+                return found["slave0"]["state"] == "online" and flags == [b"slave"]
 
             _wait(is_whole)
 
