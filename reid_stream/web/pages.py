@@ -33,16 +33,17 @@ _EACH = 60
 _OFFERED = 300
 """People offered where a person's other ID is typed."""
 _NAV = (
-    ("wall", "Wall"),
-    ("people", "People"),
-    ("cameras", "Cameras"),
-    ("search", "Search"),
-    ("review", "Review"),
-    ("events", "Events"),
-    ("topology", "Topology"),
-    ("corrections", "Corrections"),
-    ("system", "System"),
+    ("wall", "Wall", "w"),
+    ("people", "People", "p"),
+    ("cameras", "Cameras", "c"),
+    ("search", "Search", "s"),
+    ("review", "Review", "r"),
+    ("events", "Events", "e"),
+    ("topology", "Topology", "t"),
+    ("corrections", "Corrections", "l"),
+    ("system", "System", "y"),
 )
+"""Path, name, and the key that opens it after `g`."""
 _NONE = "\N{EN DASH}"
 Text = Annotated[str, Query(max_length=100)]
 Name = Annotated[str, Query(max_length=63)]

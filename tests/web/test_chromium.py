@@ -251,5 +251,14 @@ def test_a_pair_is_reviewed_and_taken_back_by_keys(own: Shop, browser: "Browser"
     page.get_by_text("1 reviewed").wait_for()
     page.keyboard.press("z")
     page.get_by_text("0 reviewed").wait_for()
+    page.keyboard.press("?")
+    page.get_by_text("Review: same, different, unsure").wait_for()
+    page.keyboard.press("d")
+    page.keyboard.press("Escape")
+    # These letters are answers, but for the second of a way to a page.
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.wait_for_url("**/search")
+    assert own.get("/api/v1/review").json["reviewed"] == 0
     page.context.close()
     assert not faults

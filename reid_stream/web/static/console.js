@@ -186,13 +186,18 @@ for (const form of document.querySelectorAll("form[data-auto]")) {
   form.addEventListener("change", (change) => change.target.matches("select, input[type=checkbox]") && form.requestSubmit());
 }
 
-// g then a letter goes to a page, / to the filter.
-const places = { p: "/people", c: "/cameras", s: "/search", r: "/review", e: "/events", t: "/topology", y: "/system", w: "/wall", l: "/corrections" };
+// g then a letter goes to a page, / to the filter, ? lists the keys.
+const places = Object.fromEntries([...document.querySelectorAll(".nav [data-key]")].map((one) => [one.dataset.key, one.href]));
+const keys = document.querySelector("#keys");
+document.querySelector("#help")?.addEventListener("click", () => keys.showModal());
 let goes = false;
 addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey || key.target.matches("input, select, textarea")) return;
-  if (goes && places[key.key]) { location.assign(places[key.key]); return; }
+  if (document.querySelector("dialog[open]")) return;
+  // Taken: on Review the same letters are answers.
+  if (goes && places[key.key]) { key.preventDefault(); location.assign(places[key.key]); return; }
   goes = key.key === "g";
+  if (key.key === "?") keys?.showModal();
   if (key.key === "/") { const field = document.querySelector("input[type=search]"); if (field) { key.preventDefault(); field.focus(); } }
 });
 // The page's own link, where the row of links is wider than a phone.

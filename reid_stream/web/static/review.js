@@ -103,6 +103,7 @@ async function undo() {
 const keys = { s: () => answer("same"), d: () => answer("different"), u: () => answer("unsure"), z: undo, w: () => shown && reason.click() };
 for (const button of document.querySelectorAll("[data-key]")) button.addEventListener("click", () => keys[button.dataset.key]());
 addEventListener("keydown", (key) => {
+  if (key.defaultPrevented || document.querySelector("dialog[open]")) return;
   if (key.ctrlKey || key.metaKey || key.altKey || key.target.matches("input, select, textarea")) return;
   keys[key.key.toLowerCase()]?.();
 });
