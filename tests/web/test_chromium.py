@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,8 +229,15 @@ def test_a_journey_is_one_click_away_and_a_lookalike_two(web: Shop, browser: "Br
 
 def test_people_who_come_appear_without_a_reload_and_names_run_no_code(own: Shop, browser: "Browser") -> None:
     page, faults = open_page(browser)
-    page.goto(own.url + "/people")
+    with ExitStack() as streams:  # all that an address may have
+        for _ in range(8):
+            connection = streams.enter_context(socket.create_connection(("127.0.0.1", own.port), 10))
+            connection.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert connection.recv(4096).split()[1] == b"200"
+        page.goto(own.url + "/people")
+        page.get_by_text("This console is not reachable now").wait_for()
     page.wait_for_selector("#live.good")
+    page.get_by_text("This console is not reachable now").wait_for(state="hidden")
     page.get_by_text("The daemon does not run").wait_for()
     own.publish([DaemonHeartbeat(run=RUN, told_at=time.time(), people=0, gallery=3, cameras_up=2)])
     page.get_by_text("The daemon does not run").wait_for(state="hidden")
@@ -240,7 +249,7 @@ def test_people_who_come_appear_without_a_reload_and_names_run_no_code(own: Shop
     page.goto(own.url + "/events")
     page.get_by_text("identity.named").first.wait_for()
     page.context.close()
-    assert not faults
+    assert not [fault for fault in faults if "429" not in fault]
 
 
 def test_a_pair_is_reviewed_and_taken_back_by_keys(own: Shop, browser: "Browser") -> None:

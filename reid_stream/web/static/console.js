@@ -75,7 +75,7 @@ export function localTimes(root = document) {
 
 // One stream of events per page; `listen` adds to it.
 const listeners = new Set();
-let source, position;
+let source, position, awayTimer;
 export function listen(call) {
   listeners.add(call);
   if (!source && !document.hidden) follow();
@@ -91,8 +91,19 @@ function follow() {
     if (light) { light.className = `dot ${kind}`; light.title = text; light.setAttribute("aria-label", text); }
   };
   source = new EventSource(position ? `${api}/events?start=${position}` : `${api}/events`);
-  source.onopen = () => show("good", "live");
-  source.onerror = () => show("bad", "not live: reconnecting");
+  const away = document.querySelector("#away");
+  source.onopen = () => { show("good", "live"); clearTimeout(awayTimer); awayTimer = null; if (away) away.hidden = true; };
+  source.onerror = () => {
+    show("bad", "not live: reconnecting");
+    awayTimer ??= setTimeout(() => { if (away && source?.readyState !== EventSource.OPEN) away.hidden = false; }, 4000);
+    // Browsers try again by themselves, but not after an answer such as 429, or a proxy's 503.
+    if (source.readyState !== EventSource.CLOSED) return;
+    source = null;
+    setTimeout(async () => {
+      await call("GET", "/session").catch(() => {});
+      if (!source && !document.hidden) follow();
+    }, 3000);
+  };
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
     position = event.position = message.lastEventId;

@@ -24,7 +24,9 @@ async function search(file) {
 
 function show(result) {
   const part = result.box ? "the surest person in the picture, " : "";
-  about.textContent = `${part}compared with ${result.compared} tracks in ${result.seconds.toFixed(2)} s`;
+  about.textContent = result.compared
+    ? `${part}compared with ${result.compared} tracks in ${result.seconds.toFixed(2)} s`
+    : "No track is stored yet that could be compared: tracks are, some seconds after their end.";
   list.replaceChildren(...result.candidates.map(row));
 }
 
