@@ -241,6 +241,17 @@ def hosts(
     _end(found, json)
 
 
+@app.command()
+def upgrade(
+    old: Annotated[str, typer.Option(help="Commit or tag of the older release, which is checked out for it.")],
+    json: Annotated[Path | None, typer.Option(help="Write the findings there.")] = None,
+) -> None:
+    """Upgrade from an older release, go back, upgrade by a standby, restore a backup: IDs must stay."""
+    from benchmarks.faults.upgrade import run
+
+    _end(run(old, lambda text: typer.echo(text, err=True)), json)
+
+
 def _end(findings: "list[DrillResult]", path: Path | None) -> None:
     """Print and write the findings; exit with code 1 where a bound does not hold."""
     from benchmarks.faults.report import all_hold, save, show
