@@ -22,6 +22,7 @@ from benchmarks.faults.bad_link import HERE, Namespace
 from benchmarks.faults.replicated_redis import ReplicatedRedis, replicated_redis
 from benchmarks.rtsp.clips import color_clip
 from benchmarks.tiny_networks import tiny_models
+from reid_stream.config.settings import Redis
 from reid_stream.journal.lease import Owner
 from reid_stream.publish.redis_client import connect
 
@@ -98,7 +99,8 @@ class HostsSite:
         address = HERE if has_links else "127.0.0.1"
         spaces = [opened.enter_context(Namespace(number)) if has_links else None for number in range(1, 5)]
         self.redis: ReplicatedRedis = opened.enter_context(replicated_redis(folder / "redis", address))
-        self.client: Any = connect(self.redis.settings)
+        self.redis.wait_for_replica()
+        self.client: Any = connect(Redis(), url=self.redis.url)
         opened.callback(self.client.close)
         models = tiny_models(folder / "models")
         clips = {name: color_clip(folder / f"{name}.mp4", rgb, seconds=20) for name, rgb in COLORS.items()}

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from benchmarks.ports import free_port
 from reid_stream.config.settings import Redis
 from reid_stream.publish.redis_client import connect
@@ -16,7 +14,7 @@ from reid_stream.publish.redis_server import newest_binary
 
 _NAME = "site"
 _STARTS_S = 90.0
-_DOWN_MS = 1000
+_DOWN_MS = 500
 """Silence after which the sentinel takes the primary for dead, milliseconds."""
 
 
@@ -35,17 +33,13 @@ class ReplicatedRedis:
         rules = folder / "sentinel.conf"
         rules.write_text(
             f"port {self._sentinel_port}\nprotected-mode no\nsentinel monitor {_NAME} {address} {first} 1\n"
-            f"sentinel down-after-milliseconds {_NAME} {_DOWN_MS}\nsentinel failover-timeout {_NAME} 5000\n"
+            f"sentinel down-after-milliseconds {_NAME} {_DOWN_MS}\nsentinel failover-timeout {_NAME} 3000\n"
         )
         self._sentinel = self._run_sentinel()
-        self.settings = Redis(url=SecretStr(f"redis+sentinel://{address}:{self._sentinel_port}/{_NAME}/0"))
-        """With which clients follow a fail-over."""
-        self.wait_for_replica()
-
-    @property
-    def url(self) -> str:
+        self.url = f"redis+sentinel://{address}:{self._sentinel_port}/{_NAME}/0"
         """URL with which clients follow a fail-over."""
-        return self.settings.url.get_secret_value()
+        self.primary, self.replica_port = self._processes[first], second
+        """As they were at the start."""
 
     def kill_primary(self) -> None:
         """Kill (-9) the primary, wait until the replica has its place, and start it again as the other's replica."""

@@ -7,13 +7,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from benchmarks.ports import free_port
+from benchmarks.faults.replicated_redis import replicated_redis
 from reid_stream.publish.redis_server import newest_binary
 
 SERVER = str(newest_binary().path)
@@ -73,7 +73,6 @@ def serving(
     folder: Path,
     port: int,
     *arguments: str,
-    sentinel: bool = False,
     binary: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -82,7 +81,7 @@ def serving(
     config = folder / "redis.conf"
     if not config.exists():
         config.write_text("")
-    mode = ["--sentinel"] if sentinel else ["--save", "", "--dir", str(folder)]
+    mode = ["--save", "", "--dir", str(folder)]
     with (folder / "log").open("a") as log:
         process = subprocess.Popen(
             [binary or SERVER, str(config), *mode, *arguments], stdout=log, stderr=log, env=environment
@@ -139,18 +138,9 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, name: str = "site") -> Iterator[Watched]:
+def watched(folder: Path) -> Iterator[Watched]:
     """Run a master, a replica and a sentinel that takes the master for dead after half a second."""
-    first, second, third = free_port(), free_port(), free_port()
-    rules = folder / "sentinel" / "redis.conf"
-    rules.parent.mkdir(parents=True)
-    rules.write_text(
-        f"port {third}\nsentinel monitor {name} 127.0.0.1 {first} 1\nsentinel down-after-milliseconds {name} 500\n"
-        f"sentinel failover-timeout {name} 3000\n"
-    )
-    with ExitStack() as opened:
-        master = opened.enter_context(serving(folder / "a", first, "--port", str(first)))
-        follows = ("--replicaof", "127.0.0.1", str(first), "--repl-diskless-sync-delay", "0")
-        opened.enter_context(serving(folder / "b", second, "--port", str(second), *follows))
-        opened.enter_context(serving(rules.parent, third, sentinel=True))
-        yield Watched(master, second, f"redis+sentinel://127.0.0.1:1,127.0.0.1:{third}/{name}/0")
+    with replicated_redis(folder / "replicated", "127.0.0.1") as servers:
+        # The first sentinel named is away.
+        url = servers.url.replace("127.0.0.1", "127.0.0.1:1,127.0.0.1", 1)
+        yield Watched(servers.primary, servers.replica_port, url)
