@@ -23,6 +23,8 @@ CASES = ("perceive", "identify", "redis", "sentinel", "cut", "delay")
 _START_S = 300.0
 _RECOVERED_S = 120.0
 """Time after which a site counts as not recovered."""
+_WHOLE_S = 300.0
+"""Time after which what was killed must have started again: a busy machine takes minutes to load networks."""
 _PAUSE_S = (0.5, 3.0)
 """Random wait between a recovery and the next fault, seconds."""
 _DELAY_S, _JITTER_S = 0.1, 0.3
@@ -109,6 +111,7 @@ class _Drill:
 
     def delay(self, delay_s: float) -> list[DrillResult]:
         """Delay the packets of all links, each by another time, so that they overtake each other."""
+        self._pause()
         links = [one.namespace.link for one in self._site.all if one.namespace is not None]
         overtaken = sum(link.overtaken for link in links)
         for link in links:
@@ -162,6 +165,11 @@ class _Drill:
         return wait_s
 
     def _pause(self) -> None:
+        """Wait until everything is back that was killed before, and a random time more."""
+        is_whole = self._site.wait_until_whole(_WHOLE_S)
+        if not is_whole or self._site.wait_for_all(time.time(), _RECOVERED_S) is None:
+            self._failed += 1
+            self._progress(f"not whole within {_WHOLE_S:.0f} s")
         time.sleep(self._random.uniform(*_PAUSE_S))
 
     def _times(self, case: str, what: str, waits: Sequence[float | None]) -> list[DrillResult]:

@@ -25,6 +25,7 @@ from benchmarks.tiny_networks import tiny_models
 from reid_stream.config.settings import Redis
 from reid_stream.journal.lease import Owner
 from reid_stream.publish.redis_client import connect
+from reid_stream.runtime.hosts.camera_claims import read_shared
 
 SITE = "drill"
 COLORS = {"door": (200, 30, 30), "till": (30, 200, 30), "yard": (30, 30, 200)}
@@ -49,18 +50,27 @@ class HostProcess:
     lost: int = 0
     """Observations that its processes have counted as lost."""
     _lost_now: int = 0
+    _log_from: int = 0
+    """Size of the log at the latest start."""
 
     def start(self) -> None:
         """Start it; its log is continued."""
         self.home.mkdir(exist_ok=True)
         enter = self.namespace.enter if self.namespace is not None else []
         with (self.home / "log").open("ab") as log:
+            self._log_from = log.tell()
             self.process = subprocess.Popen(
                 [*enter, sys.executable, "-m", "reid_stream", *self.words, "--plain"],
                 stdout=log,
                 stderr=log,
                 env={**self.environment, "XDG_DATA_HOME": str(self.home)},
             )
+
+    def has_logged(self, text: str) -> bool:
+        """Whether it has logged this since its start."""
+        with (self.home / "log").open("rb") as log:
+            log.seek(self._log_from)
+            return text.encode() in log.read()
 
     def signal(self, number: int) -> None:
         """Send a signal; after SIGKILL it is gone."""
@@ -163,6 +173,20 @@ class HostsSite:
                     if one.process is not None and one.process.pid == pid:
                         return one
         raise LookupError("no identification has the site")
+
+    def wait_until_whole(self, limit_s: float) -> bool:
+        """Wait until both hosts have cameras and one identification waits; False beyond the limit."""
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            for one in self.all:
+                one.look()
+            with suppress(redis.exceptions.RedisError, OSError, LookupError):
+                active = self.active()
+                (other,) = (one for one in self.identify if one is not active)
+                if len(set(read_shared(self.client, SITE)[1].values())) == 2 and other.has_logged("standby_waits"):
+                    return True
+            time.sleep(0.2)
+        return False
 
     def has_seen_all_since(self, at: float) -> bool:
         """Whether a person was seen on every camera since a time, UTC seconds."""
