@@ -119,11 +119,12 @@ class StreamClock:
     def stamp(self, stream_s: float | None, arrived_at: float) -> CaptureTime:
         """Return a frame's capture time, later than all earlier ones."""
         clock: ClockQuality = "arrival"
-        skew, known = self.skew_s, self._arrival_offset()
-        if stream_s is None or known is None:
+        skew, known, offset = self.skew_s, self._arrival_offset(), self._camera_offset
+        if skew is not None and offset is not None and abs(skew) <= MAX_SKEW_S:
+            # A single frame without a usable timestamp arrived as fast as the fastest ones.
+            at, clock = arrived_at + skew if stream_s is None else stream_s + offset, "rtcp"
+        elif stream_s is None or known is None:
             at = arrived_at
-        elif skew is not None and self._camera_offset is not None and abs(skew) <= MAX_SKEW_S:
-            at, clock = stream_s + self._camera_offset, "rtcp"
         else:
             at = stream_s + known
         passed = 0.0 if stream_s is None or self._stream_s is None else stream_s - self._stream_s

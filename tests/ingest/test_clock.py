@@ -64,6 +64,18 @@ def test_the_cameras_clock_counts_once_it_is_known(skew_s: float, delay_s: float
     assert clock.skew_s == pytest.approx(skew_s - delay_s, abs=1e-3)
 
 
+def test_a_frame_without_a_timestamp_keeps_the_cameras_clock() -> None:
+    clock = StreamClock()
+    play(clock, frames=30, delay_s=0.4, skew_s=2.0)
+    clock.observe(None, NOW + 3.4, None)
+    stamp = clock.stamp(None, NOW + 3.4)
+    assert stamp.clock == "rtcp"
+    assert stamp.at == pytest.approx(NOW + 3 + 2.0)
+    assert play(clock, frames=5, begin=31, delay_s=0.4, skew_s=2.0) == CaptureTime(
+        pytest.approx(NOW + 3.5 + 2.0), "rtcp"
+    )
+
+
 def test_a_camera_that_lives_in_1970_is_stamped_on_arrival_and_its_skew_shown() -> None:
     clock = StreamClock()
     stamp = play(clock, frames=50, skew_s=-NOW)
