@@ -6,6 +6,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from _pytest.terminal import TerminalReporter
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 GROUPS = {
     "NVIDIA": ("a GPU", ""),

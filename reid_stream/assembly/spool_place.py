@@ -10,6 +10,9 @@ from reid_stream.config.settings import Settings
 from reid_stream.errors import InUseError
 
 _LETTERS = 12
+_LOOPBACK = "127.0.0.1"
+_LOCAL = ("localhost", "::1", "ip6-localhost")
+"""Other names of the same host."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,7 +60,8 @@ def _redis_key(settings: Settings) -> str:
     url = settings.redis.url.get_secret_value()
     try:
         found = parse(url)
-        text = f"{sorted((host.lower(), port) for host, port in found.hosts)} {found.path} {found.name} "
+        hosts = sorted((_LOOPBACK if host.lower() in _LOCAL else host.lower(), port) for host, port in found.hosts)
+        text = f"{hosts} {found.path} {found.name} "
         text += str(found.database or 0)
     except RedisUrlError:  # refused before it is used
         text = url

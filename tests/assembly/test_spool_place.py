@@ -37,6 +37,8 @@ def test_however_the_url_is_written_the_folder_is_the_same_and_names_no_login() 
     one = spool_folder(settings("redis://h:6379/0"))
     for url in ("redis://H", "rediss://me:geheim@h:6379", "redis://h/0"):
         assert spool_folder(settings(url)) == one
+    here = spool_folder(settings("redis://127.0.0.1:6379/0"))
+    assert {spool_folder(settings(f"redis://{host}")) for host in ("localhost", "LOCALHOST", "[::1]")} == {here}
     sentinels = spool_folder(settings("redis+sentinel://a:1,b:2/main/0"))
     assert sentinels == spool_folder(settings("redis+sentinel://b:2,a:1/main"))
     assert "geheim" not in str(one)
