@@ -71,9 +71,9 @@ def test_a_frame_without_a_timestamp_keeps_the_cameras_clock() -> None:
     stamp = clock.stamp(None, NOW + 3.4)
     assert stamp.clock == "rtcp"
     assert stamp.at == pytest.approx(NOW + 3 + 2.0)
-    assert play(clock, frames=5, begin=31, delay_s=0.4, skew_s=2.0) == CaptureTime(
-        pytest.approx(NOW + 3.5 + 2.0), "rtcp"
-    )
+    after = play(clock, frames=5, begin=31, delay_s=0.4, skew_s=2.0)
+    assert after.clock == "rtcp"
+    assert after.at == pytest.approx(NOW + 3.5 + 2.0)
 
 
 def test_a_camera_that_lives_in_1970_is_stamped_on_arrival_and_its_skew_shown() -> None:
