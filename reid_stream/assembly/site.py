@@ -22,6 +22,7 @@ from reid_stream.assembly.resources import (
     topology_publisher,
     tracklet_store,
 )
+from reid_stream.assembly.site_state import SiteState
 from reid_stream.bundles.embedder_info import EmbedderInfo
 from reid_stream.config.differences import with_cameras
 from reid_stream.config.presence_settings import PresenceSettings
@@ -36,6 +37,7 @@ from reid_stream.publish.projection import SiteView
 from reid_stream.records import CameraId, GlobalId
 from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
 from reid_stream.runtime.identification_thread import IdentificationThread
+from reid_stream.runtime.interfaces import PerceptionRunner, SiteIdentification
 from reid_stream.runtime.networks import Networks, make_perception
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
@@ -122,12 +124,11 @@ def assemble(
         StreamError: a camera that is no file was to be replayed fast.
     """
     settings = settings.model_copy(update={"publish": _presence_settings(settings)})
-    cameras = [camera for camera in settings.cameras if camera.enabled]
     metrics, time_base, pulse = Metrics(), clock or SiteClock(), Pulse()
     if has_hosts:
         loaded = remote_networks(settings)
     else:
-        check_cameras(cameras, must_exist=fast)
+        check_cameras([camera for camera in settings.cameras if camera.enabled], must_exist=fast)
         loaded = load_perception(settings, fast=fast, frames=frames)
     if standby is not None:
         _load_ahead(settings, loaded)
@@ -181,20 +182,7 @@ def assemble(
             listeners=[*_listeners(operators, topology, store, metrics), *listeners],
             stage=WatchedStages(pulse, metrics),
         )
-        metrics.registry.register(
-            SiteCollector(
-                cameras=perception,
-                counts=perception.counts,
-                rejected=lambda: state.matcher.rejected,
-                odd=lambda: state.matcher.odd,
-                unnamed=lambda: state.matcher.unnamed,
-                sending=state.redis,
-                storing=store,
-                keeping=steps if isinstance(steps, JournalRecorder) else None,
-                engines=loaded.engines,
-                monitoring=metrics.monitoring,
-            )
-        )
+        metrics.registry.register(_collector(state, perception, steps, store, loaded, metrics))
         metrics.identities_max.set(settings.match.max_identities)
         view = SiteView(labels=state.matcher.labels())
         overload = None if fast or has_hosts else overload_alarm(settings, run)
@@ -203,14 +191,7 @@ def assemble(
             IdentificationThread(steps, is_live=not fast, pulse=pulse),
             state.sink,
             time_base,
-            settings=DaemonSettings(
-                run=run,
-                version=__version__,
-                cameras=[CameraId(camera.id) for camera in cameras],
-                is_live=not fast,
-                heartbeat_s=settings.publish.heartbeat_s,
-                watchdog=settings.watchdog,
-            ),
+            settings=_daemon_settings(settings, run, is_live=not fast),
             monitors=Monitors(
                 metrics,
                 view,
@@ -230,6 +211,40 @@ def assemble(
             use_places=use_places,
             labels=state.matcher.labels,
         )
+
+
+def _collector(
+    state: SiteState,
+    perception: PerceptionRunner,
+    steps: SiteIdentification,
+    store: "StoreWriter | None",
+    loaded: LoadedPerception,
+    metrics: Metrics,
+) -> SiteCollector:
+    """Return the collector of the counters that the parts of a site own."""
+    return SiteCollector(
+        cameras=perception,
+        counts=perception.counts,
+        rejected=lambda: state.matcher.rejected,
+        odd=lambda: state.matcher.odd,
+        unnamed=lambda: state.matcher.unnamed,
+        sending=state.redis,
+        storing=store,
+        keeping=steps if isinstance(steps, JournalRecorder) else None,
+        engines=loaded.engines,
+        monitoring=metrics.monitoring,
+    )
+
+
+def _daemon_settings(settings: Settings, run: str, *, is_live: bool) -> DaemonSettings:
+    return DaemonSettings(
+        run=run,
+        version=__version__,
+        cameras=[CameraId(camera.id) for camera in settings.cameras if camera.enabled],
+        is_live=is_live,
+        heartbeat_s=settings.publish.heartbeat_s,
+        watchdog=settings.watchdog,
+    )
 
 
 def _load_ahead(settings: Settings, loaded: LoadedPerception) -> None:

@@ -109,9 +109,9 @@ def merge(
     from reid_stream.instructions import MergePeople
     from reid_stream.records import GlobalId
 
-    desk, _ = _desk(settings, url, site)
+    site_client, _ = _site_client(settings, url, site)
     _instruct(
-        desk,
+        site_client,
         lambda words: MergePeople(gone=GlobalId(gone), into=GlobalId(into), duplicates=duplicates, **words),
         who,
         why,
@@ -143,20 +143,20 @@ def split(
 
     if not visit and not camera and not track:
         raise ConfigError("a split must name what leaves: --visit, --camera or --track, found none of them")
-    desk, view = _desk(settings, url, site)
+    site_client, view = _site_client(settings, url, site)
     tracks = [_track(text) for text in track or ()]
     if visit:
-        stays = _find(view(), person, desk.at).visits
+        stays = _find(view(), person, site_client.at).visits
         wrong = [number for number in visit if not 1 <= number <= len(stays)]
         if wrong:
             raise ConfigError(
-                f"--visit must be 1 to {len(stays)}, as `{desk.at.hint(f'identity show {person}')}` counts, "
+                f"--visit must be 1 to {len(stays)}, as `{site_client.at.hint(f'identity show {person}')}` counts, "
                 f"found {wrong[0]}"
             )
         tracks += [key for number in visit for key in sorted(stays[number - 1].tracks)]
     visits = tuple(TrackSpan(camera=CameraId(name)) for name in camera or ())
     _instruct(
-        desk,
+        site_client,
         lambda words: SplitTracks(person=GlobalId(person), tracks=tuple(tracks), visits=visits, **words),
         who,
         why,
@@ -181,8 +181,10 @@ def name(
     from reid_stream.instructions import NamePerson
     from reid_stream.records import GlobalId
 
-    desk, _ = _desk(settings, url, site)
-    _instruct(desk, lambda words: NamePerson(person=GlobalId(person), label=label, **words), who, why, wait, as_json)
+    site_client, _ = _site_client(settings, url, site)
+    _instruct(
+        site_client, lambda words: NamePerson(person=GlobalId(person), label=label, **words), who, why, wait, as_json
+    )
 
 
 @app.command()
@@ -205,8 +207,8 @@ def erase(
     if not yes:
         question = f"Delete everything kept of {printable(person)}? This cannot be undone."
         typer.confirm(question, abort=True, err=True)
-    desk, _ = _desk(settings, url, site)
-    _instruct(desk, lambda words: ErasePerson(person=GlobalId(person), **words), who, why, wait, as_json)
+    site_client, _ = _site_client(settings, url, site)
+    _instruct(site_client, lambda words: ErasePerson(person=GlobalId(person), **words), who, why, wait, as_json)
 
 
 @app.command()
@@ -223,8 +225,8 @@ def undo(
     """Undo an earlier merge, split or name."""
     from reid_stream.instructions import Undo
 
-    desk, _ = _desk(settings, url, site)
-    _instruct(desk, lambda words: Undo(instruction=instruction, **words), who, why, wait, as_json)
+    site_client, _ = _site_client(settings, url, site)
+    _instruct(site_client, lambda words: Undo(instruction=instruction, **words), who, why, wait, as_json)
 
 
 @app.command()
@@ -234,15 +236,15 @@ def log(settings: CamerasOption = None, url: UrlOption = None, site: SiteOption 
     from reid_stream.console.output import write_json
     from reid_stream.instructions import Erased
 
-    desk, _ = _desk(settings, url, site)
-    entries = [entry for entry in desk.client.entries() if not isinstance(entry.instruction, Erased)]
+    site_client, _ = _site_client(settings, url, site)
+    entries = [entry for entry in site_client.client.entries() if not isinstance(entry.instruction, Erased)]
     if as_json:
         write_json(entries)
     else:
         print_log(entries)
 
 
-class _Desk:
+class _SiteClient:
     """The instruction client of a site, and how it was reached."""
 
     def __init__(self, client: "InstructionClient", at: SiteAddress) -> None:
@@ -260,11 +262,13 @@ def _connect(settings: Path | None, url: str | None, site: str | None) -> tuple[
     return client, at
 
 
-def _desk(settings: Path | None, url: str | None, site: str | None) -> "tuple[_Desk, Callable[[], SiteView]]":
+def _site_client(
+    settings: Path | None, url: str | None, site: str | None
+) -> "tuple[_SiteClient, Callable[[], SiteView]]":
     from reid_stream.operators.client import InstructionClient
 
     client, at = _connect(settings, url, site)
-    return _Desk(InstructionClient(client, at.site, at.url), at), lambda: _site_view(client, at)
+    return _SiteClient(InstructionClient(client, at.site, at.url), at), lambda: _site_view(client, at)
 
 
 def _site_view(client: Any, at: SiteAddress) -> "SiteView":
@@ -303,7 +307,7 @@ def _find(view: "SiteView", person: str, at: SiteAddress) -> "PersonView":
 
 
 def _instruct(
-    desk: _Desk,
+    site_client: _SiteClient,
     make: "Callable[[dict[str, Any]], Instruction]",
     who: str | None,
     why: str,
@@ -320,13 +324,13 @@ def _instruct(
         instruction = make({"at": time.time(), "who": who or _user(), "why": why})
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    behind = desk.client.events_end()
-    place = desk.client.submit(instruction)
-    answer = desk.client.answer(place, behind, wait_s) if wait_s > 0 else None
+    behind = site_client.client.events_end()
+    place = site_client.client.submit(instruction)
+    answer = site_client.client.answer(place, behind, wait_s) if wait_s > 0 else None
     if answer is None:
         Output(error=True).say(
             f"{place} is handed in, but not answered yet; if no daemon runs, the next one carries it out. Outcome: "
-            f"{desk.at.hint('identity log')}"
+            f"{site_client.at.hint('identity log')}"
         )
         return
     if answer.outcome == "refused":
@@ -337,7 +341,7 @@ def _instruct(
     out = Output()
     out.say(printable(answer.text))
     if answer.do not in ("erase", "undo"):
-        out.say(f"undo: {desk.at.hint(f'identity undo {shlex.quote(place)}')}")
+        out.say(f"undo: {site_client.at.hint(f'identity undo {shlex.quote(place)}')}")
 
 
 def _user() -> str:
