@@ -168,7 +168,7 @@ def overload(
 def state(
     name: Annotated[
         list[str] | None,
-        typer.Argument(help="far-id, takeover, emptied, restored, numbers; all of them by default."),
+        typer.Argument(help="far-id, takeover, fenced-twice, emptied, restored, numbers; all of them by default."),
     ] = None,
     people: Annotated[
         int | None, typer.Option(min=4, help="Number of simulated people. Default: 60, 12 if short.")

@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from reid_stream.publish.live_keys import numbers_key, stream_key
 CASES = {
     "far-id": "another writer adds entries with IDs far ahead of the clock, finally the highest possible one",
     "takeover": "a daemon cut off from Redis comes back after another one has taken over and ended",
+    "fenced-twice": "the daemon that took over is cut off as well; both come back, then each is started again",
     "emptied": "Redis loses everything while the daemon runs, which is killed (-9) seconds later",
     "restored": "the same, but Redis comes back with an old copy",
     "numbers": "the same without state: are IDs given again?",
@@ -255,6 +256,40 @@ def _takeover(name: str, site: StateSite) -> list[DrillResult]:
     ]
 
 
+def _fenced_twice(name: str, site: StateSite) -> list[DrillResult]:
+    waited: list[int] = []
+    lives: list[StateLife] = []
+    with ExitStack() as stack:
+        for spool, begin in (("a", 0.0), ("b", 0.2)):
+            site.raw.execute_command("ACL", "SETUSER", spool, "on", ">secret", "~*", "&*", "+@all")
+            life = stack.enter_context(site.daemon(spool, f"cut-{spool}", user=spool))
+            life.see(begin, begin + 0.2)
+            life.flush()
+            site.raw.execute_command("ACL", "SETUSER", spool, "off")
+            site.raw.execute_command("CLIENT", "KILL", "USER", spool)
+            life.see(begin + 0.2, begin + 0.3)
+            waited.append(life.sending.backlog)
+            lives.append(life)
+        before, dropped, is_refused = len(site.events()), 0, True
+        for life, spool, begin, end in ((lives[0], "a", 0.4, 0.6), (lives[1], "b", 0.6, 1.0)):
+            site.raw.execute_command("ACL", "SETUSER", spool, "on")
+            time.sleep(1.5)
+            is_refused &= _raises(life.idle)
+            life.end(is_killed=True)
+            with site.daemon(spool, f"again-{spool}") as again:
+                again.see(begin, end)
+                again.flush()
+                dropped += again.sending.counters.lost["stale"]
+    late = [event for event in site.events()[before:] if event["runid"].startswith("cut-")]
+    return [
+        figure(name, CASES[name], f"{waited[0]} and {waited[1]} rows waited"),
+        at_least(name, "rows that waited", min(waited), 1, digits=0),
+        _yes(name, "both find that another daemon has had the site", is_refused),
+        within(name, "events sent after a takeover", len(late), 0, digits=0),
+        within(name, "rows dropped as stale and not counted", abs(sum(waited) - dropped), 0, digits=0),
+    ]
+
+
 def _emptied(name: str, site: StateSite) -> list[DrillResult]:
     copy = None
     with site.daemon("a", "one", is_killed=True) as life:
@@ -324,6 +359,7 @@ def _numbers(name: str, site: StateSite) -> list[DrillResult]:
 _RUNS: dict[str, Callable[[str, StateSite], list[DrillResult]]] = {
     "far-id": _far_id,
     "takeover": _takeover,
+    "fenced-twice": _fenced_twice,
     "emptied": _emptied,
     "restored": _emptied,
     "numbers": _numbers,

@@ -22,7 +22,9 @@ def fed(tmp_path_factory: pytest.TempPathFactory) -> RecordedFeed:
     return feed(file)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case == "fenced-twice" else []) for case in CASES]
+)
 def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(
     case: str, fed: RecordedFeed, tmp_path: Path
 ) -> None:
@@ -36,5 +38,5 @@ def test_nothing_is_lost_without_a_word_and_no_number_is_given_twice(
 
 
 def test_a_case_that_does_not_exist_is_an_error_with_the_cases() -> None:
-    with pytest.raises(ConfigError, match="far-id, takeover, emptied, restored, numbers, got lost"):
+    with pytest.raises(ConfigError, match="far-id, takeover, fenced-twice, emptied, restored, numbers, got lost"):
         run(("lost",), people=12, progress=print)
