@@ -125,6 +125,7 @@ _MEANING = {
     "topology_refused": "Console: the topology on Redis is invalid and not shown; only the first is logged.",
     "camera_tls_unverified": "`tls: unverified` of a camera: any certificate is accepted.",
     "spool_moved": "The spool was moved from the folder of an earlier version.",
+    "web_start_failed": "The web console could not be started (no process or memory left); it is tried again.",
     "web_not_started": "The web console cannot start as it is configured; its own message has the reason.",
     "web_request_failed": "Console: a request failed by a fault of the program.",
     "webhook_back": "Outlet: an event that had been refused was accepted.",

@@ -57,7 +57,13 @@ class WebProcess:
         retry = RetryPolicy(_FIRST_S, _MOST_S, random.Random().random)
         while not self._closing.is_set():
             began = time.monotonic()
-            self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)
+            try:
+                self._process = subprocess.Popen(self._command, env=self._environment(), stdin=subprocess.DEVNULL)
+            except OSError as error:  # the system has no process or no memory left for it
+                wait_s = retry.next_wait_s(0.0)
+                _log.warning("web_start_failed", reason=error.strerror or str(error), again_in_s=round(wait_s, 3))
+                self._closing.wait(wait_s)
+                continue
             code = self._wait(self._process)
             if self._closing.is_set() or stopping.is_requested(stopping.GRACE_S):
                 return

@@ -26,6 +26,8 @@ R = TypeVar("R")
 _LATENCY_S = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
+_ALONE_S, _HEAD_BYTES = 0.2, 8192
+"""Longest wait for a request, and its size, where no thread can be started for it."""
 MOST_CONNECTIONS = 64
 """Most connections open at once."""
 READ_S = 5.0
@@ -212,7 +214,22 @@ class _Server(ThreadingTCPServer):
             for old in list(self._open)[: max(0, len(self._open) + 1 - MOST_CONNECTIONS)]:
                 self._cut(old)
             self._open[request] = time.monotonic()
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system or its limits have no thread left
+            self._answer_here(request, client_address)
+
+    def _answer_here(self, request: Any, client_address: Any) -> None:
+        """Answer a request on this thread if it is there already; a client that is slower is sent away."""
+        try:
+            request.settimeout(_ALONE_S)
+            is_whole = b"\r\n\r\n" in request.recv(_HEAD_BYTES, socket.MSG_PEEK)
+        except OSError:
+            is_whole = False
+        if is_whole:
+            self.process_request_thread(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         with self._changing:

