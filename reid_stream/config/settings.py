@@ -168,6 +168,8 @@ class Match(SettingsSection):
     answer_s: Annotated[float, Field(ge=0, le=8)] = 0.9
     """Time, seconds, for which a track without a clear match collects vectors before it gets an identity. Longer waits
     give fewer corrections; a clear match is published at once."""
+    doubt_s: Annotated[float, Field(ge=0, le=8)] = 2.0
+    """Time, seconds, added to `answer_s` for a track that resembles a known person, but not clearly. 0 adds none."""
     settle_s: Annotated[float, Field(ge=0)] = 900
     """Time unseen, seconds, after which an identity is no longer corrected. 0 corrects nothing: no track is cut, no
     identity merged or split, unless two tracks of one identity are seen side by side."""

@@ -87,7 +87,7 @@ class Candidate:
 
     person: int
     surplus: float
-    """`llr` above what is required of it, positive."""
+    """`llr` above what is required of it."""
     llr: float
     """Log likelihood ratio of appearance and transit."""
     similarity: float
@@ -130,11 +130,11 @@ class Candidates:
         prior = min(self._prior.log_odds(len(self._people)), self._scorer.prior_cap)
         return max(self._site_threshold.threshold, prior)
 
-    def find(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Return the candidates of each query above the threshold, best first."""
+    def find(self, queries: Sequence[Query], least: float = 0.0) -> list[list[Candidate]]:
+        """Return the candidates of each query with a surplus above `least`, 0 or less, best first."""
         threshold = self.threshold
         ranked = self._ranked(queries, self._gallery.distances([query.template for query in queries]), threshold)
-        return [self._candidates(query, scored) for query, scored in zip(queries, ranked, strict=True)]
+        return [self._candidates(query, scored, least) for query, scored in zip(queries, ranked, strict=True)]
 
     def resembles_known(self, query: Query, squared: Floats) -> bool:
         """Return whether an identity seen before the query exceeds the site threshold, whatever the prior.
@@ -209,7 +209,7 @@ class Candidates:
             scored = [replace(each, required=threshold + more) for each, more in zip(scored, added, strict=True)]
         return scored
 
-    def _candidates(self, query: Query, scored: Sequence[_Scored]) -> list[Candidate]:
+    def _candidates(self, query: Query, scored: Sequence[_Scored], least: float) -> list[Candidate]:
         prior = self._prior.log_odds(len(self._people))
         odds = {each.person: float(np.exp(min(_MAX_LOG_ODDS, each.llr - prior))) for each in scored}
         total = 1.0 + sum(odds.values())  # a new identity has odds of 1
@@ -223,6 +223,6 @@ class Candidates:
                 probability=odds[each.person] / total if is_calibrated else None,
             )
             for each in scored
-            if each.llr > each.required
+            if each.llr - each.required > least
         ]
         return sorted(found, key=lambda candidate: (-candidate.surplus, candidate.person))

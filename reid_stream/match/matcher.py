@@ -5,8 +5,8 @@
                  -> review (corrections.py): merge | split -> retirement
 
 Invariant: an identity never has two tracks side by side on one camera. Tracks seen side by side never share an identity
-again; where two tracks of one identity turn out to be side by side, the one less like the rest is split off. A track is
-identified within `match.answer_s` of its first vector; where that was too early, a Merge or Split follows.
+again; where two tracks of one identity turn out to be side by side, the one less like the rest is split off. When a
+track is identified, `identification` states; where that was too early, a Merge or Split follows.
 
 `Matcher.state` returns the complete state as one serialisable value.
 """
@@ -19,12 +19,12 @@ from reid_stream.bundles.bundle import Calibration, Verifier
 from reid_stream.config.settings import Match as MatchSettings
 from reid_stream.config.settings import TopologySettings
 from reid_stream.instructions import Instruction
-from reid_stream.match.assignment import assign, grouped
 from reid_stream.match.camera_bias import CameraShifts, shifted
-from reid_stream.match.candidates import Candidate, Candidates, NewIdentityPrior, Query
+from reid_stream.match.candidates import Candidates, NewIdentityPrior, Query
 from reid_stream.match.change_point import find_change
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.gallery import Gallery
+from reid_stream.match.identification import Identification
 from reid_stream.match.identities import Identities, Person, RetirementReason
 from reid_stream.match.input_checks import InputChecks
 from reid_stream.match.override_log import OverrideLog
@@ -42,12 +42,9 @@ from reid_stream.records import (
     Observation,
     Perceived,
     Retirement,
-    Split,
     TrackEnded,
 )
 
-_CLEAR = 2.0
-"""Surplus over the threshold that lets a single vector decide."""
 _LEARN_VECTORS = 5
 """Vectors per track that enter its camera's mean, so that a person who stays does not dominate it."""
 _SURE = 1.0
@@ -86,7 +83,7 @@ class Matcher:
         self._gallery = Gallery(settings.exemplars, settings.max_identities, self._scorer.fold)
         self._people = Identities(settings, self._gallery, first_number)
         self._camera_shifts = CameraShifts()
-        self._tracks = OpenTracks(settings.answer_s)
+        self._tracks = OpenTracks(settings.answer_s, settings.doubt_s)
         self.topology = Topology(topology or TopologySettings())
         """Stated and learned transitions between cameras."""
         self._prior = state.newcomers if state is not None else NewIdentityPrior()
@@ -97,6 +94,16 @@ class Matcher:
         self._sightings = SightingBuffer(site, self._people, self._tracks, settings.confirm_vectors)
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
+        )
+        self._identification = Identification(
+            self._people,
+            self._gallery,
+            self._tracks,
+            self._candidates,
+            self._corrections,
+            self.topology,
+            self._discount,
+            self._retire,
         )
         self.override_log = state.override_log if state is not None else OverrideLog()
         """Instructions applied."""
@@ -144,7 +151,7 @@ class Matcher:
                 self._observe(record, fresh, now)
         self._gallery.apply_bias(self._camera_shifts.bias())
         self._cut(fresh, now)
-        decisions, waiting = self._identify(fresh, now)
+        decisions, waiting = self._identification.identify(fresh, now)
         decisions += self._corrections.review(self._changed_identities(fresh), now)
         for record in records:
             if isinstance(record, Observation):
@@ -232,7 +239,7 @@ class Matcher:
                 self._camera_shifts.learn(seen.camera, vector)
             if tracklet.person is not None:
                 self._people[tracklet.person].num_vectors += 1
-                self._update_view(tracklet)
+                self._identification.update_view(tracklet)
         for other in self._tracks.note_neighbours(seen, tracklet):
             if tracklet.person is not None and tracklet.person == other.person:
                 self._corrections.detach_one(tracklet, other)
@@ -259,7 +266,7 @@ class Matcher:
                 person.in_view.discard(serial)
                 person.num_vectors = max(1, person.num_vectors - other.num_vectors)
                 other.split_from = tracklet.person
-                self._update_view(tracklet)
+                self._identification.update_view(tracklet)
             elif tracklet.split_from is not None:
                 other.split_from = tracklet.split_from
 
@@ -274,94 +281,6 @@ class Matcher:
             if tracklet.person is not None:
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
 
-    def _template(self, tracklet: Tracklet) -> Template:
-        return self._gallery.fold(tracklet.mean, tracklet.camera)
-
-    def _update_view(self, tracklet: Tracklet) -> None:
-        """Update the view of a track in the gallery."""
-        assert tracklet.person is not None, "only tracks with an identity have a view"
-        weight = self._discount.independent(len(tracklet.vectors)) * tracklet.quality()
-        self._gallery.put(tracklet.person, tracklet.mean, weight, tracklet.camera, tracklet.serial)
-
-    def _identify(self, fresh: dict[int, None], now: float) -> tuple[list[Decision], list[Tracklet]]:
-        """Assign all tracks without an identity jointly; return the decisions and the tracks considered."""
-        waiting = [t for t in self._tracks if t.person is None and t.vectors]
-        waiting = [t for t in waiting if t.serial in fresh or self._tracks.is_due(t, now)]  # others have not changed
-        if not waiting:
-            return [], []
-        decisions: list[Decision] = []
-        queries = [Query(self._template(t), [t.stay], self._people.beside(t.stay)) for t in waiting]
-        found = self._candidates.find(queries)
-        gains = {
-            (row, candidate.person): candidate.surplus
-            for row, candidates in enumerate(found)
-            for candidate in candidates
-            if self._tracks.is_due(waiting[row], now) or candidate.surplus >= _CLEAR
-        }
-        conflicts = {
-            (a, b) for a in range(len(waiting)) for b in range(a + 1, len(waiting)) if self._conflict(waiting, a, b)
-        }
-        left = []
-        for row, person in enumerate(assign(gains, conflicts, len(waiting))):
-            if person is not None:
-                best = next(c for c in found[row] if c.person == person)
-                decisions += self._bind(waiting[row], person, best, now)
-            elif self._tracks.is_due(waiting[row], now) or not self._can_be_known(queries[row]):
-                left.append(row)
-        return decisions + self._add_identities(left, waiting, queries, now), waiting
-
-    def _add_identities(
-        self, left: list[int], waiting: list[Tracklet], queries: list[Query], now: float
-    ) -> list[Decision]:
-        """Create identities for tracks, one for several tracks that match each other, as on overlapping cameras."""
-        groups = grouped(
-            left,
-            conflict=lambda a, b: self._conflict(waiting, a, b),
-            llr=lambda a, b: self._candidates.pair_llr(queries[a], queries[b]),
-            threshold=self._candidates.threshold,
-        )
-        return [decision for group in groups for decision in self._add_identity([waiting[row] for row in group], now)]
-
-    def _conflict(self, waiting: list[Tracklet], a: int, b: int) -> bool:
-        """Return whether two tracks cannot be one person."""
-        one, other = waiting[a].stay, waiting[b].stay
-        return other.serial in one.apart or self.topology.excludes(one, other)
-
-    def _can_be_known(self, query: Query) -> bool:
-        """Return whether any known identity is not forbidden to a query."""
-        return len(self._people) > sum(number in self._people for number in query.forbidden)
-
-    def _bind(self, tracklet: Tracklet, number: int, found: Candidate | None, now: float) -> list[Split]:
-        person = self._people[number]
-        tracklet.person, tracklet.bound_at = number, now
-        if found is not None:
-            tracklet.similarity, tracklet.probability = found.similarity, found.probability
-        person.tracks.add(tracklet.serial)
-        self._people.give(tracklet.stay, number)
-        self._people.see(number, tracklet.stay.last_at, now)
-        if tracklet.ended_at is None:
-            person.in_view.add(tracklet.serial)
-        person.num_vectors += tracklet.num_vectors
-        self._update_view(tracklet)
-        former, tracklet.split_from = tracklet.split_from, None
-        if former in (None, number) or former not in self._people:
-            return []
-        return [self._corrections.split(self._people[former], number, [tracklet.stay])]
-
-    def _add_identity(self, tracklets: Sequence[Tracklet], now: float) -> list[Decision]:
-        """Create one identity for tracks; the longest unseen one is evicted if the gallery is full."""
-        has_room, evicted = self._people.make_room()
-        decisions: list[Decision] = []
-        if evicted is not None:
-            decisions.append(self._retire(evicted, "gallery full", now))
-        if not has_room:
-            return decisions  # all identities are in view: the tracks wait until one leaves
-        first, last = min(t.stay.first_at for t in tracklets), max(t.stay.last_at for t in tracklets)
-        person = self._people.new(first, last, now)
-        for tracklet in tracklets:
-            decisions += self._bind(tracklet, person.number, None, now)
-        return decisions
-
     def _changed_identities(self, fresh: dict[int, None]) -> list[int]:
         """Return the identities to review, since one of their tracks has changed enough."""
         tracks = [track for serial in fresh if (track := self._tracks.get(serial)) is not None]
@@ -375,7 +294,7 @@ class Matcher:
                 self._people[tracklet.person].tracks.discard(tracklet.serial)
                 self._people[tracklet.person].in_view.discard(tracklet.serial)
         seen = [tracklet for tracklet in tracklets if tracklet.person is not None and tracklet.vectors]
-        templates = [self._template(tracklet) for tracklet in seen]
+        templates = [self._identification.template(tracklet) for tracklet in seen]
         for tracklet, template, squared in zip(seen, templates, self._gallery.distances(templates), strict=True):
             self._learn(tracklet, template, squared, now)
 
@@ -384,7 +303,9 @@ class Matcher:
         mean = tracklet.shares @ shifted(tracklet.matrix, self._gallery.shift_of(tracklet.camera))
         self._discount.learn(len(tracklet.vectors), float(np.linalg.norm(mean)))
         beside = (self._tracks[serial] for serial in sorted(stay.apart) if serial in self._tracks)
-        self._site_threshold.learn(tracklet, beside, self._template, self._scorer.floor(self._gallery.bias))
+        self._site_threshold.learn(
+            tracklet, beside, self._identification.template, self._scorer.floor(self._gallery.bias)
+        )
         before = person.before(stay)
         query = Query(template, [stay], self._people.beside(stay) | {person.number})
         self._prior.learn(is_new=before is None and not self._candidates.resembles_known(query, squared))

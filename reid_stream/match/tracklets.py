@@ -85,6 +85,8 @@ class Tracklet(msgspec.Struct, dict=True):
     """Observations buffered until the track is identified."""
     split_from: int | None = None
     """Identity it was detached from, until it has another."""
+    in_doubt: bool = False
+    """Whether its best candidate was neither a clear match nor clearly another person when it was last scored."""
 
     @property
     def serial(self) -> int:
@@ -175,9 +177,9 @@ Instant = tuple[float, dict[int, Box]]
 class OpenTracks:
     """Open tracks by serial."""
 
-    def __init__(self, answer_s: float = 0.0) -> None:
-        """Start without tracks; `answer_s`: see `match.answer_s`."""
-        self._answer_s = answer_s
+    def __init__(self, answer_s: float = 0.0, doubt_s: float = 0.0) -> None:
+        """Start without tracks; `answer_s`, `doubt_s`: see `match.answer_s` and `match.doubt_s`."""
+        self._answer_s, self._doubt_s = answer_s, doubt_s
         self._tracks: dict[int, Tracklet] = {}
         self._serials: dict[Key, int] = {}
         self._instant: dict[CameraId, Instant] = {}
@@ -272,11 +274,11 @@ class OpenTracks:
     def is_due(self, tracklet: Tracklet, now: float) -> bool:
         """Return whether a track must be identified now, with the vectors it has.
 
-        As many vectors as `match.answer_s` brings at one a second, and one more, are also enough.
+        As many vectors as the wait brings at one a second, and one more, are also enough.
         """
         waited = max(now, tracklet.stay.last_at) - tracklet.stay.first_at
-        is_enough = tracklet.num_vectors > 1 + self._answer_s
-        return is_enough or tracklet.ended_at is not None or waited >= self._answer_s
+        wait_s = self._answer_s + (self._doubt_s if tracklet.in_doubt else 0.0)
+        return tracklet.num_vectors > 1 + wait_s or tracklet.ended_at is not None or waited >= wait_s
 
     def close(self, now: float) -> list[Tracklet]:
         """Remove and return the tracks that ended `_LINGER_S` ago, or had no record for `_SILENT_S`."""
