@@ -119,7 +119,7 @@ def test_a_second_box_on_the_same_body_may_be_the_same_person() -> None:
 
 
 def test_a_hasty_new_person_is_merged_into_the_known_one() -> None:
-    one = matcher(confirm_vectors=3)
+    one = matcher(confirm_vectors=3, doubt_s=0)
     play(one, [look("a", 1, float(at), A) for at in range(4)])
     blurred = unit(A + np.float32(1.3) * B)
     decisions = play(

@@ -32,7 +32,7 @@ from reid_stream.records import (
 )
 from tests.match.test_corrections import CALIBRATION, VERIFIER, a_visit, identities
 from tests.match.test_matcher import LEFT, RIGHT, A, B, C, look, play
-from tests.worlds import MODEL, RUN
+from tests.worlds import MODEL, RUN, unit
 
 MATCH = Match()
 ONE, TWO, THREE = (GlobalId(f"site-{number}") for number in (1, 2, 3))
@@ -141,7 +141,8 @@ def test_what_a_person_split_never_comes_together_again_not_even_through_a_third
     assert len(set(site.known.values())) >= 2
     assert site.known["a", 1] == site.known["c", 1] != site.known["b", 1]  # type: ignore[index]
     # A third person, merged with each of the two by hand, does not bring them together either.
-    site.see(a_visit("e", 1, 500.0, B, B))
+    other = unit(B - A)  # unlike all before, of whom the cameras' means are
+    site.see(a_visit("e", 1, 500.0, other, other))
     third = site.known[CameraId("e"), TrackId(1)]
     site.say(MergePeople, gone=third, into=site.known[CameraId("a"), TrackId(1)])
     site.see([r for at in range(9) for r in a_visit("abc"[at % 3], 200 + at, 600.0 + 15 * at, A, A, A)])

@@ -14,7 +14,7 @@ from tests.worlds import MODEL, World
 def batches() -> list[tuple[float, list[Perceived]]]:
     """A world in which people are hard to distinguish, so that many decisions are corrected later."""
     found: dict[float, list[Perceived]] = {}
-    for record in World(people=12, cameras=3, seed=5, dim=16, noise=1.0).observations():
+    for record in World(people=12, cameras=3, seed=5, dim=16, noise=1.2).observations():
         found.setdefault(record.seen_at, []).append(record)
     return sorted(found.items())
 
