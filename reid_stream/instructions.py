@@ -3,7 +3,7 @@
     merge A into B | split tracks off A | name A | erase A | undo an earlier instruction
 
 Each entry of that Redis Stream is one instruction as JSON (`encode`, `decode`); the stream is the log of who asked for
-what, and when. The matcher applies an instruction or refuses it (`match.instructed`) and reports that in an event
+what, and when. The matcher applies an instruction or refuses it (`match.overrides`) and reports that in an event
 `instruction.answered`. `Erased` is the daemon's own: it reports to the matcher that all data of a person is deleted.
 
 An instruction takes effect once: its `id` is its place on the stream, and what is not behind the last one applied was

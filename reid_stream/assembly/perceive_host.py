@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from reid_stream import __version__
 from reid_stream.assembly.hosts import check_shared
 from reid_stream.assembly.identification import records_run
 from reid_stream.assembly.perception import load_perception, open_perception
 from reid_stream.assembly.resources import check_cameras
-from reid_stream.assembly.site import Site, overload_alarm
+from reid_stream.assembly.site import Site, daemon_settings, overload_alarm
 from reid_stream.config.perceive_settings import PerceiveSettings
 from reid_stream.config.settings import Settings
 from reid_stream.ingest.site_clock import SiteClock
@@ -19,8 +18,7 @@ from reid_stream.observe.host_metrics import ClaimsCollector
 from reid_stream.observe.metrics import Metrics
 from reid_stream.publish.projection import SiteView
 from reid_stream.publish.redis_client import check, connect, public
-from reid_stream.records import CameraId
-from reid_stream.runtime.daemon import Daemon, DaemonSettings, Monitors
+from reid_stream.runtime.daemon import Daemon, Monitors
 from reid_stream.runtime.hosts.camera_claims import CameraClaims
 from reid_stream.runtime.hosts.crops import RedisCropSender
 from reid_stream.runtime.hosts.forwarding import ForwardingThread
@@ -43,8 +41,7 @@ def assemble_host(settings: Settings, *, run: str, host: str | None = None) -> I
         BrokerError: Redis cannot be reached.
     """
     check_shared(settings)
-    cameras = [camera for camera in settings.cameras if camera.enabled]
-    check_cameras(cameras, must_exist=False)
+    check_cameras([camera for camera in settings.cameras if camera.enabled], must_exist=False)
     metrics, clock, url = Metrics(), SiteClock(), settings.redis.url.get_secret_value()
     loaded = load_perception(settings, fast=False, frames=None)
     name = host or os.uname().nodename
@@ -105,14 +102,7 @@ def assemble_host(settings: Settings, *, run: str, host: str | None = None) -> I
             ForwardingThread(observations, sink),
             sink,
             clock,
-            settings=DaemonSettings(
-                run=run,
-                version=__version__,
-                cameras=[CameraId(camera.id) for camera in cameras],
-                is_live=True,
-                heartbeat_s=settings.publish.heartbeat_s,
-                watchdog=settings.watchdog,
-            ),
+            settings=daemon_settings(settings, run, is_live=True),
             monitors=Monitors(metrics, view := SiteView(), overload),
         )
         if claims is not None:

@@ -191,7 +191,7 @@ def assemble(
             IdentificationThread(steps, is_live=not fast, pulse=pulse),
             state.sink,
             time_base,
-            settings=_daemon_settings(settings, run, is_live=not fast),
+            settings=daemon_settings(settings, run, is_live=not fast),
             monitors=Monitors(
                 metrics,
                 view,
@@ -236,7 +236,8 @@ def _collector(
     )
 
 
-def _daemon_settings(settings: Settings, run: str, *, is_live: bool) -> DaemonSettings:
+def daemon_settings(settings: Settings, run: str, *, is_live: bool) -> DaemonSettings:
+    """Return what a daemon needs of the settings."""
     return DaemonSettings(
         run=run,
         version=__version__,
