@@ -70,8 +70,14 @@ def host(picture: Picture) -> UInt8:
 
 
 _CLUTTER = frozenset(
-    {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Icon\r"}
+    {
+        *("__macosx", "icon\r", "network trash folder", "temporary items"),  # macOS
+        *("$recycle.bin", "recycler", "system volume information", "lost+found"),  # Windows, ext4
+        *("@eadir", "@recycle", "#recycle", "@recently-snapshot", "@tmp"),  # network storage
+        "__pycache__",
+    }
 )
+"""Names in lower case: file systems of Windows and macOS do not tell them apart."""
 
 
 def is_clutter(path: str | PurePath) -> bool:
@@ -81,7 +87,7 @@ def is_clutter(path: str | PurePath) -> bool:
     (True, True, False)
     """
     parts = PurePath(path).parts
-    return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in parts)
+    return any(part.lower() in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in parts)
 
 
 def without_clutter(paths: Iterable[Path], folder: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from tests.test_samples import SAMPLES
 
 LEFT = [
     *("._a.jpg", ".DS_Store", "__MACOSX/._a.jpg", ".ipynb_checkpoints/a-checkpoint.jpg"),
-    *("@eaDir/a.jpg", "lost+found/a.jpg"),
+    *("@eaDir/a.jpg", "lost+found/a.jpg", "$Recycle.Bin/S-1-5-21/a.jpg", "RECYCLER/a.jpg", "@Recently-Snapshot/a.jpg"),
 ]
 
 

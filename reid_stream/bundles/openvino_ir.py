@@ -99,17 +99,22 @@ def as_yolo(network: Any, found: LayoutMatch, size: tuple[int, int], classes: in
 def pair_of(network: Any) -> tuple[int, int] | None:
     """Return the indices of the outputs of boxes (b, n, 4) and of class scores (b, n, classes).
 
-    None where the network has other than these two outputs. Boxes may have an axis of one more, (b, n, 1, 4).
+    None where there are no such two, or several. Boxes may have an axis of one more, (b, n, 1, 4).
     """
-    shapes = [port.partial_shape for port in network.outputs]
-    if len(shapes) != 2 or any(shape.rank.is_dynamic for shape in shapes):
-        return None
-    for boxes, scores in ((0, 1), (1, 0)):
-        sides = [side.get_length() if side.is_static else None for side in shapes[boxes]]
-        is_box = len(sides) in (3, 4) and sides[-1] == 4 and (len(sides) == 3 or sides[2] == 1)
-        if is_box and len(shapes[scores]) == 3 and shapes[scores][1] == shapes[boxes][1]:
-            return boxes, scores
-    return None
+    shapes = {place: port.partial_shape for place, port in enumerate(network.outputs)}
+    known = {place: shape for place, shape in shapes.items() if shape.rank.is_static and len(shape) in (3, 4)}
+    found = [
+        (boxes, scores)
+        for boxes, shape in known.items()
+        for scores, other in known.items()
+        if boxes != scores and _is_boxes(shape) and len(other) == 3 and other[1] == shape[1]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_boxes(shape: Any) -> bool:
+    sides = [side.get_length() if side.is_static else None for side in shape]
+    return sides[-1] == 4 and (len(sides) == 3 or sides[2] == 1)
 
 
 def joined(network: Any, boxes: int, scores: int) -> Any:

@@ -18,6 +18,7 @@ _PORT, _SENTINEL_PORT = 6379, 26379
 _MOST_DATABASES = 1 << 31
 _CERTIFICATES = "use `redis.ca_file` for a private authority, or `redis.tls: unverified` to accept any certificate"
 _INSTEAD = {
+    "ssl": "write rediss:// for TLS",
     "ssl_cert_reqs": _CERTIFICATES,
     "ssl_check_hostname": _CERTIFICATES,
     "ssl_ca_certs": "use `redis.ca_file`",

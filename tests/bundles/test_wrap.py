@@ -157,7 +157,8 @@ def boxes_and_scores(form: str, unit: float, classes: int = 80, count: int = 300
 @pytest.mark.parametrize("unit", [1, SIDE])
 def test_boxes_and_scores_in_separate_outputs_are_joined_in_either_order(tmp_path: Path, form: str, unit: int) -> None:
     pair = boxes_and_scores(form, unit)
-    for index, outputs in enumerate((pair, pair[::-1], (pair[0][:, None], pair[1]))):
+    masks = np.zeros((300, 8, 8), np.float32)
+    for index, outputs in enumerate((pair, pair[::-1], (pair[0][:, None], pair[1]), (*pair, masks))):
         made = wrap_detector(network(tmp_path / f"{index}.onnx", *outputs), tmp_path / f"out{index}")
         np.testing.assert_allclose(person_found(made, tmp_path / f"out{index}"), [BOX], atol=0.1)
 

@@ -41,7 +41,7 @@ def evaluate(
 
     from rich.console import Console
 
-    from trainer.data.test_sets import read_test_set
+    from trainer.data.test_sets import check_test_sets, read_test_set
     from trainer.errors import TrainerError
     from trainer.evaluate.network import open_network
     from trainer.evaluate.protocol import Evaluation, Ranking, evaluate, table
@@ -50,8 +50,12 @@ def evaluate(
     rankings: list[Ranking] = ["cosine"] if len(set(network.verifier.d)) == 1 else ["cosine", "verification"]
     if rerank:
         rankings.append("cosine+rerank")
+    if record and not (model / "bundle.json").is_file():
+        raise TrainerError(f"--record needs a bundle's folder, got {model}; export it first")
+    names = test_set or ["market1501"]
+    check_test_sets(names[1:], data)
     found: list[Evaluation] = []
-    for name in test_set or ["market1501"]:
+    for name in names:
         found += evaluate(network, read_test_set(name, data, network.spec), rankings, flip)
     reports = [item.report for item in found]
     say(", ".join(dict.fromkeys(f"{report.network} ({report.precision})" for report in reports)))
@@ -68,8 +72,6 @@ def evaluate(
     if record:
         from trainer.export import model_card
 
-        if not (model / "bundle.json").is_file():
-            raise TrainerError(f"--record needs a bundle's folder, got {model}; export it first")
         model_card.record(model, {key: value for report in reports for key, value in report.metrics().items()})
 
 

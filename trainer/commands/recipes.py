@@ -38,9 +38,11 @@ def ablate(
     precision: Precision = "auto",
 ) -> None:
     """Train a paper's table row by row; runs that have ended are skipped, killed ones resumed."""
+    from trainer.data.test_sets import check_test_sets
     from trainer.train import ablation
     from trainer.train.recipe import parse_budget
 
+    check_test_sets(tests or (), data)
     share, minutes = parse_budget(budget)
     limits = () if minutes is None else (f"optimiser.budget_minutes={minutes}",)
     for name in table or ["erasing", "backbones"]:
@@ -59,6 +61,9 @@ def compare(
     precision: Precision = "auto",
 ) -> None:
     """Measure runs side by side: one table and one plot."""
+    from trainer.data.test_sets import check_test_sets
+
+    check_test_sets(sets or (), data)
     _write_table(runs, sets, data, precision, out, {})
 
 

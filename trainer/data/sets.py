@@ -10,7 +10,7 @@ Transferred Metric Learning", ACCV 2012 (CUHK01); both repacked as `PPPP_cC_NN.j
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,7 +168,7 @@ def check_disjoint(splits: dict[str, Sequence[str]]) -> None:
                 raise DataError(f"a person must be in one split only, {person} is in {seen[person]} and in {split}")
 
 
-def check_shared_persons(crops: Sequence[StoredCrop], source: str) -> None:
+def check_shared_persons(crops: Iterable[StoredCrop], source: str) -> None:
     """Raise unless some person is seen by two cameras: else nothing across cameras can be learned or measured.
 
     Raises:

@@ -11,6 +11,7 @@
 In all of them same-person images of the query's own camera are taken out (trainer/evaluate/retrieval.py).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def read_test_set(
             name, "query = camera 1, gallery = camera 2", images, np.flatnonzero(first), np.flatnonzero(~first)
         )
     return one_each(name, images)
+
+
+def check_test_sets(names: Iterable[str], data: Path | None) -> None:
+    """Make sure that sets have what a test needs, before anything is computed on the first; no image is decoded.
+
+    Raises:
+        DataError: unknown set, missing files, one camera only, or cameras without a common person.
+    """
+    for name in names:
+        if not is_public(name) and name not in ("market1501", "market1501:validation"):
+            check_shared_persons((crop for crop in read(name, data) if not is_distractor(crop.name)), name)
 
 
 def _market1501(name: str, data: Path | None, spec: InputSpec, validation_ids: int, seed: int) -> TestSet:

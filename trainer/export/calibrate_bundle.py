@@ -8,7 +8,7 @@ import msgspec
 from reid_stream.bundles.bundle import load_embedder, update
 from reid_stream.errors import ModelError
 from trainer.data.crops import Images
-from trainer.data.test_sets import read_test_set
+from trainer.data.test_sets import check_test_sets, read_test_set
 from trainer.errors import TrainerError
 from trainer.evaluate.calibration_fit import cross_validated, fit, measure, pairs_of, pooled, thresholds
 from trainer.evaluate.impostor_curve import obtained_rates, stranger_margins, with_curve
@@ -49,6 +49,7 @@ def run(
     except ModelError as error:
         raise TrainerError(str(error)) from error
     network = open_network(folder, precision, threads)
+    check_test_sets([*fit_sets[1:], *([] if test_set is None else [test_set]), *strangers], data)
     read = [_vectors(network, name, data) for name in fit_sets]
     pairs = pooled([pairs_of(vectors, images.persons, images.cameras, network.verifier) for images, vectors in read])
     losses = cross_validated(pairs)

@@ -34,7 +34,7 @@ from reid_stream.engines.load import load_engine
 from reid_stream.engines.protocol import PixelEngine
 from trainer.data import sets
 from trainer.data.crops import assemble
-from trainer.data.test_sets import read_test_set
+from trainer.data.test_sets import check_test_sets, read_test_set
 from trainer.detector import dataset, evaluation
 from trainer.errors import TrainerError
 from trainer.evaluate.network import input_spec, open_network
@@ -114,6 +114,8 @@ def make(
     bundle = load(folder)
     if is_openvino_only(folder):
         raise TrainerError(f"only ONNX networks are quantised, {folder} holds an OpenVINO one")
+    if bundle.kind == "embedder":
+        check_test_sets(sets, data)
     content = (folder / MODEL_FILE).read_bytes()
     started = time.monotonic()
     inputs = _inputs(bundle, folder, sources, data, pictures)

@@ -92,6 +92,25 @@ def test_recording_needs_a_bundle(people: Path, tmp_path: Path) -> None:
         run("eval", tmp_path / "net.onnx", "--set", f"folder:{people}", "--record")
 
 
+def test_cameras_without_a_common_person_are_reported_before_anything_is_computed(
+    people: Path, bundle: Path, tmp_path: Path
+) -> None:
+    for file in people.glob("*.png"):
+        shutil.copy(file, tmp_path / file.name.replace("_c2_", "0_c2_"))
+    before, good, bad = load_embedder(bundle).hash, f"folder:{people}", f"folder:{tmp_path}"
+    for words in (
+        ("eval", bundle, "--set", good, "--set", bad, "--out", tmp_path / "report"),
+        ("calibrate", bundle, "--set", good, "--test", "none", "--strangers", bad),
+        ("calibrate", bundle, "--set", good, "--test", bad),
+        ("quantise", bundle, tmp_path / "int8", "--source", good, "--evaluate", bad),
+    ):
+        ended = CliRunner().invoke(app, [str(word) for word in words])
+        assert isinstance(ended.exception, DataError), words
+        assert "without a common person" in str(ended.exception)
+        assert not ended.output
+    assert load_embedder(bundle).hash == before
+
+
 def test_one_camera_cannot_be_measured(people: Path, tmp_path: Path) -> None:
     for file in people.glob("*_c1_*"):
         shutil.copy(file, tmp_path)
