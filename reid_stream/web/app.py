@@ -1,6 +1,9 @@
 """The application: the API, the pages and their errors, behind the guard."""
 
-from collections.abc import AsyncIterator
+import functools
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib import resources
@@ -42,7 +45,7 @@ def make_app(web: WebSite) -> Guard:
         title="reid-stream",
         summary="One global ID per person across cameras: people, journeys, cameras, corrections, search, events.",
         version=__version__,
-        openapi_url=f"{API}/openapi.json",
+        openapi_url=None,  # FastAPI's own route encodes the description at each request
         docs_url=None,  # these pages load their scripts from a CDN
         redoc_url=None,
         lifespan=lifespan,
@@ -53,6 +56,7 @@ def make_app(web: WebSite) -> Guard:
     for module in (people, site, previews, cameras, events, corrections, search, explanations, session):
         app.include_router(module.router, prefix=API)
     app.include_router(pages.router)
+    app.add_route(f"{API}/openapi.json", _description(app), include_in_schema=False)
     app.mount("/static", StaticFiles(directory=str(resources.files("reid_stream.web") / "static")), name="static")
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -113,3 +117,19 @@ async def _too_many(_request: Request, error: Exception) -> Response:
 async def _fault(request: Request, error: Exception) -> Response:
     _log.error("web_request_failed", path=request.url.path, exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the console's log says why")
+
+
+def _description(app: FastAPI) -> Callable[[Request], Response]:
+    """Return the route of the API's description, which is made and encoded once."""
+    making = threading.Lock()
+
+    @functools.cache
+    def body() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def show(_request: Request) -> Response:
+        with making:  # a second of work, which simultaneous requests share
+            found = body()
+        return Response(found, media_type="application/json")
+
+    return show
