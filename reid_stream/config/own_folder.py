@@ -1,5 +1,6 @@
-"""Folders that another user may have made before us, in a folder that all users share."""
+"""Folders and files in places where another user may have made something of their name before us."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -25,3 +26,16 @@ def require_own(folder: Path) -> None:
                 f"{folder} must belong to the daemon's user: {part} is in a folder that all users share, and is user "
                 f"{owner}'s; name a folder that others cannot make"
             )
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of ours, made with mode 0600 if it is new; return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, a pipe or a device, to which we would write instead.
+    """
+    handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it must be a regular file", str(path))
+    return handle

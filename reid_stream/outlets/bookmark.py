@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reid_stream.config.own_folder import open_own
 from reid_stream.errors import ConfigError, InUseError
 from reid_stream.publish.stream_ids import Position
 
@@ -23,7 +24,7 @@ class Bookmark:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = path.with_suffix(".lock").open("w")
+            self._lock = os.fdopen(open_own(path.with_suffix(".lock"), os.O_WRONLY), "w")
         except OSError as error:
             raise ConfigError(f"--state must be a file that can be written, {path}: {error.strerror}") from error
         try:
@@ -47,7 +48,8 @@ class Bookmark:
         if position == self._position:
             return
         part = self._path.with_suffix(".part")
-        with part.open("w", encoding="ascii") as file:
+        part.unlink(missing_ok=True)
+        with os.fdopen(open_own(part, os.O_WRONLY), "w", encoding="ascii") as file:
             file.write(position + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -63,6 +65,8 @@ class Bookmark:
         self._lock.close()
 
     def _read(self) -> str | None:
+        if self._path.is_fifo():
+            raise ConfigError(f"--state must be a file that can be read, {self._path} is a pipe")
         try:
             text = self._path.read_text(encoding="ascii").strip()
         except FileNotFoundError:

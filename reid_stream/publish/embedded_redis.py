@@ -234,10 +234,9 @@ def _binary_for(directory: Path) -> Binary:
         BrokerError: it is older than the one that wrote the folder, so that it would start without the data.
     """
     binary = newest_binary()
-    try:
-        stamp = re.match(r"(\d+)\.(\d+)", (directory / _VERSION).read_text(errors="replace"))
-    except FileNotFoundError:
-        stamp = None
+    file = directory / _VERSION
+    # A pipe in its place would be waited for.
+    stamp = re.match(r"(\d+)\.(\d+)", file.read_text(errors="replace")) if file.is_file() else None
     written = tuple(map(int, stamp.groups())) if stamp is not None else (0, 0)
     if (directory / "appendonlydir").is_dir():
         written = max(written, _MULTI_PART)

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from reid_stream.config.own_folder import require_own
+from reid_stream.config.own_folder import open_own, require_own
 from reid_stream.errors import ConfigError, InUseError
 
 
@@ -22,7 +22,7 @@ class FolderLock:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_own(folder)
-            self.fileno = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self.fileno = open_own(folder / "lock", os.O_RDWR)
         except OSError as error:
             raise ConfigError(
                 f"{folder} must be a folder that the daemon can write: {error.strerror}; "

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from reid_stream.config.own_folder import open_own
 from reid_stream.errors import ConfigError
 from reid_stream.publish.stream_ids import NOWHERE, Position
 
@@ -123,7 +124,7 @@ class SpoolFile:
         self._max_pages = max(max_bytes // PAGE, 16)
         self._last = -1
         try:
-            self._last = os.open(folder / "spool.last", os.O_RDWR | os.O_CREAT, 0o600)
+            self._last = open_own(folder / "spool.last", os.O_RDWR)
             self.last_state = self._read_last()
             try:
                 self.db = self._open(is_checked=True)
@@ -210,7 +211,7 @@ class SpoolFile:
         if self._reserve.exists():
             return False
         try:
-            file = os.open(self._reserve, os.O_WRONLY | os.O_CREAT, 0o600)
+            file = open_own(self._reserve, os.O_WRONLY)
             try:
                 os.posix_fallocate(file, 0, _RESERVE)
             finally:

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import structlog
 
-from reid_stream.config.own_folder import require_own
+from reid_stream.config.own_folder import open_own, require_own
 from reid_stream.config.settings import Store as StoreSettings
 from reid_stream.errors import ConfigError, InUseError
 from reid_stream.images import UInt8
@@ -372,7 +372,7 @@ def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         require_own(folder)
-        lock = (folder / ".lock").open("w")
+        lock = os.fdopen(open_own(folder / ".lock", os.O_WRONLY), "w")
     except OSError as error:
         raise ConfigError(f"store.folder must be a folder that can be written, {folder}: {error.strerror}") from error
     try:
