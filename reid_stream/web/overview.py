@@ -13,6 +13,7 @@ from reid_stream.config.settings import Settings, TopologySettings
 from reid_stream.match.topology import Topology, TopologyState
 from reid_stream.publish.latest_value import topology_key
 from reid_stream.publish.redis_client import public, translated
+from reid_stream.publish.stream_ids import Position
 from reid_stream.web.camera_list import CameraList
 from reid_stream.web.count_schemas import Counts, PlaceCount
 from reid_stream.web.counts import hour_of, people_per_hour
@@ -54,12 +55,16 @@ class Overview:
         """Time without a heartbeat after which the daemon counts as gone."""
 
     def is_running(self) -> bool:
-        """Whether a recent event or heartbeat shows that the daemon runs."""
+        """Whether a recent event shows that the daemon runs.
+
+        Its position counts as well: in a replay the times in events are those of the recording.
+        """
         daemon = self._feed.daemon
         if daemon.started_at is None or daemon.stopped_at is not None:
             return False
-        last_sign_at = max(daemon.started_at, daemon.heartbeat.at if daemon.heartbeat is not None else 0.0)
-        return time.time() - last_sign_at < self.silent_s
+        handed_over_at = Position.parse(self._feed.position).ms / 1000
+        beat_at = daemon.heartbeat.at if daemon.heartbeat is not None else 0.0
+        return any(abs(time.time() - at) < self.silent_s for at in (handed_over_at, beat_at, daemon.started_at))
 
     def cameras(self) -> list[CameraRecord]:
         """Return every camera of cams.yaml."""

@@ -126,7 +126,7 @@ filter?.addEventListener("input", filterCameras);
 filter?.form.addEventListener("submit", (event) => event.preventDefault());
 filterCameras();
 
-// Whether the daemon runs: it says so at each heartbeat, and when it stops; killed, it is silent.
+// Whether the daemon runs: there is an event at each heartbeat at least, and one when it stops; killed, it is silent.
 const down = document.querySelector("#daemon");
 if (down) {
   let timer;
@@ -136,7 +136,6 @@ if (down) {
   };
   if (down.hidden) wait();
   listen((event) => {
-    if (!event.kind.startsWith("daemon.")) return;
     down.hidden = event.kind !== "daemon.stopped";
     if (down.hidden) wait();
     else clearTimeout(timer);
