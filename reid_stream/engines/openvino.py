@@ -115,7 +115,8 @@ class OpenVinoEngine(EngineBase):
     @property
     def lanes(self) -> int:
         """See `protocol.MultiLaneEngine`; 1 before anything was compiled."""
-        return max((known.streams for known in self._compiled.values()), default=1)
+        with self._lock:  # another thread may be compiling for another size
+            return max((known.streams for known in self._compiled.values()), default=1)
 
     def __call__(self, batch: Floats) -> Floats:
         """See `protocol.Engine`."""

@@ -10,7 +10,10 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from reid_stream.config.settings import Redis
-from reid_stream.events import Event
+from reid_stream.events import CameraDown, CameraUp, Event
+from reid_stream.events.packed import PackedEvent
+from reid_stream.ingest.changes import CameraChange
+from reid_stream.ingest.stats import CameraStats
 from reid_stream.link.redis_keys import stream_key
 from reid_stream.link.redis_receiver import RedisReceiver
 from reid_stream.link.redis_sender import RedisSender
@@ -36,7 +39,7 @@ class Daemon:
     def check(self, limit_s: float) -> None: ...
     def count_frames(self, frames: Mapping[CameraId, int]) -> None: ...
     def publish(self, events: Sequence[Event]) -> None: ...
-    def report_camera(self, change: object, after: int = 0) -> None: ...
+    def report_camera(self, change: CameraChange, after: int = 0) -> None: ...
     def change_known_cameras(self, added: Sequence[CameraId], removed: Sequence[CameraId]) -> None: ...
     def report_hang(self, stuck: HungStage, action: Literal["restarted", "ended"], *, is_ours: bool = True) -> None: ...
     def report_due_cameras(self, after: int) -> None: ...
@@ -140,3 +143,53 @@ def test_what_an_earlier_identification_took_is_not_missing_and_what_is_lost_aft
     site.lose()
     site.report()
     assert site.read(following) == [("attic", "till")]
+
+
+class Listening(Daemon):
+    """Keeps the changes of cameras."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, str]] = []
+
+    def report_camera(self, change: CameraChange, after: int = 0) -> None:
+        self.changes.append((type(change).__name__, change.reason if isinstance(change, CameraDown) else ""))
+
+
+def report_of(run: str, number: int, *, has_door: bool, events: Sequence[Event] = ()) -> bytes:
+    up = CameraUp(camera=DOOR, changed_at=1.0, frame_size=(64, 64), codec="h264", clock="file")
+    return messages.encode(
+        HostReport(
+            run=run, number=number, at=time.time(), version="0", model="m",
+            stats=(CameraStats(DOOR, name="door", state="up"),) if has_door else (),
+            up=(PackedEvent.of(up),) if has_door else (), frames={}, replaced={}, counts=PerceiveCounts(),
+            waited_s=0.0, crops_lost=0, events=tuple(map(PackedEvent.of, events)), is_last=False,
+        )
+    )  # fmt: skip
+
+
+def test_a_camera_that_has_moved_is_down_with_its_new_host_whatever_the_old_one_says(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reid_stream.runtime.hosts.remote_perception.SILENT_S", 0.3)
+    perception, daemon, stop = site.identification(), Listening(), threading.Event()
+    watching = threading.Thread(target=perception.watch, args=(daemon, stop))
+    watching.start()
+
+    def until(count: int) -> None:
+        end = time.monotonic() + 20
+        while len(daemon.changes) < count:
+            assert time.monotonic() < end, daemon.changes
+            time.sleep(0.02)
+
+    perception.note("a", report_of("run-a", 0, has_door=True))
+    until(2)
+    perception.note("b", report_of("run-b", 0, has_door=True))
+    late = CameraDown(camera=DOOR, changed_at=2.0, reason="stopped")
+    perception.note("a", report_of("run-a", 1, has_door=False, events=[late]))
+    until(4)
+    stop.set()
+    watching.join()
+    assert daemon.changes == [
+        ("CameraUp", ""), ("CameraDown", "host a is silent"), ("CameraUp", ""), ("CameraDown", "host b is silent"),
+    ]  # fmt: skip
+    assert perception.stats[DOOR].reason == "host b is silent"
