@@ -62,6 +62,12 @@ class LayoutMatch:
         """Whether a decoder takes it as it is; else the network is rewritten to `yolo`."""
         return self.layout in ("yolo", "yolox", "yolo_end2end") and not (self.is_relative or self.has_logits)
 
+    @property
+    def words(self) -> str:
+        """Layout, unit of boxes and form of scores, for people."""
+        unit = "boxes in shares of the input, " if self.is_relative else ""
+        return f"{self.layout}: {unit}scores are {'logits (sigmoid)' if self.has_logits else 'probabilities'}"
+
 
 def candidates(
     shape: tuple[int, ...], size: tuple[int, int], classes: int | None = None, *, is_joined: bool = False

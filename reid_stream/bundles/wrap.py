@@ -70,8 +70,7 @@ def wrap(model: Path, out: Path, *, kind: str, **options: Any) -> EmbedderBundle
 def wrap_and_log(model: Path, out: Path, options: dict[str, Any]) -> tuple[EmbedderBundle | DetectorBundle, list[str]]:
     """Wrap a network as `wrap` does; return its bundle and the lines that it logged."""
     lines: list[str] = []
-    log: dict[str, Any] = {"log": lines.append} if options["kind"] == "embedder" else {}
-    return wrap(model, out, **options, **log), lines
+    return wrap(model, out, **options, log=lines.append), lines
 
 
 def wrap_embedder(
@@ -185,6 +184,7 @@ def wrap_detector(
     licence: str = "unknown",
     data: Sequence[str] = (),
     source: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> DetectorBundle:
     """Wrap a detection network; options not given are derived from its shapes and metadata.
 
@@ -210,6 +210,7 @@ def wrap_detector(
         licence: of the weights.
         data: training data.
         source: origin of the network.
+        log: called with a line on how the output is read.
 
     Raises:
         ModelError: layout, classes, person class or output are ambiguous and must be given.
@@ -226,6 +227,7 @@ def wrap_detector(
     layout = _layout_by_picture(matching, read.network, model, answer.shape, size, picture, known)
     names = names or list(_customary_names(layout, person, model))
     index = _person_index(names, person, model)
+    log(f"output read as {layout.words}{', of two outputs' if read.is_joined else ''}; person is class {index}")
     served = layout.layout
     if not layout.is_served:
         read, served = with_yolo_output(read, layout, size, len(names)), "yolo"

@@ -169,8 +169,13 @@ def test_logits_become_probabilities_and_the_class_of_people_may_be_given_by_its
     model = network(tmp_path / "m.onnx", boxes, logits)
     with pytest.raises(ModelError, match="91 classes of .*--classes .*--person"):
         wrap_detector(model, tmp_path / "out")
-    made = wrap_detector(model, tmp_path / "out", person=1)
+    lines: list[str] = []
+    made = wrap_detector(model, tmp_path / "out", person=1, log=lines.append)
     assert (made.person, made.classes[:3]) == (1, ["class0", "person", "class2"])
+    assert lines == [
+        "output read as rtdetr: boxes in shares of the input, scores are logits (sigmoid), of two outputs; "
+        "person is class 1"
+    ]
     np.testing.assert_allclose(person_found(made, tmp_path / "out"), [BOX], atol=0.1)
 
 

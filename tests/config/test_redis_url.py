@@ -48,6 +48,7 @@ def test_a_url_is_read_into_its_parts(text: str, expected: tuple[object, ...]) -
         ("rediss://h/0?ssl_ca_certs=/x", "use `redis.ca_file`"),
         ("redis://h?decode_responses=true", "found \\?decode_responses=; leave it out"),
         ("redis://h?protocol=3", "found \\?protocol=; leave it out"),
+        ("redis://h?ssl=true", "found \\?ssl=; write rediss://"),
         ("redis://h?password=geheim", "use `redis.password`"),
         ("redis://h?db=1&retry_on_error=x", "retry_on_error"),
         ("redis://h?max_connections", "max_connections"),
