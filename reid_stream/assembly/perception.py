@@ -22,7 +22,7 @@ from reid_stream.pipeline import Attend, Keep, PerceiveCounts, Perception
 from reid_stream.records import Frame, Tracks
 from reid_stream.runtime.interfaces import CameraSource, PerceptionRunner, PerceptionStages
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
-from reid_stream.runtime.perception_thread import Attention, PerceptionThread, full_every_s
+from reid_stream.runtime.perception_thread import AttendedCameras, PerceptionThread, full_every_s
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse
 from reid_stream.runtime.workers.placement import worker_count
@@ -132,14 +132,14 @@ def open_perception(
         from reid_stream.link.inproc import InprocLink
 
         show = None
-        attention = Attention()
+        attention = AttendedCameras()
         if settings.web.enabled and not fast:
             from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 
             publisher = PreviewPublisher(previews_folders(settings), run)
             opened.callback(publisher.close)
             show = publisher.show
-            attention = Attention(publisher.is_watched)
+            attention = AttendedCameras(publisher.is_watched)
         make = _Maker(settings, loaded.networks, run, metrics, keep, wrap, show, attention.follow)
         yield PerceptionThread(
             partial(_open_source, settings, loaded.cameras, fast, frames, metrics, clock, attention),
@@ -159,7 +159,7 @@ def _open_source(
     frames: int | None,
     metrics: Metrics,
     clock: SiteClock,
-    attention: Attention,
+    attention: AttendedCameras,
     on_change: "Callable[[CameraChange], None]",
 ) -> CameraSource:
     from reid_stream.ingest.camera_set import CameraSet

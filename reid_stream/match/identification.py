@@ -24,7 +24,7 @@ _CLEAR = 3.0
 """Surplus over what is required from which a match is clear; below its negative a candidate is clearly another."""
 
 
-class Identification:
+class TrackIdentification:
     """Assignment of the tracks without an identity."""
 
     def __init__(

@@ -24,7 +24,7 @@ from reid_stream.match.candidates import Candidates, NewIdentityPrior, Query
 from reid_stream.match.change_point import find_change
 from reid_stream.match.corrections import Corrections
 from reid_stream.match.gallery import Gallery
-from reid_stream.match.identification import Identification
+from reid_stream.match.identification import TrackIdentification
 from reid_stream.match.identities import Identities, Person, RetirementReason
 from reid_stream.match.input_checks import InputChecks
 from reid_stream.match.override_log import OverrideLog
@@ -95,7 +95,7 @@ class Matcher:
         self._corrections = Corrections(
             self._people, self._gallery, self._tracks, self._candidates, self._sightings.global_id, settings.settle_s
         )
-        self._identification = Identification(
+        self._identification = TrackIdentification(
             self._people,
             self._gallery,
             self._tracks,

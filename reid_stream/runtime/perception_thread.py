@@ -249,7 +249,7 @@ class PerceptionThread:
         self._supervisor.report_camera(change, after=self._sent + in_hand)
 
 
-class Attention:
+class AttendedCameras:
     """Cameras of which every image is wanted, whether or not something moves in it.
 
     Written by the perception thread, read by the one that takes frames.

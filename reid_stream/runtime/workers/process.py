@@ -35,7 +35,7 @@ from reid_stream.observe.metrics import Monitoring
 from reid_stream.pipeline import PerceiveCounts, Perception
 from reid_stream.records import CameraId, Observation
 from reid_stream.runtime.networks import Networks, load_networks, make_perception, take_over
-from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S, Attention, full_every_s
+from reid_stream.runtime.perception_thread import LOAD_SLACK, STOP_S, TAKE_S, AttendedCameras, full_every_s
 from reid_stream.runtime.previews import PreviewPublisher, previews_folders
 from reid_stream.runtime.stages import WatchedStages
 from reid_stream.runtime.watchdog import Pulse, Worker
@@ -144,7 +144,7 @@ class _Process:
         self._outbox: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
         self._monitoring = Monitoring()
         self._previews = PreviewPublisher(previews_folders(job.settings), job.run) if job.settings.web.enabled else None
-        self._attention = Attention(self._previews.is_watched if self._previews is not None else lambda _: False)
+        self._attention = AttendedCameras(self._previews.is_watched if self._previews is not None else lambda _: False)
         self._cameras = CameraSet(
             job.settings.cameras,
             job.settings.ingest,
