@@ -142,7 +142,8 @@ def test_presence_names_and_events_reach_home_assistant_and_outlive_broker_and_o
     wait(lambda: home.topics.get("homeassistant/sensor/reid_stream_shop/shop-1_camera/config") == "")
     fresh = Listener(broker.port)
     wait(lambda: f"{BASE}/status" in fresh.topics)
-    assert not [topic for topic in fresh.topics if "/shop-" in topic]
+    assert fresh.topics[f"{BASE}/person/shop-9/camera"] == "away"  # a person with a name, on no camera that exists
+    assert not [topic for topic in fresh.topics if "/shop-" in topic and "shop-9" not in topic]
     assert "Anna" not in json.dumps(fresh.topics)
     fresh.close()
 
