@@ -22,12 +22,18 @@ class ReplicatedRedis:
     """Three processes on one address; used by one thread."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        """Start them. `address`: of this machine, under which all clients reach it."""
+        """Start nothing yet. `address`: of this machine, under which all clients reach it."""
         self._folder, self._address = folder, address
         self._sentinel_port = free_port()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         """Servers by port."""
-        first, second = free_port(), free_port()
+        self._sentinel: subprocess.Popen[bytes] | None = None
+        self.url = f"redis+sentinel://{address}:{self._sentinel_port}/{_NAME}/0"
+        """URL with which clients follow a fail-over."""
+
+    def start(self) -> None:
+        """Start them."""
+        folder, address, first, second = self._folder, self._address, free_port(), free_port()
         self._start(first)
         self._start(second, "--replicaof", address, str(first), "--repl-diskless-sync-delay", "0")
         rules = folder / "sentinel.conf"
@@ -36,8 +42,6 @@ class ReplicatedRedis:
             f"sentinel down-after-milliseconds {_NAME} {_DOWN_MS}\nsentinel failover-timeout {_NAME} 3000\n"
         )
         self._sentinel = self._run_sentinel()
-        self.url = f"redis+sentinel://{address}:{self._sentinel_port}/{_NAME}/0"
-        """URL with which clients follow a fail-over."""
         self.primary, self.replica_port = self._processes[first], second
         """As they were at the start."""
 
@@ -52,6 +56,7 @@ class ReplicatedRedis:
 
     def kill_sentinel(self) -> None:
         """Kill (-9) the sentinel and start it again."""
+        assert self._sentinel is not None, "started by `start`"
         self._sentinel.kill()
         self._sentinel.wait()
         self._sentinel = self._run_sentinel()
@@ -75,8 +80,9 @@ class ReplicatedRedis:
     def close(self) -> None:
         """Kill all of them."""
         for process in (self._sentinel, *self._processes.values()):
-            process.kill()
-            process.wait()
+            if process is not None:
+                process.kill()
+                process.wait()
 
     def _primary_port(self) -> int:
         with connect(Redis(), url=f"redis://{self._address}:{self._sentinel_port}/0") as sentinel:
@@ -120,6 +126,7 @@ def replicated_redis(folder: Path, address: str) -> Iterator[ReplicatedRedis]:
     folder.mkdir(parents=True, exist_ok=True)
     servers = ReplicatedRedis(folder, address)
     try:
+        servers.start()
         yield servers
     finally:
         servers.close()
