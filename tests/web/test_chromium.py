@@ -163,7 +163,8 @@ def test_a_camera_is_tested_with_its_picture_added_changed_and_removed(
     changeable: Shop, cams: Path, browser: "Browser", tmp_path: Path
 ) -> None:
     page, faults = open_page(browser, 390)
-    with serve_clips({"a": str(draw_clip(tmp_path / "a.mp4", seconds=20))}) as server:
+    clip = str(draw_clip(tmp_path / "a.mp4", seconds=20))
+    with serve_clips({"a": clip, "b": clip}) as server:
         page.goto(f"{changeable.url}/cameras")
         page.get_by_role("link", name="Add a camera").click()
         page.get_by_label("Name").fill("yard")
@@ -179,13 +180,13 @@ def test_a_camera_is_tested_with_its_picture_added_changed_and_removed(
         page.get_by_text("works: h264, 320").wait_for(timeout=30_000)
         assert page.locator("#picture").evaluate("one => one.decode().then(() => one.naturalWidth)") == 320
         page.get_by_label("Frames used per second").fill("4")
-        page.get_by_label("Smaller stream").fill(server.url("a"))
+        page.get_by_label("Smaller stream").fill(server.url("b"))
         page.get_by_label("Scale frames to").fill("160 x 120")
         page.get_by_role("button", name="Save", exact=True).click()
         page.wait_for_url("**/cameras", timeout=30_000)
         yard = cams_yaml.load(cams).cameras[2]
         assert yard.detect_url is not None
-        assert (yard.max_fps, yard.detect_url.get_secret_value(), yard.resize) == (4, server.url("a"), (160, 120))
+        assert (yard.max_fps, yard.detect_url.get_secret_value(), yard.resize) == (4, server.url("b"), (160, 120))
         # What is emptied is taken out again.
         page.goto(f"{changeable.url}/cameras/yard", wait_until="load")
         page.get_by_label("Smaller stream").fill("")
