@@ -30,7 +30,7 @@ def crops(seed: int = 0) -> tuple[Floats, Ints, Ints]:
 def test_margins_are_those_that_the_matcher_finds() -> None:
     vectors, persons, cameras = crops()
     shifts = CameraShifts()
-    for _ in range(500):  # so that the means are trusted fully
+    for _ in range(2000):  # so that the means are trusted fully
         for camera in range(CAMERAS):
             shifts.learn(CameraId(str(camera)), vectors[cameras == camera].mean(axis=0))
     centring = shifts.bias()
