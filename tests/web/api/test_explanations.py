@@ -35,7 +35,7 @@ def test_two_pictures_of_one_person_are_explained_by_their_regions(web: Shop) ->
     found = web.get(PATH).json
     assert (found["left"]["track"], found["right"]["track"]) == (1, 3)
     assert found["cosine"] > 0.8
-    # Which of the two is lower for these drawn people depends on the network.
+    # Which of the two is lower for these drawn people depends on the network; for real ones see tests/explain.
     assert found["cosine_covered"] != found["cosine_covered_elsewhere"]
     assert max(found["cosine_covered"], found["cosine_covered_elsewhere"]) < found["cosine"]
     shapes = {picture(web, path).shape for path in found["pictures"].values()}
