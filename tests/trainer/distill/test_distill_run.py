@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.trainer.checkpoints import losses
 from trainer.config import TrainSettings, dump, load
 from trainer.data.cuhk03 import PAIRS
 from trainer.data.sets import read
@@ -38,10 +39,6 @@ def settings(*changes: str) -> TrainSettings:
             f"distill.teachers=[{{path: {EMBEDDER}}}]", *changes,
         ),
     )  # fmt: skip
-
-
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "losses.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from reid_stream.bundles import catalog
 from reid_stream.embed.preprocess import prepare
 from reid_stream.explain import Explainer
 from reid_stream.explain.attention import Attention
+from tests.trainer.checkpoints import small_settings, write_checkpoint
 from trainer.cli import app
-from trainer.config import ModelSettings, TrainSettings
 from trainer.data.test_sets import read_test_set
 from trainer.errors import DataError, TrainerError
 from trainer.evaluate.explain import choose
@@ -22,25 +22,17 @@ from trainer.evaluate.network import named_bundle, open_network
 from trainer.export.bundle import export
 from trainer.model.branch import Branch
 from trainer.model.siamese import Siamese, load_branch
-from trainer.train.checkpoint import save
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, exported."""
     torch.manual_seed(0)
-    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32))
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    settings = small_settings()
     siamese = Siamese(settings.model, (5,))
     siamese.branch.train()(torch.randn(16, 3, 64, 32))  # so that normalisation has seen something
     folder = tmp_path_factory.mktemp("explain")
-    facts = {
-        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["synthetic"],
-        "images": 10,
-    }  # fmt: skip
-    file = folder / "best.pt"
-    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": siamese.state_dict()})
-    export(file, folder / "bundle", "f32")
+    export(write_checkpoint(folder / "best.pt", settings, siamese), folder / "bundle", "f32")
     return folder / "bundle"
 
 

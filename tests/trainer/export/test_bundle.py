@@ -11,30 +11,22 @@ from torch import nn
 
 from reid_stream.bundles.bundle import load_embedder
 from reid_stream.bundles.bundle import save as save_bundle
-from trainer.config import ModelSettings, TrainSettings
+from tests.trainer.checkpoints import small_settings, write_checkpoint
 from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluate.network import open_network
 from trainer.evaluate.ranked_lists import GREEN, RED, ranking, sheet
 from trainer.evaluate.retrieval import RetrievalLabels
 from trainer.export.bundle import MIN_COSINE, Precision, check_agreement, compress, export, to_onnx
 from trainer.model.siamese import Siamese, load_branch
-from trainer.train.checkpoint import save
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, as `fit` would have kept it."""
     torch.manual_seed(0)
-    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32))
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    settings = small_settings()
     siamese = Siamese(settings.model, (5,))
-    file = tmp_path_factory.mktemp("run") / "best.pt"
-    facts = {
-        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["market1501"],
-        "images": 10,
-    }  # fmt: skip
-    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": siamese.state_dict()})
-    return file
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.pt", settings, siamese, domains=["market1501"])
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8-weights"])
@@ -102,16 +94,10 @@ def test_right_answers_have_green_frames_and_wrong_ones_red() -> None:
 @pytest.mark.parametrize("instance_norm", [False, True])
 def test_training_can_go_on_from_a_bundle(tmp_path: Path, precision: Precision, instance_norm: bool) -> None:
     torch.manual_seed(1)
-    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=32, instance_norm=instance_norm))
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
+    settings = small_settings(instance_norm=instance_norm)
     siamese = Siamese(settings.model, (5,))
     siamese.branch.train()(torch.randn(8, 3, 64, 32))  # so that normalisation has seen something
-    facts = {
-        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["market1501"],
-        "images": 10, "curve": [],
-    }  # fmt: skip
-    file = tmp_path / "best.pt"
-    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": siamese.state_dict()})
+    file = write_checkpoint(tmp_path / "best.pt", settings, siamese, domains=["market1501"], curve=[])
     export(file, tmp_path / "bundle", precision)
     again, before = load_branch(tmp_path / "bundle"), load_branch(file)
     images = torch.rand(4, 3, 64, 32)

@@ -8,27 +8,23 @@ import torch
 from typer.testing import CliRunner
 
 from reid_stream.bundles.bundle import load_embedder
+from tests.trainer.checkpoints import small_settings, write_checkpoint
 from trainer.cli import app
-from trainer.config import ModelSettings, TrainSettings
 from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluate.network import open_network
 from trainer.export.bundle import export
 from trainer.export.mixture import mix
 from trainer.model.siamese import Siamese, load_branch
-from trainer.train.checkpoint import save
 
 
 def checkpoint(folder: Path, seed: int, domain: str, dim: int = 32, height: int = 64) -> Path:
     """A small network with random weights, as `fit` would have kept it."""
     torch.manual_seed(seed)
-    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.25, dim=dim))
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": height, "width": 32})})
-    siamese = Siamese(settings.model, (5,))
-    facts = {"step": 3, "seconds": 36.0, "best": 0.5, "seed": seed, "persons_per_domain": [5], "domains": [domain],
-             "images": 10, "command": f"reid-train fit --config {domain}.yaml"}  # fmt: skip
+    settings = small_settings(height, dim=dim)
+    command = f"reid-train fit --config {domain}.yaml"
     folder.mkdir()
-    save(folder / "best.pt", {"settings": settings.model_dump(mode="json"), "facts": facts,
-                              "averaged": siamese.state_dict()})  # fmt: skip
+    siamese = Siamese(settings.model, (5,))
+    write_checkpoint(folder / "best.pt", settings, siamese, seconds=36.0, seed=seed, domains=[domain], command=command)
     return folder
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from reid_stream.bundles.bundle import load_embedder
+from tests.trainer.checkpoints import write_checkpoint
 from trainer.config import LossSettings, ModelSettings, TrainSettings
 from trainer.data.batch import Features, TrainBatch
 from trainer.data.crops import assemble
@@ -19,7 +20,6 @@ from trainer.export.bundle import export
 from trainer.model.descriptors import AverageAndMaximum, Maximum, descriptor
 from trainer.model.reduction import add_reduction, principal_axes
 from trainer.model.siamese import MetricVerifier, Siamese, SoftmaxVerifier, load_branch, reduced
-from trainer.train.checkpoint import save
 from trainer.train.losses import Criterion
 from trainer.train.recipe import recipe
 
@@ -138,10 +138,7 @@ def paper_run(folder: Path, width: float = 0.25) -> tuple[Path, TrainSettings]:
             "data.width=32",
         ),
     )
-    facts = {"step": 1, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["synthetic"],
-             "images": 60}  # fmt: skip
-    state = Siamese(settings.model, (5,)).state_dict()
-    save(folder / "best.pt", {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": state})
+    write_checkpoint(folder / "best.pt", settings, Siamese(settings.model, (5,)), step=1, images=60)
     return folder, settings
 
 

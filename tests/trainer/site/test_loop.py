@@ -18,7 +18,7 @@ from reid_stream import store
 from reid_stream.bundles.bundle import load_embedder
 from reid_stream.records import CameraId, GlobalId, TrackId
 from reid_stream.store import StoredTrack
-from trainer.config import ModelSettings, TrainSettings
+from tests.trainer.checkpoints import small_settings, write_checkpoint
 from trainer.data.sets import read
 from trainer.data.synthetic import read_synthetic
 from trainer.errors import CheckpointError, DataError, TrainerError
@@ -29,7 +29,6 @@ from trainer.site.bundle import export_calibrated
 from trainer.site.data import read_labelled, read_labels, read_site
 from trainer.site.gate import Gate, figures, hold_out, read_judged
 from trainer.site.loop import fit_site, read_reviewed, recipe_settings
-from trainer.train.checkpoint import save
 
 PEOPLE = 14
 
@@ -38,16 +37,8 @@ PEOPLE = 14
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network that knows nothing, as `fit` would have kept it."""
     torch.manual_seed(0)
-    settings = TrainSettings(model=ModelSettings(layers=(1, 1, 1, 1), width=0.125, dim=32))
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"height": 64, "width": 32})})
-    file = tmp_path_factory.mktemp("run") / "best.pt"
-    facts = {
-        "step": 3, "seconds": 1.0, "best": 0.5, "seed": 1, "persons_per_domain": [5], "domains": ["synthetic"],
-        "images": 10,
-    }  # fmt: skip
-    state = Siamese(settings.model, (5,)).state_dict()
-    save(file, {"settings": settings.model_dump(mode="json"), "facts": facts, "averaged": state})
-    return file
+    settings = small_settings(width=0.125)
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.pt", settings, Siamese(settings.model, (5,)))
 
 
 @pytest.fixture(scope="module")

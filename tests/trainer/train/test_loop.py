@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.full_disk import files_of_at_most
+from tests.trainer.checkpoints import losses
 from trainer.config import TrainSettings, dump, load, parse
 from trainer.data.sets import read
 from trainer.errors import CheckpointError, DataError, DivergedError, TrainerError
@@ -35,10 +36,6 @@ QUICK = (
 
 def tiny(*changes: str) -> TrainSettings:
     return load(CONFIG, changes)
-
-
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "losses.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
