@@ -83,7 +83,7 @@ def test_a_cluster_is_refused_when_the_daemon_starts(tmp_path: Path, kind: str) 
         client: Any = connect(Redis(), url=url)
         for covered in (False, True):
             if covered:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(8192))  # as Redis 6.2 knows it
             with pytest.raises(BrokerError, match="must not be a cluster"):
                 RedisSink(client, where=url, site="shop", run="run", spool=Spool(tmp_path / f"spool-{covered}"))
             with pytest.raises(BrokerError, match="must not be a cluster"):
