@@ -28,6 +28,22 @@ def require_own(folder: Path) -> None:
             )
 
 
+def write_own(path: Path, content: bytes, *, is_synced: bool = False) -> None:
+    """Replace a file of ours by one of mode 0600, atomically; `is_synced`: it is on disk when this returns.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
+    part.replace(path)
+
+
 def open_own(path: Path, flags: int) -> int:
     """Open a file of ours, made with mode 0600 if it is new; return its descriptor.
 

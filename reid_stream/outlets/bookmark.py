@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reid_stream.config.own_folder import open_own
+from reid_stream.config.own_folder import open_own, write_own
 from reid_stream.errors import ConfigError, InUseError
 from reid_stream.publish.stream_ids import Position
 
@@ -47,13 +47,7 @@ class Bookmark:
         """Store a position; it is on disk when this returns."""
         if position == self._position:
             return
-        part = self._path.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        with os.fdopen(open_own(part, os.O_WRONLY), "w", encoding="ascii") as file:
-            file.write(position + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
+        write_own(self._path, f"{position}\n".encode("ascii"), is_synced=True)
         self._position = position
 
     def __enter__(self) -> Self:

@@ -39,9 +39,7 @@ def visit_rows(
     events: Iterable[Received], since: float = float("-inf"), until: float = float("inf")
 ) -> Iterator[VisitRow]:
     """Yield the visits that overlap [since, until) in UTC seconds, by start time."""
-    view = SiteView()
-    for event in sound(events):
-        view.apply(event.data)
+    view = SiteView(event.data for event in sound(events))
     visits = [(visit, person) for person in view.people.values() for visit in person.visits]
     for visit, person in sorted(visits, key=lambda pair: (pair[0].since, pair[1].person)):
         if visit.last_at < since or visit.since >= until:

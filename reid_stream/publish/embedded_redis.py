@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import structlog
 
+from reid_stream.config.own_folder import write_own
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.publish.folder_lock import FolderLock
 from reid_stream.publish.redis_client import public
@@ -153,8 +154,8 @@ class EmbeddedRedis:
                 f"the embedded Redis must start in {self.directory} at {public(self.url)}: {error}"
             ) from None
         try:
-            _write_private(self.directory / _VERSION, ".".join(map(str, self.binary.version)))
-            _write_private(self.directory / _URL, self.url)
+            write_own(self.directory / _VERSION, f"{'.'.join(map(str, self.binary.version))}\n".encode())
+            write_own(self.directory / _URL, f"{self.url}\n".encode())
         except OSError as error:
             process.stop()
             raise ConfigError(
@@ -215,7 +216,7 @@ def _by_port(directory: Path, port: int) -> tuple[str, list[tuple[object, ...]]]
         if path.exists():
             path.chmod(0o600)
         else:
-            _write_private(path, secrets.token_urlsafe(32))
+            write_own(path, f"{secrets.token_urlsafe(32)}\n".encode())
         password = (path.read_text(encoding="utf-8").splitlines() or [""])[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} must contain the embedded Redis' password: {error}") from None
@@ -267,12 +268,3 @@ def _make_private(folder: Path) -> None:
             f"and cannot be changed: {error.strerror}"
         ) from None
     _log.warning("folder_made_private", folder=str(folder), was=stat.filemode(found.st_mode))
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file by one of mode 0600 with one line, atomically."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(f"{text}\n")
-    part.replace(path)

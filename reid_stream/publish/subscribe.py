@@ -18,7 +18,6 @@ from reid_stream.config.settings import Redis as RedisSettings
 from reid_stream.errors import BrokerError, ConfigError
 from reid_stream.events import EVENT_TYPES, PREFIX, Event
 from reid_stream.publish.cloudevents import Envelope, UnknownEvent, decode
-from reid_stream.publish.embedded_redis import default_directory, running_url
 from reid_stream.publish.live_keys import stream_key
 from reid_stream.publish.redis_client import TIMEOUT_S, cause, check, connect, stream_entries, translated
 from reid_stream.publish.sequence_log import SequenceLog
@@ -70,6 +69,8 @@ def subscribe(
             Redis runs for the site.
     """
     if url == EMBEDDED:
+        from reid_stream.publish.embedded_redis import default_directory, running_url  # with all of the server's part
+
         url = running_url(default_directory(site))
     return Subscription(
         connect(settings or RedisSettings(), url=url, timeout_s=TIMEOUT_S + _POLL_S),

@@ -40,23 +40,25 @@ class StoreQuota:
         self.used += size
 
     def trim(self, now: float, spare: float = 0.0) -> list[Path]:
-        """Remove tracks that are too old, then the oldest until the rest leaves a share `spare` of the space free."""
+        """Remove tracks that are too old, then the oldest until the rest leaves a share `spare` of the space free.
+
+        What cannot be deleted is counted no more, and not returned.
+        """
         limit = self.max_bytes * (1 - spare)
         gone = []
         while self._tracks:
             folder, (at, _) = next(iter(self._tracks.items()))
             if now - at <= self.retention_s and self.used <= limit:
                 break
-            self.forget(folder)
-            gone.append(folder)
+            if self.forget(folder):
+                gone.append(folder)
         self.removed += len(gone)
         return gone
 
     def give_way(self) -> list[Path]:
         """Remove the oldest tenth of the tracks, at least one: the disk is full, by this store or something else."""
-        gone = list(self._tracks)[: max(1, len(self._tracks) // 10)]
-        for folder in gone:
-            self.forget(folder)
+        oldest = list(self._tracks)[: max(1, len(self._tracks) // 10)]
+        gone = [folder for folder in oldest if self.forget(folder)]
         self.removed += len(gone)
         return gone
 

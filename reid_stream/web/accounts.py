@@ -8,6 +8,7 @@ from pathlib import Path
 import argon2
 import msgspec
 
+from reid_stream.config.own_folder import write_own
 from reid_stream.errors import DECODE_ERRORS, ConfigError
 from reid_stream.web.limits import TooManyError
 from reid_stream.web.schemas import Role
@@ -142,12 +143,8 @@ def _known(path: Path) -> list[User]:
 
 
 def _write(path: Path, users: list[User]) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(users), indent=2) + b"\n")
-        part.replace(path)
+        write_own(path, msgspec.json.format(msgspec.json.encode(users), indent=2) + b"\n")
     except OSError as error:
         raise ConfigError(f"web.users_file must be a file that can be written, {path}: {error.strerror}") from None

@@ -59,8 +59,14 @@ def read_crop(path: Path) -> UInt8:
     Raises:
         OSError: it is gone, or no picture.
     """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[bytes, UInt8]:
+    """Return a stored crop as its file and as RGB (h, w, 3)."""
     try:
-        return images.decode(images.read_file(path))
+        content = images.read_file(path)
+        return content, images.decode(content)
     except ValueError as error:
         raise OSError(f"{path.name} {error}") from error
 
@@ -73,8 +79,7 @@ def jpeg(path: Path, width: int | None, *, blur: bool) -> bytes:
     """
     changed = path.stat().st_mtime_ns  # also raises for a deleted crop
     if width is None and not blur:
-        read_crop(path)  # nothing but a picture leaves the store, wherever a link in it leads
-        return path.read_bytes()
+        return _read(path)[0]  # decoded as well: nothing but a picture leaves the store, wherever a link in it leads
     return _made(path, changed, width, blur)
 
 
